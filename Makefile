@@ -1,0 +1,67 @@
+# Every target sets up what it needs: a virtual environment in .venv with the versions of constraints.txt. The set-up
+# is skipped as long as neither pyproject.toml nor constraints.txt has changed.
+#   PYTHON=python3.12 make test                      another interpreter for a new .venv
+#   make test PYTEST_ARGS="-k store"                 other arguments for pytest
+#   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo
+#                                                    PyTorch without CUDA (on Linux 200 MB in place of 3 GB)
+
+PYTHON ?=
+PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4
+
+BIN := .venv/bin
+INSTALLED := .venv/installed
+CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+
+# One thread in each process of the tests: two that share the cores' threads are slower than either alone.
+test test-slow: export OMP_NUM_THREADS = 1
+
+.PHONY: help demo test test-slow lint format clean FORCE
+.DELETE_ON_ERROR:
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED)  ## Search, select and judge a small architecture on a CPU, in about two minutes
+	$(BIN)/python train.py experiment=quickstart
+
+test: $(INSTALLED)  ## Run the tests, without the slow ones
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: $(INSTALLED)  ## Run the slow tests
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+lint: $(INSTALLED)  ## Check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy src
+
+format: $(INSTALLED)  ## Put the code into its style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:  ## Remove caches and build leftovers; results in logs/ and the environment in .venv stay
+	rm -rf build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./.venv -prune -o -type d -name __pycache__ -exec rm -rf {} +
+
+# The environment points at this folder, so it is also renewed when the folder was moved or copied.
+ifneq ($(shell cat $(INSTALLED) 2>/dev/null),$(CURDIR))
+$(INSTALLED): FORCE
+endif
+$(INSTALLED): pyproject.toml constraints.txt
+	@if ! $(BIN)/python -c '$(SUITABLE)' 2>/dev/null; then \
+	    python=; for candidate in $(CANDIDATES); do \
+	        if $$candidate -c '$(SUITABLE)' 2>/dev/null; then python=$$candidate; break; fi; \
+	    done; \
+	    if [ -z "$$python" ]; then \
+	        echo "archselect needs Python 3.11, 3.12 or 3.13 with its venv module (on Debian and Ubuntu: apt install" >&2; \
+	        echo "python3-venv); tried: $(CANDIDATES)." >&2; \
+	        echo "Name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; \
+	        exit 1; \
+	    fi; \
+	    echo "Setting up .venv with $$($$python --version); this takes some minutes, once."; \
+	    $$python -m venv --clear .venv; \
+	fi
+	$(BIN)/python -m pip install --constraint constraints.txt torch
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
+	@echo '$(CURDIR)' > $@

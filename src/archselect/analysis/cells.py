@@ -1,0 +1,121 @@
+"""A genotype drawn as graphs, without graphviz: input states on the left, the output on the right."""
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, PathPatch
+from matplotlib.path import Path as Curve
+
+from archselect.analysis.canvas import cell_title, new_figure, save
+from archselect.analysis.layout import ROW, CellLayout, lay_out
+from archselect.analysis.palette import styles
+from archselect.genotype import CellGenotype, Genotype
+
+# Lengths in inches, as everywhere in this drawing.
+_PITCH = 2.6  # from one layer to the next
+_RADIUS = 0.17  # of a state
+_BOX = (1.2, 0.26)  # of an operation's name
+_BOX_BEFORE_NODE = 1.12  # from the centre of the box to that of the node
+_TITLE = 0.5
+_OUTPUT_SHIFT = 1.2  # the output needs no operations before it and stands nearer
+_LEFT, _RIGHT, _BELOW = 0.55, 0.5, 0.2
+_GREY = "0.55"
+
+
+def draw_cells(genotype: Genotype, path: str | Path) -> Path:
+    """Draw the cells of `genotype` below one another into the PNG `path`.
+
+    States carry their numbers, so an edge is found again under its name `(source, target)`. Lines into the output
+    carry no operation: they come from the last node in a NAS-Bench-201 cell, from all nodes (concatenated) in others.
+    """
+    layouts = [lay_out(cell) for cell in genotype]
+    heights = [_TITLE + layout.top - layout.bottom + _BELOW for layout in layouts]
+    width = _LEFT + max(max(layout.layers.values()) for layout in layouts) * _PITCH - _OUTPUT_SHIFT + _RIGHT
+    figure = new_figure(width, sum(heights))
+    below = sum(heights)
+    for cell, layout, height in zip(genotype, layouts, heights, strict=True):
+        below -= height
+        axes = figure.add_axes((0, below / sum(heights), 1, height / sum(heights)))
+        axes.set(xlim=(-_LEFT, width - _LEFT), ylim=(layout.bottom - _BELOW, layout.top + _TITLE))
+        axes.set_axis_off()
+        axes.text(0.15 - _LEFT, layout.top + 0.3, cell_title(cell.name), fontsize=13, fontweight="bold", va="center")
+        _draw_lines(axes, layout)
+        _draw_operations(axes, cell, layout)
+        _draw_states(axes, cell, layout)
+    return save(figure, path)
+
+
+def _draw_lines(axes: Axes, layout: CellLayout) -> None:
+    """Draw what leads from states to the boxes of their edges and to the output."""
+    for (source, before), (target, after) in layout.links:
+        start = (before * _PITCH, layout.heights[source, before])
+        if source == target:  # a lane runs level past the boxes of its layer, and past the nodes
+            end = (after * _PITCH - _BOX_BEFORE_NODE - _BOX[0] / 2, layout.heights[target, after])
+            _draw_curve(axes, start, end)
+            axes.plot([end[0], after * _PITCH], [end[1], end[1]], color=_GREY, linewidth=1.2, zorder=1)
+        elif target == layout.output:
+            _draw_curve(axes, start, (after * _PITCH - _OUTPUT_SHIFT - 0.42, layout.heights[target, after]))
+        else:
+            end = (after * _PITCH - _BOX_BEFORE_NODE - _BOX[0] / 2, _box_height(layout, source, target))
+            _draw_curve(axes, start, end)
+
+
+def _draw_curve(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    middle = (start[0] + end[0]) / 2
+    points = [start, (middle, start[1]), (middle, end[1]), end]
+    curve = Curve(points, [Curve.MOVETO, Curve.CURVE4, Curve.CURVE4, Curve.CURVE4])
+    axes.add_patch(PathPatch(curve, fill=False, edgecolor=_GREY, linewidth=1.2, zorder=1))
+
+
+def _draw_operations(axes: Axes, cell: CellGenotype, layout: CellLayout) -> None:
+    """Draw the box of each edge, and the arrow from it into the node."""
+    look = styles(operation for _, _, operation in cell.edges)
+    for source, target, operation in cell.edges:
+        x, y = layout.layers[target] * _PITCH, _box_height(layout, source, target)
+        style = look[operation]
+        arrow = FancyArrowPatch(
+            (x - _BOX_BEFORE_NODE + _BOX[0] / 2, y),
+            (x, layout.heights[target, layout.layers[target]]),
+            arrowstyle="-|>",
+            mutation_scale=11,
+            shrinkA=0,
+            shrinkB=_RADIUS * 72,
+            color=style.colour,
+            linewidth=1.6,
+            linestyle="--" if operation == "none" else "-",
+        )
+        axes.add_patch(arrow)
+        left_below = (x - _BOX_BEFORE_NODE - _BOX[0] / 2, y - _BOX[1] / 2)
+        box = FancyBboxPatch(left_below, *_BOX, boxstyle="round,pad=0,rounding_size=0.08")
+        box.set(facecolor=style.tint, edgecolor=style.colour, linewidth=1.3, zorder=3)
+        axes.add_patch(box)
+        size = min(9.5, 9.5 * 14 / len(operation))  # a long name still fits into its box
+        axes.text(x - _BOX_BEFORE_NODE, y - 0.01, operation, fontsize=size, ha="center", va="center", zorder=4)
+
+
+def _box_height(layout: CellLayout, source: int, target: int) -> float:
+    sources = layout.sources[target]
+    return layout.heights[target, layout.layers[target]] + ROW * ((len(sources) - 1) / 2 - sources.index(source))
+
+
+def _draw_states(axes: Axes, cell: CellGenotype, layout: CellLayout) -> None:
+    for state, layer in layout.layers.items():
+        x, y = layer * _PITCH, layout.heights[state, layer]
+        if state == layout.output:
+            x -= _OUTPUT_SHIFT
+            head = FancyArrowPatch(
+                (x - 0.43, y), (x - 0.3, y), arrowstyle="-|>", mutation_scale=11, shrinkA=0, shrinkB=0
+            )
+            head.set(color=_GREY)
+            axes.add_patch(head)
+            _draw_frame(axes, x, y, "output")
+        elif state < cell.inputs:
+            _draw_frame(axes, x, y, f"input {state}")
+        else:
+            axes.add_patch(Circle((x, y), _RADIUS, facecolor="white", edgecolor="0.25", linewidth=1.4, zorder=3))
+            axes.text(x, y - 0.01, str(state), fontsize=10.5, ha="center", va="center", zorder=4)
+
+
+def _draw_frame(axes: Axes, x: float, y: float, text: str) -> None:
+    frame = {"boxstyle": "round,pad=0.35", "facecolor": "0.93", "edgecolor": "0.25", "linewidth": 1.2}
+    axes.text(x, y, text, fontsize=10, ha="center", va="center", zorder=4, bbox=frame)

@@ -1,0 +1,139 @@
+"""What a perturbation-based selection saw: the supernet's accuracy with one operation, or one input of a node, masked.
+
+The lower the accuracy, the stronger what was masked. The records are those of `decisions.jsonl`, parsed. Selections
+that score nothing (by magnitude, at random) leave no scores to draw.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from archselect.analysis.canvas import cell_title
+from archselect.analysis.dot_panels import Dot, Grid, Panel, dot_in_legend, draw_grids, unmasked_in_legend
+from archselect.analysis.palette import Style, styles
+
+Decision = Mapping[str, Any]
+
+# Lengths in inches.
+_OPERATION_NAMES, _EDGE_NAMES = 1.05, 0.5
+_ROW, _ROW_OF_ROUNDS = 0.19, 0.34
+
+_KEPT, _DROPPED = "#0072B2", "#D55E00"
+_ROUND_MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+def draw_operation_strengths(decisions: Sequence[Decision], path: str | Path) -> Path:
+    """Draw, per edge in the order of decision, the accuracy with each operation masked into the PNG `path`.
+
+    Each panel has its own scale, since the accuracy drifts as more edges are decided.
+
+    Raises:
+        ValueError: No decision on an operation carries scores.
+    """
+    scored = _scored(decisions, "operation")
+    look = styles(operation for own in scored.values() for decision in own for operation in decision["candidates"])
+    grids = [
+        _operation_grid(_title(cell, "edges (source,target)"), [_operation_panel(decision, look) for decision in own])
+        for cell, own in scored.items()
+    ]
+    legend = [dot_in_legend("kept", "0.2", filled=True), dot_in_legend("not kept", "0.2", filled=False)]
+    if any(panel.unmasked is not None for grid in grids for panel in grid.panels):
+        legend.append(unmasked_in_legend())
+    title = "Validation accuracy (%) of the supernet with one operation masked: lower = stronger"
+    return draw_grids(title, legend, grids, path)
+
+
+def draw_topology_strengths(decisions: Sequence[Decision], path: str | Path) -> Path:
+    """Draw, per node in the order of decision, the accuracy with each of its inputs masked into the PNG `path`.
+
+    A node drops inputs round by round: in each the one whose removal leaves the highest accuracy.
+
+    Raises:
+        ValueError: No decision on the inputs of a node carries scores.
+    """
+    scored = _scored(decisions, "topology")
+    rounds = 1 + max(score["round"] for own in scored.values() for decision in own for score in decision["scores"])
+    grids = [
+        Grid(
+            title=_title(cell, "nodes"),
+            panels=tuple(_topology_panel(decision, rounds) for decision in own),
+            per_row=3,
+            labels=_EDGE_NAMES,
+            row_height=_ROW_OF_ROUNDS,
+        )
+        for cell, own in scored.items()
+    ]
+    legend = [
+        dot_in_legend("input kept", _KEPT, filled=True),
+        dot_in_legend("input dropped", _DROPPED, filled=False),
+        *(dot_in_legend(f"round {index + 1}", "0.2", False, _round_marker(index)) for index in range(rounds)),
+    ]
+    title = "Validation accuracy (%) of the supernet with one input masked: lower = stronger"
+    return draw_grids(title, legend, grids, path)
+
+
+def _scored(decisions: Sequence[Decision], kind: str) -> dict[str, list[Decision]]:
+    """The decisions of that kind that carry scores, per cell in the order in which they were taken."""
+    scored: dict[str, list[Decision]] = {}
+    for decision in decisions:
+        if decision["kind"] == kind and decision["scores"]:
+            scored.setdefault(decision["cell"], []).append(decision)
+    if not scored:
+        raise ValueError(
+            f"Of these {len(decisions)} decision(s), none of the kind {kind!r} carries scores, so there are no "
+            "strengths to draw. Only a selection by perturbation scores what it decides."
+        )
+    return scored
+
+
+def _title(cell: str, what: str) -> str:
+    return f"{cell_title(cell)}: {what} in the order of decision, each on its own scale"
+
+
+def _operation_grid(title: str, panels: Sequence[Panel]) -> Grid:
+    """Up to five panels side by side that share the names of their rows, or four with names of their own."""
+    most = 5 if len({panel.names for panel in panels}) == 1 else 4
+    per_row = ceil(len(panels) / ceil(len(panels) / most))
+    return Grid(title, tuple(panels), max(3, per_row), _OPERATION_NAMES, _ROW)
+
+
+def _operation_panel(decision: Decision, look: Mapping[str, Style]) -> Panel:
+    candidates = tuple(decision["candidates"])
+    dots = tuple(
+        Dot(
+            accuracy=100 * score["accuracy"],
+            row=candidates.index(score["candidate"]),
+            colour=look[score["candidate"]].colour,
+            filled=score["candidate"] == decision["kept"],
+        )
+        for score in decision["scores"]
+    )
+    unmasked = decision["unmasked"]
+    title = f"{decision['point'] + 1}.  {_edge_name(decision['edge_states'])}"
+    return Panel(title, candidates, dots, None if unmasked is None else 100 * unmasked["accuracy"])
+
+
+def _topology_panel(decision: Decision, rounds: int) -> Panel:
+    names = tuple(_edge_name(edge) for edge in decision["candidates"])
+    kept = {_edge_name(edge) for edge in decision["kept"]}
+    dots = tuple(
+        Dot(
+            accuracy=100 * score["accuracy"],
+            row=names.index(name) + 0.27 * (score["round"] - (rounds - 1) / 2),
+            colour=_KEPT if name in kept else _DROPPED,
+            filled=name in kept,
+            marker=_round_marker(score["round"]),
+        )
+        for score in decision["scores"]
+        for name in [_edge_name(score["candidate"])]
+    )
+    return Panel(f"{decision['point'] + 1}.  node {decision['node']}", names, dots, None)
+
+
+def _round_marker(index: int) -> str:
+    return _ROUND_MARKERS[index % len(_ROUND_MARKERS)]
+
+
+def _edge_name(edge: Sequence[int]) -> str:
+    return f"({edge[0]},{edge[1]})"

@@ -1,0 +1,142 @@
+"""From a composed Hydra config to the parts of a run, checked before any long work starts."""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.errors import CompactHydraException, InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from archselect.data import ImageData
+from archselect.evaluation.method import Evaluation
+from archselect.genotype import Genotype
+from archselect.search import SearchMethod
+from archselect.selection import Selector
+from archselect.spaces import SearchSpace
+from archselect.stages.fitting import TrainerFactory
+
+
+class RunError(CompactHydraException):
+    """An error that a user can mend: its message says what was expected, what came and what to do."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the config describes, ready to work."""
+
+    seed: int
+    space: SearchSpace
+    search: SearchMethod
+    selection: Selector
+    evaluation: Evaluation
+    data: ImageData
+    trainer: TrainerFactory
+    genotype: Genotype | None
+
+
+def protocol_for(search_space: str, data: str) -> str:
+    """Return the evaluation that suits a space and data set where the user names none.
+
+    NAS-Bench-201 cells found on CIFAR are looked up; the DARTS family is retrained at full size on CIFAR-10 and small elsewhere.
+    """
+    if search_space == "nasbench201":
+        return "nasbench201" if data in ("cifar10", "cifar100") else "retrain_nasbench201"
+    return "retrain_cifar10" if data == "cifar10" else "retrain_small"
+
+
+def register_resolvers() -> None:
+    """Make `${archselect.protocol:SPACE,DATA}` known; the defaults list of `train.yaml` uses it."""
+    OmegaConf.register_new_resolver("archselect.protocol", protocol_for, replace=True)
+
+
+def instantiate_parts(config: DictConfig) -> Parts:
+    """Build every part of the run.
+
+    Raises:
+        RunError: An option makes no sense; the message says which and why.
+    """
+    seed = config.seed
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise RunError(f"seed must be a whole number, 0 or more; got {seed!r}.")
+    groups = ("search_space", "search", "selection", "evaluation", "data", "trainer")
+    space, search, selection, evaluation, data, trainer = (_instantiate(config, group) for group in groups)
+    with readable():
+        genotype = None if config.genotype is None else Genotype.parse(str(config.genotype))
+    return Parts(seed, space, search, selection, evaluation, data, trainer, genotype)
+
+
+def _instantiate(config: DictConfig, group: str) -> Any:
+    try:
+        return instantiate(config[group], _convert_="all")
+    except InstantiationException as error:
+        # Hydra wraps what a constructor says; the reader needs the constructor's sentence.
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise RunError(f"{group}: {cause}") from error
+
+
+def plain(config: DictConfig, *without: str) -> dict[str, Any]:
+    """Return a group of the config, resolved, as plain data, without some of its keys."""
+    resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items() if key not in without}
+
+
+def folder_label(*parts: str | int) -> str:
+    """Return a name for a folder made of `parts`."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(str(part) for part in parts)).strip("-.")[:160]
+
+
+def launch(main: Callable[[], Any]) -> None:
+    """Run a Hydra main; show an error that a user can mend as a sentence and leave with exit code 1.
+
+    Other errors, and with HYDRA_FULL_ERROR=1 all of them, keep their traceback.
+    """
+    traceback_wanted = "HYDRA_FULL_ERROR" in os.environ
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors on instead of printing tracebacks of its own
+    try:
+        main()
+    except (CompactHydraException, OmegaConfBaseException, OSError) as error:
+        if traceback_wanted:
+            raise
+        causes = [str(error)]
+        if isinstance(error.__cause__, OmegaConfBaseException):
+            causes.append(str(error.__cause__))
+        sys.stderr.write("\nError: " + "\n".join(causes) + "\n(HYDRA_FULL_ERROR=1 shows the traceback.)\n")
+        raise SystemExit(1) from None
+
+
+@contextmanager
+def readable(what: str = "") -> Iterator[None]:
+    """Turn the errors that a user can mend into `RunError`."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise RunError(f"{what}{error}") from error
+
+
+def identity_of(config: DictConfig, data_fingerprint: str) -> Mapping[str, dict[str, Any]]:
+    """Return, per stage, the parts of the config that determine its result.
+
+    Names, paths, devices and loggers do not; the precision does.
+    """
+    data = {**plain(config.data, "name", "path", "source", "train_subset"), "fingerprint": data_fingerprint}
+    common = {"seed": config.seed, "precision": str(config.trainer.precision)}
+    space = plain(config.search_space, "name", "protocol")
+    return {
+        "search": {**common, "space": space, "search": plain(config.search, "name"), "data": data},
+        "selection": {**common, "selection": plain(config.selection, "name")},
+        "evaluation": {
+            **common,
+            "space": space["_target_"],
+            "evaluation": plain(config.evaluation, "name", "table"),
+            "data": data,
+        },
+    }

@@ -1,0 +1,114 @@
+"""Augmentation and normalisation as batched tensor operations on images that stay on the device.
+
+The random numbers of a whole epoch are drawn at once on the CPU, so they are the same on every device; they are moved
+there as one integer tensor. Crop and flip only choose which pixels are read, so together they are one gather.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Channel statistics of images whose values lie between 0 and 1: an image becomes `(image - mean) / std`."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != 3:
+                raise ValueError(f"Expected three numbers in {name}, one per channel, got {list(values)}.")
+        if min(self.std) <= 0:
+            raise ValueError(f"Expected positive standard deviations, got {list(self.std)}.")
+
+    @classmethod
+    def of(cls, mean: Sequence[float], std: Sequence[float]) -> "Normalisation":
+        """Return the normalisation for sequences as a configuration holds them."""
+        return cls(tuple(map(float, mean)), tuple(map(float, std)))  # type: ignore[arg-type]  # lengths are checked
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """Return `(3,)` tensors with `(x / 255 - mean) / std == x * scale + shift`."""
+        mean, std = torch.tensor(self.mean, dtype=torch.float64), torch.tensor(self.std, dtype=torch.float64)
+        return (1 / (255 * std)).float(), (-mean / std).float()
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random crop of the zero-padded image, random horizontal flip, and cutout.
+
+    Attributes:
+        pad: pixels of zeros added on each side before the crop; 0 for no crop.
+        flip: whether half of the images are mirrored.
+        cutout: side of the square that is set to zero after normalisation (DeVries and Taylor 2017, arXiv 1708.04552).
+            Its centre is uniform over the image, so that it may stick out over the border. 0 for no cutout.
+    """
+
+    pad: int = 4
+    flip: bool = True
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        if self.pad < 0 or self.cutout < 0:
+            raise ValueError(
+                f"Expected the padding and the side of the cutout in pixels, got pad={self.pad}, cutout={self.cutout}."
+            )
+
+    def check(self, height: int, width: int) -> None:
+        """Refuse a cutout that is larger than an image of `height` x `width` pixels."""
+        if self.cutout > min(height, width):
+            raise ValueError(
+                f"A cutout of {self.cutout} pixels is larger than the images, {height} x {width}. "
+                "Choose a smaller one, for instance half of the image, or 0."
+            )
+
+    def padded(self, images: Tensor) -> Tensor:
+        """Pad images `(N, H, W, 3)` with zeros to `(N, H + 2 pad, W + 2 pad, 3)`."""
+        return functional.pad(images, (0, 0, self.pad, self.pad, self.pad, self.pad)) if self.pad else images
+
+    def draw(self, count: int, height: int, width: int, generator: Generator) -> Tensor:
+        """Draw what happens to each of `count` images.
+
+        Returns:
+            `(count, 5)`, int64: first row and first column of the crop in the padded image, 1 for a flip, and row and
+            column of the centre of the cutout. Columns are drawn one after the other whatever is switched off, so
+            the crops do not change when a cutout is added.
+        """
+        upper = (2 * self.pad + 1, 2 * self.pad + 1, 2 if self.flip else 1, height, width)
+        return torch.stack([torch.randint(high, (count,), generator=generator) for high in upper], dim=1)
+
+
+def crop_and_flip(padded: Tensor, indices: Tensor, draws: Tensor, height: int, width: int) -> Tensor:
+    """Read the crop of each image, mirrored where its draw says so.
+
+    Args:
+        padded: all images, `(N, H + 2 pad, W + 2 pad, 3)`, contiguous.
+        indices: `(B,)`, which images.
+        draws: `(B, 5)`, their rows of `Augmentation.draw`.
+
+    Returns:
+        `(B, H, W, 3)`, contiguous.
+    """
+    top, left, flipped = draws[:, 0, None], draws[:, 1, None], draws[:, 2, None]
+    column = torch.arange(width, device=padded.device)
+    rows = top + torch.arange(height, device=padded.device)  # (B, H)
+    columns = left + torch.where(flipped == 1, width - 1 - column, column)  # (B, W)
+    rows_above = indices[:, None] * padded.shape[1] + rows
+    pixels = (rows_above * padded.shape[2])[:, :, None] + columns[:, None, :]  # (B, H, W), into N * (H + 2p) * (W + 2p)
+    # Indexing rows of a flat view is four times faster on a CPU than indexing three dimensions at once.
+    return padded.view(-1, 3).index_select(0, pixels.flatten()).view(len(indices), height, width, 3)
+
+
+def cutout_mask(draws: Tensor, side: int, height: int, width: int) -> Tensor:
+    """Return `(B, H, W, 1)`, true inside the square of `side` pixels around each image's centre from `draws`.
+
+    The square starts `side // 2` above and left of its centre and is cut off at the border.
+    """
+    above = torch.arange(height, device=draws.device) - (draws[:, 3, None] - side // 2)  # (B, H)
+    beside = torch.arange(width, device=draws.device) - (draws[:, 4, None] - side // 2)  # (B, W)
+    in_rows, in_columns = (above >= 0) & (above < side), (beside >= 0) & (beside < side)
+    return (in_rows[:, :, None] & in_columns[:, None, :])[..., None]

@@ -1,0 +1,125 @@
+"""Images as they are stored, and their decoding into one tensor."""
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from archselect.data.labelled import LabelledImages
+
+WORTH_A_PROGRESS_BAR = 5_000  # images; fewer are decoded in half a second
+# What Pillow raises for broken files, depending on their format and on what is broken.
+PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredImages:
+    """One split before decoding.
+
+    Attributes:
+        labels: `(N,)`, int64.
+        open: opens image i; its pixels may be decoded later.
+        name: how an error names image i, e.g. "row 3 of train.parquet".
+        classes: number of classes, where the storage tells.
+    """
+
+    labels: Tensor
+    open: Callable[[int], Image.Image]
+    name: Callable[[int], str]
+    classes: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def check_labels(self, classes: int) -> None:
+        """Refuse labels outside of 0 to `classes` - 1, and a storage that has another number of classes.
+
+        Raises:
+            ValueError: naming the first such image.
+        """
+        if self.classes is not None and self.classes != classes:
+            raise ValueError(
+                f"Expected {classes} classes, as the configuration says, but the data have {self.classes}. "
+                "Change data.classes, or take other data."
+            )
+        outside = ((self.labels < 0) | (self.labels >= classes)).nonzero()
+        if len(outside):
+            row = int(outside[0])
+            raise ValueError(
+                f"Expected labels from 0 to {classes - 1}, because data.classes is {classes}, "
+                f"but {self.name(row)} has the label {int(self.labels[row])}; {len(outside)} labels are outside."
+            )
+
+    def decode(self, indices: Tensor, size: int, resize: bool, description: str, console: Console) -> LabelledImages:
+        """Decode the images at `indices` `(M,)` into `(M, 3, size, size)`; grey images become three equal channels.
+
+        Args:
+            size: pixels of height and width.
+            resize: whether an image of another size is scaled and cropped around its centre to `size`; otherwise it is
+                an error.
+            description: of the progress bar, which is shown when there are many images.
+
+        Raises:
+            ValueError: naming the image that cannot be decoded or has another size.
+        """
+        rows: list[int] = indices.tolist()
+        pixels = np.empty((len(rows), size, size, 3), dtype=np.uint8)
+        progress = track(
+            enumerate(rows),
+            description,
+            total=len(rows),
+            console=console,
+            transient=True,
+            disable=len(rows) < WORTH_A_PROGRESS_BAR,
+        )
+        for position, row in progress:
+            pixels[position] = self._decoded(row, size, resize)
+        return LabelledImages(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.labels[indices])
+
+    def size_of(self, row: int) -> int:
+        """Return the pixels of height and width of one image without decoding it.
+
+        Raises:
+            ValueError: when they differ.
+        """
+        with self._opened(row) as image:
+            width, height = image.size
+        if width != height:
+            raise ValueError(
+                f"Expected square images, but {self.name(row)} is {height} pixels high and {width} wide. "
+                "Set data.image_size to the size that all of them are scaled and cropped to."
+            )
+        return height
+
+    def _opened(self, row: int) -> Image.Image:
+        try:
+            return self.open(row)
+        except PILLOW_ERRORS as error:
+            raise ValueError(f"{self.name(row)} is not an image that can be read ({error}).") from error
+
+    def _decoded(self, row: int, size: int, resize: bool) -> np.ndarray:
+        """Return the pixels `(size, size, 3)` of one image."""
+        with self._opened(row) as image:
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(
+                    f"Expected 8 bits per channel, but {self.name(row)} has the mode {image.mode}. Convert the images."
+                )
+            if image.size != (size, size) and not resize:
+                raise ValueError(
+                    f"Expected images of {size} x {size} pixels, but {self.name(row)} is {image.height} pixels high "
+                    f"and {image.width} wide. Set data.image_size to the size of the images; data=image_folder then "
+                    "scales and crops those of another size."
+                )
+            try:
+                colours = image.convert("RGB")
+            except PILLOW_ERRORS as error:
+                raise ValueError(f"{self.name(row)} is an image that cannot be decoded ({error}).") from error
+        if colours.size != (size, size):
+            colours = ImageOps.fit(colours, (size, size), Image.Resampling.BILINEAR)
+        return np.asarray(colours)

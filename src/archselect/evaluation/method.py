@@ -1,0 +1,99 @@
+"""The ways to judge an architecture."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
+
+from archselect.checks import check_optimizer, check_positive, check_share
+from archselect.evaluation.nasbench201 import NASBench201Table
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """Train the discrete network from scratch; test it once, at the end.
+
+    Attributes:
+        name: Shown in folders and reports.
+        network: The skeleton: what `SearchSpace.network` takes besides the genotype, image size and classes.
+        epochs: Passes over the training images.
+        batch_size: Images per step.
+        validation_share: Share of the training images that is held out and validated on after every epoch; 0 trains on all. The last
+            epoch's network is tested whatever the validation says.
+        optimizer: Makes the optimizer.
+        learning_rate_min: Where the cosine schedule ends; null keeps the rate constant.
+        gradient_clip: Largest norm of the gradient; null: not clipped.
+        cutout: Side of the cutout in pixels; 0: none.
+        drop_path: Probability of dropping a path in the last epoch; it grows linearly from 0.
+        auxiliary_weight: Weight of the auxiliary head's loss; 0: no such head.
+        label_smoothing: Of the training loss.
+    """
+
+    name: str
+    network: Mapping[str, Any]
+    epochs: int
+    batch_size: int
+    validation_share: float
+    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
+    learning_rate_min: float | None
+    gradient_clip: float | None
+    cutout: int
+    drop_path: float
+    auxiliary_weight: float
+    label_smoothing: float
+
+    def __post_init__(self) -> None:
+        check_positive("evaluation.epochs", self.epochs)
+        check_positive("evaluation.batch_size", self.batch_size)
+        check_share("evaluation.validation_share", self.validation_share, zero=True)
+        check_share("evaluation.drop_path", self.drop_path, zero=True)
+        check_share("evaluation.label_smoothing", self.label_smoothing, zero=True)
+        check_optimizer("evaluation.optimizer", self.optimizer)
+        for option in ("learning_rate_min", "gradient_clip", "cutout", "auxiliary_weight"):
+            value = getattr(self, option)
+            if value is not None and value < 0:
+                raise ValueError(f"evaluation.{option} must not be negative; got {value!r}.")
+
+    @property
+    def skeleton(self) -> dict[str, Any]:
+        """What the network is built with; the auxiliary head only where its loss counts."""
+        return {**self.network, **({"auxiliary": True} if self.auxiliary_weight else {})}
+
+    def schedule(self, optimizer: Optimizer) -> LRScheduler | None:
+        """Return the schedule of the learning rate, stepped once per epoch."""
+        if self.learning_rate_min is None:
+            return None
+        return CosineAnnealingLR(optimizer, T_max=self.epochs, eta_min=self.learning_rate_min)
+
+
+@dataclass(frozen=True)
+class NASBench201Lookup:
+    """Look the architecture up in a table of all NAS-Bench-201 results.
+
+    Attributes:
+        name: Shown in folders and reports.
+        table: Path of the table.
+        network: The skeleton that the table's networks have, for their parameter count.
+    """
+
+    name: str
+    table: str | None
+    network: Mapping[str, Any]
+
+    def load(self) -> NASBench201Table:
+        """Return the table; a clear error if there is none."""
+        return NASBench201Table(None if self.table is None else Path(self.table).expanduser())
+
+
+@dataclass(frozen=True)
+class NoEvaluation:
+    """Stop after the selection."""
+
+    name: str = "none"
+
+
+Evaluation = Retraining | NASBench201Lookup | NoEvaluation

@@ -1,0 +1,141 @@
+"""NAS-Bench-201 as a table: the test accuracy of a cell without training it (Dong and Yang, arXiv 2001.00326).
+
+The table is a CSV or parquet file with one row per architecture and accuracies in percent:
+`index, arch, cifar10_test, cifar10_valid, cifar100_test, cifar100_valid, imagenet16_120_test, imagenet16_120_valid`;
+other columns are ignored. `arch` is the benchmark's own text, `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from archselect.genotype import Genotype
+
+ACCURACIES = (
+    "cifar10_test",
+    "cifar10_valid",
+    "cifar100_test",
+    "cifar100_valid",
+    "imagenet16_120_test",
+    "imagenet16_120_valid",
+)
+COLUMNS = ("index", "arch", *ACCURACIES)
+RANKS = {"rank": "cifar10_test", "cifar100_rank": "cifar100_test", "imagenet16_120_rank": "imagenet16_120_test"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the table says about one architecture: accuracies in percent, and its place among all by test accuracy.
+
+    Ranks start at 1 (the best); architectures with the same accuracy share the best rank of theirs.
+    """
+
+    index: int
+    arch: str
+    cifar10_test: float
+    cifar10_valid: float
+    cifar100_test: float
+    cifar100_valid: float
+    imagenet16_120_test: float
+    imagenet16_120_valid: float
+    rank: int  # by `cifar10_test`; the next two by the other test columns
+    cifar100_rank: int
+    imagenet16_120_rank: int
+    of: int  # how many architectures the table has
+
+
+class NASBench201Table:
+    """The results of the benchmark's architectures, read once from `path` (`.csv` or `.parquet`).
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: No path was given, or the file is not such a table: a missing column, no rows, a value that is not a
+            percentage, an architecture that occurs twice.
+    """
+
+    def __init__(self, path: str | Path | None) -> None:
+        if path is None or not str(path):
+            raise ValueError(
+                "The NAS-Bench-201 table is a file of your own and no path to it was given. "
+                "Set evaluation.table=/path/to/nasbench201.csv (or .parquet)."
+            )
+        self.path = Path(path)
+        table = _read(self.path)
+        _check(table, self.path)
+        self._results = {result.arch: result for result in _results(table)}
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def look_up(self, genotype: Genotype) -> Result:
+        """Return the row of `genotype`.
+
+        Raises:
+            ValueError: `genotype` is not a NAS-Bench-201 cell, or the table does not have it.
+        """
+        try:
+            arch = genotype.to_nasbench201()
+        except ValueError as error:
+            raise ValueError(
+                f"Only cells of the NAS-Bench-201 space can be looked up in its table, and this is none: {error} "
+                "Search with search_space=nasbench201, or retrain the architecture with another evaluation."
+            ) from error
+        if arch not in self._results:
+            raise ValueError(
+                f"The table {self.path} has {len(self)} architectures, and {arch} is not among them. "
+                "Set evaluation.table to a table of all 15,625 architectures."
+            )
+        return self._results[arch]
+
+
+def _read(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no NAS-Bench-201 table at {path}. Set evaluation.table to the file you have."
+        )
+    if path.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"The NAS-Bench-201 table must be a .csv or a .parquet file; evaluation.table is {path}.")
+    try:
+        return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    except ValueError as error:  # what pandas and pyarrow raise for a file that is none inherits from it
+        raise ValueError(f"The NAS-Bench-201 table {path} is no readable {path.suffix[1:]} file: {error}") from error
+
+
+def _check(table: pd.DataFrame, path: Path) -> None:
+    missing = [column for column in COLUMNS if column not in table.columns]
+    if missing:
+        raise ValueError(
+            f"The NAS-Bench-201 table {path} lacks the column(s) {', '.join(missing)}. "
+            f"It needs {', '.join(COLUMNS)}; it has {', '.join(map(str, table.columns))}."
+        )
+    if table.empty:
+        raise ValueError(f"The NAS-Bench-201 table {path} has columns but no rows.")
+    for column in ACCURACIES:
+        wrong = table[~pd.to_numeric(table[column], errors="coerce").between(0, 100)]
+        if len(wrong):
+            raise ValueError(
+                f"Column {column} of the NAS-Bench-201 table {path} must hold accuracies in percent, and {len(wrong)} "
+                f"row(s) do not: the first is {wrong[column].iloc[0]} for {wrong['arch'].iloc[0]}. Mend or remove them."
+            )
+    nameless = table[table["index"].isna() | table["arch"].isna()]
+    if len(nameless):
+        raise ValueError(
+            f"Every row of the NAS-Bench-201 table {path} needs an index and an arch; {len(nameless)} row(s) lack one: "
+            f"the first is row {nameless.index[0]}. Mend or remove them."
+        )
+    twice = table["arch"][table["arch"].duplicated()]
+    if len(twice):
+        raise ValueError(
+            f"Each architecture must occur once in the NAS-Bench-201 table {path}, and {len(twice)} row(s) repeat one: "
+            f"the first is {twice.iloc[0]}. Remove the repeats."
+        )
+
+
+def _results(table: pd.DataFrame) -> Iterator[Result]:
+    table = table[list(COLUMNS)].astype({"index": int} | dict.fromkeys(ACCURACIES, float))
+    ranks = table[list(RANKS.values())].rank(method="min", ascending=False).astype(int)
+    table = table.assign(**{name: ranks[column] for name, column in RANKS.items()})
+    for row in table.to_dict("records"):
+        yield Result(**{str(name): value for name, value in row.items()}, of=len(table))

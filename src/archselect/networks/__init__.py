@@ -1,0 +1,1 @@
+"""Networks: the topology of a cell, the supernet, the discrete networks."""

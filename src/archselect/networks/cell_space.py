@@ -1,0 +1,160 @@
+"""What can be chosen in one type of cell, and what has been chosen so far."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from archselect.genotype import CellGenotype, Input
+from archselect.networks.topology import CellTopology
+
+
+@dataclass(frozen=True)
+class CellSpace:
+    """The choices of one cell type: its edges, and on each edge the candidate operations.
+
+    Edges may differ in their candidates and in how many they have (S1 has one list per edge).
+    """
+
+    name: str
+    topology: CellTopology
+    operations: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self) -> None:
+        edges = self.topology.edges
+        if len(self.operations) != len(edges):
+            raise ValueError(
+                f"The {self.name} cell has {len(edges)} edges, so it needs {len(edges)} lists of candidate operations, "
+                f"but {len(self.operations)} were given. Give one list per edge, in the order {list(edges)}, "
+                "or a single list that holds for every edge."
+            )
+        for edge, candidates in zip(edges, self.operations, strict=True):
+            if not candidates:
+                raise ValueError(f"Edge {edge} of the {self.name} cell has no candidate operation. List at least one.")
+            if len(set(candidates)) != len(candidates):
+                raise ValueError(f"Edge {edge} of the {self.name} cell lists an operation twice: {list(candidates)}.")
+
+    @property
+    def width(self) -> int:
+        """The largest number of candidates on an edge: the second dimension of `alpha` and of mixture weights."""
+        return max(len(candidates) for candidates in self.operations)
+
+    def describe(self) -> dict[str, Any]:
+        """Return edges and candidates as JSON-able lists."""
+        return {
+            "edges": [list(edge) for edge in self.topology.edges],
+            "operations": [list(candidates) for candidates in self.operations],
+        }
+
+    def check(self, cell: CellGenotype) -> None:
+        """Raise a ValueError if `cell` is not one of the cells that this space contains."""
+        topology = self.topology
+        if (cell.inputs, len(cell.nodes)) != (topology.inputs, topology.nodes):
+            raise ValueError(
+                f"The {self.name} cell of this search space has {topology.inputs} inputs and {topology.nodes} nodes, but "
+                f"the genotype's has {cell.inputs} and {len(cell.nodes)}. It was made for another search space."
+            )
+        for node, inputs in enumerate(cell.nodes, start=topology.inputs):
+            expected = topology.edges_kept_into(node)
+            if len(inputs) != expected:
+                raise ValueError(
+                    f"Node {node} of the {self.name} cell must have {expected} inputs, but the genotype gives it {len(inputs)}."
+                )
+            for operation, source in inputs:
+                candidates = self.operations[topology.edges.index((source, node))]
+                if operation not in candidates:
+                    raise ValueError(
+                        f"Edge ({source}, {node}) of the {self.name} cell chooses among {list(candidates)}, but the genotype "
+                        f"has {operation!r} there. It was made for another search space."
+                    )
+
+
+@dataclass(frozen=True)
+class CellDecisions:
+    """What has been decided in one cell type.
+
+    Attributes:
+        operations: Per edge the index of the operation that was kept, or None while the edge is a mixture.
+        kept: Per edge whether it still feeds its node.
+        nodes: The nodes (as states) whose inputs have been decided.
+    """
+
+    operations: tuple[int | None, ...]
+    kept: tuple[bool, ...]
+    nodes: tuple[int, ...] = ()
+
+    @staticmethod
+    def none(space: CellSpace) -> "CellDecisions":
+        """Return the state before any decision."""
+        edges = len(space.topology.edges)
+        return CellDecisions((None,) * edges, (True,) * edges)
+
+    def check(self, space: CellSpace) -> None:
+        """Raise a ValueError if these are not decisions about the edges and candidates of `space`."""
+        edges = len(space.operations)
+        if (len(self.operations), len(self.kept)) != (edges, edges):
+            raise ValueError(
+                f"The {space.name} cell has {edges} edges, but the decisions are about {len(self.operations)}. "
+                "They were made in another search space."
+            )
+        for edge, candidates, operation in zip(space.topology.edges, space.operations, self.operations, strict=True):
+            if operation is not None and not 0 <= operation < len(candidates):
+                raise ValueError(
+                    f"Edge {edge} of the {space.name} cell chooses among {len(candidates)} operations, but the decision is "
+                    f"for number {operation}, counted from 0."
+                )
+
+    def keep_operation(self, edge: int, operation: int) -> "CellDecisions":
+        """Return these decisions with `edge` decided."""
+        operations = list(self.operations)
+        operations[edge] = operation
+        return replace(self, operations=tuple(operations))
+
+    def keep_inputs(self, space: CellSpace, node: int, edges: Iterable[int]) -> "CellDecisions":
+        """Return these decisions with `node` fed by `edges` only."""
+        keep, into = set(edges), set(space.topology.edges_into(node))
+        if not keep <= into:
+            raise ValueError(f"Node {node} of the {space.name} cell is fed by edges {sorted(into)}, not by {sorted(keep)}.")
+        kept = tuple(edge in keep if edge in into else was for edge, was in enumerate(self.kept))
+        return replace(self, kept=kept, nodes=(*self.nodes, node))
+
+    @property
+    def undecided_edges(self) -> tuple[int, ...]:
+        """Return the edges that are still mixtures."""
+        return tuple(edge for edge, operation in enumerate(self.operations) if operation is None)
+
+    def undecided_nodes(self, space: CellSpace) -> tuple[int, ...]:
+        """Return the nodes (as states) that still have more inputs than the space allows."""
+        topology = space.topology
+        return tuple(
+            node
+            for node in topology.node_states
+            if node not in self.nodes and topology.edges_kept_into(node) < len(topology.edges_into(node))
+        )
+
+    def genotype(self, space: CellSpace) -> CellGenotype:
+        """Return the cell that was decided.
+
+        Raises:
+            ValueError: An edge or a node is still undecided.
+        """
+        undecided = [space.topology.edges[edge] for edge in self.undecided_edges if self.kept[edge]]
+        if undecided or self.undecided_nodes(space):
+            raise ValueError(
+                f"The {space.name} cell is not decided yet: edges {undecided}, nodes {list(self.undecided_nodes(space))}."
+            )
+        nodes: list[list[Input]] = [[] for _ in range(space.topology.nodes)]
+        for (source, target), candidates, operation, kept in zip(
+            space.topology.edges, space.operations, self.operations, self.kept, strict=True
+        ):
+            if kept and operation is not None:
+                nodes[target - space.topology.inputs].append(Input(candidates[operation], source))
+        return CellGenotype(space.name, space.topology.inputs, tuple(tuple(inputs) for inputs in nodes))
+
+    def to_state(self) -> dict[str, list[Any]]:
+        """Return plain lists for a checkpoint."""
+        return {"operations": list(self.operations), "kept": list(self.kept), "nodes": list(self.nodes)}
+
+    @staticmethod
+    def from_state(state: dict[str, list[Any]]) -> "CellDecisions":
+        """Return the decisions that `to_state` wrote."""
+        return CellDecisions(tuple(state["operations"]), tuple(state["kept"]), tuple(state["nodes"]))

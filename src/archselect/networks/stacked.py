@@ -1,0 +1,244 @@
+"""The operations of a supernet, evaluated together for all edges that leave one source.
+
+A supernet applies the same operation, with different weights, on every edge out of a state. Here the edges' weights are stacked, so one
+convolution serves them all; what depends on the source alone (its ReLU, its pooling) is computed once; and the mixture weight of an edge is
+the scale of the batch normalisation that ends the operation, so weighting costs no pass over memory and its gradient comes with the
+normalisation's. All of it is exact: the result is that of one module per operation, multiplied and summed.
+
+Each operation maps a `Source` and the mixture weights `(E,)` of its active edges to one weighted output `(B, C, H, W)` per edge.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Source:
+    """A state of a cell and what all operations on it share.
+
+    Args:
+        state: `(B, C, H, W)`.
+        stride: Of every edge that leaves this state.
+    """
+
+    def __init__(self, state: Tensor, stride: int) -> None:
+        self.state = state
+        self.stride = stride
+
+    @cached_property
+    def relu(self) -> Tensor:
+        """`(B, C, H, W)`: what every convolution starts from."""
+        return F.relu(self.state)
+
+
+class StackedWeight(nn.Module):
+    """The convolution weights of several edges, `(edges * out, in / groups, k, k)`, each initialised as by `nn.Conv2d`."""
+
+    def __init__(self, edges: int, out_channels: int, in_channels: int, kernel: int = 1) -> None:
+        super().__init__()
+        self.edges = edges
+        self.weight = nn.Parameter(torch.empty(edges * out_channels, in_channels, kernel, kernel))
+        bound = 1 / math.sqrt(in_channels * kernel * kernel)
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def of(self, positions: Sequence[int]) -> Tensor:
+        """Return `(len(positions) * out, in / groups, k, k)`, the weights of these edges one after another."""
+        if len(positions) == self.edges:
+            return self.weight
+        edges = self.weight.chunk(self.edges)
+        return torch.cat([edges[position] for position in positions])
+
+
+class StackedBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation without affine parameters of `channels` channels on each of several edges."""
+
+    def __init__(self, edges: int, channels: int) -> None:
+        super().__init__(edges * channels, affine=False)
+        self.edges = edges
+        self.channels = channels
+
+    def of(self, x: Tensor, positions: Sequence[int], scale: Tensor | None = None) -> Tensor:
+        """Normalise `(B, E * C, H, W)`, the channels of the edges at `positions`; multiply edge e by `scale[e]` if given."""
+        # Contiguous: the CPU kernels read the scale as if it were, and a single edge's would be a view of stride 0.
+        weight = None if scale is None else scale.unsqueeze(1).expand(-1, self.channels).flatten().contiguous()
+        mean, variance = cast(Tensor, self.running_mean), cast(Tensor, self.running_var)
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        if len(positions) == self.edges:
+            return F.batch_norm(x, mean, variance, weight, None, self.training, self.momentum or 0.0, self.eps)
+        some = [slice(position * self.channels, (position + 1) * self.channels) for position in positions]
+        some_mean = torch.cat([mean[part] for part in some])
+        some_variance = torch.cat([variance[part] for part in some])
+        out = F.batch_norm(x, some_mean, some_variance, weight, None, self.training, self.momentum or 0.0, self.eps)
+        if self.training:
+            for part, new_mean, new_variance in zip(
+                some, some_mean.split(self.channels), some_variance.split(self.channels), strict=True
+            ):
+                mean[part] = new_mean
+                variance[part] = new_variance
+        return out
+
+
+class SharedOperation(nn.Module):
+    """An operation without weights: its output is the same on every edge out of a source and is computed once."""
+
+    def shared(self, source: Source) -> Tensor:
+        """Return the output `(B, C, H', W')` for any edge."""
+        raise NotImplementedError
+
+    def forward(self, source: Source, weights: Tensor, positions: Sequence[int]) -> list[Tensor]:
+        """Return the weighted output of each edge."""
+        out = self.shared(source)
+        return [weight * out for weight in weights.unbind()]
+
+
+class Identity(SharedOperation):
+    """`skip_connect` where the stride is 1."""
+
+    def shared(self, source: Source) -> Tensor:
+        return source.state
+
+
+class Pool(SharedOperation):
+    """Max or average pooling, 3x3; with `norm`, followed by batch normalisation (the supernets of the DARTS family)."""
+
+    def __init__(self, pool: Callable[[Tensor, int], Tensor], channels: int, norm: bool) -> None:
+        super().__init__()
+        self.pool = pool
+        self.norm = nn.BatchNorm2d(channels, affine=False) if norm else nn.Identity()
+
+    def shared(self, source: Source) -> Tensor:
+        return cast(Tensor, self.norm(self.pool(source.state, source.stride)))
+
+
+def max_pool(x: Tensor, stride: int) -> Tensor:
+    """3x3 max pooling with padding 1."""
+    return F.max_pool2d(x, 3, stride, 1)
+
+
+def average_pool(x: Tensor, stride: int) -> Tensor:
+    """3x3 average pooling with padding 1; the average excludes the padding."""
+    return F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
+
+
+class Noise(nn.Module):
+    """N(0, 1), drawn anew at each call and on each edge (S4)."""
+
+    def forward(self, source: Source, weights: Tensor, positions: Sequence[int]) -> list[Tensor]:
+        """Return the weighted noise of each edge."""
+        like = source.state[:, :, :: source.stride, :: source.stride]
+        return [weight * torch.randn_like(like) for weight in weights.unbind()]
+
+
+class FactorizedReduction(nn.Module):
+    """`skip_connect` where the stride is 2: ReLU, two Conv1x1 of stride 2, the second shifted by one pixel, concatenated, BN."""
+
+    def __init__(self, edges: int, channels: int) -> None:
+        super().__init__()
+        self.conv_1 = StackedWeight(edges, channels // 2, channels)
+        self.conv_2 = StackedWeight(edges, channels - channels // 2, channels)
+        self.norm = StackedBatchNorm(edges, channels)
+
+    def forward(self, source: Source, weights: Tensor, positions: Sequence[int]) -> list[Tensor]:
+        """Return the weighted output of each edge."""
+        even = F.conv2d(source.relu, self.conv_1.of(positions), stride=2).chunk(len(positions), dim=1)
+        odd = F.conv2d(source.relu[:, :, 1:, 1:], self.conv_2.of(positions), stride=2).chunk(len(positions), dim=1)
+        out = torch.cat([half for pair in zip(even, odd, strict=True) for half in pair], dim=1)
+        return list(self.norm.of(out, positions, weights).chunk(len(positions), dim=1))
+
+
+class Convolution(nn.Module):
+    """ReLU, Conv kxk, BN (`nor_conv_*`). All edges read the same input, so together they are one wide convolution."""
+
+    def __init__(self, edges: int, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = StackedWeight(edges, channels, channels, kernel)
+        self.norm = StackedBatchNorm(edges, channels)
+        self.padding = kernel // 2
+
+    def forward(self, source: Source, weights: Tensor, positions: Sequence[int]) -> list[Tensor]:
+        """Return the weighted output of each edge."""
+        out = F.conv2d(source.relu, self.conv.of(positions), stride=source.stride, padding=self.padding)
+        return list(self.norm.of(out, positions, weights).chunk(len(positions), dim=1))
+
+
+class DepthwiseSeparable(nn.Module):
+    """Depthwise kxk, then pointwise, then BN, for edges that share their input or (`x` of `E * C` channels) have one each."""
+
+    def __init__(self, edges: int, channels: int, kernel: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.depthwise = StackedWeight(edges, channels, 1, kernel)
+        self.pointwise = StackedWeight(edges, channels, channels)
+        self.norm = StackedBatchNorm(edges, channels)
+        self.padding = dilation * (kernel // 2)
+        self.dilation = dilation
+
+    def forward(self, x: Tensor, stride: int, positions: Sequence[int], scale: Tensor | None = None) -> Tensor:
+        """Return `(B, E * C, H', W')`."""
+        depthwise = self.depthwise.of(positions)
+        if x.shape[1] != len(depthwise):  # the edges share their input
+            x = torch.cat([x] * len(positions), dim=1)
+        x = F.conv2d(x, depthwise, None, stride, self.padding, self.dilation, groups=len(depthwise))
+        x = F.conv2d(x, self.pointwise.of(positions), groups=len(positions))
+        return self.norm.of(x, positions, scale)
+
+
+class DilatedConvolution(nn.Module):
+    """`dil_conv_kxk`: ReLU, depthwise kxk with dilation 2, pointwise, BN."""
+
+    def __init__(self, edges: int, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = DepthwiseSeparable(edges, channels, kernel, dilation=2)
+
+    def forward(self, source: Source, weights: Tensor, positions: Sequence[int]) -> list[Tensor]:
+        """Return the weighted output of each edge."""
+        return list(self.conv(source.relu, source.stride, positions, weights).chunk(len(positions), dim=1))
+
+
+class SeparableConvolution(nn.Module):
+    """`sep_conv_kxk`: twice (ReLU, depthwise kxk, pointwise, BN); the stride is in the first."""
+
+    def __init__(self, edges: int, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.conv_1 = DepthwiseSeparable(edges, channels, kernel)
+        self.conv_2 = DepthwiseSeparable(edges, channels, kernel)
+
+    def forward(self, source: Source, weights: Tensor, positions: Sequence[int]) -> list[Tensor]:
+        """Return the weighted output of each edge."""
+        x = F.relu(self.conv_1(source.relu, source.stride, positions))
+        return list(self.conv_2(x, 1, positions, weights).chunk(len(positions), dim=1))
+
+
+def _skip(edges: int, channels: int, stride: int, norm: bool) -> nn.Module:
+    return Identity() if stride == 1 else FactorizedReduction(edges, channels)
+
+
+def _pool(pool: Callable[[Tensor, int], Tensor], edges: int, channels: int, stride: int, norm: bool) -> nn.Module:
+    return Pool(pool, channels, norm)
+
+
+def _noise(edges: int, channels: int, stride: int, norm: bool) -> nn.Module:
+    return Noise()
+
+
+def _convolution(
+    kind: Callable[[int, int, int], nn.Module], kernel: int, edges: int, channels: int, stride: int, norm: bool
+) -> nn.Module:
+    return kind(edges, channels, kernel)
+
+
+STACKED: Mapping[str, Callable[[int, int, int, bool], nn.Module]] = {
+    "skip_connect": _skip,
+    "max_pool_3x3": partial(_pool, max_pool),
+    "avg_pool_3x3": partial(_pool, average_pool),
+    "noise": _noise,
+    **{f"sep_conv_{k}x{k}": partial(_convolution, SeparableConvolution, k) for k in (3, 5, 7)},
+    **{f"dil_conv_{k}x{k}": partial(_convolution, DilatedConvolution, k) for k in (3, 5)},
+    **{f"nor_conv_{k}x{k}": partial(_convolution, Convolution, k) for k in (1, 3)},
+}
+"""Primitive -> its stacked form, built from (edges, channels, stride, batch normalisation after pooling); `none` needs none."""

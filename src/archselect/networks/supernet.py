@@ -1,0 +1,245 @@
+"""Supernets: networks whose cells are mixtures of all candidate operations."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from archselect.genotype import Genotype
+from archselect.networks.cell_space import CellDecisions, CellSpace
+from archselect.networks.mixed_cell import MixedCell
+from archselect.networks.mixture import Active, Mixture, MixtureWeights
+from archselect.operations import FactorizedReduce, ReLUConvBN
+from archselect.operations.residual import ResidualReduction
+
+Relaxation = Callable[[Tensor], Tensor]
+"""Maps architecture parameters `(edges, operations)` to mixture weights of the same shape."""
+
+
+def softmax(alpha: Tensor) -> Tensor:
+    """The relaxation of DARTS (eq. 2): the weights of an edge are positive and sum to 1."""
+    return alpha.softmax(dim=-1)
+
+
+class Supernet(nn.Module):
+    """A network of mixed cells with one set of architecture parameters per cell type, shared by all cells of that type.
+
+    Args:
+        cells: The choices of each cell type.
+        relaxation: How architecture parameters become mixture weights.
+        alpha_scale: Standard deviation of the normal distribution that the architecture parameters are drawn from.
+
+    Attributes:
+        alphas: Architecture parameters, cell type -> `(edges, operations)`.
+        decisions: What has been decided. A decided edge is one-hot, a dropped one zero; neither gives `alpha` a gradient.
+    """
+
+    def __init__(
+        self, cells: Mapping[str, CellSpace], relaxation: Relaxation = softmax, alpha_scale: float = 1e-3
+    ) -> None:
+        super().__init__()
+        self.cell_spaces = dict(cells)
+        self.relaxation = relaxation
+        self.alphas = nn.ParameterDict(
+            {
+                name: nn.Parameter(alpha_scale * torch.randn(len(space.operations), space.width))
+                for name, space in cells.items()
+            }
+        )
+        for name, space in cells.items():
+            exists = torch.tensor(
+                [[index < len(candidates) for index in range(space.width)] for candidates in space.operations]
+            )
+            self.register_buffer(f"_exists_{name}", exists, persistent=False)
+            self.register_buffer(f"_mixed_{name}", torch.empty(0), persistent=False)
+            self.register_buffer(f"_decided_{name}", torch.empty(0), persistent=False)
+        self._decisions: dict[str, CellDecisions] = {}
+        self.decisions = {name: CellDecisions.none(space) for name, space in cells.items()}
+
+    @property
+    def decisions(self) -> Mapping[str, CellDecisions]:
+        """Return what has been decided, per cell type; assign a new mapping to decide more."""
+        return self._decisions
+
+    @decisions.setter
+    def decisions(self, decisions: Mapping[str, CellDecisions]) -> None:
+        if set(decisions) != set(self.cell_spaces):
+            raise ValueError(
+                f"This supernet has the cell types {sorted(self.cell_spaces)}, but the decisions are about "
+                f"{sorted(decisions)}."
+            )
+        for name, space in self.cell_spaces.items():
+            decisions[name].check(space)
+        self._decisions = dict(decisions)
+        self._active: dict[str, Active] = {}
+        for name, space in self.cell_spaces.items():
+            state = self._decisions[name]
+            self._active[name] = tuple(
+                tuple(
+                    kept and index < len(candidates) and operation in (None, index) for index in range(space.width)
+                )
+                for candidates, operation, kept in zip(space.operations, state.operations, state.kept, strict=True)
+            )
+            # As 0/1 factors, so that relaxing under the decisions is one multiply-add on any device.
+            alpha = self.alphas[name]
+            with torch.inference_mode(False):  # what is decided while validating must serve training too
+                mixed, decided = torch.zeros_like(alpha), torch.zeros_like(alpha)
+            for edge, (operation, kept) in enumerate(zip(state.operations, state.kept, strict=True)):
+                if kept and operation is None:
+                    mixed[edge] = 1
+                elif kept:
+                    decided[edge, operation] = 1
+            setattr(self, f"_mixed_{name}", mixed.detach())
+            setattr(self, f"_decided_{name}", decided.detach())
+
+    def relaxed(self, cell: str) -> Tensor:
+        """Return the relaxation of a cell type's architecture parameters, `(edges, operations)`, whatever has been decided."""
+        exists = cast(Tensor, getattr(self, f"_exists_{cell}"))
+        return self.relaxation(self.alphas[cell].masked_fill(~exists, -torch.inf))
+
+    def mixture_weights(self) -> MixtureWeights:
+        """Return the relaxation of the architecture parameters under the decisions made so far."""
+        weights = {
+            name: self.relaxed(name) * getattr(self, f"_mixed_{name}") + getattr(self, f"_decided_{name}")
+            for name in self.cell_spaces
+        }
+        return MixtureWeights(weights, self._active)
+
+    def forward(self, x: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Return logits `(B, classes)`.
+
+        Args:
+            x: Images `(B, 3, H, W)`.
+            weights: Cell type -> mixture weights `(edges, operations)`. Cell types that are left out, and None, take the supernet's own
+                `mixture_weights()`. Operations whose weight is zero are not evaluated.
+        """
+        unknown = sorted(set(weights or ()) - set(self.cell_spaces))
+        if unknown:
+            raise ValueError(
+                f"This supernet has the cell types {sorted(self.cell_spaces)}, but weights were given for {unknown}."
+            )
+        own = self.mixture_weights()
+        mixtures = {}
+        for name, space in self.cell_spaces.items():
+            given = own if weights is None or name not in weights else weights
+            active = given.active[name] if isinstance(given, MixtureWeights) else None
+            mixtures[name] = Mixture(space, given[name], active)
+        return self.evaluate(x, mixtures)
+
+    def evaluate(self, x: Tensor, mixtures: Mapping[str, Mixture]) -> Tensor:
+        """Return the logits `(B, classes)` of the images under these mixtures."""
+        raise NotImplementedError
+
+    def architecture_parameters(self) -> list[nn.Parameter]:
+        """Return the `alpha` of every cell type."""
+        return list(self.alphas.values())
+
+    def weight_parameters(self) -> list[nn.Parameter]:
+        """Return all parameters but the architecture parameters."""
+        architecture = {id(alpha) for alpha in self.architecture_parameters()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in architecture]
+
+    def genotype(self) -> Genotype:
+        """Return the architecture that was decided; a ValueError while something is undecided."""
+        return Genotype(tuple(self.decisions[name].genotype(space) for name, space in self.cell_spaces.items()))
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the decisions for the `state_dict`."""
+        return {name: decisions.to_state() for name, decisions in self.decisions.items()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take the decisions back from a `state_dict`."""
+        self.decisions = {name: CellDecisions.from_state(decisions) for name, decisions in state.items()}
+
+
+class DartsSupernet(Supernet):
+    """The supernet of DARTS and S1-S4: cells of two inputs, reduction cells at a third and two thirds of the depth.
+
+    Args:
+        cells: The `normal` and the `reduction` cell.
+        channels: C of the first cells; doubled by each reduction.
+        layers: Number of cells.
+        classes: Number of classes.
+        stem_multiplier: Channels of the stem as a multiple of C.
+        alpha_scale: See `Supernet`.
+    """
+
+    def __init__(
+        self,
+        cells: Mapping[str, CellSpace],
+        channels: int,
+        layers: int,
+        classes: int,
+        stem_multiplier: int = 3,
+        alpha_scale: float = 1e-3,
+    ) -> None:
+        super().__init__(cells, alpha_scale=alpha_scale)
+        stem_channels = stem_multiplier * channels
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, stem_channels, 3, padding=1, bias=False), nn.BatchNorm2d(stem_channels)
+        )
+        self.preprocess = nn.ModuleList()
+        self.cells = nn.ModuleList()
+        before_previous, previous, reduced = stem_channels, stem_channels, False
+        for layer in range(layers):
+            reduction = layer in (layers // 3, 2 * layers // 3)
+            channels *= 2 if reduction else 1
+            first: nn.Module = (
+                FactorizedReduce(before_previous, channels, affine=False)
+                if reduced
+                else ReLUConvBN(before_previous, channels, 1, 1, 0, affine=False)
+            )
+            self.preprocess.append(nn.ModuleList([first, ReLUConvBN(previous, channels, 1, 1, 0, affine=False)]))
+            space = cells["reduction" if reduction else "normal"]
+            self.cells.append(MixedCell(space, channels, stride=2 if reduction else 1))
+            before_previous, previous, reduced = previous, space.topology.nodes * channels, reduction
+        self.classifier = nn.Linear(previous, classes)
+
+    def evaluate(self, x: Tensor, mixtures: Mapping[str, Mixture]) -> Tensor:
+        """See `Supernet.evaluate`."""
+        before_previous = previous = self.stem(x)
+        for preprocess, cell in zip(self.preprocess, self.cells, strict=True):
+            first, second = cast(nn.ModuleList, preprocess)
+            inputs = (first(before_previous), second(previous))
+            mixture = mixtures[cast(MixedCell, cell).space.name]
+            before_previous, previous = previous, cell(inputs, mixture)
+        return cast(Tensor, self.classifier(previous.mean(dim=(2, 3))))
+
+
+class NASBench201Supernet(Supernet):
+    """The supernet of NAS-Bench-201: three stages of cells, a residual block of stride 2 between them.
+
+    Args:
+        cells: The one cell type, `cell`.
+        channels: C of the first stage; doubled by each residual block.
+        cells_per_stage: N of the paper.
+        classes: Number of classes.
+        alpha_scale: See `Supernet`.
+    """
+
+    def __init__(
+        self,
+        cells: Mapping[str, CellSpace],
+        channels: int,
+        cells_per_stage: int,
+        classes: int,
+        alpha_scale: float = 1e-3,
+    ) -> None:
+        super().__init__(cells, alpha_scale=alpha_scale)
+        self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+        self.blocks = nn.ModuleList()
+        for stage in range(3):
+            if stage > 0:
+                self.blocks.append(ResidualReduction(channels, 2 * channels))
+                channels *= 2
+            self.blocks.extend(MixedCell(cells["cell"], channels, pool_norm=False) for _ in range(cells_per_stage))
+        self.last = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())
+        self.classifier = nn.Linear(channels, classes)
+
+    def evaluate(self, x: Tensor, mixtures: Mapping[str, Mixture]) -> Tensor:
+        """See `Supernet.evaluate`."""
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block([x], mixtures["cell"]) if isinstance(block, MixedCell) else block(x)
+        return cast(Tensor, self.classifier(self.last(x).mean(dim=(2, 3))))

@@ -1,0 +1,40 @@
+"""The skip connection: the identity, or what stands for it where the resolution is halved."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FactorizedReduce(nn.Module):
+    """Halves the resolution: ReLU, two 1x1 convolutions of stride 2, concatenation, batch normalisation.
+
+    The second convolution reads the pixels one row and one column further. An image of odd size is continued by zeros
+    there, so that both convolutions give `ceil(size / 2)`; the official code takes even sizes only.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, affine: bool = True) -> None:
+        super().__init__()
+        if out_channels % 2:
+            raise ValueError(
+                "A factorized reduction gives an even number of channels, half by each of its convolutions; "
+                f"got {out_channels}."
+            )
+        self.first = nn.Conv2d(in_channels, out_channels // 2, 1, stride=2, bias=False)
+        self.second = nn.Conv2d(in_channels, out_channels // 2, 1, stride=2, bias=False)
+        self.norm = nn.BatchNorm2d(out_channels, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(x)
+        return self.norm(torch.cat([self.first(x), self.second(_shifted(x))], dim=1))
+
+
+def _shifted(x: Tensor) -> Tensor:
+    height, width = x.shape[-2:]
+    if height % 2 or width % 2:
+        x = F.pad(x, (0, width % 2, 0, height % 2))
+    return x[:, :, 1:, 1:]
+
+
+def build_skip(channels: int, stride: int, affine: bool = True) -> nn.Module:
+    """Return the identity, or at stride 2 a factorized reduction."""
+    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)

@@ -1,0 +1,220 @@
+"""A run: search, selection and evaluation, each from the store where it is there already."""
+
+import json
+import logging
+import signal
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from rich.console import Console
+
+from archselect.config import Parts, RunError, folder_label, identity_of, instantiate_parts, plain, readable
+from archselect.data import stratified_split
+from archselect.evaluation import NASBench201Lookup, NoEvaluation, Retraining
+from archselect.genotype import Genotype
+from archselect.report import draw_figures, show_plan, show_summary, tables
+from archselect.runlog import RunLog
+from archselect.stages import EvaluationStage, SearchStage, SelectionStage
+from archselect.stages.job import Finished, Job, run_stage
+from archselect.stages.search import search_loaders
+from archselect.store import Store, replacing
+
+
+class Stopped(BaseException):
+    """Ctrl-C or SIGTERM."""
+
+
+def run(config: DictConfig) -> dict[str, Any]:
+    """Run what the config describes and return the summary, which is also written into Hydra's run folder.
+
+    Raises:
+        RunError: An option, the data or the disk does not allow it.
+    """
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # which device it found and which products it recommends
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of torch's pytree
+    console = Console(highlight=False)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with stopping_on_signals(console), readable():
+        parts = instantiate_parts(config)
+        check(parts)
+        loggers = [instantiate(logger) for logger in config.logger.values()]
+        log = RunLog(loggers, parts.space.describe())
+        status = "failed"
+        try:
+            log.config(plain(config))
+            summary = Run(config, parts, folder, console, log).go()
+            status = "success"
+        finally:
+            log.finish(status)
+    return summary
+
+
+def check(parts: Parts) -> None:
+    """Raise a ValueError for parts that do not go together, before anything is computed or loaded."""
+    space, data, evaluation = parts.space, parts.data, parts.evaluation
+    parts.selection.check(space.cells)
+    if parts.genotype is not None:
+        space.check(parts.genotype)
+    with torch.device("meta"):
+        space.supernet(data.image_size, data.classes)
+        if isinstance(evaluation, Retraining):
+            genotype = parts.genotype or space.example()
+            try:
+                space.network(genotype, data.image_size, data.classes, **evaluation.skeleton)
+            except TypeError as error:
+                raise ValueError(
+                    f"evaluation={evaluation.name} does not fit search space {space.name!r}: its network is made of "
+                    f"{sorted(evaluation.skeleton)} ({error}). Choose another evaluation, or none to let the space choose."
+                ) from error
+    if isinstance(evaluation, Retraining):
+        data.augmentation(evaluation.cutout)
+    if isinstance(evaluation, NASBench201Lookup):
+        if set(space.cells) != {"cell"}:
+            raise ValueError(f"evaluation=nasbench201 looks up NAS-Bench-201 cells, but the search space is {space.name!r}.")
+        evaluation.load()
+
+
+@dataclass
+class Run:
+    """One run of the pipeline."""
+
+    config: DictConfig
+    parts: Parts
+    folder: Path
+    console: Console
+    log: RunLog
+
+    def go(self) -> dict[str, Any]:
+        """Make or reuse every stage, then write and show what came of it."""
+        parts, config = self.parts, self.config
+        job = Job(parts.seed, parts.space, parts.data, parts.trainer, Store(config.logs), self.console, self.log.record)
+        identities = identity_of(config, parts.data.fingerprint())
+        finished: dict[str, Finished] = {}
+        search = SearchStage(
+            job,
+            parts.search,
+            identities["search"],
+            self._stage_config("search_space", "search", "data"),
+            folder_label(parts.space.name, parts.search.name, parts.data.name, f"seed{parts.seed}"),
+        )
+        show_plan(self.console, config.name, parts, job.store, search)
+        self._check_data()
+        genotype = parts.genotype
+        if genotype is None:
+            finished["search"] = run_stage(search, job)
+            selection = SelectionStage(
+                job,
+                finished["search"],
+                parts.search,
+                parts.selection,
+                identities["selection"],
+                self._stage_config("search_space", "search", "selection", "data"),
+                folder_label(
+                    parts.space.name, parts.search.name, parts.selection.name, parts.data.name, f"seed{parts.seed}"
+                ),
+            )
+            finished["selection"] = run_stage(selection, job)
+            genotype = Genotype.from_text(finished["selection"].result["genotype"])
+        if not isinstance(parts.evaluation, NoEvaluation):
+            evaluation = EvaluationStage(
+                job,
+                genotype,
+                parts.evaluation,
+                identities["evaluation"],
+                self._stage_config("search_space", "evaluation", "data"),
+                folder_label(parts.space.name, parts.evaluation.name, parts.data.name, f"seed{parts.seed}"),
+            )
+            finished["evaluation"] = run_stage(evaluation, job)
+        return self._conclude(genotype, finished)
+
+    def _stage_config(self, *groups: str) -> dict[str, Any]:
+        return {"seed": self.parts.seed, **{group: plain(self.config[group]) for group in groups}}
+
+    def _check_data(self) -> None:
+        """Load the training images and cut them up as the stages will, so that what cannot work fails now."""
+        parts = self.parts
+        evaluation, data = parts.evaluation, parts.data
+        if parts.genotype is None:
+            scoring = parts.selection.scoring
+            search_loaders(
+                data, parts.search, torch.device("cpu"), parts.seed, "check", scoring.held_out_share if scoring else 0.0
+            )
+        if isinstance(evaluation, Retraining):
+            data.source.open("test")
+            images = len(data.train.labels)
+            if evaluation.validation_share:
+                images = len(stratified_split(data.train.labels, evaluation.validation_share, torch.Generator())[1])
+            if evaluation.batch_size > images:
+                raise ValueError(
+                    f"evaluation.batch_size is {evaluation.batch_size}, but only {images} images are left to train on. Lower it."
+                )
+
+    def _conclude(self, genotype: Genotype, finished: Mapping[str, Finished]) -> dict[str, Any]:
+        parts = self.parts
+        evaluation = finished["evaluation"].result if "evaluation" in finished else {}
+        summary: dict[str, Any] = {
+            "name": self.config.name,
+            "search_space": parts.space.name,
+            "search": parts.search.name if parts.genotype is None else None,
+            "selection": parts.selection.name if parts.genotype is None else None,
+            "evaluation": parts.evaluation.name,
+            "data": parts.data.name,
+            "seed": parts.seed,
+            "genotype": str(genotype),
+            "params": evaluation.get("params"),
+        }
+        if "search" in finished:
+            summary["search.val_accuracy"] = finished["search"].result["val_accuracy"]
+        summary |= {f"evaluation.{name}": value for name, value in evaluation.items() if name != "params"}
+        summary["stages"] = {
+            kind: {
+                "folder": str(stage.folder.path.resolve()),
+                "seconds": round(stage.folder.seconds, 3),
+                "reused": stage.reused,
+            }
+            for kind, stage in finished.items()
+        }
+        self._write(summary, genotype, finished)
+        show_summary(self.console, summary, self.folder)
+        return summary
+
+    def _write(self, summary: Mapping[str, Any], genotype: Genotype, finished: Mapping[str, Finished]) -> None:
+        for name, text in (("summary.json", json.dumps(summary, indent=2)), ("genotype.json", genotype.to_json())):
+            with replacing(self.folder / name) as file:
+                file.write((text + "\n").encode())
+        for kind, stage in finished.items():
+            link = self.folder / kind
+            link.unlink(missing_ok=True)
+            link.symlink_to(stage.folder.path.resolve(), target_is_directory=True)
+        figures = draw_figures(self.folder / "figures", genotype, finished)
+        self.log.figures(figures)
+        for name, columns, rows in tables(summary, finished):
+            self.log.table(name, columns, rows)
+        self.log.summary(summary)
+
+
+@contextmanager
+def stopping_on_signals(console: Console) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into an orderly stop: the last epoch's checkpoint is kept, the exit code is 128 + signal."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise Stopped(number)
+
+    signals: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, stop) for number in signals}
+    try:
+        yield
+    except Stopped as stopped:
+        console.print("\nStopped. What is finished is kept; the same command goes on from the last epoch.")
+        raise SystemExit(128 + stopped.args[0]) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,78 @@
+"""How a result came to be: versions, commit, command, device, seeds. User and host names stay out."""
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = {
+    "archselect": "archselect",
+    "torch": "torch",
+    "pytorch_lightning": "pytorch-lightning",
+    "hydra": "hydra-core",
+}
+
+
+def provenance(device: str, seeds: Mapping[str, int]) -> dict[str, Any]:
+    """Return how the present process makes its results, as plain JSON data.
+
+    Args:
+        device: What computes, e.g. "cpu" or "cuda: NVIDIA H100".
+        seeds: The seeds in use, by name.
+    """
+    return {
+        "command": command(sys.argv),
+        "versions": {"python": platform.python_version()} | {name: _version(of) for name, of in _PACKAGES.items()},
+        "git": git_state(Path(__file__)),
+        "device": device,
+        "seeds": dict(seeds),
+    }
+
+
+def command(arguments: list[str]) -> list[str]:
+    """Return the command line with the script's bare name and `~` for the home folder, whose name is the user's."""
+    script, *rest = arguments
+    home = str(Path.home())
+    return [Path(script).name, *(part if home == os.sep else part.replace(home, "~") for part in rest)]
+
+
+def git_state(source: Path) -> dict[str, Any] | None:
+    """Return the commit that the file `source` is part of, and whether anything in its checkout differs from it.
+
+    None when there is no such commit: no checkout, an installed package (also one inside somebody else's checkout), a
+    file not yet committed, no git on this machine.
+    """
+    folder = source.resolve().parent
+    commit = _git(folder, "rev-parse", "HEAD")
+    # Files that are not tracked count as a difference: a new config file changes results as an edited one does.
+    changes = _git(folder, "status", "--porcelain")
+    if commit is None or changes is None or _git(folder, "ls-files", "--error-unmatch", source.name) is None:
+        return None
+    return {"commit": commit, "dirty": bool(changes)}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(
+            # Not to write the index: other processes may be using the checkout.
+            ["git", "--no-optional-locks", *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

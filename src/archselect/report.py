@@ -1,0 +1,137 @@
+"""What a run shows: the plan before it, figures and a table after it."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from archselect.analysis.cells import draw_cells
+from archselect.analysis.strengths import draw_operation_strengths, draw_topology_strengths
+from archselect.analysis.trajectories import draw_alpha, draw_curves
+from archselect.config import Parts
+from archselect.evaluation import NASBench201Lookup, NoEvaluation, Retraining
+from archselect.genotype import Genotype
+from archselect.stages.fitting import CHECKPOINT, HISTORY
+from archselect.stages.job import Finished, Stage
+from archselect.stages.selection import DECISIONS
+from archselect.store import Store
+
+
+def show_plan(console: Console, name: str, parts: Parts, store: Store, search: Stage) -> None:
+    """Show the stages, how long they are and what is there already."""
+    table = Table(title=f"{name}, seed {parts.seed}", title_justify="left")
+    for column in ("stage", "what", "epochs", "state"):
+        table.add_column(column)
+    if parts.genotype is None:
+        table.add_row("search", f"{parts.search.name} on {parts.space.name}", str(parts.search.epochs), _state(store, search))
+        tuning, points = parts.selection.tuning, parts.selection.points(parts.space.cells)
+        epochs = tuning.total_epochs(points) if tuning else 0
+        what = f"{parts.selection.name}, {points} decision points" if points > 1 else parts.selection.name
+        table.add_row("selection", what, str(epochs) if epochs else "", "after the search")
+    evaluation = parts.evaluation
+    if isinstance(evaluation, Retraining):
+        table.add_row("evaluation", evaluation.name, str(evaluation.epochs), "after the selection")
+    elif isinstance(evaluation, NASBench201Lookup):
+        table.add_row("evaluation", "look-up in the NAS-Bench-201 table", "", "after the selection")
+    elif isinstance(evaluation, NoEvaluation):
+        table.add_row("evaluation", "none", "", "")
+    console.print(table)
+
+
+def _state(store: Store, stage: Stage) -> str:
+    folder = store.folder(stage.key)
+    if folder.state == "unfinished":
+        epochs = len(folder.read_lines(HISTORY)) if (folder.path / CHECKPOINT).exists() else 0
+        return f"goes on after epoch {epochs}" if epochs else "starts again"
+    return {"finished": "is there", "absent": "to do"}[folder.state]
+
+
+def draw_figures(folder: Path, genotype: Genotype, finished: Mapping[str, Finished]) -> list[Path]:
+    """Draw the pictures of a run and return their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = [draw_cells(genotype, folder / "cells.png")]
+    for kind, stage in finished.items():
+        history = stage.folder.read_lines(HISTORY)
+        if history:
+            figures.append(draw_curves(history, folder / f"{kind}_curves.png"))
+        if history and "alpha" in history[0]:
+            space = stage.folder.read_json("space.json")
+            figures.append(draw_alpha(history, space, folder / f"{kind}_alpha.png"))
+        decisions = stage.folder.read_lines(DECISIONS)
+        scored = {decision["kind"] for decision in decisions if decision["scores"]}
+        if "operation" in scored:
+            figures.append(draw_operation_strengths(decisions, folder / "operation_strengths.png"))
+        if "topology" in scored:
+            figures.append(draw_topology_strengths(decisions, folder / "topology_strengths.png"))
+    return figures
+
+
+def tables(
+    summary: Mapping[str, Any], finished: Mapping[str, Finished]
+) -> Iterator[tuple[str, list[str], list[list[Any]]]]:
+    """Yield name, columns and rows of the tables of a run: the genotype, and every score behind every decision."""
+    names = ["search_space", "search", "selection", "data", "seed", "genotype", "params"]
+    yield "genotypes", names, [[summary[name] for name in names]]
+    if "selection" in finished:
+        columns = ["point", "epoch", "cell", "kind", "where", "round", "candidate", "accuracy", "loss", "kept"]
+        rows = []
+        for decision in finished["selection"].folder.read_lines(DECISIONS):
+            where = decision.get("edge_states", decision.get("node"))
+            seen = decision["scores"] or [{"candidate": decision["kept"]}]
+            for score in seen:
+                rows.append(
+                    [
+                        *(decision[column] for column in columns[:4]),
+                        str(where),
+                        score.get("round", 0),
+                        str(score["candidate"]),
+                        score.get("accuracy"),
+                        score.get("loss"),
+                        str(decision["kept"]),
+                    ]
+                )
+        yield "decisions", columns, rows
+
+
+def show_summary(console: Console, summary: Mapping[str, Any], folder: Path) -> None:
+    """Show what came of a run."""
+    table = Table(show_header=False, title="Result", title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("search space", f"{summary['search_space']} on {summary['data']}, seed {summary['seed']}")
+    if summary["search"] is not None:
+        table.add_row("method", f"search {summary['search']}, selection {summary['selection']}")
+    genotype = Genotype.from_text(summary["genotype"])
+    for cell in genotype:
+        nodes = "\n".join(
+            f"{node}: " + ", ".join(f"{operation}({source})" for operation, source in inputs)
+            for node, inputs in enumerate(cell.nodes, start=cell.inputs)
+        )
+        table.add_row(f"{cell.name} cell" if cell.name != "cell" else "cell", nodes)
+    if summary["params"] is not None:
+        table.add_row("parameters", f"{summary['params']:,}")
+    if "search.val_accuracy" in summary:
+        table.add_row("supernet", f"{100 * summary['search.val_accuracy']:.2f} % validation accuracy")
+    if "evaluation.test_accuracy" in summary:
+        table.add_row("test accuracy", f"[bold green]{100 * summary['evaluation.test_accuracy']:.2f} %")
+    if "evaluation.rank" in summary:
+        for data in ("cifar10", "cifar100", "imagenet16_120"):
+            table.add_row(f"{data} test", f"[bold green]{summary[f'evaluation.{data}_test']:.2f} %")
+        table.add_row("rank", f"{summary['evaluation.rank']:,} of {summary['evaluation.of']:,}")
+    stages = summary["stages"]
+    table.add_row(
+        "time",
+        "\n".join(
+            f"{kind} {_duration(stage['seconds'])}{' (was there)' if stage['reused'] else ''}" for kind, stage in stages.items()
+        ),
+    )
+    table.add_row("folder", str(folder))
+    console.print(table)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,203 @@
+"""What finished runs came to: their summaries read, repeats dropped, gathered over the seeds.
+
+RunResult    one run, read from its summary.json
+collect      every result under a folder, once
+Row, rows    mean and spread of the runs that differ in nothing but the seed
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
+
+from archselect.genotype import PUBLISHED
+from archselect.paper import PaperNumber, paper_number
+
+STAGES = ("search", "selection", "evaluation")
+TABLE = "table"  # the paper's protocol of what is looked up in NAS-Bench-201, whatever the option is called
+
+
+class Choices(NamedTuple):
+    """What the runs of one row have in common."""
+
+    search_space: str
+    search: str
+    selection: str
+    evaluation: str
+    data: str
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What one run came to.
+
+    Attributes:
+        folder: Of the stage that holds the result: the evaluation, or the selection where nothing was evaluated.
+        accuracy: Test accuracy in percent; `None` where nothing was evaluated.
+        rank: Place among all architectures of the NAS-Bench-201 table, 1 = best; `None` where nothing was looked up.
+        parameters: Of the evaluated network.
+        seconds: Per stage, what it took when it was computed.
+    """
+
+    choices: Choices
+    seed: int
+    folder: str
+    accuracy: float | None
+    rank: int | None
+    of: int | None
+    parameters: int | None
+    seconds: Mapping[str, float]
+
+    @classmethod
+    def from_summary(cls, summary: Mapping[str, Any]) -> "RunResult":
+        """Read a parsed summary.json; a `ValueError` says what it lacks."""
+        lacking = [key for key in (*Choices._fields, "seed", "stages") if key not in summary]
+        if lacking:
+            raise ValueError(f"it lacks {', '.join(lacking)}")
+        stages = {name: summary["stages"][name] for name in STAGES if name in summary["stages"]}
+        last = next((stages[name] for name in ("evaluation", "selection") if name in stages), None)
+        if last is None:
+            raise ValueError("neither a selection nor an evaluation is among its stages")
+        accuracy = _accuracy(summary)
+        if "evaluation" in stages and accuracy is None:
+            raise ValueError("it has an evaluation but neither evaluation.test_accuracy nor evaluation.rank")
+        return cls(
+            choices=_choices(summary),
+            seed=int(summary["seed"]),
+            folder=str(last["folder"]),
+            accuracy=accuracy,
+            rank=summary.get("evaluation.rank"),
+            of=summary.get("evaluation.of"),
+            parameters=summary.get("params"),
+            seconds={name: float(stage["seconds"]) for name, stage in stages.items()},
+        )
+
+
+def _choices(summary: Mapping[str, Any]) -> Choices:
+    """The choices of a run; one that was given its genotype is named by it, for it searched nothing."""
+    names = {name: str(summary[name]) for name in Choices._fields}
+    if summary["selection"] is None:
+        text = summary["genotype"]
+        published = next((name for name, genotype in PUBLISHED.items() if genotype.to_text() == text), None)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        names |= {"search": "–", "selection": published or f"genotype {digest}"}
+    return Choices(**names)
+
+
+def _accuracy(summary: Mapping[str, Any]) -> float | None:
+    """Test accuracy in percent: from the table, where one was asked, on the row's data or else on CIFAR-10."""
+    if "evaluation.rank" in summary:
+        own = f"evaluation.{summary['data']}_test"
+        return float(summary[own if own in summary else "evaluation.cifar10_test"])
+    if "evaluation.test_accuracy" not in summary:
+        return None
+    fraction = float(summary["evaluation.test_accuracy"])
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"evaluation.test_accuracy is a fraction between 0 and 1, not {fraction}")
+    return 100 * fraction
+
+
+def collect(folder: str | Path, warn: Callable[[str], None]) -> list[RunResult]:
+    """Return every result under `folder` once; `warn` is told of each summary that cannot be read.
+
+    Two runs hold the same result when choices, seed and result folder are the same: the second was there already.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or no readable summary.json under it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {folder}. Name the one that holds the runs, e.g. logs.")
+    paths = sorted(folder.rglob("summary.json"))
+    results: dict[tuple[Choices, int, str], RunResult] = {}
+    for path in paths:
+        try:
+            result = RunResult.from_summary(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            warn(f"Left out {path}, which is no summary of a run: {_reason(error)}.")
+            continue
+        results.setdefault((result.choices, result.seed, result.folder), result)
+    if not results:
+        found = f"none of the {len(paths)} summary.json could be read" if paths else "there is no summary.json"
+        raise FileNotFoundError(
+            f"No finished run under {folder}: {found}. A run writes its summary.json when it ends; "
+            "start one with python train.py, or name the folder that holds the runs."
+        )
+    return list(results.values())
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"it lacks {error.args[0]}"
+    return str(error).rstrip(".")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The results of one set of choices over their seeds."""
+
+    choices: Choices
+    results: tuple[RunResult, ...]
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted(result.seed for result in self.results)
+
+    @property
+    def mixes_settings(self) -> bool:
+        """Whether a seed occurs more than once: then more than the seed differs between these runs."""
+        return len(set(self.seeds)) < len(self.seeds)
+
+    @property
+    def accuracies(self) -> list[float]:
+        return [result.accuracy for result in self.results if result.accuracy is not None]
+
+    @property
+    def mean(self) -> float | None:
+        return mean_of(self.accuracies)
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation, from two results on."""
+        return stdev(self.accuracies) if len(self.accuracies) > 1 else None
+
+    @property
+    def best(self) -> float | None:
+        return max(self.accuracies, default=None)
+
+    @property
+    def ranks(self) -> list[int]:
+        return [result.rank for result in self.results if result.rank is not None]
+
+    @property
+    def of(self) -> int | None:
+        return next((result.of for result in self.results if result.of is not None), None)
+
+    @property
+    def parameters(self) -> float | None:
+        return mean_of([result.parameters for result in self.results if result.parameters is not None])
+
+    def seconds(self, stage: str) -> float | None:
+        """Mean over the runs that have the stage."""
+        return mean_of([result.seconds[stage] for result in self.results if stage in result.seconds])
+
+    @property
+    def paper(self) -> PaperNumber | None:
+        choices = self.choices._replace(evaluation=TABLE) if self.ranks else self.choices
+        return paper_number(**choices._asdict())
+
+
+def rows(results: Iterable[RunResult]) -> list[Row]:
+    """Group `results` by their choices, in alphabetical order."""
+    groups: dict[Choices, list[RunResult]] = {}
+    for result in results:
+        groups.setdefault(result.choices, []).append(result)
+    return [Row(choices, tuple(groups[choices])) for choices in sorted(groups)]
+
+
+def mean_of(values: Sequence[float]) -> float | None:
+    """Return the mean, or `None` of nothing."""
+    return fmean(values) if values else None

@@ -1,0 +1,106 @@
+"""What a selector decides: plain data that can be written down, read back and applied."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from archselect.networks.cell_space import CellDecisions, CellSpace
+from archselect.selection.scorer import Score
+
+
+@dataclass(frozen=True)
+class OperationDecision:
+    """One operation was kept on an edge.
+
+    Attributes:
+        cell: The cell type.
+        edge: Number of the edge.
+        operation: Index of the kept operation among the edge's candidates.
+        scores: Per candidate the score of the supernet without it; empty if nothing was scored.
+        unmasked: Score of the supernet with nothing masked, if it was asked for.
+    """
+
+    cell: str
+    edge: int
+    operation: int
+    scores: tuple[Score, ...] = ()
+    unmasked: Score | None = None
+
+    def apply(self, space: CellSpace, decisions: CellDecisions) -> CellDecisions:
+        """Return `decisions` with this one added."""
+        return decisions.keep_operation(self.edge, self.operation)
+
+    def to_record(self, space: CellSpace) -> dict[str, Any]:
+        """Return JSON-able data that name everything."""
+        candidates = space.operations[self.edge]
+        return {
+            "cell": self.cell,
+            "kind": "operation",
+            "edge": self.edge,
+            "edge_states": list(space.topology.edges[self.edge]),
+            "candidates": list(candidates),
+            "scores": [
+                {"candidate": name, **score.to_record()} for name, score in zip(candidates, self.scores, strict=False)
+            ],
+            "kept": candidates[self.operation],
+            "unmasked": self.unmasked.to_record() if self.unmasked else None,
+        }
+
+
+@dataclass(frozen=True)
+class TopologyRound:
+    """One round of a node's decision: the score of the supernet without each of these in-edges; `dropped` left."""
+
+    scores: Mapping[int, Score]
+    dropped: int
+
+
+@dataclass(frozen=True)
+class TopologyDecision:
+    """A node keeps these in-edges.
+
+    Attributes:
+        cell: The cell type.
+        node: The node, as a state.
+        edges: Numbers of the kept edges.
+        rounds: What was seen while the others were dropped one by one; empty if nothing was scored.
+    """
+
+    cell: str
+    node: int
+    edges: tuple[int, ...]
+    rounds: tuple[TopologyRound, ...] = ()
+
+    def apply(self, space: CellSpace, decisions: CellDecisions) -> CellDecisions:
+        """Return `decisions` with this one added."""
+        return decisions.keep_inputs(space, self.node, self.edges)
+
+    def to_record(self, space: CellSpace) -> dict[str, Any]:
+        """Return JSON-able data that name everything."""
+        edges = space.topology.edges
+        return {
+            "cell": self.cell,
+            "kind": "topology",
+            "node": self.node,
+            "candidates": [list(edges[edge]) for edge in space.topology.edges_into(self.node)],
+            "scores": [
+                {"round": index, "candidate": list(edges[edge]), **score.to_record()}
+                for index, round_ in enumerate(self.rounds)
+                for edge, score in round_.scores.items()
+            ],
+            "dropped": [list(edges[round_.dropped]) for round_ in self.rounds],
+            "kept": [list(edges[edge]) for edge in self.edges],
+        }
+
+
+Decision = OperationDecision | TopologyDecision
+
+
+def from_record(record: Mapping[str, Any], cells: Mapping[str, CellSpace]) -> Decision:
+    """Return the decision that `to_record` wrote, without its scores: they stay in the record."""
+    space = cells[record["cell"]]
+    if record["kind"] == "operation":
+        operation = space.operations[record["edge"]].index(record["kept"])
+        return OperationDecision(space.name, record["edge"], operation)
+    kept = tuple(space.topology.edges.index((source, target)) for source, target in record["kept"])
+    return TopologyDecision(space.name, record["node"], kept)

@@ -1,0 +1,90 @@
+"""What a selection method is."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+from archselect.checks import check_choice, check_positive
+from archselect.networks.cell_space import CellSpace
+from archselect.networks.mixture import MixtureWeights
+from archselect.networks.supernet import Supernet
+from archselect.selection.decision import Decision
+from archselect.selection.scorer import Score, Scoring
+
+Schedule = Literal["constant", "cosine"]
+ScoreAll = Callable[[Sequence[MixtureWeights]], list[Score]]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How the supernet is trained between two decision points, so that it recovers from the last decision.
+
+    Attributes:
+        epochs_between: Epochs between two decision points; 0: no tuning at all.
+        epochs: All epochs of the tuning; null: one more than the last point needs. When fewer, the last points move to the last epoch.
+        learning_rate: Of the weights, at its start (official: a tenth of the search's).
+        schedule: `constant` (the official code builds a cosine and never steps it) or `cosine`.
+        train_alpha: Whether the `alpha` of undecided edges trains on.
+    """
+
+    epochs_between: int = 5
+    epochs: int | None = None
+    learning_rate: float = 0.0025
+    schedule: Schedule = "constant"
+    train_alpha: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.epochs_between, int) or self.epochs_between < 0:
+            raise ValueError(f"selection.tuning.epochs_between must be a whole number, 0 or more; got {self.epochs_between!r}.")
+        if self.epochs is not None:
+            check_positive("selection.tuning.epochs", self.epochs)
+        if not self.learning_rate >= 0:
+            raise ValueError(f"selection.tuning.learning_rate must not be negative; got {self.learning_rate!r}.")
+        check_choice("selection.tuning.schedule", self.schedule, get_args(Schedule))
+
+    def total_epochs(self, points: int) -> int:
+        """Return the epochs of the whole tuning: `epochs`, or with one epoch after the last point."""
+        if self.epochs_between == 0:
+            return 0
+        return self.epochs or (points - 1) * self.epochs_between + 1
+
+    def epoch_of(self, point: int, points: int) -> int:
+        """Return the epoch before which decision point `point` is made."""
+        return max(0, min(point * self.epochs_between, self.total_epochs(points) - 1))
+
+
+class Selector(Protocol):
+    """Reads an architecture off a supernet.
+
+    A selector is a pure function of the supernet (its weights and the decisions made so far) and of the seed. It keeps no state, so a selection
+    that was cut off goes on from the supernet's last checkpoint and ends with the same architecture.
+
+    Attributes:
+        name: Shown in folders and reports.
+        tuning: Training between two decision points; None: all decisions are made at one point.
+        scoring: On what the supernet is scored; None: the selector does not score.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def tuning(self) -> Tuning | None: ...
+
+    @property
+    def scoring(self) -> Scoring | None: ...
+
+    def check(self, cells: Mapping[str, CellSpace]) -> None:
+        """Raise a ValueError if there is nothing to select or the options do not fit these cells."""
+        ...
+
+    def points(self, cells: Mapping[str, CellSpace]) -> int:
+        """Return the number of decision points."""
+        ...
+
+    def decide(self, point: int, supernet: Supernet, score: ScoreAll, seed: int) -> Iterator[Decision]:
+        """Yield the decisions of one point. Each is applied to `supernet` before the next is asked for.
+
+        A point that was cut off is decided again: what `supernet.decisions` already holds of it is not decided twice.
+        """
+        ...

@@ -1,0 +1,59 @@
+"""The DARTS family: DARTS and S1-S4 differ in their candidate operations only."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from archselect.genotype import Genotype
+from archselect.networks.discrete_darts import DartsNetwork
+from archselect.networks.supernet import DartsSupernet
+from archselect.networks.topology import CellTopology
+from archselect.spaces.space import Operations, SearchSpace, check_image_size, check_positive
+
+DARTS_CELL = CellTopology(inputs=2, nodes=4, output="concat", inputs_per_node=2)
+
+
+class DartsSpace(SearchSpace):
+    """Two cell types, `normal` and `reduction`, of four nodes and 14 edges (DARTS, sec. 2.1; S1-S4: RobustDARTS).
+
+    Args:
+        name: Shown in folders and reports.
+        operations: The candidate operations, see `Operations`.
+        protocol: The lengths that the paper gives.
+        channels: C of the supernet's first cells.
+        layers: Number of the supernet's cells.
+        alpha_scale: Standard deviation of the architecture parameters at the start; 0 gives uniform mixtures.
+    """
+
+    topologies = {"normal": DARTS_CELL, "reduction": DARTS_CELL}
+
+    def __init__(
+        self,
+        name: str,
+        operations: Operations,
+        protocol: Mapping[str, Any],
+        channels: int = 16,
+        layers: int = 8,
+        alpha_scale: float = 1e-3,
+    ) -> None:
+        super().__init__(name, operations, protocol)
+        check_positive("the supernet", channels=channels, layers=layers)
+        if layers < 3:
+            raise ValueError(
+                f"A supernet of the DARTS family needs at least 3 layers, so that it has a normal cell and two reductions; got {layers}."
+            )
+        if channels % 2:
+            raise ValueError(f"The channels of the supernet must be even: a reduction joins two halves; got {channels}.")
+        self.channels = channels
+        self.layers = layers
+        self.alpha_scale = alpha_scale
+
+    def supernet(self, image_size: int, classes: int) -> DartsSupernet:
+        """See `SearchSpace.supernet`."""
+        check_image_size(self.name, image_size)
+        return DartsSupernet(self.cells, self.channels, self.layers, classes, alpha_scale=self.alpha_scale)
+
+    def network(self, genotype: Genotype, image_size: int, classes: int, **skeleton: Any) -> DartsNetwork:
+        """See `SearchSpace.network`; `skeleton`: channels, layers, auxiliary."""
+        self.check(genotype)
+        check_image_size(self.name, image_size)
+        return DartsNetwork(genotype, DARTS_CELL, classes=classes, image_size=image_size, **skeleton)

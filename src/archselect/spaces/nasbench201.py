@@ -1,0 +1,53 @@
+"""NAS-Bench-201 (ICLR 2020): one cell of six edges, 15,625 architectures with known results."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from archselect.genotype import Genotype
+from archselect.networks.discrete_nasbench201 import NASBench201Network
+from archselect.networks.supernet import NASBench201Supernet
+from archselect.networks.topology import CellTopology
+from archselect.spaces.space import Operations, SearchSpace, check_image_size, check_positive
+
+NASBENCH201_CELL = CellTopology(inputs=1, nodes=3, output="last", inputs_per_node=None)
+
+
+class NASBench201Space(SearchSpace):
+    """One cell type, `cell`, of three nodes and six edges, all of which stay.
+
+    Args:
+        name: Shown in folders and reports.
+        operations: The candidate operations, see `Operations`.
+        protocol: The lengths that the paper gives.
+        channels: C of the supernet's first stage.
+        cells_per_stage: N of the paper.
+        alpha_scale: Standard deviation of the architecture parameters at the start; 0 gives uniform mixtures.
+    """
+
+    topologies = {"cell": NASBENCH201_CELL}
+
+    def __init__(
+        self,
+        name: str,
+        operations: Operations,
+        protocol: Mapping[str, Any],
+        channels: int = 16,
+        cells_per_stage: int = 5,
+        alpha_scale: float = 1e-3,
+    ) -> None:
+        super().__init__(name, operations, protocol)
+        check_positive("the supernet", channels=channels, cells_per_stage=cells_per_stage)
+        self.channels = channels
+        self.cells_per_stage = cells_per_stage
+        self.alpha_scale = alpha_scale
+
+    def supernet(self, image_size: int, classes: int) -> NASBench201Supernet:
+        """See `SearchSpace.supernet`."""
+        check_image_size(self.name, image_size)
+        return NASBench201Supernet(self.cells, self.channels, self.cells_per_stage, classes, self.alpha_scale)
+
+    def network(self, genotype: Genotype, image_size: int, classes: int, **skeleton: Any) -> NASBench201Network:
+        """See `SearchSpace.network`; `skeleton`: channels, cells_per_stage."""
+        self.check(genotype)
+        check_image_size(self.name, image_size)
+        return NASBench201Network(genotype, NASBENCH201_CELL, classes=classes, **skeleton)

@@ -1,0 +1,124 @@
+"""What every search space offers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, ClassVar
+
+from archselect.genotype import Genotype
+from archselect.networks.cell_space import CellDecisions, CellSpace
+from archselect.networks.discrete import DiscreteNetwork
+from archselect.networks.supernet import Supernet
+from archselect.networks.topology import CellTopology
+from archselect.operations import PRIMITIVES
+
+Operations = Sequence[str] | Sequence[Sequence[str]] | Mapping[str, Sequence[str] | Sequence[Sequence[str]]]
+"""One list for every edge; or one list per edge; or either of them per cell type."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The lengths that the paper gives for a space.
+
+    Attributes:
+        search_epochs: Epochs of the supernet's training.
+        selection_epochs: Epochs of the tuning between the decisions of a progressive selection, all together; None: as many as the
+            decisions need.
+    """
+
+    search_epochs: int
+    selection_epochs: int | None
+
+
+class SearchSpace:
+    """A search space: cells to choose, and the supernet and the discrete networks made of them.
+
+    Args:
+        name: Shown in folders and reports.
+        operations: The candidate operations, see `Operations`.
+        protocol: The lengths that the paper gives, used by the other groups' defaults.
+    """
+
+    topologies: ClassVar[Mapping[str, CellTopology]]
+
+    def __init__(self, name: str, operations: Operations, protocol: Mapping[str, Any]) -> None:
+        self.name = name
+        self.protocol = Protocol(**protocol)
+        if isinstance(operations, Mapping) and set(operations) != set(self.topologies):
+            raise ValueError(
+                f"Search space {name!r} has the cell types {sorted(self.topologies)}, but operations were given for "
+                f"{sorted(operations)}."
+            )
+        self.cells = {
+            cell: CellSpace(cell, topology, _per_edge(cell, topology, operations))
+            for cell, topology in self.topologies.items()
+        }
+
+    def supernet(self, image_size: int, classes: int) -> Supernet:
+        """Return a new supernet; its parameters are drawn from torch's global generator."""
+        raise NotImplementedError
+
+    def network(self, genotype: Genotype, image_size: int, classes: int, **skeleton: Any) -> DiscreteNetwork:
+        """Return a new discrete network of `genotype`; `skeleton` holds its depth and width."""
+        raise NotImplementedError
+
+    def check(self, genotype: Genotype) -> None:
+        """Raise a ValueError if `genotype` does not lie in this space."""
+        if set(genotype.names) != set(self.cells):
+            raise ValueError(
+                f"Search space {self.name!r} has the cell types {sorted(self.cells)}, but the genotype has {sorted(genotype.names)}. "
+                "It was made for another search space."
+            )
+        for name, cell in self.cells.items():
+            cell.check(genotype.cell(name))
+
+    def example(self) -> Genotype:
+        """Return some architecture of this space: the first candidate on every edge, the first inputs of every node."""
+        cells = []
+        for name, space in self.cells.items():
+            decisions = CellDecisions.none(space)
+            for edge in decisions.undecided_edges:
+                decisions = decisions.keep_operation(edge, 0)
+            for node in decisions.undecided_nodes(space):
+                into = space.topology.edges_into(node)
+                decisions = decisions.keep_inputs(space, node, into[: space.topology.edges_kept_into(node)])
+            cells.append(decisions.genotype(space))
+        return Genotype(tuple(cells))
+
+    def describe(self) -> dict[str, Any]:
+        """Return the cells' edges and candidates as JSON-able data."""
+        return {"cells": {name: cell.describe() for name, cell in self.cells.items()}}
+
+
+def check_positive(what: str, **values: int) -> None:
+    """Raise a ValueError for the first value that is not a whole number above 0."""
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"The {name} of {what} must be a whole number above 0; got {value!r}.")
+
+
+def check_image_size(space: str, image_size: int) -> None:
+    """Raise a ValueError if two reductions of stride 2 cannot halve `image_size` twice."""
+    if image_size < 8 or image_size % 4:
+        raise ValueError(
+            f"Search space {space!r} halves the image twice, so images must measure a multiple of 4 and at least 8 pixels; got "
+            f"{image_size}x{image_size}. Resize the images."
+        )
+
+
+def _per_edge(cell: str, topology: CellTopology, operations: Operations) -> tuple[tuple[str, ...], ...]:
+    if isinstance(operations, Mapping):
+        operations = operations[cell]
+    entries: list[Any] = [operations] if isinstance(operations, str) else list(operations or ())
+    if not entries:
+        raise ValueError(f"The {cell} cell has an empty list of candidate operations. List at least one.")
+    if all(isinstance(entry, str) for entry in entries):
+        entries = [entries] * len(topology.edges)
+    elif not all(isinstance(entry, Sequence) and not isinstance(entry, str) for entry in entries):
+        raise ValueError(f"The operations of the {cell} cell mix names and lists: give one list, or one list per edge.")
+    for name in (name for candidates in entries for name in candidates):
+        if name not in PRIMITIVES:
+            close = get_close_matches(str(name), PRIMITIVES, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"Operation {name!r} does not exist.{hint} The primitives are {', '.join(PRIMITIVES)}.")
+    return tuple(tuple(candidates) for candidates in entries)

@@ -1,0 +1,109 @@
+"""The evaluation stage: the architecture is judged."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from archselect.data import ResidentBatches, stratified_split
+from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
+from archselect.genotype import Genotype
+from archselect.randomness import derived_seed, generator_for
+from archselect.stages.fitting import CHECKPOINT, Fitting, Loaders
+from archselect.stages.job import Job
+from archselect.store import StageKey, replacing
+
+VERSION = 1
+"""Raised when a change of the code changes the stage's results."""
+
+NETWORK = "network.pt"
+
+
+@dataclass(frozen=True)
+class EvaluationStage:
+    """Judges one genotype. Two selections that found the same one share it.
+
+    Attributes:
+        job: What all stages share.
+        genotype: The architecture.
+        evaluation: How it is judged.
+        identity: The parts of the config that determine the result.
+        config: The resolved config of the stage.
+        label: Readable name.
+    """
+
+    job: Job
+    genotype: Genotype
+    evaluation: Retraining | NASBench201Lookup
+    identity: Mapping[str, Any]
+    config: Mapping[str, Any]
+    label: str
+
+    @property
+    def key(self) -> StageKey:
+        """See `Stage.key`."""
+        identity = {"version": VERSION, "genotype": str(self.genotype), **self.identity}
+        if isinstance(self.evaluation, NASBench201Lookup):
+            table = Path(self.evaluation.table or "").expanduser()
+            identity["table"] = hashlib.sha256(table.read_bytes()).hexdigest()
+        return StageKey("evaluation", self.label, identity)
+
+    def work(self, fitting: Fitting) -> Mapping[str, Any]:
+        """Judge the architecture."""
+        fitting.folder.write_text("genotype.json", self.genotype.to_json())
+        if isinstance(self.evaluation, NASBench201Lookup):
+            return self._look_up(self.evaluation)
+        return self._retrain(self.evaluation, fitting)
+
+    def _look_up(self, lookup: NASBench201Lookup) -> Mapping[str, Any]:
+        network = self.job.space.network(self.genotype, image_size=32, classes=10, **lookup.network)
+        return {"params": network.parameter_count(), **asdict(lookup.load().look_up(self.genotype))}
+
+    def _retrain(self, protocol: Retraining, fitting: Fitting) -> Mapping[str, Any]:
+        job = self.job
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed(job.seed, "evaluation", "initialisation"))
+            network = job.space.network(self.genotype, job.data.image_size, job.data.classes, **protocol.skeleton)
+        module = RetrainModule(network, protocol, job.data.classes, job.seed)
+        history = fitting.fit(module, lambda device: self._loaders(protocol, device), protocol.epochs)
+        metrics = fitting.test(module, self._test_batches)
+        with replacing(fitting.folder.path / NETWORK) as file:
+            torch.save(network.cpu().state_dict(), file)
+        (fitting.folder.path / CHECKPOINT).unlink()
+        last = history[-1]["metrics"]
+        reported = ("val_accuracy", "val_loss", "train_accuracy", "train_loss")
+        return {
+            "params": network.parameter_count(),
+            "epochs": len(history),
+            **{name: last[name] for name in reported if name in last},
+            **metrics,
+        }
+
+    def _loaders(self, protocol: Retraining, device: torch.device) -> Loaders:
+        data = self.job.data
+        train, val = data.train, None
+        if protocol.validation_share:
+            generator = generator_for(self.job.seed, "evaluation", "split")
+            held_out, rest = stratified_split(data.train.labels, protocol.validation_share, generator)
+            train, validation = data.train.select(rest), data.train.select(held_out)
+            size = min(protocol.batch_size, len(validation.labels))
+            val = ResidentBatches(validation.images, validation.labels, size, device, data.normalisation)
+        batches = ResidentBatches(
+            train.images,
+            train.labels,
+            protocol.batch_size,
+            device,
+            data.normalisation,
+            augmentation=data.augmentation(protocol.cutout),
+            purpose=(self.job.seed, "evaluation", "train"),
+            shuffle=True,
+        )
+        return Loaders(batches, val, len(train.labels))
+
+    def _test_batches(self, device: torch.device) -> ResidentBatches:
+        test = self.job.data.test
+        size = min(512, len(test.labels))
+        return ResidentBatches(test.images, test.labels, size, device, self.job.data.normalisation)

@@ -1,0 +1,187 @@
+"""One Lightning fit inside a stage folder: it goes on from the last checkpoint, writes its history and stops without loss."""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from archselect.stages.progress import Progress, ProgressCallback
+from archselect.store import StageFolder, replacing
+
+CHECKPOINT = "checkpoint.ckpt"
+HISTORY = "history.jsonl"
+
+TrainerFactory = Callable[..., pl.Trainer]
+Record = dict[str, Any]
+
+
+class DivergedError(ValueError):
+    """The loss is not a finite number any more."""
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """What a fit reads.
+
+    Attributes:
+        train: Training batches, with `set_epoch`.
+        val: Validation batches, if there are any.
+        images: Training images per epoch.
+    """
+
+    train: Any
+    val: Any | None
+    images: int
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint as a whole or not at all, so that a kill never damages the last good one."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Save beside the old checkpoint, then take its place."""
+        with replacing(Path(path)) as file:
+            torch.save(checkpoint, file)
+
+
+class Fitting:
+    """Runs fits for one stage.
+
+    Args:
+        folder: The stage's folder; checkpoint and history lie here.
+        trainer: Makes the Lightning trainer; accelerator, devices and precision are its own.
+        progress: Shows what is going on.
+        on_record: Called with every record of the history as it is made.
+    """
+
+    def __init__(
+        self, folder: StageFolder, trainer: TrainerFactory, progress: Progress, on_record: Callable[[Record], None]
+    ) -> None:
+        self.folder = folder
+        self.progress = progress
+        self.on_record = on_record
+        self._trainer = trainer
+
+    @property
+    def device(self) -> torch.device:
+        """The device that a fit runs on."""
+        return self._make().strategy.root_device
+
+    def fit(
+        self,
+        module: pl.LightningModule,
+        loaders: Callable[[torch.device], Loaders],
+        epochs: int,
+        callbacks: Iterable[Callback] = (),
+        describe: Callable[[], Mapping[str, Any]] = dict,
+    ) -> list[Record]:
+        """Train `module` up to `epochs`, from the last checkpoint if there is one, and return the whole history.
+
+        Args:
+            module: What is trained.
+            loaders: Makes the batches on a device.
+            epochs: The epoch to end at.
+            callbacks: Run before the epoch's record and checkpoint are written.
+            describe: What an epoch's record holds besides the metrics.
+
+        Raises:
+            DivergedError: The loss is not finite.
+        """
+        checkpoint = self.folder.path / CHECKPOINT
+        resumed = checkpoint.exists()
+        writer = EpochWriter(self.folder, self.on_record, describe)
+        trainer = self._make(
+            max_epochs=epochs,
+            callbacks=[*callbacks, ProgressCallback(self.progress), writer],
+            enable_checkpointing=True,
+        )
+        batches = loaders(trainer.strategy.root_device)
+        writer.images = batches.images
+        trainer.fit(
+            module,
+            train_dataloaders=batches.train,
+            val_dataloaders=batches.val,
+            ckpt_path=str(checkpoint) if resumed else None,
+            weights_only=True,
+        )
+        return self.folder.read_lines(HISTORY)
+
+    def test(self, module: pl.LightningModule, batches: Callable[[torch.device], Any]) -> dict[str, float]:
+        """Return the metrics of `module` on test batches."""
+        trainer = self._make()
+        (metrics,) = trainer.test(module, batches(trainer.strategy.root_device), verbose=False)
+        return {name: float(value) for name, value in metrics.items()}
+
+    def _make(self, **options: Any) -> pl.Trainer:
+        ours = {
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "num_sanity_val_steps": 0,
+            "use_distributed_sampler": False,
+            "plugins": [AtomicCheckpointIO()],
+        }
+        return self._trainer(**ours | options)
+
+
+class EpochWriter(Checkpoint):
+    """Writes the epoch's record to the history, then the checkpoint. Lightning runs it after everything else at the end of an epoch.
+
+    A kill between the two leaves a record without its checkpoint; the epoch is then made, and recorded, again.
+    """
+
+    def __init__(
+        self, folder: StageFolder, on_record: Callable[[Record], None], describe: Callable[[], Mapping[str, Any]]
+    ) -> None:
+        self.folder = folder
+        self.on_record = on_record
+        self.describe = describe
+        self.images = 0
+        self._started = 0.0
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the count of the peak memory."""
+        if pl_module.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget records of epochs that are made again."""
+        self.folder.keep_lines(HISTORY, lambda record: record["epoch"] < trainer.current_epoch)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the epoch's clock."""
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write record and checkpoint."""
+        seconds = time.perf_counter() - self._started
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        for name, value in metrics.items():
+            if name.endswith("_loss") and not math.isfinite(value):
+                raise DivergedError(
+                    f"{name} became {value} in epoch {trainer.current_epoch}. The state after the epoch before is kept in "
+                    f"{self.folder.path}. Lower the learning rate or the gradient clip; that makes another stage, which starts afresh."
+                )
+        metrics["peak_memory_gb"] = _peak_memory(pl_module.device) / 1e9
+        metrics["images_per_second"] = self.images / seconds
+        record = {"epoch": trainer.current_epoch, "seconds": seconds, "metrics": metrics, **self.describe()}
+        self.folder.append_line(HISTORY, record)
+        trainer.save_checkpoint(self.folder.path / CHECKPOINT)
+        self.on_record(record)
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Return the peak memory in bytes: allocated on a GPU, resident in the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

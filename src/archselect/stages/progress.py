@@ -1,0 +1,109 @@
+"""What a terminal shows while a stage works: one bar with the time left, or a line now and then where there is no terminal."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+QUIET_SECONDS = 10.0
+"""Where there is no terminal: at least so long between two lines."""
+
+
+class Progress:
+    """The progress of one stage, counted in steps.
+
+    Args:
+        console: Where it is shown.
+        title: Name of the stage.
+    """
+
+    def __init__(self, console: Console, title: str) -> None:
+        self.console = console
+        self.title = title
+        self._bar = RichProgress(
+            TextColumn("[bold]{task.description:<10}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[status]}"),
+            console=console,
+            speed_estimate_period=120,
+        )
+        self._task = self._bar.add_task(title, total=None, status="", start=True)
+        self._last_line = 0.0
+        self._started = 0.0
+        self._begun = 0
+
+    def __enter__(self) -> "Progress":
+        self._started = time.monotonic()
+        if self.console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self.console.is_terminal:
+            self._bar.stop()
+
+    def start(self, total: int, completed: int) -> None:
+        """Say how many steps there are and how many an earlier session made."""
+        self._begun = completed
+        self._started = time.monotonic()
+        self._bar.update(self._task, total=total, completed=completed)
+
+    def advance(self) -> None:
+        """Count a step."""
+        self._bar.advance(self._task)
+
+    def say(self, status: str) -> None:
+        """Show what is being done."""
+        self._bar.update(self._task, status=status)
+        if not self.console.is_terminal and time.monotonic() - self._last_line > QUIET_SECONDS:
+            self._last_line = time.monotonic()
+            task = self._bar.tasks[0]
+            done = f"{task.percentage:3.0f} %" if task.total else ""
+            self.console.print(f"{self.title:<10} {done}{self._left()}  {status}", highlight=False)
+
+    def _left(self) -> str:
+        task = self._bar.tasks[0]
+        made = task.completed - self._begun
+        if not task.total or made <= 0:
+            return ""
+        seconds = (time.monotonic() - self._started) / made * (task.total - task.completed)
+        return f"  {seconds / 60:.0f} min left" if seconds >= 60 else f"  {seconds:.0f} s left"
+
+
+class ProgressCallback(Callback):
+    """Counts training batches on the stage's bar."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Announce the fit."""
+        batches = int(trainer.num_training_batches)
+        epochs = trainer.max_epochs or 0
+        self.progress.start(total=batches * epochs, completed=batches * trainer.current_epoch)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Name the epoch."""
+        self.progress.say(self._status(trainer))
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the batch."""
+        self.progress.advance()
+
+    def _status(self, trainer: pl.Trainer) -> str:
+        status = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        accuracy = trainer.callback_metrics.get("val_accuracy")
+        if isinstance(accuracy, torch.Tensor):
+            status += f", validation accuracy {100 * float(accuracy):.1f} %"
+        return status

@@ -1,0 +1,155 @@
+"""The search stage: a supernet is trained."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from archselect.data import BilevelBatches, ImageData, LabelledImages, ResidentBatches, stratified_split
+from archselect.genotype import Genotype
+from archselect.networks.supernet import Supernet
+from archselect.randomness import derived_seed, generator_for
+from archselect.search import SearchMethod, SearchModule
+from archselect.selection import magnitude_decisions
+from archselect.stages.fitting import CHECKPOINT, Fitting, Loaders
+from archselect.stages.job import Job
+from archselect.store import StageKey, replacing
+
+VERSION = 1
+"""Raised when a change of the code changes the stage's results."""
+
+SUPERNET = "supernet.pt"
+
+
+@dataclass(frozen=True)
+class SearchStage:
+    """Trains a supernet on the training images; the test images are not read.
+
+    Attributes:
+        job: What all stages share.
+        method: How the supernet is trained.
+        identity: The parts of the config that determine the result.
+        config: The resolved config of the stage.
+        label: Readable name.
+    """
+
+    job: Job
+    method: SearchMethod
+    identity: Mapping[str, Any]
+    config: Mapping[str, Any]
+    label: str
+
+    @property
+    def key(self) -> StageKey:
+        """See `Stage.key`."""
+        return StageKey("search", self.label, {"version": VERSION, **self.identity})
+
+    def work(self, fitting: Fitting) -> Mapping[str, Any]:
+        """Train the supernet and keep it."""
+        job, folder = self.job, fitting.folder
+        folder.write_json("space.json", job.space.describe())
+        supernet = new_supernet(job)
+        history = fitting.fit(
+            SearchModule(supernet, self.method, job.data.classes, (job.seed, "search")),
+            lambda device: search_loaders(job.data, self.method, device, job.seed, "search"),
+            self.method.epochs,
+            describe=lambda: describe_supernet(supernet),
+        )
+        with replacing(folder.path / SUPERNET) as file:
+            torch.save(supernet.cpu().state_dict(), file)
+        (folder.path / CHECKPOINT).unlink()
+        last = history[-1]
+        return {
+            "epochs": len(history),
+            "weights": sum(parameter.numel() for parameter in supernet.weight_parameters()),
+            "magnitude_genotype": last["genotype"],
+            **{name: last["metrics"][name] for name in ("val_accuracy", "val_loss", "train_accuracy", "train_loss")},
+        }
+
+
+def new_supernet(job: Job) -> Supernet:
+    """Return the supernet as the seed draws it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(job.seed, "search", "initialisation"))
+        return job.space.supernet(job.data.image_size, job.data.classes)
+
+
+def load_supernet(job: Job, folder: Path) -> Supernet:
+    """Return the supernet that a search or selection stage kept."""
+    supernet = new_supernet(job)
+    supernet.load_state_dict(torch.load(folder / SUPERNET, map_location="cpu", weights_only=True))
+    return supernet
+
+
+def architecture_images(
+    data: ImageData, method: SearchMethod, seed: int
+) -> tuple[LabelledImages, LabelledImages]:
+    """Return the images that train the weights and those that train `alpha`."""
+    weights, architecture = stratified_split(
+        data.train.labels, method.weight_share, generator_for(seed, "search", "split")
+    )
+    return data.train.select(weights), data.train.select(architecture)
+
+
+def batches_of(
+    data: ImageData, images: LabelledImages, batch_size: int, device: torch.device, purpose: tuple[int | str, ...] = ()
+) -> ResidentBatches:
+    """Return batches on the device: shuffled and augmented for a purpose, or in order and as they are without one."""
+    return ResidentBatches(
+        images.images,
+        images.labels,
+        batch_size,
+        device,
+        data.normalisation,
+        augmentation=data.augmentation() if purpose else None,
+        purpose=purpose,
+        shuffle=bool(purpose),
+    )
+
+
+def search_loaders(
+    data: ImageData, method: SearchMethod, device: torch.device, seed: int, stage: str, held_out_share: float = 0.0
+) -> Loaders:
+    """Return bilevel batches, validated on the images that train `alpha`; a held-out share of those trains nothing."""
+    weights, architecture = architecture_images(data, method, seed)
+    validation = architecture
+    if held_out_share:
+        validation, architecture = hold_out(architecture, held_out_share, seed)
+    size = method.batch_size
+    train = BilevelBatches(
+        batches_of(data, weights, size, device, (seed, stage, "weights")),
+        batches_of(data, architecture, size, device, (seed, stage, "architecture")),
+    )
+    val_size = min(size, len(validation.labels))
+    return Loaders(train, batches_of(data, validation, val_size, device), len(weights.labels))
+
+
+def hold_out(images: LabelledImages, share: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
+    """Return the held-out images, used for scoring only, and the rest."""
+    held_out, rest = stratified_split(images.labels, share, generator_for(seed, "selection", "held out"))
+    return images.select(held_out), images.select(rest)
+
+
+def describe_supernet(supernet: Supernet) -> dict[str, Any]:
+    """Return what the history says of the architecture parameters: mixture weights, entropies, skips, genotype by magnitude."""
+    mixture = {name: weights.detach().cpu() for name, weights in supernet.mixture_weights().items()}
+    entropies, skips, edges = {}, 0, 0
+    decisions = dict(supernet.decisions)
+    for decision in magnitude_decisions(supernet):
+        decisions[decision.cell] = decision.apply(supernet.cell_spaces[decision.cell], decisions[decision.cell])
+    for name, space in supernet.cell_spaces.items():
+        weights = mixture[name]
+        entropies[name] = torch.special.entr(weights).sum(dim=1).mean().item()
+        edges += len(space.operations)
+        skips += sum(
+            candidates[int(weights[edge].argmax())] == "skip_connect" for edge, candidates in enumerate(space.operations)
+        )
+    genotype = Genotype(tuple(decisions[name].genotype(space) for name, space in supernet.cell_spaces.items()))
+    return {
+        "alpha": {name: weights.tolist() for name, weights in mixture.items()},
+        "entropy": entropies,
+        "skip_share": skips / edges,
+        "genotype": str(genotype),
+    }

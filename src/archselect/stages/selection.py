@@ -1,0 +1,179 @@
+"""The selection stage: an architecture is read off the supernet, which is tuned between the decisions if the method wants it."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from archselect.data import ResidentBatches
+from archselect.networks.supernet import Supernet
+from archselect.search import SearchMethod, SearchModule
+from archselect.selection import Scorer, Selector
+from archselect.selection.decision import Decision, from_record
+from archselect.stages.fitting import CHECKPOINT, Fitting
+from archselect.stages.job import Finished, Job
+from archselect.stages.progress import Progress
+from archselect.stages.search import (
+    SUPERNET,
+    architecture_images,
+    batches_of,
+    describe_supernet,
+    hold_out,
+    load_supernet,
+    search_loaders,
+)
+from archselect.store import StageFolder, StageKey, replacing
+
+VERSION = 1
+"""Raised when a change of the code changes the stage's results."""
+
+DECISIONS = "decisions.jsonl"
+
+
+@dataclass(frozen=True)
+class SelectionStage:
+    """Decides edge by edge and node by node.
+
+    Attributes:
+        job: What all stages share.
+        search: The finished search.
+        method: How the supernet was trained; tuning trains it the same way.
+        selector: Makes the decisions.
+        identity: The parts of the config that determine the result.
+        config: The resolved config of the stage.
+        label: Readable name.
+    """
+
+    job: Job
+    search: Finished
+    method: SearchMethod
+    selector: Selector
+    identity: Mapping[str, Any]
+    config: Mapping[str, Any]
+    label: str
+
+    @property
+    def key(self) -> StageKey:
+        """See `Stage.key`."""
+        identity = {"version": VERSION, "search": self.search.folder.key.digest, **self.identity}
+        return StageKey("selection", self.label, identity)
+
+    def work(self, fitting: Fitting) -> Mapping[str, Any]:
+        """Make all decisions and write the genotype."""
+        folder, job = fitting.folder, self.job
+        folder.write_json("space.json", job.space.describe())
+        supernet = load_supernet(job, self.search.folder.path)
+        points = self.selector.points(supernet.cell_spaces)
+        decider = Decider(self.selector, supernet, folder, fitting.progress, job.seed)
+        tuning = self.selector.tuning
+        epochs = tuning.total_epochs(points) if tuning else 0
+        if tuning is None or epochs == 0:
+            supernet.to(fitting.device)
+            decider.scorer = self._scorer(supernet, fitting.device)
+            fitting.progress.start(total=points, completed=0)
+            for point in range(points):
+                decider.decide(point, epoch=0)
+                fitting.progress.advance()
+        else:
+            method = self.method.for_tuning(epochs, tuning.learning_rate, tuning.schedule, tuning.train_alpha)
+            held_out = self.selector.scoring.held_out_share if self.selector.scoring else 0.0
+            due = {tuning.epoch_of(point, points): point for point in range(points)}
+            fitting.fit(
+                SearchModule(supernet, method, job.data.classes, (job.seed, "selection")),
+                lambda device: search_loaders(job.data, method, device, job.seed, "selection", held_out),
+                epochs,
+                callbacks=[DecisionCallback(decider, due, lambda device: self._scorer(supernet, device))],
+                describe=lambda: describe_supernet(supernet),
+            )
+            with replacing(folder.path / SUPERNET) as file:
+                torch.save(supernet.cpu().state_dict(), file)
+            (folder.path / CHECKPOINT).unlink()
+        genotype = supernet.genotype()
+        folder.write_text("genotype.json", genotype.to_json())
+        return {"genotype": str(genotype), "decisions": len(folder.read_lines(DECISIONS)), "epochs": epochs}
+
+    def _scorer(self, supernet: Supernet, device: torch.device) -> Scorer | None:
+        scoring = self.selector.scoring
+        if scoring is None:
+            return None
+        weights, images = architecture_images(self.job.data, self.method, self.job.seed)
+        if scoring.held_out_share:
+            images, _ = hold_out(images, scoring.held_out_share, self.job.seed)
+        size = min(scoring.batch_size or self.method.batch_size, len(images.labels))
+        batches: ResidentBatches = batches_of(self.job.data, images, size, device)
+        calibration = batches_of(
+            self.job.data, weights, min(size, len(weights.labels)), device, (self.job.seed, "selection", "calibration")
+        )
+        return Scorer(supernet, batches, scoring, calibration, (self.job.seed, "selection"))
+
+
+class Decider:
+    """Makes the decisions of a point, writes each down before it counts, and applies it.
+
+    Decisions of a point that a killed session wrote down are not scored again: the supernet stands where it stood when they were made.
+    """
+
+    def __init__(
+        self, selector: Selector, supernet: Supernet, folder: StageFolder, progress: Progress, seed: int
+    ) -> None:
+        self.selector = selector
+        self.supernet = supernet
+        self.folder = folder
+        self.progress = progress
+        self.seed = seed
+        self.scorer: Scorer | None = None
+        self._points = selector.points(supernet.cell_spaces)
+
+    def decide(self, point: int, epoch: int) -> None:
+        """Make what is left to decide of `point`."""
+        self.progress.say(f"decision {point + 1}/{self._points}")
+        for record in self.folder.read_lines(DECISIONS):
+            if record["point"] == point:
+                self._apply(from_record(record, self.supernet.cell_spaces))
+        started = time.perf_counter()
+        for decision in self.selector.decide(point, self.supernet, self._score, self.seed):
+            record = decision.to_record(self.supernet.cell_spaces[decision.cell])
+            seconds = time.perf_counter() - started
+            self.folder.append_line(DECISIONS, {"point": point, "epoch": epoch, **record, "seconds": seconds})
+            self._apply(decision)
+            started = time.perf_counter()
+
+    def forget_after(self, point: int) -> None:
+        """Drop the decisions of later points: the checkpoint that the session goes on from does not know them."""
+        self.folder.keep_lines(DECISIONS, lambda record: record["point"] <= point)
+
+    def _apply(self, decision: Decision) -> None:
+        space = self.supernet.cell_spaces[decision.cell]
+        decisions = dict(self.supernet.decisions)
+        decisions[decision.cell] = decision.apply(space, decisions[decision.cell])
+        self.supernet.decisions = decisions
+
+    def _score(self, candidates: Any) -> Any:
+        assert self.scorer is not None, "a selector that scores names its scoring"
+        return self.scorer(candidates)
+
+
+class DecisionCallback(Callback):
+    """Makes the decision points that are due before an epoch of the tuning."""
+
+    def __init__(self, decider: Decider, due: Mapping[int, int], scorer: Any) -> None:
+        self.decider = decider
+        self.due = due
+        self.make_scorer = scorer
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the scoring images on the device."""
+        self.decider.scorer = self.make_scorer(pl_module.device)
+        self.decider.forget_after(
+            max((point for epoch, point in self.due.items() if epoch <= trainer.current_epoch), default=-1)
+        )
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Decide, if a point is due."""
+        point = self.due.get(trainer.current_epoch)
+        if point is not None:
+            self.decider.decide(point, trainer.current_epoch)

@@ -1,0 +1,146 @@
+"""Strengths show each score where it belongs, what was kept, and the order of decision."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import same_color
+from matplotlib.figure import Figure
+
+from archselect.analysis.palette import STYLES
+from archselect.analysis.strengths import draw_operation_strengths, draw_topology_strengths
+
+
+def on_edge(
+    point: int, edge: list[int], kept: str, unmasked: float | None = 0.7, **accuracies: float
+) -> dict[str, Any]:
+    return {
+        "point": point,
+        "epoch": 5 * point,
+        "cell": "normal",
+        "kind": "operation",
+        "edge": 0,
+        "edge_states": edge,
+        "candidates": list(accuracies),
+        "scores": [{"candidate": name, "accuracy": value, "loss": 1.0} for name, value in accuracies.items()],
+        "kept": kept,
+        "unmasked": None if unmasked is None else {"accuracy": unmasked, "loss": 1.0},
+    }
+
+
+NODE = {
+    "point": 2,
+    "epoch": 10,
+    "cell": "normal",
+    "kind": "topology",
+    "node": 4,
+    "candidates": [[0, 4], [1, 4], [2, 4], [3, 4]],
+    "scores": [
+        {"round": 0, "candidate": [source, 4], "accuracy": accuracy, "loss": 1.0}
+        for source, accuracy in enumerate([0.5, 0.6, 0.4, 0.3])
+    ]
+    + [
+        {"round": 1, "candidate": [source, 4], "accuracy": accuracy, "loss": 1.0}
+        for source, accuracy in [(0, 0.45), (2, 0.35), (3, 0.25)]
+    ],
+    "dropped": [[1, 4], [0, 4]],
+    "kept": [[2, 4], [3, 4]],
+}
+DECISIONS = [
+    on_edge(0, [2, 3], "sep_conv_3x3", skip_connect=0.66, sep_conv_3x3=0.61),
+    on_edge(1, [0, 2], "skip_connect", skip_connect=0.5, sep_conv_3x3=0.6),
+    NODE,
+]
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    saved: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path: saved.append(figure))
+    return saved
+
+
+def dots(axes: Axes) -> list[tuple[float, float, bool]]:
+    """Accuracy, row and whether it is filled, of every dot."""
+    return [
+        (
+            round(float(line.get_xdata()[0]), 6),  # type: ignore[index, arg-type]
+            float(line.get_ydata()[0]),  # type: ignore[index, arg-type]
+            not same_color(line.get_markerfacecolor(), "white"),
+        )
+        for line in axes.lines
+        if line.get_marker() != "None"
+    ]
+
+
+def test_shows_edges_in_the_order_of_decision(figures: list[Figure], tmp_path: Path) -> None:
+    draw_operation_strengths(DECISIONS, tmp_path / "strengths.png")
+
+    assert [axes.get_title(loc="left") for axes in figures[0].axes] == ["1.  (2,3)", "2.  (0,2)"]
+
+
+def test_fills_the_operation_that_was_kept(figures: list[Figure], tmp_path: Path) -> None:
+    draw_operation_strengths(DECISIONS, tmp_path / "strengths.png")
+
+    first, second = figures[0].axes
+    assert dots(first) == [(66, 0, False), (61, 1, True)]
+    assert dots(second) == [(50, 0, True), (60, 1, False)]
+    assert [tick.get_text() for tick in first.get_yticklabels()] == ["skip_connect", "sep_conv_3x3"]
+    assert first.lines[0].get_color() == STYLES["skip_connect"].colour
+
+
+@pytest.mark.parametrize(("unmasked", "lines"), [(0.7, [70.0]), (None, [])])
+def test_marks_the_accuracy_with_nothing_masked_where_it_was_measured(
+    unmasked: float | None, lines: list[float], figures: list[Figure], tmp_path: Path
+) -> None:
+    draw_operation_strengths([on_edge(0, [0, 2], "noise", unmasked, noise=0.6)], tmp_path / "strengths.png")
+
+    (axes,) = figures[0].axes
+    assert [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "None"] == lines  # type: ignore[index]
+    legend = [text.get_text() for text in figures[0].legends[0].get_texts()]
+    assert ("nothing masked" in legend) == bool(lines)
+
+
+def test_scale_holds_every_score_even_if_all_are_the_same(figures: list[Figure], tmp_path: Path) -> None:
+    draw_operation_strengths([on_edge(0, [0, 2], "noise", noise=0.7, none=0.7)], tmp_path / "strengths.png")
+
+    low, high = figures[0].axes[0].get_xlim()
+    assert low < 70 < high
+
+
+def test_edges_with_operations_of_their_own_name_them(figures: list[Figure], tmp_path: Path) -> None:
+    decisions = [on_edge(0, [0, 2], "none", none=0.5, noise=0.6), on_edge(1, [1, 2], "noise", noise=0.5, mine=0.6)]
+    draw_operation_strengths(decisions, tmp_path / "strengths.png")
+
+    names = [[tick.get_text() for tick in axes.get_yticklabels()] for axes in figures[0].axes]
+    assert names == [["none", "noise"], ["noise", "mine"]]
+
+
+def test_shows_the_rounds_of_a_node_and_what_it_kept(figures: list[Figure], tmp_path: Path) -> None:
+    draw_topology_strengths(DECISIONS, tmp_path / "topology.png")
+
+    (axes,) = figures[0].axes
+    assert axes.get_title(loc="left") == "3.  node 4"
+    found = dots(axes)
+    assert [(accuracy, filled) for accuracy, _, filled in found] == [
+        (50, False),
+        (60, False),
+        (40, True),
+        (30, True),
+        (45, False),
+        (35, True),
+        (25, True),
+    ]
+    assert [round(row) for _, row, _ in found] == [0, 1, 2, 3, 0, 2, 3]
+    assert len({line.get_marker() for line in axes.lines}) == 2  # one marker per round
+    kept, dropped = (line.get_color() for line in figures[0].legends[0].get_lines()[:2])
+    assert [line.get_color() for line in axes.lines] == [kept if filled else dropped for _, _, filled in found]
+    assert kept != dropped
+
+
+@pytest.mark.parametrize("draw", [draw_operation_strengths, draw_topology_strengths])
+def test_refuses_decisions_that_were_taken_without_scores(draw: Any, tmp_path: Path) -> None:
+    decisions = [decision | {"scores": []} for decision in DECISIONS]
+    with pytest.raises(ValueError, match=r"Of these 3 decision\(s\), none .* carries scores"):
+        draw(decisions, tmp_path / "strengths.png")

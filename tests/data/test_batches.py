@@ -1,0 +1,189 @@
+import pytest
+import torch
+from torch import Tensor
+
+from archselect.data import Augmentation, BilevelBatches, Normalisation, ResidentBatches
+from archselect.randomness import generator_for
+
+RAW = Normalisation((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))  # leaves the pixels 0..255
+
+
+def batches_of(
+    count: int, batch_size: int, purpose: tuple[int | str, ...] = ("data",), **options: object
+) -> ResidentBatches:
+    """Batches of images whose pixels and labels are all the image's number."""
+    labels = torch.arange(count)
+    images = labels.to(torch.uint8).view(-1, 1, 1, 1).expand(count, 3, 4, 4)
+    return ResidentBatches(images, labels, batch_size, "cpu", RAW, purpose=purpose, **options)  # type: ignore[arg-type]
+
+
+def order(batches: ResidentBatches) -> list[int]:
+    return torch.cat([labels for _, labels in batches]).tolist()
+
+
+def same(first: ResidentBatches, second: ResidentBatches) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(images_of(first), images_of(second), strict=True))
+
+
+def images_of(batches: ResidentBatches) -> list[Tensor]:
+    return [images for images, _ in batches]
+
+
+def test_images_stay_with_their_labels() -> None:
+    for images, labels in batches_of(20, 6, shuffle=True, augmentation=Augmentation(pad=0)):
+        assert torch.equal(images, labels.view(-1, 1, 1, 1).expand(-1, 3, 4, 4).float())
+
+
+def test_without_shuffling_the_order_is_that_of_the_data() -> None:
+    assert order(batches_of(20, 6)) == list(range(20))
+
+
+def test_each_epoch_is_a_permutation_of_its_own() -> None:
+    batches = batches_of(20, 6, shuffle=True)
+    orders = []
+    for epoch in range(3):
+        batches.set_epoch(epoch)
+        orders.append(order(batches))
+    assert all(sorted(one) == list(range(20)) for one in orders)
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+
+
+def test_iterating_twice_gives_the_same_batches_twice() -> None:
+    batches = batches_of(20, 6, shuffle=True, augmentation=Augmentation(cutout=2))
+    assert order(batches) == order(batches)
+    assert same(batches, batches)
+
+
+def test_an_epoch_depends_on_purpose_and_number_and_not_on_what_came_before() -> None:
+    went_on, resumed, other = (
+        batches_of(20, 6, purpose, shuffle=True, augmentation=Augmentation())
+        for purpose in ((0, "search"), (0, "search"), (1, "search"))
+    )
+    for epoch in range(4):
+        went_on.set_epoch(epoch)
+        order(went_on)
+    resumed.set_epoch(3)
+    other.set_epoch(3)
+    assert order(went_on) == order(resumed) != order(other)
+    assert same(went_on, resumed)
+
+
+def test_the_batch_size_changes_neither_order_nor_augmentation() -> None:
+    large, small = (batches_of(20, size, shuffle=True, augmentation=Augmentation()) for size in (10, 4))
+    assert torch.equal(torch.cat(images_of(large)), torch.cat(images_of(small)))
+
+
+def test_augmentation_changes_from_epoch_to_epoch() -> None:
+    batches = batches_of(20, 20, augmentation=Augmentation())
+    (first,) = images_of(batches)
+    batches.set_epoch(1)
+    (second,) = images_of(batches)
+    assert not torch.equal(first, second)
+
+
+def test_the_epoch_counts_that_is_set_before_the_first_batch_is_asked_for() -> None:
+    batches = batches_of(20, 20, shuffle=True)
+    pairs = BilevelBatches(batches, batches_of(20, 20, ("other",), shuffle=True))
+    iterator = iter(pairs)
+    pairs.set_epoch(5)
+    (_, weight_labels), (_, architecture_labels) = next(iterator)
+    assert weight_labels.tolist() == torch.randperm(20, generator=generator_for("data", "order", 5)).tolist()
+    assert architecture_labels.tolist() == torch.randperm(20, generator=generator_for("other", "order", 5)).tolist()
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize(
+    ("count", "size", "drop_last", "sizes"),
+    [
+        (12, 6, False, [6, 6]),
+        (14, 6, False, [6, 6, 2]),
+        (14, 6, True, [6, 6]),
+        (6, 6, False, [6]),
+        (3, 1, False, [1] * 3),
+    ],
+)
+def test_sizes_of_the_batches(count: int, size: int, drop_last: bool, sizes: list[int], shuffle: bool) -> None:
+    batches = batches_of(count, size, drop_last=drop_last, shuffle=shuffle)
+    assert [len(labels) for _, labels in batches] == sizes
+    assert len(batches) == len(sizes)
+
+
+def test_a_single_last_image_is_left_out_while_shuffling_and_kept_otherwise() -> None:
+    shuffled, in_order = batches_of(13, 6, shuffle=True), batches_of(13, 6)
+    assert [len(labels) for _, labels in shuffled] == [6, 6]
+    assert [len(labels) for _, labels in in_order] == [6, 6, 1]
+    assert (len(shuffled), len(in_order)) == (2, 3)
+
+
+def test_another_image_is_left_out_in_another_epoch() -> None:
+    batches = batches_of(13, 6, shuffle=True)
+    left_out = set()
+    for epoch in range(5):
+        batches.set_epoch(epoch)
+        left_out |= set(range(13)) - set(order(batches))
+    assert len(left_out) > 1
+
+
+@pytest.mark.parametrize("augmentation", [None, Augmentation(), Augmentation(cutout=2)])
+def test_images_are_channels_last_in_the_asked_type(augmentation: Augmentation | None) -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        for images, labels in batches_of(8, 4, augmentation=augmentation, dtype=dtype):
+            assert images.shape == (4, 3, 4, 4)
+            assert images.dtype == dtype
+            assert images.is_contiguous(memory_format=torch.channels_last)
+            assert labels.dtype == torch.int64
+
+
+def test_the_images_given_are_not_changed() -> None:
+    images = torch.randint(1, 256, (6, 3, 4, 4), dtype=torch.uint8)
+    before = images.clone()
+    batches = ResidentBatches(images, torch.arange(6), 6, "cpu", RAW, Augmentation(cutout=4), ("data",))
+    first, again = images_of(batches), images_of(batches)
+    assert torch.equal(images, before)
+    assert torch.equal(first[0], again[0])
+
+
+@pytest.mark.parametrize("batch_size", [0, 65])
+def test_a_batch_size_that_does_not_fit_the_split_is_refused(batch_size: int) -> None:
+    with pytest.raises(ValueError, match=f"batch size is {batch_size}, but the split has 64 images"):
+        batches_of(64, batch_size)
+
+
+@pytest.mark.parametrize("options", [{"shuffle": True}, {"augmentation": Augmentation()}])
+def test_randomness_without_a_purpose_is_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="need a purpose"):
+        batches_of(8, 4, (), **options)
+
+
+def test_bilevel_epochs_are_as_long_as_the_weight_batches() -> None:
+    for weights, architecture in ((24, 8), (8, 24)):
+        pairs = BilevelBatches(batches_of(weights, 4), batches_of(architecture, 4))
+        assert len(pairs) == len(list(pairs)) == weights // 4
+        assert torch.cat([labels for (_, labels), _ in pairs]).tolist() == list(range(weights))
+
+
+def test_architecture_batches_start_again_in_another_order() -> None:
+    pairs = BilevelBatches(batches_of(60, 10, ("w",), shuffle=True), batches_of(20, 10, ("a",), shuffle=True))
+    labels = torch.cat([labels for _, (_, labels) in pairs]).tolist()
+    rounds = [labels[:20], labels[20:40], labels[40:]]
+    assert all(sorted(one) == list(range(20)) for one in rounds)
+    assert rounds[0] != rounds[1] != rounds[2] != rounds[0]
+    assert labels == torch.cat([labels for _, (_, labels) in pairs]).tolist()
+
+
+def test_bilevel_batches_set_the_epoch_of_both() -> None:
+    pairs = BilevelBatches(batches_of(20, 10, ("w",), shuffle=True), batches_of(20, 10, ("a",), shuffle=True))
+    before = list(pairs)
+    pairs.set_epoch(1)
+    after = list(pairs)
+    for side in (0, 1):
+        assert any(not torch.equal(x[side][1], y[side][1]) for x, y in zip(before, after, strict=True))
+
+
+def test_weight_and_architecture_batches_in_the_same_order_are_refused() -> None:
+    with pytest.raises(ValueError, match="Give each a purpose of its own"):
+        BilevelBatches(batches_of(20, 10, shuffle=True), batches_of(20, 10, shuffle=True))
+
+
+def test_scoring_in_order_needs_no_purpose() -> None:
+    assert order(batches_of(10, 5, ())) == list(range(10))

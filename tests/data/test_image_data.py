@@ -1,0 +1,183 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from small_sets import encoded, hub_data, picture, write_image, write_parquet
+
+from archselect.data import Digits, HubImages, ImageData, ImageFolder, LabelledImages, stored
+
+
+def test_the_test_split_is_not_opened_while_training(parquet_folder: Path) -> None:
+    (parquet_folder / "test.parquet").write_bytes(b"this would be an error")
+    data = hub_data(parquet_folder)
+    assert len(data.train) == 6
+    with pytest.raises(ValueError, match="cannot be read as a parquet file"):
+        _ = data.test
+
+
+def test_splits_are_decoded_once(parquet_folder: Path) -> None:
+    data = hub_data(parquet_folder)
+    first = data.train
+    (parquet_folder / "train.parquet").unlink()
+    assert data.train is first
+
+
+def test_nothing_is_opened_for_name_classes_size_and_normalisation(tmp_path: Path) -> None:
+    data = hub_data(tmp_path / "absent", mean=[0.1, 0.2, 0.3])
+    assert (data.name, data.classes, data.image_size, data.normalisation.mean) == ("set", 2, 4, (0.1, 0.2, 0.3))
+
+
+def test_a_subset_keeps_the_share_of_every_class_and_is_always_the_same(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train.parquet", [0] * 20 + [1] * 10)
+    subsets = [hub_data(tmp_path, train_subset=6).train for _ in range(2)]
+    assert subsets[0].labels.bincount().tolist() == [4, 2]
+    assert torch.equal(subsets[0].images, subsets[1].images)
+    numbers = subsets[0].images[:, 0, 0, 0].tolist()
+    assert len(set(numbers)) == 6
+    assert [int(number >= 20) for number in numbers] == subsets[0].labels.tolist()
+
+
+def test_only_the_subset_is_decoded_and_the_test_split_stays_whole(parquet_folder: Path) -> None:
+    kept = hub_data(parquet_folder, train_subset=2).train.images[:, 0, 0, 0].tolist()
+    images = [encoded(picture(row)) if row in kept else b"broken" for row in range(6)]
+    write_parquet(parquet_folder / "train.parquet", [0, 1, 0, 1, 0, 1], images)
+    write_parquet(parquet_folder / "test.parquet", [0, 1, 0, 1])
+    data = hub_data(parquet_folder, train_subset=2)
+    assert data.train.images[:, 0, 0, 0].tolist() == kept
+    assert len(data.test) == 4
+
+
+@pytest.mark.parametrize(("size", "message"), [(7, "subset of 7 .* from 6"), (1, "cannot hold all 2 classes")])
+def test_an_impossible_subset_is_refused(parquet_folder: Path, size: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        _ = hub_data(parquet_folder, train_subset=size).train
+
+
+@pytest.mark.parametrize("option", ["classes", "image_size", "train_subset"])
+def test_numbers_below_one_are_refused(option: str) -> None:
+    with pytest.raises(ValueError, match=f"data.{option} to be a positive whole number, got 0"):
+        hub_data(None, **{option: 0})
+
+
+@pytest.mark.parametrize("label", [2, -1])
+def test_labels_outside_of_the_configured_classes_are_refused(tmp_path: Path, label: int) -> None:
+    write_parquet(tmp_path / "train.parquet", [0, 1, label, 1])
+    with pytest.raises(ValueError, match=f"labels from 0 to 1.* row 2 of .*train.parquet has the label {label}"):
+        _ = hub_data(tmp_path).train
+
+
+def test_images_of_another_size_than_configured_are_refused(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train.parquet", [0, 1], [encoded(picture(0)), encoded(picture(1, size=5))])
+    with pytest.raises(ValueError, match=r"4 x 4 pixels, but row 1 of .* is 5 pixels high and 5 wide"):
+        _ = hub_data(tmp_path).train
+
+
+def test_the_augmentation_is_that_of_the_data_and_takes_a_cutout(parquet_folder: Path) -> None:
+    augmentation = hub_data(parquet_folder, pad=3, flip=False).augmentation(cutout=2)
+    assert (augmentation.pad, augmentation.flip, augmentation.cutout) == (3, False, 2)
+    assert hub_data(parquet_folder).augmentation().cutout == 0
+    with pytest.raises(ValueError, match="cutout of 5 pixels is larger than the images, 4 x 4"):
+        hub_data(parquet_folder).augmentation(cutout=5)
+
+
+def test_the_fingerprint_is_that_of_the_content_wherever_it_lies(parquet_folder: Path, tmp_path: Path) -> None:
+    fingerprint = hub_data(parquet_folder).fingerprint()
+    moved = parquet_folder.rename(tmp_path / "moved")
+    assert hub_data(moved).fingerprint() == fingerprint
+    (moved / "README.md").write_text("not data")
+    assert hub_data(moved, mean=[0.5, 0.5, 0.5], pad=1).fingerprint() == fingerprint
+
+
+def test_the_fingerprint_changes_with_content_subset_and_columns(parquet_folder: Path) -> None:
+    fingerprints = {hub_data(parquet_folder).fingerprint(), hub_data(parquet_folder, train_subset=4).fingerprint()}
+    file = parquet_folder / "train.parquet"
+    content = bytearray(file.read_bytes())
+    content[50] ^= 1  # the size stays the same
+    file.write_bytes(content)
+    fingerprints.add(hub_data(parquet_folder).fingerprint())
+    fine = HubImages("someone/set", "img", "fine_label")
+    other = ImageData("set", fine, [0] * 3, [1] * 3, 2, 4, path=parquet_folder)
+    fingerprints.add(other.fingerprint())
+    assert len(fingerprints) == 4
+    assert all(len(fingerprint) == hashlib.sha256().digest_size * 2 for fingerprint in fingerprints)
+
+
+def test_above_the_limit_names_and_sizes_make_the_fingerprint(
+    parquet_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archselect.data.fingerprint.CONTENT_LIMIT", 10)
+    fingerprint = hub_data(parquet_folder).fingerprint()
+    file = parquet_folder / "train.parquet"
+    content = file.read_bytes()
+    file.write_bytes(bytes(len(content)))
+    assert hub_data(parquet_folder).fingerprint() == fingerprint
+    file.write_bytes(content + b"!")
+    assert hub_data(parquet_folder).fingerprint() != fingerprint
+
+
+def test_progress_goes_to_the_console_when_there_is_much_to_decode(
+    parquet_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+    for worth in (7, 6):
+        monkeypatch.setattr(stored, "WORTH_A_PROGRESS_BAR", worth)
+        console = Console(record=True, force_terminal=True)
+        _ = hub_data(parquet_folder, console=console).train
+        shown.append("Decoding set, train" in console.export_text())
+    assert shown == [False, True]
+
+
+def test_labelled_images_check_themselves() -> None:
+    images, labels = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.tensor([0, 1])
+    for wrong in (images.float(), images[0], images[:, :1]):
+        with pytest.raises(ValueError, match="shape \\(N, 3, H, W\\) in uint8"):
+            LabelledImages(wrong, labels)
+    for wrong in (labels[:1], labels.int()):
+        with pytest.raises(ValueError, match="one int64 label for each of the 2 images"):
+            LabelledImages(images, wrong)
+
+
+def digits(**options: object) -> ImageData:
+    return ImageData("digits", Digits(), [0] * 3, [1] * 3, **options)  # type: ignore[arg-type]
+
+
+def test_the_digits_know_their_classes_and_size() -> None:
+    data = digits()
+    assert (data.classes, data.image_size) == (10, 8)
+
+
+def test_the_digits_are_split_into_a_fixed_stratified_fifth_and_the_rest() -> None:
+    data = digits()
+    assert (data.train.images.shape, data.test.images.shape) == ((1438, 3, 8, 8), (359, 3, 8, 8))
+    counts = data.train.labels.bincount() + data.test.labels.bincount()
+    assert ((data.train.labels.bincount() - 0.8 * counts).abs() < 1).all()
+    assert hashlib.sha256(data.test.labels.numpy().tobytes()).hexdigest()[:8] == "2bd25e6a"
+
+
+def test_the_digits_are_all_of_them_scaled_to_a_byte_in_three_equal_channels() -> None:
+    from sklearn.datasets import load_digits
+
+    data, original = digits(), load_digits().images
+    images = torch.cat([data.train.images, data.test.images])
+    assert torch.equal(images[:, 0], images[:, 1]) and torch.equal(images[:, 0], images[:, 2])
+    assert sorted(images[:, 0].flatten(1).tolist()) == sorted((original * 255 / 16).round().reshape(-1, 64).tolist())
+    assert images.max() == 255
+
+
+def test_the_digits_are_not_read_from_a_path(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not read from a path"):
+        digits(path=tmp_path)
+
+
+def test_digits_fingerprints_are_equal_and_change_with_the_subset() -> None:
+    assert digits().fingerprint() == digits().fingerprint() != digits(train_subset=100).fingerprint()
+
+
+def test_a_resized_image_folder_has_another_fingerprint(class_folders: Path) -> None:
+    write_image(class_folders / "train" / "ant" / "wide.png", picture(3, size=9))
+    plain, small = (
+        ImageData("own", ImageFolder(), [0] * 3, [1] * 3, image_size=size, path=class_folders) for size in (4, 2)
+    )
+    assert plain.fingerprint() != small.fingerprint()

@@ -1,0 +1,293 @@
+import os
+from pathlib import Path
+
+import datasets
+import pytest
+import torch
+from PIL import Image
+from small_sets import encoded, hub_data, picture, write_image, write_parquet
+
+from archselect.data import HubImages, ImageData, ImageFolder, LabelledImages
+
+
+def own_data(path: Path | None, **options: object) -> ImageData:
+    return ImageData("own", ImageFolder(), [0] * 3, [1] * 3, path=path, **options)  # type: ignore[arg-type]
+
+
+def numbers(split: LabelledImages) -> list[int]:
+    """Which `picture` each image is, after checking that it is whole."""
+    rows, columns = torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")
+    assert (split.images[:, 1] == rows).all() and (split.images[:, 2] == columns).all()
+    return split.images[:, 0, 0, 0].tolist()
+
+
+# Tables -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_with_two_parquet_files_is_read_in_their_order(parquet_folder: Path) -> None:
+    data = hub_data(parquet_folder)
+    assert (numbers(data.train), data.train.labels.tolist()) == ([0, 1, 2, 3, 4, 5], [0, 1, 0, 1, 0, 1])
+    assert (numbers(data.test), data.test.labels.tolist()) == ([0, 1], [1, 0])
+
+
+def test_numbered_parquet_files_are_read_one_after_the_other(tmp_path: Path) -> None:
+    for part, row in enumerate((7, 8)):
+        write_parquet(tmp_path / f"train-0000{part}-of-00002.parquet", [part], [encoded(picture(row))])
+    data = hub_data(tmp_path)
+    assert (numbers(data.train), data.train.labels.tolist()) == ([7, 8], [0, 1])
+
+
+def test_one_parquet_file_is_the_train_split(parquet_folder: Path) -> None:
+    data = hub_data(parquet_folder / "train.parquet")
+    assert len(data.train) == 6
+    with pytest.raises(FileNotFoundError, match=r"no test split.*train.parquet and test.parquet"):
+        _ = data.test
+
+
+def test_a_saved_data_set_is_read(tmp_path: Path) -> None:
+    features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+
+    def split(*rows: int) -> datasets.Dataset:
+        return datasets.Dataset.from_dict({"img": [picture(r) for r in rows], "label": [r % 2 for r in rows]}, features)
+
+    datasets.DatasetDict(train=split(4, 5, 6), test=split(9)).save_to_disk(tmp_path / "both")
+    split(4, 5, 6).save_to_disk(tmp_path / "one")
+    data = hub_data(tmp_path / "both")
+    assert (numbers(data.train), data.train.labels.tolist(), numbers(data.test)) == ([4, 5, 6], [0, 1, 0], [9])
+    alone = hub_data(tmp_path / "one")
+    assert numbers(alone.train) == [4, 5, 6]
+    with pytest.raises(FileNotFoundError, match="no test split"):
+        _ = alone.test
+    assert alone.fingerprint() != data.fingerprint()
+
+
+def test_what_datasets_caches_beside_a_saved_set_does_not_change_its_fingerprint(tmp_path: Path) -> None:
+    datasets.Dataset.from_dict({"img": [b""], "label": [0]}).save_to_disk(tmp_path)
+    fingerprint = hub_data(tmp_path).fingerprint()
+    (tmp_path / "cache-0123.arrow").write_text("the result of some map()")
+    assert hub_data(tmp_path).fingerprint() == fingerprint
+
+
+def test_a_set_of_the_hub_is_read_by_repository_configuration_and_revision(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load_dataset(repository: str, *, name: str, revision: str, split: str) -> datasets.Dataset:
+        asked.append((repository, name, revision, split))
+        table = datasets.Dataset.from_dict({"x": [picture(1), picture(2), picture(3)], "y": [0, 1, 1]})
+        return table.cast_column("x", datasets.Image()).select([2, 0])  # rows by way of an index
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    source = HubImages("someone/set", "x", "y", configuration="small", revision="abc")
+    data = ImageData("set", source, [0] * 3, [1] * 3, 2, 4)
+    assert (numbers(data.train), data.train.labels.tolist()) == ([3, 1], [1, 0])
+    assert asked == [("someone/set", "small", "abc", "train")]
+
+
+def test_hub_fingerprints_tell_repository_configuration_and_revision_apart() -> None:
+    sources = [
+        HubImages("a/b", "x", "y"),
+        HubImages("a/c", "x", "y"),
+        HubImages("a/b", "x", "y", configuration="c"),
+        HubImages("a/b", "x", "y", revision="c"),
+    ]
+    assert len({source.fingerprint() for source in sources}) == 4
+    assert HubImages("a/b", "x", "y").fingerprint() == HubImages("a/b", "x", "y").fingerprint()
+
+
+def test_a_set_that_is_neither_cached_nor_to_be_had_says_which_files_to_put_where(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
+    with pytest.raises(FileNotFoundError, match="someone/set is not cached") as caught:
+        _ = hub_data(None).train
+    for part in ("data.path=FOLDER", "train.parquet", "test.parquet", "columns img", "label"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P"])
+def test_grey_images_get_three_equal_channels(tmp_path: Path, mode: str) -> None:
+    image = Image.new("L", (4, 4), 255).convert(mode)
+    write_parquet(tmp_path / "train.parquet", [0], [encoded(image)])
+    assert (hub_data(tmp_path).train.images == 255).all()
+
+
+def test_sixteen_bits_per_channel_are_refused_and_not_clipped(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train.parquet", [0], [encoded(Image.new("I;16", (4, 4), 40_000))])
+    with pytest.raises(ValueError, match="Expected 8 bits per channel, but row 0"):
+        _ = hub_data(tmp_path).train
+
+
+@pytest.mark.parametrize("content", [b"", b"no image at all", "truncated"], ids=["empty", "garbage", "truncated"])
+def test_a_corrupt_image_is_named_by_its_row(tmp_path: Path, content: bytes | str) -> None:
+    broken = encoded(picture(2, 64))[:120] if isinstance(content, str) else content
+    write_parquet(tmp_path / "train.parquet", [0, 1, 0], [encoded(picture(0, 64)), encoded(picture(1, 64)), broken])
+    with pytest.raises(ValueError, match=r"row 2 of .*train\.parquet is (not )?an image that can"):
+        _ = hub_data(tmp_path, image_size=64).train
+
+
+def test_a_missing_path_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"nowhere, which does not exist\. Expected a folder with train\.parquet"
+    ):
+        _ = hub_data(tmp_path / "nowhere").train
+
+
+def test_a_folder_without_data_says_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "cat.png").touch()
+    with pytest.raises(ValueError, match=r"it holds cat\.png\. Expected a folder with train\.parquet"):
+        _ = hub_data(tmp_path).train
+
+
+def test_a_missing_split_says_what_was_found(parquet_folder: Path) -> None:
+    (parquet_folder / "test.parquet").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no test split: expected test\.parquet, found train\.parquet"):
+        _ = hub_data(parquet_folder).test
+
+
+def test_an_empty_table_is_refused(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train.parquet", [])
+    with pytest.raises(ValueError, match=r"train\.parquet is empty"):
+        _ = hub_data(tmp_path).train
+
+
+def test_a_missing_column_is_named_with_those_that_are_there(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train.parquet", [0, 1], label_column="fine_label")
+    with pytest.raises(ValueError, match=r"a column 'label' in .* found img, fine_label.*data\.source\.label_column="):
+        _ = hub_data(tmp_path).train
+
+
+def test_a_row_without_label_is_named(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train.parquet", [0, 1, None, 0])
+    with pytest.raises(ValueError, match=r"Row 2 of .* has no label"):
+        _ = hub_data(tmp_path).train
+
+
+def test_columns_of_the_wrong_kind_are_refused(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train.parquet", [0, 1])
+    for columns, message in (
+        (("img", "img"), "Expected whole numbers in the column 'img'"),
+        (("label", "label"), "Expected encoded images in the column 'label'"),
+    ):
+        data = ImageData("set", HubImages("someone/set", *columns), [0] * 3, [1] * 3, 2, 4, path=tmp_path)
+        with pytest.raises(ValueError, match=message):
+            _ = data.train
+
+
+def test_a_hub_set_must_be_told_classes_and_size() -> None:
+    for option in ("classes", "image_size"):
+        with pytest.raises(ValueError, match=f"Set data.{option}"):
+            getattr(hub_data(None, **{option: None}), option)
+
+
+# Folders of images ------------------------------------------------------------------------------------------------
+
+
+def test_classes_are_the_folders_in_the_order_of_their_names(class_folders: Path) -> None:
+    (class_folders / "train" / ".hidden").mkdir()
+    data = own_data(class_folders)
+    assert (data.classes, data.image_size) == (2, 4)
+    assert (numbers(data.train), data.train.labels.tolist()) == ([10, 11, 20, 21], [0, 0, 1, 1])
+    assert (numbers(data.test), data.test.labels.tolist()) == ([10, 20], [0, 1])
+
+
+def test_a_hub_set_is_also_read_from_folders_of_images(class_folders: Path) -> None:
+    data = hub_data(class_folders)
+    assert (numbers(data.train), data.train.labels.tolist()) == ([10, 11, 20, 21], [0, 0, 1, 1])
+
+
+def test_other_files_are_no_images(class_folders: Path) -> None:
+    (class_folders / "train" / "ant" / "notes.txt").write_text("ants")
+    assert len(own_data(class_folders).train) == 4
+
+
+def test_images_of_different_sizes_need_a_size(class_folders: Path) -> None:
+    write_image(class_folders / "train" / "bee" / "large.png", picture(0, size=8))
+    with pytest.raises(ValueError, match=r"bee.large\.png is 8 pixels high and 8 wide\. Set data\.image_size"):
+        _ = own_data(class_folders).train
+    assert own_data(class_folders, image_size=4).train.images.shape == (5, 3, 4, 4)
+
+
+def test_an_image_is_scaled_and_cropped_around_its_centre(tmp_path: Path) -> None:
+    image = Image.new("RGB", (16, 8))
+    image.paste((90, 90, 90), (4, 0, 12, 8))  # the square in the middle is grey, left and right of it all is black
+    write_image(tmp_path / "train" / "only" / "wide.png", image)
+    pixels = own_data(tmp_path, image_size=4).train.images
+    assert (pixels[..., 1:3] == 90).all()
+    assert (pixels > 60).all()  # a little black is mixed in at the edges
+
+
+def test_an_image_that_is_not_square_needs_a_size(tmp_path: Path) -> None:
+    write_image(tmp_path / "train" / "only" / "wide.png", Image.new("RGB", (6, 4)))
+    with pytest.raises(ValueError, match=r"wide\.png is 4 pixels high and 6 wide\. Set data\.image_size"):
+        _ = own_data(tmp_path).image_size
+
+
+def test_a_corrupt_image_is_named_by_its_file(class_folders: Path) -> None:
+    (class_folders / "train" / "bee" / "torn.png").write_bytes(b"torn")
+    with pytest.raises(ValueError, match=r"train.bee.torn\.png is not an image that can be read"):
+        _ = own_data(class_folders).train
+
+
+def test_other_numbers_of_classes_than_configured_are_refused(class_folders: Path) -> None:
+    with pytest.raises(ValueError, match=r"Expected 3 classes, .* but the data have 2"):
+        _ = own_data(class_folders, classes=3).train
+
+
+def test_a_class_that_only_the_test_split_has_is_refused(class_folders: Path) -> None:
+    write_image(class_folders / "test" / "wasp" / "0.png", picture(0))
+    with pytest.raises(ValueError, match=r"classes that .*train does not have: wasp"):
+        _ = own_data(class_folders).test
+
+
+def test_a_class_without_images_is_refused(class_folders: Path) -> None:
+    (class_folders / "train" / "wasp").mkdir()
+    with pytest.raises(ValueError, match="wasp has no images"):
+        _ = own_data(class_folders).train
+
+
+def test_an_image_folder_without_what_it_needs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"An image folder needs its path: data.path=FOLDER"):
+        _ = own_data(None).classes
+    with pytest.raises(FileNotFoundError, match="train is not a folder"):
+        _ = own_data(tmp_path).classes
+    (tmp_path / "train").mkdir()
+    with pytest.raises(ValueError, match="Expected one folder of images per class"):
+        _ = own_data(tmp_path).classes
+
+
+def test_a_missing_test_folder_is_named(tmp_path: Path) -> None:
+    write_image(tmp_path / "train" / "only" / "0.png", picture(0))
+    data = own_data(tmp_path)
+    assert len(data.train) == 1
+    with pytest.raises(FileNotFoundError, match=r"no test split: expected test/CLASS/IMAGE.png, found train"):
+        _ = data.test
+    (tmp_path / "test").mkdir()
+    with pytest.raises(ValueError, match="test has no images"):
+        _ = data.test
+
+
+def test_the_fingerprint_of_a_folder_changes_when_an_image_moves_to_another_class(class_folders: Path) -> None:
+    fingerprint = own_data(class_folders).fingerprint()
+    assert own_data(class_folders).fingerprint() == fingerprint
+    (class_folders / "train" / "ant" / "0.png").rename(class_folders / "train" / "bee" / "9.png")
+    assert own_data(class_folders).fingerprint() != fingerprint
+
+
+# Real data --------------------------------------------------------------------------------------------------------
+
+
+def test_cifar10_has_its_known_statistics() -> None:
+    folder = Path(os.environ.get("DATA_ROOT", Path(__file__).parents[3] / "shared" / "data")) / "cifar10"
+    if not folder.is_dir():
+        pytest.skip(f"needs CIFAR-10 as parquet files in {folder}; set DATA_ROOT to the folder that holds cifar10/")
+    data = hub_data(folder, classes=10, image_size=32, train_subset=2000)
+    assert data.train.labels.bincount().tolist() == [200] * 10
+    pixels = data.train.images.double() / 255
+    torch.testing.assert_close(
+        pixels.mean((0, 2, 3)), torch.tensor([0.4914, 0.4822, 0.4465]).double(), atol=0.01, rtol=0
+    )
+    torch.testing.assert_close(
+        pixels.std((0, 2, 3)), torch.tensor([0.2470, 0.2435, 0.2616]).double(), atol=0.01, rtol=0
+    )

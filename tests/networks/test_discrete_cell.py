@@ -1,0 +1,93 @@
+import pytest
+import torch
+
+from archselect.genotype import Genotype
+from archselect.networks.discrete_cell import DiscreteCell, DiscreteNode
+from archselect.operations import SepConv, Zero
+
+
+def cell(text: str, channels: int = 2, stride: int = 1) -> DiscreteCell:
+    return DiscreteCell(Genotype.from_text(text).cells[0], channels, stride)
+
+
+def nodes_of(discrete: DiscreteCell) -> list[DiscreteNode]:
+    return list(discrete.nodes)  # type: ignore[arg-type]
+
+
+def test_a_node_sums_its_inputs_by_their_sources():
+    first, second = torch.randn(2, 1, 2, 4, 4)
+    three, four, five = cell("normal:2:skip_connect@0+skip_connect@1/skip_connect@2/skip_connect@0+skip_connect@3")(
+        (first, second)
+    )
+    torch.testing.assert_close(three, first + second)
+    torch.testing.assert_close(four, first + second)
+    torch.testing.assert_close(five, 2 * first + second)
+
+
+def test_each_operation_reads_the_source_beside_it():
+    first, second = torch.randn(2, 1, 2, 4, 4)
+    (out,) = cell("normal:2:max_pool_3x3@1+skip_connect@0")((first, second))
+    torch.testing.assert_close(out, first + torch.nn.functional.max_pool2d(second, 3, 1, 1))
+
+
+def test_a_node_may_have_one_input_or_three():
+    x = torch.randn(1, 2, 4, 4)
+    *_, last = cell("cell:1:skip_connect@0/skip_connect@0/skip_connect@0+skip_connect@1+skip_connect@2")([x])
+    torch.testing.assert_close(last, 3 * x)
+
+
+def test_only_edges_from_the_cells_inputs_have_the_stride():
+    x = torch.randn(2, 2, 8, 8)
+    outputs = cell("reduction:2:sep_conv_3x3@0/max_pool_3x3@2+avg_pool_3x3@1", stride=2)((x, x))
+    assert [tuple(out.shape) for out in outputs] == [(2, 2, 4, 4)] * 2
+
+
+def test_an_edge_none_is_not_built():
+    (node,) = nodes_of(cell("normal:2:none@0+sep_conv_3x3@1"))
+    assert [type(operation) for operation in node.operations] == [SepConv]
+    assert node.sources == (1,)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_node_of_none_alone_is_zeros_of_the_right_size(stride):
+    x = torch.randn(2, 2, 6, 6)
+    discrete = cell("normal:2:none@0+none@1/skip_connect@0+skip_connect@2", stride=stride)
+    first, second = discrete.eval()((x, x))
+    assert [type(operation) for operation in nodes_of(discrete)[0].operations] == [Zero]
+    assert first.shape == second.shape == (2, 2, 6 // stride, 6 // stride)
+    assert not first.any()
+    torch.testing.assert_close(second, nodes_of(discrete)[1].operations[0](x))
+
+
+def test_drop_path_never_touches_identities():
+    x = torch.randn(64, 2, 4, 4)
+    (out,) = cell("cell:1:skip_connect@0").train()([x], 0.9)
+    assert torch.equal(out, x)
+
+
+@pytest.mark.parametrize(
+    ("text", "stride"),
+    [("cell:1:nor_conv_3x3@0", 1), ("cell:1:avg_pool_3x3@0", 1), ("cell:1:skip_connect@0", 2)],
+    ids=["convolution", "pooling", "skip of stride 2"],
+)
+def test_drop_path_drops_samples_of_every_other_operation(text, stride):
+    torch.manual_seed(0)
+    x = 1 + torch.rand(400, 2, 4, 4)
+    discrete = cell(text, stride=stride)
+    (plain,), (dropped,) = discrete([x]), discrete([x], 0.25)
+    is_dropped = (dropped == 0).flatten(1).all(dim=1)
+    assert 0.17 < is_dropped.float().mean().item() < 0.33
+    torch.testing.assert_close(dropped[~is_dropped], plain[~is_dropped] / 0.75)
+
+
+def test_the_operations_of_a_node_drop_independently():
+    torch.manual_seed(0)
+    x = torch.ones(1000, 1, 2, 2)
+    (out,) = cell("cell:2:max_pool_3x3@0+avg_pool_3x3@1", channels=1)((x, x), 0.5)
+    shares = [(out[:, 0, 0, 0] == value).float().mean().item() for value in (0, 2, 4)]
+    assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.05)
+
+
+def test_an_unknown_operation_is_refused_by_name():
+    with pytest.raises(ValueError, match="'sep_conv' is no operation"):
+        cell("cell:1:sep_conv@0")

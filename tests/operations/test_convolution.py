@@ -1,0 +1,56 @@
+import pytest
+import torch
+from torch import nn
+
+from archselect.operations import DilConv, ReLUConvBN, SepConv
+
+
+def with_ones(module: nn.Module) -> nn.Module:
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.ones_(layer.weight)
+    return module.eval()
+
+
+def seen_by_the_middle(module: nn.Module, size: int = 15) -> set[tuple[int, int]]:
+    """Offsets of the input pixels on which the output pixel in the middle depends."""
+    x = torch.ones(1, 1, size, size, requires_grad=True)
+    middle = size // 2
+    with_ones(module)(x)[0, 0, middle, middle].backward()
+    assert x.grad is not None
+    return {(int(row) - middle, int(column) - middle) for row, column in x.grad[0, 0].nonzero()}
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_a_separable_convolution_sees_two_kernels_deep(kernel):
+    reach = range(-(kernel - 1), kernel)
+    assert seen_by_the_middle(SepConv(1, kernel, 1)) == {(row, column) for row in reach for column in reach}
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_a_dilated_convolution_sees_every_second_pixel(kernel):
+    reach = range(-(kernel - 1), kernel, 2)
+    assert seen_by_the_middle(DilConv(1, kernel, 1)) == {(row, column) for row in reach for column in reach}
+
+
+def test_the_stride_of_a_separable_convolution_is_in_its_first_half():
+    strides = [layer.stride for layer in SepConv(2, 3, 2).modules() if isinstance(layer, nn.Conv2d)]
+    assert strides == [(2, 2), (1, 1), (1, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("module", [ReLUConvBN(1, 1, 3, 1, 1), SepConv(1, 3, 1), DilConv(1, 3, 1)])
+def test_begins_with_the_activation(module):
+    negative = -torch.rand(2, 1, 5, 5)
+    assert not with_ones(module)(negative).any()
+
+
+def test_relu_conv_bn_ends_with_the_normalisation():
+    out = ReLUConvBN(3, 4, 1, 1, 0, affine=False)(torch.randn(32, 3, 5, 5))
+    torch.testing.assert_close(out.mean(dim=(0, 2, 3)), torch.zeros(4), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("build", [lambda: SepConv(4, 3, 1, False), lambda: DilConv(4, 3, 1, False)])
+def test_affine_is_that_of_every_normalisation(build):
+    norms = [layer for layer in build().modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert norms
+    assert not any(norm.affine for norm in norms)

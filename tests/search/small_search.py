@@ -1,0 +1,109 @@
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.loggers.logger import Logger
+from torch import Tensor, nn
+
+from archselect.data import BilevelBatches, Normalisation, ResidentBatches
+from archselect.networks.cell_space import CellDecisions, CellSpace
+from archselect.networks.supernet import DartsSupernet, NASBench201Supernet, Supernet
+from archselect.networks.topology import CellTopology
+from archselect.search import FirstOrder, SearchMethod
+
+CLASSES = 3
+PLAIN = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+def cell_supernet(*operations: str) -> Supernet:
+    """One cell type, `cell`, of two nodes and three edges."""
+    candidates = operations or ("skip_connect", "nor_conv_1x1", "avg_pool_3x3")
+    space = CellSpace("cell", CellTopology(1, 2, "last", None), (candidates,) * 3)
+    torch.manual_seed(1)
+    return NASBench201Supernet({"cell": space}, channels=2, cells_per_stage=1, classes=CLASSES, alpha_scale=0.5)
+
+
+def darts_supernet(*operations: str) -> Supernet:
+    """Two cell types of two nodes and five edges."""
+    topology = CellTopology(2, 2, "concat", 2)
+    cells = {name: CellSpace(name, topology, (operations,) * 5) for name in ("normal", "reduction")}
+    torch.manual_seed(1)
+    return DartsSupernet(cells, channels=2, layers=3, classes=CLASSES, alpha_scale=0.5)
+
+
+def decide(supernet: Supernet, cell: str, operations: Mapping[int, int]) -> None:
+    decisions: CellDecisions = supernet.decisions[cell]
+    for edge, operation in operations.items():
+        decisions = decisions.keep_operation(edge, operation)
+    supernet.decisions = {**supernet.decisions, cell: decisions}
+
+
+def method(**changes: Any) -> SearchMethod:
+    settings: dict[str, Any] = {
+        "name": "darts",
+        "epochs": 4,
+        "batch_size": 4,
+        "weight_share": 0.5,
+        "weight_optimizer": partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=3e-4),
+        "learning_rate_min": 0.02,
+        "gradient_clip": 5.0,
+        "architecture_optimizer": partial(torch.optim.Adam, lr=0.01, betas=(0.5, 0.999), weight_decay=1e-3),
+        "architecture_gradient": FirstOrder(),
+    }
+    return SearchMethod(**settings | changes)
+
+
+def resident(count: int, batch_size: int, purpose: tuple[int | str, ...] = ()) -> ResidentBatches:
+    """Images of which the first channel is the image's number; shuffled if there is a purpose."""
+    generator = torch.Generator().manual_seed(count)
+    images = torch.randint(256, (count, 3, 8, 8), generator=generator, dtype=torch.uint8)
+    images[:, 0] = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1)
+    labels = torch.randint(CLASSES, (count,), generator=generator)
+    return ResidentBatches(images, labels, batch_size, "cpu", PLAIN, purpose=purpose, shuffle=bool(purpose))
+
+
+def bilevel(weights: int = 8, architecture: int = 8, batch_size: int = 4) -> BilevelBatches:
+    return BilevelBatches(
+        resident(weights, batch_size, (0, "weights")), resident(architecture, batch_size, (0, "architecture"))
+    )
+
+
+def numbers(images: Tensor) -> list[int]:
+    """Which images these are."""
+    return ((images[:, 0, 0, 0] * 0.25 + 0.5) * 255).round().int().tolist()
+
+
+class Memory(Logger):
+    """Keeps what is logged: one dictionary per epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epochs: dict[int, dict[str, float]] = {}
+
+    name = version = "memory"
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.epochs.setdefault(int(metrics["epoch"]), {}).update(metrics)
+
+    def log_hyperparams(self, *args: Any, **options: Any) -> None:
+        pass
+
+
+def trainer(epochs: int, **options: Any) -> pl.Trainer:
+    settings: dict[str, Any] = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": any(isinstance(one, Checkpoint) for one in options.get("callbacks", [])),
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+    }
+    return pl.Trainer(max_epochs=epochs, **settings | options)
+
+
+def parameters_of(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Everything that training changes: parameters and batch statistics, without the decisions."""
+    return ((name, value) for name, value in network.state_dict().items() if isinstance(value, Tensor))

@@ -1,0 +1,82 @@
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from small_search import cell_supernet, darts_supernet, decide, resident
+
+from archselect.networks.supernet import Supernet
+from archselect.search import FirstOrder
+
+
+def a_batch(seed: int = 0) -> Any:
+    return next(iter(resident(6, 6, (seed, "batch"))))
+
+
+def first_order(supernet: Supernet) -> list[torch.Tensor]:
+    return list(FirstOrder()(supernet, a_batch(1), a_batch(2)))
+
+
+def test_it_is_the_gradient_of_the_loss_on_the_architecture_batch() -> None:
+    supernet = darts_supernet("skip_connect", "sep_conv_3x3")
+    gradients = first_order(supernet)
+    images, labels = a_batch(2)
+    F.cross_entropy(supernet(images), labels).backward()
+    for gradient, alpha in zip(gradients, supernet.architecture_parameters(), strict=True):
+        torch.testing.assert_close(gradient, alpha.grad)
+
+
+def test_no_gradient_of_a_weight_is_computed() -> None:
+    supernet = cell_supernet()
+    computed: list[Any] = []
+    for weight in supernet.weight_parameters():
+        weight.register_hook(computed.append)
+    first_order(supernet)
+    assert computed == []
+    assert all(parameter.grad is None for parameter in supernet.parameters())
+    F.cross_entropy(supernet(a_batch()[0]), a_batch()[1]).backward()
+    assert computed, "the hooks see a gradient where one is computed"
+
+
+def test_the_alpha_of_decided_edges_gets_no_gradient_and_that_of_the_others_does() -> None:
+    supernet = cell_supernet()
+    decide(supernet, "cell", {0: 1, 2: 0})
+    (gradient,) = first_order(supernet)
+    assert gradient[0].tolist() == gradient[2].tolist() == [0, 0, 0]
+    assert gradient[1].abs().min() > 0
+
+
+def test_the_alpha_of_edges_that_were_dropped_gets_no_gradient() -> None:
+    supernet = darts_supernet("skip_connect", "sep_conv_3x3")
+    space, normal = supernet.cell_spaces["normal"], supernet.decisions["normal"]
+    supernet.decisions = {**supernet.decisions, "normal": normal.keep_inputs(space, 3, (2, 4))}
+    gradient = first_order(supernet)[0]
+    assert [bool(row.any()) for row in gradient] == [True, True, True, False, True]
+
+
+def test_a_cell_type_that_was_decided_to_be_empty_has_gradient_zero() -> None:
+    supernet = darts_supernet("none", "sep_conv_3x3")
+    decide(supernet, "normal", dict.fromkeys(range(5), 0))
+    normal, reduction = first_order(supernet)
+    assert not normal.any()
+    assert normal.shape == reduction.shape == (5, 2)
+
+
+@pytest.mark.parametrize("operations", [("skip_connect", "nor_conv_1x1"), ("none", "avg_pool_3x3", "nor_conv_3x3")])
+def test_it_agrees_with_finite_differences(operations: tuple[str, ...]) -> None:
+    supernet = cell_supernet(*operations).double()
+    images, labels = a_batch(2)
+    (gradient,) = FirstOrder()(supernet, a_batch(1), (images.double(), labels))
+    alpha = supernet.alphas["cell"]
+
+    def loss(edge: int, operation: int, step: float) -> float:
+        with torch.no_grad():
+            alpha[edge, operation] += step
+            value = float(F.cross_entropy(supernet(images.double()), labels))
+            alpha[edge, operation] -= step
+        return value
+
+    for edge in range(3):
+        for operation in range(len(operations)):
+            slope = (loss(edge, operation, 1e-5) - loss(edge, operation, -1e-5)) / 2e-5
+            assert float(gradient[edge, operation]) == pytest.approx(slope, rel=1e-4, abs=1e-8)

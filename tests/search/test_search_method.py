@@ -1,0 +1,88 @@
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from small_search import method
+from torch import nn
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "search.epochs must be a whole number above 0; got 0"),
+        ({"epochs": 2.5}, "search.epochs must be a whole number above 0; got 2.5"),
+        ({"batch_size": -4}, "search.batch_size must be a whole number above 0; got -4"),
+        ({"weight_share": 0}, "search.weight_share must lie between 0 and 1; got 0"),
+        ({"weight_share": 1.0}, "search.weight_share must lie between 0 and 1; got 1.0"),
+        (
+            {"weight_optimizer": partial(torch.optim.SGD, lr=-0.1)},
+            "search.weight_optimizer cannot be made: Invalid learning rate: -0.1",
+        ),
+        (
+            {"architecture_optimizer": partial(torch.optim.Adam, lr=3e-4, betas=(1.5, 0.999))},
+            "search.architecture_optimizer cannot be made: Invalid beta",
+        ),
+        (
+            {"weight_optimizer": partial(torch.optim.SGD, lr=0.1, momemtum=0.9)},
+            "search.weight_optimizer cannot be made: .*momemtum",
+        ),
+        ({"learning_rate_min": -0.001}, "search.learning_rate_min must not be negative; got -0.001"),
+        ({"gradient_clip": 0.0}, r"search.gradient_clip must be above 0; got 0\.0"),
+    ],
+)
+def test_a_method_that_cannot_train_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        method(**changes)
+
+
+def rates(schedule: Any, optimizer: torch.optim.Optimizer, epochs: int) -> list[float]:
+    found = []
+    for _ in range(epochs):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_tuning_starts_at_its_own_learning_rate_and_keeps_the_rest_of_the_optimizer() -> None:
+    tuning = method().for_tuning(81, 0.0025, "constant", train_alpha=True)
+    optimizer = tuning.weight_optimizer([nn.Parameter(torch.zeros(1))])
+    assert (optimizer.defaults["lr"], optimizer.defaults["momentum"]) == (0.0025, 0.9)
+    assert optimizer.defaults["weight_decay"] == 3e-4
+    assert tuning.schedule(optimizer) is None
+    assert (tuning.epochs, tuning.batch_size, tuning.gradient_clip) == (81, 4, 5.0)
+
+
+def test_tuning_on_a_cosine_goes_down_over_its_own_epochs_to_where_the_search_ended() -> None:
+    tuning = method(epochs=50).for_tuning(4, 0.1, "cosine", train_alpha=True)
+    optimizer = tuning.weight_optimizer([nn.Parameter(torch.zeros(1))])
+    assert rates(tuning.schedule(optimizer), optimizer, 5)[::2] == pytest.approx([0.1, 0.06, 0.02])
+
+
+def test_tuning_on_a_cosine_after_a_constant_search_goes_down_to_zero() -> None:
+    tuning = method(learning_rate_min=None).for_tuning(2, 0.1, "cosine", train_alpha=True)
+    optimizer = tuning.weight_optimizer([nn.Parameter(torch.zeros(1))])
+    assert rates(tuning.schedule(optimizer), optimizer, 3) == pytest.approx([0.1, 0.05, 0.0])
+
+
+def test_alpha_trains_on_in_tuning_exactly_if_asked_to_and_if_the_search_trained_it() -> None:
+    def gradient_of_tuning(train_alpha: bool, **changes: Any) -> object:
+        return method(**changes).for_tuning(1, 0.1, "constant", train_alpha).architecture_gradient
+
+    assert gradient_of_tuning(True) is not None
+    assert gradient_of_tuning(False) is None
+    assert gradient_of_tuning(True, architecture_gradient=None) is None
+
+
+def test_a_method_for_tuning_leaves_that_of_the_search_as_it_was() -> None:
+    search = method()
+    search.for_tuning(81, 0.0025, "constant", train_alpha=False)
+    assert (search.epochs, search.learning_rate_min) == (4, 0.02)
+    assert search.weight_optimizer([nn.Parameter(torch.zeros(1))]).defaults["lr"] == 0.1
+    assert search.architecture_gradient is not None
+
+
+def test_a_negative_learning_rate_of_the_tuning_is_refused() -> None:
+    with pytest.raises(ValueError, match="Invalid learning rate: -1"):
+        method().for_tuning(1, -1.0, "constant", train_alpha=True)

@@ -1,0 +1,276 @@
+import copy
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from pytorch_lightning.callbacks import Callback, Checkpoint
+from small_search import (
+    CLASSES,
+    Memory,
+    bilevel,
+    cell_supernet,
+    darts_supernet,
+    decide,
+    method,
+    numbers,
+    parameters_of,
+    resident,
+    trainer,
+)
+from torch import Tensor
+
+from archselect.networks.supernet import Supernet
+from archselect.search import FirstOrder, SearchMethod, SearchModule
+from archselect.search.architecture_gradient import Batch
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*Experiment logs directory", "ignore:.*number of training batches"
+)
+STILL = partial(torch.optim.SGD, lr=0.0)  # an optimizer that moves nothing
+
+
+def module(supernet: Supernet, **changes: Any) -> SearchModule:
+    return SearchModule(supernet, method(**changes), CLASSES, (0, "search"))
+
+
+class Seen(Callback):
+    """Notes the images of every batch and the learning rates it was trained with."""
+
+    def __init__(self) -> None:
+        self.images: dict[int, list[tuple[list[int], list[int]]]] = {}
+        self.rates: dict[int, set[float]] = {}
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
+        (weights, _), (architecture, _) = batch
+        self.images.setdefault(trainer.current_epoch, []).append((numbers(weights), numbers(architecture)))
+        self.rates.setdefault(trainer.current_epoch, set()).add(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+# The bilevel step
+
+
+def plain_bilevel_training(supernet: Supernet, batches: Any, method: SearchMethod) -> None:
+    """The textbook loop: full backward passes, `alpha` first, then the weights with their gradient clipped."""
+    weights, alphas = supernet.weight_parameters(), supernet.architecture_parameters()
+    weight_optimizer, alpha_optimizer = method.weight_optimizer(weights), method.architecture_optimizer(alphas)
+    supernet.train()
+    for weight_batch, architecture_batch in batches:
+        supernet.zero_grad()
+        F.cross_entropy(supernet(architecture_batch[0]), architecture_batch[1]).backward()
+        alpha_optimizer.step()
+        supernet.zero_grad()
+        F.cross_entropy(supernet(weight_batch[0]), weight_batch[1]).backward()
+        torch.nn.utils.clip_grad_norm_(weights, method.gradient_clip)
+        weight_optimizer.step()
+
+
+@pytest.mark.parametrize("clip", [5.0, 0.05], ids=["clip beyond the gradient", "clip that shortens the gradient"])
+@pytest.mark.parametrize(
+    "supernet",
+    [cell_supernet(), darts_supernet("skip_connect", "sep_conv_3x3")],
+    ids=["one cell type", "two cell types"],
+)
+def test_an_epoch_is_that_of_a_plain_loop_with_two_optimizers(supernet: Supernet, clip: float) -> None:
+    supernet, reference = copy.deepcopy(supernet), copy.deepcopy(supernet)
+    plain_bilevel_training(reference, bilevel(), method(gradient_clip=clip))
+    trainer(1).fit(module(supernet, gradient_clip=clip), bilevel())
+    for (name, value), (_, expected) in zip(parameters_of(supernet), parameters_of(reference), strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-6, msg=lambda text, n=name: f"{n}: {text}")
+
+
+def test_fixed_alpha_is_never_changed_while_the_weights_are() -> None:
+    supernet = darts_supernet("skip_connect", "sep_conv_3x3")
+    before = copy.deepcopy(supernet)
+    trainer(2).fit(module(supernet, architecture_gradient=None), bilevel())
+    assert all(
+        torch.equal(x, y)
+        for x, y in zip(supernet.architecture_parameters(), before.architecture_parameters(), strict=True)
+    )
+    assert not any(
+        torch.equal(x, y) for x, y in zip(supernet.weight_parameters(), before.weight_parameters(), strict=True)
+    )
+
+
+def test_with_fixed_alpha_the_only_optimizer_is_that_of_the_weights() -> None:
+    (optimizer,) = module(cell_supernet(), architecture_gradient=None).configure_optimizers()
+    assert sum(len(group["params"]) for group in optimizer["optimizer"].param_groups) == len(
+        cell_supernet().weight_parameters()
+    )
+
+
+def test_no_gradient_is_left_behind_by_a_step() -> None:
+    supernet = cell_supernet()
+    trainer(1).fit(module(supernet), bilevel())
+    assert all(parameter.grad is None for parameter in supernet.parameters())
+
+
+class CountedFirstOrder(FirstOrder):
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, supernet: Supernet, weight_batch: Batch, architecture_batch: Batch) -> Sequence[Tensor]:
+        self.calls += 1
+        return super().__call__(supernet, weight_batch, architecture_batch)
+
+
+def test_when_every_edge_is_decided_alpha_is_not_updated_any_more() -> None:
+    supernet, gradient = cell_supernet(), CountedFirstOrder()
+    decide(supernet, "cell", {0: 0, 1: 1, 2: 1})
+    before = [alpha.clone() for alpha in supernet.architecture_parameters()]
+    trainer(1).fit(module(supernet, architecture_gradient=gradient), bilevel())
+    assert gradient.calls == 0
+    assert all(torch.equal(x, y) for x, y in zip(supernet.architecture_parameters(), before, strict=True))
+
+
+def test_alpha_is_updated_once_per_step_while_an_edge_is_undecided() -> None:
+    supernet, gradient = cell_supernet(), CountedFirstOrder()
+    decide(supernet, "cell", {0: 0, 1: 1})
+    trainer(2).fit(module(supernet, architecture_gradient=gradient), bilevel(weights=12, batch_size=4))
+    assert gradient.calls == 2 * 3
+
+
+# The epochs
+
+
+def test_the_learning_rate_follows_half_a_cosine_from_epoch_to_epoch() -> None:
+    seen, memory = Seen(), Memory()
+    trainer(4, callbacks=[seen], logger=memory).fit(module(cell_supernet()), bilevel())
+    # 0.02 + 0.08 * (1 + cos(pi * epoch / 4)) / 2, for every step of the epoch
+    expected = [0.1, 0.02 + 0.04 * (1 + math.sqrt(0.5)), 0.06, 0.02 + 0.04 * (1 - math.sqrt(0.5))]
+    assert [len(seen.rates[epoch]) for epoch in range(4)] == [1, 1, 1, 1]
+    assert [seen.rates[epoch].pop() for epoch in range(4)] == pytest.approx(expected)
+    assert [memory.epochs[epoch]["learning_rate"] for epoch in range(4)] == pytest.approx(expected)
+    assert [memory.epochs[epoch]["architecture_learning_rate"] for epoch in range(4)] == pytest.approx([0.01] * 4)
+
+
+def test_without_a_final_learning_rate_it_stays_where_it_began() -> None:
+    seen = Seen()
+    trainer(3, callbacks=[seen]).fit(module(cell_supernet(), learning_rate_min=None), bilevel())
+    assert seen.rates == {0: {0.1}, 1: {0.1}, 2: {0.1}}
+
+
+def test_each_epoch_sees_the_batches_of_its_own_number() -> None:
+    seen = Seen()
+    trainer(3, callbacks=[seen]).fit(module(cell_supernet()), bilevel(12, 8))
+    expected = {}
+    for epoch in range(3):
+        batches = bilevel(12, 8)
+        batches.set_epoch(epoch)
+        expected[epoch] = [(numbers(weights), numbers(architecture)) for (weights, _), (architecture, _) in batches]
+    assert seen.images == expected
+    assert expected[0] != expected[1] != expected[2] != expected[0]
+
+
+class KilledError(Exception):
+    pass
+
+
+class SaveThenDie(Checkpoint):
+    """Writes a checkpoint after every epoch and dies in the middle of one."""
+
+    def __init__(self, file: Path, in_epoch: int | None = None) -> None:
+        self.file, self.in_epoch = file, in_epoch
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.save_checkpoint(self.file)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.current_epoch == self.in_epoch:
+            raise KilledError
+
+
+@pytest.mark.parametrize("val", [None, resident(8, 4)], ids=["without validation", "with validation"])
+def test_a_search_that_was_killed_and_goes_on_ends_as_if_nothing_had_happened(
+    tmp_path: Path, val: Any
+) -> None:
+    undisturbed, resumed = (darts_supernet("noise", "sep_conv_3x3") for _ in range(2))
+    seen = Seen()
+    trainer(4, callbacks=[seen]).fit(module(undisturbed), bilevel(), val)
+
+    with pytest.raises(KilledError):
+        trainer(4, callbacks=[SaveThenDie(tmp_path / "c", in_epoch=2)]).fit(
+            module(darts_supernet("noise", "sep_conv_3x3")), bilevel(), val
+        )
+    torch.manual_seed(99)
+    seen_again, memory = Seen(), Memory()
+    trainer(4, callbacks=[seen_again, SaveThenDie(tmp_path / "d")], logger=memory).fit(
+        module(resumed), bilevel(), val, ckpt_path=tmp_path / "c", weights_only=True
+    )
+
+    assert seen_again.images == {epoch: seen.images[epoch] for epoch in (2, 3)}
+    assert seen_again.rates == {epoch: seen.rates[epoch] for epoch in (2, 3)}
+    assert set(memory.epochs) == {2, 3}
+    assert all(
+        torch.equal(x, y) for (_, x), (_, y) in zip(parameters_of(undisturbed), parameters_of(resumed), strict=True)
+    )
+
+
+def test_a_checkpoint_brings_back_the_decisions(tmp_path: Path) -> None:
+    supernet, resumed = cell_supernet(), cell_supernet()
+    decide(supernet, "cell", {1: 2})
+    trainer(1, callbacks=[SaveThenDie(tmp_path / "c")]).fit(module(supernet), bilevel())
+    trainer(1).fit(module(resumed), bilevel(), ckpt_path=tmp_path / "c", weights_only=True)
+    assert resumed.decisions == supernet.decisions
+    assert resumed.mixture_weights()["cell"][1].tolist() == [0, 0, 1]
+
+
+def test_the_noise_of_an_epoch_is_a_function_of_purpose_and_epoch(tmp_path: Path) -> None:
+    def loss_of_epoch_0(random_state: int, purpose: str) -> float:
+        supernet = darts_supernet("noise", "skip_connect")
+        torch.manual_seed(random_state)
+        fit = trainer(1)
+        fit.fit(SearchModule(supernet, method(), CLASSES, (0, purpose)), bilevel())
+        return float(fit.callback_metrics["train_loss"])
+
+    assert loss_of_epoch_0(1, "search") == loss_of_epoch_0(2, "search")
+    assert loss_of_epoch_0(1, "search") != loss_of_epoch_0(1, "selection")
+
+
+# The metrics
+
+
+def scores_by_hand(supernet: Supernet, batches: Any) -> tuple[float, float]:
+    """Return accuracy and mean cross-entropy over all images."""
+    with torch.no_grad():
+        logits, labels = zip(*[(supernet(images), labels) for images, labels in batches], strict=True)
+    log_probabilities = torch.cat(logits).log_softmax(dim=1)
+    target = torch.cat(labels)
+    losses = -log_probabilities[torch.arange(len(target)), target]
+    return float((log_probabilities.argmax(dim=1) == target).sum()) / len(target), float(losses.sum()) / len(target)
+
+
+def test_validation_metrics_are_means_over_the_images_in_evaluation_mode() -> None:
+    supernet, memory = cell_supernet(), Memory()
+    val = resident(10, 4)  # batches of 4, 4 and 2: a mean over batches would be another number
+    trainer(2, logger=memory).fit(module(supernet), bilevel(), val)
+    accuracy, loss = scores_by_hand(supernet.eval(), val)
+    assert memory.epochs[1]["val_accuracy"] == pytest.approx(accuracy)
+    assert memory.epochs[1]["val_loss"] == pytest.approx(loss, rel=1e-5)
+    assert memory.epochs[0]["val_loss"] != memory.epochs[1]["val_loss"]
+
+
+def test_training_metrics_are_means_over_the_images_of_the_weight_steps() -> None:
+    supernet, memory = cell_supernet(), Memory()
+    still = {"weight_optimizer": STILL, "architecture_gradient": None, "learning_rate_min": None}
+    trainer(2, logger=memory).fit(module(supernet, **still), bilevel(weights=10))
+    for epoch in range(2):
+        batches = resident(10, 4, (0, "weights"))
+        batches.set_epoch(epoch)
+        accuracy, loss = scores_by_hand(supernet.train(), batches)
+        assert memory.epochs[epoch]["train_accuracy"] == pytest.approx(accuracy)
+        assert memory.epochs[epoch]["train_loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_validation_changes_nothing() -> None:
+    validated, other = cell_supernet(), cell_supernet()
+    trainer(2).fit(module(validated), bilevel(), resident(10, 4))
+    trainer(2).fit(module(other), bilevel())
+    assert all(
+        torch.equal(x, y) for (_, x), (_, y) in zip(parameters_of(validated), parameters_of(other), strict=True)
+    )

@@ -1,0 +1,435 @@
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from archselect.provenance import command, git_state, provenance
+from archselect.store import StageFolder, StageKey, Store, StoreError, replacing
+
+IDENTITY = {
+    "seed": 0,
+    "config": {"learning_rate": 0.025, "operations": ["none"], "unrolled": True, "patience": None},
+}
+KEY = StageKey("search", "s2-darts-seed0", IDENTITY)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StageFolder:
+    return Store(tmp_path / "logs").folder(KEY)
+
+
+@pytest.fixture
+def begun(folder: StageFolder) -> StageFolder:
+    folder.begin({"learning_rate": 0.025}, {"device": "cpu"})
+    return folder
+
+
+def failing(number: int) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+# What a stage is called
+
+
+def test_digest_is_the_sha256_of_the_sorted_json() -> None:
+    # printf '%s' '{"config":{"learning_rate":0.025,"operations":["none"],"patience":null,"unrolled":true},"seed":0}' |
+    # sha256sum
+    assert KEY.digest == "f54a1e0534b7"
+    assert KEY.folder_name == "s2-darts-seed0-f54a1e0534b7"
+
+
+def test_order_of_the_keys_does_not_matter() -> None:
+    config = dict(reversed(IDENTITY["config"].items()))
+    assert StageKey("search", "a", {"config": config, "seed": 0}).digest == KEY.digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"seed": False},
+        {"seed": 0.0},
+        {"seed": "0"},
+        {"seed": None},
+        {"config": {**IDENTITY["config"], "learning_rate": 0.025000000000000005}},
+        {"config": {**IDENTITY["config"], "operations": ["none", "none"]}},
+        {"config": {**IDENTITY["config"], "operations": [["none"]]}},
+        {"config": {"learning_rate": 0.025, "operations": ["none"], "unrolled": True}},
+        {"version": 1},
+    ],
+    ids=str,
+)
+def test_every_part_of_the_identity_changes_the_digest(change: dict[str, Any]) -> None:
+    assert StageKey("search", "a", {**IDENTITY, **change}).digest != KEY.digest
+
+
+def test_a_key_keeps_its_identity_when_the_callers_dict_changes() -> None:
+    mine = {"seed": 0, "config": {"layers": 8}}
+    key = StageKey("search", "a", mine)
+    digest = key.digest
+    mine["config"]["layers"] = 20
+    assert key.digest == digest
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ({"config": {"size": (3, 3)}}, r"identity\.config\.size .*tuple"),
+        ({"config": {"rates": [0.1, float("nan")]}}, r"identity\.config\.rates\[1\] .*nan"),
+        ({"path": Path("data")}, r"identity\.path .*Path"),
+        ({"config": {1: "a"}}, r"identity\.config .*1"),
+    ],
+    ids=["tuple", "nan", "object", "key"],
+)
+def test_refuses_an_identity_without_a_json_form_and_says_where(value: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        StageKey("search", "a", value)
+
+
+@pytest.mark.parametrize("label", ["", "a/b", "..", ".hidden", "a b", "é", "-a", "a\n", "a" * 201])
+def test_refuses_a_label_that_is_no_folder_name(label: str) -> None:
+    with pytest.raises(ValueError, match="label"):
+        StageKey("search", label, {})
+
+
+def test_refuses_an_unknown_kind() -> None:
+    with pytest.raises(ValueError, match="search, selection, evaluation"):
+        StageKey("training", "a", {})  # type: ignore[arg-type]
+
+
+def test_each_kind_has_its_own_folder(tmp_path: Path) -> None:
+    assert Store(tmp_path).folder(KEY).path == tmp_path / "stages" / "search" / "s2-darts-seed0-f54a1e0534b7"
+    selection = StageKey("selection", KEY.label, IDENTITY)
+    assert Store(tmp_path).folder(selection).path == tmp_path / "stages" / "selection" / "s2-darts-seed0-f54a1e0534b7"
+
+
+# The three states
+
+
+def test_a_stage_is_absent_then_unfinished_then_finished(folder: StageFolder) -> None:
+    assert folder.state == "absent"
+    with folder.lock():
+        assert folder.state == "absent"
+        folder.begin({}, {})
+        assert folder.state == "unfinished"
+        folder.finish({"accuracy": 0.5})
+    assert folder.state == "finished"
+    assert folder.result() == {"accuracy": 0.5}
+
+
+def test_asking_leaves_no_trace_on_disk(tmp_path: Path) -> None:
+    assert Store(tmp_path / "logs").folder(KEY).state == "absent"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unfinished_stage_has_no_result(begun: StageFolder) -> None:
+    with pytest.raises(FileNotFoundError, match="unfinished"):
+        begun.result()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda folder: folder.begin({}, {}),
+        lambda folder: folder.finish({"accuracy": 1.0}),
+        lambda folder: folder.write_text("notes.txt", "new"),
+        lambda folder: folder.append_line("history.jsonl", {"epoch": 1}),
+        lambda folder: folder.keep_lines("history.jsonl", lambda record: False),
+    ],
+    ids=["begin", "finish", "write", "append", "keep"],
+)
+def test_a_finished_folder_never_changes(begun: StageFolder, write: Callable[[StageFolder], None]) -> None:
+    begun.append_line("history.jsonl", {"epoch": 0})
+    begun.finish({"accuracy": 0.5})
+    before = {file: file.read_bytes() for file in begun.path.iterdir()}
+    with pytest.raises(ValueError, match="is finished"):
+        write(begun)
+    assert {file: file.read_bytes() for file in begun.path.iterdir()} == before
+
+
+def test_a_stage_killed_before_its_marker_is_unfinished_and_can_be_finished(
+    begun: StageFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def killed_at_the_marker(source: Path, target: Path) -> None:
+        if target.name == "finished.json":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", killed_at_the_marker)
+        begun.finish({"accuracy": 0.5})
+    assert (begun.path / "result.json").exists()
+    assert begun.state == "unfinished"
+    begun.begin({}, {})
+    begun.finish({"accuracy": 0.6})
+    assert begun.result() == {"accuracy": 0.6}
+
+
+def test_the_folder_says_how_it_came_to_be(begun: StageFolder) -> None:
+    begun.begin({"learning_rate": 0.025, "device": "cuda"}, {"device": "cuda"})
+    assert json.loads((begun.path / "identity.json").read_text()) == IDENTITY
+    assert yaml.safe_load((begun.path / "config.yaml").read_text()) == {"learning_rate": 0.025, "device": "cuda"}
+    sessions = begun.read_json("provenance.json")
+    assert [session["device"] for session in sessions] == ["cpu", "cuda"]
+    assert all(session["started"].endswith("+00:00") for session in sessions)
+
+
+def test_seconds_count_a_session_that_was_cut_off_up_to_its_last_write(begun: StageFolder) -> None:
+    begun.append_line("history.jsonl", {"epoch": 0})
+    written = (begun.path / "identity.json").stat().st_mtime + 100
+    os.utime(begun.path / "history.jsonl", (written, written))
+    begun.begin({}, {})
+    begun.finish({})
+    assert begun.seconds == pytest.approx(100, abs=10)
+
+
+@pytest.mark.parametrize("use", [lambda f: f.state, lambda f: f.result(), lambda f: f.begin({}, {})])
+def test_refuses_a_folder_that_belongs_to_another_stage(begun: StageFolder, use: Callable[[StageFolder], Any]) -> None:
+    (begun.path / "identity.json").write_text(json.dumps({**IDENTITY, "seed": 7}))
+    with pytest.raises(ValueError, match="belongs to another stage"):
+        use(begun)
+
+
+# Files that are whole
+
+
+def test_a_file_keeps_its_old_content_when_writing_is_cut_off(
+    begun: StageFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(source: Path, target: Path) -> None:
+        assert source.read_text() == "new"
+        raise KeyboardInterrupt
+
+    begun.write_text("genotype.json", "old")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", killed)
+        begun.write_text("genotype.json", "new")
+    assert (begun.path / "genotype.json").read_text() == "old"
+    assert not list(begun.path.glob(".*"))
+
+
+def test_a_file_replaced_in_pieces_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+    with replacing(tmp_path / "weights.pt") as file:
+        file.write(b"first ")
+        assert not (tmp_path / "weights.pt").exists()
+        file.write(b"second")
+    assert (tmp_path / "weights.pt").read_bytes() == b"first second"
+
+
+def test_json_comes_back_as_it_was_written(begun: StageFolder) -> None:
+    value = {"α": [0.1, None, True, {"nested": "é"}], "loss": float("inf")}
+    begun.write_json("scores.json", value)
+    assert begun.read_json("scores.json") == value
+
+
+def test_lines_come_back_in_order_without_a_half_written_last_one(begun: StageFolder) -> None:
+    assert begun.read_lines("history.jsonl") == []
+    begun.append_line("history.jsonl", {"epoch": 0})
+    begun.append_line("history.jsonl", {"epoch": 1})
+    with (begun.path / "history.jsonl").open("a") as file:
+        file.write('{"epoch": 2, "genotype": "nor')
+    assert begun.read_lines("history.jsonl") == [{"epoch": 0}, {"epoch": 1}]
+    begun.append_line("history.jsonl", {"epoch": 2})
+    assert begun.read_lines("history.jsonl") == [{"epoch": 0}, {"epoch": 1}, {"epoch": 2}]
+
+
+def test_a_file_that_is_one_half_line_has_no_lines(begun: StageFolder) -> None:
+    (begun.path / "history.jsonl").write_text('{"epoch": 0}')
+    assert begun.read_lines("history.jsonl") == []
+    begun.append_line("history.jsonl", {"epoch": 5})
+    assert begun.read_lines("history.jsonl") == [{"epoch": 5}]
+
+
+def test_a_damaged_line_in_the_middle_is_named(begun: StageFolder) -> None:
+    (begun.path / "history.jsonl").write_text('{"epoch": 0}\n\0\0\0\n{"epoch": 2}\n')
+    with pytest.raises(ValueError, match=r"Line 2 of .*history\.jsonl is damaged"):
+        begun.read_lines("history.jsonl")
+
+
+def test_keeps_the_lines_up_to_a_checkpoint(begun: StageFolder) -> None:
+    for epoch in range(4):
+        begun.append_line("history.jsonl", {"epoch": epoch})
+    begun.keep_lines("history.jsonl", lambda record: record["epoch"] < 2)
+    assert begun.read_lines("history.jsonl") == [{"epoch": 0}, {"epoch": 1}]
+    begun.append_line("history.jsonl", {"epoch": 2})
+    assert begun.read_lines("history.jsonl")[-1] == {"epoch": 2}
+
+
+# What the disk may refuse
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda folder: folder.write_text("history.jsonl", "{}\n"),
+        lambda folder: folder.append_line("history.jsonl", {"epoch": 1}),
+    ],
+    ids=["replace", "append"],
+)
+def test_a_full_disk_is_explained_and_what_was_written_stays(
+    begun: StageFolder, monkeypatch: pytest.MonkeyPatch, write: Callable[[StageFolder], None]
+) -> None:
+    begun.append_line("history.jsonl", {"epoch": 0})
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(StoreError, match=r"No space .*history\.jsonl: free some .*typed again goes on") as caught,
+    ):
+        patch.setattr(os, "fsync", failing(errno.ENOSPC))
+        write(begun)
+    assert caught.value.errno == errno.ENOSPC
+    assert begun.read_lines("history.jsonl")[0] == {"epoch": 0}
+    assert not list(begun.path.glob(".*"))
+
+
+def test_a_forbidden_folder_is_explained(folder: StageFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "mkdir", failing(errno.EACCES))
+    with pytest.raises(StoreError, match=r"s2-darts-seed0-f54a1e0534b7\.lock is not permitted"), folder.lock():
+        pass
+    with pytest.raises(StoreError, match="s2-darts-seed0-f54a1e0534b7 is not permitted"):
+        folder.begin({}, {})
+
+
+def test_a_file_in_place_of_the_root_is_named(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("not a folder")
+    with pytest.raises(StoreError, match="logs is a file"):
+        Store(tmp_path / "logs")
+
+
+@pytest.mark.parametrize("blocked", ["parent", "parent/logs/stages"])
+def test_a_file_in_place_of_a_folder_below_or_above_the_root_is_named(tmp_path: Path, blocked: str) -> None:
+    (tmp_path / blocked).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / blocked).write_text("not a folder")
+    folder = Store(tmp_path / "parent" / "logs").folder(KEY)
+    with pytest.raises(StoreError, match="a file is where a folder is needed"), folder.lock():
+        pass
+
+
+def test_a_file_system_without_locks_is_refused(folder: StageFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr(fcntl, "flock", failing(errno.ENOSYS))
+    with pytest.raises(StoreError, match="offers no locks"), folder.lock():
+        pass
+
+
+def test_an_error_of_the_work_under_the_lock_is_not_the_stores(folder: StageFolder) -> None:
+    with pytest.raises(FileNotFoundError, match="my own") as caught, folder.lock():
+        raise FileNotFoundError("my own")
+    assert not isinstance(caught.value, StoreError)
+    with folder.lock(on_wait=lambda: pytest.fail("the lock was not released")):
+        pass
+
+
+# Two processes
+
+PROCESSES = multiprocessing.get_context("spawn")
+
+
+def work_until_told(folder: StageFolder, said: Any, told: Any) -> None:
+    with folder.lock():
+        folder.begin({}, {})
+        said.put("working")
+        assert told.wait(60)
+        folder.finish({"accuracy": 0.5})
+
+
+def look_under_the_lock(folder: StageFolder, said: Any) -> None:
+    with folder.lock(on_wait=lambda: said.put("waiting")):
+        said.put(folder.state)
+
+
+def test_the_second_process_waits_and_finds_the_stage_finished(folder: StageFolder) -> None:
+    first_said, second_said, told = PROCESSES.Queue(), PROCESSES.Queue(), PROCESSES.Event()
+    first = PROCESSES.Process(target=work_until_told, args=(folder, first_said, told))
+    second = PROCESSES.Process(target=look_under_the_lock, args=(folder, second_said))
+    first.start()
+    assert first_said.get(timeout=60) == "working"
+    second.start()
+    assert second_said.get(timeout=60) == "waiting"
+    told.set()
+    assert second_said.get(timeout=60) == "finished"
+    for process in (first, second):
+        process.join(60)
+        assert process.exitcode == 0
+    assert second_said.empty()
+
+
+def test_a_killed_process_blocks_nobody(folder: StageFolder) -> None:
+    said, told = PROCESSES.Queue(), PROCESSES.Event()
+    killed = PROCESSES.Process(target=work_until_told, args=(folder, said, told))
+    killed.start()
+    assert said.get(timeout=60) == "working"
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.join(60)
+    next_one = PROCESSES.Process(target=look_under_the_lock, args=(folder, said := PROCESSES.Queue()))
+    next_one.start()
+    assert said.get(timeout=60) == "unfinished"
+    next_one.join(60)
+    assert next_one.exitcode == 0
+
+
+# Provenance
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with one commit of one file, and no repository around it."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    (folder / "model.py").write_text("layers = 8\n")
+    author = ["-c", "user.name=A", "-c", "user.email=a@b.c"]
+    for arguments in (["init"], ["add", "model.py"], [*author, "commit", "-m", "first"]):
+        subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def test_git_state_is_the_commit_and_whether_anything_differs_from_it(checkout: Path) -> None:
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, check=True, capture_output=True, text=True)
+    assert git_state(checkout / "model.py") == {"commit": head.stdout.strip(), "dirty": False}
+    (checkout / "new.yaml").write_text("layers: 20\n")
+    assert git_state(checkout / "model.py") == {"commit": head.stdout.strip(), "dirty": True}
+    (checkout / "new.yaml").unlink()
+    (checkout / "model.py").write_text("layers = 20\n")
+    assert git_state(checkout / "model.py") == {"commit": head.stdout.strip(), "dirty": True}
+
+
+def test_git_state_is_none_where_the_source_is_in_no_commit(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = checkout / ".venv" / "model.py"
+    installed.parent.mkdir()
+    installed.write_text("")
+    assert git_state(installed) is None
+    assert git_state(tmp_path / "model.py") is None
+    monkeypatch.setenv("PATH", "")
+    assert git_state(checkout / "model.py") is None
+
+
+def test_provenance_is_plain_json_and_names_versions_device_and_seeds() -> None:
+    record = provenance("cpu", {"search": 0})
+    assert json.loads(json.dumps(record)) == record
+    assert (record["device"], record["seeds"]) == ("cpu", {"search": 0})
+    assert set(record["versions"]) == {"python", "archselect", "torch", "pytorch_lightning", "hydra"}
+    assert record["versions"]["hydra"].startswith("1.3")
+
+
+def test_the_command_names_no_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/anna")
+    line = ["/home/anna/archselect/train.py", "seed=1", "data.path=/home/anna/cifar"]
+    assert command(line) == ["train.py", "seed=1", "data.path=~/cifar"]
