@@ -122,9 +122,7 @@ class PlainResidual(nn.Module):
 class PlainNASBench201(nn.Module):
     """NAS-Bench-201; `cells` holds the mixed cells, `residuals` the blocks before the second and the third stage."""
 
-    def __init__(
-        self, candidates: Mapping[str, Candidates], channels: int, cells_per_stage: int, classes: int
-    ) -> None:
+    def __init__(self, candidates: Mapping[str, Candidates], channels: int, cells_per_stage: int, classes: int) -> None:
         super().__init__()
         self.cells_per_stage = cells_per_stage
         self.stem_conv = nn.Conv2d(3, channels, 3, padding=1, bias=False)
@@ -150,7 +148,7 @@ class PlainNASBench201(nn.Module):
 
 
 def replay_noise(plain: nn.Module, weights: Mapping[str, Tensor], drawn: Iterable[Tensor]) -> None:
-    """Give the noise operations what a supernet drew: cell by cell, source by source, the edges with weight in order."""
+    """Give the noise operations what a supernet drew: cell by cell, source by source, edge by edge."""
     drawn = iter(drawn)
     for name, cell in zip(plain.types, plain.cells, strict=True):
         for edge in sorted(range(len(cell.edges)), key=lambda edge: cell.edges[edge][0]):

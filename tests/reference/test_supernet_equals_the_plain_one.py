@@ -1,4 +1,4 @@
-"""The supernet shares, stacks and folds; it must compute what one module per operation, weighted and summed, computes."""
+"""The supernet shares, stacks and folds; it must equal one module per operation, weighted and summed."""
 
 from pathlib import Path
 
@@ -13,20 +13,25 @@ from archselect.networks.mixture import MixtureWeights
 from archselect.spaces import DartsSpace
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "search_space"
-SPACES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+SPACES = [*sorted(path.stem for path in CONFIGS.glob("*.yaml")), "ragged"]
 CLASSES = 5
 
-# Relative to the norm of what is compared. Both sides round differently: the product multiplies by the mixture weight
-# inside the batch normalisation, the plain one afterwards, and they sum in another order.
+# Relative to the norm of what is compared. Measured: 1e-13 in float64; in float32 6e-6 for logits and statistics.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
+# A gradient jumps where rounding carries an activation over the kink of a ReLU. In float32 that moves the plain
+# supernet by up to 7e-3 from itself in float64; without such a jump 1e-5 was measured.
+GRADIENT_TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-2}
 
 
 def configured(name):
-    tiny = {"channels": 4, "cells_per_stage": 1} if name == "nasbench201" else {"channels": 4, "layers": 4}
-    return instantiate(OmegaConf.load(CONFIGS / f"{name}.yaml"), **tiny)
+    if name == "ragged":
+        return ragged()
+    tiny = {"cells_per_stage": 1} if name == "nasbench201" else {"layers": 3 if name == "darts" else 4}
+    return instantiate(OmegaConf.load(CONFIGS / f"{name}.yaml"), channels=4, **tiny)
 
 
 def ragged():
+    """A space whose edges have one, two or three candidates."""
     one, two, three = ["sep_conv_3x3"], ["skip_connect", "dil_conv_5x5"], ["none", "max_pool_3x3", "sep_conv_3x3"]
     return DartsSpace(
         "ragged",
@@ -63,10 +68,14 @@ def loss(logits):
     return (logits * factors).sum()
 
 
-def assert_equal(actual, expected, what):
+def assert_equal(actual, expected, what, tolerance=TOLERANCE):
     scale = expected.norm().item()
     error = (actual - expected).norm().item()
-    assert error <= TOLERANCE[expected.dtype] * scale, f"{what}: {error:.3g} of {scale:.3g}"
+    assert error <= tolerance[expected.dtype] * scale, f"{what}: {error:.3g} of {scale:.3g}"
+
+
+def assert_equal_gradients(actual, expected, what):
+    assert_equal(gradient(actual), torch.cat([gradient(part) for part in expected]), what, GRADIENT_TOLERANCE)
 
 
 def assert_the_same(supernet, plain, pairs, x, mixture, monkeypatch):
@@ -83,10 +92,10 @@ def assert_the_same(supernet, plain, pairs, x, mixture, monkeypatch):
     loss(logits).backward()
     loss(expected).backward()
     for name, alpha in supernet.alphas.items():
-        assert_equal(gradient(alpha), gradient(leaves[name]), f"gradient of the {name} alpha")
+        assert_equal_gradients(alpha, [leaves[name]], f"gradient of the {name} alpha")
     for pair in pairs:
         if pair.stacked.requires_grad:
-            assert_equal(gradient(pair.stacked), torch.cat([gradient(p) for p in pair.parts]), f"gradient of {pair.name}")
+            assert_equal_gradients(pair.stacked, pair.parts, f"gradient of {pair.name}")
         else:
             assert_equal(pair.stacked, pair.plain_value(), pair.name)
 
@@ -114,7 +123,7 @@ def partly_decided(supernet, alphas):
 
 
 def masked(supernet, alphas):
-    """The relaxed alpha without the last candidate of edge 3, without edge 4, and edge 5 renormalized without its first."""
+    """The relaxed alpha without the last candidate of edge 3, edge 4, and the first of edge 5, renormalized."""
     weights = supernet.mixture_weights()
     _, plain = own(supernet, alphas)
     for name, space in supernet.cell_spaces.items():
@@ -167,24 +176,49 @@ def operations(supernet, cell):
 MIXTURES = [own, partly_decided, masked, random, random_with_zeros, one_hot, with_known_zeros]
 
 
-@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def compare(name, mixture, monkeypatch, training=True, dtype=torch.float64, size=8, channels_last=False):
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    supernet, plain, pairs = make(configured(name), dtype)
+    supernet.to(memory_format=memory_format).train(training)
+    plain.train(training)
+    assert_the_same(supernet, plain, pairs, images(size, dtype, memory_format), mixture, monkeypatch)
+
+
+each_space = pytest.mark.parametrize("name", SPACES)
+
+
+@each_space
 @pytest.mark.parametrize("mixture", MIXTURES, ids=lambda mixture: mixture.__name__)
-@pytest.mark.parametrize("name", [*SPACES, "ragged"])
-def test_float64(name, mixture, training, monkeypatch):
-    space = ragged() if name == "ragged" else configured(name)
-    supernet, plain, pairs = make(space)
+def test_in_training_mode(name, mixture, monkeypatch):
+    compare(name, mixture, monkeypatch)
+
+
+@each_space
+@pytest.mark.parametrize("mixture", [own, random_with_zeros], ids=lambda mixture: mixture.__name__)
+def test_in_evaluation_mode(name, mixture, monkeypatch):
+    compare(name, mixture, monkeypatch, training=False)
+
+
+@each_space
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_in_channels_last(name, training, monkeypatch):
+    compare(name, random_with_zeros if training else own, monkeypatch, training, channels_last=True)
+
+
+@each_space
+@pytest.mark.parametrize("channels_last", [False, True], ids=["contiguous", "channels_last"])
+def test_in_float32_on_images_of_32_pixels(name, channels_last, monkeypatch):
+    mixture = random_with_zeros if channels_last else own
+    compare(name, mixture, monkeypatch, dtype=torch.float32, size=32, channels_last=channels_last)
+
+
+@pytest.mark.parametrize("name", ["nasbench201", "s3", "ragged"])
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_leaving_out_operations_without_weight_changes_no_logit(name, training):
+    supernet, plain, _ = make(configured(name))
     supernet.train(training)
     plain.train(training)
-    assert_the_same(supernet, plain, pairs, images(8), mixture, monkeypatch)
-
-
-@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
-@pytest.mark.parametrize("mixture", [own, random_with_zeros], ids=lambda mixture: mixture.__name__)
-@pytest.mark.parametrize("name", [*SPACES, "ragged"])
-def test_float32_of_larger_images_in_channels_last(name, mixture, training, monkeypatch):
-    space = ragged() if name == "ragged" else configured(name)
-    supernet, plain, pairs = make(space, torch.float32)
-    supernet.to(memory_format=torch.channels_last).train(training)
-    plain.train(training)
-    x = images(32, torch.float32, torch.channels_last)
-    assert_the_same(supernet, plain, pairs, x, mixture, monkeypatch)
+    weights, plain_weights = random_with_zeros(supernet, supernet.alphas)
+    for cell in plain.cells:
+        cell.call_all = True
+    assert_equal(supernet(images(8), weights), plain(images(8), plain_weights), "logits")

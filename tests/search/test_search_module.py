@@ -186,9 +186,7 @@ class SaveThenDie(Checkpoint):
 
 
 @pytest.mark.parametrize("val", [None, resident(8, 4)], ids=["without validation", "with validation"])
-def test_a_search_that_was_killed_and_goes_on_ends_as_if_nothing_had_happened(
-    tmp_path: Path, val: Any
-) -> None:
+def test_a_search_that_was_killed_and_goes_on_ends_as_if_nothing_had_happened(tmp_path: Path, val: Any) -> None:
     undisturbed, resumed = (darts_supernet("noise", "sep_conv_3x3") for _ in range(2))
     seen = Seen()
     trainer(4, callbacks=[seen]).fit(module(undisturbed), bilevel(), val)
@@ -271,6 +269,4 @@ def test_validation_changes_nothing() -> None:
     validated, other = cell_supernet(), cell_supernet()
     trainer(2).fit(module(validated), bilevel(), resident(10, 4))
     trainer(2).fit(module(other), bilevel())
-    assert all(
-        torch.equal(x, y) for (_, x), (_, y) in zip(parameters_of(validated), parameters_of(other), strict=True)
-    )
+    assert all(torch.equal(x, y) for (_, x), (_, y) in zip(parameters_of(validated), parameters_of(other), strict=True))

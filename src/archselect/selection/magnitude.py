@@ -37,11 +37,11 @@ def magnitude_decisions(supernet: Supernet) -> Iterator[Decision]:
         decisions = supernet.decisions[name]
         undecided_nodes = decisions.undecided_nodes(space)
         strongest = []
-        for edge, candidates in enumerate(space.operations):
+        for edge, (candidates, kept) in enumerate(zip(space.operations, decisions.operations, strict=True)):
             allowed = [i for i, operation in enumerate(candidates) if not _is_none(space, operation)] or [0]
-            best = max(allowed, key=lambda index: weights[edge][index])
-            strongest.append(weights[edge][best])
-            if edge in decisions.undecided_edges:
+            best = max(allowed, key=lambda index: weights[edge][index]) if kept is None else kept
+            strongest.append(0.0 if _is_none(space, candidates[best]) else weights[edge][best])
+            if kept is None:
                 yield OperationDecision(name, edge, best)
         for node in undecided_nodes:
             into = space.topology.edges_into(node)

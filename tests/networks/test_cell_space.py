@@ -1,0 +1,155 @@
+import json
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from archselect.genotype import CellGenotype, Input
+from archselect.networks.cell_space import CellDecisions, CellSpace
+from archselect.networks.topology import CellTopology
+
+# Edges 0..4: (0,2) (1,2) (0,3) (1,3) (2,3); node 3 keeps two of three.
+TOPOLOGY = CellTopology(inputs=2, nodes=2, output="concat", inputs_per_node=2)
+SPACE = CellSpace(
+    "normal",
+    TOPOLOGY,
+    (
+        ("skip_connect", "sep_conv_3x3"),
+        ("skip_connect",),
+        ("none", "skip_connect", "sep_conv_3x3"),
+        ("skip_connect", "sep_conv_3x3"),
+        ("skip_connect", "sep_conv_3x3"),
+    ),
+)
+ALL_STAY = CellSpace("cell", CellTopology(1, 2, "last", None), (("none", "skip_connect"),) * 3)
+
+
+def cell(*nodes, inputs=2):
+    return CellGenotype("normal", inputs, tuple(tuple(Input(*edge) for edge in node) for node in nodes))
+
+
+def test_is_as_wide_as_its_longest_list_of_candidates():
+    assert SPACE.width == 3
+    assert ALL_STAY.width == 2
+
+
+def test_describes_its_edges_and_candidates_as_json():
+    assert json.loads(json.dumps(ALL_STAY.describe())) == {
+        "edges": [[0, 1], [0, 2], [1, 2]],
+        "operations": [["none", "skip_connect"]] * 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("operations", "message"),
+    [
+        ((("skip_connect",),) * 4, r"normal cell has 5 edges, so it needs 5 lists .* but 4 were given"),
+        ((("skip_connect",),) * 6, r"but 6 were given\. Give one list per edge, in the order \[\(0, 2\), \(1, 2\)"),
+        ((("skip_connect",),) * 4 + ((),), r"Edge \(2, 3\) of the normal cell has no candidate"),
+        ((("none", "none"),) * 5, r"Edge \(0, 2\) of the normal cell lists an operation twice: \['none', 'none'\]"),
+    ],
+    ids=["too few lists", "too many lists", "an empty list", "an operation twice"],
+)
+def test_impossible_candidates_are_refused(operations, message):
+    with pytest.raises(ValueError, match=message):
+        CellSpace("normal", TOPOLOGY, operations)
+
+
+def test_a_cell_that_takes_a_candidate_on_each_edge_lies_in_the_space():
+    SPACE.check(cell([("sep_conv_3x3", 0), ("skip_connect", 1)], [("none", 0), ("sep_conv_3x3", 2)]))
+
+
+@pytest.mark.parametrize(
+    ("genotype", "message"),
+    [
+        (
+            cell([("skip_connect", 0)], [("skip_connect", 0), ("skip_connect", 1)], inputs=1),
+            "has 2 inputs and 2 nodes, but the genotype's has 1 and 2.*another search space",
+        ),
+        (cell([("skip_connect", 0), ("skip_connect", 1)]), "but the genotype's has 2 and 1"),
+        (
+            cell([("skip_connect", 0)], [("skip_connect", 0), ("skip_connect", 1)]),
+            "Node 2 of the normal cell must have 2 inputs, but the genotype gives it 1",
+        ),
+        (
+            cell([("skip_connect", 0), ("skip_connect", 1)], [("skip_connect", source) for source in range(3)]),
+            "Node 3 of the normal cell must have 2 inputs, but the genotype gives it 3",
+        ),
+        (
+            cell([("skip_connect", 0), ("sep_conv_3x3", 1)], [("skip_connect", 0), ("skip_connect", 1)]),
+            r"Edge \(1, 2\) .* among \['skip_connect'\], but the genotype has 'sep_conv_3x3' there",
+        ),
+    ],
+    ids=["inputs", "a missing node", "too few inputs", "too many inputs", "no candidate"],
+)
+def test_a_cell_of_another_space_is_refused(genotype, message):
+    with pytest.raises(ValueError, match=message):
+        SPACE.check(genotype)
+
+
+def test_at_first_everything_with_a_choice_is_undecided():
+    decisions = CellDecisions.none(SPACE)
+    assert decisions.undecided_edges == (0, 1, 2, 3, 4)
+    assert decisions.undecided_nodes(SPACE) == (3,)  # node 2 has no more inputs than it keeps
+    assert CellDecisions.none(ALL_STAY).undecided_nodes(ALL_STAY) == ()
+
+
+def test_a_decision_makes_new_decisions_and_leaves_the_old_alone():
+    before = CellDecisions.none(SPACE)
+    after = before.keep_operation(3, 1).keep_inputs(SPACE, 3, [2, 4])
+    assert before == CellDecisions.none(SPACE)
+    assert after == CellDecisions((None, None, None, 1, None), (True, True, True, False, True), (3,))
+    assert after.undecided_edges == (0, 1, 2, 4)
+    assert after.undecided_nodes(SPACE) == ()
+    with pytest.raises(FrozenInstanceError):
+        after.kept = ()
+
+
+def test_a_node_cannot_be_fed_by_edges_of_another():
+    with pytest.raises(ValueError, match=r"Node 3 of the normal cell is fed by edges \[2, 3, 4\], not by \[1, 2\]"):
+        CellDecisions.none(SPACE).keep_inputs(SPACE, 3, [1, 2])
+
+
+def test_the_genotype_holds_what_was_kept():
+    decisions = CellDecisions.none(SPACE)
+    for edge, operation in enumerate((1, 0, 0, 1, 1)):
+        decisions = decisions.keep_operation(edge, operation)
+    decisions = decisions.keep_inputs(SPACE, 3, [2, 4])
+    genotype = decisions.genotype(SPACE)
+    assert genotype == cell([("sep_conv_3x3", 0), ("skip_connect", 1)], [("none", 0), ("sep_conv_3x3", 2)])
+    SPACE.check(genotype)
+
+
+def test_an_edge_that_was_dropped_needs_no_decision():
+    decisions = CellDecisions.none(SPACE).keep_inputs(SPACE, 3, [2, 4])
+    for edge in (0, 1, 2, 4):
+        decisions = decisions.keep_operation(edge, 0)
+    assert [source for _, source in decisions.genotype(SPACE).nodes[1]] == [0, 2]
+
+
+def test_there_is_no_genotype_while_something_is_undecided():
+    decisions = CellDecisions((0, 0, 0, None, 0), (True,) * 5)
+    with pytest.raises(ValueError, match=r"not decided yet: edges \[\(1, 3\)\], nodes \[3\]"):
+        decisions.genotype(SPACE)
+    with pytest.raises(ValueError, match=r"edges \[\], nodes \[3\]"):
+        decisions.keep_operation(3, 0).genotype(SPACE)
+
+
+def test_decisions_survive_json():
+    decisions = CellDecisions.none(SPACE).keep_operation(2, 0).keep_inputs(SPACE, 3, [2, 3])
+    restored = CellDecisions.from_state(json.loads(json.dumps(decisions.to_state())))
+    assert restored == decisions
+    assert hash(restored) == hash(decisions)
+
+
+@pytest.mark.parametrize(
+    ("decisions", "message"),
+    [
+        (CellDecisions.none(ALL_STAY), "normal cell has 5 edges, but the decisions are about 3"),
+        (CellDecisions.none(SPACE).keep_operation(1, 1), r"Edge \(1, 2\) .* among 1 operations, .* number 1, counted"),
+        (CellDecisions.none(SPACE).keep_operation(0, -1), r"Edge \(0, 2\) .* number -1"),
+    ],
+    ids=["edges", "no candidate", "negative"],
+)
+def test_decisions_about_another_space_are_refused(decisions, message):
+    with pytest.raises(ValueError, match=message):
+        decisions.check(SPACE)

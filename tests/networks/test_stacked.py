@@ -1,0 +1,126 @@
+import pytest
+import torch
+
+from archselect.networks.stacked import STACKED, Source, StackedBatchNorm, StackedWeight
+from archselect.operations import PRIMITIVES
+
+NAMES = sorted(STACKED)
+
+
+def stacked(name, edges=3, channels=4, stride=1, pool_norm=True):
+    torch.manual_seed(0)
+    return STACKED[name](edges, channels, stride, pool_norm)
+
+
+def test_every_primitive_but_none_has_a_stacked_form():
+    assert set(STACKED) == set(PRIMITIVES) - {"none"}
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", NAMES)
+def test_gives_one_output_of_the_right_shape_per_active_edge(name, stride):
+    outputs = stacked(name, stride=stride)(Source(torch.randn(2, 4, 8, 8), stride), torch.ones(2), [0, 2])
+    assert [output.shape for output in outputs] == [(2, 4, 8 // stride, 8 // stride)] * 2
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", NAMES)
+def test_leaves_the_state_alone_because_others_read_it(name, stride):
+    state = torch.randn(2, 4, 8, 8)
+    before = state.clone()
+    stacked(name, stride=stride)(Source(state, stride), torch.tensor([0.5, 2.0]), [0, 1])
+    assert torch.equal(state, before)
+
+
+@pytest.mark.parametrize("positions", [[0], [2], [0, 2], [0, 1, 2]])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "noise"])
+def test_an_edge_gives_the_same_whichever_others_are_evaluated_with_it(name, positions):
+    operation, source = stacked(name), Source(torch.randn(2, 4, 8, 8), 1)
+    weights = torch.tensor([0.5, -1.0, 3.0])
+    together = operation(source, weights, [0, 1, 2])
+    for position, output in zip(positions, operation(source, weights[positions], positions), strict=True):
+        torch.testing.assert_close(output, together[position])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "noise"])
+def test_edges_differ_by_their_weights_alone_where_an_operation_has_none(name):
+    operation = stacked(name)
+    first, second, _ = operation(Source(torch.randn(2, 4, 8, 8), 1), torch.ones(3), [0, 1, 2])
+    assert torch.equal(first, second) == (not list(operation.parameters()))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize(("edges", "positions"), [(1, [0]), (3, [1]), (3, [0, 2]), (3, [0, 1, 2])])
+def test_the_scale_of_a_stacked_norm_multiplies_each_edge(edges, positions, training, memory_format):
+    norm = StackedBatchNorm(edges, 4).train(training)
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.5, 2)
+    x = torch.randn(2, len(positions) * 4, 5, 5).contiguous(memory_format=memory_format)
+    scale = torch.tensor([0.5, -2.0, 3.0])[: len(positions)]
+    before = norm.running_mean.clone(), norm.running_var.clone()
+    plain = norm.of(x, positions)
+    norm.running_mean.copy_(before[0])
+    norm.running_var.copy_(before[1])
+    scaled = norm.of(x, positions, scale)
+    for factor, a, b in zip(scale, plain.chunk(len(positions), 1), scaled.chunk(len(positions), 1), strict=True):
+        torch.testing.assert_close(b, factor * a)
+
+
+def test_a_stacked_norm_moves_the_statistics_of_the_edges_it_sees_only():
+    norm = StackedBatchNorm(3, 2)
+    norm.of(5 + torch.randn(64, 4, 8, 8), [0, 2])
+    moved = norm.running_mean.reshape(3, 2)
+    torch.testing.assert_close(moved[[0, 2]], torch.full((2, 2), 0.5), atol=0.05, rtol=0)  # a tenth of the way to 5
+    assert moved[1].tolist() == [0, 0]
+    assert norm.running_var.reshape(3, 2)[1].tolist() == [1, 1]
+
+
+def test_a_stacked_norm_in_evaluation_mode_moves_nothing():
+    norm = StackedBatchNorm(2, 2).eval()
+    norm.of(5 + torch.randn(4, 2, 8, 8), [1])
+    norm.of(5 + torch.randn(4, 4, 8, 8), [0, 1])
+    assert norm.running_mean.tolist() == [0] * 4
+    assert norm.running_var.tolist() == [1] * 4
+
+
+def test_stacked_weights_are_drawn_as_those_of_single_convolutions():
+    torch.manual_seed(0)
+    weight = StackedWeight(8, 16, 4, 3).weight
+    single = torch.nn.Conv2d(4, 16, 3).weight
+    assert weight.shape == (8 * 16, 4, 3, 3)
+    bound = 1 / 6  # 1 / sqrt(4 * 3 * 3)
+    assert 0.99 * bound < weight.abs().max() <= bound
+    assert single.abs().max() <= bound
+    assert weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+
+
+def test_pooling_is_computed_once_for_all_edges():
+    pool = stacked("max_pool_3x3")
+    calls = []
+    pool.norm.register_forward_hook(lambda *_: calls.append(1))
+    pool(Source(torch.randn(2, 4, 8, 8), 1), torch.ones(3), [0, 1, 2])
+    assert len(calls) == 1
+
+
+def test_pooling_is_normalised_only_where_that_is_asked_for():
+    x = 3 + torch.randn(2, 4, 8, 8)
+    assert stacked("avg_pool_3x3", pool_norm=False)(Source(x, 1), torch.ones(1), [0])[0].mean() > 2
+    assert stacked("avg_pool_3x3")(Source(x, 1), torch.ones(1), [0])[0].mean().abs() < 1e-5
+
+
+def test_noise_is_standard_normal_drawn_anew_on_each_edge_and_at_each_call():
+    noise, source = stacked("noise"), Source(torch.full((4, 8, 32, 32), 7.0), 2)
+    outputs = [*noise(source, torch.ones(2), [0, 1]), *noise(source, torch.ones(1), [0])]
+    assert outputs[0].shape == (4, 8, 16, 16)
+    together = torch.stack(outputs).flatten(1)
+    torch.testing.assert_close(together.mean(1), torch.zeros(3), atol=0.05, rtol=0)
+    torch.testing.assert_close(torch.corrcoef(together), torch.eye(3), atol=0.05, rtol=0)
+    torch.testing.assert_close(together.std(1), torch.ones(3), atol=0.05, rtol=0)
+
+
+def test_noise_is_multiplied_by_its_weight():
+    torch.manual_seed(0)
+    (once,) = stacked("noise")(Source(torch.zeros(2, 4, 8, 8), 1), torch.ones(1), [0])
+    (thrice,) = stacked("noise")(Source(torch.zeros(2, 4, 8, 8), 1), torch.full((1,), 3.0), [0])
+    torch.testing.assert_close(thrice, 3 * once)

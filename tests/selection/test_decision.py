@@ -1,0 +1,107 @@
+import json
+from collections.abc import Mapping
+
+import pytest
+from small_selection import WIDE_CELL, Judge, apply, cell, decisions_of, undecided, worth
+
+from archselect.networks.cell_space import CellDecisions, CellSpace
+from archselect.selection import Magnitude, OperationDecision, Perturbation, Random, Score, Selector, TopologyDecision
+from archselect.selection.decision import TopologyRound, from_record
+
+SPACE = cell("normal", ("none", "skip_connect", "sep_conv_3x3"), WIDE_CELL)
+CELLS: Mapping[str, CellSpace] = {"normal": SPACE, "reduction": cell("reduction", ("skip_connect", "noise"), WIDE_CELL)}
+
+
+def test_the_record_of_an_operation_names_everything() -> None:
+    scores = (Score(0.6, 1.1), Score(0.4, 1.5), Score(0.5, 1.3))
+    assert OperationDecision("normal", 3, 1, scores, Score(0.66, 1.0)).to_record(SPACE) == {
+        "cell": "normal",
+        "kind": "operation",
+        "edge": 3,
+        "edge_states": [1, 3],
+        "candidates": ["none", "skip_connect", "sep_conv_3x3"],
+        "scores": [
+            {"candidate": "none", "accuracy": 0.6, "loss": 1.1},
+            {"candidate": "skip_connect", "accuracy": 0.4, "loss": 1.5},
+            {"candidate": "sep_conv_3x3", "accuracy": 0.5, "loss": 1.3},
+        ],
+        "kept": "skip_connect",
+        "unmasked": {"accuracy": 0.66, "loss": 1.0},
+    }
+
+
+def test_the_record_of_an_operation_that_was_not_scored_has_no_scores() -> None:
+    record = OperationDecision("normal", 0, 2).to_record(SPACE)
+    assert (record["scores"], record["unmasked"], record["kept"]) == ([], None, "sep_conv_3x3")
+
+
+def test_the_record_of_a_nodes_inputs_names_everything() -> None:
+    rounds = (
+        TopologyRound({}, 6),
+        TopologyRound({5: Score(0.5, 1.0), 7: Score(0.7, 0.9), 8: Score(0.6, 0.8)}, 7),
+    )
+    assert TopologyDecision("normal", 4, (5, 8), rounds).to_record(SPACE) == {
+        "cell": "normal",
+        "kind": "topology",
+        "node": 4,
+        "candidates": [[0, 4], [1, 4], [2, 4], [3, 4]],
+        "scores": [
+            {"round": 1, "candidate": [0, 4], "accuracy": 0.5, "loss": 1.0},
+            {"round": 1, "candidate": [2, 4], "accuracy": 0.7, "loss": 0.9},
+            {"round": 1, "candidate": [3, 4], "accuracy": 0.6, "loss": 0.8},
+        ],
+        "dropped": [[1, 4], [2, 4]],
+        "kept": [[0, 4], [3, 4]],
+    }
+
+
+@pytest.mark.parametrize("selector", [Perturbation(score_unmasked=True), Magnitude(), Random()], ids=type)
+def test_decisions_that_were_written_down_lead_to_the_same_architecture(selector: Selector) -> None:
+    supernet, again = undecided(*CELLS.values()), undecided(*CELLS.values())
+    judge = Judge(worth("normal", [[0.1 * ((edge * 3 + index) % 5) for index in range(3)] for edge in range(9)]))
+    lines = []
+    for _, decision in decisions_of(selector, supernet, judge):
+        lines.append(json.dumps(decision.to_record(CELLS[decision.cell])))
+    for line in lines:
+        apply(from_record(json.loads(line), CELLS), again)
+    assert again.decisions == supernet.decisions
+    assert again.genotype() == supernet.genotype()
+
+
+def test_a_record_is_read_back_without_its_scores() -> None:
+    decision = OperationDecision("normal", 3, 1, (Score(0.6, 1.1),) * 3)
+    assert from_record(decision.to_record(SPACE), CELLS) == OperationDecision("normal", 3, 1)
+    inputs = TopologyDecision("reduction", 3, (2, 4), (TopologyRound({}, 3),))
+    assert from_record(inputs.to_record(CELLS["reduction"]), CELLS) == TopologyDecision("reduction", 3, (2, 4))
+
+
+def test_a_decided_edge_is_one_hot_and_a_dropped_one_zero() -> None:
+    supernet = undecided(SPACE)
+    apply(OperationDecision("normal", 0, 2), supernet)
+    apply(TopologyDecision("normal", 3, (2, 4)), supernet)
+    weights = supernet.mixture_weights()
+    assert weights["normal"][0].tolist() == [0, 0, 1]
+    assert weights["normal"][1].tolist() == pytest.approx([1 / 3] * 3)
+    assert weights["normal"][3].tolist() == [0, 0, 0]
+    assert weights.active["normal"][0] == (False, False, True)
+    assert weights.active["normal"][3] == (False, False, False)
+
+
+def test_inputs_that_do_not_feed_the_node_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"Node 4 of the normal cell is fed by edges \[5, 6, 7, 8\], not by \[2, 5\]"):
+        CellDecisions.none(SPACE).keep_inputs(SPACE, 4, (2, 5))
+
+
+def test_a_cell_has_no_genotype_while_something_is_undecided() -> None:
+    decisions = CellDecisions.none(SPACE)
+    for edge in range(8):
+        decisions = decisions.keep_operation(edge, 1)
+    with pytest.raises(ValueError, match=r"normal cell is not decided yet: edges \[\(3, 4\)\], nodes \[3, 4\]"):
+        decisions.genotype(SPACE)
+    decided = decisions.keep_inputs(SPACE, 3, (2, 3)).keep_inputs(SPACE, 4, (5, 6))  # edge 8 is dropped undecided
+    assert [len(inputs) for inputs in decided.genotype(SPACE).nodes] == [2, 2, 2]
+
+
+def test_decisions_survive_a_checkpoint() -> None:
+    decisions = CellDecisions.none(SPACE).keep_operation(3, 0).keep_inputs(SPACE, 3, (2, 4))
+    assert CellDecisions.from_state(json.loads(json.dumps(decisions.to_state()))) == decisions

@@ -1,0 +1,284 @@
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from archselect.networks.cell_space import CellSpace
+from archselect.networks.mixture import MixtureWeights
+from archselect.networks.supernet import DartsSupernet, NASBench201Supernet, Supernet
+from archselect.networks.topology import CellTopology
+from archselect.selection import Perturbation, Score, Scorer, Scoring
+
+Batches = list[tuple[Tensor, Tensor]]
+CLASSES = 3
+
+
+def batches(sizes: tuple[int, ...] = (5, 5, 2), seed: int = 0) -> Batches:
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        (torch.randn(size, 3, 8, 8, generator=generator), torch.randint(CLASSES, (size,), generator=generator))
+        for size in sizes
+    ]
+
+
+IMAGES, CALIBRATION = batches(), batches((4, 4, 4), seed=1)
+
+
+def plain() -> Supernet:
+    """One cell type of two nodes; its statistics have seen some images."""
+    space = CellSpace("cell", CellTopology(1, 2, "last", None), (("skip_connect", "nor_conv_1x1", "avg_pool_3x3"),) * 3)
+    torch.manual_seed(1)
+    return trained(NASBench201Supernet({"cell": space}, channels=2, cells_per_stage=1, classes=CLASSES))
+
+
+def noisy() -> Supernet:
+    """Two cell types with the operations of S4."""
+    topology = CellTopology(2, 2, "concat", 2)
+    cells = {name: CellSpace(name, topology, (("noise", "sep_conv_3x3"),) * 5) for name in ("normal", "reduction")}
+    torch.manual_seed(1)
+    return trained(DartsSupernet(cells, channels=2, layers=3, classes=CLASSES))
+
+
+def trained(supernet: Supernet) -> Supernet:
+    with torch.no_grad():
+        for images, _ in batches((6, 6), seed=2):
+            supernet(images)
+    return supernet
+
+
+def scorer(supernet: Supernet, images: Any = IMAGES, **scoring: Any) -> Scorer:
+    return Scorer(supernet, images, Scoring(**scoring), CALIBRATION, (0, "selection"))
+
+
+def candidates(supernet: Supernet) -> list[MixtureWeights]:
+    name = next(iter(supernet.cell_spaces))
+    weights = supernet.mixture_weights().detach()
+    return [weights, weights.masked(name, 0, 0), weights.masked(name, 1, 1), weights.masked(name, 2)]
+
+
+def by_a_plain_loop(supernet: Supernet, weights: MixtureWeights, images: Batches) -> tuple[float, float]:
+    """Accuracy and mean cross-entropy over all images, in the mode that the supernet is in."""
+    correct, loss, count = 0, 0.0, 0
+    with torch.no_grad():
+        for x, y in images:
+            logits = supernet(x, weights)
+            correct += int((logits.argmax(dim=1) == y).sum())
+            loss += float(F.cross_entropy(logits, y)) * len(y)
+            count += len(y)
+    return correct / count, loss / count
+
+
+def pairs(scores: list[Score]) -> list[tuple[float, float]]:
+    return [(score.accuracy, score.loss) for score in scores]
+
+
+def approximately(expected: list[tuple[float, float]]) -> list[Any]:
+    return [pytest.approx(pair, rel=1e-5) for pair in expected]
+
+
+@pytest.mark.parametrize(("batch_norm", "training"), [("batch", True), ("running", False)])
+def test_scores_are_those_of_a_plain_loop_with_the_statistics_of_the_batch_or_of_training(
+    batch_norm: str, training: bool
+) -> None:
+    supernet, other = plain(), plain().train(training)
+    expected = [by_a_plain_loop(other, weights, IMAGES) for weights in candidates(other)]
+    assert pairs(scorer(supernet, batch_norm=batch_norm)(candidates(supernet))) == approximately(expected)
+    assert len({loss for _, loss in expected}) == 4, "each candidate has a score of its own"
+
+
+def norms(supernet: Supernet) -> list[nn.BatchNorm2d]:
+    return [module for module in supernet.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+def statistics(supernet: Supernet, weights: MixtureWeights, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Mean and variance of one batch at every normalisation: with momentum 1 nothing of what was before is left."""
+    for norm in norms(supernet):
+        norm.momentum = 1.0
+    with torch.no_grad():
+        supernet.train()(images, weights)
+    return [(norm.running_mean.clone(), norm.running_var.clone()) for norm in norms(supernet)]  # type: ignore[union-attr]
+
+
+def calibrated_by_hand(supernet: Supernet, weights: MixtureWeights, images: Batches) -> Supernet:
+    """Set the running statistics to the mean over the batches, evaluated one by one."""
+    of_batches = [statistics(supernet, weights, x) for x, _ in images]
+    for index, norm in enumerate(norms(supernet)):
+        mean, variance = (
+            torch.stack(values).mean(dim=0) for values in zip(*[s[index] for s in of_batches], strict=True)
+        )
+        norm.running_mean, norm.running_var = mean, variance
+    return supernet.eval()
+
+
+@pytest.mark.parametrize("read", [2, 3, 20], ids="{} of 3 calibration batches".format)
+def test_recalibrated_statistics_are_the_means_over_the_calibration_batches(read: int) -> None:
+    supernet, other = plain(), plain()
+    expected = [
+        by_a_plain_loop(calibrated_by_hand(other, weights, CALIBRATION[:read]), weights, IMAGES)
+        for weights in candidates(other)[:2]
+    ]
+    found = scorer(supernet, batch_norm="recalibrated", recalibration_batches=read)(candidates(supernet)[:2])
+    assert pairs(found) == approximately(expected)
+
+
+def test_each_candidate_is_calibrated_on_its_own() -> None:
+    supernet = plain()
+    together = scorer(supernet, batch_norm="recalibrated")(candidates(supernet))
+    alone = [scorer(supernet, batch_norm="recalibrated")([weights])[0] for weights in candidates(supernet)]
+    assert together == alone
+
+
+def state(supernet: Supernet) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in supernet.state_dict().items() if isinstance(value, Tensor)}
+
+
+@pytest.mark.parametrize("make", [plain, noisy])
+@pytest.mark.parametrize("batch_norm", ["batch", "running", "recalibrated"])
+def test_scoring_leaves_no_trace(make: Any, batch_norm: str) -> None:
+    supernet = make()
+    supernet.eval()
+    supernet.stem.train()
+    for index, norm in enumerate(norms(supernet)):
+        norm.momentum = 0.01 * index
+    before = state(supernet), [module.training for module in supernet.modules()]
+    random_state = torch.get_rng_state()
+
+    scorer(supernet, batch_norm=batch_norm)(candidates(supernet))
+
+    assert all(torch.equal(value, before[0][name]) for name, value in state(supernet).items())
+    assert [module.training for module in supernet.modules()] == before[1]
+    assert [norm.momentum for norm in norms(supernet)] == [0.01 * index for index in range(len(norms(supernet)))]
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert all(parameter.grad is None for parameter in supernet.parameters())
+
+
+def test_scoring_that_fails_leaves_no_trace_either() -> None:
+    def interrupted() -> Iterator[tuple[Tensor, Tensor]]:
+        yield IMAGES[0]
+        raise KeyboardInterrupt
+
+    supernet = plain().eval()
+    before, random_state = state(supernet), torch.get_rng_state()
+    with pytest.raises(KeyboardInterrupt):
+        scorer(supernet, interrupted(), batch_norm="batch")(candidates(supernet))
+    assert all(torch.equal(value, before[name]) for name, value in state(supernet).items())
+    assert not supernet.training
+    assert torch.equal(torch.get_rng_state(), random_state)
+
+
+def test_scoring_reads_the_first_so_many_batches() -> None:
+    supernet = plain()
+    assert scorer(supernet, batches=2)(candidates(supernet)) == scorer(supernet, IMAGES[:2])(candidates(supernet))
+    assert scorer(supernet, batches=2)(candidates(supernet)) != scorer(supernet)(candidates(supernet))
+    assert scorer(supernet, batches=9)(candidates(supernet)) == scorer(supernet)(candidates(supernet))
+
+
+def test_noise_is_a_function_of_the_purpose_whatever_the_random_state() -> None:
+    supernet = noisy()
+    weights = [supernet.mixture_weights().detach()]
+    scores = []
+    for random_state, purpose in ((1, "selection"), (2, "selection"), (1, "something else")):
+        torch.manual_seed(random_state)
+        scores.append(Scorer(supernet, IMAGES, Scoring(), CALIBRATION, (0, purpose))(weights))
+    assert scores[0] == scores[1] != scores[2]
+
+
+@pytest.mark.parametrize("batch_norm", ["batch", "running", "recalibrated"])
+def test_candidates_see_the_same_noise(batch_norm: str) -> None:
+    supernet = noisy()
+    weights = supernet.mixture_weights().detach()
+    first, other, again = scorer(supernet, batch_norm=batch_norm)([weights, weights.masked("normal", 0, 1), weights])
+    assert first == again != other
+
+
+class Drawing(Supernet):
+    """Its logits are random numbers, which it remembers."""
+
+    def __init__(self) -> None:
+        super().__init__({"cell": CellSpace("cell", CellTopology(1, 1, "last", None), (("skip_connect", "noise"),))})
+        self.drawn: list[Tensor] = []
+
+    def evaluate(self, x: Tensor, mixtures: Any) -> Tensor:
+        self.drawn.append(torch.randn(len(x), CLASSES))
+        return self.drawn[-1]
+
+
+def test_every_pass_starts_from_the_same_random_state_and_every_batch_has_its_own_numbers() -> None:
+    supernet = Drawing()
+    weights = supernet.mixture_weights().detach()
+    scorer(supernet)([weights, weights.masked("cell", 0, 0), weights.masked("cell", 0, 1)])
+    first, second, third = (supernet.drawn[start : start + 3] for start in (0, 3, 6))
+    assert all(torch.equal(x, y) and torch.equal(x, z) for x, y, z in zip(first, second, third, strict=True))
+    assert not torch.equal(first[0], first[1])
+
+
+def test_a_selection_on_a_real_supernet_ends_with_what_the_scores_say() -> None:
+    supernet = noisy()
+    score = scorer(supernet)
+    decided = []
+    for point in range(Perturbation().points(supernet.cell_spaces)):
+        for decision in Perturbation(topology_rounds="cumulative").decide(point, supernet, score, seed=0):
+            space = supernet.cell_spaces[decision.cell]
+            record = decision.to_record(space)
+            accuracies = {str(entry["candidate"]): entry["accuracy"] for entry in record["scores"]}
+            if record["kind"] == "operation":
+                assert accuracies[record["kept"]] == min(accuracies.values())
+            else:
+                assert accuracies[str(record["dropped"][0])] == max(accuracies.values())
+            supernet.decisions = {
+                **supernet.decisions,
+                decision.cell: decision.apply(space, supernet.decisions[decision.cell]),
+            }
+            decided.append(decision)
+    assert len(decided) == 2 * (5 + 1)
+    for name, space in supernet.cell_spaces.items():
+        space.check(supernet.genotype().cell(name))
+
+
+def test_a_supernet_that_was_decided_to_be_empty_is_scored_like_any_other() -> None:
+    space = CellSpace("cell", CellTopology(1, 2, "last", None), (("none", "skip_connect"),) * 3)
+    supernet = NASBench201Supernet({"cell": space}, channels=2, cells_per_stage=1, classes=CLASSES)
+    decisions = supernet.decisions["cell"]
+    for edge in range(3):
+        decisions = decisions.keep_operation(edge, 0)
+    supernet.decisions = {"cell": decisions}
+    (score,) = scorer(supernet)([supernet.mixture_weights()])
+    assert score.loss > 0
+
+
+# What cannot be
+
+
+def test_without_images_there_is_nothing_to_score_on() -> None:
+    supernet = plain()
+    with pytest.raises(ValueError, match="There is no image to score on"):
+        scorer(supernet, [])(candidates(supernet))
+
+
+def test_a_supernet_that_diverged_is_not_compared() -> None:
+    supernet = plain()
+    supernet.classifier.weight.data.fill_(float("nan"))  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="loss is not a number"):
+        scorer(supernet)(candidates(supernet))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"batch_norm": "eval"},
+            "selection.scoring.batch_norm must be one of batch, running, recalibrated; got 'eval'",
+        ),
+        ({"recalibration_batches": 0}, "selection.scoring.recalibration_batches must be a whole number above 0; got 0"),
+        ({"batch_size": 0}, "selection.scoring.batch_size must be a whole number above 0; got 0"),
+        ({"batches": -1}, "selection.scoring.batches must be a whole number above 0; got -1"),
+        ({"held_out_share": 1.0}, "selection.scoring.held_out_share must lie between 0 and 1; got 1.0"),
+        ({"held_out_share": -0.5}, "selection.scoring.held_out_share must lie between 0 and 1; got -0.5"),
+    ],
+)
+def test_a_scoring_that_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Scoring(**options)

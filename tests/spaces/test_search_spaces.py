@@ -1,0 +1,140 @@
+import pytest
+
+from archselect.genotype import Genotype
+from archselect.spaces import DartsSpace, NASBench201Space
+
+PROTOCOL = {"search_epochs": 1, "selection_epochs": None}
+S2 = ["skip_connect", "sep_conv_3x3"]
+NODES = "/".join(["skip_connect@0+sep_conv_3x3@1"] * 4)
+GENOTYPE = f"normal:2:{NODES}//reduction:2:{NODES}"
+
+
+def darts(operations=S2, **options):
+    return DartsSpace("s2", operations, PROTOCOL, **{"channels": 4, "layers": 3, **options})
+
+
+def nasbench201(operations=("none", "skip_connect"), **options):
+    return NASBench201Space(
+        "nasbench201", list(operations), PROTOCOL, **{"channels": 4, "cells_per_stage": 1, **options}
+    )
+
+
+def candidates(space):
+    return {name: cell.operations for name, cell in space.cells.items()}
+
+
+def test_operations_are_one_list_or_one_per_edge_or_either_per_cell_type():
+    everywhere = (tuple(S2),) * 14
+    only_skip = (("skip_connect",),) * 14
+    assert candidates(darts(S2)) == {"normal": everywhere, "reduction": everywhere}
+    assert candidates(darts([S2] * 14)) == {"normal": everywhere, "reduction": everywhere}
+    assert candidates(darts({"normal": S2, "reduction": [["skip_connect"]] * 14})) == {
+        "normal": everywhere,
+        "reduction": only_skip,
+    }
+    assert candidates(darts("skip_connect")) == {"normal": only_skip, "reduction": only_skip}
+
+
+@pytest.mark.parametrize(
+    ("operations", "message"),
+    [
+        ([S2] * 13, r"normal cell has 14 edges, so it needs 14 lists .*, but 13 were given"),
+        ({"normal": S2, "reduction": [S2] * 13}, "reduction cell has 14 edges"),
+        ([], "The normal cell has an empty list of candidate operations"),
+        (None, "The normal cell has an empty list of candidate operations"),
+        ({"normal": S2, "reduction": []}, "The reduction cell has an empty list"),
+        ([*[S2] * 13, []], r"Edge \(4, 5\) of the normal cell has no candidate operation"),
+        (["skip_connect", "skip_connect"], r"Edge \(0, 2\) of the normal cell lists an operation twice"),
+        (["sep_conv_3x4"], r"'sep_conv_3x4' does not exist\. Did you mean 'sep_conv_3x3'\? The primitives are none,"),
+        ([*[S2] * 13, ["skip"]], "'skip' does not exist"),
+        (["zzz"], r"'zzz' does not exist\. The primitives"),
+        ([*S2, S2], "The operations of the normal cell mix names and lists"),
+        ([*[S2] * 13, None], "The operations of the normal cell mix names and lists"),
+        ({"normal": S2}, r"cell types \['normal', 'reduction'\], but operations were given for \['normal'\]"),
+        ({"normal": S2, "reduction": S2, "cell": S2}, r"were given for \['cell', 'normal', 'reduction'\]"),
+    ],
+)
+def test_impossible_operations_are_refused(operations, message):
+    with pytest.raises(ValueError, match=message):
+        darts(operations)
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "message"),
+    [
+        (darts, {"channels": 5}, "channels of the supernet must be even: .* got 5"),
+        (darts, {"channels": 0}, "channels of the supernet must be a whole number above 0; got 0"),
+        (darts, {"channels": 4.0}, r"channels of the supernet must be a whole number above 0; got 4\.0"),
+        (darts, {"layers": 2}, "at least 3 layers, .* got 2"),
+        (darts, {"layers": True}, "layers of the supernet must be a whole number above 0; got True"),
+        (nasbench201, {"channels": -1}, "channels of the supernet must be a whole number above 0; got -1"),
+        (nasbench201, {"cells_per_stage": 0}, "cells_per_stage of the supernet must be a whole number above 0; got 0"),
+    ],
+)
+def test_impossible_sizes_are_refused(make, options, message):
+    with pytest.raises(ValueError, match=message):
+        make(**options)
+
+
+@pytest.mark.parametrize("make", [darts, nasbench201])
+@pytest.mark.parametrize("size", [0, 4, 7, 30])
+def test_images_that_cannot_be_halved_twice_are_refused(make, size):
+    space = make()
+    with pytest.raises(ValueError, match=rf"multiple of 4 and at least 8 pixels; got {size}x{size}"):
+        space.supernet(image_size=size, classes=10)
+
+
+@pytest.mark.parametrize("size", [4, 30])
+def test_so_are_they_for_the_discrete_network(size):
+    with pytest.raises(ValueError, match=rf"'s2' halves the image twice, .* got {size}x{size}"):
+        darts().network(Genotype.parse(GENOTYPE), size, 10, channels=4, layers=3)
+    with pytest.raises(ValueError, match=rf"'nasbench201' halves the image twice, .* got {size}x{size}"):
+        nasbench201().network(Genotype.parse("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"), size, 10)
+
+
+@pytest.mark.parametrize(
+    ("genotype", "message"),
+    [
+        (
+            "cell:1:none@0/none@0+none@1/none@0+none@1+none@2",
+            r"'s2' has the cell types \['normal', 'reduction'\], but the genotype has \['cell'\]",
+        ),
+        (f"normal:2:{NODES}", r"but the genotype has \['normal'\]"),
+        (GENOTYPE.replace("/skip_connect@0+sep_conv_3x3@1", "", 1), "has 2 inputs and 4 nodes, but .* has 2 and 3"),
+        (GENOTYPE.replace("sep_conv_3x3", "sep_conv_5x5"), r"Edge \(1, 2\) .* has 'sep_conv_5x5' there"),
+        (
+            GENOTYPE.replace("skip_connect@0+sep_conv_3x3@1//", "skip_connect@0//"),
+            "Node 5 of the normal cell must have 2 inputs, but the genotype gives it 1",
+        ),
+    ],
+    ids=["another family", "a cell missing", "a node missing", "another operation", "an input missing"],
+)
+def test_a_genotype_of_another_space_is_refused(genotype, message):
+    space = darts()
+    for refuse in (space.check, lambda g: space.network(g, 32, 10, channels=4, layers=3)):
+        with pytest.raises(ValueError, match=message):
+            refuse(Genotype.parse(genotype))
+
+
+def test_a_genotype_of_nasbench201_needs_all_six_edges():
+    with pytest.raises(ValueError, match="Node 3 of the cell cell must have 3 inputs, but the genotype gives it 2"):
+        nasbench201().check(Genotype.parse("cell:1:none@0/none@0+none@1/none@0+none@1"))
+
+
+def test_a_genotype_of_the_space_is_accepted_whatever_the_order_of_its_cells():
+    genotype = Genotype.parse(GENOTYPE)
+    darts().check(genotype)
+    darts().check(Genotype(genotype.cells[::-1]))
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "skeleton"),
+    [
+        (darts, GENOTYPE, {"channels": 6, "layers": 3}),
+        (nasbench201, "|skip_connect~0|+|none~0|none~1|+|none~0|skip_connect~1|none~2|", {"channels": 6}),
+    ],
+)
+def test_a_network_has_the_width_of_its_skeleton_not_of_the_supernet(make, code, skeleton):
+    network = make().network(Genotype.parse(code), image_size=32, classes=7, **skeleton)
+    assert network.classifier.in_features == (4 * 4 * 6 if make is darts else 4 * 6)
+    assert network.classifier.out_features == 7
