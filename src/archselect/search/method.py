@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
-from archselect.checks import check_optimizer, check_positive, check_share
+from archselect.capture import CaptureName
+from archselect.checks import check_choice, check_optimizer, check_positive, check_share
 from archselect.search.architecture_gradient import ArchitectureGradient
 
 OptimizerFactory = Callable[..., Optimizer]
@@ -29,6 +30,7 @@ class SearchMethod:
         gradient_clip: Largest norm of the weights' gradient.
         architecture_optimizer: Makes the optimizer of `alpha`.
         architecture_gradient: Gradient of `alpha`; None: `alpha` is never updated (DARTS-PT, sec. 4.4, "fixed alpha").
+        capture: `cuda_graphs` replays steps and scoring passes as CUDA graphs: the same numbers, sooner.
     """
 
     name: str
@@ -40,6 +42,7 @@ class SearchMethod:
     gradient_clip: float
     architecture_optimizer: OptimizerFactory
     architecture_gradient: ArchitectureGradient | None
+    capture: CaptureName = "none"
 
     def __post_init__(self) -> None:
         check_positive("search.epochs", self.epochs)
@@ -49,6 +52,7 @@ class SearchMethod:
         check_optimizer("search.architecture_optimizer", self.architecture_optimizer)
         if self.learning_rate_min is not None and self.learning_rate_min < 0:
             raise ValueError(f"search.learning_rate_min must not be negative; got {self.learning_rate_min}.")
+        check_choice("search.capture", self.capture, get_args(CaptureName))
         if not self.gradient_clip > 0:
             raise ValueError(f"search.gradient_clip must be above 0; got {self.gradient_clip}.")
 

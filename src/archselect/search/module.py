@@ -1,5 +1,6 @@
 """The LightningModule that trains a supernet, in the search and while a selection tunes it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,6 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
+from archselect.capture import Capture, NoCapture, capture_for
 from archselect.networks.supernet import Supernet
 from archselect.randomness import derived_seed
 from archselect.search.architecture_gradient import Batch
@@ -32,6 +34,8 @@ class SearchModule(pl.LightningModule):
         self.supernet = supernet
         self.method = method
         self.purpose = purpose
+        self.capture: Capture = NoCapture()
+        self._captured_under = dict(supernet.decisions)
         metrics = MetricCollection(
             {
                 # Takes one value per image: without its check for NaN, which halts the host, the metric ignores its weights.
@@ -52,6 +56,10 @@ class SearchModule(pl.LightningModule):
             optimizers.append({"optimizer": alpha})
         return optimizers
 
+    def on_train_start(self) -> None:
+        """Make what captures the steps, now that the device is known."""
+        self.capture = capture_for(self.method.capture, self.device, lambda: list(self.supernet.buffers()))
+
     def on_train_epoch_start(self) -> None:
         """Announce the epoch to the batches, which Lightning does for samplers only, and seed what is random in the network."""
         batches: Any = self.trainer.train_dataloader
@@ -63,25 +71,39 @@ class SearchModule(pl.LightningModule):
         weight_batch, architecture_batch = batch
         optimizers: Any = self.optimizers()
         weight_optimizer, *architecture_optimizer = optimizers if isinstance(optimizers, list) else [optimizers]
-        gradient = self.method.architecture_gradient
-        if gradient is not None and self._undecided:
-            gradients = gradient(self.supernet, weight_batch, architecture_batch)
+        self._forget_if_decided()
+        if self.method.architecture_gradient is not None and self._undecided:
+            gradients = self.capture("alpha", self._architecture_gradients, (*weight_batch, *architecture_batch))
             _step(architecture_optimizer[0], self.supernet.architecture_parameters(), gradients)
-        self._weight_step(weight_optimizer, *weight_batch)
+        losses, logits, gradients = self.capture("weights", self._weight_gradients, weight_batch)
+        _step(weight_optimizer, self.supernet.weight_parameters(), gradients, self.method.gradient_clip)
+        self.train_metrics["loss"].update(losses)
+        self.train_metrics["accuracy"].update(logits, weight_batch[1])
 
     @property
     def _undecided(self) -> bool:
         return any(decisions.undecided_edges for decisions in self.supernet.decisions.values())
 
-    def _weight_step(self, optimizer: Any, images: Tensor, labels: Tensor) -> None:
-        parameters = self.supernet.weight_parameters()
+    def _forget_if_decided(self) -> None:
+        """A decision changes what a step evaluates, so nothing captured before it may be replayed."""
+        if self.supernet.decisions != self._captured_under:
+            self.capture.forget()
+            self._captured_under = dict(self.supernet.decisions)
+
+    def _architecture_gradients(
+        self, images: Tensor, labels: Tensor, architecture_images: Tensor, architecture_labels: Tensor
+    ) -> Sequence[Tensor]:
+        gradient = self.method.architecture_gradient
+        assert gradient is not None
+        return gradient(self.supernet, (images, labels), (architecture_images, architecture_labels))
+
+    def _weight_gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
+        """Return the losses `(B,)`, the logits `(B, classes)` and the gradient of the mean loss in every weight."""
         logits = self.supernet(images, self.supernet.mixture_weights().detach())
         losses = F.cross_entropy(logits, labels, reduction="none")
         # Weights of operations that are not evaluated any more have no gradient.
-        gradients = torch.autograd.grad(losses.mean(), parameters, allow_unused=True)
-        _step(optimizer, parameters, gradients, self.method.gradient_clip)
-        self.train_metrics["loss"].update(losses.detach())
-        self.train_metrics["accuracy"].update(logits.detach(), labels)
+        gradients = torch.autograd.grad(losses.mean(), self.supernet.weight_parameters(), allow_unused=True)
+        return losses.detach(), logits.detach(), gradients
 
     def on_train_epoch_end(self) -> None:
         """Report the epoch's means and step the schedule."""

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from archselect.capture import Capture, NoCapture
 from archselect.checks import check_choice, check_positive, check_share
 from archselect.networks.mixture import MixtureWeights
 from archselect.networks.supernet import Supernet
@@ -68,6 +69,7 @@ class Scorer:
         scoring: See `Scoring`.
         calibration: Batches of the weight half, read by `recalibrated`.
         purpose: What the randomness inside the network is derived from: every pass starts from the same random state.
+        capture: Evaluates the batches of a pass.
     """
 
     def __init__(
@@ -77,8 +79,10 @@ class Scorer:
         scoring: Scoring,
         calibration: Iterable[tuple[Tensor, Tensor]],
         purpose: tuple[int | str, ...],
+        capture: Capture | None = None,
     ) -> None:
         self.supernet = supernet
+        self.capture = capture or NoCapture()
         self.batches = batches
         self.scoring = scoring
         self.calibration = calibration
@@ -105,12 +109,17 @@ class Scorer:
             self._recalibrate(weights)
         self.supernet.train(self.scoring.batch_norm == "batch")
         total: Tensor | None = None
-        for images, labels in islice(self.batches, self.scoring.batches):
+
+        def score(images: Tensor, labels: Tensor) -> Tensor:
             logits = self.supernet(images, weights).float()
             loss = F.cross_entropy(logits, labels, reduction="sum")
             correct = (logits.argmax(dim=1) == labels).sum()
-            part = torch.stack([correct.double(), loss.double(), loss.new_tensor(len(labels)).double()])
-            total = part if total is None else total + part
+            return torch.stack([correct.double(), loss.double(), torch.full_like(loss, len(labels)).double()])
+
+        for images, labels in islice(self.batches, self.scoring.batches):
+            part = self.capture("score", score, (images, labels))
+            total = part.clone() if total is None else total + part
+        self.capture.forget()
         if total is None:
             raise ValueError("There is no image to score on: give more training images or a larger held-out share.")
         return total

@@ -122,7 +122,7 @@ def search_loaders(
         batches_of(data, weights, size, device, (seed, stage, "weights")),
         batches_of(data, architecture, size, device, (seed, stage, "architecture")),
     )
-    val_size = min(size, len(validation.labels))
+    val_size = min(512, len(validation.labels))
     return Loaders(train, batches_of(data, validation, val_size, device), len(weights.labels))
 
 

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from archselect.capture import capture_for
 from archselect.data import ResidentBatches
 from archselect.networks.supernet import Supernet
 from archselect.search import SearchMethod, SearchModule
@@ -108,7 +109,8 @@ class SelectionStage:
         calibration = batches_of(
             self.job.data, weights, min(size, len(weights.labels)), device, (self.job.seed, "selection", "calibration")
         )
-        return Scorer(supernet, batches, scoring, calibration, (self.job.seed, "selection"))
+        capture = capture_for(self.method.capture, device, lambda: list(supernet.buffers()))
+        return Scorer(supernet, batches, scoring, calibration, (self.job.seed, "selection"), capture)
 
 
 class Decider:
