@@ -89,11 +89,16 @@ class NASBench201Lookup:
         return NASBench201Table(None if self.table is None else Path(self.table).expanduser())
 
 
-@dataclass(frozen=True)
 class NoEvaluation:
-    """Stop after the selection."""
+    """Stop after the selection.
 
-    name: str = "none"
+    Args:
+        name: Shown in folders and reports.
+        retraining: What an experiment says of a retraining, which does not take place: `experiment=quickstart evaluation=none`.
+    """
+
+    def __init__(self, name: str = "none", **retraining: Any) -> None:
+        self.name = name
 
 
 Evaluation = Retraining | NASBench201Lookup | NoEvaluation

@@ -1,7 +1,8 @@
 """A cell whose edges are mixtures of operations."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -51,23 +52,31 @@ class MixedCell(nn.Module):
         """Return the cell's output for its inputs `(B, C, H, W)`: `(B, nodes * C, H', W')`, or `(B, C, H', W')` for `"last"`."""
         topology = self.space.topology
         states = list(inputs)
-        totals: list[Tensor | None] = [None] * topology.nodes
+        fed: list[list[Tensor]] = [[] for _ in range(topology.nodes)]
         for state in range(topology.inputs + topology.nodes):
             if state >= topology.inputs:
-                total = totals[state - topology.inputs]
-                states.append(self._zeros(inputs[0]) if total is None else total)
-            terms = mixture.leaving(state)
-            source = Source(states[state], self._stride_from(state))
-            for term, weights in terms:
-                positions = [self._positions[state][term.operation][edge] for edge in term.edges]
-                outputs = self.operations[state][term.operation](source, weights, positions)
-                for edge, output in zip(term.edges, outputs, strict=True):
-                    node = topology.edges[edge][1] - topology.inputs
-                    total = totals[node]
-                    totals[node] = output if total is None else total + output
+                states.append(self._sum(fed[state - topology.inputs], inputs[0]))
+            for edges, total in self._leaving(state, states[state], mixture):
+                for edge, output in zip(edges, total.chunk(len(edges), dim=1), strict=True):
+                    fed[topology.edges[edge][1] - topology.inputs].append(output)
         nodes = states[topology.inputs :]
         return torch.cat(nodes, dim=1) if topology.output == "concat" else nodes[-1]
 
+    def _leaving(self, state: int, x: Tensor, mixture: Mixture) -> Iterator[tuple[tuple[int, ...], Tensor]]:
+        """Yield edges out of a state and the mixtures `(B, E * C, H', W')` on them; operations active on the same edges come together."""
+        source = Source(x, self._stride_from(state))
+        totals: dict[tuple[int, ...], Tensor] = {}
+        for term, weights in mixture.leaving(state):
+            positions = [self._positions[state][term.operation][edge] for edge in term.edges]
+            operation = cast(nn.ModuleDict, self.operations[state])[term.operation]
+            totals[term.edges] = operation(source, weights, positions, totals.get(term.edges))
+        yield from totals.items()
+
+    def _sum(self, outputs: list[Tensor], like: Tensor) -> Tensor:
+        """Return the value of a node; zeros if nothing feeds it."""
+        if not outputs:
+            return self._zeros(like)
+        return sum(outputs[1:], start=outputs[0])
+
     def _zeros(self, like: Tensor) -> Tensor:
-        """The value of a node that nothing feeds."""
         return torch.zeros_like(like[:, :, :: self.stride, :: self.stride])

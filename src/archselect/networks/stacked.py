@@ -5,7 +5,8 @@ convolution serves them all; what depends on the source alone (its ReLU, its poo
 the scale of the batch normalisation that ends the operation, so weighting costs no pass over memory and its gradient comes with the
 normalisation's. All of it is exact: the result is that of one module per operation, multiplied and summed.
 
-Each operation maps a `Source` and the mixture weights `(E,)` of its active edges to one weighted output `(B, C, H, W)` per edge.
+Each operation maps a `Source` and the mixture weights `(E,)` of its active edges to their weighted outputs `(B, E * C, H, W)`, added to
+what other operations on the same edges gave.
 """
 
 import math
@@ -59,6 +60,7 @@ class StackedBatchNorm(nn.BatchNorm2d):
 
     def __init__(self, edges: int, channels: int) -> None:
         super().__init__(edges * channels, affine=False)
+        self.num_batches_tracked = None  # counted for cumulative averages only
         self.edges = edges
         self.channels = channels
 
@@ -67,8 +69,6 @@ class StackedBatchNorm(nn.BatchNorm2d):
         # Contiguous: the CPU kernels read the scale as if it were, and a single edge's would be a view of stride 0.
         weight = None if scale is None else scale.unsqueeze(1).expand(-1, self.channels).flatten().contiguous()
         mean, variance = cast(Tensor, self.running_mean), cast(Tensor, self.running_var)
-        if self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
         if len(positions) == self.edges:
             return F.batch_norm(x, mean, variance, weight, None, self.training, self.momentum or 0.0, self.eps)
         some = [slice(position * self.channels, (position + 1) * self.channels) for position in positions]
@@ -84,17 +84,47 @@ class StackedBatchNorm(nn.BatchNorm2d):
         return out
 
 
-class SharedOperation(nn.Module):
+class StackedOperation(nn.Module):
+    """One primitive on several edges out of one source."""
+
+    def forward(self, source: Source, weights: Tensor, positions: Sequence[int], total: Tensor | None = None) -> Tensor:
+        """Return `total` plus the weighted outputs of the active edges.
+
+        Args:
+            source: The state that the edges leave.
+            weights: Mixture weights `(E,)` of the active edges.
+            positions: Which of the stacked edges they are.
+            total: `(B, E * C, H', W')`, or None for zero.
+        """
+        out = self.weighted(source, weights, positions)
+        return out if total is None else total + out
+
+    def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
+        """Return the weighted outputs `(B, E * C, H', W')`."""
+        raise NotImplementedError
+
+
+class SharedOperation(StackedOperation):
     """An operation without weights: its output is the same on every edge out of a source and is computed once."""
 
     def shared(self, source: Source) -> Tensor:
         """Return the output `(B, C, H', W')` for any edge."""
         raise NotImplementedError
 
-    def forward(self, source: Source, weights: Tensor, positions: Sequence[int]) -> list[Tensor]:
-        """Return the weighted output of each edge."""
-        out = self.shared(source)
-        return [weight * out for weight in weights.unbind()]
+    def forward(self, source: Source, weights: Tensor, positions: Sequence[int], total: Tensor | None = None) -> Tensor:
+        """See `StackedOperation`: one multiply-add spreads the output over the edges."""
+        out, weights = self.shared(source).unsqueeze(1), weights.view(-1, 1, 1, 1)
+        if total is None:
+            return _stacked(out, weights)
+        return torch.addcmul(total.unflatten(1, (len(weights), -1)), out, weights).flatten(1, 2)
+
+
+def _stacked(out: Tensor, weights: Tensor) -> Tensor:
+    """Return `(B, E * C, H, W)` for an output `(B, 1, C, H, W)` and weights `(E, 1, 1, 1)`, in the memory format of the output."""
+    if not out.squeeze(1).is_contiguous(memory_format=torch.channels_last):
+        return (out * weights).flatten(1, 2)
+    last = out.permute(0, 3, 4, 1, 2) * weights.view(-1, 1)  # (B, H, W, E, C)
+    return last.flatten(3).permute(0, 3, 1, 2)
 
 
 class Identity(SharedOperation):
@@ -126,16 +156,15 @@ def average_pool(x: Tensor, stride: int) -> Tensor:
     return F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
 
 
-class Noise(nn.Module):
+class Noise(StackedOperation):
     """N(0, 1), drawn anew at each call and on each edge (S4)."""
 
-    def forward(self, source: Source, weights: Tensor, positions: Sequence[int]) -> list[Tensor]:
-        """Return the weighted noise of each edge."""
+    def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
         like = source.state[:, :, :: source.stride, :: source.stride]
-        return [weight * torch.randn_like(like) for weight in weights.unbind()]
+        return torch.cat([weight * torch.randn_like(like) for weight in weights.unbind()], dim=1)
 
 
-class FactorizedReduction(nn.Module):
+class FactorizedReduction(StackedOperation):
     """`skip_connect` where the stride is 2: ReLU, two Conv1x1 of stride 2, the second shifted by one pixel, concatenated, BN."""
 
     def __init__(self, edges: int, channels: int) -> None:
@@ -144,15 +173,14 @@ class FactorizedReduction(nn.Module):
         self.conv_2 = StackedWeight(edges, channels - channels // 2, channels)
         self.norm = StackedBatchNorm(edges, channels)
 
-    def forward(self, source: Source, weights: Tensor, positions: Sequence[int]) -> list[Tensor]:
-        """Return the weighted output of each edge."""
+    def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
         even = F.conv2d(source.relu, self.conv_1.of(positions), stride=2).chunk(len(positions), dim=1)
         odd = F.conv2d(source.relu[:, :, 1:, 1:], self.conv_2.of(positions), stride=2).chunk(len(positions), dim=1)
         out = torch.cat([half for pair in zip(even, odd, strict=True) for half in pair], dim=1)
-        return list(self.norm.of(out, positions, weights).chunk(len(positions), dim=1))
+        return self.norm.of(out, positions, weights)
 
 
-class Convolution(nn.Module):
+class Convolution(StackedOperation):
     """ReLU, Conv kxk, BN (`nor_conv_*`). All edges read the same input, so together they are one wide convolution."""
 
     def __init__(self, edges: int, channels: int, kernel: int) -> None:
@@ -161,10 +189,9 @@ class Convolution(nn.Module):
         self.norm = StackedBatchNorm(edges, channels)
         self.padding = kernel // 2
 
-    def forward(self, source: Source, weights: Tensor, positions: Sequence[int]) -> list[Tensor]:
-        """Return the weighted output of each edge."""
+    def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
         out = F.conv2d(source.relu, self.conv.of(positions), stride=source.stride, padding=self.padding)
-        return list(self.norm.of(out, positions, weights).chunk(len(positions), dim=1))
+        return self.norm.of(out, positions, weights)
 
 
 class DepthwiseSeparable(nn.Module):
@@ -188,19 +215,18 @@ class DepthwiseSeparable(nn.Module):
         return self.norm.of(x, positions, scale)
 
 
-class DilatedConvolution(nn.Module):
+class DilatedConvolution(StackedOperation):
     """`dil_conv_kxk`: ReLU, depthwise kxk with dilation 2, pointwise, BN."""
 
     def __init__(self, edges: int, channels: int, kernel: int) -> None:
         super().__init__()
         self.conv = DepthwiseSeparable(edges, channels, kernel, dilation=2)
 
-    def forward(self, source: Source, weights: Tensor, positions: Sequence[int]) -> list[Tensor]:
-        """Return the weighted output of each edge."""
-        return list(self.conv(source.relu, source.stride, positions, weights).chunk(len(positions), dim=1))
+    def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
+        return cast(Tensor, self.conv(source.relu, source.stride, positions, weights))
 
 
-class SeparableConvolution(nn.Module):
+class SeparableConvolution(StackedOperation):
     """`sep_conv_kxk`: twice (ReLU, depthwise kxk, pointwise, BN); the stride is in the first."""
 
     def __init__(self, edges: int, channels: int, kernel: int) -> None:
@@ -208,31 +234,30 @@ class SeparableConvolution(nn.Module):
         self.conv_1 = DepthwiseSeparable(edges, channels, kernel)
         self.conv_2 = DepthwiseSeparable(edges, channels, kernel)
 
-    def forward(self, source: Source, weights: Tensor, positions: Sequence[int]) -> list[Tensor]:
-        """Return the weighted output of each edge."""
+    def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
         x = F.relu(self.conv_1(source.relu, source.stride, positions))
-        return list(self.conv_2(x, 1, positions, weights).chunk(len(positions), dim=1))
+        return cast(Tensor, self.conv_2(x, 1, positions, weights))
 
 
-def _skip(edges: int, channels: int, stride: int, norm: bool) -> nn.Module:
+def _skip(edges: int, channels: int, stride: int, norm: bool) -> StackedOperation:
     return Identity() if stride == 1 else FactorizedReduction(edges, channels)
 
 
-def _pool(pool: Callable[[Tensor, int], Tensor], edges: int, channels: int, stride: int, norm: bool) -> nn.Module:
+def _pool(pool: Callable[[Tensor, int], Tensor], edges: int, channels: int, stride: int, norm: bool) -> StackedOperation:
     return Pool(pool, channels, norm)
 
 
-def _noise(edges: int, channels: int, stride: int, norm: bool) -> nn.Module:
+def _noise(edges: int, channels: int, stride: int, norm: bool) -> StackedOperation:
     return Noise()
 
 
 def _convolution(
-    kind: Callable[[int, int, int], nn.Module], kernel: int, edges: int, channels: int, stride: int, norm: bool
+    kind: Callable[[int, int, int], StackedOperation], kernel: int, edges: int, channels: int, stride: int, norm: bool
 ) -> nn.Module:
     return kind(edges, channels, kernel)
 
 
-STACKED: Mapping[str, Callable[[int, int, int, bool], nn.Module]] = {
+STACKED: Mapping[str, Callable[[int, int, int, bool], StackedOperation]] = {
     "skip_connect": _skip,
     "max_pool_3x3": partial(_pool, max_pool),
     "avg_pool_3x3": partial(_pool, average_pool),

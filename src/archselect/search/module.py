@@ -120,7 +120,7 @@ class SearchModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score the supernet on images of the `alpha` half."""
         images, labels = batch
-        logits = self.supernet(images)
+        logits = self.capture("validation", self.supernet, (images,))
         self.val_metrics["loss"].update(F.cross_entropy(logits, labels, reduction="none"))
         self.val_metrics["accuracy"].update(logits, labels)
 

@@ -1,6 +1,7 @@
 """Selection by the size of the architecture parameters (DARTS, sec. 2.4)."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from archselect.networks.cell_space import CellSpace
 from archselect.networks.supernet import Supernet
@@ -8,13 +9,14 @@ from archselect.selection.decision import Decision, OperationDecision, TopologyD
 from archselect.selection.selector import ScoreAll
 
 
+@dataclass(frozen=True)
 class Magnitude:
     """Keep on every edge the operation with the largest mixture weight; keep the in-edges whose largest weight is largest.
 
     Where nodes choose their inputs, `none` is never kept (as in DARTS): its weight says that an edge is weak, not which operation is strong.
     """
 
-    name = "magnitude"
+    name: str = "magnitude"
     tuning = None
     scoring = None
 

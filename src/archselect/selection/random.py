@@ -1,6 +1,7 @@
 """Selection by chance: the baseline that every method must beat."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 
@@ -11,10 +12,11 @@ from archselect.selection.decision import Decision, OperationDecision, TopologyD
 from archselect.selection.selector import ScoreAll
 
 
+@dataclass(frozen=True)
 class Random:
     """Keep on every edge an operation, and for every node its in-edges, uniformly at random."""
 
-    name = "random"
+    name: str = "random"
     tuning = None
     scoring = None
 

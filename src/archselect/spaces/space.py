@@ -24,10 +24,14 @@ class Protocol:
         search_epochs: Epochs of the supernet's training.
         selection_epochs: Epochs of the tuning between the decisions of a progressive selection, all together; None: as many as the
             decisions need.
+        epochs_between: Epochs of tuning between two of its decisions.
+        scoring_batches: Batches that each of its scores is taken on; None: all.
     """
 
     search_epochs: int
     selection_epochs: int | None
+    epochs_between: int = 5
+    scoring_batches: int | None = None
 
 
 class SearchSpace:

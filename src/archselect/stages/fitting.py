@@ -128,6 +128,7 @@ class Fitting:
             "enable_model_summary": False,
             "num_sanity_val_steps": 0,
             "use_distributed_sampler": False,
+            "inference_mode": False,  # what it makes cannot be used in training, and some of it is remembered
             "plugins": [AtomicCheckpointIO()],
         }
         return self._trainer(**ours | options)
