@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import CompactHydraException, InstantiationException
@@ -20,6 +21,7 @@ from archselect.search import SearchMethod
 from archselect.selection import Selector
 from archselect.spaces import SearchSpace
 from archselect.stages.fitting import TrainerFactory
+from archselect.store import StoreError, explanation
 
 
 class RunError(CompactHydraException):
@@ -64,6 +66,10 @@ def instantiate_parts(config: DictConfig) -> Parts:
     seed = config.seed
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise RunError(f"seed must be a whole number, 0 or more; got {seed!r}.")
+    for option in ("name", "logs"):
+        value = config[option]
+        if not isinstance(value, str) or not value.strip() or (option == "name" and "/" in value):
+            raise RunError(f"{option} must be the name of a folder; got {value!r}.")
     groups = ("search_space", "search", "selection", "evaluation", "data", "trainer")
     space, search, selection, evaluation, data, trainer = (_instantiate(config, group) for group in groups)
     with readable():
@@ -77,9 +83,12 @@ def _instantiate(config: DictConfig, group: str) -> Any:
     except InstantiationException as error:
         # Hydra wraps what a constructor says; the reader needs the constructor's sentence.
         cause: BaseException = error
-        while cause.__cause__ is not None:
+        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
             cause = cause.__cause__
-        raise RunError(f"{group}: {cause}") from error
+        sentence = str(cause) if str(cause).startswith(f"{group}.") else f"{group}: {cause}"
+        if "unexpected keyword argument" in sentence:
+            sentence += f". There is no such option; configs/{group}/ shows those there are."
+        raise RunError(sentence) from error
 
 
 def plain(config: DictConfig, *without: str) -> dict[str, Any]:
@@ -106,9 +115,11 @@ def launch(main: Callable[[], Any]) -> None:
     except (CompactHydraException, OmegaConfBaseException, OSError) as error:
         if traceback_wanted:
             raise
-        causes = [str(error)]
-        if isinstance(error.__cause__, OmegaConfBaseException):
+        causes = [_sentence(error)]
+        if isinstance(error.__cause__, OmegaConfBaseException) and str(error.__cause__) not in causes:
             causes.append(str(error.__cause__))
+        if isinstance(error, OSError) and not isinstance(error, CompactHydraException):
+            causes.append("Hydra keeps a run's log and config there: set logs=FOLDER to a folder that can be written.")
         sys.stderr.write("\nError: " + "\n".join(causes) + "\n(HYDRA_FULL_ERROR=1 shows the traceback.)\n")
         raise SystemExit(1) from None
 
@@ -119,7 +130,14 @@ def readable(what: str = "") -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        raise RunError(f"{what}{error}") from error
+        raise RunError(f"{what}{_sentence(error)}") from error
+
+
+def _sentence(error: BaseException) -> str:
+    """Return what an error says; of the operating system's own errors, what to do."""
+    if isinstance(error, OSError) and not isinstance(error, StoreError) and error.filename is not None:
+        return explanation(error, Path(error.filename))
+    return str(error)
 
 
 def identity_of(config: DictConfig, data_fingerprint: str) -> Mapping[str, dict[str, Any]]:

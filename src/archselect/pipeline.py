@@ -10,21 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 
-from archselect.config import Parts, RunError, folder_label, identity_of, instantiate_parts, plain, readable
-from archselect.data import stratified_split
-from archselect.evaluation import NASBench201Lookup, NoEvaluation, Retraining
+from archselect.config import Parts, folder_label, identity_of, instantiate_parts, plain, readable
+from archselect.evaluation import NoEvaluation
 from archselect.genotype import Genotype
+from archselect.preflight import check, check_data
 from archselect.report import draw_figures, show_plan, show_summary, tables
 from archselect.runlog import RunLog
 from archselect.stages import EvaluationStage, SearchStage, SelectionStage
-from archselect.stages.job import Finished, Job, run_stage
-from archselect.stages.search import search_loaders
+from archselect.stages.job import Finished, Job, Stage, run_stage
 from archselect.store import Store, replacing
 
 
@@ -47,39 +45,14 @@ def run(config: DictConfig) -> dict[str, Any]:
         check(parts)
         loggers = [instantiate(logger) for logger in config.logger.values()]
         log = RunLog(loggers, parts.space.describe())
+        log.config(plain(config))
         status = "failed"
         try:
-            log.config(plain(config))
             summary = Run(config, parts, folder, console, log).go()
             status = "success"
         finally:
             log.finish(status)
     return summary
-
-
-def check(parts: Parts) -> None:
-    """Raise a ValueError for parts that do not go together, before anything is computed or loaded."""
-    space, data, evaluation = parts.space, parts.data, parts.evaluation
-    parts.selection.check(space.cells)
-    if parts.genotype is not None:
-        space.check(parts.genotype)
-    with torch.device("meta"):
-        space.supernet(data.image_size, data.classes)
-        if isinstance(evaluation, Retraining):
-            genotype = parts.genotype or space.example()
-            try:
-                space.network(genotype, data.image_size, data.classes, **evaluation.skeleton)
-            except TypeError as error:
-                raise ValueError(
-                    f"evaluation={evaluation.name} does not fit search space {space.name!r}: its network is made of "
-                    f"{sorted(evaluation.skeleton)} ({error}). Choose another evaluation, or none to let the space choose."
-                ) from error
-    if isinstance(evaluation, Retraining):
-        data.augmentation(evaluation.cutout)
-    if isinstance(evaluation, NASBench201Lookup):
-        if set(space.cells) != {"cell"}:
-            raise ValueError(f"evaluation=nasbench201 looks up NAS-Bench-201 cells, but the search space is {space.name!r}.")
-        evaluation.load()
 
 
 @dataclass
@@ -91,6 +64,7 @@ class Run:
     folder: Path
     console: Console
     log: RunLog
+    data_checked: bool = False
 
     def go(self) -> dict[str, Any]:
         """Make or reuse every stage, then write and show what came of it."""
@@ -106,10 +80,9 @@ class Run:
             folder_label(parts.space.name, parts.search.name, parts.data.name, f"seed{parts.seed}"),
         )
         show_plan(self.console, config.name, parts, job.store, search)
-        self._check_data()
         genotype = parts.genotype
         if genotype is None:
-            finished["search"] = run_stage(search, job)
+            finished["search"] = self._run(search, job)
             selection = SelectionStage(
                 job,
                 finished["search"],
@@ -121,7 +94,7 @@ class Run:
                     parts.space.name, parts.search.name, parts.selection.name, parts.data.name, f"seed{parts.seed}"
                 ),
             )
-            finished["selection"] = run_stage(selection, job)
+            finished["selection"] = self._run(selection, job)
             genotype = Genotype.from_text(finished["selection"].result["genotype"])
         if not isinstance(parts.evaluation, NoEvaluation):
             evaluation = EvaluationStage(
@@ -132,30 +105,18 @@ class Run:
                 self._stage_config("search_space", "evaluation", "data"),
                 folder_label(parts.space.name, parts.evaluation.name, parts.data.name, f"seed{parts.seed}"),
             )
-            finished["evaluation"] = run_stage(evaluation, job)
+            finished["evaluation"] = self._run(evaluation, job)
         return self._conclude(genotype, finished)
 
     def _stage_config(self, *groups: str) -> dict[str, Any]:
         return {"seed": self.parts.seed, **{group: plain(self.config[group]) for group in groups}}
 
-    def _check_data(self) -> None:
-        """Load the training images and cut them up as the stages will, so that what cannot work fails now."""
-        parts = self.parts
-        evaluation, data = parts.evaluation, parts.data
-        if parts.genotype is None:
-            scoring = parts.selection.scoring
-            search_loaders(
-                data, parts.search, torch.device("cpu"), parts.seed, "check", scoring.held_out_share if scoring else 0.0
-            )
-        if isinstance(evaluation, Retraining):
-            data.source.open("test")
-            images = len(data.train.labels)
-            if evaluation.validation_share:
-                images = len(stratified_split(data.train.labels, evaluation.validation_share, torch.Generator())[1])
-            if evaluation.batch_size > images:
-                raise ValueError(
-                    f"evaluation.batch_size is {evaluation.batch_size}, but only {images} images are left to train on. Lower it."
-                )
+    def _run(self, stage: Stage, job: Job) -> Finished:
+        """Make or reuse one stage. The data are checked before the first one that there is work for."""
+        if not self.data_checked and job.store.folder(stage.key).state != "finished":
+            check_data(self.parts)
+            self.data_checked = True
+        return run_stage(stage, job)
 
     def _conclude(self, genotype: Genotype, finished: Mapping[str, Finished]) -> dict[str, Any]:
         parts = self.parts

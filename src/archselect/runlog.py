@@ -28,7 +28,14 @@ class RunLog:
         """Log the resolved config."""
         for logger in self.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_hyperparams(dict(config))
+                from wandb.errors import UsageError  # takes a second, which other loggers should not cost
+
+                try:
+                    logger.log_hyperparams(dict(config))
+                except UsageError as error:
+                    raise ValueError(
+                        f"Weights & Biases: {error} Without an account: logger.wandb.offline=true or WANDB_MODE=offline."
+                    ) from error
 
     def record(self, stage: str, record: Record) -> None:
         """Log one epoch of a stage."""

@@ -297,13 +297,14 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         explained = StoreError(
-            f"{_explanation(error, path)} What is finished is kept; the same command typed again goes on from there."
+            f"{explanation(error, path)} What is finished is kept; the same command typed again goes on from there."
         )
         explained.errno = error.errno
         raise explained from error
 
 
-def _explanation(error: OSError, path: Path) -> str:
+def explanation(error: OSError, path: Path) -> str:
+    """Return what an error of the operating system means for `path`, and what to do."""
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return f"No space is left on the disk for {path}: free some or name another folder for the results."

@@ -27,8 +27,8 @@ from torch import nn
             {"weight_optimizer": partial(torch.optim.SGD, lr=0.1, momemtum=0.9)},
             "search.weight_optimizer cannot be made: .*momemtum",
         ),
-        ({"learning_rate_min": -0.001}, "search.learning_rate_min must not be negative; got -0.001"),
-        ({"gradient_clip": 0.0}, r"search.gradient_clip must be above 0; got 0\.0"),
+        ({"learning_rate_min": -0.001}, "search.learning_rate_min must be a finite number, 0 or more; got -0.001"),
+        ({"gradient_clip": 0.0}, r"search.gradient_clip must be a finite number above 0; got 0\.0"),
     ],
 )
 def test_a_method_that_cannot_train_is_refused(changes: dict[str, Any], message: str) -> None:

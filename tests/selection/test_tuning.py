@@ -46,8 +46,8 @@ def test_without_epochs_between_nothing_is_tuned_whatever_the_epochs() -> None:
         ({"epochs_between": -1}, "selection.tuning.epochs_between must be a whole number, 0 or more; got -1"),
         ({"epochs_between": 2.5}, "selection.tuning.epochs_between must be a whole number, 0 or more; got 2.5"),
         ({"epochs": 0}, "selection.tuning.epochs must be a whole number above 0; got 0"),
-        ({"learning_rate": -0.1}, "selection.tuning.learning_rate must not be negative; got -0.1"),
-        ({"learning_rate": float("nan")}, "selection.tuning.learning_rate must not be negative; got nan"),
+        ({"learning_rate": -0.1}, "selection.tuning.learning_rate must be a finite number, 0 or more; got -0.1"),
+        ({"learning_rate": float("nan")}, "selection.tuning.learning_rate must be a finite number, 0 or more; got nan"),
         ({"schedule": "step"}, "selection.tuning.schedule must be one of constant, cosine; got 'step'"),
     ],
 )

@@ -29,6 +29,9 @@ class Normalisation:
     @classmethod
     def of(cls, mean: Sequence[float], std: Sequence[float]) -> "Normalisation":
         """Return the normalisation for sequences as a configuration holds them."""
+        for name, values in (("mean", mean), ("std", std)):
+            if isinstance(values, str) or not all(isinstance(value, int | float) for value in values):
+                raise ValueError(f"Expected three numbers in {name}, one per channel, got {values!r}.")
         return cls(tuple(map(float, mean)), tuple(map(float, std)))  # type: ignore[arg-type]  # lengths are checked
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
@@ -53,9 +56,10 @@ class Augmentation:
     cutout: int = 0
 
     def __post_init__(self) -> None:
-        if self.pad < 0 or self.cutout < 0:
+        if not all(isinstance(pixels, int) and pixels >= 0 for pixels in (self.pad, self.cutout)):
             raise ValueError(
-                f"Expected the padding and the side of the cutout in pixels, got pad={self.pad}, cutout={self.cutout}."
+                "Expected the padding and the side of the cutout in whole pixels, 0 or more, got "
+                f"pad={self.pad!r}, cutout={self.cutout!r}."
             )
 
     def check(self, height: int, width: int) -> None:

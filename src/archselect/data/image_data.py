@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from archselect.checks import check_flag
 from archselect.data.augmentation import Augmentation, Normalisation
 from archselect.data.fingerprint import digest
 from archselect.data.labelled import LabelledImages
@@ -55,8 +56,9 @@ class ImageData:
         console: Console | None = None,
     ) -> None:
         for option, number in (("classes", classes), ("image_size", image_size), ("train_subset", train_subset)):
-            if number is not None and number < 1:
-                raise ValueError(f"Expected data.{option} to be a positive whole number, got {number}.")
+            if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
+                raise ValueError(f"Expected data.{option} to be a positive whole number, got {number!r}.")
+        check_flag("data.flip", flip)
         self.name = name
         self.source = source if path is None else source.at(Path(path).expanduser())
         self.normalisation = Normalisation.of(mean, std)

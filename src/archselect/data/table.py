@@ -50,7 +50,8 @@ def _labels(column: Any, name: str, origin: str) -> Tensor:
     if column.null_count:
         row = column.is_null().to_pylist().index(True)
         raise ValueError(
-            f"Row {row} of {origin} has no label in the column {name!r}; {column.null_count} rows have none."
+            f"Row {row} of {origin} has no label in the column {name!r}; {column.null_count} rows have none. "
+            "Label them or remove them."
         )
     return torch.from_numpy(column.to_numpy().astype(np.int64))
 

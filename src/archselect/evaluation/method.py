@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
-from archselect.checks import check_optimizer, check_positive, check_share
+from archselect.checks import check_count, check_number, check_optimizer, check_positive, check_share
 from archselect.evaluation.nasbench201 import NASBench201Table
 
 
@@ -53,10 +53,12 @@ class Retraining:
         check_share("evaluation.drop_path", self.drop_path, zero=True)
         check_share("evaluation.label_smoothing", self.label_smoothing, zero=True)
         check_optimizer("evaluation.optimizer", self.optimizer)
-        for option in ("learning_rate_min", "gradient_clip", "cutout", "auxiliary_weight"):
-            value = getattr(self, option)
-            if value is not None and value < 0:
-                raise ValueError(f"evaluation.{option} must not be negative; got {value!r}.")
+        if self.learning_rate_min is not None:
+            check_number("evaluation.learning_rate_min", self.learning_rate_min)
+        if self.gradient_clip is not None:
+            check_number("evaluation.gradient_clip", self.gradient_clip, zero=False)
+        check_count("evaluation.cutout", self.cutout)
+        check_number("evaluation.auxiliary_weight", self.auxiliary_weight)
 
     @property
     def skeleton(self) -> dict[str, Any]:

@@ -53,10 +53,12 @@ class RetrainModule(pl.LightningModule):
             self.clip_gradients(optimizer, self.protocol.gradient_clip, "norm")
 
     def on_train_epoch_start(self) -> None:
-        """Seed what is random inside the network and let drop path grow (DARTS, sec. 3.2)."""
+        """Seed what is random inside the network, let drop path grow (DARTS, sec. 3.2) and report the epoch's learning rate."""
         torch.manual_seed(derived_seed(self.seed, "evaluation", "network", self.current_epoch))
         self.trainer.train_dataloader.set_epoch(self.current_epoch)  # type: ignore[union-attr]
         self.network.drop_path_probability = self.protocol.drop_path * self.current_epoch / self.protocol.epochs
+        optimizer: Any = self.optimizers()
+        self.log("learning_rate", optimizer.param_groups[0]["lr"])  # at the epoch's end it is the next one's already
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss, with the auxiliary head's."""
@@ -74,8 +76,6 @@ class RetrainModule(pl.LightningModule):
         """Report the epoch's means."""
         self.log_dict(self.train_metrics.compute())
         self.train_metrics.reset()
-        optimizer: Any = self.optimizers()
-        self.log("learning_rate", optimizer.param_groups[0]["lr"])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score the network on held-out images."""

@@ -5,7 +5,8 @@ The table is a CSV or parquet file with one row per architecture and accuracies 
 other columns are ignored. `arch` is the benchmark's own text, `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ ACCURACIES = (
     "imagenet16_120_test",
     "imagenet16_120_valid",
 )
+ARCH = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"
 COLUMNS = ("index", "arch", *ACCURACIES)
 RANKS = {"rank": "cifar10_test", "cifar100_rank": "cifar100_test", "imagenet16_120_rank": "imagenet16_120_test"}
 
@@ -88,6 +90,17 @@ class NASBench201Table:
                 "Set evaluation.table to a table of all 15,625 architectures."
             )
         return self._results[arch]
+
+
+    def check_covers(self, operations: Sequence[Sequence[str]]) -> None:
+        """Raise a ValueError unless the table has every cell with one of `operations[i]` on edge i."""
+        for choice in itertools.product(*operations):
+            if (arch := ARCH.format(*choice)) not in self._results:
+                raise ValueError(
+                    f"The table {self.path} has {len(self)} architectures, and {arch}, which the search space may choose, is not "
+                    "among them. Set evaluation.table to a table of all 15,625 architectures; other operations than the "
+                    "benchmark's need another evaluation."
+                )
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -31,7 +31,7 @@ class CellSpace:
             if not candidates:
                 raise ValueError(f"Edge {edge} of the {self.name} cell has no candidate operation. List at least one.")
             if len(set(candidates)) != len(candidates):
-                raise ValueError(f"Edge {edge} of the {self.name} cell lists an operation twice: {list(candidates)}.")
+                raise ValueError(f"Edge {edge} of the {self.name} cell lists an operation twice: {list(candidates)}. Name each once.")
 
     @property
     def width(self) -> int:
@@ -51,7 +51,7 @@ class CellSpace:
         if (cell.inputs, len(cell.nodes)) != (topology.inputs, topology.nodes):
             raise ValueError(
                 f"The {self.name} cell of this search space has {topology.inputs} inputs and {topology.nodes} nodes, but "
-                f"the genotype's has {cell.inputs} and {len(cell.nodes)}. It was made for another search space."
+                f"the genotype's has {cell.inputs} and {len(cell.nodes)}. It is incomplete or was made for another search space."
             )
         for node, inputs in enumerate(cell.nodes, start=topology.inputs):
             expected = topology.edges_kept_into(node)
@@ -64,7 +64,8 @@ class CellSpace:
                 if operation not in candidates:
                     raise ValueError(
                         f"Edge ({source}, {node}) of the {self.name} cell chooses among {list(candidates)}, but the genotype "
-                        f"has {operation!r} there. It was made for another search space."
+                        f"has {operation!r} there. It was made for another search space: name that one by search_space=..., or "
+                        "another genotype."
                     )
 
 

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 from archselect.capture import CaptureName
-from archselect.checks import check_choice, check_optimizer, check_positive, check_share
+from archselect.checks import check_choice, check_number, check_optimizer, check_positive, check_share
 from archselect.search.architecture_gradient import ArchitectureGradient
 
 OptimizerFactory = Callable[..., Optimizer]
@@ -50,11 +50,15 @@ class SearchMethod:
         check_share("search.weight_share", self.weight_share)
         check_optimizer("search.weight_optimizer", self.weight_optimizer)
         check_optimizer("search.architecture_optimizer", self.architecture_optimizer)
-        if self.learning_rate_min is not None and self.learning_rate_min < 0:
-            raise ValueError(f"search.learning_rate_min must not be negative; got {self.learning_rate_min}.")
+        if self.learning_rate_min is not None:
+            check_number("search.learning_rate_min", self.learning_rate_min)
+        check_number("search.gradient_clip", self.gradient_clip, zero=False)
+        if self.architecture_gradient is not None and not callable(self.architecture_gradient):
+            raise ValueError(
+                "search.architecture_gradient must be null or name a class by its _target_, such as "
+                f"archselect.search.FirstOrder; got {self.architecture_gradient!r}."
+            )
         check_choice("search.capture", self.capture, get_args(CaptureName))
-        if not self.gradient_clip > 0:
-            raise ValueError(f"search.gradient_clip must be above 0; got {self.gradient_clip}.")
 
     def schedule(self, optimizer: Optimizer) -> LRScheduler | None:
         """Return the schedule of the weights' learning rate, stepped once per epoch."""

@@ -38,7 +38,7 @@ class SearchModule(pl.LightningModule):
         self._captured_under = dict(supernet.decisions)
         metrics = MetricCollection(
             {
-                # Takes one value per image: without its check for NaN, which halts the host, the metric ignores its weights.
+                # Takes one value per image: without its check for NaN, which halts the host, it ignores weights.
                 "loss": MeanMetric(nan_strategy="disable"),
                 "accuracy": MulticlassAccuracy(classes, average="micro", validate_args=False),
             }
@@ -61,7 +61,7 @@ class SearchModule(pl.LightningModule):
         self.capture = capture_for(self.method.capture, self.device, lambda: list(self.supernet.buffers()))
 
     def on_train_epoch_start(self) -> None:
-        """Announce the epoch to the batches, which Lightning does for samplers only, and seed what is random in the network."""
+        """Tell the batches the epoch, which Lightning does for samplers only, and seed the network's noise."""
         batches: Any = self.trainer.train_dataloader
         batches.set_epoch(self.current_epoch)
         torch.manual_seed(derived_seed(*self.purpose, "network", self.current_epoch))

@@ -1,12 +1,12 @@
 """Perturbation-based selection: an operation is as strong as the supernet is worse without it (DARTS-PT, Algorithm 1)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
 
-from archselect.checks import check_choice
+from archselect.checks import check_choice, check_flag
 from archselect.networks.cell_space import CellSpace
 from archselect.networks.supernet import Supernet
 from archselect.randomness import generator_for
@@ -56,6 +56,8 @@ class Perturbation:
         check_choice("selection.operation_criterion", self.operation_criterion, get_args(Criterion))
         check_choice("selection.topology_criterion", self.topology_criterion, get_args(Criterion))
         check_choice("selection.topology_rounds", self.topology_rounds, get_args(Rounds))
+        check_flag("selection.renormalize", self.renormalize)
+        check_flag("selection.score_unmasked", self.score_unmasked)
 
     def check(self, cells: Mapping[str, CellSpace]) -> None:
         """See `Selector.check`."""
@@ -66,8 +68,8 @@ class Perturbation:
             )
         for name, space in cells.items():
             nodes = [n for n in space.topology.node_states if _chooses_inputs(space, n)]
-            _check_order("edge_order", self.edge_order, name, range(len(space.operations)))
-            _check_order("node_order", self.node_order, name, nodes)
+            _check_order("edge_order", self.edge_order, cells, name, range(len(space.operations)))
+            _check_order("node_order", self.node_order, cells, name, nodes)
         points = self.points(cells)
         epochs = [self.tuning.epoch_of(point, points) for point in range(points)]
         if self.tuning.epochs_between and len(set(epochs)) < points:
@@ -161,9 +163,11 @@ def _next(order: Order, cell: str, undecided: Sequence[int], purpose: tuple[int 
     return next(int(number) for number in given if number in undecided)
 
 
-def _check_order(option: str, order: Order, cell: str, expected: Sequence[int]) -> None:
+def _check_order(option: str, order: Order, cells: Collection[str], cell: str, expected: Sequence[int]) -> None:
     if order == "random":
         return
+    if isinstance(order, Mapping) and (unknown := sorted(set(order) - set(cells))):
+        raise ValueError(f"selection.{option} names the cell types {unknown}, but this search space has {sorted(cells)}.")
     given = order.get(cell) if isinstance(order, Mapping) else order
     numbers = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else []
     if len(numbers) != len(expected) or any(number not in numbers for number in expected):

@@ -98,7 +98,7 @@ class Scorer:
         if any(math.isnan(score.loss) for score in scores):
             raise ValueError(
                 "The supernet's loss is not a number, so its operations cannot be compared: its training diverged. "
-                "Start again with a lower learning rate."
+                "Start again with a lower learning rate (search.weight_optimizer.lr, selection.tuning.learning_rate)."
             )
         return scores
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
-from archselect.checks import check_choice, check_positive
+from archselect.checks import check_choice, check_count, check_flag, check_number, check_positive
 from archselect.networks.cell_space import CellSpace
 from archselect.networks.mixture import MixtureWeights
 from archselect.networks.supernet import Supernet
@@ -34,13 +34,12 @@ class Tuning:
     train_alpha: bool = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.epochs_between, int) or self.epochs_between < 0:
-            raise ValueError(f"selection.tuning.epochs_between must be a whole number, 0 or more; got {self.epochs_between!r}.")
+        check_count("selection.tuning.epochs_between", self.epochs_between)
         if self.epochs is not None:
             check_positive("selection.tuning.epochs", self.epochs)
-        if not self.learning_rate >= 0:
-            raise ValueError(f"selection.tuning.learning_rate must not be negative; got {self.learning_rate!r}.")
+        check_number("selection.tuning.learning_rate", self.learning_rate)
         check_choice("selection.tuning.schedule", self.schedule, get_args(Schedule))
+        check_flag("selection.tuning.train_alpha", self.train_alpha)
 
     def total_epochs(self, points: int) -> int:
         """Return the epochs of the whole tuning: `epochs`, or with one epoch after the last point."""

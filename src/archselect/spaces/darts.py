@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from archselect.checks import check_number
 from archselect.genotype import Genotype
 from archselect.networks.discrete_darts import DartsNetwork
 from archselect.networks.supernet import DartsSupernet
@@ -37,6 +38,7 @@ class DartsSpace(SearchSpace):
     ) -> None:
         super().__init__(name, operations, protocol)
         check_positive("the supernet", channels=channels, layers=layers)
+        check_number("search_space.alpha_scale", alpha_scale)
         if layers < 3:
             raise ValueError(
                 f"A supernet of the DARTS family needs at least 3 layers, so that it has a normal cell and two reductions; got {layers}."

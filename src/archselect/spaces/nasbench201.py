@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from archselect.checks import check_number
 from archselect.genotype import Genotype
 from archselect.networks.discrete_nasbench201 import NASBench201Network
 from archselect.networks.supernet import NASBench201Supernet
@@ -37,6 +38,7 @@ class NASBench201Space(SearchSpace):
     ) -> None:
         super().__init__(name, operations, protocol)
         check_positive("the supernet", channels=channels, cells_per_stage=cells_per_stage)
+        check_number("search_space.alpha_scale", alpha_scale)
         self.channels = channels
         self.cells_per_stage = cells_per_stage
         self.alpha_scale = alpha_scale

@@ -71,9 +71,12 @@ class SearchSpace:
         if set(genotype.names) != set(self.cells):
             raise ValueError(
                 f"Search space {self.name!r} has the cell types {sorted(self.cells)}, but the genotype has {sorted(genotype.names)}. "
-                "It was made for another search space."
+                "It was made for another search space: name that one by search_space=..., or another genotype."
             )
         for name, cell in self.cells.items():
+            for node in genotype.cell(name).nodes:
+                for operation, _ in node:
+                    check_operation(operation)
             cell.check(genotype.cell(name))
 
     def example(self) -> Genotype:
@@ -101,28 +104,37 @@ def check_positive(what: str, **values: int) -> None:
             raise ValueError(f"The {name} of {what} must be a whole number above 0; got {value!r}.")
 
 
+def check_operation(name: object) -> None:
+    """Raise a ValueError unless there is an operation of that name."""
+    if name not in PRIMITIVES:
+        close = get_close_matches(str(name), PRIMITIVES, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"Operation {name!r} does not exist.{hint} The primitives are {', '.join(PRIMITIVES)}.")
+
+
 def check_image_size(space: str, image_size: int) -> None:
     """Raise a ValueError if two reductions of stride 2 cannot halve `image_size` twice."""
     if image_size < 8 or image_size % 4:
         raise ValueError(
             f"Search space {space!r} halves the image twice, so images must measure a multiple of 4 and at least 8 pixels; got "
-            f"{image_size}x{image_size}. Resize the images."
+            f"{image_size}x{image_size}. Take other images; data=image_folder scales them to data.image_size."
         )
 
 
 def _per_edge(cell: str, topology: CellTopology, operations: Operations) -> tuple[tuple[str, ...], ...]:
     if isinstance(operations, Mapping):
         operations = operations[cell]
+    if operations is not None and not isinstance(operations, Sequence):
+        raise ValueError(f"The operations of the {cell} cell must be a list of names or one list per edge; got {operations!r}.")
     entries: list[Any] = [operations] if isinstance(operations, str) else list(operations or ())
     if not entries:
         raise ValueError(f"The {cell} cell has an empty list of candidate operations. List at least one.")
     if all(isinstance(entry, str) for entry in entries):
         entries = [entries] * len(topology.edges)
     elif not all(isinstance(entry, Sequence) and not isinstance(entry, str) for entry in entries):
-        raise ValueError(f"The operations of the {cell} cell mix names and lists: give one list, or one list per edge.")
+        raise ValueError(
+            f"The operations of the {cell} cell mix names and lists: give one list of names, or one per edge; got {entries}."
+        )
     for name in (name for candidates in entries for name in candidates):
-        if name not in PRIMITIVES:
-            close = get_close_matches(str(name), PRIMITIVES, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"Operation {name!r} does not exist.{hint} The primitives are {', '.join(PRIMITIVES)}.")
+        check_operation(name)
     return tuple(tuple(candidates) for candidates in entries)

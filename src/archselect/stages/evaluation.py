@@ -12,9 +12,9 @@ from archselect.data import ResidentBatches, stratified_split
 from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
 from archselect.genotype import Genotype
 from archselect.randomness import derived_seed, generator_for
-from archselect.stages.fitting import CHECKPOINT, Fitting, Loaders
+from archselect.stages.fitting import Fitting, Loaders, save
 from archselect.stages.job import Job
-from archselect.store import StageKey, replacing
+from archselect.store import StageKey
 
 VERSION = 1
 """Raised when a change of the code changes the stage's results."""
@@ -70,9 +70,7 @@ class EvaluationStage:
         module = RetrainModule(network, protocol, job.data.classes, job.seed)
         history = fitting.fit(module, lambda device: self._loaders(protocol, device), protocol.epochs)
         metrics = fitting.test(module, self._test_batches)
-        with replacing(fitting.folder.path / NETWORK) as file:
-            torch.save(network.cpu().state_dict(), file)
-        (fitting.folder.path / CHECKPOINT).unlink()
+        save(network.cpu().state_dict(), fitting.folder.path / NETWORK)
         last = history[-1]["metrics"]
         reported = ("val_accuracy", "val_loss", "train_accuracy", "train_loss")
         return {

@@ -1,5 +1,6 @@
 """One Lightning fit inside a stage folder: it goes on from the last checkpoint, writes its history and stops without loss."""
 
+import io
 import math
 import resource
 import sys
@@ -19,6 +20,13 @@ from archselect.store import StageFolder, replacing
 
 CHECKPOINT = "checkpoint.ckpt"
 HISTORY = "history.jsonl"
+
+LEARNING_RATES = {
+    "search": "search.weight_optimizer.lr",
+    "selection": "selection.tuning.learning_rate",
+    "evaluation": "evaluation.optimizer.lr",
+}
+"""The option that a stage's learning rate is set by."""
 
 TrainerFactory = Callable[..., pl.Trainer]
 Record = dict[str, Any]
@@ -48,8 +56,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Save beside the old checkpoint, then take its place."""
-        with replacing(Path(path)) as file:
-            torch.save(checkpoint, file)
+        save(checkpoint, Path(path))
+
+
+def save(tensors: Mapping[str, Any], path: Path) -> None:
+    """Write what `torch.load` reads, as a whole or not at all."""
+    buffer = io.BytesIO()  # torch turns a full disk into an error of its own
+    torch.save(tensors, buffer)
+    with replacing(path) as file:
+        file.write(buffer.getbuffer())
 
 
 class Fitting:
@@ -168,16 +183,21 @@ class EpochWriter(Checkpoint):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         for name, value in metrics.items():
             if name.endswith("_loss") and not math.isfinite(value):
-                raise DivergedError(
-                    f"{name} became {value} in epoch {trainer.current_epoch}. The state after the epoch before is kept in "
-                    f"{self.folder.path}. Lower the learning rate or the gradient clip; that makes another stage, which starts afresh."
-                )
+                raise DivergedError(self._diverged(name, value, trainer.current_epoch))
         metrics["peak_memory_gb"] = _peak_memory(pl_module.device) / 1e9
         metrics["images_per_second"] = self.images / seconds
         record = {"epoch": trainer.current_epoch, "seconds": seconds, "metrics": metrics, **self.describe()}
         self.folder.append_line(HISTORY, record)
         trainer.save_checkpoint(self.folder.path / CHECKPOINT)
         self.on_record(record)
+
+    def _diverged(self, name: str, value: float, epoch: int) -> str:
+        kind = self.folder.key.kind
+        kept = f"The state after epoch {epoch} is kept in {self.folder.path}." if epoch else "It was the first epoch."
+        return (
+            f"The {kind} diverged: {name} became {value} in epoch {epoch + 1}. {kept} Lower {LEARNING_RATES[kind]} or the gradient "
+            "clip; that makes another stage, which starts afresh."
+        )
 
 
 def _peak_memory(device: torch.device) -> int:

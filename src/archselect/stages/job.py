@@ -9,7 +9,7 @@ from rich.console import Console
 from archselect.data import ImageData
 from archselect.provenance import provenance
 from archselect.spaces import SearchSpace
-from archselect.stages.fitting import HISTORY, Fitting, Record, TrainerFactory
+from archselect.stages.fitting import CHECKPOINT, HISTORY, Fitting, Record, TrainerFactory
 from archselect.stages.progress import Progress
 from archselect.store import StageFolder, StageKey, Store
 
@@ -84,6 +84,7 @@ def run_stage(stage: Stage, job: Job) -> Finished:
                         job.log(kind, record)
                     result = stage.work(fitting)
                 folder.finish(result)
+                (folder.path / CHECKPOINT).unlink(missing_ok=True)  # not before: a kill here must not cost the whole stage
                 return Finished(folder, result, reused=False)
     for record in folder.read_lines(HISTORY):
         job.log(kind, record)

@@ -13,9 +13,9 @@ from archselect.networks.supernet import Supernet
 from archselect.randomness import derived_seed, generator_for
 from archselect.search import SearchMethod, SearchModule
 from archselect.selection import magnitude_decisions
-from archselect.stages.fitting import CHECKPOINT, Fitting, Loaders
+from archselect.stages.fitting import Fitting, Loaders, save
 from archselect.stages.job import Job
-from archselect.store import StageKey, replacing
+from archselect.store import StageKey
 
 VERSION = 1
 """Raised when a change of the code changes the stage's results."""
@@ -57,9 +57,7 @@ class SearchStage:
             self.method.epochs,
             describe=lambda: describe_supernet(supernet),
         )
-        with replacing(folder.path / SUPERNET) as file:
-            torch.save(supernet.cpu().state_dict(), file)
-        (folder.path / CHECKPOINT).unlink()
+        save(supernet.cpu().state_dict(), folder.path / SUPERNET)
         last = history[-1]
         return {
             "epochs": len(history),
@@ -142,10 +140,13 @@ def describe_supernet(supernet: Supernet) -> dict[str, Any]:
     for name, space in supernet.cell_spaces.items():
         weights = mixture[name]
         entropies[name] = torch.special.entr(weights).sum(dim=1).mean().item()
-        edges += len(space.operations)
-        skips += sum(
-            candidates[int(weights[edge].argmax())] == "skip_connect" for edge, candidates in enumerate(space.operations)
-        )
+        strongest = [
+            candidates[int(row.argmax())]
+            for candidates, row in zip(space.operations, weights, strict=True)
+            if row.any()  # all zero: a dropped edge
+        ]
+        edges += len(strongest)
+        skips += strongest.count("skip_connect")
     genotype = Genotype(tuple(decisions[name].genotype(space) for name, space in supernet.cell_spaces.items()))
     return {
         "alpha": {name: weights.tolist() for name, weights in mixture.items()},

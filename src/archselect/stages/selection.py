@@ -15,7 +15,7 @@ from archselect.networks.supernet import Supernet
 from archselect.search import SearchMethod, SearchModule
 from archselect.selection import Scorer, Selector
 from archselect.selection.decision import Decision, from_record
-from archselect.stages.fitting import CHECKPOINT, Fitting
+from archselect.stages.fitting import Fitting, save
 from archselect.stages.job import Finished, Job
 from archselect.stages.progress import Progress
 from archselect.stages.search import (
@@ -27,7 +27,7 @@ from archselect.stages.search import (
     load_supernet,
     search_loaders,
 )
-from archselect.store import StageFolder, StageKey, replacing
+from archselect.store import StageFolder, StageKey
 
 VERSION = 1
 """Raised when a change of the code changes the stage's results."""
@@ -90,9 +90,7 @@ class SelectionStage:
                 callbacks=[DecisionCallback(decider, due, lambda device: self._scorer(supernet, device))],
                 describe=lambda: describe_supernet(supernet),
             )
-            with replacing(folder.path / SUPERNET) as file:
-                torch.save(supernet.cpu().state_dict(), file)
-            (folder.path / CHECKPOINT).unlink()
+            save(supernet.cpu().state_dict(), folder.path / SUPERNET)
         genotype = supernet.genotype()
         folder.write_text("genotype.json", genotype.to_json())
         return {"genotype": str(genotype), "decisions": len(folder.read_lines(DECISIONS)), "epochs": epochs}

@@ -1,0 +1,95 @@
+"""What is checked before a run computes anything: that its parts go together, and that the data are enough for them."""
+
+import torch
+from torch import Tensor
+
+from archselect.config import Parts
+from archselect.data import stratified_split
+from archselect.evaluation import NASBench201Lookup, Retraining
+from archselect.stages.trainer import check_trainer
+
+
+def check(parts: Parts) -> None:
+    """Raise a ValueError for parts that do not go together; nothing is computed or decoded."""
+    space, data, evaluation = parts.space, parts.data, parts.evaluation
+    check_trainer(parts.trainer)
+    parts.selection.check(space.cells)
+    if parts.genotype is not None:
+        space.check(parts.genotype)
+    with torch.device("meta"):
+        space.supernet(data.image_size, data.classes)
+    if isinstance(evaluation, Retraining):
+        _check_network(parts, evaluation)
+        data.augmentation(evaluation.cutout)
+    if isinstance(evaluation, NASBench201Lookup):
+        _check_table(parts, evaluation)
+
+
+def check_data(parts: Parts) -> None:
+    """Decode the images that the stages will read and cut them up as they will; raise a ValueError where that cannot work."""
+    if parts.genotype is None:
+        _check_search_images(parts)
+    if isinstance(parts.evaluation, Retraining):
+        _check_retraining_images(parts, parts.evaluation)
+
+
+def _check_network(parts: Parts, evaluation: Retraining) -> None:
+    space, data = parts.space, parts.data
+    try:
+        with torch.device("meta"):
+            space.network(parts.genotype or space.example(), data.image_size, data.classes, **evaluation.skeleton)
+    except TypeError as error:
+        raise ValueError(
+            f"evaluation={evaluation.name} does not fit search space {space.name!r}: it makes the network of "
+            f"{', '.join(sorted(evaluation.skeleton))}, not all of which networks of this space have. Choose another evaluation, or leave "
+            "evaluation=... out for the one that suits the space."
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"evaluation.network: {error}") from error
+
+
+def _check_table(parts: Parts, evaluation: NASBench201Lookup) -> None:
+    if set(parts.space.cells) != {"cell"}:
+        raise ValueError(
+            f"evaluation=nasbench201 looks up NAS-Bench-201 cells, but the search space is {parts.space.name!r}. Choose "
+            "search_space=nasbench201, or leave evaluation=... out for the one that suits the space."
+        )
+    table = evaluation.load()
+    if parts.genotype is None:
+        table.check_covers(parts.space.cells["cell"].operations)
+    else:
+        table.look_up(parts.genotype)
+
+
+def _check_search_images(parts: Parts) -> None:
+    search, scoring = parts.search, parts.selection.scoring
+    weights, architecture = _split("search.weight_share", parts.data.train.labels, search.weight_share)
+    scored = architecture
+    if scoring is not None and scoring.held_out_share:
+        scored, architecture = _split("selection.scoring.held_out_share", architecture, scoring.held_out_share)
+    _check_batch("search.batch_size", search.batch_size, weights, "train the weights (search.weight_share of all)")
+    _check_batch("search.batch_size", search.batch_size, architecture, "train alpha (the others)")
+    if scoring is not None and scoring.batch_size is not None:
+        _check_batch("selection.scoring.batch_size", scoring.batch_size, scored, "are scored on")
+
+
+def _check_retraining_images(parts: Parts, evaluation: Retraining) -> None:
+    images, share = parts.data.train.labels, evaluation.validation_share
+    if share:
+        _, images = _split("evaluation.validation_share", images, share)
+    _check_batch("evaluation.batch_size", evaluation.batch_size, images, "are trained on")
+    _ = parts.data.test  # decoded now: a damaged image must not be met after the training
+
+
+def _split(option: str, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Return the labels of the two parts; which images go where does not matter here."""
+    try:
+        first, second = stratified_split(labels, share, torch.Generator())
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from error
+    return labels[first], labels[second]
+
+
+def _check_batch(option: str, size: int, labels: Tensor, purpose: str) -> None:
+    if size > len(labels):
+        raise ValueError(f"{option} is {size}, but only {len(labels)} images {purpose}. Lower it or use more images.")
