@@ -1,28 +1,28 @@
 """`python train.py ...` from a test, and what it leaves behind.
 
-    train, sweep          in this process: quick
-    Apart                 in a process of its own, which may be killed at a given call of a given function
-    tiny                  the overrides of the smallest run in a search space
-    Run                   a run folder: summary, stages, histories, decisions
+train, sweep          in this process: quick
+Apart                 in a process of its own, which may be killed at a given call of a given function
+tiny                  the overrides of the smallest run in a search space
+Run                   a run folder: summary, stages, histories, decisions
 """
 
+import functools
 import importlib
 import json
 import logging
 import multiprocessing
 import os
 import runpy
-from signal import SIGKILL, Signals
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from signal import SIGKILL, Signals
 from typing import Any
 from unittest import mock
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -142,14 +142,14 @@ class Blow:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended: its exit code (negative: killed by that signal) and how often it entered each counted function."""
+    """How a process ended: exit code (negative: killed by that signal), calls of each counted function."""
 
     code: int | None
     calls: Counter[str]
 
 
 class Apart:
-    """`python train.py ARGUMENTS` in a process of its own.
+    """`python train.py ARGUMENTS` in a process of its own, without its figures.
 
     Args:
         folder: An empty or absent folder for what the process leaves for this class.
@@ -158,12 +158,21 @@ class Apart:
         counted: Functions, as `module:qualified.name`, whose calls are counted.
     """
 
-    def __init__(self, folder: Path, arguments: Sequence[str], blow: Blow | None = None, counted: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, arguments: Sequence[str], blow: Blow | None = None, counted: Sequence[str] = ()
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.output = folder / "output.txt"
+        self.output.touch()
         self._calls = folder / "calls.txt"
-        self._process = _PROCESSES.Process(target=_child, args=(list(arguments), blow, tuple(counted), self.output, self._calls))
+        self._process = _PROCESSES.Process(
+            target=_child, args=(list(arguments), blow, tuple(counted), self.output, self._calls)
+        )
         self._process.start()
+
+    def kill(self) -> None:
+        """Kill it."""
+        self._process.kill()
 
     def end(self, timeout: float = 120) -> Ended:
         """Wait for the end."""
@@ -179,7 +188,7 @@ def _child(arguments: list[str], blow: Blow | None, counted: tuple[str, ...], ou
     with output.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    torch.set_num_threads(1)
+    pipeline.draw_figures = lambda *_: []  # they take longer than a tiny run
     for function in counted:
         _before(function, lambda function=function: _note(calls, function))
     if blow is not None:
@@ -209,6 +218,7 @@ def _before(function: str, act: Callable[[], None]) -> None:
         owner = getattr(owner, part)
     original = getattr(owner, name)
 
+    @functools.wraps(original)
     def replacement(*args: Any, **kwargs: Any) -> Any:
         act()
         return original(*args, **kwargs)

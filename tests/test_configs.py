@@ -101,7 +101,9 @@ def test_every_target_is_built(group: str, member: str, tmp_path: Path) -> None:
     assert len(list(targets(plain))) == (OmegaConf.to_yaml(config[group]).count("_target_"))
 
 
-@pytest.mark.parametrize(("group", "member"), [pair for pair in MEMBERS if pair[0] in ("search_space", "search", "selection")])
+@pytest.mark.parametrize(
+    ("group", "member"), [pair for pair in MEMBERS if pair[0] in ("search_space", "search", "selection")]
+)
 def test_the_parts_of_every_choice_go_together(group: str, member: str, tmp_path: Path) -> None:
     parts = instantiate_parts(composed("data=digits", "evaluation=none", f"{group}={member}", folder=tmp_path))
     check(parts)
@@ -110,7 +112,9 @@ def test_the_parts_of_every_choice_go_together(group: str, member: str, tmp_path
 
 
 def test_every_yaml_file_is_in_a_group_that_is_tested() -> None:
-    tested = {f"{group}/{member}.yaml" for group, member in MEMBERS} | {f"experiment/{name}.yaml" for name in EXPERIMENTS}
+    tested = {f"{group}/{member}.yaml" for group, member in MEMBERS} | {
+        f"experiment/{name}.yaml" for name in EXPERIMENTS
+    }
     files = {str(file.relative_to(CONFIGS)) for file in CONFIGS.rglob("*.yaml")}
     assert files == tested | {"train.yaml", "hydra/folders.yaml"}
 
@@ -125,8 +129,20 @@ def test_every_file_opens_with_what_it_is_for(group: str, member: str) -> None:
 # --- Experiments. One that is not named here fails `test_every_yaml_file_is_in_a_group_that_is_tested`. ---
 
 EXPERIMENTS: dict[str, dict[str, Any]] = {
-    "quickstart": {"search_space": "s2", "selection": "perturb", "data": "digits", "evaluation": "retrain_small", "tuning": 17},
-    "tiny": {"search_space": "s2", "selection": "perturb", "data": "digits", "evaluation": "retrain_small", "tuning": 17},
+    "quickstart": {
+        "search_space": "s2",
+        "selection": "perturb",
+        "data": "digits",
+        "evaluation": "retrain_small",
+        "tuning": 17,
+    },
+    "tiny": {
+        "search_space": "s2",
+        "selection": "perturb",
+        "data": "digits",
+        "evaluation": "retrain_small",
+        "tuning": 17,
+    },
     "cifar10_small": {
         "search_space": "s2",
         "selection": "perturb",
@@ -147,7 +163,9 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
 def header(experiment: str) -> tuple[list[str], list[str]]:
     """Return the sentences and the commands of an experiment's first comment lines."""
     package, *comments = [
-        line for line in (CONFIGS / "experiment" / f"{experiment}.yaml").read_text().split("defaults:")[0].splitlines() if line
+        line
+        for line in (CONFIGS / "experiment" / f"{experiment}.yaml").read_text().split("defaults:")[0].splitlines()
+        if line
     ]
     assert package == "# @package _global_"
     comments = [line.removeprefix("# ") for line in comments]
@@ -170,7 +188,8 @@ def test_the_command_of_an_experiment_composes_to_parts_that_go_together(name: s
         assert script == "train.py"
         table = tmp_path / "table.csv"
         config = composed(
-            *(override.replace("FOLDER", str(tmp_path)).replace("FILE", str(table)) for override in overrides), folder=tmp_path
+            *(override.replace("FOLDER", str(tmp_path)).replace("FILE", str(table)) for override in overrides),
+            folder=tmp_path,
         )
         for group in ("search_space", "selection", "data", "evaluation"):
             assert config.hydra.runtime.choices[group] == expected[group]
@@ -186,7 +205,10 @@ def test_the_command_of_an_experiment_composes_to_parts_that_go_together(name: s
 @pytest.mark.parametrize("name", EXPERIMENTS)
 @pytest.mark.parametrize("selection", members("selection"))
 def test_the_selection_of_an_experiment_can_be_exchanged(name: str, selection: str, tmp_path: Path) -> None:
-    assert instantiate_parts(composed(f"experiment={name}", f"selection={selection}", folder=tmp_path)).selection.name == selection
+    assert (
+        instantiate_parts(composed(f"experiment={name}", f"selection={selection}", folder=tmp_path)).selection.name
+        == selection
+    )
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -205,7 +227,11 @@ def test_the_space_of_an_experiment_can_be_exchanged_within_the_family(space: st
 
 PROTOCOLS = [
     *((space, "cifar10", "retrain_cifar10") for space in SPACES[:5]),
-    *((space, data, "retrain_small") for space in ("darts", "s3") for data in ("cifar100", "svhn", "digits", "image_folder")),
+    *(
+        (space, data, "retrain_small")
+        for space in ("darts", "s3")
+        for data in ("cifar100", "svhn", "digits", "image_folder")
+    ),
     *(("nasbench201", data, "nasbench201") for data in ("cifar10", "cifar100")),
     *(("nasbench201", data, "retrain_nasbench201") for data in ("svhn", "digits", "image_folder")),
 ]
@@ -222,7 +248,11 @@ def test_without_any_choice_it_is_the_full_protocol_of_the_darts_space_on_cifar1
     config = composed()
     choices = config.hydra.runtime.choices
     assert [choices[group] for group in GROUPS[:5]] == ["darts", "darts", "perturb", "retrain_cifar10", "cifar10"]
-    assert (config.search.epochs, config.evaluation.epochs, config.evaluation.network) == (50, 600, {"channels": 36, "layers": 20})
+    assert (config.search.epochs, config.evaluation.epochs, config.evaluation.network) == (
+        50,
+        600,
+        {"channels": 36, "layers": 20},
+    )
 
 
 @pytest.mark.parametrize("evaluation", ["none", "retrain_small"])
@@ -242,7 +272,9 @@ def test_an_evaluation_that_is_named_stays(evaluation: str) -> None:
     ],
 )
 def test_an_experiment_file_picks_it_too(space: str | None, data: str | None, evaluation: str, tmp_path: Path) -> None:
-    choices = [f"  - override /{group}: {member}" for group, member in (("search_space", space), ("data", data)) if member]
+    choices = [
+        f"  - override /{group}: {member}" for group, member in (("search_space", space), ("data", data)) if member
+    ]
     file = tmp_path / "experiment" / "mine.yaml"
     file.parent.mkdir()
     file.write_text("\n".join(["# @package _global_", "defaults:", *choices, "", "seed: 3", ""]))
@@ -322,7 +354,9 @@ def reached(selection: Perturbation, path: str) -> Any:
 
 
 @pytest.mark.parametrize(("override", "path", "value"), OPTIONS, ids=[override for override, _, _ in OPTIONS])
-def test_an_option_of_the_perturbation_is_given_on_the_command_line(override: str, path: str, value: Any, tmp_path: Path) -> None:
+def test_an_option_of_the_perturbation_is_given_on_the_command_line(
+    override: str, path: str, value: Any, tmp_path: Path
+) -> None:
     selection = instantiate_parts(composed(f"selection.{override}", folder=tmp_path)).selection
     assert isinstance(selection, Perturbation)
     assert reached(selection, path) == value
@@ -354,7 +388,11 @@ def test_the_defaults_of_the_file_are_those_of_the_class(tmp_path: Path) -> None
 
 def test_the_lengths_of_the_space_reach_the_methods() -> None:
     config = composed("search_space=nasbench201")
-    assert (config.search.epochs, config.selection.tuning.epochs, config.selection.tuning.epochs_between) == (100, 25, 5)
+    assert (config.search.epochs, config.selection.tuning.epochs, config.selection.tuning.epochs_between) == (
+        100,
+        25,
+        5,
+    )
     config = composed("search_space.protocol.epochs_between=2", "search_space.protocol.scoring_batches=7")
     assert (config.selection.tuning.epochs_between, config.selection.scoring.batches) == (2, 7)
 

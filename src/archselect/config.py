@@ -1,5 +1,6 @@
 """From a composed Hydra config to the parts of a run, checked before any long work starts."""
 
+import errno
 import os
 import re
 import sys
@@ -21,7 +22,7 @@ from archselect.search import SearchMethod
 from archselect.selection import Selector
 from archselect.spaces import SearchSpace
 from archselect.stages.fitting import TrainerFactory
-from archselect.store import StoreError, explanation
+from archselect.store import explanation
 
 
 class RunError(CompactHydraException):
@@ -115,11 +116,12 @@ def launch(main: Callable[[], Any]) -> None:
     except (CompactHydraException, OmegaConfBaseException, OSError) as error:
         if traceback_wanted:
             raise
-        causes = [_sentence(error)]
+        causes = [str(error)]
         if isinstance(error.__cause__, OmegaConfBaseException) and str(error.__cause__) not in causes:
             causes.append(str(error.__cause__))
-        if isinstance(error, OSError) and not isinstance(error, CompactHydraException):
-            causes.append("Hydra keeps a run's log and config there: set logs=FOLDER to a folder that can be written.")
+        if isinstance(error, OSError) and error.filename is not None:
+            where = "Hydra keeps a run's log and config there: set logs=FOLDER to a folder that can be written."
+            causes = [explanation(error, Path(error.filename)), where]
         sys.stderr.write("\nError: " + "\n".join(causes) + "\n(HYDRA_FULL_ERROR=1 shows the traceback.)\n")
         raise SystemExit(1) from None
 
@@ -130,14 +132,10 @@ def readable(what: str = "") -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        raise RunError(f"{what}{_sentence(error)}") from error
-
-
-def _sentence(error: BaseException) -> str:
-    """Return what an error says; of the operating system's own errors, what to do."""
-    if isinstance(error, OSError) and not isinstance(error, StoreError) and error.filename is not None:
-        return explanation(error, Path(error.filename))
-    return str(error)
+        sentence = str(error)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is not None:
+            sentence = explanation(error, Path(error.filename))
+        raise RunError(f"{what}{sentence}") from error
 
 
 def identity_of(config: DictConfig, data_fingerprint: str) -> Mapping[str, dict[str, Any]]:

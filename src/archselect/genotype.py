@@ -162,7 +162,10 @@ def _read_file(path: Path) -> Genotype:
         with path.open(encoding="utf-8") as file:
             text = file.read(notations.MAXIMUM_LENGTH + 1)
     except FileNotFoundError:
-        raise FileNotFoundError(f"A genotype was to be read from {str(path)!r}, but there is no such file. A finished run keeps its own in its folder, genotype.json.") from None
+        raise FileNotFoundError(
+            f"A genotype was to be read from {str(path)!r}, but there is no such file. A finished run keeps its own in its "
+            "folder, genotype.json."
+        ) from None
     except (OSError, ValueError) as error:
         raise ValueError(
             f"A genotype was to be read from {str(path)!r}, which is no readable text file: {error}."

@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 
-from archselect.config import Parts, folder_label, identity_of, instantiate_parts, plain, readable
+from archselect.config import Parts, RunError, folder_label, identity_of, instantiate_parts, plain, readable
 from archselect.evaluation import NoEvaluation
 from archselect.genotype import Genotype
 from archselect.preflight import check, check_data
@@ -40,7 +40,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of torch's pytree
     console = Console(highlight=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with stopping_on_signals(console), readable():
+    with stopping_on_signals(console), noted(), readable():
         parts = instantiate_parts(config)
         check(parts)
         loggers = [instantiate(logger) for logger in config.logger.values()]
@@ -160,6 +160,16 @@ class Run:
         for name, columns, rows in tables(summary, finished):
             self.log.table(name, columns, rows)
         self.log.summary(summary)
+
+
+@contextmanager
+def noted() -> Iterator[None]:
+    """Write an error into the run folder's log too: of a sweep's errors, the terminal shows the first."""
+    try:
+        yield
+    except RunError as error:
+        logging.getLogger(__name__).error("%s", error)
+        raise
 
 
 @contextmanager

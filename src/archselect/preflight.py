@@ -26,7 +26,11 @@ def check(parts: Parts) -> None:
 
 
 def check_data(parts: Parts) -> None:
-    """Decode the images that the stages will read and cut them up as they will; raise a ValueError where that cannot work."""
+    """Decode the images that the stages will read and cut them up as they will.
+
+    Raises:
+        ValueError: An image is damaged, a part is empty, a batch is larger than its part.
+    """
     if parts.genotype is None:
         _check_search_images(parts)
     if isinstance(parts.evaluation, Retraining):
@@ -41,8 +45,8 @@ def _check_network(parts: Parts, evaluation: Retraining) -> None:
     except TypeError as error:
         raise ValueError(
             f"evaluation={evaluation.name} does not fit search space {space.name!r}: it makes the network of "
-            f"{', '.join(sorted(evaluation.skeleton))}, not all of which networks of this space have. Choose another evaluation, or leave "
-            "evaluation=... out for the one that suits the space."
+            f"{', '.join(sorted(evaluation.skeleton))}, not all of which networks of this space have. Choose another "
+            "evaluation, or leave evaluation=... out for the one that suits the space."
         ) from error
     except ValueError as error:
         raise ValueError(f"evaluation.network: {error}") from error
@@ -51,8 +55,9 @@ def _check_network(parts: Parts, evaluation: Retraining) -> None:
 def _check_table(parts: Parts, evaluation: NASBench201Lookup) -> None:
     if set(parts.space.cells) != {"cell"}:
         raise ValueError(
-            f"evaluation=nasbench201 looks up NAS-Bench-201 cells, but the search space is {parts.space.name!r}. Choose "
-            "search_space=nasbench201, or leave evaluation=... out for the one that suits the space."
+            "evaluation=nasbench201 looks up NAS-Bench-201 cells, but the search space is "
+            f"{parts.space.name!r}. Choose search_space=nasbench201, or leave evaluation=... out for the one that "
+            "suits the space."
         )
     table = evaluation.load()
     if parts.genotype is None:
@@ -78,7 +83,7 @@ def _check_retraining_images(parts: Parts, evaluation: Retraining) -> None:
     if share:
         _, images = _split("evaluation.validation_share", images, share)
     _check_batch("evaluation.batch_size", evaluation.batch_size, images, "are trained on")
-    _ = parts.data.test  # decoded now: a damaged image must not be met after the training
+    parts.data.source.open("test").check_labels(parts.data.classes)  # not decoded: no search sees a test image
 
 
 def _split(option: str, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ class RunLog:
     def __init__(self, loggers: Sequence[Logger], space: Mapping[str, Any]) -> None:
         self.loggers = loggers
         self.space = space
-        self._step = 0
+        self._epochs: set[tuple[str, int]] = set()
 
     def config(self, config: Mapping[str, Any]) -> None:
         """Log the resolved config."""
@@ -38,12 +38,14 @@ class RunLog:
                     ) from error
 
     def record(self, stage: str, record: Record) -> None:
-        """Log one epoch of a stage."""
+        """Log one epoch of a stage, once: an epoch whose checkpoint a kill prevented is made, and recorded, again."""
+        if (stage, record["epoch"]) in self._epochs:
+            return
         metrics = {f"{stage}/{name}": value for name, value in flatten(record, self.space)}
         for logger in self.loggers:
-            logger.log_metrics(metrics, step=self._step)
+            logger.log_metrics(metrics, step=len(self._epochs))
             logger.save()
-        self._step += 1
+        self._epochs.add((stage, record["epoch"]))
 
     def figures(self, paths: Iterable[Path]) -> None:
         """Log pictures under their file names."""

@@ -83,7 +83,9 @@ class ParquetFiles:
             try:
                 tables.append(parquet.read_table(file))
             except (pyarrow.ArrowException, OSError) as error:
-                raise ValueError(f"{file} cannot be read as a parquet file ({error}). Replace it, or name other data by data.path.") from error
+                raise ValueError(
+                    f"{file} cannot be read as a parquet file ({error}). Replace it, or name other data by data.path."
+                ) from error
         try:
             table = datasets.Dataset(pyarrow.concat_tables(tables))
         except pyarrow.ArrowException as error:

@@ -102,7 +102,9 @@ class StoredImages:
             return self.open(row)
         except PILLOW_ERRORS as error:
             why = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
-            raise ValueError(f"{self.name(row)} is not an image that can be read ({why}). Replace or remove it.") from error
+            raise ValueError(
+                f"{self.name(row)} is not an image that can be read ({why}). Replace or remove it."
+            ) from error
 
     def _decoded(self, row: int, size: int, resize: bool) -> np.ndarray:
         """Return the pixels `(size, size, 3)` of one image."""
@@ -120,7 +122,9 @@ class StoredImages:
             try:
                 colours = image.convert("RGB")
             except PILLOW_ERRORS as error:
-                raise ValueError(f"{self.name(row)} is an image that cannot be decoded ({error}). Replace or remove it.") from error
+                raise ValueError(
+                    f"{self.name(row)} is an image that cannot be decoded ({error}). Replace or remove it."
+                ) from error
         if colours.size != (size, size):
             colours = ImageOps.fit(colours, (size, size), Image.Resampling.BILINEAR)
         return np.asarray(colours)

@@ -96,7 +96,8 @@ class NoEvaluation:
 
     Args:
         name: Shown in folders and reports.
-        retraining: What an experiment says of a retraining, which does not take place: `experiment=quickstart evaluation=none`.
+        retraining: What an experiment says of a retraining, which does not take place:
+            `experiment=quickstart evaluation=none`.
     """
 
     def __init__(self, name: str = "none", **retraining: Any) -> None:

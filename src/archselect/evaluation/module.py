@@ -33,6 +33,7 @@ class RetrainModule(pl.LightningModule):
         self.seed = seed
         metrics = MetricCollection(
             {
+                # Takes one value per image: without its check for NaN, which halts the host, the metric ignores its weights.
                 "loss": MeanMetric(nan_strategy="disable"),
                 "accuracy": MulticlassAccuracy(classes, average="micro", validate_args=False),
             }
@@ -53,7 +54,7 @@ class RetrainModule(pl.LightningModule):
             self.clip_gradients(optimizer, self.protocol.gradient_clip, "norm")
 
     def on_train_epoch_start(self) -> None:
-        """Seed what is random inside the network, let drop path grow (DARTS, sec. 3.2) and report the epoch's learning rate."""
+        """Seed the network's randomness, let drop path grow (DARTS, sec. 3.2) and report the epoch's learning rate."""
         torch.manual_seed(derived_seed(self.seed, "evaluation", "network", self.current_epoch))
         self.trainer.train_dataloader.set_epoch(self.current_epoch)  # type: ignore[union-attr]
         self.network.drop_path_probability = self.protocol.drop_path * self.current_epoch / self.protocol.epochs
@@ -68,7 +69,7 @@ class RetrainModule(pl.LightningModule):
         loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
         if auxiliary is not None:
             loss = loss + self.protocol.auxiliary_weight * F.cross_entropy(auxiliary, labels, label_smoothing=smoothing)
-        self.train_metrics["loss"].update(loss.detach())
+        self.train_metrics["loss"].update(loss.detach().expand(len(labels)))
         self.train_metrics["accuracy"].update(logits.detach(), labels)
         return loss
 
@@ -80,6 +81,10 @@ class RetrainModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score the network on held-out images."""
         self._score(batch, self.val_metrics)
+
+    def on_test_epoch_start(self) -> None:
+        """Seed the network's randomness (noise), so that a test does not depend on what the process did before."""
+        torch.manual_seed(derived_seed(self.seed, "evaluation", "test"))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score the network on the test images."""
@@ -96,7 +101,7 @@ class RetrainModule(pl.LightningModule):
     def _score(self, batch: Batch, metrics: MetricCollection) -> None:
         images, labels = batch
         logits = self.network(images)
-        metrics[f"{metrics.prefix}loss"].update(F.cross_entropy(logits, labels), len(labels))
+        metrics[f"{metrics.prefix}loss"].update(F.cross_entropy(logits, labels, reduction="none"))
         metrics[f"{metrics.prefix}accuracy"].update(logits, labels)
 
     def _report(self, metrics: MetricCollection) -> None:

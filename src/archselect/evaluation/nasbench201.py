@@ -97,9 +97,9 @@ class NASBench201Table:
         for choice in itertools.product(*operations):
             if (arch := ARCH.format(*choice)) not in self._results:
                 raise ValueError(
-                    f"The table {self.path} has {len(self)} architectures, and {arch}, which the search space may choose, is not "
-                    "among them. Set evaluation.table to a table of all 15,625 architectures; other operations than the "
-                    "benchmark's need another evaluation."
+                    f"The table {self.path} has {len(self)} architectures, and {arch}, which the search space may choose, "
+                    "is not among them. Set evaluation.table to a table of all 15,625 architectures; other operations "
+                    "than the benchmark's need another evaluation."
                 )
 
 

@@ -167,7 +167,9 @@ def _check_order(option: str, order: Order, cells: Collection[str], cell: str, e
     if order == "random":
         return
     if isinstance(order, Mapping) and (unknown := sorted(set(order) - set(cells))):
-        raise ValueError(f"selection.{option} names the cell types {unknown}, but this search space has {sorted(cells)}.")
+        raise ValueError(
+            f"selection.{option} names the cell types {unknown}, but this search space has {sorted(cells)}. Name these."
+        )
     given = order.get(cell) if isinstance(order, Mapping) else order
     numbers = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else []
     if len(numbers) != len(expected) or any(number not in numbers for number in expected):

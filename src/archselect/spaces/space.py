@@ -125,7 +125,9 @@ def _per_edge(cell: str, topology: CellTopology, operations: Operations) -> tupl
     if isinstance(operations, Mapping):
         operations = operations[cell]
     if operations is not None and not isinstance(operations, Sequence):
-        raise ValueError(f"The operations of the {cell} cell must be a list of names or one list per edge; got {operations!r}.")
+        raise ValueError(
+            f"The operations of the {cell} cell must be a list of names or one list per edge; got {operations!r}."
+        )
     entries: list[Any] = [operations] if isinstance(operations, str) else list(operations or ())
     if not entries:
         raise ValueError(f"The {cell} cell has an empty list of candidate operations. List at least one.")
@@ -133,7 +135,8 @@ def _per_edge(cell: str, topology: CellTopology, operations: Operations) -> tupl
         entries = [entries] * len(topology.edges)
     elif not all(isinstance(entry, Sequence) and not isinstance(entry, str) for entry in entries):
         raise ValueError(
-            f"The operations of the {cell} cell mix names and lists: give one list of names, or one per edge; got {entries}."
+            f"The operations of the {cell} cell mix names and lists: give one list of names, or one per edge; "
+            f"got {entries}."
         )
     for name in (name for candidates in entries for name in candidates):
         check_operation(name)

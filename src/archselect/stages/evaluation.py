@@ -67,6 +67,7 @@ class EvaluationStage:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(job.seed, "evaluation", "initialisation"))
             network = job.space.network(self.genotype, job.data.image_size, job.data.classes, **protocol.skeleton)
+        _ = job.data.test  # decoded now: a damaged image must not be met after the training
         module = RetrainModule(network, protocol, job.data.classes, job.seed)
         history = fitting.fit(module, lambda device: self._loaders(protocol, device), protocol.epochs)
         metrics = fitting.test(module, self._test_batches)

@@ -195,8 +195,8 @@ class EpochWriter(Checkpoint):
         kind = self.folder.key.kind
         kept = f"The state after epoch {epoch} is kept in {self.folder.path}." if epoch else "It was the first epoch."
         return (
-            f"The {kind} diverged: {name} became {value} in epoch {epoch + 1}. {kept} Lower {LEARNING_RATES[kind]} or the gradient "
-            "clip; that makes another stage, which starts afresh."
+            f"The {kind} diverged: {name} became {value} in epoch {epoch + 1}. {kept} Lower {LEARNING_RATES[kind]} or the "
+            "gradient clip; that makes another stage, which starts afresh."
         )
 
 

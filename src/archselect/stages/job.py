@@ -84,7 +84,8 @@ def run_stage(stage: Stage, job: Job) -> Finished:
                         job.log(kind, record)
                     result = stage.work(fitting)
                 folder.finish(result)
-                (folder.path / CHECKPOINT).unlink(missing_ok=True)  # not before: a kill here must not cost the whole stage
+                # Not before: a kill in between would cost the whole stage.
+                (folder.path / CHECKPOINT).unlink(missing_ok=True)
                 return Finished(folder, result, reused=False)
     for record in folder.read_lines(HISTORY):
         job.log(kind, record)

@@ -18,7 +18,9 @@ def check_trainer(trainer: TrainerFactory) -> None:
     options = trainer.keywords if isinstance(trainer, partial) else {}
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
-        raise ValueError(f"trainer.{unknown[0]} is not for a user to set. The options of the trainer are {', '.join(OPTIONS)}.")
+        raise ValueError(
+            f"trainer.{unknown[0]} is not for a user to set. The options of the trainer are {', '.join(OPTIONS)}."
+        )
     precision = options.get("precision", PRECISIONS[0])
     if precision not in PRECISIONS:
         raise ValueError(f"trainer.precision must be one of {', '.join(PRECISIONS)}; got {precision!r}.")
@@ -27,11 +29,11 @@ def check_trainer(trainer: TrainerFactory) -> None:
     except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
         given = ", ".join(f"{name}={value}" for name, value in options.items())
         raise ValueError(
-            f"The trainer cannot be made of {given}: {error} Choose trainer=cpu, or trainer=gpu on a machine with a GPU, and "
-            "trainer.devices=1."
+            f"The trainer cannot be made of {given}: {error} Choose trainer=cpu, or trainer=gpu on a machine with a "
+            "GPU, and trainer.devices=1."
         ) from error
     if made.world_size != 1:
         raise ValueError(
-            f"trainer.devices must be 1 device; got {options.get('devices')!r}. One run on several is not offered: spread the runs of a "
-            "sweep over them instead."
+            f"trainer.devices must be 1 device; got {options.get('devices')!r}. One run on several is not offered: "
+            "spread the runs of a sweep over them instead."
         )

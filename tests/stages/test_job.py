@@ -1,0 +1,81 @@
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import pytorch_lightning as pl
+from rich.console import Console
+
+from archselect.stages.fitting import CHECKPOINT, HISTORY, Fitting
+from archselect.stages.job import Job, run_stage
+from archselect.store import StageKey, Store
+
+RECORD: dict[str, Any] = {"epoch": 0, "seconds": 1.0, "metrics": {"train_loss": 0.5}}
+
+
+@dataclass
+class Counting:
+    """A stage that writes a record and a checkpoint, and counts how often it worked."""
+
+    interrupt: Callable[[], None] = lambda: None
+    worked: int = 0
+    key: StageKey = field(default_factory=lambda: StageKey("search", "counting", {"seed": 0}))
+    config: Mapping[str, Any] = field(default_factory=lambda: {"seed": 0})
+
+    def work(self, fitting: Fitting) -> Mapping[str, Any]:
+        self.worked += 1
+        if not fitting.folder.read_lines(HISTORY):
+            fitting.folder.append_line(HISTORY, RECORD)
+        (fitting.folder.path / CHECKPOINT).write_text("all there is so far")
+        self.interrupt()
+        return {"answer": 42}
+
+
+def job_in(folder: Path, log: Callable[[str, Any], None] = lambda stage, record: None) -> Job:
+    trainer = partial(pl.Trainer, accelerator="cpu", devices=1)
+    nothing = cast(Any, None)
+    return Job(0, nothing, nothing, trainer, Store(folder), Console(file=StringIO()), log)
+
+
+def test_a_stage_is_worked_on_once_and_reused_from_then_on(tmp_path: Path) -> None:
+    stage = Counting()
+    first, second = run_stage(stage, job_in(tmp_path)), run_stage(stage, job_in(tmp_path))
+    assert (stage.worked, first.reused, second.reused) == (1, False, True)
+    assert first.result == second.result == {"answer": 42}
+    assert first.folder.path == second.folder.path
+
+
+def test_the_checkpoint_goes_when_the_stage_is_finished_and_not_before(tmp_path: Path) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    stage = Counting(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(stage, job_in(tmp_path))
+    folder = Store(tmp_path).folder(stage.key)
+    assert folder.state == "unfinished"
+    assert (folder.path / CHECKPOINT).exists()
+    assert not run_stage(Counting(), job_in(tmp_path)).reused
+    assert not (folder.path / CHECKPOINT).exists()
+    assert len(folder.read_json("provenance.json")) == 2
+
+
+def test_the_log_hears_of_epochs_that_were_there_already(tmp_path: Path) -> None:
+    heard: list[tuple[str, Any]] = []
+    run_stage(Counting(), job_in(tmp_path))
+    run_stage(Counting(), job_in(tmp_path, lambda stage, record: heard.append((stage, record))))
+    assert heard == [("search", RECORD)]
+
+
+def test_a_stage_is_unlocked_after_an_error(tmp_path: Path) -> None:
+    def interrupt() -> None:
+        raise ValueError("The loss is not a number.")
+
+    with pytest.raises(ValueError, match="not a number"):
+        run_stage(Counting(interrupt), job_in(tmp_path))
+    waited: list[bool] = []
+    with Store(tmp_path).folder(Counting().key).lock(lambda: waited.append(True)):
+        assert waited == []

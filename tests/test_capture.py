@@ -1,0 +1,60 @@
+"""Capturing steps: a replay equals the plain step, and what cannot be captured is refused."""
+
+import pytest
+import torch
+from torch import nn
+
+from archselect.capture import CudaGraphs, NoCapture, capture_for
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a CUDA device")
+
+
+def test_without_capture_a_function_is_evaluated_at_every_call() -> None:
+    calls = []
+
+    def double(x: torch.Tensor) -> torch.Tensor:
+        calls.append(x)
+        return 2 * x
+
+    capture = NoCapture()
+    assert [capture("key", double, [torch.tensor(v)]).item() for v in (1.0, 2.0)] == [2.0, 4.0]
+    assert len(calls) == 2
+
+
+def test_cuda_graphs_are_refused_on_a_cpu() -> None:
+    with pytest.raises(ValueError, match=r"search.capture=cuda_graphs needs a CUDA device.*cpu.*search.capture=none"):
+        capture_for("cuda_graphs", torch.device("cpu"), list)
+
+
+@needs_cuda
+def test_a_replayed_step_equals_the_plain_one_and_moves_the_statistics_as_often() -> None:
+    torch.manual_seed(0)
+    batches = [torch.randn(8, 3, 8, 8, device="cuda") for _ in range(4)]
+    networks = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        networks.append(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).cuda())
+
+    def gradients(network: nn.Module):
+        return lambda x: torch.autograd.grad(network(x).square().mean(), list(network.parameters()))
+
+    plain, captured = networks
+    capture = CudaGraphs(lambda: list(captured.buffers()))
+    for x in batches:
+        expected = gradients(plain)(x)
+        got = capture("step", gradients(captured), [x])
+        for one, other in zip(expected, got, strict=True):
+            torch.testing.assert_close(one, other)
+    for one, other in zip(plain.buffers(), captured.buffers(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@needs_cuda
+def test_another_shape_is_captured_anew_and_forget_frees_everything() -> None:
+    capture = CudaGraphs(list)
+    for size in (2, 3):
+        x = torch.arange(float(size), device="cuda")
+        assert capture("sum", lambda x: x.sum(), [x]).item() == x.sum().item()
+    assert len(capture._graphs) == 2
+    capture.forget()
+    assert not capture._graphs

@@ -1,0 +1,269 @@
+"""A run that is killed, wherever, and typed again ends as the one that was left alone: to the last bit, on a CPU."""
+
+import csv
+import functools
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from command import TRAIN, Apart, Blow, Run, lines, tiny, train
+
+TRAINING = "archselect.search.module:SearchModule.training_step"
+SCORING = "archselect.selection.scorer:Scorer.__call__"
+PASS = "archselect.selection.scorer:Scorer._total"
+RETRAINING = "archselect.evaluation.module:RetrainModule.training_step"
+TESTING = "archselect.evaluation.module:RetrainModule.test_step"
+CHECKPOINT = "archselect.stages.fitting:AtomicCheckpointIO.save_checkpoint"
+FINISH = "archselect.store:StageFolder.finish"
+COUNTED = (TRAINING, SCORING, RETRAINING)
+
+# S4 draws noise while it trains and scores. There are 3 epochs of 2 steps in the search, 17 of 2 in the selection, 3 of
+# 2 in the retraining. The selection scores 40 times: 28 edges, and the 1, 2 and 3 inputs too many of 2 x 3 nodes.
+COMMAND = tiny("s4", "darts", "perturb", "search.epochs=3")
+COMMAND += ["evaluation.epochs=3", "evaluation.batch_size=54", "evaluation.drop_path=0.2", "evaluation.cutout=2"]
+
+UNTUNED = "search_space.protocol.epochs_between=0"
+
+
+@pytest.fixture(scope="module")
+def alone(logs: str) -> Callable[..., Run]:
+    """Return a function that returns the run of the command, and more overrides, that was left alone."""
+
+    @functools.cache
+    def run(*more: str) -> Run:
+        with mock.patch("archselect.pipeline.draw_figures", return_value=[]):
+            return train(*COMMAND, *more, logs)
+
+    return run
+
+
+def same(one: Run, other: Run) -> None:
+    """Check that two runs came to the same."""
+    summaries = [{key: value for key, value in run.summary.items() if key != "stages"} for run in (one, other)]
+    assert summaries[0] == summaries[1]
+    assert [timeless(record) for record in one.decisions()] == [timeless(record) for record in other.decisions()]
+    for kind in one.summary["stages"]:
+        assert one.stage(kind).name == other.stage(kind).name
+        histories = [[timeless(record) for record in run.history(kind)] for run in (one, other)]
+        assert histories[0] == histories[1]
+        weights = [sorted(run.stage(kind).glob("*.pt")) for run in (one, other)]
+        assert [file.name for file in weights[0]] == [file.name for file in weights[1]]
+        for files in zip(*weights, strict=True):
+            tensors = [torch.load(file, weights_only=True) for file in files]
+            assert tensors[0].keys() == tensors[1].keys()
+            for name, value in tensors[0].items():
+                assert equal(value, tensors[1][name]), f"{files[0].name}: {name}"
+        assert not list(other.stage(kind).glob("*.ckpt"))
+
+
+def timeless(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record without what no two runs share."""
+    plain = {name: value for name, value in record.items() if name != "seconds"}
+    if "metrics" in plain:
+        unlike = ("images_per_second", "peak_memory_gb")
+        plain["metrics"] = {name: value for name, value in plain["metrics"].items() if name not in unlike}
+    return plain
+
+
+def equal(one: Any, other: Any) -> bool:
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+def beside(run: Run, kinds: tuple[str, ...], logs: Path) -> str:
+    """Return `logs=FOLDER` for a store that has these stages of a run already."""
+    for kind in kinds:
+        shutil.copytree(run.stage(kind), logs / "stages" / kind / run.stage(kind).name)
+    return f"logs={logs}"
+
+
+def runs_in(logs: str) -> list[Run]:
+    return [Run(file.parent) for file in Path(logs.removeprefix("logs=")).glob("runs/*/*/summary.json")]
+
+
+SEARCH = ("selection=magnitude", "evaluation=none")
+SELECTION = ("evaluation=none",)
+
+KILLS = {
+    # What the command is less, what is there before, what kills, and how many training steps, scorings and retraining
+    # steps the next session makes.
+    "search: in the middle of an epoch": (SEARCH, (), Blow(TRAINING, 4), (4, 0, 0)),
+    "search: between an epoch's record and its checkpoint": (SEARCH, (), Blow(CHECKPOINT, 2), (4, 0, 0)),
+    "search: after the last epoch": (SEARCH, (), Blow(FINISH, 1), (0, 0, 0)),
+    # Before the second of the sixth decision point's two cell types, eleven decisions and five epochs were made.
+    "selection: in the middle of a decision": (SELECTION, ("search",), Blow(PASS, 22), (24, 30, 0)),
+    "selection: between the two cell types": (SELECTION, ("search",), Blow(SCORING, 12), (24, 29, 0)),
+    "selection: in the tuning": (SELECTION, ("search",), Blow(TRAINING, 12), (24, 28, 0)),
+    "selection: between an epoch's record and its checkpoint": (
+        SELECTION,
+        ("search",),
+        Blow(CHECKPOINT, 6),
+        (24, 28, 0),
+    ),
+    "selection: in the middle of a node": (SELECTION, ("search",), Blow(PASS, 56 + 2), (6, 12, 0)),
+    "selection: after the last epoch": (SELECTION, ("search",), Blow(FINISH, 1), (0, 0, 0)),
+    "retraining: in the middle of an epoch": ((), ("search", "selection"), Blow(RETRAINING, 4), (0, 0, 4)),
+    "retraining: while it is tested": ((), ("search", "selection"), Blow(TESTING, 1), (0, 0, 0)),
+    "retraining: after the test": ((), ("search", "selection"), Blow(FINISH, 1), (0, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("where", KILLS)
+def test_a_killed_run_goes_on_and_ends_as_the_one_left_alone(
+    where: str, alone: Callable[..., Run], tmp_path: Path
+) -> None:
+    less, there, blow, made = KILLS[where]
+    expected = alone(*less)
+    logs = beside(expected, there, tmp_path / "logs")
+    command = [*COMMAND, *less, logs]
+    assert Apart(tmp_path / "killed", command, blow).end().code == -signal.SIGKILL
+    assert runs_in(logs) == []
+    again = Apart(tmp_path / "again", command, counted=COUNTED).end()
+    assert again.code == 0
+    assert tuple(again.calls[function] for function in COUNTED) == made
+    (run,) = runs_in(logs)
+    same(expected, run)
+    sessions = {kind: len(json.loads((run.stage(kind) / "provenance.json").read_text())) for kind in run.reused()}
+    assert sessions == {kind: 2 if where.startswith(NAMES[kind]) else 1 for kind in run.reused()}
+    with (run.folder / "csv" / "metrics.csv").open() as file:
+        logged = [row["step"] for row in csv.DictReader(file)]
+    assert logged == [str(step) for step in range(sum(len(run.history(kind)) for kind in run.reused()))]
+
+
+NAMES = {"search": "search", "selection": "selection", "evaluation": "retraining"}
+
+
+def test_a_selection_without_tuning_goes_on_from_its_last_decision(alone: Callable[..., Run], tmp_path: Path) -> None:
+    expected = alone(UNTUNED, "evaluation=none")
+    logs = beside(expected, ("search",), tmp_path / "logs")
+    command = [*COMMAND, UNTUNED, "evaluation=none", logs]
+    assert Apart(tmp_path / "killed", command, Blow(SCORING, 12)).end().code == -signal.SIGKILL
+    again = Apart(tmp_path / "again", command, counted=COUNTED).end()
+    assert (again.code, again.calls[SCORING], again.calls[TRAINING]) == (0, 40 - 11, 0)
+    same(expected, runs_in(logs)[0])
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_time_and_again_still_ends_as_the_one_left_alone(
+    alone: Callable[..., Run], tmp_path: Path
+) -> None:
+    logs = f"logs={tmp_path / 'logs'}"
+    blows = [
+        Blow(TRAINING, 3),
+        Blow(TRAINING, 3),
+        Blow(TRAINING, 5),
+        Blow(SCORING, 8),
+        Blow(TRAINING, 7),
+        Blow(RETRAINING, 3),
+    ]
+    for number, blow in enumerate(blows):
+        assert Apart(tmp_path / str(number), [*COMMAND, logs], blow).end().code == -signal.SIGKILL
+    assert Apart(tmp_path / "end", [*COMMAND, logs]).end().code == 0
+    same(alone(), runs_in(logs)[0])
+
+
+@pytest.mark.parametrize(
+    ("number", "less", "there", "function"),
+    [
+        (signal.SIGTERM, SEARCH, (), TRAINING),
+        (signal.SIGINT, SEARCH, (), TRAINING),
+        (signal.SIGINT, SELECTION, ("search",), SCORING),
+        (signal.SIGTERM, (), ("search", "selection"), RETRAINING),
+    ],
+    ids=["SIGTERM in the search", "Ctrl-C in the search", "Ctrl-C in the selection", "SIGTERM in the retraining"],
+)
+def test_a_run_that_is_asked_to_stop_keeps_its_checkpoint_says_so_and_goes_on(
+    number: signal.Signals,
+    less: tuple[str, ...],
+    there: tuple[str, ...],
+    function: str,
+    alone: Callable[..., Run],
+    tmp_path: Path,
+) -> None:
+    expected = alone(*less)
+    logs = beside(expected, there, tmp_path / "logs")
+    command = [*COMMAND, *less, logs]
+    stopped = Apart(tmp_path / "stopped", command, Blow(function, 4, number))
+    assert stopped.end().code == 128 + number
+    output = stopped.output.read_text()
+    assert "Stopped. What is finished is kept" in output
+    assert "Traceback" not in output
+    assert len(list((tmp_path / "logs").glob("stages/*/*/*.ckpt"))) == 1
+    assert Apart(tmp_path / "again", command).end().code == 0
+    same(expected, runs_in(logs)[0])
+
+
+def test_the_shell_sees_143_and_the_next_session_says_where_it_goes_on(tmp_path: Path) -> None:
+    command = [*COMMAND, "search.epochs=400", f"logs={tmp_path}"]
+    process = subprocess.Popen(
+        [sys.executable, str(TRAIN), *command],
+        cwd=TRAIN.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    until(lambda: any(tmp_path.glob("stages/search/*/checkpoint.ckpt")))
+    process.terminate()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, output
+    (history,) = tmp_path.glob("stages/search/*/history.jsonl")
+    epochs = torch.load(history.with_name("checkpoint.ckpt"), weights_only=True)["epoch"] + 1
+    assert 1 <= epochs <= len(lines(history)) <= 399
+    again = Apart(tmp_path / "again", command, Blow(TRAINING, 1))
+    assert again.end().code == -signal.SIGKILL
+    assert f"goes on after epoch {epochs}" in again.output.read_text()
+
+
+def until(true: Callable[[], bool], seconds: float = 90) -> None:
+    """Wait for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
+
+
+def test_two_processes_with_the_same_command_make_each_stage_once(alone: Callable[..., Run], tmp_path: Path) -> None:
+    logs = f"logs={tmp_path / 'logs'}"
+    both = [Apart(tmp_path / str(number), [*COMMAND, logs], counted=COUNTED) for number in range(2)]
+    ended = [process.end() for process in both]
+    assert [end.code for end in ended] == [0, 0]
+    made = sum((end.calls for end in ended), Counter[str]())
+    assert tuple(made[function] for function in COUNTED) == (6 + 34, 40, 6)
+    runs = runs_in(logs)
+    assert len(runs) == 2
+    for kind in ("search", "selection", "evaluation"):
+        assert sorted(run.reused()[kind] for run in runs) == [False, True]
+        assert len({run.stage(kind) for run in runs}) == 1
+    for run in runs:
+        same(alone(), run)
+    assert any("waiting for another process" in process.output.read_text() for process in both)
+
+
+def test_a_killed_process_leaves_no_lock_behind(alone: Callable[..., Run], tmp_path: Path) -> None:
+    expected = alone(*SELECTION)
+    logs = beside(expected, ("search",), tmp_path / "logs")
+    command = [*COMMAND, *SELECTION, logs]
+    at_work = Apart(tmp_path / "at work", command, Blow(SCORING, 3, signal.SIGSTOP))
+    until(
+        lambda: (
+            len(
+                lines(tmp_path / "logs" / "stages" / "selection" / expected.stage("selection").name / "decisions.jsonl")
+            )
+            == 2
+        )
+    )
+    waiting = Apart(tmp_path / "waiting", command)
+    until(lambda: "waiting for another process" in waiting.output.read_text())
+    at_work.kill()
+    assert at_work.end().code == -signal.SIGKILL
+    assert waiting.end().code == 0
+    same(expected, runs_in(logs)[0])
