@@ -1,7 +1,8 @@
 """Replaying a step on a GPU as one CUDA graph.
 
-A supernet's step is thousands of small kernels, and launching them one by one takes longer than running them. A CUDA graph is recorded once
-and replayed with one launch: the same kernels in the same order on the same memory, so the numbers are those of the plain step.
+A supernet's step is thousands of small kernels, and launching them one by one takes longer than running them. A CUDA
+graph is recorded once and replayed with one launch: the same kernels in the same order on the same memory, so the
+numbers are those of the plain step.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -41,8 +42,8 @@ class NoCapture:
 class CudaGraphs:
     """Records a function the first time its key, with the shapes of its inputs, is seen, and replays it from then on.
 
-    Recording runs the function three times for real before it counts, on copies of the state that `preserve` names, so that the numbers do
-    not depend on whether a step was recorded or replayed.
+    Recording runs the function three times for real before it counts, on copies of the state that `preserve` names, so
+    that the numbers do not depend on whether a step was recorded or replayed.
 
     Args:
         preserve: Returns the tensors that the function changes in place (running statistics).
@@ -97,5 +98,7 @@ def capture_for(name: CaptureName, device: torch.device, preserve: Callable[[], 
     if name == "none":
         return NoCapture()
     if device.type != "cuda":
-        raise ValueError(f"search.capture=cuda_graphs needs a CUDA device, but this run is on {device}. Use search.capture=none.")
+        raise ValueError(
+            f"search.capture=cuda_graphs needs a CUDA device, but this run is on {device}. Use search.capture=none."
+        )
     return CudaGraphs(preserve)

@@ -46,7 +46,8 @@ class Parts:
 def protocol_for(search_space: str, data: str) -> str:
     """Return the evaluation that suits a space and data set where the user names none.
 
-    NAS-Bench-201 cells found on CIFAR are looked up; the DARTS family is retrained at full size on CIFAR-10 and small elsewhere.
+    NAS-Bench-201 cells found on CIFAR are looked up; the DARTS family is retrained at full size on CIFAR-10 and small
+    elsewhere.
     """
     if search_space == "nasbench201":
         return "nasbench201" if data in ("cifar10", "cifar100") else "retrain_nasbench201"

@@ -36,7 +36,9 @@ def run(config: DictConfig) -> dict[str, Any]:
     Raises:
         RunError: An option, the data or the disk does not allow it.
     """
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # which device it found and which products it recommends
+    logging.getLogger("pytorch_lightning").setLevel(
+        logging.WARNING
+    )  # which device it found and which products it recommends
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of torch's pytree
     console = Console(highlight=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
@@ -174,7 +176,7 @@ def noted() -> Iterator[None]:
 
 @contextmanager
 def stopping_on_signals(console: Console) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into an orderly stop: the last epoch's checkpoint is kept, the exit code is 128 + signal."""
+    """Turn Ctrl-C and SIGTERM into an orderly stop: the last checkpoint is kept, the exit code is 128 + signal."""
 
     def stop(number: int, frame: Any) -> None:
         raise Stopped(number)

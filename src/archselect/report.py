@@ -25,7 +25,9 @@ def show_plan(console: Console, name: str, parts: Parts, store: Store, search: S
     for column in ("stage", "what", "epochs", "state"):
         table.add_column(column)
     if parts.genotype is None:
-        table.add_row("search", f"{parts.search.name} on {parts.space.name}", str(parts.search.epochs), _state(store, search))
+        table.add_row(
+            "search", f"{parts.search.name} on {parts.space.name}", str(parts.search.epochs), _state(store, search)
+        )
         tuning, points = parts.selection.tuning, parts.selection.points(parts.space.cells)
         epochs = tuning.total_epochs(points) if tuning else 0
         what = f"{parts.selection.name}, {points} decision points" if points > 1 else parts.selection.name
@@ -124,7 +126,8 @@ def show_summary(console: Console, summary: Mapping[str, Any], folder: Path) -> 
     table.add_row(
         "time",
         "\n".join(
-            f"{kind} {_duration(stage['seconds'])}{' (was there)' if stage['reused'] else ''}" for kind, stage in stages.items()
+            f"{kind} {_duration(stage['seconds'])}{' (was there)' if stage['reused'] else ''}"
+            for kind, stage in stages.items()
         ),
     )
     table.add_row("folder", str(folder))

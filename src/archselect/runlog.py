@@ -12,7 +12,8 @@ from archselect.stages.fitting import Record
 class RunLog:
     """Passes histories, figures, tables and the summary on to the loggers.
 
-    Keys are `STAGE/METRIC` and `STAGE/alpha/CELL/EDGE/OPERATION`; the step counts epochs over all stages, `STAGE/epoch` those of one.
+    Keys are `STAGE/METRIC` and `STAGE/alpha/CELL/EDGE/OPERATION`; the step counts epochs over all stages,
+    `STAGE/epoch` those of one.
 
     Args:
         loggers: Lightning loggers.
@@ -34,7 +35,8 @@ class RunLog:
                     logger.log_hyperparams(dict(config))
                 except UsageError as error:
                     raise ValueError(
-                        f"Weights & Biases: {error} Without an account: logger.wandb.offline=true or WANDB_MODE=offline."
+                        f"Weights & Biases: {error} Without an account: logger.wandb.offline=true or "
+                        "WANDB_MODE=offline."
                     ) from error
 
     def record(self, stage: str, record: Record) -> None:

@@ -22,8 +22,8 @@ class Retraining:
         network: The skeleton: what `SearchSpace.network` takes besides the genotype, image size and classes.
         epochs: Passes over the training images.
         batch_size: Images per step.
-        validation_share: Share of the training images that is held out and validated on after every epoch; 0 trains on all. The last
-            epoch's network is tested whatever the validation says.
+        validation_share: Share of the training images that is held out and validated on after every epoch; 0 trains on
+            all. The last epoch's network is tested whatever the validation says.
         optimizer: Makes the optimizer.
         learning_rate_min: Where the cosine schedule ends; null keeps the rate constant.
         gradient_clip: Largest norm of the gradient; null: not clipped.

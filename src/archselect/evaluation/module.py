@@ -33,7 +33,8 @@ class RetrainModule(pl.LightningModule):
         self.seed = seed
         metrics = MetricCollection(
             {
-                # Takes one value per image: without its check for NaN, which halts the host, the metric ignores its weights.
+                # Takes one value per image: without its check for NaN, which halts the host, the metric ignores its
+                # weights.
                 "loss": MeanMetric(nan_strategy="disable"),
                 "accuracy": MulticlassAccuracy(classes, average="micro", validate_args=False),
             }

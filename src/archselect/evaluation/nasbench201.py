@@ -91,13 +91,13 @@ class NASBench201Table:
             )
         return self._results[arch]
 
-
     def check_covers(self, operations: Sequence[Sequence[str]]) -> None:
         """Raise a ValueError unless the table has every cell with one of `operations[i]` on edge i."""
         for choice in itertools.product(*operations):
             if (arch := ARCH.format(*choice)) not in self._results:
                 raise ValueError(
-                    f"The table {self.path} has {len(self)} architectures, and {arch}, which the search space may choose, "
+                    f"The table {self.path} has {len(self)} architectures, and {arch}, which the search space may "
+                    "choose, "
                     "is not among them. Set evaluation.table to a table of all 15,625 architectures; other operations "
                     "than the benchmark's need another evaluation."
                 )

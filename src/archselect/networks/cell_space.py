@@ -31,7 +31,9 @@ class CellSpace:
             if not candidates:
                 raise ValueError(f"Edge {edge} of the {self.name} cell has no candidate operation. List at least one.")
             if len(set(candidates)) != len(candidates):
-                raise ValueError(f"Edge {edge} of the {self.name} cell lists an operation twice: {list(candidates)}. Name each once.")
+                raise ValueError(
+                    f"Edge {edge} of the {self.name} cell lists an operation twice: {list(candidates)}. Name each once."
+                )
 
     @property
     def width(self) -> int:
@@ -50,21 +52,26 @@ class CellSpace:
         topology = self.topology
         if (cell.inputs, len(cell.nodes)) != (topology.inputs, topology.nodes):
             raise ValueError(
-                f"The {self.name} cell of this search space has {topology.inputs} inputs and {topology.nodes} nodes, but "
-                f"the genotype's has {cell.inputs} and {len(cell.nodes)}. It is incomplete or was made for another search space."
+                f"The {self.name} cell of this search space has {topology.inputs} inputs and {topology.nodes} nodes, "
+                "but "
+                f"the genotype's has {cell.inputs} and {len(cell.nodes)}. It is incomplete or was made for another "
+                "search space."
             )
         for node, inputs in enumerate(cell.nodes, start=topology.inputs):
             expected = topology.edges_kept_into(node)
             if len(inputs) != expected:
                 raise ValueError(
-                    f"Node {node} of the {self.name} cell must have {expected} inputs, but the genotype gives it {len(inputs)}."
+                    f"Node {node} of the {self.name} cell must have {expected} inputs, but the genotype gives it "
+                    f"{len(inputs)}."
                 )
             for operation, source in inputs:
                 candidates = self.operations[topology.edges.index((source, node))]
                 if operation not in candidates:
                     raise ValueError(
-                        f"Edge ({source}, {node}) of the {self.name} cell chooses among {list(candidates)}, but the genotype "
-                        f"has {operation!r} there. It was made for another search space: name that one by search_space=..., or "
+                        f"Edge ({source}, {node}) of the {self.name} cell chooses among {list(candidates)}, but the "
+                        "genotype "
+                        f"has {operation!r} there. It was made for another search space: name that one by "
+                        "search_space=..., or "
                         "another genotype."
                     )
 
@@ -100,7 +107,8 @@ class CellDecisions:
         for edge, candidates, operation in zip(space.topology.edges, space.operations, self.operations, strict=True):
             if operation is not None and not 0 <= operation < len(candidates):
                 raise ValueError(
-                    f"Edge {edge} of the {space.name} cell chooses among {len(candidates)} operations, but the decision is "
+                    f"Edge {edge} of the {space.name} cell chooses among {len(candidates)} operations, but the "
+                    "decision is "
                     f"for number {operation}, counted from 0."
                 )
 
@@ -114,7 +122,9 @@ class CellDecisions:
         """Return these decisions with `node` fed by `edges` only."""
         keep, into = set(edges), set(space.topology.edges_into(node))
         if not keep <= into:
-            raise ValueError(f"Node {node} of the {space.name} cell is fed by edges {sorted(into)}, not by {sorted(keep)}.")
+            raise ValueError(
+                f"Node {node} of the {space.name} cell is fed by edges {sorted(into)}, not by {sorted(keep)}."
+            )
         kept = tuple(edge in keep if edge in into else was for edge, was in enumerate(self.kept))
         return replace(self, kept=kept, nodes=(*self.nodes, node))
 
@@ -141,7 +151,8 @@ class CellDecisions:
         undecided = [space.topology.edges[edge] for edge in self.undecided_edges if self.kept[edge]]
         if undecided or self.undecided_nodes(space):
             raise ValueError(
-                f"The {space.name} cell is not decided yet: edges {undecided}, nodes {list(self.undecided_nodes(space))}."
+                f"The {space.name} cell is not decided yet: edges {undecided}, nodes "
+                f"{list(self.undecided_nodes(space))}."
             )
         nodes: list[list[Input]] = [[] for _ in range(space.topology.nodes)]
         for (source, target), candidates, operation, kept in zip(

@@ -49,7 +49,7 @@ class MixedCell(nn.Module):
         return self.stride if source < self.space.topology.inputs else 1
 
     def forward(self, inputs: Sequence[Tensor], mixture: Mixture) -> Tensor:
-        """Return the cell's output for its inputs `(B, C, H, W)`: `(B, nodes * C, H', W')`, or `(B, C, H', W')` for `"last"`."""
+        """Return the output for the inputs `(B, C, H, W)`: `(B, nodes * C, H', W')`, or `(B, C, H', W')` for "last"."""
         topology = self.space.topology
         states = list(inputs)
         fed: list[list[Tensor]] = [[] for _ in range(topology.nodes)]
@@ -63,7 +63,7 @@ class MixedCell(nn.Module):
         return torch.cat(nodes, dim=1) if topology.output == "concat" else nodes[-1]
 
     def _leaving(self, state: int, x: Tensor, mixture: Mixture) -> Iterator[tuple[tuple[int, ...], Tensor]]:
-        """Yield edges out of a state and the mixtures `(B, E * C, H', W')` on them; operations active on the same edges come together."""
+        """Yield edges out of a state and what is on them, `(B, E * C, H', W')`, summed where the edges are the same."""
         source = Source(x, self._stride_from(state))
         totals: dict[tuple[int, ...], Tensor] = {}
         for term, weights in mixture.leaving(state):

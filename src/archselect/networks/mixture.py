@@ -1,7 +1,7 @@
 """Mixture weights: how much of each candidate operation goes into each edge of a cell.
 
-`o_bar(x) = sum_o weight_o * o(x)` on every edge (DARTS, eq. 2). Masking, discretising, perturbing and sampling are nothing but other
-weights. An operation without weight is *inactive*: it is neither evaluated nor stored.
+`o_bar(x) = sum_o weight_o * o(x)` on every edge (DARTS, eq. 2). Masking, discretising, perturbing and sampling are
+nothing but other weights. An operation without weight is *inactive*: it is neither evaluated nor stored.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,8 @@ class MixtureWeights(dict[str, Tensor]):
             cell: The cell type.
             edge: Number of the edge.
             operation: Index of the candidate to mask; None masks the edge.
-            renormalize: Scale what is left of the edge so that it sums to what it summed to before. The official code does not.
+            renormalize: Scale what is left of the edge so that it sums to what it summed to before. The official code
+                does not.
         """
         weights = self[cell].clone()
         row = weights[edge]
@@ -72,7 +73,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a cell has to evaluate: the terms that leave each source, and where their weights stand in the flattened weights."""
+    """What a cell has to evaluate: the terms that leave each source, and where their weights stand when flattened."""
 
     terms: tuple[tuple[Term, ...], ...]
     order: tuple[int, ...]

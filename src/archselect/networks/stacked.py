@@ -1,12 +1,13 @@
 """The operations of a supernet, evaluated together for all edges that leave one source.
 
-A supernet applies the same operation, with different weights, on every edge out of a state. Here the edges' weights are stacked, so one
-convolution serves them all; what depends on the source alone (its ReLU, its pooling) is computed once; and the mixture weight of an edge is
-the scale of the batch normalisation that ends the operation, so weighting costs no pass over memory and its gradient comes with the
-normalisation's. All of it is exact: the result is that of one module per operation, multiplied and summed.
+A supernet applies the same operation, with different weights, on every edge out of a state. Here the edges' weights
+are stacked, so one convolution serves them all; what depends on the source alone (its ReLU, its pooling) is computed
+once; and the mixture weight of an edge is the scale of the batch normalisation that ends the operation, so weighting
+costs no pass over memory and its gradient comes with the normalisation's. All of it is exact: the result is that of
+one module per operation, multiplied and summed.
 
-Each operation maps a `Source` and the mixture weights `(E,)` of its active edges to their weighted outputs `(B, E * C, H, W)`, added to
-what other operations on the same edges gave.
+Each operation maps a `Source` and the mixture weights `(E,)` of its active edges to their weighted outputs `(B, E * C,
+H, W)`, added to what other operations on the same edges gave.
 """
 
 import math
@@ -38,7 +39,7 @@ class Source:
 
 
 class StackedWeight(nn.Module):
-    """The convolution weights of several edges, `(edges * out, in / groups, k, k)`, each initialised as by `nn.Conv2d`."""
+    """Convolution weights of several edges, `(edges * out, in / groups, k, k)`, each initialised as by `nn.Conv2d`."""
 
     def __init__(self, edges: int, out_channels: int, in_channels: int, kernel: int = 1) -> None:
         super().__init__()
@@ -65,7 +66,7 @@ class StackedBatchNorm(nn.BatchNorm2d):
         self.channels = channels
 
     def of(self, x: Tensor, positions: Sequence[int], scale: Tensor | None = None) -> Tensor:
-        """Normalise `(B, E * C, H, W)`, the channels of the edges at `positions`; multiply edge e by `scale[e]` if given."""
+        """Normalise `(B, E * C, H, W)`, the edges at `positions`; multiply edge e by `scale[e]` if given."""
         # Contiguous: the CPU kernels read the scale as if it were, and a single edge's would be a view of stride 0.
         weight = None if scale is None else scale.unsqueeze(1).expand(-1, self.channels).flatten().contiguous()
         mean, variance = cast(Tensor, self.running_mean), cast(Tensor, self.running_var)
@@ -120,7 +121,7 @@ class SharedOperation(StackedOperation):
 
 
 def _stacked(out: Tensor, weights: Tensor) -> Tensor:
-    """Return `(B, E * C, H, W)` for an output `(B, 1, C, H, W)` and weights `(E, 1, 1, 1)`, in the memory format of the output."""
+    """Return `(B, E * C, H, W)` for an output `(B, 1, C, H, W)` and weights `(E, 1, 1, 1)`, in the output's format."""
     if not out.squeeze(1).is_contiguous(memory_format=torch.channels_last):
         return (out * weights).flatten(1, 2)
     last = out.permute(0, 3, 4, 1, 2) * weights.view(-1, 1)  # (B, H, W, E, C)
@@ -165,7 +166,7 @@ class Noise(StackedOperation):
 
 
 class FactorizedReduction(StackedOperation):
-    """`skip_connect` where the stride is 2: ReLU, two Conv1x1 of stride 2, the second shifted by one pixel, concatenated, BN."""
+    """`skip_connect` at stride 2: ReLU, two Conv1x1 of stride 2, the second shifted by one pixel, concatenated, BN."""
 
     def __init__(self, edges: int, channels: int) -> None:
         super().__init__()
@@ -195,7 +196,7 @@ class Convolution(StackedOperation):
 
 
 class DepthwiseSeparable(nn.Module):
-    """Depthwise kxk, then pointwise, then BN, for edges that share their input or (`x` of `E * C` channels) have one each."""
+    """Depthwise kxk, pointwise, BN, for edges that share their input or (`x` of `E * C` channels) have one each."""
 
     def __init__(self, edges: int, channels: int, kernel: int, dilation: int = 1) -> None:
         super().__init__()
@@ -243,7 +244,9 @@ def _skip(edges: int, channels: int, stride: int, norm: bool) -> StackedOperatio
     return Identity() if stride == 1 else FactorizedReduction(edges, channels)
 
 
-def _pool(pool: Callable[[Tensor, int], Tensor], edges: int, channels: int, stride: int, norm: bool) -> StackedOperation:
+def _pool(
+    pool: Callable[[Tensor, int], Tensor], edges: int, channels: int, stride: int, norm: bool
+) -> StackedOperation:
     return Pool(pool, channels, norm)
 
 
@@ -253,7 +256,7 @@ def _noise(edges: int, channels: int, stride: int, norm: bool) -> StackedOperati
 
 def _convolution(
     kind: Callable[[int, int, int], StackedOperation], kernel: int, edges: int, channels: int, stride: int, norm: bool
-) -> nn.Module:
+) -> StackedOperation:
     return kind(edges, channels, kernel)
 
 
@@ -266,4 +269,4 @@ STACKED: Mapping[str, Callable[[int, int, int, bool], StackedOperation]] = {
     **{f"dil_conv_{k}x{k}": partial(_convolution, DilatedConvolution, k) for k in (3, 5)},
     **{f"nor_conv_{k}x{k}": partial(_convolution, Convolution, k) for k in (1, 3)},
 }
-"""Primitive -> its stacked form, built from (edges, channels, stride, batch normalisation after pooling); `none` needs none."""
+"""Primitive -> its stacked form, built from (edges, channels, stride, BN after pooling); `none` needs none."""

@@ -32,7 +32,8 @@ class Supernet(nn.Module):
 
     Attributes:
         alphas: Architecture parameters, cell type -> `(edges, operations)`.
-        decisions: What has been decided. A decided edge is one-hot, a dropped one zero; neither gives `alpha` a gradient.
+        decisions: What has been decided. A decided edge is one-hot, a dropped one zero; neither gives `alpha` a
+            gradient.
     """
 
     def __init__(
@@ -76,9 +77,7 @@ class Supernet(nn.Module):
         for name, space in self.cell_spaces.items():
             state = self._decisions[name]
             self._active[name] = tuple(
-                tuple(
-                    kept and index < len(candidates) and operation in (None, index) for index in range(space.width)
-                )
+                tuple(kept and index < len(candidates) and operation in (None, index) for index in range(space.width))
                 for candidates, operation, kept in zip(space.operations, state.operations, state.kept, strict=True)
             )
             # As 0/1 factors, so that relaxing under the decisions is one multiply-add on any device.
@@ -94,7 +93,7 @@ class Supernet(nn.Module):
             setattr(self, f"_decided_{name}", decided.detach())
 
     def relaxed(self, cell: str) -> Tensor:
-        """Return the relaxation of a cell type's architecture parameters, `(edges, operations)`, whatever has been decided."""
+        """Return the relaxation of a cell type's `alpha`, `(edges, operations)`, whatever has been decided."""
         exists = cast(Tensor, getattr(self, f"_exists_{cell}"))
         return self.relaxation(self.alphas[cell].masked_fill(~exists, -torch.inf))
 
@@ -111,8 +110,8 @@ class Supernet(nn.Module):
 
         Args:
             x: Images `(B, 3, H, W)`.
-            weights: Cell type -> mixture weights `(edges, operations)`. Cell types that are left out, and None, take the supernet's own
-                `mixture_weights()`. Operations whose weight is zero are not evaluated.
+            weights: Cell type -> mixture weights `(edges, operations)`. Cell types that are left out, and None, take
+                the supernet's own `mixture_weights()`. Operations whose weight is zero are not evaluated.
         """
         unknown = sorted(set(weights or ()) - set(self.cell_spaces))
         if unknown:
@@ -176,9 +175,7 @@ class DartsSupernet(Supernet):
     ) -> None:
         super().__init__(cells, alpha_scale=alpha_scale)
         stem_channels = stem_multiplier * channels
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, stem_channels, 3, padding=1, bias=False), nn.BatchNorm2d(stem_channels)
-        )
+        self.stem = nn.Sequential(nn.Conv2d(3, stem_channels, 3, padding=1, bias=False), nn.BatchNorm2d(stem_channels))
         self.preprocess = nn.ModuleList()
         self.cells = nn.ModuleList()
         before_previous, previous, reduced = stem_channels, stem_channels, False

@@ -19,7 +19,7 @@ from archselect.search.method import SearchMethod
 
 
 class SearchModule(pl.LightningModule):
-    """Bilevel optimisation: per step one update of `alpha` on a batch of its half, then one of the weights on a batch of theirs.
+    """Bilevel optimisation: per step one update of `alpha` on a batch of its half, then one of the weights on theirs.
 
     Args:
         supernet: Trained in place.

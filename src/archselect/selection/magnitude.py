@@ -11,9 +11,10 @@ from archselect.selection.selector import ScoreAll
 
 @dataclass(frozen=True)
 class Magnitude:
-    """Keep on every edge the operation with the largest mixture weight; keep the in-edges whose largest weight is largest.
+    """Keep on every edge the operation with the largest weight; keep the in-edges whose largest weight is largest.
 
-    Where nodes choose their inputs, `none` is never kept (as in DARTS): its weight says that an edge is weak, not which operation is strong.
+    Where nodes choose their inputs, `none` is never kept (as in DARTS): its weight says that an edge is weak, not
+    which operation is strong.
     """
 
     name: str = "magnitude"

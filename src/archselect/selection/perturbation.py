@@ -1,4 +1,4 @@
-"""Perturbation-based selection: an operation is as strong as the supernet is worse without it (DARTS-PT, Algorithm 1)."""
+"""Perturbation-based selection: an operation is as strong as the supernet is worse without it (DARTS-PT, Alg. 1)."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,20 +23,22 @@ Order = Literal["random"] | Sequence[int] | Mapping[str, Sequence[int]]
 class Perturbation:
     """Decide edge by edge, then node by node, and tune the supernet in between.
 
-    At each point one undecided edge per cell type is taken. Each of its operations is masked in turn; the one whose removal hurts the supernet
-    most is kept. When all edges are decided, nodes are taken likewise: while a node has too many inputs, the one whose removal hurts least
-    is dropped. The defaults are the official code's behaviour.
+    At each point one undecided edge per cell type is taken. Each of its operations is masked in turn; the one whose
+    removal hurts the supernet most is kept. When all edges are decided, nodes are taken likewise: while a node has too
+    many inputs, the one whose removal hurts least is dropped. The defaults are the official code's behaviour.
 
     Attributes:
         name: Shown in folders and reports.
         operation_criterion: What "hurts" means for operations: lower `accuracy` or higher `loss`.
         topology_criterion: The same for the inputs of nodes.
-        edge_order: `random`; or the numbers of the edges in the order in which they are decided, one list for all or one per cell type.
+        edge_order: `random`; or the numbers of the edges in the order in which they are decided, one list for all or
+            one per cell type.
         node_order: `random`; or the nodes (as states), likewise.
         renormalize: Whether the other operations of an edge take over the weight of the masked one.
-        topology_rounds: `independent`: an input dropped in an earlier round is back while the next round scores (the official code);
-            `cumulative`: it stays out.
-        score_unmasked: Whether each operation decision also scores the unmasked supernet, so that strengths can be read as drops.
+        topology_rounds: `independent`: an input dropped in an earlier round is back while the next round scores (the
+            official code); `cumulative`: it stays out.
+        score_unmasked: Whether each operation decision also scores the unmasked supernet, so that strengths can be
+            read as drops.
         tuning: Training between two points.
         scoring: On what the supernet is scored.
     """
@@ -63,7 +65,8 @@ class Perturbation:
         """See `Selector.check`."""
         if all(len(candidates) == 1 for space in cells.values() for candidates in space.operations):
             raise ValueError(
-                f"selection={self.name} compares the candidate operations of an edge, but every edge of this search space has one only. "
+                f"selection={self.name} compares the candidate operations of an edge, but every edge of this search "
+                "space has one only. "
                 "Give at least one edge two candidates."
             )
         for name, space in cells.items():
@@ -75,7 +78,8 @@ class Perturbation:
         if self.tuning.epochs_between and len(set(epochs)) < points:
             raise ValueError(
                 f"selection.tuning.epochs={self.tuning.epochs} is too short for {points} decision points every "
-                f"{self.tuning.epochs_between} epochs: give at least {(points - 2) * self.tuning.epochs_between + 2}, or null."
+                f"{self.tuning.epochs_between} epochs: give at least {(points - 2) * self.tuning.epochs_between + 2}, "
+                "or null."
             )
 
     def points(self, cells: Mapping[str, CellSpace]) -> int:
@@ -98,9 +102,7 @@ class Perturbation:
                     node = _next(self.node_order, name, nodes, (seed, "selection", "node", name, point))
                     yield self._decide_inputs(supernet, space, node, score)
 
-    def _decide_operation(
-        self, supernet: Supernet, space: CellSpace, edge: int, score: ScoreAll
-    ) -> OperationDecision:
+    def _decide_operation(self, supernet: Supernet, space: CellSpace, edge: int, score: ScoreAll) -> OperationDecision:
         candidates = range(len(space.operations[edge]))
         if len(candidates) == 1:
             return OperationDecision(space.name, edge, 0)
@@ -174,5 +176,6 @@ def _check_order(option: str, order: Order, cells: Collection[str], cell: str, e
     numbers = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else []
     if len(numbers) != len(expected) or any(number not in numbers for number in expected):
         raise ValueError(
-            f"selection.{option} must be random or, for the {cell} cell, contain each of {list(expected)} once; got {given!r}."
+            f"selection.{option} must be random or, for the {cell} cell, contain each of {list(expected)} once; got "
+            f"{given!r}."
         )

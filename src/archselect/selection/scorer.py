@@ -37,11 +37,13 @@ class Scoring:
     """On what, and in which mode, supernets are scored.
 
     Attributes:
-        batch_norm: `batch`: statistics of each scoring batch (the official code); `running`: the statistics gathered in training;
-            `recalibrated`: running statistics gathered anew for each candidate on batches of the weight half.
+        batch_norm: `batch`: statistics of each scoring batch (the official code); `running`: the statistics gathered
+            in training; `recalibrated`: running statistics gathered anew for each candidate on batches of the weight
+            half.
         recalibration_batches: How many batches `recalibrated` reads.
         batch_size: Images per scoring batch; null: that of the search.
-        held_out_share: This share of the `alpha` half is kept from tuning and scored on; 0: the whole half does both (the official code).
+        held_out_share: This share of the `alpha` half is kept from tuning and scored on; 0: the whole half does both
+            (the official code).
         batches: Score on the first so many batches; null: on all.
     """
 

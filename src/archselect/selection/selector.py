@@ -21,7 +21,8 @@ class Tuning:
 
     Attributes:
         epochs_between: Epochs between two decision points; 0: no tuning at all.
-        epochs: All epochs of the tuning; null: one more than the last point needs. When fewer, the last points move to the last epoch.
+        epochs: All epochs of the tuning; null: one more than the last point needs. When fewer, the last points move to
+            the last epoch.
         learning_rate: Of the weights, at its start (official: a tenth of the search's).
         schedule: `constant` (the official code builds a cosine and never steps it) or `cosine`.
         train_alpha: Whether the `alpha` of undecided edges trains on.
@@ -55,8 +56,9 @@ class Tuning:
 class Selector(Protocol):
     """Reads an architecture off a supernet.
 
-    A selector is a pure function of the supernet (its weights and the decisions made so far) and of the seed. It keeps no state, so a selection
-    that was cut off goes on from the supernet's last checkpoint and ends with the same architecture.
+    A selector is a pure function of the supernet (its weights and the decisions made so far) and of the seed. It keeps
+    no state, so a selection that was cut off goes on from the supernet's last checkpoint and ends with the same
+    architecture.
 
     Attributes:
         name: Shown in folders and reports.

@@ -1,7 +1,7 @@
 """The DARTS family: DARTS and S1-S4 differ in their candidate operations only."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from archselect.checks import check_number
 from archselect.genotype import Genotype
@@ -25,7 +25,7 @@ class DartsSpace(SearchSpace):
         alpha_scale: Standard deviation of the architecture parameters at the start; 0 gives uniform mixtures.
     """
 
-    topologies = {"normal": DARTS_CELL, "reduction": DARTS_CELL}
+    topologies: ClassVar[Mapping[str, CellTopology]] = {"normal": DARTS_CELL, "reduction": DARTS_CELL}
 
     def __init__(
         self,
@@ -41,10 +41,13 @@ class DartsSpace(SearchSpace):
         check_number("search_space.alpha_scale", alpha_scale)
         if layers < 3:
             raise ValueError(
-                f"A supernet of the DARTS family needs at least 3 layers, so that it has a normal cell and two reductions; got {layers}."
+                "A supernet of the DARTS family needs at least 3 layers, so that it has a normal cell and two "
+                f"reductions; got {layers}."
             )
         if channels % 2:
-            raise ValueError(f"The channels of the supernet must be even: a reduction joins two halves; got {channels}.")
+            raise ValueError(
+                f"The channels of the supernet must be even: a reduction joins two halves; got {channels}."
+            )
         self.channels = channels
         self.layers = layers
         self.alpha_scale = alpha_scale

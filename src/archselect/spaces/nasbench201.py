@@ -1,7 +1,7 @@
 """NAS-Bench-201 (ICLR 2020): one cell of six edges, 15,625 architectures with known results."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from archselect.checks import check_number
 from archselect.genotype import Genotype
@@ -25,7 +25,7 @@ class NASBench201Space(SearchSpace):
         alpha_scale: Standard deviation of the architecture parameters at the start; 0 gives uniform mixtures.
     """
 
-    topologies = {"cell": NASBENCH201_CELL}
+    topologies: ClassVar[Mapping[str, CellTopology]] = {"cell": NASBENCH201_CELL}
 
     def __init__(
         self,

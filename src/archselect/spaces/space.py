@@ -22,8 +22,8 @@ class Protocol:
 
     Attributes:
         search_epochs: Epochs of the supernet's training.
-        selection_epochs: Epochs of the tuning between the decisions of a progressive selection, all together; None: as many as the
-            decisions need.
+        selection_epochs: Epochs of the tuning between the decisions of a progressive selection, all together; None: as
+            many as the decisions need.
         epochs_between: Epochs of tuning between two of its decisions.
         scoring_batches: Batches that each of its scores is taken on; None: all.
     """
@@ -70,7 +70,8 @@ class SearchSpace:
         """Raise a ValueError if `genotype` does not lie in this space."""
         if set(genotype.names) != set(self.cells):
             raise ValueError(
-                f"Search space {self.name!r} has the cell types {sorted(self.cells)}, but the genotype has {sorted(genotype.names)}. "
+                f"Search space {self.name!r} has the cell types {sorted(self.cells)}, but the genotype has "
+                f"{sorted(genotype.names)}. "
                 "It was made for another search space: name that one by search_space=..., or another genotype."
             )
         for name, cell in self.cells.items():
@@ -82,7 +83,7 @@ class SearchSpace:
     def example(self) -> Genotype:
         """Return some architecture of this space: the first candidate on every edge, the first inputs of every node."""
         cells = []
-        for name, space in self.cells.items():
+        for space in self.cells.values():
             decisions = CellDecisions.none(space)
             for edge in decisions.undecided_edges:
                 decisions = decisions.keep_operation(edge, 0)
@@ -116,7 +117,8 @@ def check_image_size(space: str, image_size: int) -> None:
     """Raise a ValueError if two reductions of stride 2 cannot halve `image_size` twice."""
     if image_size < 8 or image_size % 4:
         raise ValueError(
-            f"Search space {space!r} halves the image twice, so images must measure a multiple of 4 and at least 8 pixels; got "
+            f"Search space {space!r} halves the image twice, so images must measure a multiple of 4 and at least 8 "
+            "pixels; got "
             f"{image_size}x{image_size}. Take other images; data=image_folder scales them to data.image_size."
         )
 

@@ -1,4 +1,4 @@
-"""One Lightning fit inside a stage folder: it goes on from the last checkpoint, writes its history and stops without loss."""
+"""One Lightning fit inside a stage folder: it goes on from its checkpoint, writes its history, stops without loss."""
 
 import io
 import math
@@ -150,7 +150,7 @@ class Fitting:
 
 
 class EpochWriter(Checkpoint):
-    """Writes the epoch's record to the history, then the checkpoint. Lightning runs it after everything else at the end of an epoch.
+    """Writes the epoch's record to the history, then the checkpoint, after everything else at the end of an epoch.
 
     A kill between the two leaves a record without its checkpoint; the epoch is then made, and recorded, again.
     """
@@ -195,7 +195,8 @@ class EpochWriter(Checkpoint):
         kind = self.folder.key.kind
         kept = f"The state after epoch {epoch} is kept in {self.folder.path}." if epoch else "It was the first epoch."
         return (
-            f"The {kind} diverged: {name} became {value} in epoch {epoch + 1}. {kept} Lower {LEARNING_RATES[kind]} or the "
+            f"The {kind} diverged: {name} became {value} in epoch {epoch + 1}. {kept} Lower {LEARNING_RATES[kind]} or "
+            "the "
             "gradient clip; that makes another stage, which starts afresh."
         )
 

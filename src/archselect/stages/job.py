@@ -4,14 +4,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from rich.console import Console
 
 from archselect.data import ImageData
-from archselect.provenance import provenance
 from archselect.spaces import SearchSpace
 from archselect.stages.fitting import CHECKPOINT, HISTORY, Fitting, Record, TrainerFactory
 from archselect.stages.progress import Progress
 from archselect.store import StageFolder, StageKey, Store
+from archselect.store.provenance import provenance
 
 
 @dataclass(frozen=True)
@@ -74,19 +75,29 @@ def run_stage(stage: Stage, job: Job) -> Finished:
     """Return the finished stage: from the store, by waiting for another process that is at it, or by doing the work."""
     kind = stage.key.kind
     folder = job.store.folder(stage.key)
-    if folder.state != "finished":
-        with folder.lock(lambda: job.console.print(f"{kind:<10} waiting for another process that works on {folder.path}")):
-            if folder.state != "finished":
-                with Progress(job.console, kind) as progress:
-                    fitting = Fitting(folder, job.trainer, progress, lambda record: job.log(kind, record))
-                    folder.begin(stage.config, provenance(str(fitting.device), {"seed": job.seed}))
-                    for record in folder.read_lines(HISTORY):
-                        job.log(kind, record)
-                    result = stage.work(fitting)
-                folder.finish(result)
-                # Not before: a kill in between would cost the whole stage.
-                (folder.path / CHECKPOINT).unlink(missing_ok=True)
-                return Finished(folder, result, reused=False)
+    if not folder.finished:
+        with folder.lock(lambda: job.console.print(f"{kind:<10} waiting for another process at {folder.path}")):
+            if not folder.finished:
+                return _fill(stage, folder, job)
     for record in folder.read_lines(HISTORY):
         job.log(kind, record)
     return Finished(folder, folder.result(), reused=True)
+
+
+def _fill(stage: Stage, folder: StageFolder, job: Job) -> Finished:
+    """Do the work of a stage, or go on with it, and mark its folder finished."""
+    kind = stage.key.kind
+    with Progress(job.console, kind) as progress:
+        fitting = Fitting(folder, job.trainer, progress, lambda record: job.log(kind, record))
+        folder.begin(stage.config, provenance(_name(fitting.device), {"seed": job.seed}))
+        for record in folder.read_lines(HISTORY):
+            job.log(kind, record)
+        result = stage.work(fitting)
+    folder.finish(result)
+    # Not before: a kill in between would cost the whole stage.
+    (folder.path / CHECKPOINT).unlink(missing_ok=True)
+    return Finished(folder, result, reused=False)
+
+
+def _name(device: torch.device) -> str:
+    return f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)

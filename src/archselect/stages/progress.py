@@ -1,4 +1,4 @@
-"""What a terminal shows while a stage works: one bar with the time left, or a line now and then where there is no terminal."""
+"""What is shown while a stage works: one bar with the time left, or a line now and then where there is no terminal."""
 
 import time
 from typing import Any

@@ -81,9 +81,7 @@ def load_supernet(job: Job, folder: Path) -> Supernet:
     return supernet
 
 
-def architecture_images(
-    data: ImageData, method: SearchMethod, seed: int
-) -> tuple[LabelledImages, LabelledImages]:
+def architecture_images(data: ImageData, method: SearchMethod, seed: int) -> tuple[LabelledImages, LabelledImages]:
     """Return the images that train the weights and those that train `alpha`."""
     weights, architecture = stratified_split(
         data.train.labels, method.weight_share, generator_for(seed, "search", "split")
@@ -131,7 +129,7 @@ def hold_out(images: LabelledImages, share: float, seed: int) -> tuple[LabelledI
 
 
 def describe_supernet(supernet: Supernet) -> dict[str, Any]:
-    """Return what the history says of the architecture parameters: mixture weights, entropies, skips, genotype by magnitude."""
+    """Return what the history says of `alpha`: mixture weights, entropies, share of skips, genotype by magnitude."""
     mixture = {name: weights.detach().cpu() for name, weights in supernet.mixture_weights().items()}
     entropies, skips, edges = {}, 0, 0
     decisions = dict(supernet.decisions)

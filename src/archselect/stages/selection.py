@@ -1,4 +1,4 @@
-"""The selection stage: an architecture is read off the supernet, which is tuned between the decisions if the method wants it."""
+"""The selection stage: an architecture is read off the supernet, which may be tuned between the decisions."""
 
 import time
 from collections.abc import Mapping
@@ -114,7 +114,8 @@ class SelectionStage:
 class Decider:
     """Makes the decisions of a point, writes each down before it counts, and applies it.
 
-    Decisions of a point that a killed session wrote down are not scored again: the supernet stands where it stood when they were made.
+    Decisions of a point that a killed session wrote down are not scored again: the supernet stands where it stood when
+    they were made.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from archselect.reporting import main
+from archselect.reporting.report import main
 
 FULL = {"search_space": "s2", "search": "darts", "evaluation": "retrain_cifar10", "data": "cifar10"}
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from archselect.provenance import command, git_state, provenance
 from archselect.store import StageFolder, StageKey, Store, StoreError, replacing
+from archselect.store.provenance import command, git_state, provenance
 
 IDENTITY = {
     "seed": 0,

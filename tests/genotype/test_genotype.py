@@ -3,8 +3,8 @@ import json
 
 import pytest
 
-from archselect import genotype as genotype_module
 from archselect.genotype import PUBLISHED, CellGenotype, Genotype, Input
+from archselect.genotype import genotype as genotype_module
 
 CELL = CellGenotype("cell", 1, ((Input("skip_connect", 0),),))
 SMALL = Genotype((CELL,))

@@ -12,11 +12,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from archselect import notations
-from archselect.cell_genotype import CellGenotype, Input, shown
-from archselect.published import OFFICIAL_NOTATION
-
-__all__ = ["PUBLISHED", "CellGenotype", "Genotype", "Input"]
+from archselect.genotype import notations
+from archselect.genotype.cell import CellGenotype, shown
+from archselect.genotype.published import OFFICIAL_NOTATION
 
 
 @dataclass(frozen=True)
@@ -163,7 +161,8 @@ def _read_file(path: Path) -> Genotype:
             text = file.read(notations.MAXIMUM_LENGTH + 1)
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"A genotype was to be read from {str(path)!r}, but there is no such file. A finished run keeps its own in its "
+            f"A genotype was to be read from {str(path)!r}, but there is no such file. A finished run keeps its own in "
+            "its "
             "folder, genotype.json."
         ) from None
     except (OSError, ValueError) as error:

@@ -14,7 +14,7 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from archselect.genotype import PUBLISHED
-from archselect.paper import PaperNumber, paper_number
+from archselect.reporting.paper import PaperNumber, paper_number
 
 STAGES = ("search", "selection", "evaluation")
 TABLE = "table"  # the paper's protocol of what is looked up in NAS-Bench-201, whatever the option is called

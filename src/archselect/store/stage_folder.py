@@ -1,77 +1,25 @@
-"""Stages and the store: what is computed once, kept in a folder named by what determines it, and never rewritten.
-
-    StageKey        what determines a stage's result, and the name that follows from it
-    Store           where the stages lie: root/stages/<kind>/<label>-<digest>
-    StageFolder     one stage on disk: absent, unfinished or finished
-    replacing       a file that is written as a whole or not at all
-    StoreError      the disk said no: which path, what to do
+"""One stage on disk, and the store of all of them.
 
 A stage is worked on under its lock, so a folder has one writer. What a killed writer leaves behind is always readable:
 files are replaced as a whole, lines are added at the end, and a half-written last line does not count.
 """
 
-import errno
-import hashlib
 import json
-import math
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, get_args
+from typing import Any, Literal
 
 import yaml
 from filelock import FileLock, Timeout
 
-Kind = Literal["search", "selection", "evaluation"]
+from archselect.store.durable import StoreError, disk_errors_explained, replacing, whole_lines
+from archselect.store.key import StageKey, canonical
+
 State = Literal["absent", "unfinished", "finished"]
-
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-
-
-class StoreError(OSError):
-    """The disk refused what the store needs; the message names the path and what to do. Nothing finished is lost."""
-
-
-@dataclass(frozen=True)
-class StageKey:
-    """What determines a stage's result.
-
-    Attributes:
-        kind: Which of the three stages.
-        label: The readable part of the folder's name: letters, digits, `-`, `_` and `.`.
-        identity: Everything the result depends on (the stage's part of the config, the seed, the digests of the stages
-            it starts from, the stage's version) as plain JSON data. 1 and 1.0 are different values.
-    """
-
-    kind: Kind
-    label: str
-    identity: Mapping[str, Any] = field(hash=False)
-
-    def __post_init__(self) -> None:
-        """Check all parts, and copy the identity: the caller may go on changing his own."""
-        if self.kind not in get_args(Kind):
-            raise ValueError(f"A stage is one of {', '.join(get_args(Kind))}, not {self.kind!r}.")
-        if not _LABEL.fullmatch(self.label):
-            raise ValueError(
-                f"A stage's label names a folder: up to 200 letters, digits, '-', '_' and '.', the first a letter or a "
-                f"digit; got {self.label!r}."
-            )
-        _check_plain(self.identity, "identity")
-        object.__setattr__(self, "identity", json.loads(_canonical(self.identity)))
-
-    @property
-    def digest(self) -> str:
-        """The first 12 hexadecimal digits of the SHA-256 of the identity's canonical JSON."""
-        return hashlib.sha256(_canonical(self.identity).encode()).hexdigest()[:12]
-
-    @property
-    def folder_name(self) -> str:
-        """The label, for people, and the digest, for certainty."""
-        return f"{self.label}-{self.digest}"
 
 
 class Store:
@@ -111,6 +59,11 @@ class StageFolder:
         if (self.path / "finished.json").exists():
             return "finished"
         return "unfinished" if self.path.exists() else "absent"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the stage is done."""
+        return self.state == "finished"
 
     @contextmanager
     def lock(self, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
@@ -212,7 +165,7 @@ class StageFolder:
         path = self._to_write(name)
         with disk_errors_explained(path), path.open("ab+") as file:
             file.seek(0)
-            file.truncate(len(_whole_lines(file.read())))
+            file.truncate(len(whole_lines(file.read())))
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
@@ -227,7 +180,7 @@ class StageFolder:
         if not path.exists():
             return []
         records = []
-        for number, line in enumerate(_whole_lines(path.read_bytes()).splitlines(), start=1):
+        for number, line in enumerate(whole_lines(path.read_bytes()).splitlines(), start=1):
             try:
                 records.append(json.loads(line))
             except ValueError as error:
@@ -251,7 +204,7 @@ class StageFolder:
     def _check_identity(self) -> None:
         if not (self.path / "identity.json").exists():
             return
-        if _canonical(self.read_json("identity.json")) != _canonical(self.key.identity):
+        if canonical(self.read_json("identity.json")) != canonical(self.key.identity):
             raise ValueError(
                 f"The folder {self.path} belongs to another stage: its identity.json is not what its name stands for. "
                 f"Move the folder away; it was renamed, edited or copied."
@@ -265,95 +218,6 @@ class StageFolder:
         last_write = max(file.stat().st_mtime for file in self.path.rglob("*") if file.is_file())
         sessions[-1].setdefault("seconds", _seconds_since(sessions[-1], last_write))
         return sessions
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a binary file that takes the place of `path` when the block ends well; until then `path` stays as it was.
-
-    Raises:
-        StoreError: The disk refused. `path` is then what it was before.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    with disk_errors_explained(path):
-        try:
-            with partial.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
-
-
-@contextmanager
-def disk_errors_explained(path: Path) -> Iterator[None]:
-    """Turn an error of the operating system into a StoreError that says what to do about `path`."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except OSError as error:
-        explained = StoreError(
-            f"{explanation(error, path)} What is finished is kept; the same command typed again goes on from there."
-        )
-        explained.errno = error.errno
-        raise explained from error
-
-
-def explanation(error: OSError, path: Path) -> str:
-    """Return what an error of the operating system means for `path`, and what to do."""
-    match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
-            return f"No space is left on the disk for {path}: free some or name another folder for the results."
-        case errno.EACCES | errno.EPERM | errno.EROFS:
-            return f"Writing {path} is not permitted: change that or name another folder for the results."
-        case errno.ENOTDIR | errno.EEXIST | errno.EISDIR:
-            return f"{path} cannot be made: a file is where a folder is needed, or the other way round. Move it away."
-        case errno.ENOSYS | errno.ENOLCK | errno.EOPNOTSUPP:
-            return f"The file system of {path} offers no locks (flock): name a folder for the results on one that does."
-        case _:
-            return f"{path} cannot be written: {error.strerror or error}."
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` outlast a power cut, where that can be asked for (not on Windows)."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _whole_lines(content: bytes) -> bytes:
-    """Return `content` up to its last line end."""
-    return content[: content.rfind(b"\n") + 1]
-
-
-def _canonical(identity: Mapping[str, Any]) -> str:
-    return json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _check_plain(value: object, where: str) -> None:
-    """Raise unless `value` is plain data with one JSON form, so that equal identities have equal digests."""
-    if type(value) is dict:
-        for name, part in value.items():
-            if type(name) is not str:
-                raise ValueError(f"The keys of {where} must be text; got {name!r}.")
-            _check_plain(part, f"{where}.{name}")
-    elif type(value) is list:
-        for index, part in enumerate(value):
-            _check_plain(part, f"{where}[{index}]")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{where} must be a finite number; got {value}.")
-    elif value is not None and type(value) not in (bool, int, float, str):
-        raise ValueError(
-            f"{where} must be plain data (None, bool, int, float, str, list or dict); got {value!r} of type "
-            f"{type(value).__name__}."
-        )
 
 
 def _now() -> str:

@@ -12,7 +12,7 @@ import ast
 import re
 from collections.abc import Sequence
 
-from archselect.cell_genotype import CellGenotype, Input, shown
+from archselect.genotype.cell import CellGenotype, Input, shown
 
 MAXIMUM_LENGTH = 100_000
 """Longest text that is read, in characters; a genotype takes a few hundred."""

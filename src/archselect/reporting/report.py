@@ -8,7 +8,6 @@ again) counts once.
 
 import argparse
 import csv
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -18,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from archselect.results import STAGES, Row, collect, mean_of, rows
+from archselect.reporting.results import STAGES, Row, collect, mean_of, rows
 
 
 def print_report(report: Sequence[Row], console: Console) -> None:
@@ -187,7 +186,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_report(report, console)
     console.print(f"Written: {', '.join(map(str, written))}", markup=False, soft_wrap=True)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,75 @@
+"""What determines a stage's result, and the folder name that follows from it."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+Kind = Literal["search", "selection", "evaluation"]
+
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+@dataclass(frozen=True)
+class StageKey:
+    """What determines a stage's result.
+
+    Attributes:
+        kind: Which of the three stages.
+        label: The readable part of the folder's name: letters, digits, `-`, `_` and `.`.
+        identity: Everything the result depends on (the stage's part of the config, the seed, the digests of the stages
+            it starts from, the stage's version) as plain JSON data. 1 and 1.0 are different values.
+    """
+
+    kind: Kind
+    label: str
+    identity: Mapping[str, Any] = field(hash=False)
+
+    def __post_init__(self) -> None:
+        """Check all parts, and copy the identity: the caller may go on changing his own."""
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"A stage is one of {', '.join(get_args(Kind))}, not {self.kind!r}.")
+        if not _LABEL.fullmatch(self.label):
+            raise ValueError(
+                f"A stage's label names a folder: up to 200 letters, digits, '-', '_' and '.', the first a letter or a "
+                f"digit; got {self.label!r}."
+            )
+        _check_plain(self.identity, "identity")
+        object.__setattr__(self, "identity", json.loads(canonical(self.identity)))
+
+    @property
+    def digest(self) -> str:
+        """The first 12 hexadecimal digits of the SHA-256 of the identity's canonical JSON."""
+        return hashlib.sha256(canonical(self.identity).encode()).hexdigest()[:12]
+
+    @property
+    def folder_name(self) -> str:
+        """The label, for people, and the digest, for certainty."""
+        return f"{self.label}-{self.digest}"
+
+
+def canonical(identity: Mapping[str, Any]) -> str:
+    """Return the one JSON text of an identity."""
+    return json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _check_plain(value: object, where: str) -> None:
+    """Raise unless `value` is plain data with one JSON form, so that equal identities have equal digests."""
+    if type(value) is dict:
+        for name, part in value.items():
+            if type(name) is not str:
+                raise ValueError(f"The keys of {where} must be text; got {name!r}.")
+            _check_plain(part, f"{where}.{name}")
+    elif type(value) is list:
+        for index, part in enumerate(value):
+            _check_plain(part, f"{where}[{index}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where} must be a finite number; got {value}.")
+    elif value is not None and type(value) not in (bool, int, float, str):
+        raise ValueError(
+            f"{where} must be plain data (None, bool, int, float, str, list or dict); got {value!r} of type "
+            f"{type(value).__name__}."
+        )
