@@ -1,7 +1,7 @@
 """A cell whose edges are mixtures of operations."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
 import torch
@@ -67,9 +67,10 @@ class MixedCell(nn.Module):
         source = Source(x, self._stride_from(state))
         totals: dict[tuple[int, ...], Tensor] = {}
         for term, weights in mixture.leaving(state):
-            positions = [self._positions[state][term.operation][edge] for edge in term.edges]
             operation = cast(nn.ModuleDict, self.operations[state])[term.operation]
-            totals[term.edges] = operation(source, weights, positions, totals.get(term.edges))
+            for edges, their_weights in _lanes(term.edges, weights):
+                positions = [self._positions[state][term.operation][edge] for edge in edges]
+                totals[edges] = operation(source, their_weights, positions, totals.get(edges))
         yield from totals.items()
 
     def _sum(self, outputs: list[Tensor], like: Tensor) -> Tensor:
@@ -80,3 +81,10 @@ class MixedCell(nn.Module):
 
     def _zeros(self, like: Tensor) -> Tensor:
         return torch.zeros_like(like[:, :, :: self.stride, :: self.stride])
+
+
+def _lanes(edges: tuple[int, ...], weights: Tensor) -> Iterable[tuple[tuple[int, ...], Tensor]]:
+    """Yield the edges that are evaluated together: all on a GPU, where kernels are dear; one by one on a CPU, where copies are."""
+    if weights.device.type == "cpu":
+        return [((edge,), weight) for edge, weight in zip(edges, weights.split(1), strict=True)]
+    return [(edges, weights)]

@@ -31,11 +31,18 @@ class Source:
     def __init__(self, state: Tensor, stride: int) -> None:
         self.state = state
         self.stride = stride
+        self._outputs: dict[SharedOperation, Tensor] = {}
 
     @cached_property
     def relu(self) -> Tensor:
         """`(B, C, H, W)`: what every convolution starts from."""
         return F.relu(self.state)
+
+    def once(self, operation: "SharedOperation") -> Tensor:
+        """Return the operation's output, computed at the first call."""
+        if operation not in self._outputs:
+            self._outputs[operation] = operation.shared(self)
+        return self._outputs[operation]
 
 
 class StackedWeight(nn.Module):
@@ -52,7 +59,10 @@ class StackedWeight(nn.Module):
         """Return `(len(positions) * out, in / groups, k, k)`, the weights of these edges one after another."""
         if len(positions) == self.edges:
             return self.weight
-        edges = self.weight.chunk(self.edges)
+        per_edge = len(self.weight) // self.edges
+        if span := _span(positions, per_edge):
+            return self.weight[span]
+        edges = self.weight.split(per_edge)
         return torch.cat([edges[position] for position in positions])
 
 
@@ -70,7 +80,8 @@ class StackedBatchNorm(nn.BatchNorm2d):
         # Contiguous: the CPU kernels read the scale as if it were, and a single edge's would be a view of stride 0.
         weight = None if scale is None else scale.unsqueeze(1).expand(-1, self.channels).flatten().contiguous()
         mean, variance = cast(Tensor, self.running_mean), cast(Tensor, self.running_var)
-        if len(positions) == self.edges:
+        if span := _span(positions, self.channels):
+            mean, variance = mean[span], variance[span]  # views: the statistics move in place
             return F.batch_norm(x, mean, variance, weight, None, self.training, self.momentum or 0.0, self.eps)
         some = [slice(position * self.channels, (position + 1) * self.channels) for position in positions]
         some_mean = torch.cat([mean[part] for part in some])
@@ -83,6 +94,14 @@ class StackedBatchNorm(nn.BatchNorm2d):
                 mean[part] = new_mean
                 variance[part] = new_variance
         return out
+
+
+def _span(positions: Sequence[int], width: int) -> slice | None:
+    """Return where consecutive positions lie in a stack of entries of `width`; None if they are not consecutive."""
+    first, last = positions[0], positions[-1]
+    if last - first + 1 != len(positions):
+        return None
+    return slice(first * width, (last + 1) * width)
 
 
 class StackedOperation(nn.Module):
@@ -114,7 +133,7 @@ class SharedOperation(StackedOperation):
 
     def forward(self, source: Source, weights: Tensor, positions: Sequence[int], total: Tensor | None = None) -> Tensor:
         """See `StackedOperation`: one multiply-add spreads the output over the edges."""
-        out, weights = self.shared(source).unsqueeze(1), weights.view(-1, 1, 1, 1)
+        out, weights = source.once(self).unsqueeze(1), weights.view(-1, 1, 1, 1)
         if total is None:
             return _stacked(out, weights)
         return torch.addcmul(total.unflatten(1, (len(weights), -1)), out, weights).flatten(1, 2)
@@ -236,7 +255,7 @@ class SeparableConvolution(StackedOperation):
         self.conv_2 = DepthwiseSeparable(edges, channels, kernel)
 
     def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
-        x = F.relu(self.conv_1(source.relu, source.stride, positions))
+        x = F.relu_(self.conv_1(source.relu, source.stride, positions))
         return cast(Tensor, self.conv_2(x, 1, positions, weights))
 
 
