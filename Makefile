@@ -14,7 +14,7 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 
 # One thread in each process of the tests: two that share the cores' threads are slower than either alone.
-test test-slow: export OMP_NUM_THREADS = 1
+demo test test-slow: export OMP_NUM_THREADS = 1
 
 .PHONY: help demo test test-slow lint format clean FORCE
 .DELETE_ON_ERROR:

@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import torch
 from command import CONFIGS, TRAIN, train
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -162,7 +163,9 @@ def test_a_command_composes_to_parts_that_go_together(
         parts = instantiate_parts(config)
         if isinstance(parts.evaluation, NASBench201Lookup):
             continue  # the table is the reader's
-        with mock.patch("archselect.preflight.check_trainer"):  # a machine without a GPU cannot make trainer=gpu
+        with mock.patch(
+            "archselect.preflight.check_trainer", return_value=torch.device("cuda")
+        ):  # a machine without a GPU cannot make trainer=gpu
             check(parts)
 
 

@@ -51,7 +51,7 @@ def protocol_for(search_space: str, data: str) -> str:
     """
     if search_space == "nasbench201":
         return "nasbench201" if data in ("cifar10", "cifar100") else "retrain_nasbench201"
-    return "retrain_cifar10" if data == "cifar10" else "retrain_small"
+    return {"cifar10": "retrain_cifar10", "digits": "retrain_digits"}.get(data, "retrain_small")
 
 
 def register_resolvers() -> None:

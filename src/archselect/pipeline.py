@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -156,7 +157,7 @@ class Run:
         for kind, stage in finished.items():
             link = self.folder / kind
             link.unlink(missing_ok=True)
-            link.symlink_to(stage.folder.path.resolve(), target_is_directory=True)
+            link.symlink_to(os.path.relpath(stage.folder.path, self.folder.resolve()), target_is_directory=True)
         figures = draw_figures(self.folder / "figures", genotype, finished)
         self.log.figures(figures)
         for name, columns, rows in tables(summary, finished):

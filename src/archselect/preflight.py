@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from archselect.capture import capture_for
 from archselect.config import Parts
 from archselect.data import stratified_split
 from archselect.evaluation import NASBench201Lookup, Retraining
@@ -12,7 +13,8 @@ from archselect.stages.trainer import check_trainer
 def check(parts: Parts) -> None:
     """Raise a ValueError for parts that do not go together; nothing is computed or decoded."""
     space, data, evaluation = parts.space, parts.data, parts.evaluation
-    check_trainer(parts.trainer)
+    device = check_trainer(parts.trainer)
+    capture_for(parts.search.capture, device, list)
     parts.selection.check(space.cells)
     if parts.genotype is not None:
         space.check(parts.genotype)

@@ -83,8 +83,20 @@ class MixedCell(nn.Module):
         return torch.zeros_like(like[:, :, :: self.stride, :: self.stride])
 
 
-def _lanes(edges: tuple[int, ...], weights: Tensor) -> Iterable[tuple[tuple[int, ...], Tensor]]:
-    """Yield the edges that are evaluated together: all on a GPU, where kernels are dear; one by one on a CPU, where copies are."""
-    if weights.device.type == "cpu":
-        return [((edge,), weight) for edge, weight in zip(edges, weights.split(1), strict=True)]
+Lane = tuple[tuple[int, ...], Tensor]
+"""Edges that are evaluated together, and their mixture weights `(E,)`."""
+
+
+def _lanes(edges: tuple[int, ...], weights: Tensor) -> Iterable[Lane]:
+    """Yield one lane on a GPU, where kernels are dear; one per edge on a CPU, where copies are."""
+    return one_by_one(edges, weights) if weights.device.type == "cpu" else together(edges, weights)
+
+
+def together(edges: tuple[int, ...], weights: Tensor) -> Iterable[Lane]:
+    """Yield one lane of all edges."""
     return [(edges, weights)]
+
+
+def one_by_one(edges: tuple[int, ...], weights: Tensor) -> Iterable[Lane]:
+    """Yield one lane per edge."""
+    return [((edge,), weight) for edge, weight in zip(edges, weights.split(1), strict=True)]

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from archselect.stages.fitting import TrainerFactory
@@ -13,8 +14,12 @@ PRECISIONS = ("32-true", "bf16-mixed")
 """Not float16: the search takes its gradients without the loss scale that it needs."""
 
 
-def check_trainer(trainer: TrainerFactory) -> None:
-    """Raise a ValueError if the trainer cannot be made on this machine or would not work on one device."""
+def check_trainer(trainer: TrainerFactory) -> torch.device:
+    """Return the device that the trainer computes on.
+
+    Raises:
+        ValueError: The trainer cannot be made on this machine or would not work on one device.
+    """
     options = trainer.keywords if isinstance(trainer, partial) else {}
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
@@ -37,3 +42,4 @@ def check_trainer(trainer: TrainerFactory) -> None:
             f"trainer.devices must be 1 device; got {options.get('devices')!r}. One run on several is not offered: "
             "spread the runs of a sweep over them instead."
         )
+    return made.strategy.root_device
