@@ -11,6 +11,7 @@ H, W)`, added to what other operations on the same edges gave.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import cast
@@ -104,7 +105,7 @@ def _span(positions: Sequence[int], width: int) -> slice | None:
     return slice(first * width, (last + 1) * width)
 
 
-class StackedOperation(nn.Module):
+class StackedOperation(nn.Module, ABC):
     """One primitive on several edges out of one source."""
 
     def forward(self, source: Source, weights: Tensor, positions: Sequence[int], total: Tensor | None = None) -> Tensor:
@@ -119,32 +120,32 @@ class StackedOperation(nn.Module):
         out = self.weighted(source, weights, positions)
         return out if total is None else total + out
 
+    @abstractmethod
     def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
         """Return the weighted outputs `(B, E * C, H', W')`."""
-        raise NotImplementedError
 
 
 class SharedOperation(StackedOperation):
     """An operation without weights: its output is the same on every edge out of a source and is computed once."""
 
+    @abstractmethod
     def shared(self, source: Source) -> Tensor:
         """Return the output `(B, C, H', W')` for any edge."""
-        raise NotImplementedError
 
     def forward(self, source: Source, weights: Tensor, positions: Sequence[int], total: Tensor | None = None) -> Tensor:
         """See `StackedOperation`: one multiply-add spreads the output over the edges."""
-        out, weights = source.once(self).unsqueeze(1), weights.view(-1, 1, 1, 1)
         if total is None:
-            return _stacked(out, weights)
-        return torch.addcmul(total.unflatten(1, (len(weights), -1)), out, weights).flatten(1, 2)
+            return self.weighted(source, weights, positions)
+        out = source.once(self).unsqueeze(1)
+        return torch.addcmul(total.unflatten(1, (len(weights), -1)), out, weights.view(-1, 1, 1, 1)).flatten(1, 2)
 
-
-def _stacked(out: Tensor, weights: Tensor) -> Tensor:
-    """Return `(B, E * C, H, W)` for an output `(B, 1, C, H, W)` and weights `(E, 1, 1, 1)`, in the output's format."""
-    if not out.squeeze(1).is_contiguous(memory_format=torch.channels_last):
-        return (out * weights).flatten(1, 2)
-    last = out.permute(0, 3, 4, 1, 2) * weights.view(-1, 1)  # (B, H, W, E, C)
-    return last.flatten(3).permute(0, 3, 1, 2)
+    def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
+        """See `StackedOperation`; in the memory format of the output."""
+        out = source.once(self)
+        if not out.is_contiguous(memory_format=torch.channels_last):
+            return (out.unsqueeze(1) * weights.view(-1, 1, 1, 1)).flatten(1, 2)
+        last = out.permute(0, 2, 3, 1).unsqueeze(3) * weights.view(-1, 1)  # (B, H, W, E, C)
+        return last.flatten(3).permute(0, 3, 1, 2)
 
 
 class Identity(SharedOperation):

@@ -1,5 +1,6 @@
 """What every search space offers."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -34,7 +35,7 @@ class Protocol:
     scoring_batches: int | None = None
 
 
-class SearchSpace:
+class SearchSpace(ABC):
     """A search space: cells to choose, and the supernet and the discrete networks made of them.
 
     Args:
@@ -58,13 +59,13 @@ class SearchSpace:
             for cell, topology in self.topologies.items()
         }
 
+    @abstractmethod
     def supernet(self, image_size: int, classes: int) -> Supernet:
         """Return a new supernet; its parameters are drawn from torch's global generator."""
-        raise NotImplementedError
 
+    @abstractmethod
     def network(self, genotype: Genotype, image_size: int, classes: int, **skeleton: Any) -> DiscreteNetwork:
         """Return a new discrete network of `genotype`; `skeleton` holds its depth and width."""
-        raise NotImplementedError
 
     def check(self, genotype: Genotype) -> None:
         """Raise a ValueError if `genotype` does not lie in this space."""
