@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from plain_supernet import plain_mixture, replay_noise
 
-from archselect.networks import mixed_cell
+from archselect import kernels
 from archselect.networks.mixture import MixtureWeights
 from archselect.spaces import DartsSpace
 
@@ -188,29 +188,29 @@ def compare(name, mixture, monkeypatch, training=True, dtype=torch.float64, size
 each_space = pytest.mark.parametrize("name", SPACES)
 
 
-@pytest.fixture(params=[mixed_cell.one_by_one, mixed_cell.together], ids=lambda lanes: lanes.__name__)
-def lanes(request, monkeypatch):
+@pytest.fixture(params=[True, False], ids=["edge_by_edge", "edges_together"])
+def evaluation(request, monkeypatch):
     """How edges are evaluated on a CPU and on a GPU, both tried here."""
-    monkeypatch.setattr(mixed_cell, "_lanes", request.param)
+    monkeypatch.setattr(kernels, "serve", lambda x: request.param)
 
 
 @each_space
 @pytest.mark.parametrize("mixture", MIXTURES, ids=lambda mixture: mixture.__name__)
-@pytest.mark.usefixtures("lanes")
+@pytest.mark.usefixtures("evaluation")
 def test_in_training_mode(name, mixture, monkeypatch):
     compare(name, mixture, monkeypatch)
 
 
 @each_space
 @pytest.mark.parametrize("mixture", [own, random_with_zeros], ids=lambda mixture: mixture.__name__)
-@pytest.mark.usefixtures("lanes")
+@pytest.mark.usefixtures("evaluation")
 def test_in_evaluation_mode(name, mixture, monkeypatch):
     compare(name, mixture, monkeypatch, training=False)
 
 
 @each_space
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
-@pytest.mark.usefixtures("lanes")
+@pytest.mark.usefixtures("evaluation")
 def test_in_channels_last(name, training, monkeypatch):
     compare(name, random_with_zeros if training else own, monkeypatch, training, channels_last=True)
 

@@ -1,15 +1,36 @@
 """A cell whose edges are mixtures of operations."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from archselect import kernels
+from archselect.kernels.layout import channels_last
 from archselect.networks.cell_space import CellSpace
 from archselect.networks.mixture import Mixture
-from archselect.networks.stacked import STACKED, Source
+from archselect.networks.source import CellOutput, Source
+from archselect.networks.stacked import STACKED, NodeSum, SharedOperation, StackedOperation
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """One operation on those edges out of a state on which it has weight.
+
+    Attributes:
+        operation: With the weights of all edges stacked.
+        edges: The edges, as the cell numbers them.
+        positions: Where they stand in the stack.
+        weights: Their mixture weights `(E,)`.
+    """
+
+    operation: StackedOperation
+    edges: tuple[int, ...]
+    positions: list[int]
+    weights: Tensor
 
 
 class MixedCell(nn.Module):
@@ -48,55 +69,81 @@ class MixedCell(nn.Module):
     def _stride_from(self, source: int) -> int:
         return self.stride if source < self.space.topology.inputs else 1
 
-    def forward(self, inputs: Sequence[Tensor], mixture: Mixture) -> Tensor:
-        """Return the output for the inputs `(B, C, H, W)`: `(B, nodes * C, H', W')`, or `(B, C, H', W')` for "last"."""
-        topology = self.space.topology
-        states = list(inputs)
-        fed: list[list[Tensor]] = [[] for _ in range(topology.nodes)]
-        for state in range(topology.inputs + topology.nodes):
-            if state >= topology.inputs:
-                states.append(self._sum(fed[state - topology.inputs], inputs[0]))
-            for edges, total in self._leaving(state, states[state], mixture):
-                for edge, output in zip(edges, total.chunk(len(edges), dim=1), strict=True):
-                    fed[topology.edges[edge][1] - topology.inputs].append(output)
-        nodes = states[topology.inputs :]
-        return torch.cat(nodes, dim=1) if topology.output == "concat" else nodes[-1]
+    def forward(self, inputs: Sequence[Tensor], mixture: Mixture) -> CellOutput:
+        """Return the nodes for the inputs `(B, C, H, W)`, each `(B, C, H', W')`."""
+        evaluate = _edge_by_edge if kernels.serve(inputs[0]) else _edges_together
+        return CellOutput(evaluate(self, inputs, mixture), self.space.topology.output)
 
-    def _leaving(self, state: int, x: Tensor, mixture: Mixture) -> Iterator[tuple[tuple[int, ...], Tensor]]:
-        """Yield edges out of a state and what is on them, `(B, E * C, H', W')`, summed where the edges are the same."""
-        source = Source(x, self._stride_from(state))
-        totals: dict[tuple[int, ...], Tensor] = {}
+    def source(self, state: int, value: Tensor) -> Source:
+        """Return a state, given its value `(B, C, H, W)`, as its operations read it."""
+        return Source(value, self._stride_from(state))
+
+    def leaving(self, state: int, mixture: Mixture) -> Iterator[Leaving]:
+        """Yield every operation that leaves a state and has weight."""
         for term, weights in mixture.leaving(state):
-            operation = cast(nn.ModuleDict, self.operations[state])[term.operation]
-            for edges, their_weights in _lanes(term.edges, weights):
-                positions = [self._positions[state][term.operation][edge] for edge in edges]
-                totals[edges] = operation(source, their_weights, positions, totals.get(edges))
-        yield from totals.items()
+            operation = cast(StackedOperation, cast(nn.ModuleDict, self.operations[state])[term.operation])
+            positions = [self._positions[state][term.operation][edge] for edge in term.edges]
+            yield Leaving(operation, term.edges, positions, weights)
 
-    def _sum(self, outputs: list[Tensor], like: Tensor) -> Tensor:
-        """Return the value of a node; zeros if nothing feeds it."""
-        if not outputs:
-            return self._zeros(like)
-        return sum(outputs[1:], start=outputs[0])
+    def node_of(self, edge: int) -> int:
+        """Return which of the nodes, counted from 0, an edge leads to."""
+        return self.space.topology.edges[edge][1] - self.space.topology.inputs
 
-    def _zeros(self, like: Tensor) -> Tensor:
+    def zeros(self, like: Tensor) -> Tensor:
+        """Return the value of a node that nothing feeds, given an input of the cell."""
         return torch.zeros_like(like[:, :, :: self.stride, :: self.stride])
 
 
-Lane = tuple[tuple[int, ...], Tensor]
-"""Edges that are evaluated together, and their mixture weights `(E,)`."""
+def _edges_together(cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixture) -> list[Source]:
+    """Evaluate an operation on all edges out of a state at once: few kernels."""
+    states: list[Source] = []
+    fed: list[list[Tensor]] = [[] for _ in range(cell.space.topology.nodes)]
+    for state in range(len(inputs) + len(fed)):
+        if state < len(inputs):
+            value = inputs[state]
+        else:
+            outputs = fed[state - len(inputs)]
+            value = sum(outputs[1:], start=outputs[0]) if outputs else cell.zeros(inputs[0])
+        states.append(source := cell.source(state, value))
+        totals: dict[tuple[int, ...], Tensor] = {}
+        for leaving in cell.leaving(state, mixture):
+            total = totals.get(leaving.edges)
+            totals[leaving.edges] = leaving.operation(source, leaving.weights, leaving.positions, total)
+        for edges, total in totals.items():
+            for edge, output in zip(edges, total.chunk(len(edges), dim=1), strict=True):
+                fed[cell.node_of(edge)].append(output)
+    return states[len(inputs) :]
 
 
-def _lanes(edges: tuple[int, ...], weights: Tensor) -> Iterable[Lane]:
-    """Yield one lane on a GPU, where kernels are dear; one per edge on a CPU, where copies are."""
-    return one_by_one(edges, weights) if weights.device.type == "cpu" else together(edges, weights)
+def _edge_by_edge(cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixture) -> list[Source]:
+    """Evaluate the edges one after another and add each to its node in place: few passes over memory."""
+    states: list[Source] = []
+    nodes = [NodeSum() for _ in range(cell.space.topology.nodes)]
+    for state in range(len(inputs) + len(nodes)):
+        value = inputs[state] if state < len(inputs) else nodes[state - len(inputs)].value()
+        states.append(source := cell.source(state, channels_last(cell.zeros(inputs[0]) if value is None else value)))
+        shared: list[Leaving] = []
+        for leaving in cell.leaving(state, mixture):
+            if isinstance(leaving.operation, SharedOperation):
+                shared.append(leaving)
+                continue
+            theirs = [nodes[cell.node_of(edge)] for edge in leaving.edges]
+            leaving.operation.add(source, leaving.weights, leaving.positions, theirs)
+        _spread(cell, source, shared, nodes)
+    return states[len(inputs) :]
 
 
-def together(edges: tuple[int, ...], weights: Tensor) -> Iterable[Lane]:
-    """Yield one lane of all edges."""
-    return [(edges, weights)]
-
-
-def one_by_one(edges: tuple[int, ...], weights: Tensor) -> Iterable[Lane]:
-    """Yield one lane per edge."""
-    return [((edge,), weight) for edge, weight in zip(edges, weights.split(1), strict=True)]
+def _spread(cell: MixedCell, source: Source, shared: Sequence[Leaving], nodes: Sequence[NodeSum]) -> None:
+    """Add what is the same on every edge out of a state."""
+    receivers = sorted({cell.node_of(edge) for leaving in shared for edge in leaving.edges})
+    if not receivers:
+        return
+    operations = [cast(SharedOperation, leaving.operation) for leaving in shared]
+    totals = kernels.spread(
+        [source.once(operation.shared) for operation in operations],
+        [leaving.weights for leaving in shared],
+        [[receivers.index(cell.node_of(edge)) for edge in leaving.edges] for leaving in shared],
+        [nodes[node].total for node in receivers],
+    )
+    for node, total in zip(receivers, totals, strict=True):
+        nodes[node].total = total

@@ -1,49 +1,52 @@
-"""The operations of a supernet, evaluated together for all edges that leave one source.
+"""The operations of a supernet, with the weights of all edges that leave one source stacked.
 
-A supernet applies the same operation, with different weights, on every edge out of a state. Here the edges' weights
-are stacked, so one convolution serves them all; what depends on the source alone (its ReLU, its pooling) is computed
-once; and the mixture weight of an edge is the scale of the batch normalisation that ends the operation, so weighting
-costs no pass over memory and its gradient comes with the normalisation's. All of it is exact: the result is that of
-one module per operation, multiplied and summed.
+A supernet applies the same operation, with different weights, on every edge out of a state. What depends on the source
+alone (its ReLU, its pooling) is computed once. There are two ways to evaluate the rest, and both are exact: the result
+is that of one module per operation, multiplied and summed.
 
-Each operation maps a `Source` and the mixture weights `(E,)` of its active edges to their weighted outputs `(B, E * C,
-H, W)`, added to what other operations on the same edges gave.
+- `forward`, for GPUs, where every kernel launch costs: all active edges at once, one convolution for them all. The
+  mixture weight of an edge is the scale of the batch normalisation that ends the operation, so weighting costs no pass
+  over memory and its gradient comes with the normalisation's.
+- `add`, for CPUs, where every pass over memory costs: each edge is added in place to the node that it feeds, and where
+  an operation ends in a pointwise convolution without ever making its output (see `kernels.projection`).
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from archselect import kernels
+from archselect.kernels import Moments
+from archselect.networks.source import Source
 
-class Source:
-    """A state of a cell and what all operations on it share.
 
-    Args:
-        state: `(B, C, H, W)`.
-        stride: Of every edge that leaves this state.
-    """
+class NodeSum:
+    """The value of a node while edges add to it, in place."""
 
-    def __init__(self, state: Tensor, stride: int) -> None:
-        self.state = state
-        self.stride = stride
-        self._outputs: dict[SharedOperation, Tensor] = {}
+    def __init__(self) -> None:
+        self.total: Tensor | None = None
+        self._offsets: list[Tensor] = []
 
-    @cached_property
-    def relu(self) -> Tensor:
-        """`(B, C, H, W)`: what every convolution starts from."""
-        return F.relu(self.state)
+    def add(self, output: Tensor) -> None:
+        """Add an output `(B, C, H, W)` that nobody else will change."""
+        self.total = output if self.total is None else self.total.add_(output)
 
-    def once(self, operation: "SharedOperation") -> Tensor:
-        """Return the operation's output, computed at the first call."""
-        if operation not in self._outputs:
-            self._outputs[operation] = operation.shared(self)
-        return self._outputs[operation]
+    def add_projection(self, total: Tensor, offset: Tensor) -> None:
+        """Take a new total `(B, C, H, W)`, and `(C,)` that is still to be added to it."""
+        self.total = total
+        self._offsets.append(offset)
+
+    def value(self) -> Tensor | None:
+        """Return the sum `(B, C, H, W)`, None if nothing was added; nothing can be added from then on."""
+        if self.total is None or not self._offsets:
+            return self.total
+        return self.total.add_(torch.stack(self._offsets).sum(0).view(-1, 1, 1))
 
 
 class StackedWeight(nn.Module):
@@ -65,6 +68,10 @@ class StackedWeight(nn.Module):
             return self.weight[span]
         edges = self.weight.split(per_edge)
         return torch.cat([edges[position] for position in positions])
+
+    def matrices(self, positions: Sequence[int]) -> Tensor:
+        """Return `(len(positions), out, in * k * k)`."""
+        return self.of(positions).view(len(positions), len(self.weight) // self.edges, -1)
 
 
 class StackedBatchNorm(nn.BatchNorm2d):
@@ -96,6 +103,40 @@ class StackedBatchNorm(nn.BatchNorm2d):
                 variance[part] = new_variance
         return out
 
+    def project(
+        self,
+        xs: Sequence[Tensor],
+        matrix: Tensor,
+        positions: Sequence[int],
+        weights: Tensor | None = None,
+        totals: Sequence[Tensor | None] | None = None,
+        batch: Moments | None = None,
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return, per edge, `total + weight * BN(matrix x)`: a sum and what is still to be added to its channels.
+
+        Args:
+            xs: One `(B, C', H, W)` in channels_last for all edges, or one for each.
+            matrix: `(E, C, C')`.
+            positions: Which of the stacked edges they are.
+            weights: Mixture weights `(E,)`; None: 1.
+            totals: Each `(B, C, H, W)`, changed in place, or None; None: there are none.
+            batch: The moments of `xs` if they are known; read in training only.
+        """
+        running = [cast(Tensor, statistic).view(self.edges, -1) for statistic in (self.running_mean, self.running_var)]
+        span = _span(positions, 1)
+        mean, variance = (statistic[positions if span is None else span] for statistic in running)
+        if not self.training:
+            return kernels.project(xs, matrix, mean, variance, weights, totals, None, self.eps)
+        batch = kernels.moments(xs) if batch is None else batch
+        with torch.no_grad():
+            batch_mean, batch_variance = batch.through(matrix)
+            momentum = self.momentum or 0.0
+            mean.lerp_(batch_mean, momentum)
+            variance.lerp_(batch_variance * (batch.count / (batch.count - 1)), momentum)
+            if span is None:
+                running[0][positions], running[1][positions] = mean, variance
+        return kernels.project(xs, matrix, batch_mean, batch_variance, weights, totals, batch, self.eps)
+
 
 def _span(positions: Sequence[int], width: int) -> slice | None:
     """Return where consecutive positions lie in a stack of entries of `width`; None if they are not consecutive."""
@@ -124,6 +165,33 @@ class StackedOperation(nn.Module, ABC):
     def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
         """Return the weighted outputs `(B, E * C, H', W')`."""
 
+    def add(self, source: Source, weights: Tensor, positions: Sequence[int], nodes: Sequence[NodeSum]) -> None:
+        """Add the weighted output of each active edge to the node that it leads to.
+
+        Args:
+            source: The state that the edges leave, in channels_last.
+            weights: Mixture weights `(E,)` of the active edges.
+            positions: Which of the stacked edges they are.
+            nodes: The node of each edge; changed.
+        """
+        for weight, position, node in zip(weights.split(1), positions, nodes, strict=True):
+            node.add(self.weighted(source, weight, [position]))
+
+
+def _add_projections(
+    norm: StackedBatchNorm,
+    xs: Sequence[Tensor],
+    matrix: Tensor,
+    positions: Sequence[int],
+    weights: Tensor,
+    nodes: Sequence[NodeSum],
+    batch: Moments | None = None,
+) -> None:
+    """Add `weight * BN(matrix x)` of each edge to its node; see `StackedBatchNorm.project`."""
+    totals, offsets = norm.project(xs, matrix, positions, weights, [node.total for node in nodes], batch)
+    for node, total, offset in zip(nodes, totals, offsets.unbind(), strict=True):
+        node.add_projection(total, offset)
+
 
 class SharedOperation(StackedOperation):
     """An operation without weights: its output is the same on every edge out of a source and is computed once."""
@@ -136,12 +204,12 @@ class SharedOperation(StackedOperation):
         """See `StackedOperation`: one multiply-add spreads the output over the edges."""
         if total is None:
             return self.weighted(source, weights, positions)
-        out = source.once(self).unsqueeze(1)
+        out = source.once(self.shared).unsqueeze(1)
         return torch.addcmul(total.unflatten(1, (len(weights), -1)), out, weights.view(-1, 1, 1, 1)).flatten(1, 2)
 
     def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
         """See `StackedOperation`; in the memory format of the output."""
-        out = source.once(self)
+        out = source.once(self.shared)
         if not out.is_contiguous(memory_format=torch.channels_last):
             return (out.unsqueeze(1) * weights.view(-1, 1, 1, 1)).flatten(1, 2)
         last = out.permute(0, 2, 3, 1).unsqueeze(3) * weights.view(-1, 1)  # (B, H, W, E, C)
@@ -161,7 +229,7 @@ class Pool(SharedOperation):
     def __init__(self, pool: Callable[[Tensor, int], Tensor], channels: int, norm: bool) -> None:
         super().__init__()
         self.pool = pool
-        self.norm = nn.BatchNorm2d(channels, affine=False) if norm else nn.Identity()
+        self.norm = StackedBatchNorm(1, channels) if norm else nn.Identity()
 
     def shared(self, source: Source) -> Tensor:
         return cast(Tensor, self.norm(self.pool(source.state, source.stride)))
@@ -169,11 +237,15 @@ class Pool(SharedOperation):
 
 def max_pool(x: Tensor, stride: int) -> Tensor:
     """3x3 max pooling with padding 1."""
+    if stride == 1 and kernels.serve(x):
+        return kernels.max_pool(x)
     return F.max_pool2d(x, 3, stride, 1)
 
 
 def average_pool(x: Tensor, stride: int) -> Tensor:
     """3x3 average pooling with padding 1; the average excludes the padding."""
+    if stride == 1 and kernels.serve(x):
+        return kernels.average_pool(x)
     return F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
 
 
@@ -200,6 +272,14 @@ class FactorizedReduction(StackedOperation):
         out = torch.cat([half for pair in zip(even, odd, strict=True) for half in pair], dim=1)
         return self.norm.of(out, positions, weights)
 
+    def add(self, source: Source, weights: Tensor, positions: Sequence[int], nodes: Sequence[NodeSum]) -> None:
+        """See `StackedOperation.add`."""
+        first, second = self.conv_1.matrices(positions), self.conv_2.matrices(positions)
+        channels = first.shape[2]
+        matrix = torch.cat([F.pad(first, (0, channels)), F.pad(second, (channels, 0))], dim=1)
+        batch = source.relu_corners_moments if self.training else None
+        _add_projections(self.norm, [source.relu_corners], matrix, positions, weights, nodes, batch)
+
 
 class Convolution(StackedOperation):
     """ReLU, Conv kxk, BN (`nor_conv_*`). All edges read the same input, so together they are one wide convolution."""
@@ -213,6 +293,15 @@ class Convolution(StackedOperation):
     def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
         out = F.conv2d(source.relu, self.conv.of(positions), stride=source.stride, padding=self.padding)
         return self.norm.of(out, positions, weights)
+
+    def add(self, source: Source, weights: Tensor, positions: Sequence[int], nodes: Sequence[NodeSum]) -> None:
+        """See `StackedOperation.add`."""
+        if self.padding or source.stride > 1:
+            super().add(source, weights, positions, nodes)
+        else:
+            batch = source.relu_moments if self.training else None
+            matrix = self.conv.matrices(positions)
+            _add_projections(self.norm, [source.relu], matrix, positions, weights, nodes, batch)
 
 
 class DepthwiseSeparable(nn.Module):
@@ -235,6 +324,32 @@ class DepthwiseSeparable(nn.Module):
         x = F.conv2d(x, self.pointwise.of(positions), groups=len(positions))
         return self.norm.of(x, positions, scale)
 
+    def each(self, xs: Sequence[Tensor], stride: int, positions: Sequence[int]) -> list[Tensor]:
+        """Return the output `(B, C, H', W')` of each edge; `xs` is one input for all or one for each."""
+        outputs, _ = self.norm.project(self._depthwise(xs, stride, positions), self._matrices(positions), positions)
+        return outputs
+
+    def add(
+        self,
+        xs: Sequence[Tensor],
+        stride: int,
+        positions: Sequence[int],
+        weights: Tensor,
+        nodes: Sequence[NodeSum],
+        dilation: int | None = None,
+    ) -> None:
+        """Add the weighted output of each edge to the node that it leads to; `dilation` replaces the operation's."""
+        xs = self._depthwise(xs, stride, positions, dilation)
+        _add_projections(self.norm, xs, self._matrices(positions), positions, weights, nodes)
+
+    def _depthwise(
+        self, xs: Sequence[Tensor], stride: int, positions: Sequence[int], dilation: int | None = None
+    ) -> list[Tensor]:
+        return kernels.depthwise_convolutions(xs, self.depthwise.of(positions), stride, dilation or self.dilation)
+
+    def _matrices(self, positions: Sequence[int]) -> Tensor:
+        return self.pointwise.matrices(positions)
+
 
 class DilatedConvolution(StackedOperation):
     """`dil_conv_kxk`: ReLU, depthwise kxk with dilation 2, pointwise, BN."""
@@ -245,6 +360,13 @@ class DilatedConvolution(StackedOperation):
 
     def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
         return cast(Tensor, self.conv(source.relu, source.stride, positions, weights))
+
+    def add(self, source: Source, weights: Tensor, positions: Sequence[int], nodes: Sequence[NodeSum]) -> None:
+        """See `StackedOperation.add`."""
+        if source.stride == 2:  # its taps, two pixels apart, meet every second pixel only
+            self.conv.add([source.relu_even], 1, positions, weights, nodes, dilation=1)
+        else:
+            self.conv.add([source.relu], 1, positions, weights, nodes)
 
 
 class SeparableConvolution(StackedOperation):
@@ -258,6 +380,11 @@ class SeparableConvolution(StackedOperation):
     def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
         x = F.relu_(self.conv_1(source.relu, source.stride, positions))
         return cast(Tensor, self.conv_2(x, 1, positions, weights))
+
+    def add(self, source: Source, weights: Tensor, positions: Sequence[int], nodes: Sequence[NodeSum]) -> None:
+        """See `StackedOperation.add`."""
+        xs = [F.relu_(x) for x in self.conv_1.each([source.relu], source.stride, positions)]
+        self.conv_2.add(xs, 1, positions, weights, nodes)
 
 
 def _skip(edges: int, channels: int, stride: int, norm: bool) -> StackedOperation:

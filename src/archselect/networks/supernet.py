@@ -1,17 +1,39 @@
 """Supernets: networks whose cells are mixtures of all candidate operations."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import takewhile
+from operator import not_
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from archselect import kernels
 from archselect.genotype import Genotype
+from archselect.kernels import pointwise_convolution
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.mixed_cell import MixedCell
 from archselect.networks.mixture import Active, Mixture, MixtureWeights
+from archselect.networks.source import CellOutput, Source
 from archselect.operations import FactorizedReduce, ReLUConvBN
 from archselect.operations.residual import ResidualReduction
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A network evaluated up to a layer.
+
+    Attributes:
+        layer: The number of the layer that comes next.
+        outputs: What it and later layers read: the outputs of the last two layers, or of the last one.
+    """
+
+    layer: int
+    outputs: tuple[CellOutput, ...]
+
 
 Relaxation = Callable[[Tensor], Tensor]
 """Maps architecture parameters `(edges, operations)` to mixture weights of the same shape."""
@@ -34,6 +56,7 @@ class Supernet(nn.Module):
         alphas: Architecture parameters, cell type -> `(edges, operations)`.
         decisions: What has been decided. A decided edge is one-hot, a dropped one zero; neither gives `alpha` a
             gradient.
+        recompute: Whether cells are evaluated again in the backward pass instead of keeping what their gradients need.
     """
 
     def __init__(
@@ -55,6 +78,7 @@ class Supernet(nn.Module):
             self.register_buffer(f"_exists_{name}", exists, persistent=False)
             self.register_buffer(f"_mixed_{name}", torch.empty(0), persistent=False)
             self.register_buffer(f"_decided_{name}", torch.empty(0), persistent=False)
+        self.recompute = False
         self._decisions: dict[str, CellDecisions] = {}
         self.decisions = {name: CellDecisions.none(space) for name, space in cells.items()}
 
@@ -118,17 +142,46 @@ class Supernet(nn.Module):
             raise ValueError(
                 f"This supernet has the cell types {sorted(self.cell_spaces)}, but weights were given for {unknown}."
             )
+        mixtures = self.mixtures(weights)
+        return self.finish(self.begin(x, mixtures, layers=0), mixtures)
+
+    def mixtures(self, weights: Mapping[str, Tensor] | None = None) -> dict[str, Mixture]:
+        """Return the mixture of every cell type; see `forward`."""
         own = self.mixture_weights()
         mixtures = {}
         for name, space in self.cell_spaces.items():
             given = own if weights is None or name not in weights else weights
             active = given.active[name] if isinstance(given, MixtureWeights) else None
             mixtures[name] = Mixture(space, given[name], active)
-        return self.evaluate(x, mixtures)
+        return mixtures
 
-    def evaluate(self, x: Tensor, mixtures: Mapping[str, Mixture]) -> Tensor:
-        """Return the logits `(B, classes)` of the images under these mixtures."""
+    def begin(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> Begun:
+        """Evaluate the stem and the first `layers` layers; `finish` goes on from there, under other mixtures too."""
         raise NotImplementedError
+
+    def finish(self, begun: Begun, mixtures: Mapping[str, Mixture]) -> Tensor:
+        """Return the logits `(B, classes)`. What was begun is not changed, so that it can be finished several times."""
+        raise NotImplementedError
+
+    def layers_before(self, cells: Collection[str]) -> int:
+        """Return how many layers stand before the first cell of these types."""
+        raise NotImplementedError
+
+    def _evaluate(self, cell: MixedCell, inputs: Sequence[Tensor], mixtures: Mapping[str, Mixture]) -> CellOutput:
+        """Return the output of a cell."""
+        mixture = mixtures[cell.space.name]
+        if not (self.recompute and torch.is_grad_enabled()):
+            return cast(CellOutput, cell(inputs, mixture))
+        noisy = any("noise" in names for names in cell.space.operations)
+        output = checkpoint(
+            cell,
+            inputs,
+            mixture,
+            use_reentrant=False,
+            preserve_rng_state=noisy,
+            context_fn=lambda: (nullcontext(), _still_statistics(cell)),
+        )
+        return cast(CellOutput, output)
 
     def architecture_parameters(self) -> list[nn.Parameter]:
         """Return the `alpha` of every cell type."""
@@ -193,15 +246,55 @@ class DartsSupernet(Supernet):
             before_previous, previous, reduced = previous, space.topology.nodes * channels, reduction
         self.classifier = nn.Linear(previous, classes)
 
-    def evaluate(self, x: Tensor, mixtures: Mapping[str, Mixture]) -> Tensor:
-        """See `Supernet.evaluate`."""
-        before_previous = previous = self.stem(x)
-        for preprocess, cell in zip(self.preprocess, self.cells, strict=True):
-            first, second = cast(nn.ModuleList, preprocess)
-            inputs = (first(before_previous), second(previous))
-            mixture = mixtures[cast(MixedCell, cell).space.name]
-            before_previous, previous = previous, cell(inputs, mixture)
-        return cast(Tensor, self.classifier(previous.mean(dim=(2, 3))))
+    def begin(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> Begun:
+        """See `Supernet.begin`; a layer is a cell."""
+        stem = CellOutput([Source(self.stem(x))])
+        return self._onward(Begun(0, (stem, stem)), mixtures, layers)
+
+    def finish(self, begun: Begun, mixtures: Mapping[str, Mixture]) -> Tensor:
+        """See `Supernet.finish`."""
+        _, last = self._onward(begun, mixtures, len(self.cells)).outputs
+        features = [part.state.mean(dim=(2, 3)) for part in last.parts]
+        return cast(Tensor, self.classifier(torch.cat(features, dim=1)))
+
+    def layers_before(self, cells: Collection[str]) -> int:
+        """See `Supernet.layers_before`."""
+        return _first(cast(MixedCell, cell).space.name in cells for cell in self.cells)
+
+    def _onward(self, begun: Begun, mixtures: Mapping[str, Mixture], layers: int) -> Begun:
+        before_previous, previous = begun.outputs
+        for layer in range(begun.layer, layers):
+            first, second = cast(nn.ModuleList, self.preprocess[layer])
+            cell = cast(MixedCell, self.cells[layer])
+            inputs = (_preprocess(first, before_previous), _preprocess(second, previous))
+            before_previous, previous = previous, self._evaluate(cell, inputs, mixtures)
+        return Begun(layers, (before_previous, previous))
+
+
+@contextmanager
+def _still_statistics(cell: nn.Module) -> Iterator[None]:
+    """Leave running statistics alone: a batch that is evaluated again was counted before."""
+    norms = [(module, module.momentum) for module in cell.modules() if isinstance(module, nn.BatchNorm2d)]
+    try:
+        for norm, _ in norms:
+            norm.momentum = 0.0
+        yield
+    finally:
+        for norm, momentum in norms:
+            norm.momentum = momentum
+
+
+def _preprocess(module: nn.Module, output: CellOutput) -> Tensor:
+    """Return `module(output.value)`; on a CPU from the parts of the output, which are never concatenated."""
+    if not kernels.serve(output.parts[0].state):
+        return cast(Tensor, module(output.value))
+    if isinstance(module, FactorizedReduce):
+        even = pointwise_convolution([part.relu_even for part in output.parts], module.first.weight)
+        odd = pointwise_convolution([part.relu_odd for part in output.parts], module.second.weight)
+        return cast(Tensor, module.norm(torch.cat([even, odd], dim=1)))
+    _, convolution, norm = cast(ReLUConvBN, module)
+    weight = cast(nn.Conv2d, convolution).weight
+    return cast(Tensor, norm(pointwise_convolution([part.relu for part in output.parts], weight)))
 
 
 class NASBench201Supernet(Supernet):
@@ -234,9 +327,29 @@ class NASBench201Supernet(Supernet):
         self.last = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())
         self.classifier = nn.Linear(channels, classes)
 
-    def evaluate(self, x: Tensor, mixtures: Mapping[str, Mixture]) -> Tensor:
-        """See `Supernet.evaluate`."""
-        x = self.stem(x)
-        for block in self.blocks:
-            x = block([x], mixtures["cell"]) if isinstance(block, MixedCell) else block(x)
-        return cast(Tensor, self.classifier(self.last(x).mean(dim=(2, 3))))
+    def begin(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> Begun:
+        """See `Supernet.begin`; a layer is a cell or a residual block."""
+        return self._onward(Begun(0, (CellOutput([Source(self.stem(x))]),)), mixtures, layers)
+
+    def finish(self, begun: Begun, mixtures: Mapping[str, Mixture]) -> Tensor:
+        """See `Supernet.finish`."""
+        (last,) = self._onward(begun, mixtures, len(self.blocks)).outputs
+        return cast(Tensor, self.classifier(self.last(last.value).mean(dim=(2, 3))))
+
+    def layers_before(self, cells: Collection[str]) -> int:
+        """See `Supernet.layers_before`."""
+        return _first(isinstance(block, MixedCell) and block.space.name in cells for block in self.blocks)
+
+    def _onward(self, begun: Begun, mixtures: Mapping[str, Mixture], layers: int) -> Begun:
+        (output,) = begun.outputs
+        for block in self.blocks[begun.layer : layers]:
+            if isinstance(block, MixedCell):
+                output = self._evaluate(block, [output.value], mixtures)
+            else:
+                output = CellOutput([Source(block(output.value))])
+        return Begun(layers, (output,))
+
+
+def _first(found: Iterable[bool]) -> int:
+    """Return how many stand before the first that is found; all, if none is."""
+    return sum(1 for _ in takewhile(not_, found))
