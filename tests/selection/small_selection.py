@@ -10,7 +10,7 @@ from archselect.networks.cell_space import CellSpace
 from archselect.networks.mixture import MixtureWeights
 from archselect.networks.supernet import Supernet
 from archselect.networks.topology import CellTopology
-from archselect.selection import Decision, OperationDecision, Score, Selector, TopologyDecision
+from archselect.selection import Decision, OperationDecision, Race, Score, Selector, TopologyDecision
 
 PLAIN_CELL = CellTopology(1, 2, "last", None)  # edges (0,1) (0,2) (1,2), all of which stay
 WIDE_CELL = CellTopology(2, 3, "concat", 2)  # nodes 2, 3 and 4; node 3 chooses among edges 2-4, node 4 among edges 5-8
@@ -56,7 +56,7 @@ class Judge:
         self.accuracy, self.loss = accuracy, loss
         self.rounds: list[list[MixtureWeights]] = []
 
-    def __call__(self, candidates: Sequence[MixtureWeights]) -> list[Score]:
+    def __call__(self, candidates: Sequence[MixtureWeights], race: Race | None = None) -> list[Score]:
         self.rounds.append(list(candidates))
         return [Score(self.accuracy(weights), self.loss(weights)) for weights in candidates]
 
@@ -65,7 +65,7 @@ class Judge:
         return sum(len(candidates) for candidates in self.rounds)
 
 
-def never(candidates: Sequence[MixtureWeights]) -> list[Score]:
+def never(candidates: Sequence[MixtureWeights], race: Race | None = None) -> list[Score]:
     raise AssertionError("this selector scores nothing")
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from archselect.networks.cell_space import CellSpace
 from archselect.networks.mixture import MixtureWeights
-from archselect.networks.supernet import DartsSupernet, NASBench201Supernet, Supernet
+from archselect.networks.supernet import Begun, DartsSupernet, NASBench201Supernet, Supernet
 from archselect.networks.topology import CellTopology
 from archselect.selection import Perturbation, Score, Scorer, Scoring
 
@@ -195,24 +195,35 @@ def test_candidates_see_the_same_noise(batch_norm: str) -> None:
 
 
 class Drawing(Supernet):
-    """Its logits are random numbers, which it remembers."""
+    """Its logits are random numbers, which it remembers; the first of its two layers is shared by all candidates."""
 
     def __init__(self) -> None:
         super().__init__({"cell": CellSpace("cell", CellTopology(1, 1, "last", None), (("skip_connect", "noise"),))})
-        self.drawn: list[Tensor] = []
+        self.begun: list[Tensor] = []
+        self.finished: list[Tensor] = []
 
-    def evaluate(self, x: Tensor, mixtures: Any) -> Tensor:
-        self.drawn.append(torch.randn(len(x), CLASSES))
-        return self.drawn[-1]
+    def layers_before(self, cells: Any) -> int:
+        return 1
+
+    def begin(self, x: Tensor, mixtures: Any, layers: int) -> Any:
+        assert layers == 1
+        self.begun.append(torch.randn(len(x), CLASSES))
+        return Begun(1, ())
+
+    def finish(self, begun: Any, mixtures: Any) -> Tensor:
+        self.finished.append(torch.randn(len(self.begun[-1]), CLASSES))
+        return self.finished[-1]
 
 
-def test_every_pass_starts_from_the_same_random_state_and_every_batch_has_its_own_numbers() -> None:
+def test_every_candidate_sees_the_same_random_numbers_and_every_batch_has_its_own() -> None:
     supernet = Drawing()
     weights = supernet.mixture_weights().detach()
     scorer(supernet)([weights, weights.masked("cell", 0, 0), weights.masked("cell", 0, 1)])
-    first, second, third = (supernet.drawn[start : start + 3] for start in (0, 3, 6))
-    assert all(torch.equal(x, y) and torch.equal(x, z) for x, y, z in zip(first, second, third, strict=True))
-    assert not torch.equal(first[0], first[1])
+    of_batches = [supernet.finished[start : start + 3] for start in (0, 3, 6)]
+    assert all(torch.equal(x, y) and torch.equal(x, z) for x, y, z in of_batches)
+    assert len(supernet.begun) == 3, "what the candidates share is evaluated once per batch"
+    drawn = [*supernet.begun, *(numbers for numbers, *_ in of_batches)]
+    assert len({float(numbers[0, 0]) for numbers in drawn}) == 6
 
 
 def test_a_selection_on_a_real_supernet_ends_with_what_the_scores_say() -> None:

@@ -3,8 +3,9 @@
 from archselect.selection.decision import Decision, OperationDecision, TopologyDecision
 from archselect.selection.magnitude import Magnitude, magnitude_decisions
 from archselect.selection.perturbation import Perturbation
+from archselect.selection.race import Race
 from archselect.selection.random import Random
-from archselect.selection.scorer import Score, Scorer, Scoring
+from archselect.selection.scorer import Racing, Score, Scorer, Scoring
 from archselect.selection.selector import Selector, Tuning
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "Magnitude",
     "OperationDecision",
     "Perturbation",
+    "Race",
+    "Racing",
     "Random",
     "Score",
     "Scorer",

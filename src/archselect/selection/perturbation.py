@@ -11,10 +11,10 @@ from archselect.networks.cell_space import CellSpace
 from archselect.networks.supernet import Supernet
 from archselect.randomness import generator_for
 from archselect.selection.decision import Decision, OperationDecision, TopologyDecision, TopologyRound
+from archselect.selection.race import Criterion, Race
 from archselect.selection.scorer import Score, Scoring
 from archselect.selection.selector import ScoreAll, Tuning
 
-Criterion = Literal["accuracy", "loss"]
 Rounds = Literal["independent", "cumulative"]
 Order = Literal["random"] | Sequence[int] | Mapping[str, Sequence[int]]
 
@@ -60,6 +60,11 @@ class Perturbation:
         check_choice("selection.topology_rounds", self.topology_rounds, get_args(Rounds))
         check_flag("selection.renormalize", self.renormalize)
         check_flag("selection.score_unmasked", self.score_unmasked)
+        if not isinstance(self.scoring, Scoring):
+            raise ValueError(
+                f"selection.scoring must be a node of options; got {self.scoring!r}. To choose among the ways to score "
+                "write selection/scoring=full or selection/scoring=racing, with a slash."
+            )
 
     def check(self, cells: Mapping[str, CellSpace]) -> None:
         """See `Selector.check`."""
@@ -108,12 +113,14 @@ class Perturbation:
             return OperationDecision(space.name, edge, 0)
         weights = supernet.mixture_weights().detach()
         trials = [weights.masked(space.name, edge, operation, self.renormalize) for operation in candidates]
-        *scores, last = score([*trials, weights] if self.score_unmasked else trials)
+        race = Race(self.operation_criterion, "harmed", len(trials))
+        *scores, last = score([*trials, weights] if self.score_unmasked else trials, race)
         unmasked = last if self.score_unmasked else None
         if unmasked is None:
             scores.append(last)
         # The first wins ties.
-        kept = max(candidates, key=lambda operation: _harm(scores[operation], self.operation_criterion))
+        left = [operation for operation in candidates if scores[operation].beaten_after is None]
+        kept = max(left, key=lambda operation: _harm(scores[operation], self.operation_criterion))
         return OperationDecision(space.name, edge, kept, tuple(scores), unmasked)
 
     def _decide_inputs(self, supernet: Supernet, space: CellSpace, node: int, score: ScoreAll) -> TopologyDecision:
@@ -128,9 +135,11 @@ class Perturbation:
                 rounds.append(TopologyRound({}, empty[0]))
                 left.remove(empty[0])
                 continue
-            scores = dict(zip(left, score([weights.masked(space.name, edge) for edge in left]), strict=True))
+            race = Race(self.topology_criterion, "unharmed", len(left))
+            scores = dict(zip(left, score([weights.masked(space.name, edge) for edge in left], race), strict=True))
             # The last wins ties, as in the official code.
-            dropped = min(reversed(left), key=lambda edge: _harm(scores[edge], self.topology_criterion))
+            unbeaten = [edge for edge in reversed(left) if scores[edge].beaten_after is None]
+            dropped = min(unbeaten, key=lambda edge: _harm(scores[edge], self.topology_criterion))
             rounds.append(TopologyRound(scores, dropped))
             left.remove(dropped)
             if self.topology_rounds == "cumulative":

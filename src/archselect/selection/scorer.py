@@ -1,35 +1,44 @@
 """The accuracy of a supernet under other mixture weights."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archselect.capture import Capture, NoCapture
-from archselect.checks import check_choice, check_positive, check_share
-from archselect.networks.mixture import MixtureWeights
+from archselect.checks import check_choice, check_number, check_positive, check_share
+from archselect.networks.mixture import Mixture, MixtureWeights
 from archselect.networks.supernet import Supernet
 from archselect.randomness import derived_seed
+from archselect.selection.race import Race, beaten
 
 BatchNorm = Literal["batch", "running", "recalibrated"]
 
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy in [0, 1] and mean cross-entropy over the scoring images."""
+    """How good a supernet is.
+
+    Attributes:
+        accuracy: In [0, 1], over the images that it was scored on.
+        loss: Mean cross-entropy over these images.
+        beaten_after: After so many images a race was lost; None: it was not.
+    """
 
     accuracy: float
     loss: float
+    beaten_after: int | None = None
 
     def to_record(self) -> dict[str, float]:
         """Return JSON-able data."""
-        return {"accuracy": self.accuracy, "loss": self.loss}
+        beaten = {} if self.beaten_after is None else {"beaten_after": self.beaten_after}
+        return {"accuracy": self.accuracy, "loss": self.loss, **beaten}
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,46 @@ class Scoring:
                 check_positive(f"selection.scoring.{option}", getattr(self, option))
 
 
+@dataclass(frozen=True)
+class Racing(Scoring):
+    """Scoring in which a candidate that cannot win any more is not scored any further: see `Race`.
+
+    Attributes:
+        confidence: With which a candidate is said to be worse than the leading one.
+        first_check: After so many batches the candidates are compared for the first time.
+        growth: From one comparison to the next the number of batches grows by this factor.
+    """
+
+    confidence: float = 0.99
+    first_check: int = 8
+    growth: float = 1.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch_norm == "recalibrated":
+            raise ValueError(
+                "In a race all candidates are scored side by side, but selection.scoring.batch_norm=recalibrated "
+                "prepares the supernet for one candidate at a time. Use batch or running, or selection/scoring=full."
+            )
+        check_share("selection.scoring.confidence", self.confidence)
+        if self.confidence <= 0.5:
+            raise ValueError(f"selection.scoring.confidence must lie between 0.5 and 1; got {self.confidence}.")
+        if not isinstance(self.first_check, int) or self.first_check < 2:
+            raise ValueError(
+                f"selection.scoring.first_check must be a whole number above 1, for a spread; got {self.first_check!r}."
+            )
+        check_number("selection.scoring.growth", self.growth)
+        if self.growth <= 1:
+            raise ValueError(f"selection.scoring.growth must be above 1; got {self.growth}.")
+
+    def checks(self) -> Iterator[int]:
+        """Yield after how many batches the candidates are compared."""
+        batches = self.first_check
+        while True:
+            yield batches
+            batches = max(batches + 1, round(batches * self.growth))
+
+
 class Scorer:
     """Scores a supernet under given mixture weights and leaves no trace in it.
 
@@ -91,12 +140,22 @@ class Scorer:
         self.purpose = purpose
 
     @torch.no_grad()
-    def __call__(self, candidates: Sequence[MixtureWeights]) -> list[Score]:
-        """Return the score of each candidate; the host waits for the device once, at the end."""
+    def __call__(self, candidates: Sequence[MixtureWeights], race: Race | None = None) -> list[Score]:
+        """Return the score of each candidate.
+
+        The candidates of a round are scored side by side: each batch is read once, and what they have in common in
+        front of the first cell that they differ in is evaluated once. The host waits for the device once, at the end,
+        and in a race at each comparison.
+
+        Args:
+            candidates: Mixture weights.
+            race: What the candidates compete for; looked at where the scoring is a `Racing`.
+        """
         with _untouched(self.supernet):
-            totals = torch.stack([self._total(weights) for weights in candidates])
-        images = totals[0, 2]
-        scores = [Score(accuracy, loss) for accuracy, loss in (totals[:, :2] / images).tolist()]
+            if self.scoring.batch_norm == "recalibrated":
+                scores = [score for weights in candidates for score in self._round([weights], None)]
+            else:
+                scores = self._round(candidates, race if isinstance(self.scoring, Racing) else None)
         if any(math.isnan(score.loss) for score in scores):
             raise ValueError(
                 "The supernet's loss is not a number, so its operations cannot be compared: its training diverged. "
@@ -104,27 +163,68 @@ class Scorer:
             )
         return scores
 
-    def _total(self, weights: MixtureWeights) -> Tensor:
-        """Return (correct, summed cross-entropy, images) as a float64 tensor on the device."""
-        torch.manual_seed(derived_seed(*self.purpose, "scoring"))
+    def _round(self, candidates: Sequence[MixtureWeights], race: Race | None) -> list[Score]:
+        """Score candidates side by side."""
         if self.scoring.batch_norm == "recalibrated":
-            self._recalibrate(weights)
+            torch.manual_seed(derived_seed(*self.purpose, "calibration"))
+            self._recalibrate(candidates[0])
         self.supernet.train(self.scoring.batch_norm == "batch")
-        total: Tensor | None = None
+        differing = [
+            name for name in self.supernet.cell_spaces if any(c[name] is not candidates[0][name] for c in candidates)
+        ]
+        shared_layers = self.supernet.layers_before(differing)
+        mixtures = [self.supernet.mixtures(weights) for weights in candidates]
+        tallies = _Tallies(len(candidates))
+        checks = self.scoring.checks() if isinstance(self.scoring, Racing) else iter(())
+        check = next(checks, None) if race else None
+        for number, (images, labels) in enumerate(islice(self.batches, self.scoring.batches), start=1):
+            running = [mixtures[index] for index in tallies.running]
+            tallies.add(self._batch(running, shared_layers, images, labels, number), labels)
+            if race and number == check:
+                assert isinstance(self.scoring, Racing)
+                tallies.drop_beaten(race, self.scoring.confidence)
+                check = next(checks)
+                if len(tallies.runners(race)) == 1:
+                    break
+        self.capture.forget()
+        return tallies.scores()
+
+    def _batch(
+        self,
+        candidates: Sequence[Mapping[str, Mixture]],
+        shared_layers: int,
+        images: Tensor,
+        labels: Tensor,
+        number: int,
+    ) -> Tensor:
+        """Return (correct, summed cross-entropy) of every candidate, `(candidates, 2)` in float64 on the device."""
 
         def score(images: Tensor, labels: Tensor) -> Tensor:
-            logits = self.supernet(images, weights).float()
-            loss = F.cross_entropy(logits, labels, reduction="sum")
-            correct = (logits.argmax(dim=1) == labels).sum()
-            return torch.stack([correct.double(), loss.double(), torch.full_like(loss, len(labels)).double()])
+            seed(0)
+            begun = self.supernet.begin(images, candidates[0], shared_layers)
+            results = []
+            for mixtures in candidates:
+                seed(1)
+                logits = self.supernet.finish(begun, mixtures).float()
+                loss = F.cross_entropy(logits, labels, reduction="sum")
+                correct = (logits.argmax(dim=1) == labels).sum()
+                results.append(torch.stack([correct.double(), loss.double()]))
+            return torch.stack(results)
 
-        for images, labels in islice(self.batches, self.scoring.batches):
-            part = self.capture("score", score, (images, labels))
-            total = part.clone() if total is None else total + part
-        self.capture.forget()
-        if total is None:
-            raise ValueError("There is no image to score on: give more training images or a larger held-out share.")
-        return total
+        def seed(part: int) -> None:
+            """Let the network's noise be the same for all candidates, and another for every batch."""
+            if self.noisy:
+                torch.manual_seed(derived_seed(*self.purpose, "scoring", number, part))
+
+        # Replayed, the random numbers of a graph would go on from candidate to candidate.
+        capture = NoCapture() if self.noisy else self.capture
+        return cast(Tensor, capture(("score", len(candidates)), score, (images, labels)))
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the network draws random numbers."""
+        spaces = self.supernet.cell_spaces.values()
+        return any("noise" in names for space in spaces for names in space.operations)
 
     def _recalibrate(self, weights: MixtureWeights) -> None:
         """Gather the running statistics anew, as the mean over the batches."""
@@ -134,6 +234,51 @@ class Scorer:
             for norm in norms:
                 norm.momentum = 1 / (index + 1)
             self.supernet(images, weights)
+
+
+class _Tallies:
+    """What was counted of each candidate, batch by batch; it stays on the device until a race or the end asks.
+
+    Attributes:
+        running: Indices of the candidates that are still scored.
+    """
+
+    def __init__(self, candidates: int) -> None:
+        self.running = list(range(candidates))
+        self._counted: list[list[Tensor]] = [[] for _ in self.running]
+        self._images: list[int] = []
+        self._beaten_after: dict[int, int] = {}
+
+    def add(self, counted: Tensor, labels: Tensor) -> None:
+        """Add (correct, summed cross-entropy) of the running candidates on one batch."""
+        self._images.append(len(labels))
+        for index, row in zip(self.running, counted.clone().unbind(), strict=True):  # a replay overwrites its output
+            self._counted[index].append(row)
+
+    def runners(self, race: Race) -> list[int]:
+        """Return the indices of the candidates that are still in the race."""
+        return [index for index in self.running if index < race.runners]
+
+    def drop_beaten(self, race: Race, confidence: float) -> None:
+        """Stop scoring the candidates that are beaten; waits for the device."""
+        runners = self.runners(race)
+        scores = torch.stack([torch.stack(self._counted[index]) for index in runners], dim=1).cpu()
+        per_image = scores / torch.tensor(self._images, dtype=scores.dtype).view(-1, 1, 1)
+        for index, out in zip(runners, beaten(race.lead(per_image), confidence), strict=True):
+            if out:
+                self.running.remove(index)
+                self._beaten_after[index] = sum(self._images)
+
+    def scores(self) -> list[Score]:
+        """Return the score of each candidate; waits for the device."""
+        if not self._images:
+            raise ValueError("There is no image to score on: give more training images or a larger held-out share.")
+        totals = torch.stack([torch.stack(rows).sum(dim=0) for rows in self._counted]).tolist()
+        scores = []
+        for index, (correct, loss) in enumerate(totals):
+            images = sum(self._images[: len(self._counted[index])])
+            scores.append(Score(correct / images, loss / images, self._beaten_after.get(index)))
+        return scores
 
 
 @contextmanager

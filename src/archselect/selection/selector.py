@@ -1,6 +1,6 @@
 """What a selection method is."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
@@ -9,10 +9,18 @@ from archselect.networks.cell_space import CellSpace
 from archselect.networks.mixture import MixtureWeights
 from archselect.networks.supernet import Supernet
 from archselect.selection.decision import Decision
+from archselect.selection.race import Race
 from archselect.selection.scorer import Score, Scoring
 
 Schedule = Literal["constant", "cosine"]
-ScoreAll = Callable[[Sequence[MixtureWeights]], list[Score]]
+
+
+class ScoreAll(Protocol):
+    """Scores the supernet under each of several mixture weights."""
+
+    def __call__(self, candidates: Sequence[MixtureWeights], race: Race | None = None) -> list[Score]:
+        """Return one score per candidate; `race` says what they compete for, so that losers need not be scored on."""
+        ...
 
 
 @dataclass(frozen=True)

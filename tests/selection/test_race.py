@@ -1,0 +1,167 @@
+from typing import Any
+
+import pytest
+import torch
+from test_scorer import CALIBRATION, batches, plain
+
+from archselect.networks.mixture import MixtureWeights
+from archselect.networks.supernet import Supernet
+from archselect.selection import Perturbation, Race, Racing, Score, Scorer, Scoring
+from archselect.selection.race import beaten
+
+IMAGES = batches((6,) * 30)
+
+
+def racing(supernet: Supernet, **options: Any) -> Scorer:
+    return Scorer(supernet, IMAGES, Racing(**{"first_check": 3, **options}), CALIBRATION, (0, "selection"))
+
+
+def full(supernet: Supernet, **options: Any) -> Scorer:
+    return Scorer(supernet, IMAGES, Scoring(**options), CALIBRATION, (0, "selection"))
+
+
+def without_each_edge(supernet: Supernet) -> list[MixtureWeights]:
+    weights = supernet.mixture_weights().detach()
+    return [weights.masked("cell", edge) for edge in range(3)]
+
+
+# Who is beaten
+
+
+def test_a_runner_is_beaten_when_students_t_says_so_with_the_stated_confidence() -> None:
+    # Behind by 1, 2 and 3: mean 2, standard deviation 1, t = 2 * sqrt(3) = 3.46. Two degrees of freedom: the quantiles
+    # are 2.92 for 95 % and 4.30 for 97.5 %.
+    leads = torch.tensor([[5.0, 4.0], [5.0, 3.0], [5.0, 2.0]])
+    assert beaten(leads, 0.95) == [False, True]
+    assert beaten(leads, 0.975) == [False, False]
+
+
+def test_equals_are_never_beaten_and_a_constant_distance_is() -> None:
+    assert beaten(torch.tensor([[1.0, 1.0, 0.5]] * 4), 0.99) == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("criterion", "wanted", "best"),
+    [("accuracy", "harmed", 0), ("accuracy", "unharmed", 1), ("loss", "harmed", 1), ("loss", "unharmed", 0)],
+)
+def test_the_leading_runner_is_the_one_that_the_decision_looks_for(criterion: Any, wanted: Any, best: int) -> None:
+    scores = torch.tensor([[0.4, 1.0], [0.6, 1.5]])  # accuracy, loss
+    assert int(Race(criterion, wanted, 2).lead(scores).argmax()) == best
+
+
+# Races on a supernet
+
+
+@pytest.mark.parametrize("wanted", ["harmed", "unharmed"])
+@pytest.mark.parametrize("criterion", ["accuracy", "loss"])
+def test_who_is_left_has_the_full_score_and_who_was_beaten_that_of_the_batches_before(
+    criterion: Any, wanted: Any
+) -> None:
+    supernet = plain()
+    candidates = without_each_edge(supernet)
+    scores = racing(supernet, confidence=0.7)(candidates, Race(criterion, wanted, 3))
+    in_full = full(supernet)(candidates)
+    assert any(score.beaten_after for score in scores)
+    left = [index for index, score in enumerate(scores) if score.beaten_after is None]
+    read = max(score.beaten_after or 0 for score in scores) if len(left) == 1 else 6 * 30
+    for index, score in enumerate(scores):
+        images = score.beaten_after or read
+        same = full(supernet, batches=images // 6)(candidates)[index]
+        assert (score.accuracy, score.loss) == (same.accuracy, same.loss)
+    harm = [-s.accuracy if criterion == "accuracy" else s.loss for s in in_full]
+    best = max(harm) if wanted == "harmed" else min(harm)
+    assert any(harm[index] == best for index in left)
+
+
+def test_a_race_ends_when_one_runner_is_left() -> None:
+    supernet = plain()
+    reads = []
+
+    def counted() -> Any:
+        for batch in IMAGES:
+            reads.append(batch)
+            yield batch
+
+    weights = supernet.mixture_weights().detach()
+    nothing = weights.masked("cell", 0).masked("cell", 1).masked("cell", 2)
+    scorer = Scorer(supernet, counted(), Racing(first_check=3, confidence=0.6), CALIBRATION, (0, "selection"))
+    scores = scorer([weights, nothing], Race("loss", "harmed", 2))
+    assert [score.beaten_after for score in scores].count(None) == 1
+    assert len(reads) * 6 == max(score.beaten_after or 0 for score in scores) < 6 * 30
+
+
+def test_candidates_that_do_not_run_are_scored_beside_those_that_do() -> None:
+    supernet = plain()
+    candidates = without_each_edge(supernet)
+    *_, last = racing(supernet, confidence=0.6)(candidates, Race("loss", "harmed", 2))
+    assert last.beaten_after is None
+
+
+def test_without_a_race_every_candidate_is_scored_in_full() -> None:
+    supernet = plain()
+    candidates = without_each_edge(supernet)
+    assert racing(supernet, confidence=0.6)(candidates) == full(supernet)(candidates)
+
+
+def test_with_equal_candidates_nothing_is_saved_and_nothing_decided_by_chance() -> None:
+    supernet = plain()
+    weights = supernet.mixture_weights().detach()
+    scores = racing(supernet)([weights] * 3, Race("accuracy", "harmed", 3))
+    assert scores == full(supernet)([weights] * 3)
+
+
+def test_comparisons_come_after_ever_more_batches() -> None:
+    checks = Racing(first_check=8, growth=1.25).checks()
+    assert [next(checks) for _ in range(6)] == [8, 10, 12, 15, 19, 24]
+    checks = Racing(first_check=2, growth=1.01).checks()
+    assert [next(checks) for _ in range(3)] == [2, 3, 4]
+
+
+# Decisions
+
+
+class Listed:
+    """Scores that a race left behind."""
+
+    def __init__(self, *scores: Score) -> None:
+        self.scores = scores
+        self.races: list[Race | None] = []
+
+    def __call__(self, candidates: Any, race: Race | None = None) -> list[Score]:
+        self.races.append(race)
+        return list(self.scores[: len(candidates)])
+
+
+def test_a_beaten_candidate_is_not_kept_whatever_its_score_on_fewer_images_was() -> None:
+    judge = Listed(Score(0.5, 1.0), Score(0.4, 2.0, beaten_after=60), Score(0.6, 1.0))
+    (decision,) = Perturbation().decide(0, plain(), judge, seed=0)
+    assert decision.operation == 0  # type: ignore[union-attr]
+    assert judge.races == [Race("accuracy", "harmed", 3)]
+    record = decision.to_record(plain().cell_spaces["cell"])
+    assert [score.get("beaten_after") for score in record["scores"]] == [None, 60, None]
+
+
+def test_an_unmasked_supernet_runs_beside_the_race() -> None:
+    judge = Listed(*[Score(0.5, 1.0)] * 4)
+    list(Perturbation(score_unmasked=True).decide(0, plain(), judge, seed=0))
+    assert judge.races == [Race("accuracy", "harmed", 3)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"confidence": 0.5}, "selection.scoring.confidence must lie between 0.5 and 1; got 0.5"),
+        ({"confidence": 1.0}, "selection.scoring.confidence must lie between 0 and 1; got 1.0"),
+        ({"first_check": 1}, "selection.scoring.first_check must be a whole number above 1, for a spread; got 1"),
+        ({"growth": 1.0}, "selection.scoring.growth must be above 1; got 1.0"),
+        ({"batch_norm": "recalibrated"}, "selection.scoring.batch_norm=recalibrated prepares the supernet for one"),
+    ],
+)
+def test_a_race_that_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Racing(**options)
+
+
+def test_a_scoring_named_without_the_slash_is_explained() -> None:
+    with pytest.raises(ValueError, match="write selection/scoring=full or selection/scoring=racing, with a slash"):
+        Perturbation(scoring="racing")  # type: ignore[arg-type]
