@@ -5,6 +5,10 @@ import torch
 from torch import nn
 
 from archselect.capture import CudaGraphs, NoCapture, capture_for
+from archselect.networks.cell_space import CellSpace
+from archselect.networks.mixed_cell import MixedCell
+from archselect.networks.supernet import NASBench201Supernet, Supernet
+from archselect.networks.topology import CellTopology
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a CUDA device")
 
@@ -23,7 +27,7 @@ def test_without_capture_a_function_is_evaluated_at_every_call() -> None:
 
 def test_cuda_graphs_are_refused_on_a_cpu() -> None:
     with pytest.raises(ValueError, match=r"search.capture=cuda_graphs needs a CUDA device.*cpu.*search.capture=none"):
-        capture_for("cuda_graphs", torch.device("cpu"), list)
+        capture_for("cuda_graphs", torch.device("cpu"), nn.Identity())
 
 
 @needs_cuda
@@ -58,3 +62,29 @@ def test_another_shape_is_captured_anew_and_forget_frees_everything() -> None:
     assert len(capture._graphs) == 2
     capture.forget()
     assert not capture._graphs
+
+
+def small_supernet() -> Supernet:
+    space = CellSpace("cell", CellTopology(1, 2, "last", None), (("skip_connect", "nor_conv_1x1"),) * 3)
+    torch.manual_seed(0)
+    return NASBench201Supernet({"cell": space}, channels=4, cells_per_stage=1, classes=3)
+
+
+@pytest.mark.slow
+def test_compiled_cells_give_the_same_up_to_rounding_until_they_are_forgotten() -> None:
+    plain, compiled = small_supernet(), small_supernet()
+    capture = capture_for("compile", torch.device("cpu"), compiled)
+    cells = [module for module in compiled.modules() if isinstance(module, MixedCell)]
+    x = torch.randn(4, 3, 8, 8)
+    for _ in range(2):
+        results = []
+        for supernet in (plain, compiled):
+            parameters = [*supernet.architecture_parameters(), *supernet.weight_parameters()]
+            loss = capture("step", lambda x, supernet=supernet: supernet(x).square().mean(), [x])
+            results.append([loss, *torch.autograd.grad(loss, parameters), *supernet.buffers()])
+        for one, other in zip(*results, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert all("forward" in vars(cell) for cell in cells)
+    capture.forget()
+    assert not any("forward" in vars(cell) for cell in cells)
+    torch.testing.assert_close(compiled(x), plain(x), rtol=1e-4, atol=1e-5)

@@ -19,7 +19,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from archselect.config import RunError, instantiate_parts, protocol_for, register_resolvers
 from archselect.evaluation import NASBench201Lookup, NoEvaluation, Retraining
 from archselect.preflight import check
-from archselect.selection import Perturbation
+from archselect.selection import Perturbation, Racing, Scoring
 
 GROUPS = ("search_space", "search", "selection", "evaluation", "data", "trainer", "logger")
 SPACES = ("darts", "s1", "s2", "s3", "s4", "nasbench201")
@@ -116,7 +116,17 @@ def test_every_yaml_file_is_in_a_group_that_is_tested() -> None:
         f"experiment/{name}.yaml" for name in EXPERIMENTS
     }
     files = {str(file.relative_to(CONFIGS)) for file in CONFIGS.rglob("*.yaml")}
-    assert files == tested | {"train.yaml", "hydra/folders.yaml"}
+    scorings = {f"selection/scoring/{name}.yaml" for name in SCORINGS}
+    assert files == tested | scorings | {"train.yaml", "hydra/folders.yaml"}
+
+
+SCORINGS = {"full": Scoring, "racing": Racing}
+
+
+@pytest.mark.parametrize("name", SCORINGS)
+def test_the_scoring_of_a_selection_is_a_choice_of_its_own(name: str, tmp_path: Path) -> None:
+    parts = instantiate_parts(composed("data=digits", "evaluation=none", f"selection/scoring={name}", folder=tmp_path))
+    assert type(parts.selection.scoring) is SCORINGS[name]
 
 
 @pytest.mark.parametrize(("group", "member"), [pair for pair in MEMBERS if pair[0] != "logger"])

@@ -20,7 +20,7 @@ from command import TRAIN, Apart, Blow, Run, lines, tiny, train
 
 TRAINING = "archselect.search.module:SearchModule.training_step"
 SCORING = "archselect.selection.scorer:Scorer.__call__"
-PASS = "archselect.selection.scorer:Scorer._total"
+PASS = "archselect.selection.scorer:Scorer._batch"
 RETRAINING = "archselect.evaluation.module:RetrainModule.training_step"
 TESTING = "archselect.evaluation.module:RetrainModule.test_step"
 CHECKPOINT = "archselect.stages.fitting:AtomicCheckpointIO.save_checkpoint"
@@ -100,7 +100,7 @@ KILLS = {
     "search: between an epoch's record and its checkpoint": (SEARCH, (), Blow(CHECKPOINT, 2), (4, 0, 0)),
     "search: after the last epoch": (SEARCH, (), Blow(FINISH, 1), (0, 0, 0)),
     # Before the second of the sixth decision point's two cell types, eleven decisions and five epochs were made.
-    "selection: in the middle of a decision": (SELECTION, ("search",), Blow(PASS, 22), (24, 30, 0)),
+    "selection: in the middle of a decision": (SELECTION, ("search",), Blow(PASS, 11), (24, 30, 0)),
     "selection: between the two cell types": (SELECTION, ("search",), Blow(SCORING, 12), (24, 29, 0)),
     "selection: in the tuning": (SELECTION, ("search",), Blow(TRAINING, 12), (24, 28, 0)),
     "selection: between an epoch's record and its checkpoint": (
@@ -109,7 +109,7 @@ KILLS = {
         Blow(CHECKPOINT, 6),
         (24, 28, 0),
     ),
-    "selection: in the middle of a node": (SELECTION, ("search",), Blow(PASS, 56 + 2), (6, 12, 0)),
+    "selection: in the middle of a node": (SELECTION, ("search",), Blow(PASS, 28 + 1), (6, 12, 0)),
     "selection: after the last epoch": (SELECTION, ("search",), Blow(FINISH, 1), (0, 0, 0)),
     "retraining: in the middle of an epoch": ((), ("search", "selection"), Blow(RETRAINING, 4), (0, 0, 4)),
     "retraining: while it is tested": ((), ("search", "selection"), Blow(TESTING, 1), (0, 0, 0)),

@@ -148,7 +148,12 @@ def identity_of(config: DictConfig, data_fingerprint: str) -> Mapping[str, dict[
     common = {"seed": config.seed, "precision": str(config.trainer.precision)}
     space = plain(config.search_space, "name", "protocol")
     return {
-        "search": {**common, "space": space, "search": plain(config.search, "name", "capture"), "data": data},
+        "search": {
+            **common,
+            "space": space,
+            "search": plain(config.search, "name", "capture", "recompute"),
+            "data": data,
+        },
         "selection": {**common, "selection": plain(config.selection, "name")},
         "evaluation": {
             **common,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from archselect.capture import capture_for
+from archselect.capture import check_capture
 from archselect.config import Parts
 from archselect.data import stratified_split
 from archselect.evaluation import NASBench201Lookup, Retraining
@@ -14,7 +14,7 @@ def check(parts: Parts) -> None:
     """Raise a ValueError for parts that do not go together; nothing is computed or decoded."""
     space, data, evaluation = parts.space, parts.data, parts.evaluation
     device = check_trainer(parts.trainer)
-    capture_for(parts.search.capture, device, list)
+    check_capture(parts.search.capture, device)
     parts.selection.check(space.cells)
     if parts.genotype is not None:
         space.check(parts.genotype)

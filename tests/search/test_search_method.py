@@ -86,3 +86,8 @@ def test_a_method_for_tuning_leaves_that_of_the_search_as_it_was() -> None:
 def test_a_negative_learning_rate_of_the_tuning_is_refused() -> None:
     with pytest.raises(ValueError, match="Invalid learning rate: -1"):
         method().for_tuning(1, -1.0, "constant", train_alpha=True)
+
+
+@pytest.mark.parametrize(("capture", "tuned"), [("none", "none"), ("cuda_graphs", "cuda_graphs"), ("compile", "none")])
+def test_nothing_is_compiled_between_decisions(capture: Any, tuned: str) -> None:
+    assert method(capture=capture).for_tuning(4, 0.1, "constant", train_alpha=True).capture == tuned

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 from archselect.capture import CaptureName
-from archselect.checks import check_choice, check_number, check_optimizer, check_positive, check_share
+from archselect.checks import check_choice, check_flag, check_number, check_optimizer, check_positive, check_share
 from archselect.search.architecture_gradient import ArchitectureGradient
 
 OptimizerFactory = Callable[..., Optimizer]
@@ -30,7 +30,10 @@ class SearchMethod:
         gradient_clip: Largest norm of the weights' gradient.
         architecture_optimizer: Makes the optimizer of `alpha`.
         architecture_gradient: Gradient of `alpha`; None: `alpha` is never updated (DARTS-PT, sec. 4.4, "fixed alpha").
-        capture: `cuda_graphs` replays steps and scoring passes as CUDA graphs: the same numbers, sooner.
+        capture: `cuda_graphs` replays steps and scoring passes as CUDA graphs: the same numbers, sooner. `compile`
+            compiles the cells for the steps of the search: equal up to rounding, after minutes of compiling.
+        recompute: Keep only what enters a cell and evaluate the cell again in the backward pass: the same numbers from
+            less memory, for about a third more time.
     """
 
     name: str
@@ -43,6 +46,7 @@ class SearchMethod:
     architecture_optimizer: OptimizerFactory
     architecture_gradient: ArchitectureGradient | None
     capture: CaptureName = "none"
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         check_positive("search.epochs", self.epochs)
@@ -59,6 +63,7 @@ class SearchMethod:
                 f"archselect.search.FirstOrder; got {self.architecture_gradient!r}."
             )
         check_choice("search.capture", self.capture, get_args(CaptureName))
+        check_flag("search.recompute", self.recompute)
 
     def schedule(self, optimizer: Optimizer) -> LRScheduler | None:
         """Return the schedule of the weights' learning rate, stepped once per epoch."""
@@ -83,4 +88,6 @@ class SearchMethod:
             weight_optimizer=partial(self.weight_optimizer, lr=learning_rate),
             learning_rate_min=(self.learning_rate_min or 0.0) if schedule == "cosine" else None,
             architecture_gradient=self.architecture_gradient if train_alpha else None,
+            # Every decision and every candidate that is scored has other operations, which would be compiled anew.
+            capture="none" if self.capture == "compile" else self.capture,
         )

@@ -32,6 +32,7 @@ class SearchModule(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.supernet = supernet
+        self.supernet.recompute = method.recompute
         self.method = method
         self.purpose = purpose
         self.capture: Capture = NoCapture()
@@ -58,7 +59,11 @@ class SearchModule(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Make what captures the steps, now that the device is known."""
-        self.capture = capture_for(self.method.capture, self.device, lambda: list(self.supernet.buffers()))
+        self.capture = capture_for(self.method.capture, self.device, self.supernet)
+
+    def on_train_end(self) -> None:
+        """Free what was captured."""
+        self.capture.forget()
 
     def on_train_epoch_start(self) -> None:
         """Tell the batches the epoch, which Lightning does for samplers only, and seed the network's noise."""

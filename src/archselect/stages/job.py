@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from rich.console import Console
 
+from archselect.allocation import keep_freed_memory
 from archselect.data import ImageData
 from archselect.spaces import SearchSpace
 from archselect.stages.fitting import CHECKPOINT, HISTORY, Fitting, Record, TrainerFactory
@@ -89,6 +90,8 @@ def _fill(stage: Stage, folder: StageFolder, job: Job) -> Finished:
     kind = stage.key.kind
     with Progress(job.console, kind) as progress:
         fitting = Fitting(folder, job.trainer, progress, lambda record: job.log(kind, record))
+        if fitting.device.type == "cpu":
+            keep_freed_memory()
         folder.begin(stage.config, provenance(_name(fitting.device), {"seed": job.seed}))
         for record in folder.read_lines(HISTORY):
             job.log(kind, record)

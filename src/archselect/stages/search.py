@@ -17,7 +17,7 @@ from archselect.stages.fitting import Fitting, Loaders, save
 from archselect.stages.job import Job
 from archselect.store import StageKey
 
-VERSION = 1
+VERSION = 2
 """Raised when a change of the code changes the stage's results."""
 
 SUPERNET = "supernet.pt"

@@ -1,7 +1,7 @@
 """The selection stage: an architecture is read off the supernet, which may be tuned between the decisions."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +9,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from archselect.capture import capture_for
+from archselect.capture import NoCapture, capture_for
 from archselect.data import ResidentBatches
+from archselect.networks.mixture import MixtureWeights
 from archselect.networks.supernet import Supernet
 from archselect.search import SearchMethod, SearchModule
-from archselect.selection import Scorer, Selector
+from archselect.selection import Race, Score, Scorer, Selector
 from archselect.selection.decision import Decision, from_record
 from archselect.stages.fitting import Fitting, save
 from archselect.stages.job import Finished, Job
@@ -29,7 +30,7 @@ from archselect.stages.search import (
 )
 from archselect.store import StageFolder, StageKey
 
-VERSION = 1
+VERSION = 2
 """Raised when a change of the code changes the stage's results."""
 
 DECISIONS = "decisions.jsonl"
@@ -107,7 +108,9 @@ class SelectionStage:
         calibration = batches_of(
             self.job.data, weights, min(size, len(weights.labels)), device, (self.job.seed, "selection", "calibration")
         )
-        capture = capture_for(self.method.capture, device, lambda: list(supernet.buffers()))
+        # Every candidate has other operations, and compiling them takes longer than scoring them.
+        name = self.method.capture
+        capture = NoCapture() if name == "compile" else capture_for(name, device, supernet)
         return Scorer(supernet, batches, scoring, calibration, (self.job.seed, "selection"), capture)
 
 
@@ -153,9 +156,9 @@ class Decider:
         decisions[decision.cell] = decision.apply(space, decisions[decision.cell])
         self.supernet.decisions = decisions
 
-    def _score(self, candidates: Any) -> Any:
+    def _score(self, candidates: Sequence[MixtureWeights], race: Race | None = None) -> list[Score]:
         assert self.scorer is not None, "a selector that scores names its scoring"
-        return self.scorer(candidates)
+        return self.scorer(candidates, race)
 
 
 class DecisionCallback(Callback):
