@@ -2,11 +2,13 @@
 # is skipped as long as neither pyproject.toml nor constraints.txt has changed.
 #   PYTHON=python3.12 make test                      another interpreter for a new .venv
 #   make test PYTEST_ARGS="-k store"                 other arguments for pytest
+#   make bench BENCH_ARGS="--supernet s2 --repeat 5" other arguments for the benchmarks (`--help` lists them)
 #   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo
 #                                                    PyTorch without CUDA (on Linux 200 MB in place of 3 GB)
 
 PYTHON ?=
 PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4
+BENCH_ARGS ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/installed
@@ -16,11 +18,11 @@ SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_inf
 # One thread in each process of the tests: two that share the cores' threads are slower than either alone.
 demo test test-slow: export OMP_NUM_THREADS = 1
 
-.PHONY: help demo test test-slow lint format clean FORCE
+.PHONY: help demo test test-slow bench bench-scaling profile lint format clean FORCE
 .DELETE_ON_ERROR:
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED)  ## Search, select and judge a small architecture on a CPU, in about two minutes
 	$(BIN)/python train.py experiment=quickstart
@@ -30,6 +32,15 @@ test: $(INSTALLED)  ## Run the tests, without the slow ones
 
 test-slow: $(INSTALLED)  ## Run the slow tests
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+bench: $(INSTALLED)  ## Time the supernets against the plain ones of tests/reference; nothing else may run meanwhile
+	$(BIN)/python -m tests.speed $(BENCH_ARGS)
+
+bench-scaling: $(INSTALLED)  ## Time and memory of a step against channels, depth, batch size and decisions made
+	$(BIN)/python -m tests.speed.scaling $(BENCH_ARGS)
+
+profile: $(INSTALLED)  ## The costliest kinds of work in a step, beside the limits of the machine
+	$(BIN)/python -m tests.speed.profile $(BENCH_ARGS)
 
 lint: $(INSTALLED)  ## Check style and types
 	$(BIN)/ruff check

@@ -205,7 +205,10 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def test_the_table_of_perturb_has_every_option_with_its_default() -> None:
     table = dict(re.findall(r"^\| `([\w.]+)` \| ([^|]+) \| [^|]+ \|$", README, re.M))
     written = OmegaConf.to_container(OmegaConf.load(CONFIGS / "selection" / "perturb.yaml"))
-    options = dict(leaves(written))
+    scoring = OmegaConf.to_container(OmegaConf.load(CONFIGS / "selection" / "scoring" / "full.yaml"))
+    assert isinstance(written, dict)
+    assert written.pop("defaults")[0] == {"scoring": "full"}
+    options = dict(leaves({**written, "scoring": scoring}))
     assert list(table) == list(options)
     for option, default in options.items():
         if "${" not in str(default):

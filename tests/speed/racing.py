@@ -1,0 +1,114 @@
+"""How often a race ends with the decision of full scoring, and with what share of its passes.
+
+Takes a finished search, scores the operations of every edge (and of it the in-edges of every node) on all scoring
+batches once, batch by batch, and replays the races on what was counted. Where the scoring images are few, races over
+as many batches as the real protocol has are drawn from them with replacement.
+"""
+
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from archselect.networks.mixture import MixtureWeights
+from archselect.networks.supernet import Supernet
+from archselect.selection import Race, Racing
+from archselect.selection.race import Criterion, beaten
+from archselect.stages.search import SUPERNET, architecture_images, batches_of
+
+from .table import aligned, show
+
+
+def rounds_of(supernet: Supernet) -> Iterator[list[MixtureWeights]]:
+    """Yield the candidates of the decision on each edge: the supernet without each of its operations."""
+    weights = supernet.mixture_weights().detach()
+    for cell, space in supernet.cell_spaces.items():
+        for edge, candidates in enumerate(space.operations):
+            if len(candidates) > 1:
+                yield [weights.masked(cell, edge, operation) for operation in range(len(candidates))]
+
+
+@torch.no_grad()
+def counted(
+    supernet: Supernet, candidates: Sequence[MixtureWeights], batches: Sequence[tuple[Tensor, Tensor]]
+) -> Tensor:
+    """Return accuracy and loss of each candidate on each batch, `(batches, candidates, 2)`."""
+    rows = []
+    for images, labels in batches:
+        logits = [supernet(images, weights) for weights in candidates]
+        accuracies = [(one.argmax(dim=1) == labels).double().mean() for one in logits]
+        losses = [F.cross_entropy(one, labels).double() for one in logits]
+        rows.append(torch.stack([torch.stack(accuracies), torch.stack(losses)], dim=1))
+    return torch.stack(rows).cpu()
+
+
+def replay(scores: Tensor, race: Race, racing: Racing) -> tuple[int, float]:
+    """Return who wins the race and the share of the passes that it took."""
+    batches, runners, _ = scores.shape
+    leads = race.lead(scores)
+    running, read = list(range(runners)), [batches] * runners
+    for check in racing.checks():
+        if check >= batches or len(running) == 1:
+            break
+        for runner, out in zip(list(running), beaten(leads[:check, running], racing.confidence), strict=True):
+            if out:
+                running.remove(runner)
+                read[runner] = check
+        if len(running) == 1:
+            read[running[0]] = check
+    winner = max(running, key=lambda runner: float(leads[:, runner].mean()))
+    return winner, sum(read) / (batches * runners)
+
+
+def compare(scores: Sequence[Tensor], criterion: Criterion, racing: Racing, batches: int, draws: int) -> list[str]:
+    """Return how often the race is right, and its share of the passes, as cells of a table."""
+    right, share, count = 0, 0.0, 0
+    for draw in range(draws):
+        generator = torch.Generator().manual_seed(draw)
+        for of_edge in scores:
+            drawn = len(of_edge) < batches
+            chosen = of_edge[torch.randint(len(of_edge), (batches,), generator=generator)] if drawn else of_edge
+            race = Race(criterion, "harmed", of_edge.shape[1])
+            winner, passes = replay(chosen, race, racing)
+            right += winner == int(race.lead(chosen).mean(dim=0).argmax())
+            share += passes
+            count += 1
+    return [criterion, f"{racing.confidence:g}", str(count), f"{right / count:.1%}", f"{share / count:.1%}"]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = ArgumentParser(prog="python -m tests.speed.racing", description=__doc__)
+    parser.add_argument("search", type=Path, help="folder of a finished search: logs/stages/search/NAME")
+    parser.add_argument("--batches", type=int, help="score on so many batches (default: all)")
+    parser.add_argument("--of", type=int, help="batches of a full pass (default: as many as are scored on)")
+    parser.add_argument("--draws", type=int, default=50, help="races per edge if --of is more (default: %(default)s)")
+    arguments = parser.parse_args()
+    config = OmegaConf.load(arguments.search / "config.yaml")
+    space, method, data = (instantiate(config[group], _convert_="all") for group in ("search_space", "search", "data"))
+    supernet = space.supernet(data.image_size, data.classes)
+    supernet.load_state_dict(torch.load(arguments.search / SUPERNET, weights_only=True))
+    _, images = architecture_images(data, method, int(config.seed))
+    size = min(method.batch_size, len(images.labels))
+    batches = list(islice(batches_of(data, images, size, torch.device("cpu")), arguments.batches))
+    supernet.train()
+    scores = [counted(supernet, candidates, batches) for candidates in rounds_of(supernet)]
+    of = arguments.of or len(batches)
+    show(f"{len(scores)} edges, scored on {len(batches)} batches of {size}; races over {of} batches\n")
+    rows = [["criterion", "confidence", "races", "same decision", "passes"]]
+    for criterion in ("accuracy", "loss"):
+        for confidence in (0.95, 0.99, 0.999):
+            racing = Racing(confidence=confidence)
+            draws = 1 if of <= len(batches) else arguments.draws
+            rows.append(compare(scores, criterion, racing, of, draws))  # type: ignore[arg-type]
+    show(aligned(rows))
+
+
+if __name__ == "__main__":
+    main()
