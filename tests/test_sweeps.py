@@ -3,6 +3,7 @@
 import csv
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,10 +128,17 @@ def test_every_job_is_a_run_of_its_own_in_wandb_with_the_numbers_of_metrics_csv(
 
 
 class Told:
-    """What a job told W&B, read from the file that `wandb sync` would upload."""
+    """What a job told W&B, read from the file that `wandb sync` would upload, which a process of W&B's own writes."""
 
-    def __init__(self, job: Run) -> None:
+    def __init__(self, job: Run, patience: float = 30.0) -> None:
         (file,) = (job.folder / "wandb").glob("offline-run-*/run-*.wandb")
+        given_up = time.monotonic() + patience
+        self._read(file)
+        while self.exit_code is None and time.monotonic() < given_up:
+            time.sleep(0.2)
+            self._read(file)
+
+    def _read(self, file: Path) -> None:
         self.history: list[dict[str, Any]] = []
         self.summary: dict[str, Any] = {}
         self.config: dict[str, Any] = {}
