@@ -173,6 +173,8 @@ def records(content: bytes) -> Iterator[Record]:
             continue
         _, length, kind = struct.unpack("<IHB", content[position : position + 7])
         part = content[position + 7 : position + 7 + length]
+        if len(part) < length:
+            return  # still being written
         position += 7 + length
         message = part if kind in (whole, first) else message + part
         if kind in (whole, last):
