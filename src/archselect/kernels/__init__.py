@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from archselect.kernels.depthwise import depthwise_convolutions
+from archselect.kernels.leaving import leave
 from archselect.kernels.pointwise import pointwise_convolution
 from archselect.kernels.pooling import average_pool, max_pool
 from archselect.kernels.projection import Moments, moments, project
@@ -20,6 +21,7 @@ __all__ = [
     "average_pool",
     "depthwise_convolutions",
     "every_second",
+    "leave",
     "max_pool",
     "moments",
     "pointwise_convolution",

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from archselect import kernels
+from archselect.kernels.native import calls as native
+from archselect.kernels.native.calls import Batch
 from archselect.kernels.layout import channels_last
 from archselect.networks.cell_space import CellSpace
 from archselect.networks.mixture import Mixture
@@ -65,6 +67,7 @@ class MixedCell(nn.Module):
                 )
             )
             self._positions.append({name: {e: i for i, e in enumerate(edges)} for name, edges in edges_of.items()})
+        self._norms = tuple(module for module in self.operations.modules() if isinstance(module, nn.BatchNorm2d))
 
     def _stride_from(self, source: int) -> int:
         return self.stride if source < self.space.topology.inputs else 1
@@ -84,6 +87,12 @@ class MixedCell(nn.Module):
             operation = cast(StackedOperation, cast(nn.ModuleDict, self.operations[state])[term.operation])
             positions = [self._positions[state][term.operation][edge] for edge in term.edges]
             yield Leaving(operation, term.edges, positions, weights)
+
+    @property
+    def batch(self) -> Batch:
+        """How the cell's normalisations treat a batch."""
+        norm = self._norms[0] if self._norms else nn.BatchNorm2d(1)
+        return Batch(self.training, norm.momentum or 0.0, norm.eps)
 
     def node_of(self, edge: int) -> int:
         """Return which of the nodes, counted from 0, an edge leads to."""
@@ -123,7 +132,7 @@ def _edge_by_edge(cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixture) -
         value = inputs[state] if state < len(inputs) else nodes[state - len(inputs)].value()
         states.append(source := cell.source(state, channels_last(cell.zeros(inputs[0]) if value is None else value)))
         shared: list[Leaving] = []
-        for leaving in cell.leaving(state, mixture):
+        for leaving in _leave(cell, source, list(cell.leaving(state, mixture)), nodes):
             if isinstance(leaving.operation, SharedOperation):
                 shared.append(leaving)
                 continue
@@ -131,6 +140,29 @@ def _edge_by_edge(cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixture) -
             leaving.operation.add(source, leaving.weights, leaving.positions, theirs)
         _spread(cell, source, shared, nodes)
     return states[len(inputs) :]
+
+
+def _leave(
+    cell: MixedCell, source: Source, leaving: Sequence[Leaving], nodes: Sequence[NodeSum]
+) -> Sequence[Leaving]:
+    """Let compiled loops evaluate what they can; return what is left."""
+    if not native.serve(source.state):
+        return leaving
+    receivers = sorted({cell.node_of(edge) for one in leaving for edge in one.edges})
+    taken, left = [], []
+    for one in leaving:
+        to = [receivers.index(cell.node_of(edge)) for edge in one.edges]
+        operation = one.operation.for_loops(one.weights, one.positions, to)
+        if operation is None:
+            left.append(one)
+        else:
+            taken.append(operation)
+    if taken:
+        arrivals = kernels.leave(source.state, taken, source.stride, len(receivers), cell.batch)
+        for node, arrival in zip(receivers, arrivals, strict=True):
+            if arrival.rows:
+                nodes[node].add_arrival(arrival)
+    return left
 
 
 def _spread(cell: MixedCell, source: Source, shared: Sequence[Leaving], nodes: Sequence[NodeSum]) -> None:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from archselect import kernels
 from archselect.kernels import Moments
+from archselect.kernels.leaving import Arrival, Convolutions, Half, Identities, Operation, Pools, Running, arrive
 from archselect.networks.source import Source
 
 
@@ -32,6 +33,7 @@ class NodeSum:
     def __init__(self) -> None:
         self.total: Tensor | None = None
         self._offsets: list[Tensor] = []
+        self._arrivals: list[Arrival] = []
 
     def add(self, output: Tensor) -> None:
         """Add an output `(B, C, H, W)` that nobody else will change."""
@@ -42,11 +44,17 @@ class NodeSum:
         self.total = total
         self._offsets.append(offset)
 
+    def add_arrival(self, arrival: Arrival) -> None:
+        """Add what comes from a state through compiled loops."""
+        self._arrivals.append(arrival)
+
     def value(self) -> Tensor | None:
         """Return the sum `(B, C, H, W)`, None if nothing was added; nothing can be added from then on."""
-        if self.total is None or not self._offsets:
-            return self.total
-        return self.total.add_(torch.stack(self._offsets).sum(0).view(-1, 1, 1))
+        if self.total is not None and self._offsets:
+            self.total = self.total.add_(torch.stack(self._offsets).sum(0).view(-1, 1, 1))
+        if self._arrivals:
+            return arrive(self._arrivals, self.total)
+        return self.total
 
 
 class StackedWeight(nn.Module):
@@ -102,6 +110,10 @@ class StackedBatchNorm(nn.BatchNorm2d):
                 mean[part] = new_mean
                 variance[part] = new_variance
         return out
+
+    def running(self) -> Running:
+        """Return the running statistics of all stacked edges."""
+        return Running(cast(Tensor, self.running_mean), cast(Tensor, self.running_var))
 
     def project(
         self,
@@ -177,6 +189,10 @@ class StackedOperation(nn.Module, ABC):
         for weight, position, node in zip(weights.split(1), positions, nodes, strict=True):
             node.add(self.weighted(source, weight, [position]))
 
+    def for_loops(self, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]) -> Operation | None:
+        """Return this operation as compiled loops take it, None if they do not; see `kernels.leave`."""
+        return None
+
 
 def _add_projections(
     norm: StackedBatchNorm,
@@ -222,6 +238,10 @@ class Identity(SharedOperation):
     def shared(self, source: Source) -> Tensor:
         return source.state
 
+    def for_loops(self, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]) -> Operation | None:
+        """See `StackedOperation.for_loops`."""
+        return Identities(weights, receivers)
+
 
 class Pool(SharedOperation):
     """Max or average pooling, 3x3; with `norm`, followed by batch normalisation (the supernets of the DARTS family)."""
@@ -233,6 +253,11 @@ class Pool(SharedOperation):
 
     def shared(self, source: Source) -> Tensor:
         return cast(Tensor, self.norm(self.pool(source.state, source.stride)))
+
+    def for_loops(self, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]) -> Operation | None:
+        """See `StackedOperation.for_loops`."""
+        running = self.norm.running() if isinstance(self.norm, StackedBatchNorm) else None
+        return Pools(weights, receivers, self.pool is max_pool, running)
 
 
 def max_pool(x: Tensor, stride: int) -> Tensor:
@@ -342,6 +367,10 @@ class DepthwiseSeparable(nn.Module):
         xs = self._depthwise(xs, stride, positions, dilation)
         _add_projections(self.norm, xs, self._matrices(positions), positions, weights, nodes)
 
+    def half(self) -> Half:
+        """Return the parameters and statistics of all stacked edges."""
+        return Half(self.depthwise.weight, self.pointwise.weight, self.norm.running(), self.dilation)
+
     def _depthwise(
         self, xs: Sequence[Tensor], stride: int, positions: Sequence[int], dilation: int | None = None
     ) -> list[Tensor]:
@@ -368,6 +397,10 @@ class DilatedConvolution(StackedOperation):
         else:
             self.conv.add([source.relu], 1, positions, weights, nodes)
 
+    def for_loops(self, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]) -> Operation | None:
+        """See `StackedOperation.for_loops`."""
+        return Convolutions(weights, receivers, positions, (self.conv.half(),))
+
 
 class SeparableConvolution(StackedOperation):
     """`sep_conv_kxk`: twice (ReLU, depthwise kxk, pointwise, BN); the stride is in the first."""
@@ -385,6 +418,10 @@ class SeparableConvolution(StackedOperation):
         """See `StackedOperation.add`."""
         xs = [F.relu_(x) for x in self.conv_1.each([source.relu], source.stride, positions)]
         self.conv_2.add(xs, 1, positions, weights, nodes)
+
+    def for_loops(self, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]) -> Operation | None:
+        """See `StackedOperation.for_loops`."""
+        return Convolutions(weights, receivers, positions, (self.conv_1.half(), self.conv_2.half()))
 
 
 def _skip(edges: int, channels: int, stride: int, norm: bool) -> StackedOperation:

@@ -1,0 +1,120 @@
+"""Calls of the compiled loops: what the C structures hold, packed as rows of 8-byte numbers and addresses."""
+
+import ctypes
+from collections.abc import Sequence
+from ctypes import c_double, c_float, c_long
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from archselect.kernels.native.build import TYPES, lanes, library
+
+
+def serve(x: Tensor) -> bool:
+    """Return whether the loops take images `(B, C, H, W)` of this kind."""
+    return x.device.type == "cpu" and x.dtype in TYPES and library(x.dtype, lanes(x.shape[1], x.dtype)) is not None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """How batch normalisations treat a batch.
+
+    Attributes:
+        training: Whether they take its statistics or the running ones.
+        momentum: Of the running statistics.
+        eps: Added to variances.
+    """
+
+    training: bool
+    momentum: float
+    eps: float
+
+
+class Loops:
+    """The loops for images of one shape.
+
+    Args:
+        size: `(B, C, H, W)` of the images that operations read.
+        dtype: Of all tensors.
+        stride: Of the operations.
+        batch: How to normalise.
+        threads: At most so many work.
+    """
+
+    def __init__(self, size: Sequence[int], dtype: torch.dtype, stride: int, batch: Batch, threads: int) -> None:
+        images, channels, height, width = size
+        found = library(dtype, lanes(channels, dtype))
+        assert found is not None, "asked for without `serve`"
+        self._library = found
+        threads = min(threads, images)
+        self._shape = (c_long * 6)(threads, images, height, width, channels, stride)
+        self._out_shape = (c_long * 6)(threads, images, -(-height // stride), -(-width // stride), channels, 1)
+        self._norm = _norm(dtype)(batch.momentum, batch.eps, batch.training)
+        self._training = c_long(batch.training)
+
+    def separable_forward(self, rows: Sequence[int], first: bool) -> None:
+        """Evaluate convolutions: `first` those that read x, otherwise those that read what those gave."""
+        shape = self._shape if first else self._out_shape
+        count, packed = _pack(rows, SEPARABLE)
+        _check(self._library.separable_forward(shape, ctypes.byref(self._norm), count, packed))
+
+    def separable_backward(self, rows: Sequence[int], first: bool) -> None:
+        """Compute the gradients of `separable_forward`."""
+        shape = self._shape if first else self._out_shape
+        _check(self._library.separable_backward(shape, *_pack(rows, SEPARABLE)))
+
+    def sum_terms(self, rows: Sequence[int], out: Tensor, add: bool) -> None:
+        """Set `out`, of the size of the outputs, to a sum of terms, or add it."""
+        address = ctypes.c_void_p(out.data_ptr())
+        _check(self._library.sum_terms(self._out_shape, *_pack(rows, TERM), address, c_long(add)))
+
+    def term_gradients(self, rows: Sequence[int]) -> None:
+        """Compute what terms make of the gradients in their sums."""
+        _check(self._library.term_gradients(self._out_shape, self._training, *_pack(rows, TERM)))
+
+    def norm_gradients(self, count: int, *tensors: Tensor) -> None:
+        """Compute the coefficients of gradients through normalisations, `(count, C)` each."""
+        addresses = (ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors)
+        self._library.norm_gradients(self._out_shape, self._training, c_long(count), *addresses)
+
+    def pool_forward(self, row: Sequence[int]) -> None:
+        """Pool x."""
+        _, packed = _pack(row, POOLING)
+        _check(self._library.pool_forward(self._shape, ctypes.byref(self._norm), packed))
+
+    def pool_backward(self, row: Sequence[int]) -> None:
+        """Add the gradient of `pool_forward`."""
+        _, packed = _pack(row, POOLING)
+        _check(self._library.pool_backward(self._shape, packed))
+
+
+SEPARABLE, TERM, POOLING = 21, 9, 13
+"""Fields of the structures in `separable.c`, `terms.c` and `pooling.c`."""
+
+
+def addresses(numbers: Sequence[int]) -> "ctypes.Array[c_long]":
+    """Return an array of addresses; keep it until it was read."""
+    return (c_long * len(numbers))(*numbers)
+
+
+def _pack(rows: Sequence[int], fields: int) -> tuple[c_long, "ctypes.Array[c_long]"]:
+    count, rest = divmod(len(rows), fields)
+    assert rest == 0
+    return c_long(count), addresses(rows)
+
+
+@lru_cache
+def _norm(dtype: torch.dtype) -> type[ctypes.Structure]:
+    real = c_float if dtype == torch.float32 else c_double
+
+    class Norm(ctypes.Structure):
+        _fields_ = (("momentum", real), ("eps", real), ("training", c_long))
+
+    return Norm
+
+
+def _check(failed: int) -> None:
+    if failed:
+        raise MemoryError("The machine has no memory left for the images of a batch. Use a smaller batch_size.")

@@ -1,0 +1,108 @@
+/* The value of a node: the sum of weight * (x - mean) * rstd over the operations on its edges, each x read once. */
+
+#include "statistics.h"
+
+#define CHUNK 64 /* pixels whose sum stays in the nearest cache */
+
+/* One summand; mean NULL: weight * x. */
+typedef struct {
+    const real *x, *weight, *mean, *rstd; /* (images, pixels, channels); one number; (channels) */
+    /* Of the backward pass: the gradient in the sum. That in x is a * gradient + b * x + c; without a mean b and c are
+       NULL, and a may be. */
+    const real *gradient;
+    real *a, *b, *c;
+    real *in_weight; /* one number */
+} Term;
+
+int sum_terms(const Shape *s, long count, const Term *terms, real *out, long add) {
+    long channels = s->channels, pixels = pixels_in(s);
+    real *scales = room((count + 1) * channels), *shift = scales + count * channels;
+    const real zeros[LANES] = {0};
+    if (!scales) return 1;
+    for (long c = 0; c < channels; c++) {
+        shift[c] = 0;
+        for (long i = 0; i < count; i++) {
+            const Term *t = terms + i;
+            scales[i * channels + c] = *t->weight * (t->mean ? t->rstd[c] : 1);
+            if (t->mean) shift[c] -= t->mean[c] * scales[i * channels + c];
+        }
+    }
+#pragma omp parallel for num_threads(s->threads) schedule(static)
+    for (long image = 0; image < s->images; image++)
+        for (long start = 0; start < pixels; start += CHUNK) {
+            long at = (image * pixels + start) * channels, many = smaller(CHUNK, pixels - start);
+            for (long c = 0; c < channels; c += LANES) {
+                vec plus = load(shift + c);
+                for (long p = at + c; p < at + many * channels; p += channels)
+                    store(out + p, plus + load(add ? out + p : zeros));
+            }
+            for (long i = 0; i < count; i++)
+                for (long c = 0; c < channels; c += LANES) {
+                    vec scale = load(scales + i * channels + c);
+                    for (long p = at + c; p < at + many * channels; p += channels)
+                        store(out + p, load(out + p) + scale * load(terms[i].x + p));
+                }
+        }
+    free(scales);
+    return 0;
+}
+
+/* sums (2, channels): of the gradient and of gradient * (x - mean) in an image. */
+static void sum_gradient(real *sums, const Term *t, long start, long channels, long pixels) {
+    for (long c = 0; c < channels; c += LANES) {
+        vec mean = t->mean ? load(t->mean + c) : (vec){0};
+        vec sum[4] = {{0}}, product[4] = {{0}};
+        for (long pixel = 0; pixel < pixels; pixel++) {
+            long at = start + pixel * channels + c;
+            vec gradient = load(t->gradient + at);
+            sum[pixel % 4] += gradient;
+            product[pixel % 4] += gradient * (load(t->x + at) - mean);
+        }
+        store(sums + c, sum[0] + sum[1] + sum[2] + sum[3]);
+        store(sums + channels + c, product[0] + product[1] + product[2] + product[3]);
+    }
+}
+
+/* The same through batch normalisations with weight 1, whose gradients have these sums: all are (count, channels). */
+void norm_gradients(const Shape *s, long training, long count, const real *sum, const real *product, const real *mean,
+                    const real *rstd, real *a, real *b, real *c) {
+    double pixels = (double)s->images * pixels_out(s);
+    for (long i = 0; i < count * s->channels; i++)
+        gradient_through_norm(a + i, b + i, c + i, sum[i], product[i], 1, mean[i], rstd[i], pixels, training);
+}
+
+/* Set a and in_weight of each term, and add to its b and c. */
+int term_gradients(const Shape *s, long training, long count, const Term *terms) {
+    long channels = s->channels, pixels = pixels_in(s);
+    double *totals = malloc(2 * channels * sizeof(double));
+    real *sums = room(count * s->images * 2 * channels);
+    if (!sums || !totals) {
+        free(sums);
+        free(totals);
+        return 1;
+    }
+#pragma omp parallel for num_threads(s->threads) schedule(static)
+    for (long image = 0; image < s->images; image++)
+        for (long i = 0; i < count; i++)
+            sum_gradient(sums + (i * s->images + image) * 2 * channels, terms + i, image * pixels * channels, channels,
+                         pixels);
+    for (long i = 0; i < count; i++) {
+        const Term *t = terms + i;
+        for (long c = 0; c < 2 * channels; c++) {
+            totals[c] = 0;
+            for (long image = 0; image < s->images; image++) totals[c] += sums[(i * s->images + image) * 2 * channels + c];
+        }
+        double in_weight = 0;
+        for (long c = 0; c < channels; c++) {
+            in_weight += totals[channels + c] * (t->mean ? t->rstd[c] : 1);
+            if (t->mean)
+                gradient_through_norm(t->a + c, t->b + c, t->c + c, (real)totals[c], (real)totals[channels + c], *t->weight,
+                                      t->mean[c], t->rstd[c], (double)s->images * pixels, training);
+            else if (t->a) t->a[c] = *t->weight;
+        }
+        *t->in_weight = (real)in_weight;
+    }
+    free(sums);
+    free(totals);
+    return 0;
+}
