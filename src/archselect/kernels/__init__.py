@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from archselect.kernels.depthwise import depthwise_convolutions
-from archselect.kernels.leaving import leave
+from archselect.kernels.leaving import Convolution, leave
 from archselect.kernels.pointwise import pointwise_convolution
 from archselect.kernels.pooling import average_pool, max_pool
 from archselect.kernels.projection import Moments, moments, project
@@ -17,6 +17,7 @@ from archselect.kernels.spread import spread
 from archselect.kernels.subsample import every_second
 
 __all__ = [
+    "Convolution",
     "Moments",
     "average_pool",
     "depthwise_convolutions",

@@ -33,13 +33,26 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Half:
-    """ReLU, depthwise, pointwise, BN on all edges of a stack: `(edges * C, 1, k, k)` and `(edges * C, C, 1, 1)`."""
+class Convolution:
+    """ReLU, convolution, BN on all edges of a stack.
 
-    depthwise: Tensor
-    pointwise: Tensor
+    Attributes:
+        depthwise: `(edges * C, 1, k, k)`; None: the convolution is not separable.
+        mixing: What follows it, `(edges * C, C, 1, 1)`, or the whole convolution, `(edges * C, C, k, k)` with stride and
+            padding like the others'.
+        norm: What the normalisation gathers.
+        dilation: Of the depthwise taps.
+    """
+
+    depthwise: Tensor | None
+    mixing: Tensor
     norm: Running
     dilation: int = 1
+
+    @property
+    def kernel(self) -> int:
+        """Return k."""
+        return (self.mixing if self.depthwise is None else self.depthwise).shape[-1]
 
 
 @dataclass(frozen=True)
@@ -67,19 +80,19 @@ class Pools:
 
 @dataclass(frozen=True)
 class Convolutions:
-    """One or two halves of a separable convolution on each of several edges.
+    """One or two convolutions, one after the other, on each of several edges.
 
     Attributes:
         weights: See `Identities`.
         receivers: See `Identities`.
         positions: Which of the stacked edges they are.
-        halves: The first reads the state, the second what the first gave.
+        stages: The first reads the state, the second what the first gave.
     """
 
     weights: Tensor
     receivers: Sequence[int]
     positions: Sequence[int]
-    halves: tuple[Half, ...]
+    stages: tuple[Convolution, ...]
 
 
 Operation = Identities | Pools | Convolutions
@@ -114,7 +127,7 @@ def leave(state: Tensor, operations: Sequence[Operation], stride: int, arrivals:
         One arrival for each edge.
     """
     made: list[Arrival] = []
-    parameters = [tensor for operation in operations for tensor in _tensors(operation)]
+    parameters = [tensor.contiguous() for operation in operations for tensor in _tensors(operation)]
     work = _Work([_bare(operation) for operation in operations], stride, arrivals, batch)
     tokens: tuple[Tensor, ...] = _Leave.apply(work, made, state, *parameters)
     return [replace(arrival, token=token) for arrival, token in zip(made, tokens, strict=True)]
@@ -214,7 +227,7 @@ class _Term:
 class _Edges:
     """The operations out of a state, what they gave, and its gradients.
 
-    Convolutions are numbered edge by edge, those of two halves first; `firsts` and `seconds` are what their halves
+    Convolutions are numbered edge by edge, those of two stages first; `firsts` and `seconds` are what their stages
     gave, `pooled` what the pools gave. The rows of `statistics` `(2, number, C)`, mean and 1 / std, belong to firsts,
     seconds and pools in this order.
     """
@@ -228,12 +241,12 @@ class _Edges:
         self.loops = _loops(state, work.stride, work.batch)
         self.convolutions = [
             (number, edge, operation.positions[edge])
-            for halves in (2, 1)
+            for stages in (2, 1)
             for number, operation in enumerate(self.operations)
-            if isinstance(operation, Convolutions) and len(operation.halves) == halves
+            if isinstance(operation, Convolutions) and len(operation.stages) == stages
             for edge in range(len(operation.positions))
         ]
-        self.double = sum(len(self._convolution(number).halves) == 2 for number, _, _ in self.convolutions)
+        self.double = sum(len(self._convolution(number).stages) == 2 for number, _, _ in self.convolutions)
         self.pools = [number for number, operation in enumerate(self.operations) if isinstance(operation, Pools)]
 
     def _convolution(self, number: int) -> Convolutions:
@@ -260,10 +273,10 @@ class _Edges:
         self.pooled = [self._output() for _ in self.pools]
         if self.firsts:
             rows = [number for row in map(self._first, range(len(self.firsts))) for number in (*row, *_NO_GRADIENT)]
-            self.loops.separable_forward(rows, first=True)
+            self.loops.convolutions_forward(rows, first=True)
         if self.seconds:
             rows = [number for row in map(self._second, range(self.double)) for number in (*row, *_NO_GRADIENT)]
-            self.loops.separable_forward(rows, first=False)
+            self.loops.convolutions_forward(rows, first=False)
         for index in range(len(self.pools)):
             self.loops.pool_forward([*self._pool(index), *_NO_GRADIENT[:6]])
 
@@ -271,24 +284,26 @@ class _Edges:
         return _empty(self.out_size, self.state.dtype)
 
     def _first(self, index: int) -> list[int]:
-        """Return a convolution's first half as the loops read it."""
-        return self._half(index, 0, (self.state.data_ptr(), 0, 0), self.firsts[index], index)
+        """Return a convolution's first stage as the loops read it."""
+        return self._stage(index, 0, (self.state.data_ptr(), 0, 0), self.firsts[index], index)
 
     def _second(self, index: int) -> list[int]:
         x = (self.firsts[index].data_ptr(), *self._moments(index))
-        return self._half(index, 1, x, self.seconds[index], len(self.firsts) + index)
+        return self._stage(index, 1, x, self.seconds[index], len(self.firsts) + index)
 
-    def _half(self, index: int, which: int, x: tuple[int, int, int], out: Tensor, statistics: int) -> list[int]:
+    def _stage(self, index: int, which: int, x: tuple[int, int, int], out: Tensor, statistics: int) -> list[int]:
         number, _, position = self.convolutions[index]
-        half = self._convolution(number).halves[which]
-        running = (_at(running, position * self.channels) for running in (half.norm.mean, half.norm.variance))
-        weights = self._weights(half, position)
-        return [*x, half.depthwise.shape[-1], half.dilation, *weights, out.data_ptr(), *self._moments(statistics), *running]
+        stage = self._convolution(number).stages[which]
+        running = (_at(running, position * self.channels) for running in (stage.norm.mean, stage.norm.variance))
+        weights = self._weights(stage, position)
+        moments = self._moments(statistics)
+        return [*x, stage.kernel, stage.dilation, *weights, out.data_ptr(), *moments, *running]
 
-    def _weights(self, half: Half, position: int) -> tuple[int, int]:
-        taps = half.depthwise[0].numel()
-        channels = self.channels
-        return _at(half.depthwise, position * channels * taps), _at(half.pointwise, position * channels * channels)
+    def _weights(self, stage: Convolution, position: int) -> tuple[int, int]:
+        """Return where the depthwise and the other weights of an edge stand."""
+        first = position * self.channels
+        depthwise = 0 if stage.depthwise is None else _at(stage.depthwise, first * stage.kernel**2)
+        return depthwise, _at(stage.mixing, first * stage.mixing[0].numel())
 
     def _pool(self, index: int) -> list[int]:
         pool = self.operations[self.pools[index]]
@@ -383,16 +398,16 @@ class _Edges:
         return [gradient.data_ptr(), _at(self._scales, index * self.channels), *self._rest(statistics)]
 
     def _in_weights(self, index: int, which: int, needed: bool) -> tuple[int, int]:
-        """Return where the gradients in the weights of a half belong."""
+        """Return where the gradients in the weights of a stage belong."""
         if not needed:
             return 0, 0
         number, _, position = self.convolutions[index]
         operation = self._in_operations[number]
         assert isinstance(operation, Convolutions)
-        return self._weights(operation.halves[which], position)
+        return self._weights(operation.stages[which], position)
 
     def _through_seconds(self, gradients: Sequence[Tensor], needs_parameters: bool) -> list[Tensor]:
-        """Return, for each second half, the gradient in what it reads: what the first gave, normalised."""
+        """Return, for each second stage, the gradient in what it reads: what the first gave, normalised."""
         in_firsts = [self._output() for _ in self.seconds]
         if not in_firsts:
             return []
@@ -403,7 +418,7 @@ class _Edges:
             rows += self._second(index) + self._of_node(index, len(self.firsts) + index, gradients)
             rows += [in_first.data_ptr(), _at(sums, offset), _at(products, offset)]
             rows += self._in_weights(index, 1, needs_parameters)
-        self.loops.separable_backward(rows, first=False)
+        self.loops.convolutions_backward(rows, first=False)
         self._first_scales = self.state.new_empty(self.double, self.channels)
         mean, rstd = (statistic[: self.double] for statistic in self.statistics)
         through = (self._first_scales, self._slopes, self._shifts)  # the rows of the firsts that have a second
@@ -425,7 +440,7 @@ class _Edges:
             rows += [0 if in_state is None else in_state.data_ptr(), 0, 0]
             rows += self._in_weights(index, 0, needs_parameters)
         if rows:
-            self.loops.separable_backward(rows, first=True)
+            self.loops.convolutions_backward(rows, first=True)
         elif in_state is not None:
             in_state.zero_()
 
@@ -456,9 +471,10 @@ def _tensors(operation: Operation) -> Iterator[Tensor]:
     """Yield the tensors of an operation that autograd looks after: its mixture weights and its parameters."""
     yield operation.weights
     if isinstance(operation, Convolutions):
-        for half in operation.halves:
-            yield half.depthwise
-            yield half.pointwise
+        for stage in operation.stages:
+            if stage.depthwise is not None:
+                yield stage.depthwise
+            yield stage.mixing
 
 
 def _bare(operation: Operation) -> Operation:
@@ -474,8 +490,11 @@ def _dressed(operations: Sequence[Operation], tensors: Sequence[Tensor]) -> list
     for operation in operations:
         weights = next(given)
         if isinstance(operation, Convolutions):
-            halves = tuple(Half(next(given), next(given), half.norm, half.dilation) for half in operation.halves)
-            dressed.append(Convolutions(weights, operation.receivers, operation.positions, halves))
+            stages = tuple(
+                Convolution(None if stage.depthwise is None else next(given), next(given), stage.norm, stage.dilation)
+                for stage in operation.stages
+            )
+            dressed.append(Convolutions(weights, operation.receivers, operation.positions, stages))
         else:
             dressed.append(replace(operation, weights=weights))
     return dressed

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from archselect import kernels
 from archselect.kernels import Moments
-from archselect.kernels.leaving import Arrival, Convolutions, Half, Identities, Operation, Pools, Running, arrive
+from archselect.kernels.leaving import Arrival, Convolutions, Identities, Operation, Pools, Running, arrive
 from archselect.networks.source import Source
 
 
@@ -328,6 +328,11 @@ class Convolution(StackedOperation):
             matrix = self.conv.matrices(positions)
             _add_projections(self.norm, [source.relu], matrix, positions, weights, nodes, batch)
 
+    def for_loops(self, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]) -> Operation | None:
+        """See `StackedOperation.for_loops`."""
+        convolution = kernels.Convolution(None, self.conv.weight, self.norm.running())
+        return Convolutions(weights, receivers, positions, (convolution,))
+
 
 class DepthwiseSeparable(nn.Module):
     """Depthwise kxk, pointwise, BN, for edges that share their input or (`x` of `E * C` channels) have one each."""
@@ -367,9 +372,9 @@ class DepthwiseSeparable(nn.Module):
         xs = self._depthwise(xs, stride, positions, dilation)
         _add_projections(self.norm, xs, self._matrices(positions), positions, weights, nodes)
 
-    def half(self) -> Half:
+    def for_loops(self) -> kernels.Convolution:
         """Return the parameters and statistics of all stacked edges."""
-        return Half(self.depthwise.weight, self.pointwise.weight, self.norm.running(), self.dilation)
+        return kernels.Convolution(self.depthwise.weight, self.pointwise.weight, self.norm.running(), self.dilation)
 
     def _depthwise(
         self, xs: Sequence[Tensor], stride: int, positions: Sequence[int], dilation: int | None = None
@@ -399,7 +404,7 @@ class DilatedConvolution(StackedOperation):
 
     def for_loops(self, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]) -> Operation | None:
         """See `StackedOperation.for_loops`."""
-        return Convolutions(weights, receivers, positions, (self.conv.half(),))
+        return Convolutions(weights, receivers, positions, (self.conv.for_loops(),))
 
 
 class SeparableConvolution(StackedOperation):
@@ -421,7 +426,7 @@ class SeparableConvolution(StackedOperation):
 
     def for_loops(self, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]) -> Operation | None:
         """See `StackedOperation.for_loops`."""
-        return Convolutions(weights, receivers, positions, (self.conv_1.half(), self.conv_2.half()))
+        return Convolutions(weights, receivers, positions, (self.conv_1.for_loops(), self.conv_2.for_loops()))
 
 
 def _skip(edges: int, channels: int, stride: int, norm: bool) -> StackedOperation:

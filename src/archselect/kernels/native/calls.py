@@ -54,16 +54,16 @@ class Loops:
         self._norm = _norm(dtype)(batch.momentum, batch.eps, batch.training)
         self._training = c_long(batch.training)
 
-    def separable_forward(self, rows: Sequence[int], first: bool) -> None:
+    def convolutions_forward(self, rows: Sequence[int], first: bool) -> None:
         """Evaluate convolutions: `first` those that read x, otherwise those that read what those gave."""
         shape = self._shape if first else self._out_shape
-        count, packed = _pack(rows, SEPARABLE)
-        _check(self._library.separable_forward(shape, ctypes.byref(self._norm), count, packed))
+        count, packed = _pack(rows, CONVOLUTION)
+        _check(self._library.convolutions_forward(shape, ctypes.byref(self._norm), count, packed))
 
-    def separable_backward(self, rows: Sequence[int], first: bool) -> None:
-        """Compute the gradients of `separable_forward`."""
+    def convolutions_backward(self, rows: Sequence[int], first: bool) -> None:
+        """Compute the gradients of `convolutions_forward`."""
         shape = self._shape if first else self._out_shape
-        _check(self._library.separable_backward(shape, *_pack(rows, SEPARABLE)))
+        _check(self._library.convolutions_backward(shape, *_pack(rows, CONVOLUTION)))
 
     def sum_terms(self, rows: Sequence[int], out: Tensor, add: bool) -> None:
         """Set `out`, of the size of the outputs, to a sum of terms, or add it."""
@@ -90,8 +90,8 @@ class Loops:
         _check(self._library.pool_backward(self._shape, packed))
 
 
-SEPARABLE, TERM, POOLING = 21, 9, 13
-"""Fields of the structures in `separable.c`, `terms.c` and `pooling.c`."""
+CONVOLUTION, TERM, POOLING = 21, 9, 13
+"""Fields of the structures in `convolutions.c`, `terms.c` and `pooling.c`."""
 
 
 def addresses(numbers: Sequence[int]) -> "ctypes.Array[c_long]":

@@ -11,9 +11,10 @@
 #define ROWS 4
 #endif
 #define COLUMNS 2
+#define TALL (2 * ROWS) /* of a tile of one column */
 
 /* sums[r][c] += a[r * a_row + i * a_step] * b[i * b_step + c], over i. */
-INLINE void add_tile(vec sums[ROWS][COLUMNS], int rows, int columns, const real *a, long a_row, long a_step,
+INLINE void add_tile(vec sums[TALL][COLUMNS], int rows, int columns, const real *a, long a_row, long a_step,
                      const real *b, long b_step, long count) {
     for (long i = 0; i < count; i++) {
         vec right[COLUMNS];
@@ -26,24 +27,27 @@ INLINE void add_tile(vec sums[ROWS][COLUMNS], int rows, int columns, const real 
 }
 
 INLINE void multiply_tile(real *out, const real *x, const real *matrix, long channels, int rows, int columns) {
-    vec sums[ROWS][COLUMNS] = {{{0}}};
+    vec sums[TALL][COLUMNS] = {{{0}}};
     add_tile(sums, rows, columns, x, channels, 1, matrix, channels, channels);
     for (int r = 0; r < rows; r++)
         for (int c = 0; c < columns; c++) store(out + r * channels + c * LANES, sums[r][c]);
 }
 
+INLINE void multiply_rows(real *out, const real *x, const real *matrix, long channels, int rows) {
+    long c = 0;
+    for (; c + COLUMNS * LANES <= channels; c += COLUMNS * LANES)
+        multiply_tile(out + c, x, matrix + c, channels, rows, COLUMNS);
+    for (; c < channels; c += LANES) multiply_tile(out + c, x, matrix + c, channels, rows, 1);
+}
+
 INLINE void multiply_all(real *out, const real *x, const real *matrix, long pixels, long channels) {
     long pixel = 0;
-    for (; pixel + ROWS <= pixels; pixel += ROWS) {
-        long c = 0;
-        for (; c + COLUMNS * LANES <= channels; c += COLUMNS * LANES)
-            multiply_tile(out + pixel * channels + c, x + pixel * channels, matrix + c, channels, ROWS, COLUMNS);
-        for (; c < channels; c += LANES)
-            multiply_tile(out + pixel * channels + c, x + pixel * channels, matrix + c, channels, ROWS, 1);
-    }
-    for (; pixel < pixels; pixel++)
-        for (long c = 0; c < channels; c += LANES)
-            multiply_tile(out + pixel * channels + c, x + pixel * channels, matrix + c, channels, 1, 1);
+    if (channels == LANES)
+        for (; pixel + TALL <= pixels; pixel += TALL)
+            multiply_tile(out + pixel * channels, x + pixel * channels, matrix, channels, TALL, 1);
+    for (; pixel + ROWS <= pixels; pixel += ROWS)
+        multiply_rows(out + pixel * channels, x + pixel * channels, matrix, channels, ROWS);
+    for (; pixel < pixels; pixel++) multiply_rows(out + pixel * channels, x + pixel * channels, matrix, channels, 1);
 }
 
 /* out (pixels, channels) = x (pixels, channels) times matrix (channels, channels). */
@@ -57,7 +61,7 @@ static void multiply(real *out, const real *x, const real *matrix, long pixels, 
 
 INLINE void add_product_tile(real *sums, const real *y, const real *x, long channels, long pixels, int rows,
                              int columns) {
-    vec here[ROWS][COLUMNS];
+    vec here[TALL][COLUMNS];
     for (int r = 0; r < rows; r++)
         for (int c = 0; c < columns; c++) here[r][c] = load(sums + r * channels + c * LANES);
     add_tile(here, rows, columns, y, 1, channels, x, channels, pixels);

@@ -46,7 +46,7 @@ INLINE vec sum_in(const real *x, Window w, const Shape *s) {
 int pool_forward(const Shape *s, const Norm *norm, const Pooling *o) {
     long channels = s->channels, pixels = pixels_out(s);
     int statistics = o->mean && norm->training;
-    real *moments = room(s->images * 2 * channels);
+    real *moments = room(s->images * 3 * channels);
     if (!moments) return 1;
 #pragma omp parallel for num_threads(s->threads) schedule(static)
     for (long image = 0; image < s->images; image++) {
@@ -61,7 +61,7 @@ int pool_forward(const Shape *s, const Norm *norm, const Pooling *o) {
                     else store(to + c, sum_in(x + c, w, s) / area(w));
                 }
             }
-        if (statistics) image_moments(moments + image * 2 * channels, out, channels, pixels);
+        if (statistics) add_moments(moments + image * 3 * channels, out, channels, pixels, 1);
     }
     if (statistics)
         batch_moments(o->mean, o->rstd, o->running_mean, o->running_variance, moments, norm, s->images, channels, pixels);

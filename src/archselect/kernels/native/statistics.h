@@ -11,41 +11,49 @@ typedef struct {
     long training;
 } Norm; /* a batch normalisation without affine parameters */
 
-/* moments (2, channels): the sum of the pixels of an image, and that of their squares about the image's mean. */
-INLINE void image_moments(real *moments, const real *x, long channels, long pixels) {
+INLINE void add_moment(vec *sum, vec *squares, vec difference) {
+    *sum += difference;
+    *squares += difference * difference;
+}
+
+/* Add pixels of an image to its sums (3, channels): a pivot near the mean, the first pixel, and the sums of x - pivot
+   and of its square. `first`: there are none yet. */
+INLINE void add_moments(real *sums, const real *x, long channels, long pixels, int first) {
     for (long c = 0; c < channels; c += LANES) {
-        vec sum[4] = {{0}}, squares[4] = {{0}};
-        for (long pixel = 0; pixel < pixels; pixel++) sum[pixel % 4] += load(x + pixel * channels + c);
-        vec total = sum[0] + sum[1] + sum[2] + sum[3], mean = total / (real)pixels;
-        for (long pixel = 0; pixel < pixels; pixel++) {
-            vec difference = load(x + pixel * channels + c) - mean;
-            squares[pixel % 4] += difference * difference;
+        vec pivot = load(first ? x + c : sums + c), sum[CHAINS] = {{0}}, squares[CHAINS] = {{0}};
+        long pixel = 0;
+        for (; pixel + CHAINS <= pixels; pixel += CHAINS)
+            for (int i = 0; i < CHAINS; i++) add_moment(sum + i, squares + i, load(x + (pixel + i) * channels + c) - pivot);
+        for (; pixel < pixels; pixel++) add_moment(sum, squares, load(x + pixel * channels + c) - pivot);
+        vec total = chained(sum), square = chained(squares);
+        if (!first) {
+            total += load(sums + channels + c);
+            square += load(sums + 2 * channels + c);
         }
-        store(moments + c, total);
-        store(moments + channels + c, squares[0] + squares[1] + squares[2] + squares[3]);
+        store(sums + c, pivot);
+        store(sums + channels + c, total);
+        store(sums + 2 * channels + c, square);
     }
 }
 
-/* Set mean and rstd = (variance + eps) ** -0.5 of all images from the moments (images, 2, channels) of each, and move
-   the running statistics. */
-INLINE void batch_moments(real *mean, real *rstd, real *running_mean, real *running_variance, const real *moments,
+/* Set mean and rstd = (variance + eps) ** -0.5 from the sums (images, 3, channels) of images, and move the running
+   statistics. */
+INLINE void batch_moments(real *mean, real *rstd, real *running_mean, real *running_variance, const real *sums,
                           const Norm *norm, long images, long channels, long pixels) {
     double count = (double)images * pixels;
     for (long c = 0; c < channels; c++) {
-        double total = 0, squares = 0;
-        for (long image = 0; image < images; image++) {
-            total += moments[2 * image * channels + c];
-            squares += moments[(2 * image + 1) * channels + c];
-        }
+        const real *pivot = sums + c, *sum = pivot + channels, *squares = sum + channels;
+        double total = 0, about_mean = 0;
+        for (long at = 0; at < 3 * images * channels; at += 3 * channels) total += pivot[at] * (double)pixels + sum[at];
         double centre = total / count;
-        for (long image = 0; image < images; image++) {
-            double difference = moments[2 * image * channels + c] / pixels - centre;
-            squares += difference * difference * pixels;
+        for (long at = 0; at < 3 * images * channels; at += 3 * channels) {
+            double off = pivot[at] - centre; /* x - centre = (x - pivot) + off */
+            about_mean += squares[at] + 2 * off * sum[at] + off * off * pixels;
         }
         mean[c] = (real)centre;
-        rstd[c] = (real)(1 / sqrt(squares / count + norm->eps));
+        rstd[c] = (real)(1 / sqrt(about_mean / count + norm->eps));
         running_mean[c] += norm->momentum * ((real)centre - running_mean[c]);
-        running_variance[c] += norm->momentum * ((real)(squares / (count - 1)) - running_variance[c]);
+        running_variance[c] += norm->momentum * ((real)(about_mean / (count - 1)) - running_variance[c]);
     }
 }
 

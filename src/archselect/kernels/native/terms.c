@@ -47,19 +47,25 @@ int sum_terms(const Shape *s, long count, const Term *terms, real *out, long add
     return 0;
 }
 
+INLINE void add_gradient(vec *sum, vec *product, const real *gradient, const real *x, vec mean) {
+    vec here = load(gradient);
+    *sum += here;
+    *product += here * (load(x) - mean);
+}
+
 /* sums (2, channels): of the gradient and of gradient * (x - mean) in an image. */
 static void sum_gradient(real *sums, const Term *t, long start, long channels, long pixels) {
     for (long c = 0; c < channels; c += LANES) {
-        vec mean = t->mean ? load(t->mean + c) : (vec){0};
-        vec sum[4] = {{0}}, product[4] = {{0}};
-        for (long pixel = 0; pixel < pixels; pixel++) {
-            long at = start + pixel * channels + c;
-            vec gradient = load(t->gradient + at);
-            sum[pixel % 4] += gradient;
-            product[pixel % 4] += gradient * (load(t->x + at) - mean);
-        }
-        store(sums + c, sum[0] + sum[1] + sum[2] + sum[3]);
-        store(sums + channels + c, product[0] + product[1] + product[2] + product[3]);
+        vec mean = t->mean ? load(t->mean + c) : (vec){0}, sum[CHAINS] = {{0}}, product[CHAINS] = {{0}};
+        const real *gradient = t->gradient + start + c, *x = t->x + start + c;
+        long pixel = 0;
+        for (; pixel + CHAINS <= pixels; pixel += CHAINS)
+            for (int i = 0; i < CHAINS; i++)
+                add_gradient(sum + i, product + i, gradient + (pixel + i) * channels, x + (pixel + i) * channels, mean);
+        for (; pixel < pixels; pixel++)
+            add_gradient(sum, product, gradient + pixel * channels, x + pixel * channels, mean);
+        store(sums + c, chained(sum));
+        store(sums + channels + c, chained(product));
     }
 }
 

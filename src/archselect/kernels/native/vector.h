@@ -28,6 +28,9 @@ INLINE vec positive(vec value) { return where(~(value <= 0), value); } /* keeps 
 INLINE long smaller(long a, long b) { return a < b ? a : b; }
 INLINE long larger(long a, long b) { return a > b ? a : b; }
 
+#define CHAINS 4 /* sums that are made side by side, since each addition waits for the one before */
+INLINE vec chained(const vec sums[CHAINS]) { return (sums[0] + sums[1]) + (sums[2] + sums[3]); }
+
 INLINE long out_height(const Shape *s) { return (s->height + s->stride - 1) / s->stride; }
 INLINE long out_width(const Shape *s) { return (s->width + s->stride - 1) / s->stride; }
 INLINE long pixels_in(const Shape *s) { return s->height * s->width; }
