@@ -1,37 +1,56 @@
 """Operations of a supernet in the form that is fastest on a CPU: exact, with gradients of their own.
 
-What they share: images are `channels_last`, so that an image is a matrix of pixels by channels and its columns groups
-of neighbouring pixels; sums are accumulated in place; what a gradient does not need is not kept. None of them can be
-differentiated twice, and they say so.
+Loops in C (`native`) evaluate many edges of a cell in one call, each image while it is in the cache. What they share:
+images are in `channels_last`; the normalisation of what a convolution gave is put off until the nodes are summed; what
+a gradient does not need is not kept. None of them can be differentiated twice, and they say so.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from archselect.kernels.depthwise import depthwise_convolutions
-from archselect.kernels.leaving import Convolution, leave
-from archselect.kernels.pointwise import pointwise_convolution
-from archselect.kernels.pooling import average_pool, max_pool
-from archselect.kernels.projection import Moments, moments, project
-from archselect.kernels.spread import spread
-from archselect.kernels.subsample import every_second
+from archselect.kernels.leaving import (
+    Arrival,
+    Convolution,
+    Convolutions,
+    Identities,
+    Operation,
+    Pools,
+    Values,
+    arrive,
+    leave,
+)
+from archselect.kernels.mixing import mix
+from archselect.kernels.native import calls
+from archselect.kernels.native.calls import Batch, Running
 
 __all__ = [
+    "batch",
+    "Arrival",
+    "Batch",
     "Convolution",
-    "Moments",
-    "average_pool",
-    "depthwise_convolutions",
-    "every_second",
+    "Convolutions",
+    "Identities",
+    "Operation",
+    "Pools",
+    "Running",
+    "Values",
+    "arrive",
     "leave",
-    "max_pool",
-    "moments",
-    "pointwise_convolution",
-    "project",
+    "mix",
     "serve",
-    "spread",
 ]
 
 
+def batch(norm: nn.BatchNorm2d) -> Batch:
+    """Return how a normalisation treats a batch."""
+    return Batch(norm.training, norm.momentum or 0.0, norm.eps)
+
+
 def serve(x: Tensor) -> bool:
-    """Return whether these are for `x`: not under autocast, which does not reach into them, nor while compiling."""
-    return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+    """Return whether these are for `x` `(B, C, H, W)`.
+
+    They are not under autocast, which does not reach into them, nor while compiling, nor where they cannot be compiled.
+    """
+    if x.device.type != "cpu" or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
+        return False
+    return calls.serve(x)

@@ -12,7 +12,6 @@ weights and normalisations, which need two numbers per channel, and back through
 import ctypes
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -20,16 +19,8 @@ from torch import Tensor
 from torch.autograd.function import Function
 
 from archselect.kernels.gradient import first_order
-from archselect.kernels.layout import channels_last
-from archselect.kernels.native.calls import Batch, Loops, addresses
-
-
-@dataclass(frozen=True)
-class Running:
-    """Running statistics `(edges * C,)`, moved in place."""
-
-    mean: Tensor
-    variance: Tensor
+from archselect.kernels.layout import at, channels_last, empty
+from archselect.kernels.native.calls import Batch, Running, addresses, loops
 
 
 @dataclass(frozen=True)
@@ -95,7 +86,16 @@ class Convolutions:
     stages: tuple[Convolution, ...]
 
 
-Operation = Identities | Pools | Convolutions
+@dataclass(frozen=True)
+class Values:
+    """Any other operation, evaluated before: what it gave on each edge, `(B, C, H', W')`. See `Identities`."""
+
+    weights: Tensor
+    receivers: Sequence[int]
+    values: tuple[Tensor, ...]
+
+
+Operation = Identities | Pools | Convolutions | Values
 
 
 @dataclass
@@ -127,35 +127,36 @@ def leave(state: Tensor, operations: Sequence[Operation], stride: int, arrivals:
         One arrival for each edge.
     """
     made: list[Arrival] = []
-    parameters = [tensor.contiguous() for operation in operations for tensor in _tensors(operation)]
+    tensors = [
+        _as_read(tensor, kind)
+        for operation in operations
+        for tensor, kind in zip(_tensors(operation), _kinds(operation), strict=True)
+    ]
     work = _Work([_bare(operation) for operation in operations], stride, arrivals, batch)
-    tokens: tuple[Tensor, ...] = _Leave.apply(work, made, state, *parameters)
+    tokens: tuple[Tensor, ...] = _Leave.apply(work, made, state, *tensors)
     return [replace(arrival, token=token) for arrival, token in zip(made, tokens, strict=True)]
 
 
-def arrive(arrivals: Sequence[Arrival], total: Tensor | None) -> Tensor:
-    """Return `total`, changed in place, or zero, plus all that arrives: `(B, C, H, W)` in channels_last."""
+def arrive(arrivals: Sequence[Arrival]) -> Tensor:
+    """Return the sum of all that arrives at a node, `(B, C, H, W)` in channels_last."""
     rows = [row for arrival in arrivals for row in arrival.rows]
-    out: Tensor = _Arrive.apply(rows, total, *(arrival.token for arrival in arrivals))
+    out: Tensor = _Arrive.apply(rows, *(arrival.token for arrival in arrivals))
     return out
 
 
 class _Arrive(Function):
     @staticmethod
-    def forward(ctx: Any, rows: Sequence[tuple[int, int, int, int]], total: Tensor | None, *tokens: Tensor) -> Tensor:
-        out = _empty(tokens[0].shape, tokens[0].dtype) if total is None else total
-        if total is not None:
-            ctx.mark_dirty(total)
-        terms = [number for row in rows for number in (*row, 0, 0, 0, 0, 0)]
-        _loops(out, 1, _ANY).sum_terms(terms, out, add=total is not None)
+    def forward(ctx: Any, rows: Sequence[tuple[int, int, int, int]], *tokens: Tensor) -> Tensor:
+        out = empty(tokens[0].shape, tokens[0].dtype)
+        terms = [number for row in rows for number in (*row, *_NO_GRADIENT[:5])]
+        loops(out.shape, out.dtype, 1, _ANY).sum_terms(terms, out, add=False)
         return out
 
     @staticmethod
     @first_order
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         gradient = channels_last(gradient)
-        needs = ctx.needs_input_grad
-        return None, gradient if needs[1] else None, *(gradient if need else None for need in needs[2:])
+        return None, *(gradient if need else None for need in ctx.needs_input_grad[1:])
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,7 @@ class _Edges:
         self.out_size = torch.Size((batch, self.channels, -(-height // work.stride), -(-width // work.stride)))
         self.tensors = tensors
         self.operations = _dressed(work.operations, tensors)
-        self.loops = _loops(state, work.stride, work.batch)
+        self.loops = loops(state.shape, state.dtype, work.stride, work.batch)
         self.convolutions = [
             (number, edge, operation.positions[edge])
             for stages in (2, 1)
@@ -281,7 +282,7 @@ class _Edges:
             self.loops.pool_forward([*self._pool(index), *_NO_GRADIENT[:6]])
 
     def _output(self) -> Tensor:
-        return _empty(self.out_size, self.state.dtype)
+        return empty(self.out_size, self.state.dtype)
 
     def _first(self, index: int) -> list[int]:
         """Return a convolution's first stage as the loops read it."""
@@ -294,7 +295,7 @@ class _Edges:
     def _stage(self, index: int, which: int, x: tuple[int, int, int], out: Tensor, statistics: int) -> list[int]:
         number, _, position = self.convolutions[index]
         stage = self._convolution(number).stages[which]
-        running = (_at(running, position * self.channels) for running in (stage.norm.mean, stage.norm.variance))
+        running = (at(running, position * self.channels) for running in (stage.norm.mean, stage.norm.variance))
         weights = self._weights(stage, position)
         moments = self._moments(statistics)
         return [*x, stage.kernel, stage.dilation, *weights, out.data_ptr(), *moments, *running]
@@ -302,8 +303,8 @@ class _Edges:
     def _weights(self, stage: Convolution, position: int) -> tuple[int, int]:
         """Return where the depthwise and the other weights of an edge stand."""
         first = position * self.channels
-        depthwise = 0 if stage.depthwise is None else _at(stage.depthwise, first * stage.kernel**2)
-        return depthwise, _at(stage.mixing, first * stage.mixing[0].numel())
+        depthwise = 0 if stage.depthwise is None else at(stage.depthwise, first * stage.kernel**2)
+        return depthwise, at(stage.mixing, first * stage.mixing[0].numel())
 
     def _pool(self, index: int) -> list[int]:
         pool = self.operations[self.pools[index]]
@@ -317,10 +318,10 @@ class _Edges:
     def _moments(self, index: int) -> tuple[int, int]:
         """Return where mean and 1 / std of a row of the statistics stand."""
         number = self.statistics.shape[1]
-        return _at(self.statistics, index * self.channels), _at(self.statistics, (number + index) * self.channels)
+        return at(self.statistics, index * self.channels), at(self.statistics, (number + index) * self.channels)
 
     def terms(self) -> Iterator[_Term]:
-        """Yield the summands of the nodes: convolutions in their order, then pools, then identities."""
+        """Yield the summands of the nodes: convolutions in their order, then pools, then the others."""
         for index, (number, edge, _) in enumerate(self.convolutions):
             value = self.seconds[index] if index < self.double else self.firsts[index]
             statistics = len(self.firsts) + index if index < self.double else index
@@ -330,15 +331,16 @@ class _Edges:
             for edge in range(len(self.operations[number].receivers)):
                 yield self._term(number, edge, self.pooled[index], statistics)
         for number, operation in enumerate(self.operations):
-            if isinstance(operation, Identities):
+            if isinstance(operation, Identities | Values):
                 for edge in range(len(operation.receivers)):
-                    yield self._term(number, edge, self.state, None)
+                    value = self.state if isinstance(operation, Identities) else operation.values[edge]
+                    yield self._term(number, edge, value, None)
 
     def _term(self, number: int, edge: int, value: Tensor, statistics: int | None) -> _Term:
         operation = self.operations[number]
         plain = statistics is None or (isinstance(operation, Pools) and operation.norm is None)
         moments = (0, 0) if plain else self._moments(statistics or 0)
-        weight = _at(operation.weights, edge)
+        weight = at(operation.weights, edge)
         return _Term(operation.receivers[edge], value, weight, *moments, statistics or 0, number, edge)
 
     def backward(
@@ -348,21 +350,24 @@ class _Edges:
 
         What is not needed is not set.
         """
-        are_weights = [tensor.dim() == 1 for tensor in self.tensors]
-        needs_weights = any(need for need, is_weights in zip(needs, are_weights, strict=True) if is_weights)
-        needs_parameters = any(need for need, is_weights in zip(needs, are_weights, strict=True) if not is_weights)
+        kinds = [kind for operation in self.operations for kind in _kinds(operation)]
+        needed = {kind for kind, need in zip(kinds, needs, strict=True) if need}
+        needs_weights, needs_parameters = "weights" in needed, "parameter" in needed
         in_tensors = [
-            torch.zeros_like(tensor) if needs_parameters or is_weights else tensor
-            for tensor, is_weights in zip(self.tensors, are_weights, strict=True)
+            torch.zeros_like(tensor) if kind == "weights" or kind in needed else tensor
+            for tensor, kind in zip(self.tensors, kinds, strict=True)
         ]
         self._in_operations = _dressed(self.operations, in_tensors)
         self._through_terms(gradients, needs_weights)
-        in_state = _empty(self.state.shape, self.state.dtype) if needs_state else None
+        in_state = empty(self.state.shape, self.state.dtype) if needs_state else None
         if needs_state or needs_parameters:
             in_firsts = self._through_seconds(gradients, needs_parameters)
             self._through_firsts(gradients, in_firsts, needs_parameters, in_state)
         if in_state is not None:
-            self._through_the_rest(gradients, in_state)
+            self._through_pools(gradients, in_state)
+            self._through_identities(gradients, in_state)
+        if "value" in needed:
+            self._through_values(gradients)
         return in_state, in_tensors
 
     def _through_terms(self, gradients: Sequence[Tensor], needs_weights: bool) -> None:
@@ -376,12 +381,12 @@ class _Edges:
         self._slopes, self._shifts = self.state.new_zeros(2, self.statistics.shape[1], self.channels).unbind()
         rows: list[int] = []
         for index, term in enumerate(terms):
-            identity = term.value is self.state
-            if identity and not needs_weights:
+            normalised = isinstance(self.operations[term.operation], Convolutions | Pools)
+            if not (normalised or needs_weights):
                 continue
             rest = self._rest(term.statistics) if term.mean else (0, 0)
-            scale = 0 if identity else _at(self._scales, index * self.channels)
-            in_weight = _at(self._in_operations[term.operation].weights, term.edge)
+            scale = at(self._scales, index * self.channels) if normalised else 0
+            in_weight = at(self._in_operations[term.operation].weights, term.edge)
             rows += [term.value.data_ptr(), term.weight, term.mean, term.rstd, gradients[term.receiver].data_ptr()]
             rows += [scale, *rest, in_weight]
         if rows:
@@ -389,13 +394,13 @@ class _Edges:
 
     def _rest(self, statistics: int) -> tuple[int, int]:
         offset = statistics * self.channels
-        return _at(self._slopes, offset), _at(self._shifts, offset)
+        return at(self._slopes, offset), at(self._shifts, offset)
 
     def _of_node(self, index: int, statistics: int, gradients: Sequence[Tensor]) -> list[int]:
         """Return the gradient in a convolution that adds to a node: that in the node, scale, slope and shift."""
         number, edge, _ = self.convolutions[index]
         gradient = gradients[self.operations[number].receivers[edge]]
-        return [gradient.data_ptr(), _at(self._scales, index * self.channels), *self._rest(statistics)]
+        return [gradient.data_ptr(), at(self._scales, index * self.channels), *self._rest(statistics)]
 
     def _in_weights(self, index: int, which: int, needed: bool) -> tuple[int, int]:
         """Return where the gradients in the weights of a stage belong."""
@@ -416,7 +421,7 @@ class _Edges:
         for index, in_first in enumerate(in_firsts):
             offset = index * self.channels
             rows += self._second(index) + self._of_node(index, len(self.firsts) + index, gradients)
-            rows += [in_first.data_ptr(), _at(sums, offset), _at(products, offset)]
+            rows += [in_first.data_ptr(), at(sums, offset), at(products, offset)]
             rows += self._in_weights(index, 1, needs_parameters)
         self.loops.convolutions_backward(rows, first=False)
         self._first_scales = self.state.new_empty(self.double, self.channels)
@@ -433,7 +438,7 @@ class _Edges:
         for index in range(len(self.firsts)):
             rows += self._first(index)
             if index < self.double:
-                scale = _at(self._first_scales, index * self.channels)
+                scale = at(self._first_scales, index * self.channels)
                 rows += [in_firsts[index].data_ptr(), scale, *self._rest(index)]
             else:
                 rows += self._of_node(index, index, gradients)
@@ -444,37 +449,60 @@ class _Edges:
         elif in_state is not None:
             in_state.zero_()
 
-    def _through_the_rest(self, gradients: Sequence[Tensor], in_state: Tensor) -> None:
-        """Add what comes through pools and identities to the gradient in the state."""
+    def _through_pools(self, gradients: Sequence[Tensor], in_state: Tensor) -> None:
+        """Add what comes through pools to the gradient in the state."""
         scale = len(self.convolutions)
         for index, number in enumerate(self.pools):
             pool = self.operations[number]
             assert isinstance(pool, Pools)
-            normalised = pool.norm is not None
             edges = range(len(pool.receivers))
             theirs = addresses([gradients[receiver].data_ptr() for receiver in pool.receivers])
-            scales = addresses([_at(self._scales, (scale + edge) * self.channels) for edge in edges])
-            rest = self._rest(len(self.firsts) + self.double + index) if normalised else (0, 0)
+            scales = addresses([at(self._scales, (scale + edge) * self.channels) for edge in edges])
+            rest = (0, 0) if pool.norm is None else self._rest(len(self.firsts) + self.double + index)
             row = [*self._pool(index), len(edges), ctypes.addressof(theirs), ctypes.addressof(scales), *rest]
             self.loops.pool_backward([*row, in_state.data_ptr()])
             scale += len(edges)
+
+    def _through_identities(self, gradients: Sequence[Tensor], in_state: Tensor) -> None:
+        """Add what comes through identities to the gradient in the state."""
         rows: list[int] = []
         for operation in self.operations:
             if isinstance(operation, Identities):
                 for edge, receiver in enumerate(operation.receivers):
-                    rows += [gradients[receiver].data_ptr(), _at(operation.weights, edge), *_NO_GRADIENT[:7]]
+                    rows += [gradients[receiver].data_ptr(), at(operation.weights, edge), *_NO_GRADIENT[:7]]
         if rows:
             self.loops.sum_terms(rows, in_state, add=True)
 
+    def _through_values(self, gradients: Sequence[Tensor]) -> None:
+        """Set the gradients in what other operations gave."""
+        for operation, in_operation in zip(self.operations, self._in_operations, strict=True):
+            if isinstance(operation, Values) and isinstance(in_operation, Values):
+                for edge, (receiver, in_value) in enumerate(zip(operation.receivers, in_operation.values, strict=True)):
+                    row = [gradients[receiver].data_ptr(), at(operation.weights, edge), *_NO_GRADIENT[:7]]
+                    self.loops.sum_terms(row, in_value, add=False)
+
+
+def _as_read(tensor: Tensor, kind: str) -> Tensor:
+    """Return a tensor in the memory format that the loops read: images in channels_last."""
+    return channels_last(tensor) if kind == "value" else tensor.contiguous()
+
 
 def _tensors(operation: Operation) -> Iterator[Tensor]:
-    """Yield the tensors of an operation that autograd looks after: its mixture weights and its parameters."""
+    """Yield the tensors of an operation that autograd looks after."""
     yield operation.weights
     if isinstance(operation, Convolutions):
         for stage in operation.stages:
             if stage.depthwise is not None:
                 yield stage.depthwise
             yield stage.mixing
+    elif isinstance(operation, Values):
+        yield from operation.values
+
+
+def _kinds(operation: Operation) -> list[str]:
+    """Return what kind of tensor each of `_tensors` is."""
+    rest = "parameter" if isinstance(operation, Convolutions) else "value"
+    return ["weights", *(rest for _ in list(_tensors(operation))[1:])]
 
 
 def _bare(operation: Operation) -> Operation:
@@ -495,24 +523,8 @@ def _dressed(operations: Sequence[Operation], tensors: Sequence[Tensor]) -> list
                 for stage in operation.stages
             )
             dressed.append(Convolutions(weights, operation.receivers, operation.positions, stages))
+        elif isinstance(operation, Values):
+            dressed.append(Values(weights, operation.receivers, tuple(next(given) for _ in operation.values)))
         else:
             dressed.append(replace(operation, weights=weights))
     return dressed
-
-
-def _at(tensor: Tensor, offset: int) -> int:
-    """Return the address of a number of a contiguous tensor."""
-    return tensor.data_ptr() + offset * tensor.element_size()
-
-
-def _empty(size: torch.Size, dtype: torch.dtype) -> Tensor:
-    return torch.empty(size, dtype=dtype, memory_format=torch.channels_last)
-
-
-def _loops(x: Tensor, stride: int, batch: Batch) -> Loops:
-    return _loops_for(x.shape, x.dtype, stride, batch, torch.get_num_threads())
-
-
-@lru_cache(maxsize=1024)
-def _loops_for(size: torch.Size, dtype: torch.dtype, stride: int, batch: Batch, threads: int) -> Loops:
-    return Loops(size, dtype, stride, batch, threads)

@@ -9,13 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from archselect import kernels
-from archselect.kernels.native import calls as native
-from archselect.kernels.native.calls import Batch
 from archselect.kernels.layout import channels_last
 from archselect.networks.cell_space import CellSpace
 from archselect.networks.mixture import Mixture
 from archselect.networks.source import CellOutput, Source
-from archselect.networks.stacked import STACKED, NodeSum, SharedOperation, StackedOperation
+from archselect.networks.stacked import STACKED, StackedOperation
 
 
 @dataclass(frozen=True)
@@ -67,14 +65,13 @@ class MixedCell(nn.Module):
                 )
             )
             self._positions.append({name: {e: i for i, e in enumerate(edges)} for name, edges in edges_of.items()})
-        self._norms = tuple(module for module in self.operations.modules() if isinstance(module, nn.BatchNorm2d))
 
     def _stride_from(self, source: int) -> int:
         return self.stride if source < self.space.topology.inputs else 1
 
     def forward(self, inputs: Sequence[Tensor], mixture: Mixture) -> CellOutput:
         """Return the nodes for the inputs `(B, C, H, W)`, each `(B, C, H', W')`."""
-        evaluate = _edge_by_edge if kernels.serve(inputs[0]) else _edges_together
+        evaluate = _by_loops if kernels.serve(inputs[0]) else _edges_together
         return CellOutput(evaluate(self, inputs, mixture), self.space.topology.output)
 
     def source(self, state: int, value: Tensor) -> Source:
@@ -89,10 +86,14 @@ class MixedCell(nn.Module):
             yield Leaving(operation, term.edges, positions, weights)
 
     @property
-    def batch(self) -> Batch:
+    def batch(self) -> kernels.Batch:
         """How the cell's normalisations treat a batch."""
-        norm = self._norms[0] if self._norms else nn.BatchNorm2d(1)
-        return Batch(self.training, norm.momentum or 0.0, norm.eps)
+        return kernels.batch(next(self.norms, nn.BatchNorm2d(1)))
+
+    @property
+    def norms(self) -> Iterator[nn.BatchNorm2d]:
+        """All normalisations."""
+        return (module for module in self.operations.modules() if isinstance(module, nn.BatchNorm2d))
 
     def node_of(self, edge: int) -> int:
         """Return which of the nodes, counted from 0, an edge leads to."""
@@ -124,58 +125,27 @@ def _edges_together(cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixture)
     return states[len(inputs) :]
 
 
-def _edge_by_edge(cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixture) -> list[Source]:
-    """Evaluate the edges one after another and add each to its node in place: few passes over memory."""
+def _by_loops(cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixture) -> list[Source]:
+    """Let compiled loops evaluate all operations out of a state, and sum what arrives at a node."""
     states: list[Source] = []
-    nodes = [NodeSum() for _ in range(cell.space.topology.nodes)]
-    for state in range(len(inputs) + len(nodes)):
-        value = inputs[state] if state < len(inputs) else nodes[state - len(inputs)].value()
-        states.append(source := cell.source(state, channels_last(cell.zeros(inputs[0]) if value is None else value)))
-        shared: list[Leaving] = []
-        for leaving in _leave(cell, source, list(cell.leaving(state, mixture)), nodes):
-            if isinstance(leaving.operation, SharedOperation):
-                shared.append(leaving)
-                continue
-            theirs = [nodes[cell.node_of(edge)] for edge in leaving.edges]
-            leaving.operation.add(source, leaving.weights, leaving.positions, theirs)
-        _spread(cell, source, shared, nodes)
-    return states[len(inputs) :]
-
-
-def _leave(
-    cell: MixedCell, source: Source, leaving: Sequence[Leaving], nodes: Sequence[NodeSum]
-) -> Sequence[Leaving]:
-    """Let compiled loops evaluate what they can; return what is left."""
-    if not native.serve(source.state):
-        return leaving
-    receivers = sorted({cell.node_of(edge) for one in leaving for edge in one.edges})
-    taken, left = [], []
-    for one in leaving:
-        to = [receivers.index(cell.node_of(edge)) for edge in one.edges]
-        operation = one.operation.for_loops(one.weights, one.positions, to)
-        if operation is None:
-            left.append(one)
+    arrived: list[list[kernels.Arrival]] = [[] for _ in range(cell.space.topology.nodes)]
+    for state in range(len(inputs) + len(arrived)):
+        if state < len(inputs):
+            value = channels_last(inputs[state])
         else:
-            taken.append(operation)
-    if taken:
-        arrivals = kernels.leave(source.state, taken, source.stride, len(receivers), cell.batch)
-        for node, arrival in zip(receivers, arrivals, strict=True):
-            if arrival.rows:
-                nodes[node].add_arrival(arrival)
-    return left
-
-
-def _spread(cell: MixedCell, source: Source, shared: Sequence[Leaving], nodes: Sequence[NodeSum]) -> None:
-    """Add what is the same on every edge out of a state."""
-    receivers = sorted({cell.node_of(edge) for leaving in shared for edge in leaving.edges})
-    if not receivers:
-        return
-    operations = [cast(SharedOperation, leaving.operation) for leaving in shared]
-    totals = kernels.spread(
-        [source.once(operation.shared) for operation in operations],
-        [leaving.weights for leaving in shared],
-        [[receivers.index(cell.node_of(edge)) for edge in leaving.edges] for leaving in shared],
-        [nodes[node].total for node in receivers],
-    )
-    for node, total in zip(receivers, totals, strict=True):
-        nodes[node].total = total
+            here = arrived[state - len(inputs)]
+            value = kernels.arrive(here) if here else channels_last(cell.zeros(inputs[0]))
+        states.append(source := cell.source(state, value))
+        leaving = list(cell.leaving(state, mixture))
+        receivers = sorted({cell.node_of(edge) for one in leaving for edge in one.edges})
+        operations = [
+            one.operation.for_loops(
+                source, one.weights, one.positions, [receivers.index(cell.node_of(edge)) for edge in one.edges]
+            )
+            for one in leaving
+        ]
+        if operations:
+            arrivals = kernels.leave(value, operations, source.stride, len(receivers), cell.batch)
+            for node, arrival in zip(receivers, arrivals, strict=True):
+                arrived[node].append(arrival)
+    return states[len(inputs) :]

@@ -13,7 +13,6 @@ from torch.utils.checkpoint import checkpoint
 
 from archselect import kernels
 from archselect.genotype import Genotype
-from archselect.kernels import pointwise_convolution
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.mixed_cell import MixedCell
 from archselect.networks.mixture import Active, Mixture, MixtureWeights
@@ -286,15 +285,15 @@ def _still_statistics(cell: nn.Module) -> Iterator[None]:
 
 def _preprocess(module: nn.Module, output: CellOutput) -> Tensor:
     """Return `module(output.value)`; on a CPU from the parts of the output, which are never concatenated."""
-    if not kernels.serve(output.parts[0].state):
+    parts = [part.state for part in output.parts]
+    if not kernels.serve(parts[0]):
         return cast(Tensor, module(output.value))
     if isinstance(module, FactorizedReduce):
-        even = pointwise_convolution([part.relu_even for part in output.parts], module.first.weight)
-        odd = pointwise_convolution([part.relu_odd for part in output.parts], module.second.weight)
-        return cast(Tensor, module.norm(torch.cat([even, odd], dim=1)))
-    _, convolution, norm = cast(ReLUConvBN, module)
-    weight = cast(nn.Conv2d, convolution).weight
-    return cast(Tensor, norm(pointwise_convolution([part.relu for part in output.parts], weight)))
+        weights, norm = [module.first.weight, module.second.weight], module.norm
+    else:
+        _, convolution, norm = cast(ReLUConvBN, module)
+        weights = [convolution.weight]
+    return kernels.mix(parts, weights, kernels.Running(norm.running_mean, norm.running_var), kernels.batch(norm))
 
 
 class NASBench201Supernet(Supernet):

@@ -3,25 +3,7 @@
 The ReLU that reads a state is never in place: other edges read the same state.
 """
 
-from torch import Tensor, nn
-
-from archselect import kernels
-from archselect.kernels.layout import channels_last
-
-
-class DepthwiseConv2d(nn.Conv2d):
-    """A convolution of each channel with its own kernel, padded so that only the stride changes the size."""
-
-    def __init__(self, channels: int, kernel: int, stride: int, dilation: int) -> None:
-        padding = dilation * (kernel - 1) // 2
-        super().__init__(channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `(B, C, ceil(H / stride), ceil(W / stride))`."""
-        if not kernels.serve(x):
-            return super().forward(x)
-        (out,) = kernels.depthwise_convolutions([channels_last(x)], self.weight, self.stride[0], self.dilation[0])
-        return out
+from torch import nn
 
 
 class ReLUConvBN(nn.Sequential):
@@ -57,6 +39,7 @@ class DilConv(nn.Sequential):
 
 
 def _separable(channels: int, kernel: int, stride: int, dilation: int, affine: bool) -> tuple[nn.Module, ...]:
-    depthwise = DepthwiseConv2d(channels, kernel, stride, dilation)
+    padding = dilation * (kernel - 1) // 2
+    depthwise = nn.Conv2d(channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False)
     pointwise = nn.Conv2d(channels, channels, 1, bias=False)
     return depthwise, pointwise, nn.BatchNorm2d(channels, affine=affine)

@@ -12,6 +12,14 @@ from torch import Tensor
 from archselect.kernels.native.build import TYPES, lanes, library
 
 
+@dataclass(frozen=True)
+class Running:
+    """Running statistics of a batch normalisation, `(C,)` each, moved in place."""
+
+    mean: Tensor
+    variance: Tensor
+
+
 def serve(x: Tensor) -> bool:
     """Return whether the loops take images `(B, C, H, W)` of this kind."""
     return x.device.type == "cpu" and x.dtype in TYPES and library(x.dtype, lanes(x.shape[1], x.dtype)) is not None
@@ -41,11 +49,14 @@ class Loops:
         stride: Of the operations.
         batch: How to normalise.
         threads: At most so many work.
+        divisor: Of all numbers of channels that occur.
     """
 
-    def __init__(self, size: Sequence[int], dtype: torch.dtype, stride: int, batch: Batch, threads: int) -> None:
+    def __init__(
+        self, size: Sequence[int], dtype: torch.dtype, stride: int, batch: Batch, threads: int, divisor: int
+    ) -> None:
         images, channels, height, width = size
-        found = library(dtype, lanes(channels, dtype))
+        found = library(dtype, lanes(divisor, dtype))
         assert found is not None, "asked for without `serve`"
         self._library = found
         threads = min(threads, images)
@@ -90,8 +101,29 @@ class Loops:
         _check(self._library.pool_backward(self._shape, packed))
 
 
-CONVOLUTION, TERM, POOLING = 21, 9, 13
-"""Fields of the structures in `convolutions.c`, `terms.c` and `pooling.c`."""
+    def mix_forward(self, parts: Sequence[int], mixed: Sequence[int]) -> None:
+        """Set the sum of all parts, normalised."""
+        out = addresses(mixed)
+        _check(self._library.mix_forward(self._shape, ctypes.byref(self._norm), *_pack(parts, PART), out))
+
+    def mix_backward(self, parts: Sequence[int], mixed: Sequence[int]) -> None:
+        """Compute the gradients of `mix_forward`."""
+        out = addresses(mixed)
+        _check(self._library.mix_backward(self._shape, self._training, *_pack(parts, PART), out))
+
+
+CONVOLUTION, TERM, POOLING, PART = 21, 9, 13, 10
+"""Fields of the structures in `convolutions.c`, `terms.c`, `pooling.c` and `mixing.c`."""
+
+
+def loops(size: torch.Size, dtype: torch.dtype, stride: int, batch: Batch, divisor: int | None = None) -> Loops:
+    """Return the loops for images of this size, with as many threads as PyTorch has; see `Loops`."""
+    return _loops(size, dtype, stride, batch, torch.get_num_threads(), divisor or size[1])
+
+
+@lru_cache(maxsize=1024)
+def _loops(size: torch.Size, dtype: torch.dtype, stride: int, batch: Batch, threads: int, divisor: int) -> Loops:
+    return Loops(size, dtype, stride, batch, threads, divisor)
 
 
 def addresses(numbers: Sequence[int]) -> "ctypes.Array[c_long]":

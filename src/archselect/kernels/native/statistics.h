@@ -65,6 +65,28 @@ INLINE void running_moments(real *mean, real *rstd, const real *running_mean, co
     }
 }
 
+INLINE void add_products(vec *sum, vec *product, vec gradient, vec centred) {
+    *sum += gradient;
+    *product += gradient * centred;
+}
+
+/* sums (2, channels): of a gradient in an image and of gradient * (x - mean); mean NULL: 0. */
+INLINE void sum_products(real *sums, const real *gradient, const real *x, const real *mean, long channels, long pixels) {
+    for (long c = 0; c < channels; c += LANES) {
+        vec centre = mean ? load(mean + c) : (vec){0}, sum[CHAINS] = {{0}}, product[CHAINS] = {{0}};
+        long pixel = 0;
+        for (; pixel + CHAINS <= pixels; pixel += CHAINS)
+            for (int i = 0; i < CHAINS; i++) {
+                long at = (pixel + i) * channels + c;
+                add_products(sum + i, product + i, load(gradient + at), load(x + at) - centre);
+            }
+        for (; pixel < pixels; pixel++)
+            add_products(sum, product, load(gradient + pixel * channels + c), load(x + pixel * channels + c) - centre);
+        store(sums + c, chained(sum));
+        store(sums + channels + c, chained(product));
+    }
+}
+
 /* What a gradient g in weight * (x - mean) * rstd is in x: a * g + b * x + c per channel.
 
    `sum` and `product` are those of g and g * (x - mean) over `count` pixels. Where mean and rstd are constants, b and c

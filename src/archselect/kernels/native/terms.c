@@ -47,29 +47,7 @@ int sum_terms(const Shape *s, long count, const Term *terms, real *out, long add
     return 0;
 }
 
-INLINE void add_gradient(vec *sum, vec *product, const real *gradient, const real *x, vec mean) {
-    vec here = load(gradient);
-    *sum += here;
-    *product += here * (load(x) - mean);
-}
-
-/* sums (2, channels): of the gradient and of gradient * (x - mean) in an image. */
-static void sum_gradient(real *sums, const Term *t, long start, long channels, long pixels) {
-    for (long c = 0; c < channels; c += LANES) {
-        vec mean = t->mean ? load(t->mean + c) : (vec){0}, sum[CHAINS] = {{0}}, product[CHAINS] = {{0}};
-        const real *gradient = t->gradient + start + c, *x = t->x + start + c;
-        long pixel = 0;
-        for (; pixel + CHAINS <= pixels; pixel += CHAINS)
-            for (int i = 0; i < CHAINS; i++)
-                add_gradient(sum + i, product + i, gradient + (pixel + i) * channels, x + (pixel + i) * channels, mean);
-        for (; pixel < pixels; pixel++)
-            add_gradient(sum, product, gradient + pixel * channels, x + pixel * channels, mean);
-        store(sums + c, chained(sum));
-        store(sums + channels + c, chained(product));
-    }
-}
-
-/* The same through batch normalisations with weight 1, whose gradients have these sums: all are (count, channels). */
+/* The coefficients of gradients through normalisations of weight 1, whose gradients have these sums: all are (count, channels). */
 void norm_gradients(const Shape *s, long training, long count, const real *sum, const real *product, const real *mean,
                     const real *rstd, real *a, real *b, real *c) {
     double pixels = (double)s->images * pixels_out(s);
@@ -89,9 +67,11 @@ int term_gradients(const Shape *s, long training, long count, const Term *terms)
     }
 #pragma omp parallel for num_threads(s->threads) schedule(static)
     for (long image = 0; image < s->images; image++)
-        for (long i = 0; i < count; i++)
-            sum_gradient(sums + (i * s->images + image) * 2 * channels, terms + i, image * pixels * channels, channels,
-                         pixels);
+        for (long i = 0; i < count; i++) {
+            long start = image * pixels * channels;
+            sum_products(sums + (i * s->images + image) * 2 * channels, terms[i].gradient + start, terms[i].x + start,
+                         terms[i].mean, channels, pixels);
+        }
     for (long i = 0; i < count; i++) {
         const Term *t = terms + i;
         for (long c = 0; c < 2 * channels; c++) {

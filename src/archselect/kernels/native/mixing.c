@@ -1,0 +1,201 @@
+/* BN(pointwise convolution of ReLU(x)) of several images x as if their channels were concatenated: what stands before a
+   cell, and the factorized reduction, whose halves read other pixels. */
+
+#include "matrix.h"
+#include "statistics.h"
+
+#define CHUNK 64 /* pixels that go through all steps while they are in the nearest cache */
+
+/* Adds weight ReLU(x) to some of the output's channels; of x it reads the pixels at first, first + stride, ... */
+typedef struct {
+    const real *x;      /* (images, height, width, ins) */
+    const real *weight; /* (outs, ins), with `weight_step` numbers from a row to the next */
+    long weight_step, ins, outs;
+    long first;         /* row and column of the first pixel that is read */
+    long out;           /* first channel of the output that is added to */
+    long add;           /* whether another part has set these channels before */
+    real *in_x, *in_weight; /* (outs, ins), with weight_step; NULL: not wanted */
+} Part;
+
+typedef struct {
+    real *out, *mean, *rstd; /* (images, height', width', channels); (channels) */
+    real *running_mean, *running_variance;
+    const real *gradient;    /* in out */
+} Mixed;
+
+INLINE long longest_weight(const Part *parts, long count) {
+    long longest = 0;
+    for (long i = 0; i < count; i++) longest = larger(longest, parts[i].ins * parts[i].outs);
+    return longest;
+}
+
+INLINE long widest(const Part *parts, long count) {
+    long most = 0;
+    for (long i = 0; i < count; i++) most = larger(most, parts[i].ins);
+    return most;
+}
+
+/* Where a part reads the first pixel of a row of the output. */
+INLINE long pixel_read(const Shape *s, const Part *part, long image, long row) {
+    return ((image * s->height + row * s->stride + part->first) * s->width + part->first) * part->ins;
+}
+
+/* to (width', ins) = ReLU of the pixels of a row that are read. */
+INLINE void read_row(real *to, const real *x, long width, long ins, long stride) {
+    for (long c = 0; c < ins; c += LANES)
+        for (long column = 0; column < width; column++)
+            store(to + column * ins + c, positive(load(x + column * stride * ins + c)));
+}
+
+static void scale_channels(real *x, const real *mean, const real *rstd, long pixels, long channels) {
+    for (long c = 0; c < channels; c += LANES) {
+        vec minus = load(mean + c), by = load(rstd + c);
+        for (long at = c; at < pixels * channels; at += channels) store(x + at, (load(x + at) - minus) * by);
+    }
+}
+
+/* Set out = (mixed - mean) * rstd. */
+int mix_forward(const Shape *s, const Norm *norm, long count, const Part *parts, const Mixed *mixed) {
+    long channels = s->channels, width = out_width(s), pixels = pixels_out(s), failed = 0;
+    long step = longest_weight(parts, count), chunk = smaller(out_height(s), larger(1, CHUNK / width));
+    real *matrices = room(count * step), *moments = room(s->images * 3 * channels);
+    if (!matrices || !moments) {
+        free(matrices);
+        free(moments);
+        return 1;
+    }
+    for (long i = 0; i < count; i++)
+        for (long out = 0; out < parts[i].outs; out++)
+            for (long in = 0; in < parts[i].ins; in++)
+                matrices[i * step + in * parts[i].outs + out] = parts[i].weight[out * parts[i].weight_step + in];
+#pragma omp parallel num_threads(s->threads) reduction(+ : failed)
+    {
+        real *x = room(chunk * width * widest(parts, count));
+        failed += !x;
+#pragma omp for schedule(static)
+        for (long image = 0; image < s->images; image++)
+            for (long row = 0; row < out_height(s) && x; row += chunk) {
+                long rows = smaller(chunk, out_height(s) - row);
+                real *out = mixed->out + (image * pixels + row * width) * channels;
+                for (long i = 0; i < count; i++) {
+                    const Part *part = parts + i;
+                    for (long r = 0; r < rows; r++)
+                        read_row(x + r * width * part->ins, part->x + pixel_read(s, part, image, row + r), width, part->ins,
+                                 s->stride);
+                    multiply_into(out + part->out, channels, x, part->ins, matrices + i * step, rows * width, part->ins,
+                                  part->outs, (int)part->add);
+                }
+                if (norm->training)
+                    add_moments(moments + image * 3 * channels, out, channels, rows * width, row == 0);
+            }
+        free(x);
+    }
+    if (norm->training)
+        batch_moments(mixed->mean, mixed->rstd, mixed->running_mean, mixed->running_variance, moments, norm, s->images,
+                      channels, pixels);
+    else running_moments(mixed->mean, mixed->rstd, mixed->running_mean, mixed->running_variance, norm, channels);
+#pragma omp parallel for num_threads(s->threads) schedule(static)
+    for (long image = 0; image < s->images; image++)
+        scale_channels(mixed->out + image * pixels * channels, mixed->mean, mixed->rstd, pixels, channels);
+    free(matrices);
+    free(moments);
+    return failed > 0;
+}
+
+/* Set slope and shift, so that the gradient before normalisation is rstd * gradient + slope * out + shift. */
+static int through_normalisation(const Shape *s, long training, const Mixed *mixed, real *slope, real *shift) {
+    long channels = s->channels, pixels = pixels_out(s);
+    real *sums = room(s->images * 2 * channels);
+    if (!sums) return 1;
+#pragma omp parallel for num_threads(s->threads) schedule(static)
+    for (long image = 0; image < s->images; image++) {
+        long start = image * pixels * channels;
+        sum_products(sums + image * 2 * channels, mixed->gradient + start, mixed->out + start, NULL, channels, pixels);
+    }
+    for (long c = 0; c < channels; c++) {
+        double sum = 0, product = 0, count = (double)s->images * pixels;
+        for (long image = 0; image < s->images; image++) {
+            sum += sums[2 * image * channels + c];
+            product += sums[(2 * image + 1) * channels + c];
+        }
+        slope[c] = training ? (real)(-mixed->rstd[c] * product / count) : 0;
+        shift[c] = training ? (real)(-mixed->rstd[c] * sum / count) : 0;
+    }
+    free(sums);
+    return 0;
+}
+
+/* Put back a row of the gradient in ReLU(x), where x is positive. */
+INLINE void write_row(real *in_x, const real *x, const real *gradient, long width, long ins, long stride) {
+    for (long c = 0; c < ins; c += LANES)
+        for (long column = 0; column < width; column++) {
+            long at = column * stride * ins + c;
+            store(in_x + at, where(~(load(x + at) <= 0), load(gradient + column * ins + c)));
+        }
+}
+
+int mix_backward(const Shape *s, long training, long count, const Part *parts, const Mixed *mixed) {
+    long channels = s->channels, width = out_width(s), pixels = pixels_out(s), failed = 0;
+    long step = longest_weight(parts, count), chunk = smaller(out_height(s), larger(1, CHUNK / width)), in_weights = 0;
+    for (long i = 0; i < count; i++) in_weights |= parts[i].in_weight != NULL;
+    real *matrices = room(count * step), *slope = room(channels), *shift = room(channels);
+    real *gradients = room(in_weights ? s->threads * count * step : 1);
+    if (!matrices || !slope || !shift || !gradients || through_normalisation(s, training, mixed, slope, shift)) failed = 1;
+    else if (in_weights) memset(gradients, 0, s->threads * count * step * sizeof(real));
+    for (long i = 0; i < count && !failed; i++)
+        for (long out = 0; out < parts[i].outs; out++)
+            memcpy(matrices + i * step + out * parts[i].ins, parts[i].weight + out * parts[i].weight_step,
+                   parts[i].ins * sizeof(real));
+    if (!failed) {
+#pragma omp parallel num_threads(s->threads) reduction(+ : failed)
+        {
+            long most = chunk * width * widest(parts, count);
+            real *x = room(2 * most + chunk * width * channels), *in_relu = x + most, *in_z = in_relu + most;
+            failed += !x;
+#pragma omp for schedule(static, 1)
+            for (long thread = 0; thread < s->threads; thread++)
+                for (long image = s->images * thread / s->threads; image < s->images * (thread + 1) / s->threads; image++)
+                    for (long row = 0; row < out_height(s) && x; row += chunk) {
+                        long rows = smaller(chunk, out_height(s) - row), start = (image * pixels + row * width) * channels;
+                        for (long c = 0; c < channels; c += LANES) {
+                            vec by = load(mixed->rstd + c), times = load(slope + c), plus = load(shift + c);
+                            for (long at = c; at < rows * width * channels; at += channels)
+                                store(in_z + at, by * load(mixed->gradient + start + at) +
+                                                     times * load(mixed->out + start + at) + plus);
+                        }
+                        for (long i = 0; i < count; i++) {
+                            const Part *part = parts + i;
+                            if (part->in_weight) {
+                                for (long r = 0; r < rows; r++)
+                                    read_row(x + r * width * part->ins, part->x + pixel_read(s, part, image, row + r), width,
+                                             part->ins, s->stride);
+                                add_product_from(gradients + (thread * count + i) * step, in_z + part->out, channels, x,
+                                                 rows * width, part->ins, part->outs);
+                            }
+                            if (!part->in_x) continue;
+                            multiply_into(in_relu, part->ins, in_z + part->out, channels, matrices + i * step, rows * width,
+                                          part->outs, part->ins, 0);
+                            for (long r = 0; r < rows; r++) {
+                                long at = pixel_read(s, part, image, row + r);
+                                write_row(part->in_x + at, part->x + at, in_relu + r * width * part->ins, width, part->ins,
+                                          s->stride);
+                            }
+                        }
+                    }
+            free(x);
+        }
+        for (long i = 0; i < count; i++)
+            for (long out = 0; parts[i].in_weight && out < parts[i].outs; out++)
+                for (long in = 0; in < parts[i].ins; in++) {
+                    real sum = 0;
+                    for (long thread = 0; thread < s->threads; thread++)
+                        sum += gradients[(thread * count + i) * step + out * parts[i].ins + in];
+                    parts[i].in_weight[out * parts[i].weight_step + in] = sum;
+                }
+    }
+    free(matrices);
+    free(slope);
+    free(shift);
+    free(gradients);
+    return failed > 0;
+}

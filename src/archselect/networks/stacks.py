@@ -1,0 +1,78 @@
+"""Weights and statistics of several edges, stacked."""
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from archselect import kernels
+
+
+class StackedWeight(nn.Module):
+    """Convolution weights of several edges, `(edges * out, in / groups, k, k)`, each initialised as by `nn.Conv2d`."""
+
+    def __init__(self, edges: int, out_channels: int, in_channels: int, kernel: int = 1) -> None:
+        super().__init__()
+        self.edges = edges
+        self.weight = nn.Parameter(torch.empty(edges * out_channels, in_channels, kernel, kernel))
+        bound = 1 / math.sqrt(in_channels * kernel * kernel)
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def of(self, positions: Sequence[int]) -> Tensor:
+        """Return `(len(positions) * out, in / groups, k, k)`, the weights of these edges one after another."""
+        if len(positions) == self.edges:
+            return self.weight
+        per_edge = len(self.weight) // self.edges
+        if span := _span(positions, per_edge):
+            return self.weight[span]
+        edges = self.weight.split(per_edge)
+        return torch.cat([edges[position] for position in positions])
+
+
+class StackedBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation without affine parameters of `channels` channels on each of several edges."""
+
+    def __init__(self, edges: int, channels: int) -> None:
+        super().__init__(edges * channels, affine=False)
+        self.num_batches_tracked = None  # counted for cumulative averages only
+        self.edges = edges
+        self.channels = channels
+
+    def of(self, x: Tensor, positions: Sequence[int], scale: Tensor | None = None) -> Tensor:
+        """Normalise `(B, E * C, H, W)`, the edges at `positions`; multiply edge e by `scale[e]` if given."""
+        # Contiguous: the CPU kernels read the scale as if it were, and a single edge's would be a view of stride 0.
+        weight = None if scale is None else scale.unsqueeze(1).expand(-1, self.channels).flatten().contiguous()
+        mean, variance = cast(Tensor, self.running_mean), cast(Tensor, self.running_var)
+        if span := _span(positions, self.channels):
+            mean, variance = mean[span], variance[span]  # views: the statistics move in place
+            return F.batch_norm(x, mean, variance, weight, None, self.training, self.momentum or 0.0, self.eps)
+        some = [slice(position * self.channels, (position + 1) * self.channels) for position in positions]
+        some_mean = torch.cat([mean[part] for part in some])
+        some_variance = torch.cat([variance[part] for part in some])
+        out = F.batch_norm(x, some_mean, some_variance, weight, None, self.training, self.momentum or 0.0, self.eps)
+        if self.training:
+            for part, new_mean, new_variance in zip(
+                some, some_mean.split(self.channels), some_variance.split(self.channels), strict=True
+            ):
+                mean[part] = new_mean
+                variance[part] = new_variance
+        return out
+
+    def running(self, position: int | None = None) -> kernels.Running:
+        """Return the running statistics of all stacked edges, or of one."""
+        statistics = cast(Tensor, self.running_mean), cast(Tensor, self.running_var)
+        if position is not None:
+            mean, variance = (statistic.view(self.edges, -1)[position] for statistic in statistics)
+            return kernels.Running(mean, variance)
+        return kernels.Running(*statistics)
+
+
+def _span(positions: Sequence[int], width: int) -> slice | None:
+    """Return where consecutive positions lie in a stack of entries of `width`; None if they are not consecutive."""
+    first, last = positions[0], positions[-1]
+    if last - first + 1 != len(positions):
+        return None
+    return slice(first * width, (last + 1) * width)
