@@ -304,7 +304,7 @@ class _Edges:
         """Return where the depthwise and the other weights of an edge stand."""
         first = position * self.channels
         depthwise = 0 if stage.depthwise is None else at(stage.depthwise, first * stage.kernel**2)
-        return depthwise, at(stage.mixing, first * stage.mixing[0].numel())
+        return depthwise, at(stage.mixing, first * (stage.mixing.numel() // len(stage.mixing)))
 
     def _pool(self, index: int) -> list[int]:
         pool = self.operations[self.pools[index]]

@@ -52,8 +52,9 @@ INLINE void batch_moments(real *mean, real *rstd, real *running_mean, real *runn
         }
         mean[c] = (real)centre;
         rstd[c] = (real)(1 / sqrt(about_mean / count + norm->eps));
-        running_mean[c] += norm->momentum * ((real)centre - running_mean[c]);
-        running_variance[c] += norm->momentum * ((real)(about_mean / (count - 1)) - running_variance[c]);
+        running_mean[c] = norm->momentum * (real)centre + (1 - norm->momentum) * running_mean[c];
+        running_variance[c] =
+            norm->momentum * (real)(about_mean / (count - 1)) + (1 - norm->momentum) * running_variance[c];
     }
 }
 
