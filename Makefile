@@ -11,6 +11,7 @@ PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4
 BENCH_ARGS ?=
 
 BIN := .venv/bin
+C_FILES := $(wildcard src/archselect/kernels/native/*.[ch])
 INSTALLED := .venv/installed
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
@@ -45,11 +46,13 @@ profile: $(INSTALLED)  ## The costliest kinds of work in a step, beside the limi
 lint: $(INSTALLED)  ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
 	$(BIN)/mypy src
 
 format: $(INSTALLED)  ## Put the code into its style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+	$(BIN)/clang-format -i $(C_FILES)
 
 clean:  ## Remove caches and build leftovers; results in logs/ and the environment in .venv stay
 	rm -rf build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,23 +8,13 @@ a gradient does not need is not kept. None of them can be differentiated twice, 
 import torch
 from torch import Tensor, nn
 
-from archselect.kernels.leaving import (
-    Arrival,
-    Convolution,
-    Convolutions,
-    Identities,
-    Operation,
-    Pools,
-    Values,
-    arrive,
-    leave,
-)
+from archselect.kernels.edges import Convolution, Convolutions, Identities, Operation, Pools, Values
+from archselect.kernels.leaving import Arrival, arrive, convolve, leave
 from archselect.kernels.mixing import mix
 from archselect.kernels.native import calls
 from archselect.kernels.native.calls import Batch, Running
 
 __all__ = [
-    "batch",
     "Arrival",
     "Batch",
     "Convolution",
@@ -35,8 +25,11 @@ __all__ = [
     "Running",
     "Values",
     "arrive",
+    "batch",
+    "convolve",
     "leave",
     "mix",
+    "running",
     "serve",
 ]
 
@@ -44,6 +37,18 @@ __all__ = [
 def batch(norm: nn.BatchNorm2d) -> Batch:
     """Return how a normalisation treats a batch."""
     return Batch(norm.training, norm.momentum or 0.0, norm.eps)
+
+
+def running(norm: nn.BatchNorm2d) -> Running:
+    """Return the running statistics of a normalisation."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    return Running(norm.running_mean, norm.running_var)
+
+
+def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor] | None:
+    """Return scale and shift of a normalisation, if it has any."""
+    return (norm.weight, norm.bias) if norm.affine else None
 
 
 def serve(x: Tensor) -> bool:

@@ -19,8 +19,8 @@ def mix(parts: Sequence[Tensor], weights: Sequence[Tensor], norm: Running, batch
 
     Args:
         parts: Each `(B, C, H, W)` in channels_last.
-        weights: One `(D, len(parts) * C, 1, 1)`; or two, each for half of the outputs, which read the first and the last
-            of each 2x2 pixels (the factorized reduction).
+        weights: One `(D, len(parts) * C, 1, 1)`; or two, each for half of the outputs, which read the first and the
+            last of each 2x2 pixels (the factorized reduction).
         norm: Statistics of the `D` outputs.
         batch: How to normalise.
 
@@ -59,7 +59,16 @@ class _Work:
         ins, outs, wide = parts[0].shape[1], len(weights[0]), weights[0].shape[1]
         for which, (weight, in_weight) in enumerate(zip(weights, in_weights, strict=True)):
             for number, (part, in_part) in enumerate(zip(parts, in_parts, strict=True)):
-                rows += [part.data_ptr(), at(weight, number * ins), wide, ins, outs, which, which * outs, int(number > 0)]
+                rows += [
+                    part.data_ptr(),
+                    at(weight, number * ins),
+                    wide,
+                    ins,
+                    outs,
+                    which,
+                    which * outs,
+                    int(number > 0),
+                ]
                 rows += [0 if in_part is None else in_part.data_ptr()]
                 rows += [0 if in_weight is None else at(in_weight, number * ins)]
         return rows

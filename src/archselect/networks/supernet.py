@@ -291,9 +291,9 @@ def _preprocess(module: nn.Module, output: CellOutput) -> Tensor:
     if isinstance(module, FactorizedReduce):
         weights, norm = [module.first.weight, module.second.weight], module.norm
     else:
-        _, convolution, norm = cast(ReLUConvBN, module)
+        _, convolution, norm = cast(tuple[nn.ReLU, nn.Conv2d, nn.BatchNorm2d], tuple(cast(ReLUConvBN, module)))
         weights = [convolution.weight]
-    return kernels.mix(parts, weights, kernels.Running(norm.running_mean, norm.running_var), kernels.batch(norm))
+    return kernels.mix(parts, weights, kernels.running(norm), kernels.batch(norm))
 
 
 class NASBench201Supernet(Supernet):

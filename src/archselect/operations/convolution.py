@@ -3,7 +3,11 @@
 The ReLU that reads a state is never in place: other edges read the same state.
 """
 
-from torch import nn
+from typing import cast
+
+from torch import Tensor, nn
+
+from archselect import kernels
 
 
 class ReLUConvBN(nn.Sequential):
@@ -17,9 +21,37 @@ class ReLUConvBN(nn.Sequential):
             nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False),
             nn.BatchNorm2d(out_channels, affine=affine),
         )
+        self.square = in_channels == out_channels and padding == kernel // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `(B, out_channels, H', W')`."""
+        if not (self.square and kernels.serve(x)):
+            return cast(Tensor, super().forward(x))
+        convolution, norm = cast(nn.Conv2d, self[1]), cast(nn.BatchNorm2d, self[2])
+        stage = kernels.Convolution(None, convolution.weight, kernels.running(norm), affine=kernels.affine(norm))
+        return kernels.convolve(x, (stage,), convolution.stride[0], kernels.batch(norm))
 
 
-class SepConv(nn.Sequential):
+class Separable(nn.Sequential):
+    """Once or several times ReLU, depthwise convolution, pointwise convolution, batch normalisation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `(B, C, ceil(H / stride), ceil(W / stride))`."""
+        if not kernels.serve(x):
+            return cast(Tensor, super().forward(x))
+        stages = tuple(self._stage(start) for start in range(0, len(self), 4))
+        stride, batch = cast(nn.Conv2d, self[1]).stride[0], kernels.batch(cast(nn.BatchNorm2d, self[3]))
+        return kernels.convolve(x, stages, stride, batch)
+
+    def _stage(self, start: int) -> kernels.Convolution:
+        depthwise, pointwise = cast(nn.Conv2d, self[start + 1]), cast(nn.Conv2d, self[start + 2])
+        norm = cast(nn.BatchNorm2d, self[start + 3])
+        return kernels.Convolution(
+            depthwise.weight, pointwise.weight, kernels.running(norm), depthwise.dilation[0], kernels.affine(norm)
+        )
+
+
+class SepConv(Separable):
     """Twice (ReLU, depthwise convolution, pointwise convolution, batch normalisation); the stride is in the first."""
 
     def __init__(self, channels: int, kernel: int, stride: int, affine: bool = True) -> None:
@@ -31,7 +63,7 @@ class SepConv(nn.Sequential):
         )
 
 
-class DilConv(nn.Sequential):
+class DilConv(Separable):
     """ReLU, depthwise convolution with dilation 2, pointwise convolution, batch normalisation."""
 
     def __init__(self, channels: int, kernel: int, stride: int, affine: bool = True) -> None:

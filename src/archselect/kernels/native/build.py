@@ -53,7 +53,9 @@ def compiled(dtype: torch.dtype, width: int) -> Path:
     """
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
-        raise CannotCompileError("there is no C compiler: install one (on Debian and Ubuntu: apt install gcc) or set CC")
+        raise CannotCompileError(
+            "there is no C compiler: install one (on Debian and Ubuntu: apt install gcc) or set CC"
+        )
     real, whole = TYPES[dtype]
     options = [*FLAGS, f"-DREAL={real}", f"-DWHOLE={whole}", f"-DLANES={width}"]
     runtime = _openmp_runtime()
@@ -64,6 +66,7 @@ def compiled(dtype: torch.dtype, width: int) -> Path:
 
 
 def _compile(compiler: str, options: list[str], runtime: Path, path: Path) -> None:
+    log.info("Compiling the loops for CPUs, once: %s", path)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
         sources = [str(file) for file in sorted(FOLDER.glob("*.c"))]
@@ -120,4 +123,6 @@ def _possible() -> bool:
 
 @lru_cache
 def _warn(reason: str) -> None:
-    log.warning("Supernets run on PyTorch's operators, about half as fast as on loops compiled for this CPU: %s.", reason)
+    log.warning(
+        "Supernets run on PyTorch's operators, about half as fast as on loops compiled for this CPU: %s.", reason
+    )

@@ -68,52 +68,51 @@ class Loops:
     def convolutions_forward(self, rows: Sequence[int], first: bool) -> None:
         """Evaluate convolutions: `first` those that read x, otherwise those that read what those gave."""
         shape = self._shape if first else self._out_shape
-        count, packed = _pack(rows, CONVOLUTION)
+        count, packed = _pack(rows, "convolution")
         _check(self._library.convolutions_forward(shape, ctypes.byref(self._norm), count, packed))
 
     def convolutions_backward(self, rows: Sequence[int], first: bool) -> None:
         """Compute the gradients of `convolutions_forward`."""
         shape = self._shape if first else self._out_shape
-        _check(self._library.convolutions_backward(shape, *_pack(rows, CONVOLUTION)))
+        _check(self._library.convolutions_backward(shape, *_pack(rows, "convolution")))
 
     def sum_terms(self, rows: Sequence[int], out: Tensor, add: bool) -> None:
         """Set `out`, of the size of the outputs, to a sum of terms, or add it."""
         address = ctypes.c_void_p(out.data_ptr())
-        _check(self._library.sum_terms(self._out_shape, *_pack(rows, TERM), address, c_long(add)))
+        _check(self._library.sum_terms(self._out_shape, *_pack(rows, "term"), address, c_long(add)))
 
     def term_gradients(self, rows: Sequence[int]) -> None:
         """Compute what terms make of the gradients in their sums."""
-        _check(self._library.term_gradients(self._out_shape, self._training, *_pack(rows, TERM)))
+        _check(self._library.term_gradients(self._out_shape, self._training, *_pack(rows, "term")))
 
-    def norm_gradients(self, count: int, *tensors: Tensor) -> None:
+    def norm_gradients(self, count: int, *tensors: Tensor | None) -> None:
         """Compute the coefficients of gradients through normalisations, `(count, C)` each."""
-        addresses = (ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors)
+        addresses = (ctypes.c_void_p(0 if tensor is None else tensor.data_ptr()) for tensor in tensors)
         self._library.norm_gradients(self._out_shape, self._training, c_long(count), *addresses)
 
     def pool_forward(self, row: Sequence[int]) -> None:
         """Pool x."""
-        _, packed = _pack(row, POOLING)
+        _, packed = _pack(row, "pooling")
         _check(self._library.pool_forward(self._shape, ctypes.byref(self._norm), packed))
 
     def pool_backward(self, row: Sequence[int]) -> None:
         """Add the gradient of `pool_forward`."""
-        _, packed = _pack(row, POOLING)
+        _, packed = _pack(row, "pooling")
         _check(self._library.pool_backward(self._shape, packed))
-
 
     def mix_forward(self, parts: Sequence[int], mixed: Sequence[int]) -> None:
         """Set the sum of all parts, normalised."""
         out = addresses(mixed)
-        _check(self._library.mix_forward(self._shape, ctypes.byref(self._norm), *_pack(parts, PART), out))
+        _check(self._library.mix_forward(self._shape, ctypes.byref(self._norm), *_pack(parts, "part"), out))
 
     def mix_backward(self, parts: Sequence[int], mixed: Sequence[int]) -> None:
         """Compute the gradients of `mix_forward`."""
         out = addresses(mixed)
-        _check(self._library.mix_backward(self._shape, self._training, *_pack(parts, PART), out))
+        _check(self._library.mix_backward(self._shape, self._training, *_pack(parts, "part"), out))
 
 
-CONVOLUTION, TERM, POOLING, PART = 21, 9, 13, 10
-"""Fields of the structures in `convolutions.c`, `terms.c`, `pooling.c` and `mixing.c`."""
+FIELDS = {"convolution": 22, "term": 13, "pooling": 13, "part": 10}
+"""How many fields the structures in `convolutions.c`, `terms.c`, `pooling.c` and `mixing.c` have."""
 
 
 def loops(size: torch.Size, dtype: torch.dtype, stride: int, batch: Batch, divisor: int | None = None) -> Loops:
@@ -131,9 +130,9 @@ def addresses(numbers: Sequence[int]) -> "ctypes.Array[c_long]":
     return (c_long * len(numbers))(*numbers)
 
 
-def _pack(rows: Sequence[int], fields: int) -> tuple[c_long, "ctypes.Array[c_long]"]:
-    count, rest = divmod(len(rows), fields)
-    assert rest == 0
+def _pack(rows: Sequence[int], structure: str) -> tuple[c_long, "ctypes.Array[c_long]"]:
+    count, rest = divmod(len(rows), FIELDS[structure])
+    assert rest == 0, f"a {structure} has {FIELDS[structure]} fields"
     return c_long(count), addresses(rows)
 
 

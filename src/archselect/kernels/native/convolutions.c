@@ -7,18 +7,19 @@
 
 #define CHUNK 64 /* pixels that go through all steps while they are in the nearest cache */
 
-/* z = convolution of ReLU((x - x_mean) * x_rstd); where x_mean is NULL, of ReLU(x). Convolutions that follow one another
-   and have the same x share the work of reading it. */
+/* z = convolution of ReLU((x - x_mean) * x_scale + x_shift); where x_mean is NULL, of ReLU(x); where x_shift is, it is
+   0. Convolutions that follow one another and have the same x share the work of reading it. */
 typedef struct {
-    const real *x, *x_mean, *x_rstd; /* (images, height, width, channels); (channels) */
+    const real *x, *x_mean, *x_scale, *x_shift; /* (images, height, width, channels); (channels) */
     long kernel, dilation;
-    const real *depthwise, *mixing;  /* (channels, k, k), then (channels, channels); or NULL, (channels, channels, k, k) */
-    real *z, *mean, *rstd;           /* (images, height', width', channels); (channels) */
+    const real *depthwise,
+        *mixing;           /* (channels, k, k), then (channels, channels); or NULL, (channels, channels, k, k) */
+    real *z, *mean, *rstd; /* (images, height', width', channels); (channels) */
     real *running_mean, *running_variance;
     /* Of the backward pass: the gradient in z is a * gradient + b * z + c. NULL: not wanted. */
     const real *gradient, *a, *b, *c;
-    real *in_x;                      /* the gradient in (x - x_mean) * x_rstd, summed over convolutions that share x */
-    real *in_sum, *in_product;       /* sums of in_x and of in_x * (x - x_mean) over images and pixels */
+    real *in_x;                /* the gradient in what the ReLU reads, summed over convolutions that share x */
+    real *in_sum, *in_product; /* sums of in_x and of in_x * (x - x_mean) over images and pixels */
     real *in_depthwise, *in_mixing;
 } Convolution;
 
@@ -48,7 +49,8 @@ static Plan plan(const Shape *s, const Convolution *convolutions, long count) {
 }
 
 static void sort_weights(real *to, const Convolution *o, const Plan *p, long channels) {
-    if (!o->depthwise) by_line(to, o->mixing, channels, o->kernel);
+    if (!o->depthwise)
+        by_line(to, o->mixing, channels, o->kernel);
     else {
         by_tap(to, o->depthwise, channels, o->kernel, 0);
         transpose(to + p->taps, o->mixing, channels, channels);
@@ -58,7 +60,8 @@ static void sort_weights(real *to, const Convolution *o, const Plan *p, long cha
 /* Rows of z, by way of y if the convolution is separable. */
 INLINE void convolution_rows(real *z, real *y, const Convolution *o, const real *weights, const Plan *plan,
                              const Padded *x, long row, long rows, long stride) {
-    if (!o->depthwise) convolve_dense(z, x, weights, o->kernel, row, rows, plan->width, stride, 0);
+    if (!o->depthwise)
+        convolve_dense(z, x, weights, o->kernel, row, rows, plan->width, stride, 0);
     else {
         convolve(y, x, weights, o->kernel, row, rows, plan->width, stride, o->dilation, 0);
         multiply(z, y, weights + plan->taps, rows * plan->width, x->channels);
@@ -87,7 +90,8 @@ int convolutions_forward(const Shape *s, const Norm *norm, long count, const Con
             for (long i = 0; i < count && x.pixels && y; i++) {
                 const Convolution *o = convolutions + i;
                 if (i == 0 || o->x != o[-1].x)
-                    pad_relu(&x, o->x + image * pixels_in(s) * channels, o->x_mean, o->x_rstd, s->height, s->width);
+                    pad_relu(&x, o->x + image * pixels_in(s) * channels, o->x_mean, o->x_scale, o->x_shift, s->height,
+                             s->width);
                 real *sums = moments + (i * s->images + image) * 3 * channels;
                 for (long row = 0; row < p.height; row += p.rows) {
                     long rows = smaller(p.rows, p.height - row);
@@ -102,9 +106,10 @@ int convolutions_forward(const Shape *s, const Norm *norm, long count, const Con
     for (long i = 0; i < count; i++) {
         const Convolution *o = convolutions + i;
         if (norm->training)
-            batch_moments(o->mean, o->rstd, o->running_mean, o->running_variance, moments + i * s->images * 3 * channels,
-                          norm, s->images, channels, p.pixels);
-        else running_moments(o->mean, o->rstd, o->running_mean, o->running_variance, norm, channels);
+            batch_moments(o->mean, o->rstd, o->running_mean, o->running_variance,
+                          moments + i * s->images * 3 * channels, norm, s->images, channels, p.pixels);
+        else
+            running_moments(o->mean, o->rstd, o->running_mean, o->running_variance, norm, channels);
     }
     free(weights);
     free(moments);
@@ -120,25 +125,26 @@ static void gradient_in_z(real *out, const Convolution *o, long start, long pixe
     }
 }
 
-INLINE void through_relu_at(real *in_x, const real *x, vec mean, vec *sum, vec *product) {
-    vec centred = load(x) - mean, here = where(~(centred <= 0), load(in_x));
+INLINE void through_relu_at(real *in_x, const real *x, vec mean, vec scale, vec shift, vec *sum, vec *product) {
+    vec centred = load(x) - mean, here = where(~(centred * scale + shift <= 0), load(in_x));
     store(in_x, here);
     *sum += here;
     *product += here * centred;
 }
 
-/* Let the gradient through where the ReLU did; sums (2, channels), unless NULL: of it and of it times x - mean. */
-static void through_relu(real *in_x, const real *x, const real *mean, real *sums, long pixels, long channels) {
+/* Let the gradient through where the ReLU did; sums (2, channels), unless NULL: of it and of it times x - x_mean. */
+static void through_relu(real *in_x, const real *x, const Convolution *o, real *sums, long pixels, long channels) {
     for (long c = 0; c < channels; c += LANES) {
-        vec centre = mean ? load(mean + c) : (vec){0}, sum[CHAINS] = {{0}}, product[CHAINS] = {{0}};
+        vec mean = o->x_mean ? load(o->x_mean + c) : (vec){0}, scale = o->x_scale ? load(o->x_scale + c) : all(1);
+        vec shift = o->x_shift ? load(o->x_shift + c) : (vec){0}, sum[CHAINS] = {{0}}, product[CHAINS] = {{0}};
         long pixel = 0;
         for (; pixel + CHAINS <= pixels; pixel += CHAINS)
             for (int i = 0; i < CHAINS; i++) {
                 long at = (pixel + i) * channels + c;
-                through_relu_at(in_x + at, x + at, centre, sum + i, product + i);
+                through_relu_at(in_x + at, x + at, mean, scale, shift, sum + i, product + i);
             }
         for (; pixel < pixels; pixel++)
-            through_relu_at(in_x + pixel * channels + c, x + pixel * channels + c, centre, sum, product);
+            through_relu_at(in_x + pixel * channels + c, x + pixel * channels + c, mean, scale, shift, sum, product);
         if (!sums) continue;
         store(sums + c, chained(sum));
         store(sums + channels + c, chained(product));
@@ -147,7 +153,7 @@ static void through_relu(real *in_x, const real *x, const real *mean, real *sums
 
 /* What a thread works on. */
 typedef struct {
-    Padded x, in_y;           /* in_y: of what the kernel gave, that is z if the convolution is dense */
+    Padded x, in_y; /* in_y: of what the kernel gave, that is z if the convolution is dense */
     real *y, *in_z, *here_in_y;
 } Scratch;
 
@@ -174,7 +180,8 @@ INLINE void rows_backward(Scratch *scratch, real *in_weights, const Convolution 
 static void collect_weights(const Convolution *o, real *parts, long number, long step, const Plan *p, long channels) {
     for (long part = 1; part < number; part++)
         for (long at = 0; at < p->weights; at++) parts[at] += parts[part * step + at];
-    if (!o->depthwise) from_lines(o->in_mixing, parts, channels, o->kernel);
+    if (!o->depthwise)
+        from_lines(o->in_mixing, parts, channels, o->kernel);
     else {
         transpose(o->in_depthwise, parts, o->kernel * o->kernel, channels);
         memcpy(o->in_mixing, parts + p->taps, channels * channels * sizeof(real));
@@ -210,8 +217,10 @@ int convolutions_backward(const Shape *s, long count, const Convolution *convolu
     for (long i = 0; i < count; i++) {
         const Convolution *o = convolutions + i;
         sort_weights(weights + i * p.weights, o, &p, channels);
-        if (o->depthwise) by_tap(turned + i * p.weights, o->depthwise, channels, o->kernel, 1);
-        else by_turned_line(turned + i * p.weights, o->mixing, channels, o->kernel);
+        if (o->depthwise)
+            by_tap(turned + i * p.weights, o->depthwise, channels, o->kernel, 1);
+        else
+            by_turned_line(turned + i * p.weights, o->mixing, channels, o->kernel);
     }
 #pragma omp parallel num_threads(s->threads) reduction(+ : failed)
     {
@@ -231,18 +240,19 @@ int convolutions_backward(const Shape *s, long count, const Convolution *convolu
                     long image_in = image * pixels_in(s) * channels;
                     real *mine = in_weights ? gradients + (part * count + i) * p.weights : NULL;
                     if (in_weights && first)
-                        pad_relu(&scratch.x, o->x + image_in, o->x_mean, o->x_rstd, s->height, s->width);
+                        pad_relu(&scratch.x, o->x + image_in, o->x_mean, o->x_scale, o->x_shift, s->height, s->width);
                     for (long row = 0; row < p.height; row += p.rows)
                         rows_backward(&scratch, mine, o, weights + i * p.weights, &p,
-                                      (image * p.pixels + row * p.width) * channels, row, smaller(p.rows, p.height - row),
-                                      s->stride, in_x);
+                                      (image * p.pixels + row * p.width) * channels, row,
+                                      smaller(p.rows, p.height - row), s->stride, in_x);
                     if (!in_x) continue;
                     real *out = o->in_x + image_in, *back = turned + i * p.weights;
                     if (o->depthwise)
                         convolve(out, &scratch.in_y, back, o->kernel, 0, s->height, s->width, 1, o->dilation, !first);
-                    else convolve_dense(out, &scratch.in_y, back, o->kernel, 0, s->height, s->width, 1, !first);
+                    else
+                        convolve_dense(out, &scratch.in_y, back, o->kernel, 0, s->height, s->width, 1, !first);
                     real *its_sums = o->in_sum ? sums + (i * s->images + image) * 2 * channels : NULL;
-                    if (last) through_relu(out, o->x + image_in, o->x_mean, its_sums, pixels_in(s), channels);
+                    if (last) through_relu(out, o->x + image_in, o, its_sums, pixels_in(s), channels);
                 }
         free(memory);
     }

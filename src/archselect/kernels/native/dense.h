@@ -20,17 +20,19 @@ static void by_turned_line(real *lines, const real *weight, long channels, long 
     for (long out = 0; out < channels; out++)
         for (long in = 0; in < channels; in++)
             for (long tap = 0; tap < k * k; tap++)
-                lines[((k * k - 1 - tap) * channels + out) * channels + in] = weight[(out * channels + in) * k * k + tap];
+                lines[((k * k - 1 - tap) * channels + out) * channels + in] =
+                    weight[(out * channels + in) * k * k + tap];
 }
 
-INLINE void dense_tile(real *out, const real *x, const real *lines, long k, long channels, long step, long line, int rows,
-                       int columns, int add) {
+INLINE void dense_tile(real *out, const real *x, const real *lines, long k, long channels, long step, long line,
+                       int rows, int columns, int add) {
     vec sums[TALL][COLUMNS] = {{{0}}};
     if (add)
         for (int r = 0; r < rows; r++)
             for (int c = 0; c < columns; c++) sums[r][c] = load(out + r * channels + c * LANES);
     for (long ky = 0; ky < k; ky++)
-        add_tile(sums, rows, columns, x + ky * line, step, 1, lines + ky * k * channels * channels, channels, k * channels);
+        add_tile(sums, rows, columns, x + ky * line, step, 1, lines + ky * k * channels * channels, channels,
+                 k * channels);
     for (int r = 0; r < rows; r++)
         for (int c = 0; c < columns; c++) store(out + r * channels + c * LANES, sums[r][c]);
 }
@@ -43,8 +45,8 @@ INLINE void dense_pixels(real *out, const real *x, const real *lines, long k, lo
     for (; c < channels; c += LANES) dense_tile(out + c, x, lines + c, k, channels, step, line, count, 1, add);
 }
 
-INLINE void dense_rows(real *out, const Padded *p, const real *lines, long k, long row, long rows, long width, long stride,
-                       long channels, int add) {
+INLINE void dense_rows(real *out, const Padded *p, const real *lines, long k, long row, long rows, long width,
+                       long stride, long channels, int add) {
     long line = p->width * channels, step = stride * channels;
     for (long r = 0; r < rows; r++) {
         const real *x = window(p, (row + r) * stride, k / 2);
@@ -63,14 +65,18 @@ INLINE void dense_rows(real *out, const Padded *p, const real *lines, long k, lo
 /* out (rows, width, channels) = rows of the convolution, added to what is there if `add`. */
 static void convolve_dense(real *out, const Padded *p, const real *lines, long k, long row, long rows, long width,
                            long stride, int add) {
-    if (p->channels == 16) dense_rows(out, p, lines, k, row, rows, width, stride, 16, add);
-    else if (p->channels == 32) dense_rows(out, p, lines, k, row, rows, width, stride, 32, add);
-    else if (p->channels == 64) dense_rows(out, p, lines, k, row, rows, width, stride, 64, add);
-    else dense_rows(out, p, lines, k, row, rows, width, stride, p->channels, add);
+    if (p->channels == 16)
+        dense_rows(out, p, lines, k, row, rows, width, stride, 16, add);
+    else if (p->channels == 32)
+        dense_rows(out, p, lines, k, row, rows, width, stride, 32, add);
+    else if (p->channels == 64)
+        dense_rows(out, p, lines, k, row, rows, width, stride, 64, add);
+    else
+        dense_rows(out, p, lines, k, row, rows, width, stride, p->channels, add);
 }
 
-INLINE void add_dense_tile(real *sums, const real *g, const real *x, long g_step, long x_step, long sums_step, long rows,
-                           long width, long g_line, long x_line, int count, int columns) {
+INLINE void add_dense_tile(real *sums, const real *g, const real *x, long g_step, long x_step, long sums_step,
+                           long rows, long width, long g_line, long x_line, int count, int columns) {
     vec here[TALL][COLUMNS];
     for (int r = 0; r < count; r++)
         for (int c = 0; c < columns; c++) here[r][c] = load(sums + r * sums_step + c * LANES);
@@ -90,8 +96,8 @@ INLINE void add_dense_columns(real *sums, const real *g, const real *x, long k, 
         add_dense_tile(sums + out * wide, g + out, x, channels, x_step, wide, rows, width, line, x_line, 1, columns);
 }
 
-INLINE void add_dense_rows(real *sums, const real *g, const Padded *p, long k, long row, long rows, long width, long stride,
-                           long channels) {
+INLINE void add_dense_rows(real *sums, const real *g, const Padded *p, long k, long row, long rows, long width,
+                           long stride, long channels) {
     long line = p->width * channels, step = stride * channels, wide = k * channels;
     for (long ky = 0; ky < k; ky++) {
         const real *x = window(p, row * stride, k / 2) + ky * line;
@@ -107,10 +113,14 @@ INLINE void add_dense_rows(real *sums, const real *g, const Padded *p, long k, l
 /* sums (k, out, k * in) += gradient in the weights, given rows of that in the output. */
 static void add_dense_gradient(real *sums, const real *g, const Padded *p, long k, long row, long rows, long width,
                                long stride) {
-    if (p->channels == 16) add_dense_rows(sums, g, p, k, row, rows, width, stride, 16);
-    else if (p->channels == 32) add_dense_rows(sums, g, p, k, row, rows, width, stride, 32);
-    else if (p->channels == 64) add_dense_rows(sums, g, p, k, row, rows, width, stride, 64);
-    else add_dense_rows(sums, g, p, k, row, rows, width, stride, p->channels);
+    if (p->channels == 16)
+        add_dense_rows(sums, g, p, k, row, rows, width, stride, 16);
+    else if (p->channels == 32)
+        add_dense_rows(sums, g, p, k, row, rows, width, stride, 32);
+    else if (p->channels == 64)
+        add_dense_rows(sums, g, p, k, row, rows, width, stride, 64);
+    else
+        add_dense_rows(sums, g, p, k, row, rows, width, stride, p->channels);
 }
 
 /* Turn sums (k, out, k * in) into weights (out, in, k, k). */

@@ -49,8 +49,8 @@ INLINE void convolve_row(real *out, const real *x, const real *taps, long width,
 }
 
 /* For a stride each output reads pixels of its own. */
-INLINE void convolve_strided(real *out, const real *x, const real *taps, long k, long channels, long step, long dilation,
-                             long down, int count) {
+INLINE void convolve_strided(real *out, const real *x, const real *taps, long k, long channels, long step,
+                             long dilation, long down, int count) {
     vec sums[TILE] = {{0}};
     for (long ky = 0; ky < k; ky++)
         for (long kx = 0; kx < k; kx++) {
@@ -74,11 +74,11 @@ INLINE void convolve_kernel(real *out, const Padded *p, const real *taps, long k
             }
             long column = 0, step = stride * channels;
             for (; column + TILE <= width; column += TILE)
-                convolve_strided(to + c + column * channels, x + c + column * step, taps + c, k, channels, step, dilation,
-                                 down, TILE);
+                convolve_strided(to + c + column * channels, x + c + column * step, taps + c, k, channels, step,
+                                 dilation, down, TILE);
             for (; column < width; column++)
-                convolve_strided(to + c + column * channels, x + c + column * step, taps + c, k, channels, step, dilation,
-                                 down, 1);
+                convolve_strided(to + c + column * channels, x + c + column * step, taps + c, k, channels, step,
+                                 dilation, down, 1);
         }
     }
 }
@@ -87,9 +87,12 @@ INLINE void convolve_kernel(real *out, const Padded *p, const real *taps, long k
 static void convolve(real *out, const Padded *p, const real *taps, long k, long row, long rows, long width, long stride,
                      long dilation, int add) {
     /* k as a constant lets the compiler unroll the taps. */
-    if (k == 3) convolve_kernel(out, p, taps, 3, row, rows, width, stride, dilation, add);
-    else if (k == 5) convolve_kernel(out, p, taps, 5, row, rows, width, stride, dilation, add);
-    else convolve_kernel(out, p, taps, 7, row, rows, width, stride, dilation, add);
+    if (k == 3)
+        convolve_kernel(out, p, taps, 3, row, rows, width, stride, dilation, add);
+    else if (k == 5)
+        convolve_kernel(out, p, taps, 5, row, rows, width, stride, dilation, add);
+    else
+        convolve_kernel(out, p, taps, 7, row, rows, width, stride, dilation, add);
 }
 
 /* Add the gradient in `lines` rows of taps, which the same pixels of the gradient g (rows, width, channels) meet. */
@@ -119,7 +122,8 @@ static void add_tap_gradient(real *sums, const real *g, const Padded *padded, lo
     for (long c = 0; c < padded->channels; c += LANES) {
         Padded p = *padded;
         p.pixels += c;
-        if (k == 3) add_lines(sums + c, g + c, &p, 3, 0, 3, row, rows, width, stride, dilation);
+        if (k == 3)
+            add_lines(sums + c, g + c, &p, 3, 0, 3, row, rows, width, stride, dilation);
         else if (k == 5) {
             add_lines(sums + c, g + c, &p, 5, 0, 2, row, rows, width, stride, dilation);
             add_lines(sums + c, g + c, &p, 5, 2, 3, row, rows, width, stride, dilation);

@@ -47,12 +47,13 @@ INLINE void multiply_rows(real *out, long out_step, const real *x, long x_step, 
 }
 
 /* out (pixels, outs) = x (pixels, ins) times matrix (ins, outs), added to what is there if `add`. */
-INLINE void multiply_into(real *out, long out_step, const real *x, long x_step, const real *matrix, long pixels, long ins,
-                          long outs, int add) {
+INLINE void multiply_into(real *out, long out_step, const real *x, long x_step, const real *matrix, long pixels,
+                          long ins, long outs, int add) {
     long pixel = 0;
     if (outs == LANES)
         for (; pixel + TALL <= pixels; pixel += TALL)
-            multiply_tile(out + pixel * out_step, out_step, x + pixel * x_step, x_step, matrix, outs, ins, TALL, 1, add);
+            multiply_tile(out + pixel * out_step, out_step, x + pixel * x_step, x_step, matrix, outs, ins, TALL, 1,
+                          add);
     for (; pixel + ROWS <= pixels; pixel += ROWS)
         multiply_rows(out + pixel * out_step, out_step, x + pixel * x_step, x_step, matrix, ins, outs, ROWS, add);
     for (; pixel < pixels; pixel++)
@@ -61,10 +62,14 @@ INLINE void multiply_into(real *out, long out_step, const real *x, long x_step, 
 
 /* The same for a square matrix; a constant width lets the compiler fold addresses into instructions. */
 static void multiply(real *out, const real *x, const real *matrix, long pixels, long channels) {
-    if (channels == 16) multiply_into(out, 16, x, 16, matrix, pixels, 16, 16, 0);
-    else if (channels == 32) multiply_into(out, 32, x, 32, matrix, pixels, 32, 32, 0);
-    else if (channels == 64) multiply_into(out, 64, x, 64, matrix, pixels, 64, 64, 0);
-    else multiply_into(out, channels, x, channels, matrix, pixels, channels, channels, 0);
+    if (channels == 16)
+        multiply_into(out, 16, x, 16, matrix, pixels, 16, 16, 0);
+    else if (channels == 32)
+        multiply_into(out, 32, x, 32, matrix, pixels, 32, 32, 0);
+    else if (channels == 64)
+        multiply_into(out, 64, x, 64, matrix, pixels, 64, 64, 0);
+    else
+        multiply_into(out, channels, x, channels, matrix, pixels, channels, channels, 0);
 }
 
 INLINE void add_product_tile(real *sums, const real *y, long y_step, const real *x, long ins, long pixels, int rows,
@@ -95,10 +100,14 @@ INLINE void add_product_from(real *sums, const real *y, long y_step, const real 
 }
 
 static void add_product(real *sums, const real *y, const real *x, long pixels, long channels) {
-    if (channels == 16) add_product_from(sums, y, 16, x, pixels, 16, 16);
-    else if (channels == 32) add_product_from(sums, y, 32, x, pixels, 32, 32);
-    else if (channels == 64) add_product_from(sums, y, 64, x, pixels, 64, 64);
-    else add_product_from(sums, y, channels, x, pixels, channels, channels);
+    if (channels == 16)
+        add_product_from(sums, y, 16, x, pixels, 16, 16);
+    else if (channels == 32)
+        add_product_from(sums, y, 32, x, pixels, 32, 32);
+    else if (channels == 64)
+        add_product_from(sums, y, 64, x, pixels, 64, 64);
+    else
+        add_product_from(sums, y, channels, x, pixels, channels, channels);
 }
 
 static void transpose(real *out, const real *matrix, long rows, long columns) {

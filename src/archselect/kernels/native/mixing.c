@@ -11,16 +11,16 @@ typedef struct {
     const real *x;      /* (images, height, width, ins) */
     const real *weight; /* (outs, ins), with `weight_step` numbers from a row to the next */
     long weight_step, ins, outs;
-    long first;         /* row and column of the first pixel that is read */
-    long out;           /* first channel of the output that is added to */
-    long add;           /* whether another part has set these channels before */
+    long first;             /* row and column of the first pixel that is read */
+    long out;               /* first channel of the output that is added to */
+    long add;               /* whether another part has set these channels before */
     real *in_x, *in_weight; /* (outs, ins), with weight_step; NULL: not wanted */
 } Part;
 
 typedef struct {
     real *out, *mean, *rstd; /* (images, height', width', channels); (channels) */
     real *running_mean, *running_variance;
-    const real *gradient;    /* in out */
+    const real *gradient; /* in out */
 } Mixed;
 
 INLINE long longest_weight(const Part *parts, long count) {
@@ -80,20 +80,20 @@ int mix_forward(const Shape *s, const Norm *norm, long count, const Part *parts,
                 for (long i = 0; i < count; i++) {
                     const Part *part = parts + i;
                     for (long r = 0; r < rows; r++)
-                        read_row(x + r * width * part->ins, part->x + pixel_read(s, part, image, row + r), width, part->ins,
-                                 s->stride);
+                        read_row(x + r * width * part->ins, part->x + pixel_read(s, part, image, row + r), width,
+                                 part->ins, s->stride);
                     multiply_into(out + part->out, channels, x, part->ins, matrices + i * step, rows * width, part->ins,
                                   part->outs, (int)part->add);
                 }
-                if (norm->training)
-                    add_moments(moments + image * 3 * channels, out, channels, rows * width, row == 0);
+                if (norm->training) add_moments(moments + image * 3 * channels, out, channels, rows * width, row == 0);
             }
         free(x);
     }
     if (norm->training)
         batch_moments(mixed->mean, mixed->rstd, mixed->running_mean, mixed->running_variance, moments, norm, s->images,
                       channels, pixels);
-    else running_moments(mixed->mean, mixed->rstd, mixed->running_mean, mixed->running_variance, norm, channels);
+    else
+        running_moments(mixed->mean, mixed->rstd, mixed->running_mean, mixed->running_variance, norm, channels);
 #pragma omp parallel for num_threads(s->threads) schedule(static)
     for (long image = 0; image < s->images; image++)
         scale_channels(mixed->out + image * pixels * channels, mixed->mean, mixed->rstd, pixels, channels);
@@ -134,65 +134,87 @@ INLINE void write_row(real *in_x, const real *x, const real *gradient, long widt
         }
 }
 
+/* in_z = rstd * gradient + slope * out + shift */
+static void gradient_before(real *in_z, const Mixed *mixed, const real *slope, const real *shift, long start,
+                            long pixels, long channels) {
+    for (long c = 0; c < channels; c += LANES) {
+        vec by = load(mixed->rstd + c), times = load(slope + c), plus = load(shift + c);
+        for (long at = c; at < pixels * channels; at += channels)
+            store(in_z + at, by * load(mixed->gradient + start + at) + times * load(mixed->out + start + at) + plus);
+    }
+}
+
+/* What a thread works on: rows of ReLU(x), of the gradient in it, and of that in the output before normalisation. */
+typedef struct {
+    real *x, *in_relu, *in_z;
+} Scratch;
+
+/* Add the gradient in a part's weight, and set that in its x, from rows of an image. */
+INLINE void part_backward(const Shape *s, const Part *part, const Scratch *scratch, const real *matrix, real *in_weight,
+                          long image, long row, long rows) {
+    long width = out_width(s), ins = part->ins;
+    const real *in_z = scratch->in_z + part->out;
+    if (part->in_weight) {
+        for (long r = 0; r < rows; r++)
+            read_row(scratch->x + r * width * ins, part->x + pixel_read(s, part, image, row + r), width, ins,
+                     s->stride);
+        add_product_from(in_weight, in_z, s->channels, scratch->x, rows * width, ins, part->outs);
+    }
+    if (!part->in_x) return;
+    multiply_into(scratch->in_relu, ins, in_z, s->channels, matrix, rows * width, part->outs, ins, 0);
+    for (long r = 0; r < rows; r++) {
+        long at = pixel_read(s, part, image, row + r);
+        write_row(part->in_x + at, part->x + at, scratch->in_relu + r * width * ins, width, ins, s->stride);
+    }
+}
+
+/* Sum over threads, and put the result where it belongs. */
+static void collect_weight(const Part *part, const real *gradients, long number, long step) {
+    for (long out = 0; out < part->outs; out++)
+        for (long in = 0; in < part->ins; in++) {
+            real sum = 0;
+            for (long thread = 0; thread < number; thread++) sum += gradients[thread * step + out * part->ins + in];
+            part->in_weight[out * part->weight_step + in] = sum;
+        }
+}
+
 int mix_backward(const Shape *s, long training, long count, const Part *parts, const Mixed *mixed) {
     long channels = s->channels, width = out_width(s), pixels = pixels_out(s), failed = 0;
-    long step = longest_weight(parts, count), chunk = smaller(out_height(s), larger(1, CHUNK / width)), in_weights = 0;
-    for (long i = 0; i < count; i++) in_weights |= parts[i].in_weight != NULL;
+    long step = longest_weight(parts, count), chunk = smaller(out_height(s), larger(1, CHUNK / width));
+    long most = chunk * width * widest(parts, count), gradients_length = s->threads * count * step;
     real *matrices = room(count * step), *slope = room(channels), *shift = room(channels);
-    real *gradients = room(in_weights ? s->threads * count * step : 1);
-    if (!matrices || !slope || !shift || !gradients || through_normalisation(s, training, mixed, slope, shift)) failed = 1;
-    else if (in_weights) memset(gradients, 0, s->threads * count * step * sizeof(real));
-    for (long i = 0; i < count && !failed; i++)
+    real *gradients = room(gradients_length);
+    if (!matrices || !slope || !shift || !gradients || through_normalisation(s, training, mixed, slope, shift)) {
+        free(matrices);
+        free(slope);
+        free(shift);
+        free(gradients);
+        return 1;
+    }
+    memset(gradients, 0, gradients_length * sizeof(real));
+    for (long i = 0; i < count; i++)
         for (long out = 0; out < parts[i].outs; out++)
             memcpy(matrices + i * step + out * parts[i].ins, parts[i].weight + out * parts[i].weight_step,
                    parts[i].ins * sizeof(real));
-    if (!failed) {
 #pragma omp parallel num_threads(s->threads) reduction(+ : failed)
-        {
-            long most = chunk * width * widest(parts, count);
-            real *x = room(2 * most + chunk * width * channels), *in_relu = x + most, *in_z = in_relu + most;
-            failed += !x;
+    {
+        real *memory = room(2 * most + chunk * width * channels);
+        Scratch scratch = {memory, memory + most, memory + 2 * most};
+        failed += !memory;
 #pragma omp for schedule(static, 1)
-            for (long thread = 0; thread < s->threads; thread++)
-                for (long image = s->images * thread / s->threads; image < s->images * (thread + 1) / s->threads; image++)
-                    for (long row = 0; row < out_height(s) && x; row += chunk) {
-                        long rows = smaller(chunk, out_height(s) - row), start = (image * pixels + row * width) * channels;
-                        for (long c = 0; c < channels; c += LANES) {
-                            vec by = load(mixed->rstd + c), times = load(slope + c), plus = load(shift + c);
-                            for (long at = c; at < rows * width * channels; at += channels)
-                                store(in_z + at, by * load(mixed->gradient + start + at) +
-                                                     times * load(mixed->out + start + at) + plus);
-                        }
-                        for (long i = 0; i < count; i++) {
-                            const Part *part = parts + i;
-                            if (part->in_weight) {
-                                for (long r = 0; r < rows; r++)
-                                    read_row(x + r * width * part->ins, part->x + pixel_read(s, part, image, row + r), width,
-                                             part->ins, s->stride);
-                                add_product_from(gradients + (thread * count + i) * step, in_z + part->out, channels, x,
-                                                 rows * width, part->ins, part->outs);
-                            }
-                            if (!part->in_x) continue;
-                            multiply_into(in_relu, part->ins, in_z + part->out, channels, matrices + i * step, rows * width,
-                                          part->outs, part->ins, 0);
-                            for (long r = 0; r < rows; r++) {
-                                long at = pixel_read(s, part, image, row + r);
-                                write_row(part->in_x + at, part->x + at, in_relu + r * width * part->ins, width, part->ins,
-                                          s->stride);
-                            }
-                        }
-                    }
-            free(x);
-        }
-        for (long i = 0; i < count; i++)
-            for (long out = 0; parts[i].in_weight && out < parts[i].outs; out++)
-                for (long in = 0; in < parts[i].ins; in++) {
-                    real sum = 0;
-                    for (long thread = 0; thread < s->threads; thread++)
-                        sum += gradients[(thread * count + i) * step + out * parts[i].ins + in];
-                    parts[i].in_weight[out * parts[i].weight_step + in] = sum;
+        for (long thread = 0; thread < s->threads; thread++)
+            for (long image = s->images * thread / s->threads; image < s->images * (thread + 1) / s->threads; image++)
+                for (long row = 0; row < out_height(s) && memory; row += chunk) {
+                    long rows = smaller(chunk, out_height(s) - row), start = (image * pixels + row * width) * channels;
+                    gradient_before(scratch.in_z, mixed, slope, shift, start, rows * width, channels);
+                    for (long i = 0; i < count; i++)
+                        part_backward(s, parts + i, &scratch, matrices + i * step,
+                                      gradients + (thread * count + i) * step, image, row, rows);
                 }
+        free(memory);
     }
+    for (long i = 0; i < count; i++)
+        if (parts[i].in_weight) collect_weight(parts + i, gradients + i * step, s->threads, count * step);
     free(matrices);
     free(slope);
     free(shift);

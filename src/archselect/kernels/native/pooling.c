@@ -3,15 +3,15 @@
 #include "statistics.h"
 
 typedef struct {
-    long maximum;                /* or the average, without the padding */
-    const real *x;               /* (images, height, width, channels) */
-    real *out, *mean, *rstd;     /* (images, height', width', channels); (channels), NULL without normalisation */
+    long maximum;            /* or the average, without the padding */
+    const real *x;           /* (images, height, width, channels) */
+    real *out, *mean, *rstd; /* (images, height', width', channels); (channels), NULL without normalisation */
     real *running_mean, *running_variance;
     /* Of the backward pass: the gradient in out is the sum of a * gradient, plus b * out + c (NULL: zero). */
     long count;
     const real *const *gradients, *const *a;
     const real *b, *c;
-    real *in_x;                  /* added to */
+    real *in_x; /* added to */
 } Pooling;
 
 typedef struct {
@@ -57,15 +57,19 @@ int pool_forward(const Shape *s, const Norm *norm, const Pooling *o) {
                 Window w = window_at(s, row, column);
                 real *to = out + (row * out_width(s) + column) * channels;
                 for (long c = 0; c < channels; c += LANES) {
-                    if (o->maximum) store(to + c, maximum_in(x + c, w, s));
-                    else store(to + c, sum_in(x + c, w, s) / area(w));
+                    if (o->maximum)
+                        store(to + c, maximum_in(x + c, w, s));
+                    else
+                        store(to + c, sum_in(x + c, w, s) / area(w));
                 }
             }
         if (statistics) add_moments(moments + image * 3 * channels, out, channels, pixels, 1);
     }
     if (statistics)
-        batch_moments(o->mean, o->rstd, o->running_mean, o->running_variance, moments, norm, s->images, channels, pixels);
-    else if (o->mean) running_moments(o->mean, o->rstd, o->running_mean, o->running_variance, norm, channels);
+        batch_moments(o->mean, o->rstd, o->running_mean, o->running_variance, moments, norm, s->images, channels,
+                      pixels);
+    else if (o->mean)
+        running_moments(o->mean, o->rstd, o->running_mean, o->running_variance, norm, channels);
     free(moments);
     return 0;
 }
@@ -107,8 +111,10 @@ int pool_backward(const Shape *s, const Pooling *o) {
                     if (o->b) gradient = load(o->b + c) * out + load(o->c + c);
                     for (long i = 0; i < o->count; i++)
                         gradient += load(o->a[i] + c) * load(o->gradients[i] + start + c);
-                    if (o->maximum) spread_to_maximum(in_x + c, x + c, gradient, out, w, s);
-                    else spread_evenly(in_x + c, gradient, w, s);
+                    if (o->maximum)
+                        spread_to_maximum(in_x + c, x + c, gradient, out, w, s);
+                    else
+                        spread_evenly(in_x + c, gradient, w, s);
                 }
             }
     }

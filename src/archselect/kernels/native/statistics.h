@@ -23,7 +23,8 @@ INLINE void add_moments(real *sums, const real *x, long channels, long pixels, i
         vec pivot = load(first ? x + c : sums + c), sum[CHAINS] = {{0}}, squares[CHAINS] = {{0}};
         long pixel = 0;
         for (; pixel + CHAINS <= pixels; pixel += CHAINS)
-            for (int i = 0; i < CHAINS; i++) add_moment(sum + i, squares + i, load(x + (pixel + i) * channels + c) - pivot);
+            for (int i = 0; i < CHAINS; i++)
+                add_moment(sum + i, squares + i, load(x + (pixel + i) * channels + c) - pivot);
         for (; pixel < pixels; pixel++) add_moment(sum, squares, load(x + pixel * channels + c) - pivot);
         vec total = chained(sum), square = chained(squares);
         if (!first) {
@@ -72,7 +73,8 @@ INLINE void add_products(vec *sum, vec *product, vec gradient, vec centred) {
 }
 
 /* sums (2, channels): of a gradient in an image and of gradient * (x - mean); mean NULL: 0. */
-INLINE void sum_products(real *sums, const real *gradient, const real *x, const real *mean, long channels, long pixels) {
+INLINE void sum_products(real *sums, const real *gradient, const real *x, const real *mean, long channels,
+                         long pixels) {
     for (long c = 0; c < channels; c += LANES) {
         vec centre = mean ? load(mean + c) : (vec){0}, sum[CHAINS] = {{0}}, product[CHAINS] = {{0}};
         long pixel = 0;
@@ -88,7 +90,7 @@ INLINE void sum_products(real *sums, const real *gradient, const real *x, const 
     }
 }
 
-/* What a gradient g in weight * (x - mean) * rstd is in x: a * g + b * x + c per channel.
+/* What a gradient g in weight * (x - mean) * rstd + shift is in x: a * g + b * x + c per channel.
 
    `sum` and `product` are those of g and g * (x - mean) over `count` pixels. Where mean and rstd are constants, b and c
    are zero. a is set, b and c are added to: operations on several edges share their x. */

@@ -1,17 +1,19 @@
-/* The value of a node: the sum of weight * (x - mean) * rstd over the operations on its edges, each x read once. */
+/* The value of a node: the sum of weight * BN(x) over the operations on its edges, each x read once. */
 
 #include "statistics.h"
 
 #define CHUNK 64 /* pixels whose sum stays in the nearest cache */
 
-/* One summand; mean NULL: weight * x. */
+/* One summand, weight * (gamma * (x - mean) * rstd + beta); mean NULL: weight * x; gamma NULL: 1, beta NULL: 0. */
 typedef struct {
     const real *x, *weight, *mean, *rstd; /* (images, pixels, channels); one number; (channels) */
+    const real *gamma, *beta;             /* (channels) */
     /* Of the backward pass: the gradient in the sum. That in x is a * gradient + b * x + c; without a mean b and c are
        NULL, and a may be. */
     const real *gradient;
     real *a, *b, *c;
-    real *in_weight; /* one number */
+    real *in_weight;          /* one number */
+    real *in_gamma, *in_beta; /* (channels); NULL: not wanted */
 } Term;
 
 int sum_terms(const Shape *s, long count, const Term *terms, real *out, long add) {
@@ -23,8 +25,9 @@ int sum_terms(const Shape *s, long count, const Term *terms, real *out, long add
         shift[c] = 0;
         for (long i = 0; i < count; i++) {
             const Term *t = terms + i;
-            scales[i * channels + c] = *t->weight * (t->mean ? t->rstd[c] : 1);
+            scales[i * channels + c] = *t->weight * (t->mean ? t->rstd[c] : 1) * (t->gamma ? t->gamma[c] : 1);
             if (t->mean) shift[c] -= t->mean[c] * scales[i * channels + c];
+            if (t->beta) shift[c] += *t->weight * t->beta[c];
         }
     }
 #pragma omp parallel for num_threads(s->threads) schedule(static)
@@ -47,12 +50,13 @@ int sum_terms(const Shape *s, long count, const Term *terms, real *out, long add
     return 0;
 }
 
-/* The coefficients of gradients through normalisations of weight 1, whose gradients have these sums: all are (count, channels). */
+/* The coefficients of gradients through normalisations whose gradients have these sums: all are (count, channels). */
 void norm_gradients(const Shape *s, long training, long count, const real *sum, const real *product, const real *mean,
-                    const real *rstd, real *a, real *b, real *c) {
+                    const real *rstd, const real *gamma, real *a, real *b, real *c) {
     double pixels = (double)s->images * pixels_out(s);
     for (long i = 0; i < count * s->channels; i++)
-        gradient_through_norm(a + i, b + i, c + i, sum[i], product[i], 1, mean[i], rstd[i], pixels, training);
+        gradient_through_norm(a + i, b + i, c + i, sum[i], product[i], gamma ? gamma[i] : 1, mean[i], rstd[i], pixels,
+                              training);
 }
 
 /* Set a and in_weight of each term, and add to its b and c. */
@@ -76,15 +80,21 @@ int term_gradients(const Shape *s, long training, long count, const Term *terms)
         const Term *t = terms + i;
         for (long c = 0; c < 2 * channels; c++) {
             totals[c] = 0;
-            for (long image = 0; image < s->images; image++) totals[c] += sums[(i * s->images + image) * 2 * channels + c];
+            for (long image = 0; image < s->images; image++)
+                totals[c] += sums[(i * s->images + image) * 2 * channels + c];
         }
         double in_weight = 0;
         for (long c = 0; c < channels; c++) {
-            in_weight += totals[channels + c] * (t->mean ? t->rstd[c] : 1);
+            double sum = totals[c], product = totals[channels + c] * (t->mean ? t->rstd[c] : 1);
+            real gamma = t->gamma ? t->gamma[c] : 1;
+            in_weight += gamma * product + (t->beta ? t->beta[c] * sum : 0);
+            if (t->in_gamma) t->in_gamma[c] = (real)(*t->weight * product);
+            if (t->in_beta) t->in_beta[c] = (real)(*t->weight * sum);
             if (t->mean)
-                gradient_through_norm(t->a + c, t->b + c, t->c + c, (real)totals[c], (real)totals[channels + c], *t->weight,
-                                      t->mean[c], t->rstd[c], (double)s->images * pixels, training);
-            else if (t->a) t->a[c] = *t->weight;
+                gradient_through_norm(t->a + c, t->b + c, t->c + c, (real)sum, (real)totals[channels + c],
+                                      *t->weight * gamma, t->mean[c], t->rstd[c], (double)s->images * pixels, training);
+            else if (t->a)
+                t->a[c] = *t->weight;
         }
         *t->in_weight = (real)in_weight;
     }

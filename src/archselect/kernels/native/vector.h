@@ -1,8 +1,8 @@
 /* Vectors of LANES channels, and what all loops here rest on.
 
    Images are in channels_last: (image, row, column, channel), and LANES divides the number of channels. Threads share
-   out the images. `build.py` compiles this folder for a REAL (float or double), the WHOLE number of its size, and LANES;
-   `calls.py` calls it. Functions that are called return 0, or 1 if there is no memory left. */
+   out the images. `build.py` compiles this folder for a REAL (float or double), the WHOLE number of its size, and
+   LANES; `calls.py` calls it. Functions that are called return 0, or 1 if there is no memory left. */
 
 #ifndef ARCHSELECT_VECTOR_H
 #define ARCHSELECT_VECTOR_H
@@ -37,8 +37,6 @@ INLINE long pixels_in(const Shape *s) { return s->height * s->width; }
 INLINE long pixels_out(const Shape *s) { return out_height(s) * out_width(s); }
 
 /* Return room for so many numbers, where no vector crosses a line of the cache; NULL if there is none. */
-INLINE real *room(long count) {
-    return aligned_alloc(64, (count * sizeof(real) + 63) / 64 * 64 + 64);
-}
+INLINE real *room(long count) { return aligned_alloc(64, (count * sizeof(real) + 63) / 64 * 64 + 64); }
 
 #endif

@@ -1,0 +1,125 @@
+"""The operations on the edges that leave a state of a cell, as compiled loops take them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from torch import Tensor
+
+from archselect.kernels.native.calls import Running
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """ReLU, convolution, BN on all edges of a stack.
+
+    Attributes:
+        depthwise: `(edges * C, 1, k, k)`; None: the convolution is not separable.
+        mixing: What follows it, `(edges * C, C, 1, 1)`, or the whole convolution, `(edges * C, C, k, k)` with stride
+            and padding like the others'.
+        norm: What the normalisation gathers.
+        dilation: Of the depthwise taps.
+        affine: Scale and shift of the normalisation, `(edges * C,)` each, if it has any.
+    """
+
+    depthwise: Tensor | None
+    mixing: Tensor
+    norm: Running
+    dilation: int = 1
+    affine: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def kernel(self) -> int:
+        """Return k."""
+        return (self.mixing if self.depthwise is None else self.depthwise).shape[-1]
+
+
+@dataclass(frozen=True)
+class Identities:
+    """`skip_connect`.
+
+    Attributes:
+        weights: The mixture weights `(E,)`.
+        receivers: Which of the arrivals each edge adds to.
+    """
+
+    weights: Tensor
+    receivers: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Pools:
+    """3x3 pooling; with `norm`, followed by a batch normalisation that the edges share. See `Identities`."""
+
+    weights: Tensor
+    receivers: Sequence[int]
+    maximum: bool
+    norm: Running | None
+
+
+@dataclass(frozen=True)
+class Convolutions:
+    """One or two convolutions, one after the other, on each of several edges.
+
+    Attributes:
+        weights: See `Identities`.
+        receivers: See `Identities`.
+        positions: Which of the stacked edges they are.
+        stages: The first reads the state, the second what the first gave.
+    """
+
+    weights: Tensor
+    receivers: Sequence[int]
+    positions: Sequence[int]
+    stages: tuple[Convolution, ...]
+
+
+@dataclass(frozen=True)
+class Values:
+    """Any other operation, evaluated before: what it gave on each edge, `(B, C, H', W')`. See `Identities`."""
+
+    weights: Tensor
+    receivers: Sequence[int]
+    values: tuple[Tensor, ...]
+
+
+Operation = Identities | Pools | Convolutions | Values
+Kind = Literal["weights", "parameter", "value"]
+
+
+def tensors_of(operation: Operation) -> Iterator[tuple[Kind, Tensor]]:
+    """Yield the tensors of an operation that autograd looks after."""
+    yield "weights", operation.weights
+    if isinstance(operation, Convolutions):
+        for stage in operation.stages:
+            for tensor in (stage.depthwise, stage.mixing, *(stage.affine or ())):
+                if tensor is not None:
+                    yield "parameter", tensor
+    elif isinstance(operation, Values):
+        for value in operation.values:
+            yield "value", value
+
+
+def with_tensors(operations: Sequence[Operation], tensors: Sequence[Tensor]) -> list[Operation]:
+    """Return operations with other tensors, given one operation after another in the order of `tensors_of`."""
+    given = iter(tensors)
+    others: list[Operation] = []
+    for operation in operations:
+        weights = next(given)
+        if isinstance(operation, Convolutions):
+            stages = tuple(
+                Convolution(
+                    depthwise=None if stage.depthwise is None else next(given),
+                    mixing=next(given),
+                    norm=stage.norm,
+                    dilation=stage.dilation,
+                    affine=None if stage.affine is None else (next(given), next(given)),
+                )
+                for stage in operation.stages
+            )
+            others.append(Convolutions(weights, operation.receivers, operation.positions, stages))
+        elif isinstance(operation, Values):
+            others.append(Values(weights, operation.receivers, tuple(next(given) for _ in operation.values)))
+        else:
+            others.append(replace(operation, weights=weights))
+    return others
