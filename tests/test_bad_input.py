@@ -146,6 +146,11 @@ FINITE = "must be a finite number, 0 or more; got"
         ["gradient_clip must be a finite number above 0; got 0"],
     ),
     (
+        "CUDA graphs of a retraining on a CPU",
+        "evaluation.capture=cuda_graphs",
+        ["evaluation.capture=cuda_graphs needs a CUDA device", "Use evaluation.capture=none"],
+    ),
+    (
         "half a pixel of cutout",
         "evaluation.cutout=1.5",
         ["evaluation.cutout must be a whole number, 0 or more; got 1.5"],

@@ -26,7 +26,7 @@ def test_without_capture_a_function_is_evaluated_at_every_call() -> None:
 
 
 def test_cuda_graphs_are_refused_on_a_cpu() -> None:
-    with pytest.raises(ValueError, match=r"search.capture=cuda_graphs needs a CUDA device.*cpu.*search.capture=none"):
+    with pytest.raises(ValueError, match=r"capture=cuda_graphs needs a CUDA device.*cpu.*capture=none"):
         capture_for("cuda_graphs", torch.device("cpu"), nn.Identity())
 
 

@@ -20,6 +20,8 @@ from speed.setting import Setting
 from speed.sides import Fast, Reference, check_agreement, data_for
 from speed.work import Work, work_of
 
+from archselect import kernels
+
 REPOSITORY = Path(__file__).parents[1]
 TINY = Setting("nasbench201", channels=4, depth=1)
 CONDITIONS = Conditions(batch=2)
@@ -197,19 +199,15 @@ def test_what_an_operator_needs(name: str, shapes: list[Any], values: list[Any],
     assert work_of(name, shapes, values) == work
 
 
-class OwnPool(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
-        return F.conv2d(x, x.new_ones(4, 1, 3, 3), groups=4)
-
-
 def test_all_time_falls_to_the_outermost_operator_or_to_the_rest() -> None:
     x, weight = torch.randn(2, 4, 8, 8), torch.randn(4, 4, 3, 3)
+    running = kernels.Running(torch.zeros(4), torch.ones(4))
+    stage = kernels.Convolution(torch.randn(4, 1, 3, 3), torch.randn(4, 4, 1, 1), running)
 
     def run() -> None:
         F.conv2d(x, weight)
         torch.matmul(x, x)
-        OwnPool.apply(x)
+        kernels.convolve(x, (stage,), 1, kernels.Batch(True, 0.1, 1e-5))
 
     total, tallies = profiled(run, CONDITIONS)
 
@@ -217,7 +215,8 @@ def test_all_time_falls_to_the_outermost_operator_or_to_the_rest() -> None:
     assert tallies["convolution, dense"].operations == 2 * (2 * 4 * 6 * 6) * (4 * 9)
     assert tallies["batched products"].operations == 2 * (2 * 4 * 8 * 8) * 8
     assert tallies["batched products"].bytes == 4 * 3 * (2 * 4 * 8 * 8)
-    assert tallies["pooling"].operations == 2 * (2 * 4 * 6 * 6) * 9
+    assert tallies["convolution, separable"].operations == 2 * (2 * 4 * 8 * 8) * (9 + 4)
+    assert tallies["convolution, separable"].bytes == 4 * 2 * (2 * 4 * 8 * 8)
     assert "convolution, depthwise" not in tallies
     assert all(tally.seconds > 0 for tally in tallies.values())
     assert sum(tally.seconds for tally in tallies.values()) == pytest.approx(total)

@@ -128,7 +128,7 @@ def capture_for(name: CaptureName, device: torch.device, network: nn.Module) -> 
     Raises:
         ValueError: The device has no CUDA graphs.
     """
-    check_capture(name, device)
+    check_capture("capture", name, device)
     if name == "cuda_graphs":
         return CudaGraphs(lambda: list(network.buffers()))
     if name == "compile":
@@ -136,9 +136,9 @@ def capture_for(name: CaptureName, device: torch.device, network: nn.Module) -> 
     return NoCapture()
 
 
-def check_capture(name: CaptureName, device: torch.device) -> None:
-    """Raise a ValueError if the device has no CUDA graphs and the name asks for them."""
+def check_capture(option: str, name: CaptureName, device: torch.device) -> None:
+    """Raise a ValueError that names the option if the device has no CUDA graphs and the name asks for them."""
     if name == "cuda_graphs" and device.type != "cuda":
         raise ValueError(
-            f"search.capture=cuda_graphs needs a CUDA device, but this run is on {device}. Use search.capture=none."
+            f"{option}=cuda_graphs needs a CUDA device, but this run is on {device}. Use {option}=none."
         )

@@ -158,7 +158,7 @@ def identity_of(config: DictConfig, data_fingerprint: str) -> Mapping[str, dict[
         "evaluation": {
             **common,
             "space": space["_target_"],
-            "evaluation": plain(config.evaluation, "name", "table"),
+            "evaluation": plain(config.evaluation, "name", "table", "capture"),
             "data": data,
         },
     }

@@ -14,13 +14,14 @@ def check(parts: Parts) -> None:
     """Raise a ValueError for parts that do not go together; nothing is computed or decoded."""
     space, data, evaluation = parts.space, parts.data, parts.evaluation
     device = check_trainer(parts.trainer)
-    check_capture(parts.search.capture, device)
+    check_capture("search.capture", parts.search.capture, device)
     parts.selection.check(space.cells)
     if parts.genotype is not None:
         space.check(parts.genotype)
     with torch.device("meta"):
         space.supernet(data.image_size, data.classes)
     if isinstance(evaluation, Retraining):
+        check_capture("evaluation.capture", evaluation.capture, device)
         _check_network(parts, evaluation)
         data.augmentation(evaluation.cutout)
     if isinstance(evaluation, NASBench201Lookup):

@@ -10,8 +10,9 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
 from .conditions import Conditions, Device
+from .loops import recorded
 from .stopwatch import seconds
-from .work import Kind, work_of
+from .work import work_of
 
 OTHER = "other, incl. Python"
 
@@ -34,7 +35,7 @@ def profiled(run: Callable[[], object], conditions: Conditions) -> tuple[float, 
     """
     device = conditions.device
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device == "cuda" else [])
-    with profile(activities=activities, record_shapes=True) as profiler:
+    with recorded(), profile(activities=activities, record_shapes=True) as profiler:
         total = seconds(run, device)
     walk = _Walk(device, conditions.dtype)
     for event in profiler.events():
@@ -46,36 +47,23 @@ def profiled(run: Callable[[], object], conditions: Conditions) -> tuple[float, 
 
 
 class _Walk:
-    """Adds up what the outermost operators with work of their own need, with all that they call.
-
-    What stands inside a pooling of one's own (an autograd function with `Pool` in its name) is pooling.
-    """
+    """Adds up what the outermost operators with work of their own need, with all that they call."""
 
     def __init__(self, device: Device, dtype: torch.dtype) -> None:
         self.device = device
         self.width = dtype.itemsize
         self.tallies: defaultdict[str, Tally] = defaultdict(Tally)
 
-    def __call__(self, event: FunctionEvent, within: Kind | None = None) -> None:
-        if within is None and "Pool" in event.name and not event.name.startswith("aten::"):
-            within = "pooling"
+    def __call__(self, event: FunctionEvent) -> None:
         # PyTorch before 2.12 does not record the shapes of lists.
         shapes = getattr(event, "structured_input_shapes", event.input_shapes)
         work = work_of(event.name, shapes, event.concrete_inputs)
-        if work is not None:
-            tally = self.tallies[within or work.kind]
-            tally.calls += 1
-            tally.bytes += self.width * work.numbers
-            tally.operations += work.operations
-            tally.seconds += 1e-6 * self._time(event)
+        if work is None:
+            for child in event.cpu_children:
+                self(child)
             return
-        if within is not None:
-            self.tallies[within].seconds += 1e-6 * self._own_time(event)
-        for child in event.cpu_children:
-            self(child, within)
-
-    def _time(self, event: FunctionEvent) -> float:
-        return event.device_time_total if self.device == "cuda" else event.cpu_time_total
-
-    def _own_time(self, event: FunctionEvent) -> float:
-        return event.self_device_time_total if self.device == "cuda" else event.self_cpu_time_total
+        tally = self.tallies[work.kind]
+        tally.calls += 1
+        tally.bytes += self.width * work.numbers
+        tally.operations += work.operations
+        tally.seconds += 1e-6 * (event.device_time_total if self.device == "cuda" else event.cpu_time_total)

@@ -1,4 +1,4 @@
-"""What an operator of PyTorch needs at least, from its name and the shapes of its inputs.
+"""What an operator needs at least: PyTorch's from its name and the shapes of its inputs, a recorded one as it says.
 
 Every tensor is read or written once. Operators that only arrange others (`conv2d`, `matmul`, `clone`) and those that
 only make views are not here.
@@ -6,18 +6,20 @@ only make views are not here.
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 
 Shape = Sequence[int]
 Kind = Literal[
+    "convolution, separable",
     "convolution, depthwise",
     "convolution, pointwise",
     "convolution, dense",
     "batched products",
     "matrix products",
     "batch normalisation",
+    "sums of nodes",
     "elementwise",
     "reductions",
     "pooling",
@@ -33,6 +35,14 @@ class Work(NamedTuple):
     operations: int
 
 
+LOOPS = "loops"
+
+
+def recorded_name(work: Work) -> str:
+    """Return the name of an operator that needs this work, from which `work_of` reads it."""
+    return f"{LOOPS}::{work.kind}|{work.numbers}|{work.operations}"
+
+
 def work_of(name: str, shapes: Sequence[Any], values: Sequence[Any]) -> Work | None:
     """Return what a call needs, or None if the operator is not one that does work of its own.
 
@@ -42,6 +52,9 @@ def work_of(name: str, shapes: Sequence[Any], values: Sequence[Any]) -> Work | N
         values: Of all arguments; None for tensors.
     """
     namespace, _, operator = name.partition("::")
+    if namespace == LOOPS:
+        kind, numbers, operations = operator.split("|")
+        return Work(cast(Kind, kind), int(numbers), int(operations))
     if namespace != "aten" or not shapes:
         return None
     if operator in _OPERATORS:

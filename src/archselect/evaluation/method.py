@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
-from archselect.checks import check_count, check_number, check_optimizer, check_positive, check_share
+from archselect.checks import check_choice, check_count, check_number, check_optimizer, check_positive, check_share
 from archselect.evaluation.nasbench201 import NASBench201Table
 
 
@@ -31,6 +31,8 @@ class Retraining:
         drop_path: Probability of dropping a path in the last epoch; it grows linearly from 0.
         auxiliary_weight: Weight of the auxiliary head's loss; 0: no such head.
         label_smoothing: Of the training loss.
+        capture: `cuda_graphs` replays the steps as CUDA graphs, which are recorded anew whenever drop path grows: the
+            same numbers, sooner.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Retraining:
     drop_path: float
     auxiliary_weight: float
     label_smoothing: float
+    capture: Literal["none", "cuda_graphs"] = "none"
 
     def __post_init__(self) -> None:
         check_positive("evaluation.epochs", self.epochs)
@@ -59,6 +62,7 @@ class Retraining:
             check_number("evaluation.gradient_clip", self.gradient_clip, zero=False)
         check_count("evaluation.cutout", self.cutout)
         check_number("evaluation.auxiliary_weight", self.auxiliary_weight)
+        check_choice("evaluation.capture", self.capture, ("none", "cuda_graphs"))
 
     @property
     def skeleton(self) -> dict[str, Any]:

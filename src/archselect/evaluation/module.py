@@ -1,5 +1,6 @@
 """The LightningModule that trains a discrete network from scratch."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -9,8 +10,10 @@ from torch import Tensor
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
+from archselect.capture import Capture, NoCapture, capture_for
 from archselect.evaluation.method import Retraining
 from archselect.networks.discrete import DiscreteNetwork
+from archselect.optimizer_step import optimizer_step
 from archselect.randomness import derived_seed
 
 Batch = tuple[Tensor, Tensor]
@@ -28,9 +31,11 @@ class RetrainModule(pl.LightningModule):
 
     def __init__(self, network: DiscreteNetwork, protocol: Retraining, classes: int, seed: int) -> None:
         super().__init__()
+        self.automatic_optimization = False  # a captured step returns gradients
         self.network = network
         self.protocol = protocol
         self.seed = seed
+        self.capture: Capture = NoCapture()
         metrics = MetricCollection(
             {
                 # Takes one value per image: without its check for NaN, which halts the host, the metric ignores its
@@ -49,35 +54,51 @@ class RetrainModule(pl.LightningModule):
         schedule = self.protocol.schedule(optimizer)
         return {"optimizer": optimizer, **({"lr_scheduler": schedule} if schedule else {})}
 
-    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
-        """Clip the gradient's norm as the protocol says."""
-        if self.protocol.gradient_clip is not None:
-            self.clip_gradients(optimizer, self.protocol.gradient_clip, "norm")
+    def on_train_start(self) -> None:
+        """Make what captures the steps, now that the device is known."""
+        self.capture = capture_for(self.protocol.capture, self.device, self.network)
+
+    def on_train_end(self) -> None:
+        """Free what was captured."""
+        self.capture.forget()
 
     def on_train_epoch_start(self) -> None:
         """Seed the network's randomness, let drop path grow (DARTS, sec. 3.2) and report the epoch's learning rate."""
         torch.manual_seed(derived_seed(self.seed, "evaluation", "network", self.current_epoch))
         self.trainer.train_dataloader.set_epoch(self.current_epoch)  # type: ignore[union-attr]
-        self.network.drop_path_probability = self.protocol.drop_path * self.current_epoch / self.protocol.epochs
+        probability = self.protocol.drop_path * self.current_epoch / self.protocol.epochs
+        if probability != self.network.drop_path_probability:
+            self.network.drop_path_probability = probability
+            self.capture.forget()  # it holds the probability of before
         optimizer: Any = self.optimizers()
-        self.log("learning_rate", optimizer.param_groups[0]["lr"])  # at the epoch's end it is the next one's already
+        self.log("learning_rate", optimizer.param_groups[0]["lr"])
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss, with the auxiliary head's."""
-        images, labels = batch
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Make one step on the loss, with the auxiliary head's."""
+        loss, logits, gradients = self.capture("train", self._gradients, batch)
+        optimizer_step(self.optimizers(), list(self.network.parameters()), gradients, self.protocol.gradient_clip)
+        labels = batch[1]
+        self.train_metrics["loss"].update(loss.expand(len(labels)))
+        self.train_metrics["accuracy"].update(logits, labels)
+
+    def _gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
+        """Return the loss, the logits `(B, classes)` and the gradient in every parameter."""
         logits, auxiliary = self.network.forward_with_auxiliary(images)
         smoothing = self.protocol.label_smoothing
         loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
         if auxiliary is not None:
             loss = loss + self.protocol.auxiliary_weight * F.cross_entropy(auxiliary, labels, label_smoothing=smoothing)
-        self.train_metrics["loss"].update(loss.detach().expand(len(labels)))
-        self.train_metrics["accuracy"].update(logits.detach(), labels)
-        return loss
+        # A cell that nothing reads has no gradient.
+        gradients = torch.autograd.grad(loss, list(self.network.parameters()), allow_unused=True)
+        return loss.detach(), logits.detach(), gradients
 
     def on_train_epoch_end(self) -> None:
-        """Report the epoch's means."""
+        """Report the epoch's means and step the schedule."""
         self.log_dict(self.train_metrics.compute())
         self.train_metrics.reset()
+        schedule: Any = self.lr_schedulers()
+        if schedule is not None:
+            schedule.step()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score the network on held-out images."""

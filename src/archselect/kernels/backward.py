@@ -33,11 +33,12 @@ class EdgeGradients:
     def __init__(self, edges: Evaluated, gradients: Sequence[Tensor], needs_state: bool, needs: Sequence[bool]) -> None:
         self.edges = edges
         self.gradients = gradients
-        tensors = [pair for operation in edges.operations for pair in tensors_of(operation)]
-        needed = {kind for (kind, _), need in zip(tensors, needs, strict=True) if need}
+        tensors = [(operation, *pair) for operation in edges.operations for pair in tensors_of(operation)]
+        needed = {kind for (_, kind, _), need in zip(tensors, needs, strict=True) if need}
         self.needs_weights, self.needs_parameters = "weights" in needed, "parameter" in needed
         self.in_tensors = [
-            torch.zeros_like(tensor) if kind == "weights" or kind in needed else tensor for kind, tensor in tensors
+            self._room(operation, tensor) if kind == "weights" or kind in needed else tensor
+            for operation, kind, tensor in tensors
         ]
         self.in_operations = with_tensors(edges.operations, self.in_tensors)
         self.in_state = empty(edges.state.shape, edges.state.dtype) if needs_state else None
@@ -49,6 +50,11 @@ class EdgeGradients:
             self._through_identities(self.in_state)
         if "value" in needed:
             self._through_values()
+
+    def _room(self, operation: Operation, tensor: Tensor) -> Tensor:
+        """Return room for a gradient: zeros if it belongs to a stack of which some edges are left out."""
+        whole = not isinstance(operation, Convolutions) or operation.fills(self.edges.channels)
+        return torch.empty_like(tensor) if whole else torch.zeros_like(tensor)
 
     def _through_terms(self) -> None:
         """Compute the gradients in the mixture weights, and scales, slopes and shifts."""

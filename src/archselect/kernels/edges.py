@@ -73,6 +73,10 @@ class Convolutions:
     positions: Sequence[int]
     stages: tuple[Convolution, ...]
 
+    def fills(self, channels: int) -> bool:
+        """Return whether these are all stacked edges."""
+        return len(self.positions) * channels == len(self.stages[0].mixing)
+
 
 @dataclass(frozen=True)
 class Values:

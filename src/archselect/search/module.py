@@ -7,12 +7,12 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from archselect.capture import Capture, NoCapture, capture_for
 from archselect.networks.supernet import Supernet
+from archselect.optimizer_step import optimizer_step
 from archselect.randomness import derived_seed
 from archselect.search.architecture_gradient import Batch
 from archselect.search.method import SearchMethod
@@ -79,9 +79,9 @@ class SearchModule(pl.LightningModule):
         self._forget_if_decided()
         if self.method.architecture_gradient is not None and self._undecided:
             gradients = self.capture("alpha", self._architecture_gradients, (*weight_batch, *architecture_batch))
-            _step(architecture_optimizer[0], self.supernet.architecture_parameters(), gradients)
+            optimizer_step(architecture_optimizer[0], self.supernet.architecture_parameters(), gradients)
         losses, logits, gradients = self.capture("weights", self._weight_gradients, weight_batch)
-        _step(weight_optimizer, self.supernet.weight_parameters(), gradients, self.method.gradient_clip)
+        optimizer_step(weight_optimizer, self.supernet.weight_parameters(), gradients, self.method.gradient_clip)
         self.train_metrics["loss"].update(losses)
         self.train_metrics["accuracy"].update(logits, weight_batch[1])
 
@@ -133,12 +133,3 @@ class SearchModule(pl.LightningModule):
         """Report the means over the validation images."""
         self.log_dict(self.val_metrics.compute())
         self.val_metrics.reset()
-
-
-def _step(optimizer: Any, parameters: list[Any], gradients: Any, clip: float | None = None) -> None:
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
-    if clip is not None:
-        clip_grad_norm_(parameters, clip)
-    optimizer.step()
-    optimizer.zero_grad()

@@ -1,0 +1,132 @@
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from archselect.data import Normalisation, ResidentBatches
+from archselect.evaluation import Retraining, RetrainModule
+from archselect.genotype import PUBLISHED
+from archselect.networks.discrete import DiscreteNetwork
+from archselect.networks.discrete_darts import DartsNetwork
+from archselect.networks.topology import CellTopology
+
+CLASSES = 3
+RATE, MOMENTUM, CLIP = 0.1, 0.9, 0.5
+
+
+def network() -> DiscreteNetwork:
+    torch.manual_seed(0)
+    topology = CellTopology(2, 4, "concat", 2)
+    return DartsNetwork(PUBLISHED["DARTS_V1"], topology, channels=2, layers=3, classes=CLASSES, image_size=8)
+
+
+def protocol(**changes: Any) -> Retraining:
+    settings: dict[str, Any] = {
+        "name": "small",
+        "network": {},
+        "epochs": 4,
+        "batch_size": 4,
+        "validation_share": 0.0,
+        "optimizer": partial(torch.optim.SGD, lr=RATE, momentum=MOMENTUM),
+        "learning_rate_min": 0.02,
+        "gradient_clip": CLIP,
+        "cutout": 0,
+        "drop_path": 0.0,
+        "auxiliary_weight": 0.0,
+        "label_smoothing": 0.1,
+    }
+    return Retraining(**settings | changes)
+
+
+def batches() -> ResidentBatches:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (8, 3, 8, 8), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(CLASSES, (8,), generator=generator)
+    normalisation = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    return ResidentBatches(images, labels, 4, "cpu", normalisation, purpose=(0, "train"), shuffle=True)
+
+
+def trained(module: RetrainModule, epochs: int) -> RetrainModule:
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, batches())
+    return module
+
+
+def by_a_plain_loop(epochs: int, total: int) -> DiscreteNetwork:
+    """SGD with momentum on the clipped gradient; the rate falls by a cosine over all epochs, once per epoch."""
+    trained_network = network()
+    optimizer = torch.optim.SGD(trained_network.parameters(), lr=RATE, momentum=MOMENTUM)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total, 0.02)
+    data = batches()
+    for epoch in range(epochs):
+        data.set_epoch(epoch)
+        for images, labels in data:
+            optimizer.zero_grad()
+            F.cross_entropy(trained_network(images), labels, label_smoothing=0.1).backward()
+            torch.nn.utils.clip_grad_norm_(trained_network.parameters(), CLIP)
+            optimizer.step()
+        schedule.step()
+    return trained_network
+
+
+def test_training_is_that_of_a_plain_loop() -> None:
+    module = trained(RetrainModule(network(), protocol(), CLASSES, seed=0), epochs=3)
+    expected = by_a_plain_loop(3, total=4).state_dict()
+    for name, value in module.network.state_dict().items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=0, msg=name)
+
+
+class Recorder:
+    """Evaluates, and remembers when it was told to forget."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def __call__(self, key: Hashable, function: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
+        self.events.append(str(key))
+        return function(*inputs)
+
+    def forget(self) -> None:
+        self.events.append("forget")
+
+
+@pytest.mark.parametrize(
+    ("drop_path", "events"),
+    [
+        (0.0, ["train", "train", "train", "train", "forget"]),
+        # In the first epoch the probability is 0, in the second it has grown.
+        (0.2, ["train", "train", "forget", "train", "train", "forget"]),
+    ],
+    ids=["without drop path", "drop path grows"],
+)
+def test_what_was_captured_is_forgotten_when_drop_path_grows(
+    drop_path: float, events: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder()
+    monkeypatch.setattr("archselect.evaluation.module.capture_for", lambda *_: recorder)
+    trained(RetrainModule(network(), protocol(drop_path=drop_path), CLASSES, seed=0), epochs=2)
+    assert recorder.events == events
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a CUDA device")
+def test_a_replayed_training_equals_the_plain_one() -> None:
+    def weights(capture: str) -> list[Tensor]:
+        module = RetrainModule(network(), protocol(capture=capture), CLASSES, seed=0)
+        trainer = pl.Trainer(max_epochs=2, accelerator="gpu", devices=1, logger=False, enable_checkpointing=False)
+        trainer.fit(module, batches())
+        return [parameter.detach().cpu() for parameter in module.network.parameters()]
+
+    for plain, replayed in zip(weights("none"), weights("cuda_graphs"), strict=True):
+        torch.testing.assert_close(replayed, plain, rtol=1e-4, atol=1e-5)
