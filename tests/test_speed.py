@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from speed import scaling
+from speed import decisions, scaling
 from speed.comparison import compare, table
 from speed.conditions import Conditions
+from speed.decisions import compare as compare_decisions
+from speed.finished_search import FinishedSearch
 from speed.kinds import OTHER, profiled
 from speed.memory import resident_peak
 from speed.scaling import Axes, Measurement, scale
@@ -21,6 +23,7 @@ from speed.sides import Fast, Reference, check_agreement, data_for
 from speed.work import Work, work_of
 
 from archselect import kernels
+from archselect.selection import Score
 
 REPOSITORY = Path(__file__).parents[1]
 TINY = Setting("nasbench201", channels=4, depth=1)
@@ -113,13 +116,35 @@ def test_the_command_measures_memory_in_processes_of_their_own(tmp_path: Path) -
         assert record["supernet"] in done.stdout
 
 
+# --- Decisions. ---
+
+
+def test_decisions_are_the_same_where_the_same_removal_hurts_most() -> None:
+    worst_first = [Score(0.2, 2.0), Score(0.5, 1.0)]
+    tied = [Score(0.4, 1.0), Score(0.4, 1.5)]  # by accuracy the first wins
+    other = [Score(0.4, 1.5), Score(0.4, 1.0)]
+    assert compare_decisions([worst_first, tied], [worst_first, other]) == ["2 of 2", "1 of 2", "5.0e-01"]
+
+
+def test_the_loops_and_the_operators_of_pytorch_decide_alike() -> None:
+    generator = torch.Generator().manual_seed(0)
+    batches = [(torch.randn(16, 3, 8, 8, generator=generator), torch.arange(16) % 10)]
+    search = FinishedSearch(Setting("nasbench201", channels=4, depth=1).build().train(), batches)
+    (operators, *_) = decisions.others("cpu")
+    expected, found = (decisions.scored(search, one, "cpu") for one in (decisions.AS_A_RUN, operators))
+    assert expected != found  # other sums, so they were evaluated in another way
+    _, by_loss, difference = compare_decisions(expected, found)
+    assert by_loss == "6 of 6"
+    assert float(difference) < 1e-5
+
+
 # --- Growth. ---
 
 
 def test_decisions_are_spread_over_the_cell() -> None:
     supernet = Setting("darts", 4, 3, decided=0.25).build()
-    for decisions in supernet.decisions.values():
-        decided = {edge: operation for edge, operation in enumerate(decisions.operations) if operation is not None}
+    for made in supernet.decisions.values():
+        decided = {edge: operation for edge, operation in enumerate(made.operations) if operation is not None}
         assert decided == {0: 0, 3: 3, 7: 0, 10: 3}
 
 

@@ -6,32 +6,20 @@ as many batches as the real protocol has are drawn from them with replacement.
 """
 
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from archselect.networks.mixture import MixtureWeights
 from archselect.networks.supernet import Supernet
 from archselect.selection import Race, Racing
 from archselect.selection.race import Criterion, beaten
-from archselect.stages.search import SUPERNET, architecture_images, batches_of
 
+from .finished_search import load_search, rounds_of
 from .table import aligned, show
-
-
-def rounds_of(supernet: Supernet) -> Iterator[list[MixtureWeights]]:
-    """Yield the candidates of the decision on each edge: the supernet without each of its operations."""
-    weights = supernet.mixture_weights().detach()
-    for cell, space in supernet.cell_spaces.items():
-        for edge, candidates in enumerate(space.operations):
-            if len(candidates) > 1:
-                yield [weights.masked(cell, edge, operation) for operation in range(len(candidates))]
 
 
 @torch.no_grad()
@@ -90,15 +78,9 @@ def main() -> None:
     parser.add_argument("--of", type=int, help="batches of a full pass (default: as many as are scored on)")
     parser.add_argument("--draws", type=int, default=50, help="races per edge if --of is more (default: %(default)s)")
     arguments = parser.parse_args()
-    config = OmegaConf.load(arguments.search / "config.yaml")
-    space, method, data = (instantiate(config[group], _convert_="all") for group in ("search_space", "search", "data"))
-    supernet = space.supernet(data.image_size, data.classes)
-    supernet.load_state_dict(torch.load(arguments.search / SUPERNET, weights_only=True))
-    _, images = architecture_images(data, method, int(config.seed))
-    size = min(method.batch_size, len(images.labels))
-    batches = list(islice(batches_of(data, images, size, torch.device("cpu")), arguments.batches))
-    supernet.train()
-    scores = [counted(supernet, candidates, batches) for candidates in rounds_of(supernet)]
+    search = load_search(arguments.search, arguments.batches)
+    batches, size = search.batches, len(search.batches[0][1])
+    scores = [counted(search.supernet, candidates, batches) for candidates in rounds_of(search.supernet)]
     of = arguments.of or len(batches)
     show(f"{len(scores)} edges, scored on {len(batches)} batches of {size}; races over {of} batches\n")
     rows = [["criterion", "confidence", "races", "same decision", "passes"]]
