@@ -79,6 +79,11 @@ def test_a_step_takes_the_gradient_in_alpha_while_an_edge_is_undecided(
     assert called == parts
 
 
+@pytest.mark.parametrize("recompute", [False, True])
+def test_cells_are_evaluated_again_if_the_conditions_say_so(recompute: bool) -> None:
+    assert Fast(TINY, Conditions(batch=2, recompute=recompute)).supernet.recompute is recompute
+
+
 def test_the_peak_counts_what_a_call_has_freed_again() -> None:
     size = 64 * 1024**2
     # The kernel counts pages to within a few dozen per thread.

@@ -139,6 +139,4 @@ def capture_for(name: CaptureName, device: torch.device, network: nn.Module) -> 
 def check_capture(option: str, name: CaptureName, device: torch.device) -> None:
     """Raise a ValueError that names the option if the device has no CUDA graphs and the name asks for them."""
     if name == "cuda_graphs" and device.type != "cuda":
-        raise ValueError(
-            f"{option}=cuda_graphs needs a CUDA device, but this run is on {device}. Use {option}=none."
-        )
+        raise ValueError(f"{option}=cuda_graphs needs a CUDA device, but this run is on {device}. Use {option}=none.")

@@ -34,7 +34,7 @@ def step(supernet):
     return [logits, *gradients, *supernet.buffers()], sum(kept.values())
 
 
-@pytest.mark.parametrize("on_cpu", [True, False], ids=["edge_by_edge", "edges_together"])
+@pytest.mark.parametrize("on_cpu", [True, False], ids=["by_loops", "edges_together"])
 @pytest.mark.parametrize("name", ["darts", "s2", "s4", "nasbench201"])
 def test_recomputing_changes_no_number(name, on_cpu, monkeypatch):
     monkeypatch.setattr(kernels, "serve", lambda x: on_cpu)

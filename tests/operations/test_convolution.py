@@ -2,7 +2,14 @@ import pytest
 import torch
 from torch import nn
 
+from archselect import kernels
 from archselect.operations import DilConv, ReLUConvBN, SepConv
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["by_loops", "by_pytorch"])
+def _how_modules_are_evaluated(request, monkeypatch):
+    if not request.param:
+        monkeypatch.setattr(kernels, "serve", lambda x: False)
 
 
 def with_ones(module: nn.Module) -> nn.Module:
@@ -38,18 +45,27 @@ def test_the_stride_of_a_separable_convolution_is_in_its_first_half():
     assert strides == [(2, 2), (1, 1), (1, 1), (1, 1)]
 
 
-@pytest.mark.parametrize("module", [ReLUConvBN(1, 1, 3, 1, 1), SepConv(1, 3, 1), DilConv(1, 3, 1)])
+@pytest.mark.parametrize(
+    "module", [ReLUConvBN(1, 1, 3, 1, 1), SepConv(1, 3, 1), DilConv(1, 3, 1)], ids=lambda module: type(module).__name__
+)
 def test_begins_with_the_activation(module):
     negative = -torch.rand(2, 1, 5, 5)
     assert not with_ones(module)(negative).any()
 
 
-def test_relu_conv_bn_ends_with_the_normalisation():
-    out = ReLUConvBN(3, 4, 1, 1, 0, affine=False)(torch.randn(32, 3, 5, 5))
-    torch.testing.assert_close(out.mean(dim=(0, 2, 3)), torch.zeros(4), atol=1e-5, rtol=0)
+@pytest.mark.parametrize(
+    "module",
+    [ReLUConvBN(3, 4, 1, 1, 0, affine=False), ReLUConvBN(3, 3, 3, 2, 1, affine=False), SepConv(3, 3, 1, affine=False)],
+    ids=["more_channels", "ReLUConvBN", "SepConv"],
+)
+def test_ends_with_the_normalisation(module):
+    out = module(torch.randn(32, 3, 5, 5))
+    torch.testing.assert_close(out.mean(dim=(0, 2, 3)), torch.zeros(out.shape[1]), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("build", [lambda: SepConv(4, 3, 1, False), lambda: DilConv(4, 3, 1, False)])
+@pytest.mark.parametrize(
+    "build", [lambda: SepConv(4, 3, 1, False), lambda: DilConv(4, 3, 1, False)], ids=["SepConv", "DilConv"]
+)
 def test_affine_is_that_of_every_normalisation(build):
     norms = [layer for layer in build().modules() if isinstance(layer, nn.BatchNorm2d)]
     assert norms

@@ -188,7 +188,7 @@ def compare(name, mixture, monkeypatch, training=True, dtype=torch.float64, size
 each_space = pytest.mark.parametrize("name", SPACES)
 
 
-@pytest.fixture(params=[True, False], ids=["edge_by_edge", "edges_together"])
+@pytest.fixture(params=[True, False], ids=["by_loops", "edges_together"])
 def evaluation(request, monkeypatch):
     """How edges are evaluated on a CPU and on a GPU, both tried here."""
     monkeypatch.setattr(kernels, "serve", lambda x: request.param)

@@ -1,5 +1,6 @@
 """The two sides of a comparison: the supernet of the package, and the plain one with the same weights."""
 
+from dataclasses import replace
 from typing import Literal, NamedTuple, Protocol
 
 import torch
@@ -53,7 +54,8 @@ class Fast:
     def __init__(self, setting: Setting, conditions: Conditions) -> None:
         self.conditions = conditions
         self.supernet = setting.build().to(conditions.device).train()
-        self.module = SearchModule(self.supernet, setting.method(), CLASSES, purpose=())
+        method = replace(setting.method(), recompute=conditions.recompute)
+        self.module = SearchModule(self.supernet, method, CLASSES, purpose=())
         device = torch.device(conditions.device)
         self.capture = capture_for(conditions.capture, device, self.supernet)
 

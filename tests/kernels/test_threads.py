@@ -1,0 +1,56 @@
+import pytest
+import torch
+from plain_comparison import assert_equals, assert_the_same_at_every_call, batch, random, statistics
+from plain_modules import assert_equals_the_plain_module, by_loops, module, moved_by
+from plain_nodes import Leaving, mixed, nodes_by_loops, plain_nodes
+
+from archselect import kernels
+
+pytestmark = pytest.mark.usefixtures("threads")
+
+# Fewer images than threads, as many, and numbers that cannot be shared out evenly.
+each_batch_size = pytest.mark.parametrize("images", [1, 2, 5], ids=lambda number: f"{number}_images")
+
+
+@each_batch_size
+@pytest.mark.parametrize("name", ["sep3", "dil5", "conv3"])
+def test_share_out_the_images_of_a_module(name, images):
+    assert_equals_the_plain_module(module(name, 6), random(images, 6, 5, 4))
+
+
+@each_batch_size
+def test_share_out_the_images_of_a_state(images):
+    leaving = Leaving(images, affine=True)
+    operations = leaving.all_kinds()
+    assert_equals(
+        lambda state, *_: nodes_by_loops(state, operations, 1, 3, batch()),
+        lambda state, *_: plain_nodes(state, operations, 1, 3, batch()),
+        leaving.tensors(),
+        leaving.moved,
+    )
+
+
+@each_batch_size
+@pytest.mark.parametrize("halves", [1, 2], ids=["one_weight", "two_weights"])
+def test_share_out_the_images_of_a_mixture(halves, images):
+    parts, weights = [random(images, 4, 4, 6) for _ in range(2)], [random(6, 8, 1, 1) for _ in range(halves)]
+    norm = statistics(6 * halves)
+    assert_equals(
+        lambda *_: kernels.mix(parts, weights, norm, batch()),
+        lambda *_: mixed(parts, weights, norm, batch()),
+        [*parts, *weights],
+        [norm.mean, norm.variance],
+    )
+
+
+@pytest.mark.parametrize("name", ["sep3", "conv3"])
+def test_give_the_same_numbers_at_every_call(name):
+    built, x = module(name, 6), random(5, 6, 9, 8)
+    assert_the_same_at_every_call(by_loops(built), [x, *built.parameters()], moved_by(built))
+
+
+def test_a_change_of_their_number_is_followed(threads):
+    built, x = module("sep3"), random(5, 3, 5, 4)
+    for number in (threads, threads + 1, 1):
+        torch.set_num_threads(number)
+        assert_equals_the_plain_module(built, x)
