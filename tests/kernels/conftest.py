@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from archselect.kernels.native import calls
+
 
 @pytest.fixture(autouse=True)
 def _the_same_numbers_in_every_run():
@@ -8,8 +10,12 @@ def _the_same_numbers_in_every_run():
 
 
 @pytest.fixture(params=[1, 2, 3], ids=lambda number: f"{number}_threads")
-def threads(request):
+def threads(request, monkeypatch):
+    """So many threads, which share out images however small."""
+    monkeypatch.setattr(calls, "GRAIN", 1)
+    calls._loops.cache_clear()
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield request.param
     torch.set_num_threads(before)
+    calls._loops.cache_clear()

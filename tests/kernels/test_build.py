@@ -1,6 +1,7 @@
 import errno
 import logging
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ KINDS = [(torch.float32, 4), (torch.float64, 4), (torch.float64, 1)]
 
 
 def forget():
-    for function in (build.library, build._cache, build._possible, build._warn):
+    for function in (build.library, build._cache, build._own_folder, build._possible, build._warn):
         function.cache_clear()
 
 
@@ -68,7 +69,7 @@ def test_where_the_loops_cannot_be_compiled_one_warning_says_why(compiler, reaso
         assert build.library(dtype, width) is None
     assert not kernels.serve(torch.zeros(1, 4, 2, 2))
     assert [record.levelno for record in caplog.records if record.name == build.log.name] == [logging.WARNING]
-    assert "Supernets run on PyTorch's operators" in caplog.text
+    assert "Cells run on PyTorch's operators" in caplog.text
     assert reason in caplog.text
 
 
@@ -196,3 +197,30 @@ def test_a_supernet_gives_the_same_without_the_loops(training, monkeypatch):
     otherwise, *actual = served_and_results()
     assert (by_loops, otherwise) == (True, False)
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("folder", ["torch/lib", "My Projects/site-packages/torch.libs"])
+def test_of_several_openmp_libraries_that_of_pytorch_is_taken(folder, monkeypatch, tmp_path):
+    own = tmp_path / folder / "libgomp-1234.so.1"
+    maps = [f"7f00-7f01 r-xp 00000000 08:01 123    {path}" for path in ("/x/sklearn.libs/libgomp-5.so.1", own, own)]
+    (tmp_path / "maps").write_text("\n".join(["7e00-7e01 rw-p 00000000 00:00 0", *maps]))
+    monkeypatch.setattr(build, "Path", lambda path: Path(tmp_path / "maps" if path == "/proc/self/maps" else path))
+    monkeypatch.setattr(build.torch, "__file__", str(tmp_path / "torch" / "__init__.py"))
+    assert build._openmp_runtime() == own
+
+
+def test_a_compiler_may_have_a_launcher(cache, compiled, monkeypatch):
+    monkeypatch.setenv("CC", "env cc")
+    assert build.compiled(torch.float64, 4).parent == cache
+    assert len(compiled) == 1
+
+
+def test_a_user_without_a_home_has_a_folder_of_the_process(compiled, monkeypatch, tmp_path):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(build.tempfile, "tempdir", str(tmp_path))
+
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(build.Path, "home", no_home)
+    assert build.compiled(torch.float64, 4).parent.parent == tmp_path

@@ -32,12 +32,13 @@ def test_any_number_of_channels(name, channels):
     assert_equals_the_plain_module(module(name, channels), random(2, channels, 5, 4))
 
 
-# Rows are cut into tiles of 8 and 16 pixels and images into chunks of 64; the last of them are smaller.
+# Rows are cut into tiles of 8 pixels, of 16 where a vector holds all channels, and images into chunks of 64.
 @each_kind
 @each_stride
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 5), (9, 15), (5, 24), (3, 70)], ids=lambda s: f"{s[0]}x{s[1]}")
-def test_any_size_of_the_images(name, stride, size):
-    assert_equals_the_plain_module(module(name, 3, stride), random(3, 3, *size))
+def test_any_size_of_the_images(name, size, channels, stride):
+    assert_equals_the_plain_module(module(name, channels, stride), random(3, channels, *size))
 
 
 @each_kind

@@ -5,6 +5,7 @@ from plain_modules import assert_equals_the_plain_module, by_loops, module, move
 from plain_nodes import Leaving, mixed, nodes_by_loops, plain_nodes
 
 from archselect import kernels
+from archselect.kernels.native import calls
 
 pytestmark = pytest.mark.usefixtures("threads")
 
@@ -54,3 +55,14 @@ def test_a_change_of_their_number_is_followed(threads):
     for number in (threads, threads + 1, 1):
         torch.set_num_threads(number)
         assert_equals_the_plain_module(built, x)
+
+
+@pytest.mark.parametrize(
+    ("size", "used"),
+    [((64, 16, 32, 32), 3), ((2, 16, 32, 32), 2), ((8, 4, 8, 8), 1)],
+    ids=["many numbers", "fewer images than threads", "few numbers"],
+)
+def test_more_threads_than_the_work_is_worth_are_not_woken(size, used, monkeypatch):
+    monkeypatch.undo()  # the grain is that of a run
+    made = calls.Loops(size, torch.float32, 1, batch(), 3, size[1])
+    assert made._shape[0] == used

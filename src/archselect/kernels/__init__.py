@@ -8,13 +8,24 @@ a gradient does not need is not kept. None of them can be differentiated twice, 
 import torch
 from torch import Tensor, nn
 
-from archselect.kernels.edges import Convolution, Convolutions, Identities, Operation, Pools, Values
+from archselect.kernels.edges import (
+    DENSE_KERNELS,
+    SEPARABLE_KERNELS,
+    Convolution,
+    Convolutions,
+    Identities,
+    Operation,
+    Pools,
+    Values,
+)
 from archselect.kernels.leaving import Arrival, arrive, convolve, leave
 from archselect.kernels.mixing import mix
 from archselect.kernels.native import calls
 from archselect.kernels.native.calls import Batch, Running
 
 __all__ = [
+    "DENSE_KERNELS",
+    "SEPARABLE_KERNELS",
     "Arrival",
     "Batch",
     "Convolution",
@@ -40,9 +51,11 @@ def batch(norm: nn.BatchNorm2d) -> Batch:
 
 
 def running(norm: nn.BatchNorm2d) -> Running:
-    """Return the running statistics of a normalisation."""
+    """Return the running statistics of a normalisation, and count the batch that will move them."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
+    if norm.training and norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
     return Running(norm.running_mean, norm.running_var)
 
 

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from archselect.kernels.native.calls import Running
 
+SEPARABLE_KERNELS, DENSE_KERNELS = (3, 5, 7), (1, 3, 5, 7, 9, 11)
+
 
 @dataclass(frozen=True)
 class Convolution:
@@ -102,6 +104,25 @@ def tensors_of(operation: Operation) -> Iterator[tuple[Kind, Tensor]]:
     elif isinstance(operation, Values):
         for value in operation.values:
             yield "value", value
+
+
+def check(state: Tensor, operations: Sequence[Operation]) -> None:
+    """Raise a ValueError for operations that loops cannot evaluate on a state `(B, C, H, W)`: they would not notice."""
+    for operation in operations:
+        for kind, tensor in tensors_of(operation):
+            if tensor.dtype != state.dtype:
+                raise ValueError(f"The {kind} of an operation is {tensor.dtype}, but the image is {state.dtype}.")
+        for stage in operation.stages if isinstance(operation, Convolutions) else ():
+            _check_stage(stage, state.shape[1])
+
+
+def _check_stage(stage: Convolution, channels: int) -> None:
+    kernels = DENSE_KERNELS if stage.depthwise is None else SEPARABLE_KERNELS
+    if stage.kernel not in kernels:
+        raise ValueError(f"The loops take kernels of sides {kernels}; got {stage.kernel}.")
+    reads, outs = stage.mixing.shape[1], len(stage.mixing if stage.depthwise is None else stage.depthwise)
+    if reads != channels or outs % channels:
+        raise ValueError(f"A convolution of {reads} channels cannot read an image of {channels} channels.")
 
 
 def with_tensors(operations: Sequence[Operation], tensors: Sequence[Tensor]) -> list[Operation]:

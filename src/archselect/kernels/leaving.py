@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import Function
 
 from archselect.kernels.backward import EdgeGradients
-from archselect.kernels.edges import Convolution, Convolutions, Operation, tensors_of, with_tensors
+from archselect.kernels.edges import Convolution, Convolutions, Operation, check, tensors_of, with_tensors
 from archselect.kernels.evaluated import Evaluated
 from archselect.kernels.gradient import first_order
 from archselect.kernels.layout import channels_last, empty
@@ -53,7 +53,12 @@ def leave(state: Tensor, operations: Sequence[Operation], stride: int, arrivals:
 
     Returns:
         One arrival for each edge.
+
+    Raises:
+        ValueError: The operations are not of the dtype or the channels of the state, or a batch has a single value per
+            channel.
     """
+    check(state, operations)
     pairs = [pair for operation in operations for pair in tensors_of(operation)]
     tensors = [channels_last(tensor) if kind == "value" else tensor.contiguous() for kind, tensor in pairs]
     # Without their tensors, which autograd must be able to free.

@@ -25,8 +25,20 @@ def mix(parts: Sequence[Tensor], weights: Sequence[Tensor], norm: Running, batch
         batch: How to normalise.
 
     Returns:
-        `(B, D, H, W)`; of two weights `(B, D, H / 2, W / 2)`, for even sizes.
+        `(B, D, H, W)`; of two weights `(B, D, H / 2, W / 2)`.
+
+    Raises:
+        ValueError: Weights are not of the dtype and channels of the parts, or images of an odd size are to be halved.
     """
+    ins, *size = parts[0].shape[1:]
+    for weight in weights:
+        if weight.dtype != parts[0].dtype or weight.shape[1] != len(parts) * ins:
+            raise ValueError(
+                f"{len(parts)} images of {ins} channels in {parts[0].dtype} need weights (D, {len(parts) * ins}, 1, 1) "
+                f"of that dtype; got {tuple(weight.shape)} in {weight.dtype}."
+            )
+    if len(weights) == 2 and any(side % 2 for side in size):
+        raise ValueError(f"A factorized reduction halves images of even height and width; got {tuple(size)}.")
     out: Tensor = _Mix.apply(_Work(len(weights), norm, batch), *(weight.contiguous() for weight in weights), *parts)
     return out
 

@@ -21,7 +21,7 @@ class ReLUConvBN(nn.Sequential):
             nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False),
             nn.BatchNorm2d(out_channels, affine=affine),
         )
-        self.square = in_channels == out_channels and padding == kernel // 2
+        self.square = in_channels == out_channels and kernel in kernels.DENSE_KERNELS and padding == kernel // 2
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `(B, out_channels, H', W')`."""
@@ -37,7 +37,7 @@ class Separable(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `(B, C, ceil(H / stride), ceil(W / stride))`."""
-        if not kernels.serve(x):
+        if cast(nn.Conv2d, self[1]).kernel_size[0] not in kernels.SEPARABLE_KERNELS or not kernels.serve(x):
             return cast(Tensor, super().forward(x))
         stages = tuple(self._stage(start) for start in range(0, len(self), 4))
         stride, batch = cast(nn.Conv2d, self[1]).stride[0], kernels.batch(cast(nn.BatchNorm2d, self[3]))

@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -51,8 +52,8 @@ def compiled(dtype: torch.dtype, width: int) -> Path:
     Raises:
         CannotCompileError: There is no C compiler, or it fails.
     """
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None:
+    compiler = shlex.split(os.environ.get("CC") or "cc")  # it may have a launcher: CC="ccache gcc"
+    if shutil.which(compiler[0]) is None:
         raise CannotCompileError(
             "there is no C compiler: install one (on Debian and Ubuntu: apt install gcc) or set CC"
         )
@@ -65,52 +66,60 @@ def compiled(dtype: torch.dtype, width: int) -> Path:
     return path
 
 
-def _compile(compiler: str, options: list[str], runtime: Path, path: Path) -> None:
+def _compile(compiler: list[str], options: list[str], runtime: Path, path: Path) -> None:
     log.info("Compiling the loops for CPUs, once: %s", path)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
         sources = [str(file) for file in sorted(FOLDER.glob("*.c"))]
         # Two OpenMP runtimes in a process would fight for the cores, so PyTorch's is the one that is linked.
-        command = [compiler, *options, "-shared", *sources, str(runtime), "-Wl,--as-needed", "-lm", "-o", str(made)]
+        command = [*compiler, *options, "-shared", *sources, str(runtime), "-Wl,--as-needed", "-lm", "-o", str(made)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise CannotCompileError(f"{compiler}: {error}") from error
+            raise CannotCompileError(f"{compiler[0]}: {error}") from error
         if done.returncode != 0:
-            raise CannotCompileError(f"{compiler} failed: {done.stderr.strip()[-500:]}")
+            raise CannotCompileError(f"{compiler[0]} failed: {done.stderr.strip()[-500:]}")
         made.replace(path)
 
 
 def _openmp_runtime() -> Path:
-    """Return the OpenMP library that PyTorch has loaded."""
-    for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
-        path = Path(line.rpartition(" ")[2])
-        if path.name.startswith(OPENMP):
-            return path
-    raise CannotCompileError(f"PyTorch runs on none of the OpenMP libraries {', '.join(OPENMP)}")
+    """Return the OpenMP library that PyTorch has loaded; other packages may have loaded one of their own."""
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    paths = [Path(fields[5]) for fields in (line.split(maxsplit=5) for line in maps) if len(fields) == 6]
+    loaded = list(dict.fromkeys(path for path in paths if path.name.startswith(OPENMP)))
+    if not loaded:
+        raise CannotCompileError(f"PyTorch runs on none of the OpenMP libraries {', '.join(OPENMP)}")
+    torch_folder = Path(torch.__file__).parent
+    own = [path for path in loaded if torch_folder in path.parents or path.parent.name == "torch.libs"]
+    return (own or loaded)[0]
 
 
-def _fingerprint(compiler: str, options: list[str], runtime: Path) -> str:
+def _fingerprint(compiler: list[str], options: list[str], runtime: Path) -> str:
     """Return a hash of all that determines the compiled file."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False).stdout
     cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     described = [line for line in cpu if line.startswith(("model name", "flags", "Features"))]
     sources = [file.read_text(encoding="utf-8") for file in sorted(FOLDER.glob("*.[ch]"))]
-    parts = [compiler, version, *options, str(runtime), platform.machine(), *sorted(set(described)), *sources]
+    parts = [*compiler, version, *options, str(runtime), platform.machine(), *sorted(set(described)), *sources]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 @lru_cache
 def _cache() -> Path:
     """Return where compiled files are kept: the user's cache, or a folder of this process's if that is read-only."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "archselect"
     try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "archselect"
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="archselect-"))
+    except (OSError, RuntimeError):  # the latter: there is no home
+        return Path(_own_folder().name)
     return folder
+
+
+@lru_cache
+def _own_folder() -> "tempfile.TemporaryDirectory[str]":
+    """Return a folder that is removed when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="archselect-")
 
 
 @lru_cache
@@ -124,5 +133,5 @@ def _possible() -> bool:
 @lru_cache
 def _warn(reason: str) -> None:
     log.warning(
-        "Supernets run on PyTorch's operators, about half as fast as on loops compiled for this CPU: %s.", reason
+        "Cells run on PyTorch's operators, several times slower than on loops compiled for this CPU: %s.", reason
     )

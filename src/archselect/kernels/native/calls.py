@@ -25,6 +25,10 @@ def serve(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in TYPES and library(x.dtype, lanes(x.shape[1], x.dtype)) is not None
 
 
+GRAIN = 8192
+"""Numbers that a thread works on at least: waking one for fewer takes longer than what it would save."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """How batch normalisations treat a batch.
@@ -48,7 +52,7 @@ class Loops:
         dtype: Of all tensors.
         stride: Of the operations.
         batch: How to normalise.
-        threads: At most so many work.
+        threads: At most so many work, each on `GRAIN` numbers of an image or more.
         divisor: Of all numbers of channels that occur.
     """
 
@@ -59,14 +63,21 @@ class Loops:
         found = library(dtype, lanes(divisor, dtype))
         assert found is not None, "asked for without `serve`"
         self._library = found
-        threads = min(threads, images)
+        threads = max(1, min(threads, images, images * channels * height * width // GRAIN))
         self._shape = (c_long * 6)(threads, images, height, width, channels, stride)
         self._out_shape = (c_long * 6)(threads, images, -(-height // stride), -(-width // stride), channels, 1)
         self._norm = _norm(dtype)(batch.momentum, batch.eps, batch.training)
         self._training = c_long(batch.training)
 
+    def check_batch(self) -> None:
+        """Raise a ValueError, as PyTorch does, if a normalisation would take statistics of one value per channel."""
+        _, images, height, width, _, _ = self._out_shape
+        if self._training.value and images * height * width == 1:
+            raise ValueError("Expected more than 1 value per channel when training; got one image of one pixel.")
+
     def convolutions_forward(self, rows: Sequence[int], first: bool) -> None:
         """Evaluate convolutions: `first` those that read x, otherwise those that read what those gave."""
+        self.check_batch()
         shape = self._shape if first else self._out_shape
         count, packed = _pack(rows, "convolution")
         _check(self._library.convolutions_forward(shape, ctypes.byref(self._norm), count, packed))
@@ -102,6 +113,7 @@ class Loops:
 
     def mix_forward(self, parts: Sequence[int], mixed: Sequence[int]) -> None:
         """Set the sum of all parts, normalised."""
+        self.check_batch()
         out = addresses(mixed)
         _check(self._library.mix_forward(self._shape, ctypes.byref(self._norm), *_pack(parts, "part"), out))
 
