@@ -85,7 +85,7 @@ def main() -> None:
     show(f"{len(scores)} edges, scored on {len(batches)} batches of {size}; races over {of} batches\n")
     rows = [["criterion", "confidence", "races", "same decision", "passes"]]
     for criterion in ("accuracy", "loss"):
-        for confidence in (0.95, 0.99, 0.999):
+        for confidence in (0.95, 0.98, 0.99, 0.999):
             racing = Racing(confidence=confidence)
             draws = 1 if of <= len(batches) else arguments.draws
             rows.append(compare(scores, criterion, racing, of, draws))  # type: ignore[arg-type]

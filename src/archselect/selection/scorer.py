@@ -81,7 +81,7 @@ class Racing(Scoring):
         growth: From one comparison to the next the number of batches grows by this factor.
     """
 
-    confidence: float = 0.99
+    confidence: float = 0.98
     first_check: int = 8
     growth: float = 1.25
 
