@@ -25,7 +25,7 @@ demo test test-slow: export OMP_NUM_THREADS = 1
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED)  ## Search, select and judge a small architecture on a CPU, in about two minutes
+demo: $(INSTALLED)  ## Search, select and judge a small architecture on a CPU, in one to two minutes
 	$(BIN)/python train.py experiment=quickstart
 
 test: $(INSTALLED)  ## Run the tests, without the slow ones

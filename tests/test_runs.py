@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -486,6 +487,18 @@ def test_python_train_py_ends_with_a_table_and_typed_again_returns_what_is_there
     assert [first.stage(kind) for kind in first.reused()] == [again.stage(kind) for kind in again.reused()]
     provenance = json.loads((first.stage("search") / "provenance.json").read_text())
     assert [session["command"] for session in provenance] == [["train.py", *arguments]]
+
+
+def test_without_a_compiler_a_run_says_so_and_ends_all_the_same(own_logs: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(TRAIN), *tiny("nasbench201", "fixed_alpha", "magnitude"), own_logs]
+    without = {**os.environ, "CC": "no-such-compiler", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    ended = subprocess.run(
+        command, cwd=TRAIN.parent, env=without, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("there is no C compiler: install one") == 1
+    (written,) = Path(own_logs.removeprefix("logs=")).glob("runs/*/*/summary.json")
+    assert Run(written.parent).summary["evaluation.test_accuracy"] >= 0
 
 
 @pytest.mark.slow
