@@ -7,7 +7,8 @@ from torch import nn
 from archselect.capture import CudaGraphs, NoCapture, capture_for
 from archselect.networks.cell_space import CellSpace
 from archselect.networks.mixed_cell import MixedCell
-from archselect.networks.supernet import NASBench201Supernet, Supernet
+from archselect.networks.nasbench201_supernet import NASBench201Supernet
+from archselect.networks.supernet import Supernet
 from archselect.networks.topology import CellTopology
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a CUDA device")

@@ -9,7 +9,7 @@ import torch
 from archselect import kernels
 from archselect.kernels.native import build
 from archselect.networks.cell_space import CellSpace
-from archselect.networks.supernet import NASBench201Supernet
+from archselect.networks.nasbench201_supernet import NASBench201Supernet
 from archselect.networks.topology import CellTopology
 
 KINDS = [(torch.float32, 4), (torch.float64, 4), (torch.float64, 1)]

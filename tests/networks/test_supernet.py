@@ -6,9 +6,10 @@ from torch import nn
 
 from archselect.genotype import Genotype
 from archselect.networks.cell_space import CellDecisions, CellSpace
+from archselect.networks.darts_supernet import DartsSupernet
 from archselect.networks.mixed_cell import MixedCell
 from archselect.networks.mixture import Mixture, MixtureWeights
-from archselect.networks.supernet import DartsSupernet, NASBench201Supernet
+from archselect.networks.nasbench201_supernet import NASBench201Supernet
 from archselect.networks.topology import CellTopology
 
 DARTS_CELL = CellTopology(inputs=2, nodes=4, output="concat", inputs_per_node=2)

@@ -7,8 +7,10 @@ import torch
 from plain_supernet import Candidates, PlainDarts, PlainNASBench201
 from torch import Tensor, nn
 
+from archselect.networks.darts_supernet import DartsSupernet
 from archselect.networks.mixed_cell import MixedCell
-from archselect.networks.supernet import DartsSupernet, NASBench201Supernet, Supernet
+from archselect.networks.nasbench201_supernet import NASBench201Supernet
+from archselect.networks.supernet import Supernet
 from archselect.spaces import DartsSpace, NASBench201Space, SearchSpace
 
 

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from archselect.data import BilevelBatches, Normalisation, ResidentBatches
 from archselect.networks.cell_space import CellDecisions, CellSpace
-from archselect.networks.supernet import DartsSupernet, NASBench201Supernet, Supernet
+from archselect.networks.darts_supernet import DartsSupernet
+from archselect.networks.nasbench201_supernet import NASBench201Supernet
+from archselect.networks.supernet import Supernet
 from archselect.networks.topology import CellTopology
 from archselect.search import FirstOrder, SearchMethod
 

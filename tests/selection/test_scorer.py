@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archselect.networks.cell_space import CellSpace
+from archselect.networks.darts_supernet import DartsSupernet
 from archselect.networks.mixture import MixtureWeights
-from archselect.networks.supernet import Begun, DartsSupernet, NASBench201Supernet, Supernet
+from archselect.networks.nasbench201_supernet import NASBench201Supernet
+from archselect.networks.supernet import Begun, Supernet
 from archselect.networks.topology import CellTopology
 from archselect.selection import Perturbation, Score, Scorer, Scoring
 

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from archselect.networks.cell_space import CellSpace
-from archselect.networks.supernet import DartsSupernet, NASBench201Supernet, Supernet
+from archselect.networks.darts_supernet import DartsSupernet
+from archselect.networks.nasbench201_supernet import NASBench201Supernet
+from archselect.networks.supernet import Supernet
 from archselect.networks.topology import CellTopology
 from archselect.stages.search import describe_supernet
 

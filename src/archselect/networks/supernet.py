@@ -11,14 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from archselect import kernels
 from archselect.genotype import Genotype
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.mixed_cell import MixedCell
 from archselect.networks.mixture import Active, Mixture, MixtureWeights
-from archselect.networks.source import CellOutput, Source
-from archselect.operations import FactorizedReduce, ReLUConvBN
-from archselect.operations.residual import ResidualReduction
+from archselect.networks.source import CellOutput
 
 
 @dataclass(frozen=True)
@@ -204,72 +201,6 @@ class Supernet(nn.Module):
         self.decisions = {name: CellDecisions.from_state(decisions) for name, decisions in state.items()}
 
 
-class DartsSupernet(Supernet):
-    """The supernet of DARTS and S1-S4: cells of two inputs, reduction cells at a third and two thirds of the depth.
-
-    Args:
-        cells: The `normal` and the `reduction` cell.
-        channels: C of the first cells; doubled by each reduction.
-        layers: Number of cells.
-        classes: Number of classes.
-        stem_multiplier: Channels of the stem as a multiple of C.
-        alpha_scale: See `Supernet`.
-    """
-
-    def __init__(
-        self,
-        cells: Mapping[str, CellSpace],
-        channels: int,
-        layers: int,
-        classes: int,
-        stem_multiplier: int = 3,
-        alpha_scale: float = 1e-3,
-    ) -> None:
-        super().__init__(cells, alpha_scale=alpha_scale)
-        stem_channels = stem_multiplier * channels
-        self.stem = nn.Sequential(nn.Conv2d(3, stem_channels, 3, padding=1, bias=False), nn.BatchNorm2d(stem_channels))
-        self.preprocess = nn.ModuleList()
-        self.cells = nn.ModuleList()
-        before_previous, previous, reduced = stem_channels, stem_channels, False
-        for layer in range(layers):
-            reduction = layer in (layers // 3, 2 * layers // 3)
-            channels *= 2 if reduction else 1
-            first: nn.Module = (
-                FactorizedReduce(before_previous, channels, affine=False)
-                if reduced
-                else ReLUConvBN(before_previous, channels, 1, 1, 0, affine=False)
-            )
-            self.preprocess.append(nn.ModuleList([first, ReLUConvBN(previous, channels, 1, 1, 0, affine=False)]))
-            space = cells["reduction" if reduction else "normal"]
-            self.cells.append(MixedCell(space, channels, stride=2 if reduction else 1))
-            before_previous, previous, reduced = previous, space.topology.nodes * channels, reduction
-        self.classifier = nn.Linear(previous, classes)
-
-    def begin(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> Begun:
-        """See `Supernet.begin`; a layer is a cell."""
-        stem = CellOutput([Source(self.stem(x))])
-        return self._onward(Begun(0, (stem, stem)), mixtures, layers)
-
-    def finish(self, begun: Begun, mixtures: Mapping[str, Mixture]) -> Tensor:
-        """See `Supernet.finish`."""
-        _, last = self._onward(begun, mixtures, len(self.cells)).outputs
-        features = [part.state.mean(dim=(2, 3)) for part in last.parts]
-        return cast(Tensor, self.classifier(torch.cat(features, dim=1)))
-
-    def layers_before(self, cells: Collection[str]) -> int:
-        """See `Supernet.layers_before`."""
-        return _first(cast(MixedCell, cell).space.name in cells for cell in self.cells)
-
-    def _onward(self, begun: Begun, mixtures: Mapping[str, Mixture], layers: int) -> Begun:
-        before_previous, previous = begun.outputs
-        for layer in range(begun.layer, layers):
-            first, second = cast(nn.ModuleList, self.preprocess[layer])
-            cell = cast(MixedCell, self.cells[layer])
-            inputs = (_preprocess(first, before_previous), _preprocess(second, previous))
-            before_previous, previous = previous, self._evaluate(cell, inputs, mixtures)
-        return Begun(layers, (before_previous, previous))
-
-
 @contextmanager
 def _still_statistics(cell: nn.Module) -> Iterator[None]:
     """Leave running statistics alone: a batch that is evaluated again was counted before."""
@@ -283,72 +214,6 @@ def _still_statistics(cell: nn.Module) -> Iterator[None]:
             norm.momentum = momentum
 
 
-def _preprocess(module: nn.Module, output: CellOutput) -> Tensor:
-    """Return `module(output.value)`; on a CPU from the parts of the output, which are never concatenated."""
-    parts = [part.state for part in output.parts]
-    if not kernels.serve(parts[0]):
-        return cast(Tensor, module(output.value))
-    if isinstance(module, FactorizedReduce):
-        weights, norm = [module.first.weight, module.second.weight], module.norm
-    else:
-        _, convolution, norm = cast(tuple[nn.ReLU, nn.Conv2d, nn.BatchNorm2d], tuple(cast(ReLUConvBN, module)))
-        weights = [convolution.weight]
-    return kernels.mix(parts, weights, kernels.running(norm), kernels.batch(norm))
-
-
-class NASBench201Supernet(Supernet):
-    """The supernet of NAS-Bench-201: three stages of cells, a residual block of stride 2 between them.
-
-    Args:
-        cells: The one cell type, `cell`.
-        channels: C of the first stage; doubled by each residual block.
-        cells_per_stage: N of the paper.
-        classes: Number of classes.
-        alpha_scale: See `Supernet`.
-    """
-
-    def __init__(
-        self,
-        cells: Mapping[str, CellSpace],
-        channels: int,
-        cells_per_stage: int,
-        classes: int,
-        alpha_scale: float = 1e-3,
-    ) -> None:
-        super().__init__(cells, alpha_scale=alpha_scale)
-        self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
-        self.blocks = nn.ModuleList()
-        for stage in range(3):
-            if stage > 0:
-                self.blocks.append(ResidualReduction(channels, 2 * channels))
-                channels *= 2
-            self.blocks.extend(MixedCell(cells["cell"], channels, pool_norm=False) for _ in range(cells_per_stage))
-        self.last = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())
-        self.classifier = nn.Linear(channels, classes)
-
-    def begin(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> Begun:
-        """See `Supernet.begin`; a layer is a cell or a residual block."""
-        return self._onward(Begun(0, (CellOutput([Source(self.stem(x))]),)), mixtures, layers)
-
-    def finish(self, begun: Begun, mixtures: Mapping[str, Mixture]) -> Tensor:
-        """See `Supernet.finish`."""
-        (last,) = self._onward(begun, mixtures, len(self.blocks)).outputs
-        return cast(Tensor, self.classifier(self.last(last.value).mean(dim=(2, 3))))
-
-    def layers_before(self, cells: Collection[str]) -> int:
-        """See `Supernet.layers_before`."""
-        return _first(isinstance(block, MixedCell) and block.space.name in cells for block in self.blocks)
-
-    def _onward(self, begun: Begun, mixtures: Mapping[str, Mixture], layers: int) -> Begun:
-        (output,) = begun.outputs
-        for block in self.blocks[begun.layer : layers]:
-            if isinstance(block, MixedCell):
-                output = self._evaluate(block, [output.value], mixtures)
-            else:
-                output = CellOutput([Source(block(output.value))])
-        return Begun(layers, (output,))
-
-
-def _first(found: Iterable[bool]) -> int:
+def layers_until(found: Iterable[bool]) -> int:
     """Return how many stand before the first that is found; all, if none is."""
     return sum(1 for _ in takewhile(not_, found))

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 from archselect.checks import check_number
 from archselect.genotype import Genotype
+from archselect.networks.darts_supernet import DartsSupernet
 from archselect.networks.discrete_darts import DartsNetwork
-from archselect.networks.supernet import DartsSupernet
 from archselect.networks.topology import CellTopology
 from archselect.spaces.space import Operations, SearchSpace, check_image_size, check_positive
 

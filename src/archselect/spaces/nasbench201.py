@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from archselect.checks import check_number
 from archselect.genotype import Genotype
 from archselect.networks.discrete_nasbench201 import NASBench201Network
-from archselect.networks.supernet import NASBench201Supernet
+from archselect.networks.nasbench201_supernet import NASBench201Supernet
 from archselect.networks.topology import CellTopology
 from archselect.spaces.space import Operations, SearchSpace, check_image_size, check_positive
 
