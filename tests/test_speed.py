@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from speed import decisions, scaling
+from speed import decisions, racing, scaling
 from speed.comparison import compare, table
 from speed.conditions import Conditions
 from speed.decisions import compare as compare_decisions
@@ -141,6 +141,13 @@ def test_the_loops_and_the_operators_of_pytorch_decide_alike() -> None:
     _, by_loss, difference = compare_decisions(expected, found)
     assert by_loss == "6 of 6"
     assert float(difference) < 1e-5
+
+
+@pytest.mark.parametrize("command", [decisions.main, racing.main])
+def test_what_is_no_finished_search_is_named(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["command", str(tmp_path)])
+    with pytest.raises(SystemExit, match=f"{tmp_path} is no folder of a finished search"):
+        command()
 
 
 # --- Growth. ---

@@ -85,9 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batches", type=int, help="score on so many batches (default: all)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: %(default)s")
     options = parser.parse_args(arguments)
-    if not (options.search / "config.yaml").is_file():
-        sys.exit(f"{options.search} is no folder of a finished search; name one in logs/stages/search.")
-    search = load_search(options.search, options.batches, options.device)
+    try:
+        search = load_search(options.search, options.batches, options.device)
+    except ValueError as error:
+        sys.exit(str(error))
     expected = scored(search, AS_A_RUN, options.device)
     rows = [["evaluation", "same by accuracy", "same by loss", "largest difference of losses"]]
     for evaluation in others(options.device):

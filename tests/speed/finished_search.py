@@ -24,7 +24,13 @@ class FinishedSearch:
 
 
 def load_search(folder: Path, batches: int | None, device: str = "cpu") -> FinishedSearch:
-    """Return the search of a folder of the store, with so many scoring batches (None: all)."""
+    """Return the search of a folder of the store, with so many scoring batches (None: all).
+
+    Raises:
+        ValueError: It is no folder of a finished search.
+    """
+    if not (folder / "finished.json").is_file() or not (folder / SUPERNET).is_file():
+        raise ValueError(f"{folder} is no folder of a finished search; name one in logs/stages/search.")
     config = OmegaConf.load(folder / "config.yaml")
     space, method, data = (instantiate(config[group], _convert_="all") for group in ("search_space", "search", "data"))
     supernet = space.supernet(data.image_size, data.classes)

@@ -5,6 +5,7 @@ batches once, batch by batch, and replays the races on what was counted. Where t
 as many batches as the real protocol has are drawn from them with replacement.
 """
 
+import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,7 +79,10 @@ def main() -> None:
     parser.add_argument("--of", type=int, help="batches of a full pass (default: as many as are scored on)")
     parser.add_argument("--draws", type=int, default=50, help="races per edge if --of is more (default: %(default)s)")
     arguments = parser.parse_args()
-    search = load_search(arguments.search, arguments.batches)
+    try:
+        search = load_search(arguments.search, arguments.batches)
+    except ValueError as error:
+        sys.exit(str(error))
     batches, size = search.batches, len(search.batches[0][1])
     scores = [counted(search.supernet, candidates, batches) for candidates in rounds_of(search.supernet)]
     of = arguments.of or len(batches)

@@ -3,6 +3,7 @@
 The plain side is PyTorch's operators on images in the contiguous format, as in the official code.
 """
 
+import sys
 from argparse import ArgumentParser
 from unittest import mock
 
@@ -60,7 +61,10 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     add_arguments(parser, batch=96)
     arguments = parser.parse_args()
-    limits = conditions(arguments)
+    try:
+        limits = conditions(arguments)
+    except ValueError as error:
+        sys.exit(str(error))
     limits.apply()
     show(f"C={arguments.channels}, L={arguments.layers}, {limits}\n")
     rows = [["genotype", "images/s", "plain\nimages/s", "ratio"]]
