@@ -1,5 +1,7 @@
 """What is checked before a run computes anything: that its parts go together, and that the data are enough for them."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -7,6 +9,9 @@ from archselect.capture import check_capture
 from archselect.config import Parts
 from archselect.data import stratified_split
 from archselect.evaluation import NASBench201Lookup, Retraining
+from archselect.networks.cell_space import CellSpace
+from archselect.search import SearchMethod
+from archselect.selection import Selector
 from archselect.stages.trainer import check_trainer
 
 
@@ -16,16 +21,32 @@ def check(parts: Parts) -> None:
     device = check_trainer(parts.trainer)
     check_capture("search.capture", parts.search.capture, device)
     parts.selection.check(space.cells)
+    check_pair(parts.search, parts.selection, space.cells)
     if parts.genotype is not None:
         space.check(parts.genotype)
     with torch.device("meta"):
-        space.supernet(data.image_size, data.classes)
+        space.supernet(data.image_size, data.classes, parts.search.variant)
     if isinstance(evaluation, Retraining):
         check_capture("evaluation.capture", evaluation.capture, device)
         _check_network(parts, evaluation)
         data.augmentation(evaluation.cutout)
     if isinstance(evaluation, NASBench201Lookup):
         _check_table(parts, evaluation)
+
+
+def check_pair(search: SearchMethod, selection: Selector, cells: Mapping[str, CellSpace]) -> None:
+    """Raise a ValueError for a search and a selection that make no sense together."""
+    if selection.compares and search.decides_all(cells):
+        raise ValueError(
+            f"search={search.name} decides every edge while it trains, so selection={selection.name} would have "
+            "nothing to compare. Lower search.greedy.share, or choose selection=magnitude, which takes what is decided."
+        )
+    if selection.reads_alpha and search.architecture_gradient is None:
+        raise ValueError(
+            f"selection={selection.name} reads the size of alpha, but search={search.name} never trains alpha: it "
+            "would read the initialisation. Choose a selection that scores the supernet, such as perturb, or another "
+            "search."
+        )
 
 
 def check_data(parts: Parts) -> None:

@@ -10,6 +10,7 @@ from archselect.networks.darts_supernet import DartsSupernet
 from archselect.networks.mixed_cell import MixedCell
 from archselect.networks.mixture import Mixture, MixtureWeights
 from archselect.networks.nasbench201_supernet import NASBench201Supernet
+from archselect.networks.relaxation import Sigmoid
 from archselect.networks.topology import CellTopology
 
 DARTS_CELL = CellTopology(inputs=2, nodes=4, output="concat", inputs_per_node=2)
@@ -268,7 +269,7 @@ def test_alpha_is_drawn_with_the_given_scale():
 
 def test_another_relaxation_takes_the_place_of_the_softmax():
     supernet = nasbench201()
-    supernet.relaxation = torch.sigmoid
+    supernet.relaxation = Sigmoid()
     torch.testing.assert_close(supernet.mixture_weights()["cell"], supernet.alphas["cell"].sigmoid())
 
 

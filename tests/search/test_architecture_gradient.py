@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from small_search import cell_supernet, darts_supernet, decide, resident
 
 from archselect.networks.supernet import Supernet
-from archselect.search import FirstOrder
+from archselect.search import BilevelStep, FirstOrder
 
 
 def a_batch(seed: int = 0) -> Any:
@@ -14,7 +14,7 @@ def a_batch(seed: int = 0) -> Any:
 
 
 def first_order(supernet: Supernet) -> list[torch.Tensor]:
-    return list(FirstOrder()(supernet, a_batch(1), a_batch(2)))
+    return list(FirstOrder()(BilevelStep(supernet, a_batch(1), a_batch(2), None)))
 
 
 def test_it_is_the_gradient_of_the_loss_on_the_architecture_batch() -> None:
@@ -66,7 +66,7 @@ def test_a_cell_type_that_was_decided_to_be_empty_has_gradient_zero() -> None:
 def test_it_agrees_with_finite_differences(operations: tuple[str, ...]) -> None:
     supernet = cell_supernet(*operations).double()
     images, labels = a_batch(2)
-    (gradient,) = FirstOrder()(supernet, a_batch(1), (images.double(), labels))
+    (gradient,) = FirstOrder()(BilevelStep(supernet, a_batch(1), (images.double(), labels), None))
     alpha = supernet.alphas["cell"]
 
     def loss(edge: int, operation: int, step: float) -> float:

@@ -26,8 +26,7 @@ from small_search import (
 from torch import Tensor
 
 from archselect.networks.supernet import Supernet
-from archselect.search import FirstOrder, SearchMethod, SearchModule
-from archselect.search.architecture_gradient import Batch
+from archselect.search import BilevelStep, FirstOrder, SearchMethod, SearchModule
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*Experiment logs directory", "ignore:.*number of training batches"
@@ -111,16 +110,21 @@ def test_no_gradient_is_left_behind_by_a_step() -> None:
 
 
 class CountedFirstOrder(FirstOrder):
-    def __init__(self) -> None:
-        self.calls = 0
+    calls = 0
 
-    def __call__(self, supernet: Supernet, weight_batch: Batch, architecture_batch: Batch) -> Sequence[Tensor]:
-        self.calls += 1
-        return super().__call__(supernet, weight_batch, architecture_batch)
+    def __call__(self, step: BilevelStep) -> Sequence[Tensor]:
+        CountedFirstOrder.calls += 1
+        return super().__call__(step)
 
 
-def test_when_every_edge_is_decided_alpha_is_not_updated_any_more() -> None:
-    supernet, gradient = cell_supernet(), CountedFirstOrder()
+@pytest.fixture
+def counted() -> CountedFirstOrder:
+    CountedFirstOrder.calls = 0
+    return CountedFirstOrder()
+
+
+def test_when_every_edge_is_decided_alpha_is_not_updated_any_more(counted: CountedFirstOrder) -> None:
+    supernet, gradient = cell_supernet(), counted
     decide(supernet, "cell", {0: 0, 1: 1, 2: 1})
     before = [alpha.clone() for alpha in supernet.architecture_parameters()]
     trainer(1).fit(module(supernet, architecture_gradient=gradient), bilevel())
@@ -128,8 +132,8 @@ def test_when_every_edge_is_decided_alpha_is_not_updated_any_more() -> None:
     assert all(torch.equal(x, y) for x, y in zip(supernet.architecture_parameters(), before, strict=True))
 
 
-def test_alpha_is_updated_once_per_step_while_an_edge_is_undecided() -> None:
-    supernet, gradient = cell_supernet(), CountedFirstOrder()
+def test_alpha_is_updated_once_per_step_while_an_edge_is_undecided(counted: CountedFirstOrder) -> None:
+    supernet, gradient = cell_supernet(), counted
     decide(supernet, "cell", {0: 0, 1: 1})
     trainer(2).fit(module(supernet, architecture_gradient=gradient), bilevel(weights=12, batch_size=4))
     assert gradient.calls == 2 * 3

@@ -10,7 +10,7 @@ from archselect.networks.cell_space import CellSpace
 from archselect.networks.mixture import MixtureWeights
 from archselect.networks.supernet import Supernet
 from archselect.networks.topology import CellTopology
-from archselect.selection import Decision, OperationDecision, Race, Score, Selector, TopologyDecision
+from archselect.selection import Decision, OperationDecision, Point, Race, Score, Selector, TopologyDecision
 
 PLAIN_CELL = CellTopology(1, 2, "last", None)  # edges (0,1) (0,2) (1,2), all of which stay
 WIDE_CELL = CellTopology(2, 3, "concat", 2)  # nodes 2, 3 and 4; node 3 chooses among edges 2-4, node 4 among edges 5-8
@@ -56,7 +56,7 @@ class Judge:
         self.accuracy, self.loss = accuracy, loss
         self.rounds: list[list[MixtureWeights]] = []
 
-    def __call__(self, candidates: Sequence[MixtureWeights], race: Race | None = None) -> list[Score]:
+    def score(self, candidates: Sequence[MixtureWeights], race: Race | None = None) -> list[Score]:
         self.rounds.append(list(candidates))
         return [Score(self.accuracy(weights), self.loss(weights)) for weights in candidates]
 
@@ -65,8 +65,14 @@ class Judge:
         return sum(len(candidates) for candidates in self.rounds)
 
 
-def never(candidates: Sequence[MixtureWeights], race: Race | None = None) -> list[Score]:
-    raise AssertionError("this selector scores nothing")
+class Never:
+    """Trials of which none may be made."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"this selector makes no trials, but asked for {name}")
+
+
+never: Any = Never()
 
 
 def worth(name: str, table: Sequence[Sequence[float]]) -> Callable[[MixtureWeights], float]:
@@ -80,11 +86,12 @@ def present(weights: MixtureWeights, name: str, edges: Sequence[int]) -> str:
 
 
 def decisions_of(
-    selector: Selector, supernet: Supernet, score: Any = never, seed: int = 0, points: Sequence[int] | None = None
+    selector: Selector, supernet: Supernet, trials: Any = never, seed: int = 0, points: Sequence[int] | None = None
 ) -> Iterator[tuple[int, Decision]]:
     """Run the selector's points, applying each decision before the next is asked for."""
-    for point in range(selector.points(supernet.cell_spaces)) if points is None else points:
-        for decision in selector.decide(point, supernet, score, seed):
+    of = selector.points(supernet.cell_spaces)
+    for point in range(of) if points is None else points:
+        for decision in selector.decide(Point(point, of), supernet, trials, seed):
             apply(decision, supernet)
             yield point, decision
 

@@ -27,6 +27,7 @@ def test_the_record_of_an_operation_names_everything() -> None:
         ],
         "kept": "skip_connect",
         "unmasked": {"accuracy": 0.66, "loss": 1.0},
+        "strengths": [],
     }
 
 

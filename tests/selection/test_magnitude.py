@@ -13,7 +13,7 @@ from small_selection import (
 )
 
 from archselect.networks.supernet import Supernet
-from archselect.selection import Magnitude, OperationDecision, TopologyDecision, magnitude_decisions
+from archselect.selection import ONLY, Magnitude, OperationDecision, TopologyDecision, magnitude_decisions
 
 # none, skip_connect, sep_conv_3x3: edges 0-1 feed node 2, edges 2-4 node 3, edges 5-8 node 4
 S3_WEIGHTS = [
@@ -95,7 +95,7 @@ def test_a_decided_edge_is_as_strong_as_the_weight_of_what_was_kept_on_it(
 def test_nothing_is_scored_and_everything_is_decided_at_one_point() -> None:
     supernet = undecided(cell("normal", ("skip_connect", "noise")), cell("reduction", ("skip_connect", "noise")))
     assert (Magnitude().points(supernet.cell_spaces), Magnitude().tuning, Magnitude().scoring) == (1, None, None)
-    decided = list(Magnitude().decide(0, supernet, never, seed=0))
+    decided = list(Magnitude().decide(ONLY, supernet, never, seed=0))
     assert [decision.cell for decision in decided] == ["normal"] * 3 + ["reduction"] * 3
     assert decided == list(magnitude_decisions(supernet))
     assert all(isinstance(decision, OperationDecision) and decision.scores == () for decision in decided)

@@ -6,7 +6,7 @@ from test_scorer import CALIBRATION, batches, plain
 
 from archselect.networks.mixture import MixtureWeights
 from archselect.networks.supernet import Supernet
-from archselect.selection import Perturbation, Race, Racing, Score, Scorer, Scoring
+from archselect.selection import Perturbation, Point, Race, Racing, Score, Scorer, Scoring
 from archselect.selection.race import beaten
 
 IMAGES = batches((6,) * 30)
@@ -127,14 +127,14 @@ class Listed:
         self.scores = scores
         self.races: list[Race | None] = []
 
-    def __call__(self, candidates: Any, race: Race | None = None) -> list[Score]:
+    def score(self, candidates: Any, race: Race | None = None) -> list[Score]:
         self.races.append(race)
         return list(self.scores[: len(candidates)])
 
 
 def test_a_beaten_candidate_is_not_kept_whatever_its_score_on_fewer_images_was() -> None:
     judge = Listed(Score(0.5, 1.0), Score(0.4, 2.0, beaten_after=60), Score(0.6, 1.0))
-    (decision,) = Perturbation().decide(0, plain(), judge, seed=0)
+    (decision,) = Perturbation().decide(Point(0, 3), plain(), judge, seed=0)
     assert decision.operation == 0  # type: ignore[union-attr]
     assert judge.races == [Race("accuracy", "harmed", 3)]
     record = decision.to_record(plain().cell_spaces["cell"])
@@ -143,7 +143,7 @@ def test_a_beaten_candidate_is_not_kept_whatever_its_score_on_fewer_images_was()
 
 def test_an_unmasked_supernet_runs_beside_the_race() -> None:
     judge = Listed(*[Score(0.5, 1.0)] * 4)
-    list(Perturbation(score_unmasked=True).decide(0, plain(), judge, seed=0))
+    list(Perturbation(score_unmasked=True).decide(Point(0, 3), plain(), judge, seed=0))
     assert judge.races == [Race("accuracy", "harmed", 3)]
 
 

@@ -17,7 +17,7 @@ from small_selection import (
 
 from archselect.genotype import Genotype
 from archselect.networks.supernet import Supernet
-from archselect.selection import OperationDecision, Random, TopologyDecision
+from archselect.selection import ONLY, OperationDecision, Random, TopologyDecision
 
 THREE = ("skip_connect", "sep_conv_3x3", "sep_conv_5x5")
 
@@ -55,7 +55,7 @@ def test_operations_and_inputs_are_uniform() -> None:
     inputs: Counter[tuple[int, ...]] = Counter()
     supernet = undecided(cell("cell", THREE, WIDE_CELL))
     for seed in range(300):
-        decided = [(0, decision) for decision in Random().decide(0, supernet, never, seed)]
+        decided = [(0, decision) for decision in Random().decide(ONLY, supernet, never, seed)]
         operations[operations_kept(iter(decided))["cell", 4]] += 1
         inputs[inputs_kept(iter(decided))["cell", 4]] += 1
     assert set(inputs) == {(5, 6), (5, 7), (5, 8), (6, 7), (6, 8), (7, 8)}
@@ -67,7 +67,7 @@ def test_edges_are_drawn_separately() -> None:
     supernet = undecided(cell("cell", THREE, WIDE_CELL))
     together: Counter[tuple[object, object]] = Counter()
     for seed in range(180):
-        kept = operations_kept((0, decision) for decision in Random().decide(0, supernet, never, seed))
+        kept = operations_kept((0, decision) for decision in Random().decide(ONLY, supernet, never, seed))
         together[kept["cell", 0], kept["cell", 1]] += 1
     assert len(together) == 9
     assert sum((count - 20) ** 2 / 20 for count in together.values()) < 26.1  # chi-square, 8 degrees, p = 0.001
@@ -77,8 +77,8 @@ def test_what_is_decided_stays_and_changes_nothing_else() -> None:
     whole, rest = (undecided(cell("cell", THREE, WIDE_CELL)) for _ in range(2))
     apply(OperationDecision("cell", 3, 2), rest)
     apply(TopologyDecision("cell", 4, (5, 8)), rest)
-    all_of_them = list(Random().decide(0, whole, never, 7))
-    assert list(Random().decide(0, rest, never, 7)) == [
+    all_of_them = list(Random().decide(ONLY, whole, never, 7))
+    assert list(Random().decide(ONLY, rest, never, 7)) == [
         decision
         for decision in all_of_them
         if not (isinstance(decision, OperationDecision) and decision.edge == 3)

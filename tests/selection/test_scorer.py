@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from archselect.networks.mixture import MixtureWeights
 from archselect.networks.nasbench201_supernet import NASBench201Supernet
 from archselect.networks.supernet import Begun, Supernet
 from archselect.networks.topology import CellTopology
-from archselect.selection import Perturbation, Score, Scorer, Scoring
+from archselect.selection import Perturbation, Point, Score, Scorer, Scoring
 
 Batches = list[tuple[Tensor, Tensor]]
 CLASSES = 3
@@ -232,8 +233,11 @@ def test_a_selection_on_a_real_supernet_ends_with_what_the_scores_say() -> None:
     supernet = noisy()
     score = scorer(supernet)
     decided = []
-    for point in range(Perturbation().points(supernet.cell_spaces)):
-        for decision in Perturbation(topology_rounds="cumulative").decide(point, supernet, score, seed=0):
+    trials: Any = SimpleNamespace(score=score)
+    points = Perturbation().points(supernet.cell_spaces)
+    for number in range(points):
+        point = Point(number, points)
+        for decision in Perturbation(topology_rounds="cumulative").decide(point, supernet, trials, seed=0):
             space = supernet.cell_spaces[decision.cell]
             record = decision.to_record(space)
             accuracies = {str(entry["candidate"]): entry["accuracy"] for entry in record["scores"]}

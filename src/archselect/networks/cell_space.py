@@ -131,7 +131,8 @@ class CellDecisions:
     @property
     def undecided_edges(self) -> tuple[int, ...]:
         """Return the edges that are still mixtures."""
-        return tuple(edge for edge, operation in enumerate(self.operations) if operation is None)
+        pairs = zip(self.operations, self.kept, strict=True)
+        return tuple(edge for edge, (operation, kept) in enumerate(pairs) if kept and operation is None)
 
     def undecided_nodes(self, space: CellSpace) -> tuple[int, ...]:
         """Return the nodes (as states) that still have more inputs than the space allows."""
@@ -148,7 +149,7 @@ class CellDecisions:
         Raises:
             ValueError: An edge or a node is still undecided.
         """
-        undecided = [space.topology.edges[edge] for edge in self.undecided_edges if self.kept[edge]]
+        undecided = [space.topology.edges[edge] for edge in self.undecided_edges]
         if undecided or self.undecided_nodes(space):
             raise ValueError(
                 f"The {space.name} cell is not decided yet: edges {undecided}, nodes "

@@ -12,6 +12,7 @@ from archselect.networks.mixed_cell import MixedCell
 from archselect.networks.mixture import Mixture
 from archselect.networks.source import CellOutput, Source
 from archselect.networks.supernet import Begun, Supernet, layers_until
+from archselect.networks.variant import PLAIN, Variant
 from archselect.operations import FactorizedReduce, ReLUConvBN
 
 
@@ -25,6 +26,7 @@ class DartsSupernet(Supernet):
         classes: Number of classes.
         stem_multiplier: Channels of the stem as a multiple of C.
         alpha_scale: See `Supernet`.
+        variant: See `Supernet`.
     """
 
     def __init__(
@@ -35,8 +37,9 @@ class DartsSupernet(Supernet):
         classes: int,
         stem_multiplier: int = 3,
         alpha_scale: float = 1e-3,
+        variant: Variant = PLAIN,
     ) -> None:
-        super().__init__(cells, alpha_scale=alpha_scale)
+        super().__init__(cells, variant, alpha_scale)
         stem_channels = stem_multiplier * channels
         self.stem = nn.Sequential(nn.Conv2d(3, stem_channels, 3, padding=1, bias=False), nn.BatchNorm2d(stem_channels))
         self.preprocess = nn.ModuleList()
@@ -52,7 +55,7 @@ class DartsSupernet(Supernet):
             )
             self.preprocess.append(nn.ModuleList([first, ReLUConvBN(previous, channels, 1, 1, 0, affine=False)]))
             space = cells["reduction" if reduction else "normal"]
-            self.cells.append(MixedCell(space, channels, stride=2 if reduction else 1))
+            self.cells.append(MixedCell(space, channels, stride=2 if reduction else 1, variant=variant))
             before_previous, previous, reduced = previous, space.topology.nodes * channels, reduction
         self.classifier = nn.Linear(previous, classes)
 

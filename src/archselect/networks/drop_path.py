@@ -15,3 +15,13 @@ def drop_path(x: Tensor, probability: float) -> Tensor:
     keep = 1 - probability
     mask = x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(keep).div_(keep)
     return x * mask
+
+
+def drop_paths(x: Tensor, probability: float, paths: int) -> Tensor:
+    """Return `drop_path` of several paths that stand one after another in the channels of `x`, `(B, paths * C, H, W)`.
+
+    Each path is left out of images of its own.
+    """
+    keep = 1 - probability
+    mask = x.new_empty(x.shape[0], paths, 1, 1, 1).bernoulli_(keep).div_(keep)
+    return (x.unflatten(1, (paths, -1)) * mask).flatten(1, 2)

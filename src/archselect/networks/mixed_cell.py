@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archselect import kernels
 from archselect.kernels.layout import channels_last
 from archselect.networks.cell_space import CellSpace
+from archselect.networks.drop_path import drop_paths
 from archselect.networks.mixture import Mixture
 from archselect.networks.source import CellOutput, Source
 from archselect.networks.stacked import STACKED, StackedOperation
+from archselect.networks.variant import PLAIN, Variant
 
 
 @dataclass(frozen=True)
@@ -25,28 +28,44 @@ class Leaving:
         edges: The edges, as the cell numbers them.
         positions: Where they stand in the stack.
         weights: Their mixture weights `(E,)`.
+        identity: Whether it hands the state on as it is, or stands for that where the resolution is halved.
     """
 
     operation: StackedOperation
     edges: tuple[int, ...]
     positions: list[int]
     weights: Tensor
+    identity: bool
 
 
 class MixedCell(nn.Module):
     """`node_j = sum over edges (i, j), sum over operations o: weight_ijo * o_ij(state_i)`.
+
+    With partial channels the operations read the first channels of a state; on each edge the others go around them,
+    halved in resolution by max pooling where the edge is, and the channels are shuffled (PC-DARTS, sec. 3.2).
 
     Args:
         space: Edges and candidate operations.
         channels: Of every state.
         stride: Of the edges that leave the cell's inputs; all others have stride 1.
         pool_norm: Whether batch normalisation follows pooling.
+        variant: See `Variant`.
     """
 
-    def __init__(self, space: CellSpace, channels: int, stride: int = 1, pool_norm: bool = True) -> None:
+    def __init__(
+        self,
+        space: CellSpace,
+        channels: int,
+        stride: int = 1,
+        pool_norm: bool = True,
+        variant: Variant = PLAIN,
+    ) -> None:
         super().__init__()
         self.space = space
         self.stride = stride
+        self.groups = variant.partial_channels
+        self.passing = channels = variant.passing(channels)
+        self.auxiliary = nn.ModuleList()
         self.operations = nn.ModuleList()
         self._positions: list[dict[str, dict[int, int]]] = []
         for source in range(space.topology.inputs + space.topology.nodes):
@@ -65,25 +84,60 @@ class MixedCell(nn.Module):
                 )
             )
             self._positions.append({name: {e: i for i, e in enumerate(edges)} for name, edges in edges_of.items()})
+            if variant.auxiliary_skip:
+                count = sum(start == source for start, _ in space.topology.edges)
+                make = STACKED["skip_connect"]
+                self.auxiliary.append(make(max(count, 1), channels, self._stride_from(source), pool_norm))
 
     def _stride_from(self, source: int) -> int:
         return self.stride if source < self.space.topology.inputs else 1
 
     def forward(self, inputs: Sequence[Tensor], mixture: Mixture) -> CellOutput:
         """Return the nodes for the inputs `(B, C, H, W)`, each `(B, C, H', W')`."""
-        evaluate = _by_loops if kernels.serve(inputs[0]) else _edges_together
+        # The loops have no place for weights that differ from image to image.
+        evaluate = _by_loops if kernels.serve(inputs[0]) and not mixture.drop_path else _edges_together
         return CellOutput(evaluate(self, inputs, mixture), self.space.topology.output)
 
     def source(self, state: int, value: Tensor) -> Source:
         """Return a state, given its value `(B, C, H, W)`, as its operations read it."""
-        return Source(value, self._stride_from(state))
+        return Source(value if self.groups == 1 else value[:, : self.passing], self._stride_from(state))
+
+    def completed(self, node: int, mixed: Tensor, values: Sequence[Tensor], mixture: Mixture) -> Tensor:
+        """Return the value of a node: what its operations gave and, with partial channels, what went around them.
+
+        Args:
+            node: As a state.
+            mixed: `(B, C / K, H', W')`.
+            values: Of the states before it, `(B, C, H, W)`.
+            mixture: Says which edges feed the node, and with which weight.
+        """
+        if self.groups == 1:
+            return mixed
+        around = None
+        for edge in self.space.topology.edges_into(node):
+            if edge in mixture.feeding:
+                source, _ = self.space.topology.edges[edge]
+                rest = values[source][:, self.passing :]
+                if self._stride_from(source) == 2:
+                    rest = F.max_pool2d(rest, 2, 2)
+                rest = rest if mixture.edges is None else mixture.edges[edge] * rest
+                around = rest if around is None else around + rest
+        if around is None:
+            around = mixed.new_zeros(mixed.shape[0], (self.groups - 1) * self.passing, *mixed.shape[2:])
+        return F.channel_shuffle(torch.cat([mixed, around], dim=1), self.groups)
 
     def leaving(self, state: int, mixture: Mixture) -> Iterator[Leaving]:
         """Yield every operation that leaves a state and has weight."""
         for term, weights in mixture.leaving(state):
             operation = cast(StackedOperation, cast(nn.ModuleDict, self.operations[state])[term.operation])
             positions = [self._positions[state][term.operation][edge] for edge in term.edges]
-            yield Leaving(operation, term.edges, positions, weights)
+            yield Leaving(operation, term.edges, positions, weights, term.operation == "skip_connect")
+        edges = [edge for edge in mixture.auxiliary_edges if self.space.topology.edges[edge][0] == state]
+        if edges and self.auxiliary:
+            every = [edge for edge, (start, _) in enumerate(self.space.topology.edges) if start == state]
+            operation = cast(StackedOperation, self.auxiliary[state])
+            weights = mixture.auxiliary_weights(edges)
+            yield Leaving(operation, tuple(edges), [every.index(edge) for edge in edges], weights, identity=True)
 
     @property
     def batch(self) -> kernels.Batch:
@@ -93,49 +147,52 @@ class MixedCell(nn.Module):
     @property
     def norms(self) -> Iterator[nn.BatchNorm2d]:
         """All normalisations."""
-        return (module for module in self.operations.modules() if isinstance(module, nn.BatchNorm2d))
+        return (module for module in self.modules() if isinstance(module, nn.BatchNorm2d))
 
     def node_of(self, edge: int) -> int:
         """Return which of the nodes, counted from 0, an edge leads to."""
         return self.space.topology.edges[edge][1] - self.space.topology.inputs
 
     def zeros(self, like: Tensor) -> Tensor:
-        """Return the value of a node that nothing feeds, given an input of the cell."""
-        return torch.zeros_like(like[:, :, :: self.stride, :: self.stride])
+        """Return what the operations of a node give that nothing feeds, given an input of the cell."""
+        return torch.zeros_like(like[:, : self.passing, :: self.stride, :: self.stride])
 
 
 def _edges_together(cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixture) -> list[Source]:
     """Evaluate an operation on all edges out of a state at once: few kernels."""
-    states: list[Source] = []
+    values: list[Tensor] = list(inputs)
     fed: list[list[Tensor]] = [[] for _ in range(cell.space.topology.nodes)]
     for state in range(len(inputs) + len(fed)):
-        if state < len(inputs):
-            value = inputs[state]
-        else:
+        if state >= len(inputs):
             outputs = fed[state - len(inputs)]
-            value = sum(outputs[1:], start=outputs[0]) if outputs else cell.zeros(inputs[0])
-        states.append(source := cell.source(state, value))
+            mixed = sum(outputs[1:], start=outputs[0]) if outputs else cell.zeros(inputs[0])
+            values.append(cell.completed(state, mixed, values, mixture))
+        source = cell.source(state, values[state])
         totals: dict[tuple[int, ...], Tensor] = {}
         for leaving in cell.leaving(state, mixture):
             total = totals.get(leaving.edges)
-            totals[leaving.edges] = leaving.operation(source, leaving.weights, leaving.positions, total)
+            if mixture.drop_path and not leaving.identity:
+                out = leaving.operation.weighted(source, leaving.weights, leaving.positions)
+                out = drop_paths(out, mixture.drop_path, len(leaving.edges))
+                totals[leaving.edges] = out if total is None else total + out
+            else:
+                totals[leaving.edges] = leaving.operation(source, leaving.weights, leaving.positions, total)
         for edges, total in totals.items():
             for edge, output in zip(edges, total.chunk(len(edges), dim=1), strict=True):
                 fed[cell.node_of(edge)].append(output)
-    return states[len(inputs) :]
+    return [Source(value) for value in values[len(inputs) :]]
 
 
 def _by_loops(cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixture) -> list[Source]:
     """Let compiled loops evaluate all operations out of a state, and sum what arrives at a node."""
-    states: list[Source] = []
+    values: list[Tensor] = [channels_last(value) for value in inputs]
     arrived: list[list[kernels.Arrival]] = [[] for _ in range(cell.space.topology.nodes)]
     for state in range(len(inputs) + len(arrived)):
-        if state < len(inputs):
-            value = channels_last(inputs[state])
-        else:
+        if state >= len(inputs):
             here = arrived[state - len(inputs)]
-            value = kernels.arrive(here) if here else channels_last(cell.zeros(inputs[0]))
-        states.append(source := cell.source(state, value))
+            mixed = kernels.arrive(here) if here else channels_last(cell.zeros(inputs[0]))
+            values.append(cell.completed(state, mixed, values, mixture))
+        source = cell.source(state, values[state])
         leaving = list(cell.leaving(state, mixture))
         receivers = sorted({cell.node_of(edge) for one in leaving for edge in one.edges})
         operations = [
@@ -145,7 +202,8 @@ def _by_loops(cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixture) -> li
             for one in leaving
         ]
         if operations:
-            arrivals = kernels.leave(value, operations, source.stride, len(receivers), cell.batch)
+            state_value = channels_last(source.state)
+            arrivals = kernels.leave(state_value, operations, source.stride, len(receivers), cell.batch)
             for node, arrival in zip(receivers, arrivals, strict=True):
                 arrived[node].append(arrival)
-    return states[len(inputs) :]
+    return [Source(value) for value in values[len(inputs) :]]

@@ -4,7 +4,7 @@
 nothing but other weights. An operation without weight is *inactive*: it is neither evaluated nor stored.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,15 +21,46 @@ class MixtureWeights(dict[str, Tensor]):
     """Mixture weights of every cell type, `(edges, operations)` each, that know on the host which of them are zero.
 
     Finding the zeros of a tensor on a GPU would halt the host, so whoever makes the weights says where they are.
+
+    Args:
+        weights: Cell type -> `(edges, operations)`.
+        active: Cell type -> which of them may be other than zero.
+        edges: Cell type -> `(edges,)`, what all weights of an edge are multiplied by; left out: 1.
+        drop_path: Each operation but identities is left out of this share of the images, drawn anew for each edge and
+            cell, and the others are scaled so that the mean stays.
     """
 
-    def __init__(self, weights: Mapping[str, Tensor], active: Mapping[str, Active]) -> None:
+    def __init__(
+        self,
+        weights: Mapping[str, Tensor],
+        active: Mapping[str, Active],
+        edges: Mapping[str, Tensor] | None = None,
+        drop_path: float = 0.0,
+    ) -> None:
         super().__init__(weights)
         self.active = dict(active)
+        self.edges = dict(edges or {})
+        self.drop_path = drop_path
+
+    def replaced(
+        self,
+        weights: Mapping[str, Tensor] | None = None,
+        active: Mapping[str, Active] | None = None,
+        drop_path: float | None = None,
+    ) -> "MixtureWeights":
+        """Return the same with other weights."""
+        return MixtureWeights(
+            {**self, **(weights or {})},
+            {**self.active, **(active or {})},
+            self.edges,
+            self.drop_path if drop_path is None else drop_path,
+        )
 
     def detach(self) -> "MixtureWeights":
         """Return the same weights as constants: no gradient reaches the architecture parameters."""
-        return MixtureWeights({cell: weights.detach() for cell, weights in self.items()}, self.active)
+        edges = {cell: weights.detach() for cell, weights in self.edges.items()}
+        weights = {cell: weights.detach() for cell, weights in self.items()}
+        return MixtureWeights(weights, self.active, edges, self.drop_path)
 
     def masked(self, cell: str, edge: int, operation: int | None = None, renormalize: bool = False) -> "MixtureWeights":
         """Return these weights with one operation of an edge, or the whole edge, set to zero.
@@ -53,9 +84,7 @@ class MixtureWeights(dict[str, Tensor]):
         weights[edge] = masked
         active = [list(candidates) for candidates in self.active[cell]]
         active[edge] = [was and operation is not None and index != operation for index, was in enumerate(active[edge])]
-        return MixtureWeights(
-            {**self, cell: weights}, {**self.active, cell: tuple(tuple(candidates) for candidates in active)}
-        )
+        return self.replaced({cell: weights}, {cell: tuple(tuple(candidates) for candidates in active)})
 
 
 def nonzero(weights: Tensor) -> Active:
@@ -114,15 +143,41 @@ class Mixture:
         space: Edges and candidate operations of the cell type.
         weights: `(edges, operations)`; what stands beyond the last candidate of an edge is not read.
         active: Which of them may be other than zero; None: look at them.
+        edges: What all weights of an edge are multiplied by, `(edges,)`; None: 1.
+        auxiliary: Weight of the auxiliary skip connection beside each of `auxiliary_edges` (DARTS-minus).
+        auxiliary_edges: The edges that have one.
+        drop_path: See `MixtureWeights`.
+
+    Attributes:
+        feeding: The edges that carry anything.
+        edges: Their weights as a whole, `(edges,)`; None: 1.
     """
 
-    def __init__(self, space: CellSpace, weights: Tensor, active: Active | None = None) -> None:
+    def __init__(
+        self,
+        space: CellSpace,
+        weights: Tensor,
+        active: Active | None = None,
+        edges: Tensor | None = None,
+        auxiliary: float = 0.0,
+        auxiliary_edges: tuple[int, ...] = (),
+        drop_path: float = 0.0,
+    ) -> None:
         if weights.shape != (len(space.operations), space.width):
             raise ValueError(
                 f"The mixture weights of the {space.name} cell must be (edges, operations) = "
                 f"{(len(space.operations), space.width)}; got {tuple(weights.shape)}."
             )
-        self._plan = plan(space, nonzero(weights) if active is None else active)
+        active = nonzero(weights) if active is None else active
+        self.edges = edges
+        self.auxiliary = auxiliary
+        self.auxiliary_edges = auxiliary_edges if auxiliary else ()
+        self.feeding = frozenset(edge for edge, candidates in enumerate(active) if any(candidates))
+        self.drop_path = drop_path
+        if edges is not None:
+            weights = weights * edges.unsqueeze(1)
+        self._like = weights
+        self._plan = plan(space, active)
         ordered = weights.reshape(-1)[_order_on(self._plan.order, weights.device)]
         values = iter(ordered.split([len(term.edges) for terms in self._plan.terms for term in terms]))
         self._values = tuple(tuple(next(values) for _ in terms) for terms in self._plan.terms)
@@ -130,3 +185,8 @@ class Mixture:
     def leaving(self, source: int) -> tuple[tuple[Term, Tensor], ...]:
         """Return the terms that leave `source`, each with the weights `(len(term.edges),)` of its edges."""
         return tuple(zip(self._plan.terms[source], self._values[source], strict=True))
+
+    def auxiliary_weights(self, edges: Sequence[int]) -> Tensor:
+        """Return the weights `(len(edges),)` of the auxiliary skip connections beside edges."""
+        weights = self._like.new_full((len(edges),), self.auxiliary)
+        return weights if self.edges is None else weights * self.edges[list(edges)]

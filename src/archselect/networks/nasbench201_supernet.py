@@ -10,6 +10,7 @@ from archselect.networks.mixed_cell import MixedCell
 from archselect.networks.mixture import Mixture
 from archselect.networks.source import CellOutput, Source
 from archselect.networks.supernet import Begun, Supernet, layers_until
+from archselect.networks.variant import PLAIN, Variant
 from archselect.operations.residual import ResidualReduction
 
 
@@ -22,6 +23,7 @@ class NASBench201Supernet(Supernet):
         cells_per_stage: N of the paper.
         classes: Number of classes.
         alpha_scale: See `Supernet`.
+        variant: See `Supernet`.
     """
 
     def __init__(
@@ -31,15 +33,18 @@ class NASBench201Supernet(Supernet):
         cells_per_stage: int,
         classes: int,
         alpha_scale: float = 1e-3,
+        variant: Variant = PLAIN,
     ) -> None:
-        super().__init__(cells, alpha_scale=alpha_scale)
+        super().__init__(cells, variant, alpha_scale)
         self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
         self.blocks = nn.ModuleList()
         for stage in range(3):
             if stage > 0:
                 self.blocks.append(ResidualReduction(channels, 2 * channels))
                 channels *= 2
-            self.blocks.extend(MixedCell(cells["cell"], channels, pool_norm=False) for _ in range(cells_per_stage))
+            self.blocks.extend(
+                MixedCell(cells["cell"], channels, pool_norm=False, variant=variant) for _ in range(cells_per_stage)
+            )
         self.last = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())
         self.classifier = nn.Linear(channels, classes)
 

@@ -1,7 +1,7 @@
 """Supernets: networks whose cells are mixtures of all candidate operations."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import takewhile
 from operator import not_
@@ -14,8 +14,10 @@ from torch.utils.checkpoint import checkpoint
 from archselect.genotype import Genotype
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.mixed_cell import MixedCell
-from archselect.networks.mixture import Active, Mixture, MixtureWeights
+from archselect.networks.mixture import Active, Mixture, MixtureWeights, nonzero
+from archselect.networks.preserved import still_statistics
 from archselect.networks.source import CellOutput
+from archselect.networks.variant import PLAIN, Variant
 
 
 @dataclass(frozen=True)
@@ -31,40 +33,42 @@ class Begun:
     outputs: tuple[CellOutput, ...]
 
 
-Relaxation = Callable[[Tensor], Tensor]
-"""Maps architecture parameters `(edges, operations)` to mixture weights of the same shape."""
-
-
-def softmax(alpha: Tensor) -> Tensor:
-    """The relaxation of DARTS (eq. 2): the weights of an edge are positive and sum to 1."""
-    return alpha.softmax(dim=-1)
-
-
 class Supernet(nn.Module):
     """A network of mixed cells with one set of architecture parameters per cell type, shared by all cells of that type.
 
     Args:
         cells: The choices of each cell type.
-        relaxation: How architecture parameters become mixture weights.
+        variant: What the search method asks of it.
         alpha_scale: Standard deviation of the normal distribution that the architecture parameters are drawn from.
 
     Attributes:
         alphas: Architecture parameters, cell type -> `(edges, operations)`.
+        betas: With edge normalisation, those of the edges, cell type -> `(edges,)`; otherwise empty.
+        relaxation: How architecture parameters become mixture weights, at this moment of the search.
+        auxiliary_weight: Of the auxiliary skip connections, at this moment of the search.
         decisions: What has been decided. A decided edge is one-hot, a dropped one zero; neither gives `alpha` a
             gradient.
         recompute: Whether cells are evaluated again in the backward pass instead of keeping what their gradients need.
     """
 
-    def __init__(
-        self, cells: Mapping[str, CellSpace], relaxation: Relaxation = softmax, alpha_scale: float = 1e-3
-    ) -> None:
+    def __init__(self, cells: Mapping[str, CellSpace], variant: Variant = PLAIN, alpha_scale: float = 1e-3) -> None:
         super().__init__()
         self.cell_spaces = dict(cells)
-        self.relaxation = relaxation
+        self.variant = variant
+        self.relaxation = variant.relaxation
+        self.auxiliary_weight = 0.0
         self.alphas = nn.ParameterDict(
             {
                 name: nn.Parameter(alpha_scale * torch.randn(len(space.operations), space.width))
                 for name, space in cells.items()
+            }
+        )
+        normalised = variant.edge_normalization != "none"
+        self.betas = nn.ParameterDict(
+            {
+                name: nn.Parameter(alpha_scale * torch.randn(len(space.operations)))
+                for name, space in cells.items()
+                if normalised
             }
         )
         for name, space in cells.items():
@@ -112,18 +116,55 @@ class Supernet(nn.Module):
             setattr(self, f"_mixed_{name}", mixed.detach())
             setattr(self, f"_decided_{name}", decided.detach())
 
+    @property
+    def mixed(self) -> Mapping[str, Tensor]:
+        """Return per cell type 1 for the candidates of undecided edges and 0 elsewhere, `(edges, operations)`."""
+        return {name: getattr(self, f"_mixed_{name}") for name in self.cell_spaces}
+
+    def masked_alpha(self, cell: str) -> Tensor:
+        """Return a cell type's `alpha`, `(edges, operations)`, with -inf where an edge has no such candidate."""
+        exists = cast(Tensor, getattr(self, f"_exists_{cell}"))
+        return self.alphas[cell].masked_fill(~exists, -torch.inf)
+
     def relaxed(self, cell: str) -> Tensor:
         """Return the relaxation of a cell type's `alpha`, `(edges, operations)`, whatever has been decided."""
-        exists = cast(Tensor, getattr(self, f"_exists_{cell}"))
-        return self.relaxation(self.alphas[cell].masked_fill(~exists, -torch.inf))
+        return self.relaxation.mean(self.masked_alpha(cell))
+
+    def edge_weights(self, cell: str) -> Tensor | None:
+        """Return what edge normalisation gives the edges of a cell type, `(edges,)`; None without it.
+
+        Dropped edges get nothing, and the others of their node share it.
+        """
+        if not self.betas:
+            return None
+        space, kept = self.cell_spaces[cell], self.decisions[cell].kept
+        beta = self.betas[cell]
+        weights = torch.zeros_like(beta)
+        for node in space.topology.node_states:
+            into = [edge for edge in space.topology.edges_into(node) if kept[edge]]
+            factor = len(into) if self.variant.edge_normalization == "scaled" else 1
+            weights[into] = factor * beta[into].softmax(dim=0)
+        return weights
 
     def mixture_weights(self) -> MixtureWeights:
         """Return the relaxation of the architecture parameters under the decisions made so far."""
+        return self._under_decisions({name: self.relaxed(name) for name in self.cell_spaces}, self._active)
+
+    def sampled_weights(self) -> MixtureWeights:
+        """Return what a training step evaluates: `mixture_weights`, or where the relaxation samples a draw."""
+        drawn = {name: self.relaxation.sample(self.masked_alpha(name)) for name in self.cell_spaces}
+        if not self.relaxation.sparse:
+            return self._under_decisions(drawn, self._active)
+        weights = self._under_decisions(drawn, self._active)
+        return weights.replaced(active={name: nonzero(row) for name, row in weights.items()})
+
+    def _under_decisions(self, relaxed: Mapping[str, Tensor], active: Mapping[str, Active]) -> MixtureWeights:
         weights = {
-            name: self.relaxed(name) * getattr(self, f"_mixed_{name}") + getattr(self, f"_decided_{name}")
-            for name in self.cell_spaces
+            name: row * getattr(self, f"_mixed_{name}") + getattr(self, f"_decided_{name}")
+            for name, row in relaxed.items()
         }
-        return MixtureWeights(weights, self._active)
+        edges = {name: self.edge_weights(name) for name in self.cell_spaces}
+        return MixtureWeights(weights, active, {name: row for name, row in edges.items() if row is not None})
 
     def forward(self, x: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return logits `(B, classes)`.
@@ -147,8 +188,17 @@ class Supernet(nn.Module):
         mixtures = {}
         for name, space in self.cell_spaces.items():
             given = own if weights is None or name not in weights else weights
-            active = given.active[name] if isinstance(given, MixtureWeights) else None
-            mixtures[name] = Mixture(space, given[name], active)
+            known = given if isinstance(given, MixtureWeights) else None
+            edges = own.edges.get(name) if known is None else known.edges.get(name)
+            mixtures[name] = Mixture(
+                space,
+                given[name],
+                known.active[name] if known else None,
+                edges,
+                self.auxiliary_weight,
+                self.decisions[name].undecided_edges,
+                known.drop_path if known else 0.0,
+            )
         return mixtures
 
     def begin(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> Begun:
@@ -175,13 +225,13 @@ class Supernet(nn.Module):
             mixture,
             use_reentrant=False,
             preserve_rng_state=noisy,
-            context_fn=lambda: (nullcontext(), _still_statistics(cell)),
+            context_fn=lambda: (nullcontext(), still_statistics(cell)),
         )
         return cast(CellOutput, output)
 
     def architecture_parameters(self) -> list[nn.Parameter]:
-        """Return the `alpha` of every cell type."""
-        return list(self.alphas.values())
+        """Return the `alpha` of every cell type, then their `beta` if there are any."""
+        return [*self.alphas.values(), *self.betas.values()]
 
     def weight_parameters(self) -> list[nn.Parameter]:
         """Return all parameters but the architecture parameters."""
@@ -199,19 +249,6 @@ class Supernet(nn.Module):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take the decisions back from a `state_dict`."""
         self.decisions = {name: CellDecisions.from_state(decisions) for name, decisions in state.items()}
-
-
-@contextmanager
-def _still_statistics(cell: nn.Module) -> Iterator[None]:
-    """Leave running statistics alone: a batch that is evaluated again was counted before."""
-    norms = [(module, module.momentum) for module in cell.modules() if isinstance(module, nn.BatchNorm2d)]
-    try:
-        for norm, _ in norms:
-            norm.momentum = 0.0
-        yield
-    finally:
-        for norm, momentum in norms:
-            norm.momentum = momentum
 
 
 def layers_until(found: Iterable[bool]) -> int:

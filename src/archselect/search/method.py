@@ -1,16 +1,34 @@
 """A search method: the parts that training a supernet is composed of."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+import torch
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 from archselect.capture import CaptureName
-from archselect.checks import check_choice, check_flag, check_number, check_optimizer, check_positive, check_share
-from archselect.search.architecture_gradient import ArchitectureGradient
+from archselect.checks import (
+    check_choice,
+    check_count,
+    check_flag,
+    check_number,
+    check_optimizer,
+    check_positive,
+    check_share,
+)
+from archselect.networks.cell_space import CellSpace
+from archselect.networks.relaxation import Dirichlet, EdgeNormalization, Relaxation, Softmax
+from archselect.networks.variant import Variant
+from archselect.search.architecture_gradient import ArchitectureGradient, Unrolled, check_unrolled
+from archselect.search.freezing import GradientMatching
+from archselect.search.greedy import Greedy
+from archselect.search.regularization import DirichletKL, Regularizer
+from archselect.search.smoothing import Smoothing
+from archselect.search.stopping import StoppingRule
 
 OptimizerFactory = Callable[..., Optimizer]
 """Makes an optimizer of an iterable of parameters; `lr` overrides its learning rate."""
@@ -30,6 +48,21 @@ class SearchMethod:
         gradient_clip: Largest norm of the weights' gradient.
         architecture_optimizer: Makes the optimizer of `alpha`.
         architecture_gradient: Gradient of `alpha`; None: `alpha` is never updated (DARTS-PT, sec. 4.4, "fixed alpha").
+        relaxation: How `alpha` becomes mixture weights.
+        alpha_warmup: For this share of the epochs, at their start, the weights train alone.
+        regularizers: Terms that are added to the loss in `alpha`, by names of the user's choice.
+        smoothing: Moves the mixture in the step of the weights; None: nothing does.
+        greedy: Decides edges while the supernet is trained; None: nothing is decided.
+        partial_channels: See `Variant`.
+        edge_normalization: See `EdgeNormalization`.
+        auxiliary_skip: Whether every edge has a skip connection beside its mixture, with a weight that falls linearly
+            from 1 to 0 in the course of the search (DARTS-minus, Chu et al., ICLR 2021, eq. 4).
+        drop_path: In the weights' step, operations other than skip connections are left out of this share of the
+            images in the last epoch, of none in the first, and linearly in between (ScheduledDropPath).
+        skip_cap: The cell that magnitude chooses at the end has no more skip connections: see `cap_skips`. None: as
+            many as there are.
+        stopping: Rules that end the search early, by names of the user's choice; the first that says so ends it.
+        freezing: Ends the training of single operations early; None: all train on.
         capture: `cuda_graphs` replays steps and scoring passes as CUDA graphs: the same numbers, sooner. `compile`
             compiles the cells for the steps of the search: equal up to rounding, after minutes of compiling.
         recompute: Keep only what enters a cell and evaluate the cell again in the backward pass: the same numbers from
@@ -45,8 +78,22 @@ class SearchMethod:
     gradient_clip: float
     architecture_optimizer: OptimizerFactory
     architecture_gradient: ArchitectureGradient | None
+    relaxation: Relaxation = field(default_factory=Softmax)
+    alpha_warmup: float = 0.0
+    regularizers: Mapping[str, Regularizer] = field(default_factory=dict)
+    smoothing: Smoothing | None = None
+    greedy: Greedy | None = None
+    partial_channels: int = 1
+    edge_normalization: EdgeNormalization = "none"
+    auxiliary_skip: bool = False
+    drop_path: float = 0.0
+    skip_cap: int | None = None
+    stopping: Mapping[str, StoppingRule] = field(default_factory=dict)
+    freezing: GradientMatching | None = None
     capture: CaptureName = "none"
     recompute: bool = False
+    settled: bool = field(default=False, kw_only=True)
+    """Whether everything that changes in the course of a search stands where it ends."""
 
     def __post_init__(self) -> None:
         check_positive("search.epochs", self.epochs)
@@ -62,8 +109,73 @@ class SearchMethod:
                 "search.architecture_gradient must be null or name a class by its _target_, such as "
                 f"archselect.search.FirstOrder; got {self.architecture_gradient!r}."
             )
+        for option in ("regularizers", "stopping"):
+            if not isinstance(getattr(self, option), Mapping):
+                raise ValueError(
+                    f"search.{option} must hold parts by name, such as {{a_name: {{_target_: ...}}}}; got "
+                    f"{getattr(self, option)!r}."
+                )
+        check_share("search.alpha_warmup", self.alpha_warmup, zero=True)
+        check_share("search.drop_path", self.drop_path, zero=True)
+        if self.skip_cap is not None:
+            check_count("search.skip_cap", self.skip_cap)
         check_choice("search.capture", self.capture, get_args(CaptureName))
         check_flag("search.recompute", self.recompute)
+        self._check_together(self.variant)
+
+    def _check_together(self, variant: Variant) -> None:
+        """Raise a ValueError for parts that do not go together."""
+        if isinstance(self.architecture_gradient, Unrolled):
+            check_unrolled(self.weight_optimizer([nn.Parameter(torch.zeros(1))]))
+        if self.architecture_gradient is None:
+            idle = [name for name in ("regularizers", "alpha_warmup", "greedy", "skip_cap") if getattr(self, name)]
+            if idle:
+                raise ValueError(
+                    f"search.{idle[0]} is about an alpha that trains, but with search.architecture_gradient=null it "
+                    f"never does. Leave search.{idle[0]} out, or name a gradient."
+                )
+        if any(isinstance(one, DirichletKL) for one in self.regularizers.values()) and not isinstance(
+            self.relaxation, Dirichlet
+        ):
+            raise ValueError(
+                "search.regularizers has a DirichletKL, which reads alpha as the concentration of a Dirichlet "
+                f"distribution, but search.relaxation is {type(self.relaxation).__name__}. Use "
+                "archselect.networks.relaxation.Dirichlet, or another regulariser."
+            )
+        if variant.relaxation.sparse and self.capture != "none":
+            raise ValueError(
+                f"search.capture={self.capture} records which operations a step evaluates, but with this "
+                "search.relaxation they are drawn anew at every step. Use search.capture=none."
+            )
+
+    @property
+    def variant(self) -> Variant:
+        """What the supernet must be able to do."""
+        return Variant(self.relaxation, self.partial_channels, self.edge_normalization, self.auxiliary_skip)
+
+    @property
+    def varies(self) -> bool:
+        """Whether a step of one epoch is not that of another, so that none may be replayed in it."""
+        several = self.relaxation.varies or self.smoothing or self.auxiliary_skip or self.drop_path
+        return bool(several) and not self.settled
+
+    @property
+    def looks_back(self) -> int:
+        """How many epochs back the search may end."""
+        return max((rule.looks_back for rule in self.stopping.values()), default=0)
+
+    def progress(self, epoch: int) -> float:
+        """Return where in the search an epoch lies, from 0, the first, to 1, the last."""
+        return 1.0 if self.settled else epoch / max(1, self.epochs - 1)
+
+    def trains_alpha(self, epoch: int) -> bool:
+        """Return whether `alpha` trains in an epoch."""
+        warm = self.settled or epoch >= round(self.alpha_warmup * self.epochs)
+        return self.architecture_gradient is not None and warm
+
+    def decides_all(self, cells: Mapping[str, CellSpace]) -> bool:
+        """Return whether the search leaves nothing to a selection."""
+        return self.greedy is not None and self.greedy.decides_all(cells, self.epochs)
 
     def schedule(self, optimizer: Optimizer) -> LRScheduler | None:
         """Return the schedule of the weights' learning rate, stepped once per epoch."""
@@ -76,14 +188,21 @@ class SearchMethod:
     ) -> "SearchMethod":
         """Return the method that tunes the supernet between the decisions of a selection.
 
+        What changes in the course of the search stands where the search ended; what decides, ends or freezes is over.
+
         Args:
             epochs: All epochs of the tuning.
             learning_rate: Of the weights, at its start.
             schedule: `constant`, or `cosine` down to `learning_rate_min`.
             train_alpha: Whether the `alpha` of undecided edges trains on.
         """
+        search_only: dict[str, Any] = {"greedy": None, "stopping": {}, "freezing": None, "skip_cap": None}
+        if not train_alpha:
+            search_only |= {"regularizers": {}, "alpha_warmup": 0.0}
         return replace(
             self,
+            **search_only,
+            settled=True,
             epochs=epochs,
             weight_optimizer=partial(self.weight_optimizer, lr=learning_rate),
             learning_rate_min=(self.learning_rate_min or 0.0) if schedule == "cosine" else None,

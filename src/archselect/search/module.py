@@ -1,20 +1,25 @@
 """The LightningModule that trains a supernet, in the search and while a selection tunes it."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim import Optimizer
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from archselect.capture import Capture, NoCapture, capture_for
+from archselect.networks.mixture import MixtureWeights
+from archselect.networks.preserved import still_statistics
 from archselect.networks.supernet import Supernet
 from archselect.optimizer_step import optimizer_step
-from archselect.randomness import derived_seed
-from archselect.search.architecture_gradient import Batch
+from archselect.randomness import derived_seed, generator_for
+from archselect.search.architecture_gradient import Batch, BilevelStep
+from archselect.search.greedy import Mixtures
 from archselect.search.method import SearchMethod
 
 
@@ -23,9 +28,12 @@ class SearchModule(pl.LightningModule):
 
     Args:
         supernet: Trained in place.
-        method: Optimizers, schedule and architecture gradient.
+        method: The parts that the training is composed of.
         classes: Number of classes.
-        purpose: What the randomness inside the network (noise) is derived from, together with the epoch.
+        purpose: What the randomness inside the network and of the parts is derived from, together with the epoch.
+
+    Attributes:
+        kept_epochs: Once a rule has ended the search: after how many epochs the supernet is to be taken.
     """
 
     def __init__(self, supernet: Supernet, method: SearchMethod, classes: int, purpose: tuple[int | str, ...]) -> None:
@@ -36,7 +44,14 @@ class SearchModule(pl.LightningModule):
         self.method = method
         self.purpose = purpose
         self.capture: Capture = NoCapture()
+        self.kept_epochs: int | None = None
         self._captured_under = dict(supernet.decisions)
+        self._weight_optimizer: Optimizer | None = None
+        self._smoothing = method.smoothing and method.smoothing.at(method.progress(0))
+        self._drop_path = 0.0
+        self._freezing = method.freezing and method.freezing.start(supernet)
+        self._past: list[Mixtures] = []
+        self._curves: dict[str, list[float]] = {name: [] for name in method.stopping}
         metrics = MetricCollection(
             {
                 # Takes one value per image: without its check for NaN, which halts the host, it ignores weights.
@@ -50,6 +65,7 @@ class SearchModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimizer of the weights with its schedule, then that of `alpha` if it trains."""
         weights = self.method.weight_optimizer(self.supernet.weight_parameters())
+        self._weight_optimizer = weights
         schedule = self.method.schedule(weights)
         optimizers: list[Any] = [{"optimizer": weights, **({"lr_scheduler": schedule} if schedule else {})}]
         if self.method.architecture_gradient is not None:
@@ -58,18 +74,31 @@ class SearchModule(pl.LightningModule):
         return optimizers
 
     def on_train_start(self) -> None:
-        """Make what captures the steps, now that the device is known."""
+        """Make what captures the steps, now that the device is known; a search that had ended stays so."""
         self.capture = capture_for(self.method.capture, self.device, self.supernet)
+        if self.kept_epochs is not None:
+            self.trainer.should_stop = True
 
     def on_train_end(self) -> None:
         """Free what was captured."""
         self.capture.forget()
 
     def on_train_epoch_start(self) -> None:
-        """Tell the batches the epoch, which Lightning does for samplers only, and seed the network's noise."""
+        """Tell the batches the epoch, which Lightning does for samplers only, seed the noise, set what changes."""
         batches: Any = self.trainer.train_dataloader
         batches.set_epoch(self.current_epoch)
         torch.manual_seed(derived_seed(*self.purpose, "network", self.current_epoch))
+        self.set_progress(self.method.progress(self.current_epoch))
+
+    def set_progress(self, progress: float) -> None:
+        """Set what changes in the course of the search; 0 is its first epoch, 1 its last."""
+        method = self.method
+        self.supernet.relaxation = method.relaxation.at(progress)
+        self.supernet.auxiliary_weight = 1 - progress if method.auxiliary_skip else 0.0
+        self._smoothing = method.smoothing and method.smoothing.at(progress)
+        self._drop_path = method.drop_path * progress
+        if method.varies:
+            self.capture.forget()
 
     def training_step(self, batch: tuple[Batch, Batch], batch_idx: int) -> None:
         """Make one bilevel step."""
@@ -77,17 +106,28 @@ class SearchModule(pl.LightningModule):
         optimizers: Any = self.optimizers()
         weight_optimizer, *architecture_optimizer = optimizers if isinstance(optimizers, list) else [optimizers]
         self._forget_if_decided()
-        if self.method.architecture_gradient is not None and self._undecided:
-            gradients = self.capture("alpha", self._architecture_gradients, (*weight_batch, *architecture_batch))
+        gradient = self.method.architecture_gradient
+        if gradient is not None and self.method.trains_alpha(self.current_epoch) and self._undecided:
+            capture = self.capture if gradient.replayable else NoCapture()
+            gradients = capture("alpha", self._architecture_gradients, (*weight_batch, *architecture_batch))
             optimizer_step(architecture_optimizer[0], self.supernet.architecture_parameters(), gradients)
         losses, logits, gradients = self.capture("weights", self._weight_gradients, weight_batch)
-        optimizer_step(weight_optimizer, self.supernet.weight_parameters(), gradients, self.method.gradient_clip)
+        if self._freezing:
+            validation = self.capture("matching", self._validation_gradients, architecture_batch)
+            self._freezing.observe(gradients, validation)
+        with self._freezing.held() if self._freezing else nullcontext():
+            optimizer_step(weight_optimizer, self.supernet.weight_parameters(), gradients, self.method.gradient_clip)
         self.train_metrics["loss"].update(losses)
         self.train_metrics["accuracy"].update(logits, weight_batch[1])
 
     @property
     def _undecided(self) -> bool:
-        return any(decisions.undecided_edges for decisions in self.supernet.decisions.values())
+        """Whether a step of `alpha` would change anything."""
+        spaces = self.supernet.cell_spaces
+        return any(
+            decisions.undecided_edges or (self.supernet.betas and decisions.undecided_nodes(spaces[name]))
+            for name, decisions in self.supernet.decisions.items()
+        )
 
     def _forget_if_decided(self) -> None:
         """A decision changes what a step evaluates, so nothing captured before it may be replayed."""
@@ -100,18 +140,51 @@ class SearchModule(pl.LightningModule):
     ) -> Sequence[Tensor]:
         gradient = self.method.architecture_gradient
         assert gradient is not None
-        return gradient(self.supernet, (images, labels), (architecture_images, architecture_labels))
+        batches = (images, labels), (architecture_images, architecture_labels)
+        gradients = gradient(BilevelStep(self.supernet, *batches, self._weight_optimizer))
+        if not self.method.regularizers:
+            return gradients
+        return [one + more for one, more in zip(gradients, self._regularizer_gradients(), strict=True)]
+
+    def _regularizer_gradients(self) -> Sequence[Tensor]:
+        """Return the gradient of the regularisers, zero for decided edges."""
+        supernet, terms = self.supernet, []
+        for name, decisions in supernet.decisions.items():
+            undecided = list(decisions.undecided_edges)
+            if undecided:
+                alpha, weights = supernet.masked_alpha(name)[undecided], supernet.relaxed(name)[undecided]
+                terms += [regularizer(alpha, weights) for regularizer in self.method.regularizers.values()]
+        total = torch.stack(terms).sum()
+        return torch.autograd.grad(total, supernet.architecture_parameters(), materialize_grads=True)
 
     def _weight_gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
         """Return the losses `(B,)`, the logits `(B, classes)` and the gradient of the mean loss in every weight."""
-        logits = self.supernet(images, self.supernet.mixture_weights().detach())
+        logits = self.supernet(images, self._weights_of_a_step(images, labels))
         losses = F.cross_entropy(logits, labels, reduction="none")
         # Weights of operations that are not evaluated any more have no gradient.
         gradients = torch.autograd.grad(losses.mean(), self.supernet.weight_parameters(), allow_unused=True)
         return losses.detach(), logits.detach(), gradients
 
+    def _weights_of_a_step(self, images: Tensor, labels: Tensor) -> MixtureWeights:
+        """Return the mixture that the weights' step is taken at."""
+        weights = self.supernet.sampled_weights().detach()
+        if self._smoothing is not None:
+
+            def loss(moved: MixtureWeights) -> Tensor:
+                return F.cross_entropy(self.supernet(images, moved), labels)
+
+            with still_statistics(self.supernet):
+                weights = self._smoothing(weights, self.supernet.mixed, loss)
+        return weights.replaced(drop_path=self._drop_path) if self._drop_path else weights
+
+    def _validation_gradients(self, images: Tensor, labels: Tensor) -> Sequence[Tensor | None]:
+        """Return the gradient in every weight of the loss on images that train none."""
+        with still_statistics(self.supernet):
+            loss = F.cross_entropy(self.supernet(images, self.supernet.sampled_weights().detach()), labels)
+        return torch.autograd.grad(loss, self.supernet.weight_parameters(), allow_unused=True)
+
     def on_train_epoch_end(self) -> None:
-        """Report the epoch's means and step the schedule."""
+        """Report the epoch's means, step the schedule, decide greedily, and end the search if a rule says so."""
         self.log_dict(self.train_metrics.compute())
         self.train_metrics.reset()
         schedule: Any = self.lr_schedulers()
@@ -121,6 +194,43 @@ class SearchModule(pl.LightningModule):
             self.log(name, optimizer.param_groups[0]["lr"])
         if schedule is not None:
             schedule.step()
+        if self._freezing:
+            self.log("frozen_share", self._freezing.frozen / self._freezing.operations)
+        self._decide_greedily()
+        self._stop_early()
+
+    def _decide_greedily(self) -> None:
+        if self.method.greedy is not None:
+            supernet = self.supernet
+            supernet.decisions = self.method.greedy.decide(supernet, self.current_epoch, self.method.epochs, self._past)
+            self._past.append({name: supernet.relaxed(name).tolist() for name in supernet.cell_spaces})
+
+    def _stop_early(self) -> None:
+        for name, rule in self.method.stopping.items():
+            generator = generator_for(*self.purpose, "stopping", name, self.current_epoch)
+            value = rule.measure(self.supernet, self.trainer.val_dataloaders or (), generator)
+            self.log(f"stopping_{name}", value)
+            self._curves[name].append(value)
+            kept = rule.kept_epochs(self._curves[name], self.method.epochs)
+            if kept is not None and self.kept_epochs is None:
+                self.kept_epochs = kept
+                self.trainer.should_stop = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what the parts remember, as plain data."""
+        checkpoint["search"] = {
+            "kept_epochs": self.kept_epochs,
+            "past": self._past,
+            "curves": self._curves,
+            "freezing": self._freezing and self._freezing.state_dict(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it back."""
+        state = checkpoint["search"]
+        self.kept_epochs, self._past, self._curves = state["kept_epochs"], state["past"], state["curves"]
+        if self._freezing:
+            self._freezing.load_state_dict(state["freezing"])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score the supernet on images of the `alpha` half."""

@@ -1,26 +1,39 @@
 """Reading an architecture off a trained supernet. Plain torch, no Lightning."""
 
-from archselect.selection.decision import Decision, OperationDecision, TopologyDecision
+from archselect.selection.decision import Decision, OperationDecision, Strength, TopologyDecision
+from archselect.selection.discretization import Discretization
 from archselect.selection.magnitude import Magnitude, magnitude_decisions
 from archselect.selection.perturbation import Perturbation
 from archselect.selection.race import Race
 from archselect.selection.random import Random
+from archselect.selection.sampling import Sampling
 from archselect.selection.scorer import Racing, Score, Scorer, Scoring
-from archselect.selection.selector import Selector, Tuning
+from archselect.selection.selector import ONLY, Point, Selector, Trials, TrialTraining, Tuning
+from archselect.selection.shapley import Shapley
+from archselect.selection.zero_cost import ZeroCost
 
 __all__ = [
+    "ONLY",
     "Decision",
+    "Discretization",
     "Magnitude",
     "OperationDecision",
     "Perturbation",
+    "Point",
     "Race",
     "Racing",
     "Random",
+    "Sampling",
     "Score",
     "Scorer",
     "Scoring",
     "Selector",
+    "Shapley",
+    "Strength",
     "TopologyDecision",
+    "TrialTraining",
+    "Trials",
     "Tuning",
+    "ZeroCost",
     "magnitude_decisions",
 ]

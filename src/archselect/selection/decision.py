@@ -1,11 +1,24 @@
 """What a selector decides: plain data that can be written down, read back and applied."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.selection.scorer import Score
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How strong a selector takes an operation to be; the larger, the stronger.
+
+    Attributes:
+        value: In the unit of the selector, which its `unit` names.
+        standard_error: Of the value, where it is a mean over batches or draws.
+    """
+
+    value: float
+    standard_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -18,6 +31,8 @@ class OperationDecision:
         operation: Index of the kept operation among the edge's candidates.
         scores: Per candidate the score of the supernet without it; empty if nothing was scored.
         unmasked: Score of the supernet with nothing masked, if it was asked for.
+        strengths: Per candidate how strong the selector took it to be; empty if it did not compare them.
+        trial: Name of the trial that the supernet goes on from; None: from where it stands.
     """
 
     cell: str
@@ -25,6 +40,8 @@ class OperationDecision:
     operation: int
     scores: tuple[Score, ...] = ()
     unmasked: Score | None = None
+    strengths: tuple[Strength, ...] = ()
+    trial: str | None = None
 
     def apply(self, space: CellSpace, decisions: CellDecisions) -> CellDecisions:
         """Return `decisions` with this one added."""
@@ -44,6 +61,8 @@ class OperationDecision:
             ],
             "kept": candidates[self.operation],
             "unmasked": self.unmasked.to_record() if self.unmasked else None,
+            "strengths": [asdict(strength) for strength in self.strengths],
+            **({} if self.trial is None else {"trial": self.trial}),
         }
 
 
@@ -101,6 +120,6 @@ def from_record(record: Mapping[str, Any], cells: Mapping[str, CellSpace]) -> De
     space = cells[record["cell"]]
     if record["kind"] == "operation":
         operation = space.operations[record["edge"]].index(record["kept"])
-        return OperationDecision(space.name, record["edge"], operation)
+        return OperationDecision(space.name, record["edge"], operation, trial=record.get("trial"))
     kept = tuple(space.topology.edges.index((source, target)) for source, target in record["kept"])
     return TopologyDecision(space.name, record["node"], kept)

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from archselect.networks.cell_space import CellSpace
+from archselect.checks import check_flag
+from archselect.networks.cell_space import CellDecisions, CellSpace
+from archselect.networks.strongest import strongest_inputs, strongest_operation
 from archselect.networks.supernet import Supernet
-from archselect.selection.decision import Decision, OperationDecision, TopologyDecision
-from archselect.selection.selector import ScoreAll
+from archselect.selection.decision import Decision, OperationDecision, Strength, TopologyDecision
+from archselect.selection.selector import Point, Trials
 
 
 @dataclass(frozen=True)
@@ -18,17 +20,23 @@ class Magnitude:
     """
 
     name: str = "magnitude"
+    report_strengths: bool = False
     tuning = None
     scoring = None
+    compares = False
+    reads_alpha = True
+
+    def __post_init__(self) -> None:
+        check_flag("selection.report_strengths", self.report_strengths)
 
     def check(self, cells: Mapping[str, CellSpace]) -> None:
         """Nothing can be wrong: see `Selector.check`."""
 
-    def points(self, cells: Mapping[str, CellSpace]) -> int:
+    def points(self, cells: Mapping[str, CellSpace], decided: Mapping[str, CellDecisions] | None = None) -> int:
         """All decisions are made at one point."""
         return 1
 
-    def decide(self, point: int, supernet: Supernet, score: ScoreAll, seed: int) -> Iterator[Decision]:
+    def decide(self, point: Point, supernet: Supernet, trials: Trials, seed: int) -> Iterator[Decision]:
         """See `Selector.decide`."""
         yield from magnitude_decisions(supernet)
 
@@ -36,21 +44,23 @@ class Magnitude:
 def magnitude_decisions(supernet: Supernet) -> Iterator[Decision]:
     """Yield the decisions by magnitude on everything that is still undecided."""
     for name, space in supernet.cell_spaces.items():
-        weights = supernet.relaxed(name).detach().tolist()
         decisions = supernet.decisions[name]
-        undecided_nodes = decisions.undecided_nodes(space)
-        strongest = []
-        for edge, (candidates, kept) in enumerate(zip(space.operations, decisions.operations, strict=True)):
-            allowed = [i for i, operation in enumerate(candidates) if not _is_none(space, operation)] or [0]
-            best = max(allowed, key=lambda index: weights[edge][index]) if kept is None else kept
-            strongest.append(0.0 if _is_none(space, candidates[best]) else weights[edge][best])
-            if kept is None:
-                yield OperationDecision(name, edge, best)
-        for node in undecided_nodes:
-            into = space.topology.edges_into(node)
-            keep = sorted(into, key=lambda edge: strongest[edge], reverse=True)[: space.topology.edges_kept_into(node)]
-            yield TopologyDecision(name, node, tuple(sorted(keep)))
+        for edge in decisions.undecided_edges:
+            decision = operation_by_magnitude(supernet, space, edge)
+            decisions = decision.apply(space, decisions)
+            yield decision
+        for node in decisions.undecided_nodes(space):
+            yield inputs_by_magnitude(supernet, space, decisions, node)
 
 
-def _is_none(space: CellSpace, operation: str) -> bool:
-    return operation == "none" and space.topology.inputs_per_node is not None
+def operation_by_magnitude(supernet: Supernet, space: CellSpace, edge: int) -> OperationDecision:
+    """Return the decision for the operation of an edge that has the largest weight."""
+    weights = supernet.relaxed(space.name)[edge].tolist()
+    candidates = len(space.operations[edge])
+    strengths = tuple(Strength(weights[index]) for index in range(candidates)) if candidates > 1 else ()
+    return OperationDecision(space.name, edge, strongest_operation(supernet, space, edge), strengths=strengths)
+
+
+def inputs_by_magnitude(supernet: Supernet, space: CellSpace, decisions: CellDecisions, node: int) -> TopologyDecision:
+    """Return the decision for the in-edges of a node whose kept operations have the largest weights."""
+    return TopologyDecision(space.name, node, strongest_inputs(supernet, space, decisions, node))

@@ -1,22 +1,35 @@
 """Perturbation-based selection: an operation is as strong as the supernet is worse without it (DARTS-PT, Alg. 1)."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
 
 from archselect.checks import check_choice, check_flag
-from archselect.networks.cell_space import CellSpace
+from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.supernet import Supernet
 from archselect.randomness import generator_for
-from archselect.selection.decision import Decision, OperationDecision, TopologyDecision, TopologyRound
+from archselect.selection.decision import Decision, OperationDecision, Strength
+from archselect.selection.inputs import Rounds, by_score, decide_inputs, harm
+from archselect.selection.magnitude import operation_by_magnitude
+from archselect.selection.order import (
+    EdgeOrder,
+    NodeOrder,
+    check_edge_order,
+    check_node_order,
+    edge_is_due,
+    edge_points,
+    next_edge,
+    next_of,
+    node_is_due,
+    node_points,
+)
 from archselect.selection.race import Criterion, Race
-from archselect.selection.scorer import Score, Scoring
-from archselect.selection.selector import ScoreAll, Tuning
+from archselect.selection.scorer import Score, Scoring, standard_error_of_difference
+from archselect.selection.selector import Point, Trials, Tuning, check_candidates
 
-Rounds = Literal["independent", "cumulative"]
-Order = Literal["random"] | Sequence[int] | Mapping[str, Sequence[int]]
+OperationRule = Literal["perturbation", "magnitude", "random"]
 
 
 @dataclass(frozen=True)
@@ -29,55 +42,72 @@ class Perturbation:
 
     Attributes:
         name: Shown in folders and reports.
+        operation_rule: `perturbation`; or, with everything else as it is, the operation with the largest weight
+            (`magnitude`: the paper's ablation PT-Mag, Fig. 6) or any (`random`).
         operation_criterion: What "hurts" means for operations: lower `accuracy` or higher `loss`.
         topology_criterion: The same for the inputs of nodes.
-        edge_order: `random`; or the numbers of the edges in the order in which they are decided, one list for all or
-            one per cell type.
-        node_order: `random`; or the nodes (as states), likewise.
+        edge_order: See `EdgeOrder`.
+        node_order: `random`; or the nodes (as states) in the order in which they are decided, one list for all or one
+            per cell type.
         renormalize: Whether the other operations of an edge take over the weight of the masked one.
         topology_rounds: `independent`: an input dropped in an earlier round is back while the next round scores (the
             official code); `cumulative`: it stays out.
         score_unmasked: Whether each operation decision also scores the unmasked supernet, so that strengths can be
             read as drops.
+        report_strengths: Whether the strengths of the operations are shown; scores the unmasked supernet too.
         tuning: Training between two points.
         scoring: On what the supernet is scored.
     """
 
     name: str = "perturb"
+    operation_rule: OperationRule = "perturbation"
     operation_criterion: Criterion = "accuracy"
     topology_criterion: Criterion = "accuracy"
-    edge_order: Order = "random"
-    node_order: Order = "random"
+    edge_order: EdgeOrder = "random"
+    node_order: NodeOrder = "random"
     renormalize: bool = False
     topology_rounds: Rounds = "independent"
     score_unmasked: bool = False
+    report_strengths: bool = False
     tuning: Tuning = field(default_factory=Tuning)
     scoring: Scoring = field(default_factory=Scoring)
 
     def __post_init__(self) -> None:
+        check_choice("selection.operation_rule", self.operation_rule, get_args(OperationRule))
         check_choice("selection.operation_criterion", self.operation_criterion, get_args(Criterion))
         check_choice("selection.topology_criterion", self.topology_criterion, get_args(Criterion))
         check_choice("selection.topology_rounds", self.topology_rounds, get_args(Rounds))
         check_flag("selection.renormalize", self.renormalize)
         check_flag("selection.score_unmasked", self.score_unmasked)
+        check_flag("selection.report_strengths", self.report_strengths)
         if not isinstance(self.scoring, Scoring):
             raise ValueError(
                 f"selection.scoring must be a node of options; got {self.scoring!r}. To choose among the ways to score "
                 "write selection/scoring=full or selection/scoring=racing, with a slash."
             )
+        if self.edge_order == "global" and self.operation_rule != "perturbation":
+            raise ValueError(
+                f"selection.edge_order=global compares the harm that masking does, but selection.operation_rule is "
+                f"{self.operation_rule}. Use another order, or operation_rule=perturbation."
+            )
+
+    @property
+    def compares(self) -> bool:
+        """See `Selector.compares`."""
+        return self.operation_rule == "perturbation"
+
+    @property
+    def reads_alpha(self) -> bool:
+        """See `Selector.reads_alpha`."""
+        return self.operation_rule == "magnitude" or self.edge_order == "entropy"
 
     def check(self, cells: Mapping[str, CellSpace]) -> None:
         """See `Selector.check`."""
-        if all(len(candidates) == 1 for space in cells.values() for candidates in space.operations):
-            raise ValueError(
-                f"selection={self.name} compares the candidate operations of an edge, but every edge of this search "
-                "space has one only. "
-                "Give at least one edge two candidates."
-            )
-        for name, space in cells.items():
-            nodes = [n for n in space.topology.node_states if _chooses_inputs(space, n)]
-            _check_order("edge_order", self.edge_order, cells, name, range(len(space.operations)))
-            _check_order("node_order", self.node_order, cells, name, nodes)
+        if self.compares:
+            check_candidates(self.name, cells)
+        for name in cells:
+            check_edge_order(self.edge_order, cells, name)
+            check_node_order(self.node_order, cells, name)
         points = self.points(cells)
         epochs = [self.tuning.epoch_of(point, points) for point in range(points)]
         if self.tuning.epochs_between and len(set(epochs)) < points:
@@ -87,104 +117,63 @@ class Perturbation:
                 "or null."
             )
 
-    def points(self, cells: Mapping[str, CellSpace]) -> int:
+    def points(self, cells: Mapping[str, CellSpace], decided: Mapping[str, CellDecisions] | None = None) -> int:
         """One per edge, then one per node that chooses its inputs; cell types are decided side by side."""
-        return _edge_points(cells) + _node_points(cells)
+        return edge_points(cells, decided) + node_points(cells, decided)
 
-    def decide(self, point: int, supernet: Supernet, score: ScoreAll, seed: int) -> Iterator[Decision]:
+    def decide(self, point: Point, supernet: Supernet, trials: Trials, seed: int) -> Iterator[Decision]:
         """See `Selector.decide`."""
-        edge_points = _edge_points(supernet.cell_spaces)
         for name, space in supernet.cell_spaces.items():
-            decisions = supernet.decisions[name]
-            if point < edge_points:
-                undecided = decisions.undecided_edges
-                if undecided and len(space.operations) - len(undecided) <= point:
-                    edge = _next(self.edge_order, name, undecided, (seed, "selection", "edge", name, point))
-                    yield self._decide_operation(supernet, space, edge, score)
-            else:
-                nodes = decisions.undecided_nodes(space)
-                if nodes and len(decisions.nodes) <= point - edge_points:
-                    node = _next(self.node_order, name, nodes, (seed, "selection", "node", name, point))
-                    yield self._decide_inputs(supernet, space, node, score)
+            if edge_is_due(supernet, name, point):
+                yield self._decide_edge(supernet, space, trials, (seed, "selection", "edge", name, point.number))
+            elif node_is_due(supernet, name, point):
+                nodes = supernet.decisions[name].undecided_nodes(space)
+                node = next_of(self.node_order, name, nodes, (seed, "selection", "node", name, point.number))
+                least_harm = by_score(trials, self.topology_criterion)
+                yield decide_inputs(supernet, space, node, least_harm, self.topology_rounds)
 
-    def _decide_operation(self, supernet: Supernet, space: CellSpace, edge: int, score: ScoreAll) -> OperationDecision:
+    def _decide_edge(
+        self, supernet: Supernet, space: CellSpace, trials: Trials, purpose: tuple[int | str, ...]
+    ) -> OperationDecision:
+        if self.edge_order == "global":
+            undecided = supernet.decisions[space.name].undecided_edges
+            decisions = [self._by_perturbation(supernet, space, edge, trials, raced=False) for edge in undecided]
+            return max(decisions, key=lambda decision: self._margin(decision.scores))
+        edge = next_edge(self.edge_order, supernet, space.name, trials, purpose)
+        if self.operation_rule == "perturbation":
+            return self._by_perturbation(supernet, space, edge, trials)
+        if self.operation_rule == "magnitude":
+            return operation_by_magnitude(supernet, space, edge)
+        candidates = len(space.operations[edge])
+        operation = int(torch.randint(candidates, (), generator=generator_for(*purpose, "operation")))
+        return OperationDecision(space.name, edge, operation)
+
+    def _by_perturbation(
+        self, supernet: Supernet, space: CellSpace, edge: int, trials: Trials, raced: bool = True
+    ) -> OperationDecision:
         candidates = range(len(space.operations[edge]))
         if len(candidates) == 1:
             return OperationDecision(space.name, edge, 0)
         weights = supernet.mixture_weights().detach()
-        trials = [weights.masked(space.name, edge, operation, self.renormalize) for operation in candidates]
-        race = Race(self.operation_criterion, "harmed", len(trials))
-        *scores, last = score([*trials, weights] if self.score_unmasked else trials, race)
-        unmasked = last if self.score_unmasked else None
-        if unmasked is None:
-            scores.append(last)
+        without = [weights.masked(space.name, edge, operation, self.renormalize) for operation in candidates]
+        scored = [*without, weights] if self.score_unmasked or self.report_strengths else without
+        race = Race(self.operation_criterion, "harmed", len(without)) if raced else None
+        scores = trials.score(scored, race)
+        unmasked = scores[-1] if len(scores) > len(without) else None
+        scores = scores[: len(without)]
         # The first wins ties.
         left = [operation for operation in candidates if scores[operation].beaten_after is None]
-        kept = max(left, key=lambda operation: _harm(scores[operation], self.operation_criterion))
-        return OperationDecision(space.name, edge, kept, tuple(scores), unmasked)
+        kept = max(left, key=lambda operation: harm(scores[operation], self.operation_criterion))
+        strengths = tuple(self._strength(score, unmasked) for score in scores) if unmasked else ()
+        return OperationDecision(space.name, edge, kept, tuple(scores), unmasked, strengths)
 
-    def _decide_inputs(self, supernet: Supernet, space: CellSpace, node: int, score: ScoreAll) -> TopologyDecision:
-        decisions = supernet.decisions[space.name]
-        weights = supernet.mixture_weights().detach()
-        left = list(space.topology.edges_into(node))
-        rounds = []
-        while len(left) > space.topology.edges_kept_into(node):
-            # An edge decided `none` adds nothing, so it leaves before any other; its removal needs no scoring.
-            empty = [edge for edge in left if _operation(space, decisions.operations[edge], edge) == "none"]
-            if empty:
-                rounds.append(TopologyRound({}, empty[0]))
-                left.remove(empty[0])
-                continue
-            race = Race(self.topology_criterion, "unharmed", len(left))
-            scores = dict(zip(left, score([weights.masked(space.name, edge) for edge in left], race), strict=True))
-            # The last wins ties, as in the official code.
-            unbeaten = [edge for edge in reversed(left) if scores[edge].beaten_after is None]
-            dropped = min(unbeaten, key=lambda edge: _harm(scores[edge], self.topology_criterion))
-            rounds.append(TopologyRound(scores, dropped))
-            left.remove(dropped)
-            if self.topology_rounds == "cumulative":
-                weights = weights.masked(space.name, dropped)
-        return TopologyDecision(space.name, node, tuple(left), tuple(rounds))
+    def _strength(self, masked: Score, unmasked: Score) -> Strength:
+        """Return how much worse the supernet is without an operation."""
+        drop = harm(masked, self.operation_criterion) - harm(unmasked, self.operation_criterion)
+        column = get_args(Criterion).index(self.operation_criterion)
+        return Strength(drop, standard_error_of_difference(masked, unmasked, column))
 
-
-def _harm(score: Score, criterion: Criterion) -> float:
-    return -score.accuracy if criterion == "accuracy" else score.loss
-
-
-def _operation(space: CellSpace, operation: int | None, edge: int) -> str | None:
-    return None if operation is None else space.operations[edge][operation]
-
-
-def _chooses_inputs(space: CellSpace, node: int) -> bool:
-    return space.topology.edges_kept_into(node) < len(space.topology.edges_into(node))
-
-
-def _edge_points(cells: Mapping[str, CellSpace]) -> int:
-    return max(len(space.operations) for space in cells.values())
-
-
-def _node_points(cells: Mapping[str, CellSpace]) -> int:
-    return max(sum(_chooses_inputs(space, n) for n in space.topology.node_states) for space in cells.values())
-
-
-def _next(order: Order, cell: str, undecided: Sequence[int], purpose: tuple[int | str, ...]) -> int:
-    if order == "random":
-        return undecided[int(torch.randint(len(undecided), (), generator=generator_for(*purpose)))]
-    given = order[cell] if isinstance(order, Mapping) else order
-    return next(int(number) for number in given if number in undecided)
-
-
-def _check_order(option: str, order: Order, cells: Collection[str], cell: str, expected: Sequence[int]) -> None:
-    if order == "random":
-        return
-    if isinstance(order, Mapping) and (unknown := sorted(set(order) - set(cells))):
-        raise ValueError(
-            f"selection.{option} names the cell types {unknown}, but this search space has {sorted(cells)}. Name these."
-        )
-    given = order.get(cell) if isinstance(order, Mapping) else order
-    numbers = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else []
-    if len(numbers) != len(expected) or any(number not in numbers for number in expected):
-        raise ValueError(
-            f"selection.{option} must be random or, for the {cell} cell, contain each of {list(expected)} once; got "
-            f"{given!r}."
-        )
+    def _margin(self, scores: tuple[Score, ...]) -> float:
+        """Return by how much the best operation stands out; edges with a single candidate come first."""
+        harms = sorted((harm(score, self.operation_criterion) for score in scores), reverse=True)
+        return harms[0] - harms[1] if harms else float("inf")

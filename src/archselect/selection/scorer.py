@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
+from statistics import stdev
 from typing import Literal, cast, get_args
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from archselect.capture import Capture, NoCapture
 from archselect.checks import check_choice, check_number, check_positive, check_share
 from archselect.networks.mixture import Mixture, MixtureWeights
+from archselect.networks.preserved import preserved
 from archselect.networks.supernet import Supernet
 from archselect.randomness import derived_seed
 from archselect.selection.race import Race, beaten
@@ -29,16 +30,31 @@ class Score:
         accuracy: In [0, 1], over the images that it was scored on.
         loss: Mean cross-entropy over these images.
         beaten_after: After so many images a race was lost; None: it was not.
+        per_batch: Accuracy and loss of each batch.
     """
 
     accuracy: float
     loss: float
     beaten_after: int | None = None
+    per_batch: tuple[tuple[float, float], ...] = field(default=(), compare=False, repr=False)
 
     def to_record(self) -> dict[str, float]:
         """Return JSON-able data."""
         beaten = {} if self.beaten_after is None else {"beaten_after": self.beaten_after}
         return {"accuracy": self.accuracy, "loss": self.loss, **beaten}
+
+
+def standard_error_of_difference(score: Score, other: Score, column: int) -> float | None:
+    """Return the standard error of the difference of two scores, paired by batches; None of fewer than two batches.
+
+    Args:
+        score: Of one candidate.
+        other: Of another, on the same batches; one of them may have been beaten and have fewer.
+        column: 0: accuracy; 1: loss.
+    """
+    pairs = zip(score.per_batch, other.per_batch, strict=False)
+    differences = [one[column] - another[column] for one, another in pairs]
+    return stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -151,7 +167,7 @@ class Scorer:
             candidates: Mixture weights.
             race: What the candidates compete for; looked at where the scoring is a `Racing`.
         """
-        with _untouched(self.supernet):
+        with preserved(self.supernet):
             if self.scoring.batch_norm == "recalibrated":
                 scores = [score for weights in candidates for score in self._round([weights], None)]
             else:
@@ -162,6 +178,10 @@ class Scorer:
                 "Start again with a lower learning rate (search.weight_optimizer.lr, selection.tuning.learning_rate)."
             )
         return scores
+
+    def read(self) -> Iterable[tuple[Tensor, Tensor]]:
+        """Return the batches of a pass."""
+        return islice(self.batches, self.scoring.batches)
 
     def _round(self, candidates: Sequence[MixtureWeights], race: Race | None) -> list[Score]:
         """Score candidates side by side."""
@@ -177,7 +197,7 @@ class Scorer:
         tallies = _Tallies(len(candidates))
         checks = self.scoring.checks() if isinstance(self.scoring, Racing) else iter(())
         check = next(checks, None) if race else None
-        for number, (images, labels) in enumerate(islice(self.batches, self.scoring.batches), start=1):
+        for number, (images, labels) in enumerate(self.read(), start=1):
             running = [mixtures[index] for index in tallies.running]
             tallies.add(self._batch(running, shared_layers, images, labels, number), labels)
             if race and number == check:
@@ -273,28 +293,12 @@ class _Tallies:
         """Return the score of each candidate; waits for the device."""
         if not self._images:
             raise ValueError("There is no image to score on: give more training images or a larger held-out share.")
-        totals = torch.stack([torch.stack(rows).sum(dim=0) for rows in self._counted]).tolist()
+        counted = torch.cat([torch.stack(rows) for rows in self._counted]).tolist()
         scores = []
-        for index, (correct, loss) in enumerate(totals):
-            images = sum(self._images[: len(self._counted[index])])
-            scores.append(Score(correct / images, loss / images, self._beaten_after.get(index)))
+        for index, rows in enumerate(self._counted):
+            here, counted = counted[: len(rows)], counted[len(rows) :]
+            images = sum(self._images[: len(rows)])
+            correct, loss = (math.fsum(column) for column in zip(*here, strict=True))
+            per_batch = tuple((c / n, total / n) for (c, total), n in zip(here, self._images, strict=False))
+            scores.append(Score(correct / images, loss / images, self._beaten_after.get(index), per_batch))
         return scores
-
-
-@contextmanager
-def _untouched(network: nn.Module) -> Iterator[None]:
-    """Put modes, statistics and the random state of `network` back as they were."""
-    modes = [(module, module.training) for module in network.modules()]
-    momenta = [(module, module.momentum) for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
-    devices = {buffer.device.index for buffer, _ in buffers if buffer.device.type == "cuda"}
-    with torch.random.fork_rng(devices=[index for index in devices if index is not None]):
-        try:
-            yield
-        finally:
-            for module, training in modes:
-                module.training = training
-            for norm, momentum in momenta:
-                norm.momentum = momentum
-            for buffer, before in buffers:
-                buffer.copy_(before)

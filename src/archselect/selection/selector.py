@@ -1,11 +1,13 @@
 """What a selection method is."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, NamedTuple, Protocol, get_args
+
+from torch import Tensor
 
 from archselect.checks import check_choice, check_count, check_flag, check_number, check_positive
-from archselect.networks.cell_space import CellSpace
+from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.mixture import MixtureWeights
 from archselect.networks.supernet import Supernet
 from archselect.selection.decision import Decision
@@ -15,11 +17,48 @@ from archselect.selection.scorer import Score, Scoring
 Schedule = Literal["constant", "cosine"]
 
 
-class ScoreAll(Protocol):
-    """Scores the supernet under each of several mixture weights."""
+class Point(NamedTuple):
+    """A decision point.
 
-    def __call__(self, candidates: Sequence[MixtureWeights], race: Race | None = None) -> list[Score]:
+    Attributes:
+        number: Counted from 0.
+        of: How many there are.
+    """
+
+    number: int
+    of: int
+
+    @property
+    def left(self) -> int:
+        """How many points are left, this one included."""
+        return self.of - self.number
+
+
+ONLY = Point(0, 1)
+"""The point at which a selector without tuning decides everything."""
+
+
+class Trials(Protocol):
+    """What a selector may try on the supernet. Nothing that is tried changes it."""
+
+    def score(self, candidates: Sequence[MixtureWeights], race: Race | None = None) -> list[Score]:
         """Return one score per candidate; `race` says what they compete for, so that losers need not be scored on."""
+        ...
+
+    def batches(self) -> Iterable[tuple[Tensor, Tensor]]:
+        """Return the scoring batches: images `(B, 3, H, W)` and labels `(B,)`, on the supernet's device."""
+        ...
+
+    def train(self, name: str, decisions: Mapping[str, CellDecisions], training: "TrialTraining") -> Score:
+        """Train a copy of the supernet under these decisions and return its score; what was trained once is kept.
+
+        A decision that names the trial lets the supernet go on from there.
+
+        Args:
+            name: `GROUP/MEMBER`, unlike that of any other; of the trials of a group at most one is gone on from.
+            decisions: What is decided in the copy.
+            training: How it is trained.
+        """
         ...
 
 
@@ -61,6 +100,38 @@ class Tuning:
         return max(0, min(point * self.epochs_between, self.total_epochs(points) - 1))
 
 
+@dataclass(frozen=True)
+class TrialTraining:
+    """How a copy of the supernet is trained on trial.
+
+    Attributes:
+        epochs: Of the training.
+        learning_rate: Of the weights, at its start.
+        schedule: As in `Tuning`.
+        train_alpha: Whether the `alpha` of undecided edges trains on.
+    """
+
+    epochs: int = 5
+    learning_rate: float = 0.0025
+    schedule: Schedule = "constant"
+    train_alpha: bool = True
+
+    def __post_init__(self) -> None:
+        check_positive("selection.training.epochs", self.epochs)
+        check_number("selection.training.learning_rate", self.learning_rate)
+        check_choice("selection.training.schedule", self.schedule, get_args(Schedule))
+        check_flag("selection.training.train_alpha", self.train_alpha)
+
+
+def check_candidates(name: str, cells: Mapping[str, CellSpace]) -> None:
+    """Raise a ValueError where a selector that compares candidates finds no edge with two of them."""
+    if all(len(candidates) == 1 for space in cells.values() for candidates in space.operations):
+        raise ValueError(
+            f"selection={name} compares the candidate operations of an edge, but every edge of this search space has "
+            "one only. Give at least one edge two candidates."
+        )
+
+
 class Selector(Protocol):
     """Reads an architecture off a supernet.
 
@@ -72,6 +143,7 @@ class Selector(Protocol):
         name: Shown in folders and reports.
         tuning: Training between two decision points; None: all decisions are made at one point.
         scoring: On what the supernet is scored; None: the selector does not score.
+        report_strengths: Whether the strengths that it gives to the operations are shown.
     """
 
     @property
@@ -83,15 +155,28 @@ class Selector(Protocol):
     @property
     def scoring(self) -> Scoring | None: ...
 
+    @property
+    def report_strengths(self) -> bool: ...
+
+    @property
+    def compares(self) -> bool:
+        """Whether it compares candidates, so that there must be an edge with two of them."""
+        ...
+
+    @property
+    def reads_alpha(self) -> bool:
+        """Whether it reads the size of `alpha`, which must have been trained then."""
+        ...
+
     def check(self, cells: Mapping[str, CellSpace]) -> None:
         """Raise a ValueError if there is nothing to select or the options do not fit these cells."""
         ...
 
-    def points(self, cells: Mapping[str, CellSpace]) -> int:
-        """Return the number of decision points."""
+    def points(self, cells: Mapping[str, CellSpace], decided: Mapping[str, CellDecisions] | None = None) -> int:
+        """Return the number of decision points, where so much has been decided by the search; None: nothing."""
         ...
 
-    def decide(self, point: int, supernet: Supernet, score: ScoreAll, seed: int) -> Iterator[Decision]:
+    def decide(self, point: Point, supernet: Supernet, trials: Trials, seed: int) -> Iterator[Decision]:
         """Yield the decisions of one point. Each is applied to `supernet` before the next is asked for.
 
         A point that was cut off is decided again: what `supernet.decisions` already holds of it is not decided twice.

@@ -8,6 +8,7 @@ from archselect.genotype import Genotype
 from archselect.networks.darts_supernet import DartsSupernet
 from archselect.networks.discrete_darts import DartsNetwork
 from archselect.networks.topology import CellTopology
+from archselect.networks.variant import PLAIN, Variant
 from archselect.spaces.space import Operations, SearchSpace, check_image_size, check_positive
 
 DARTS_CELL = CellTopology(inputs=2, nodes=4, output="concat", inputs_per_node=2)
@@ -52,10 +53,12 @@ class DartsSpace(SearchSpace):
         self.layers = layers
         self.alpha_scale = alpha_scale
 
-    def supernet(self, image_size: int, classes: int) -> DartsSupernet:
+    def supernet(self, image_size: int, classes: int, variant: Variant = PLAIN) -> DartsSupernet:
         """See `SearchSpace.supernet`."""
         check_image_size(self.name, image_size)
-        return DartsSupernet(self.cells, self.channels, self.layers, classes, alpha_scale=self.alpha_scale)
+        return DartsSupernet(
+            self.cells, self.channels, self.layers, classes, alpha_scale=self.alpha_scale, variant=variant
+        )
 
     def network(self, genotype: Genotype, image_size: int, classes: int, **skeleton: Any) -> DartsNetwork:
         """See `SearchSpace.network`; `skeleton`: channels, layers, auxiliary."""

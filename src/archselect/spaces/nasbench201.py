@@ -8,6 +8,7 @@ from archselect.genotype import Genotype
 from archselect.networks.discrete_nasbench201 import NASBench201Network
 from archselect.networks.nasbench201_supernet import NASBench201Supernet
 from archselect.networks.topology import CellTopology
+from archselect.networks.variant import PLAIN, Variant
 from archselect.spaces.space import Operations, SearchSpace, check_image_size, check_positive
 
 NASBENCH201_CELL = CellTopology(inputs=1, nodes=3, output="last", inputs_per_node=None)
@@ -43,10 +44,10 @@ class NASBench201Space(SearchSpace):
         self.cells_per_stage = cells_per_stage
         self.alpha_scale = alpha_scale
 
-    def supernet(self, image_size: int, classes: int) -> NASBench201Supernet:
+    def supernet(self, image_size: int, classes: int, variant: Variant = PLAIN) -> NASBench201Supernet:
         """See `SearchSpace.supernet`."""
         check_image_size(self.name, image_size)
-        return NASBench201Supernet(self.cells, self.channels, self.cells_per_stage, classes, self.alpha_scale)
+        return NASBench201Supernet(self.cells, self.channels, self.cells_per_stage, classes, self.alpha_scale, variant)
 
     def network(self, genotype: Genotype, image_size: int, classes: int, **skeleton: Any) -> NASBench201Network:
         """See `SearchSpace.network`; `skeleton`: channels, cells_per_stage."""

@@ -11,6 +11,7 @@ from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.discrete import DiscreteNetwork
 from archselect.networks.supernet import Supernet
 from archselect.networks.topology import CellTopology
+from archselect.networks.variant import PLAIN, Variant
 from archselect.operations import PRIMITIVES
 
 Operations = Sequence[str] | Sequence[Sequence[str]] | Mapping[str, Sequence[str] | Sequence[Sequence[str]]]
@@ -60,8 +61,8 @@ class SearchSpace(ABC):
         }
 
     @abstractmethod
-    def supernet(self, image_size: int, classes: int) -> Supernet:
-        """Return a new supernet; its parameters are drawn from torch's global generator."""
+    def supernet(self, image_size: int, classes: int, variant: Variant = PLAIN) -> Supernet:
+        """Return a new supernet as a search method asks for; its parameters come from torch's global generator."""
 
     @abstractmethod
     def network(self, genotype: Genotype, image_size: int, classes: int, **skeleton: Any) -> DiscreteNetwork:

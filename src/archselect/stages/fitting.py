@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -20,6 +20,8 @@ from archselect.store import StageFolder, replacing
 
 CHECKPOINT = "checkpoint.ckpt"
 HISTORY = "history.jsonl"
+SCRATCH = "scratch"
+"""A folder for what only an unfinished stage needs."""
 
 LEARNING_RATES = {
     "search": "search.weight_optimizer.lr",
@@ -65,6 +67,11 @@ def save(tensors: Mapping[str, Any], path: Path) -> None:
     torch.save(tensors, buffer)
     with replacing(path) as file:
         file.write(buffer.getbuffer())
+
+
+def load_state(file: Path) -> dict[str, Any]:
+    """Return the `state_dict` that `save` wrote, on the CPU."""
+    return cast(dict[str, Any], torch.load(file, map_location="cpu", weights_only=True))
 
 
 class Fitting:
@@ -128,6 +135,11 @@ class Fitting:
             weights_only=True,
         )
         return self.folder.read_lines(HISTORY)
+
+    def train(self, module: pl.LightningModule, loaders: Callable[[torch.device], Loaders], epochs: int) -> None:
+        """Train `module` for `epochs` without validation, history or checkpoint: a small part of a stage's work."""
+        trainer = self._make(max_epochs=epochs, limit_val_batches=0)
+        trainer.fit(module, train_dataloaders=loaders(trainer.strategy.root_device).train)
 
     def test(self, module: pl.LightningModule, batches: Callable[[torch.device], Any]) -> dict[str, float]:
         """Return the metrics of `module` on test batches."""

@@ -1,5 +1,6 @@
 """What all stages of a run have in common, and how a stage's folder is filled once and for all."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ from rich.console import Console
 from archselect.allocation import keep_freed_memory
 from archselect.data import ImageData
 from archselect.spaces import SearchSpace
-from archselect.stages.fitting import CHECKPOINT, HISTORY, Fitting, Record, TrainerFactory
+from archselect.stages.fitting import CHECKPOINT, HISTORY, SCRATCH, Fitting, Record, TrainerFactory
 from archselect.stages.progress import Progress
 from archselect.store import StageFolder, StageKey, Store
 from archselect.store.provenance import provenance
@@ -99,6 +100,7 @@ def _fill(stage: Stage, folder: StageFolder, job: Job) -> Finished:
     folder.finish(result)
     # Not before: a kill in between would cost the whole stage.
     (folder.path / CHECKPOINT).unlink(missing_ok=True)
+    shutil.rmtree(folder.path / SCRATCH, ignore_errors=True)
     return Finished(folder, result, reused=False)
 
 

@@ -5,19 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Checkpoint
 
 from archselect.data import BilevelBatches, ImageData, LabelledImages, ResidentBatches, stratified_split
 from archselect.genotype import Genotype
+from archselect.networks.strongest import strongest
 from archselect.networks.supernet import Supernet
 from archselect.randomness import derived_seed, generator_for
-from archselect.search import SearchMethod, SearchModule
-from archselect.selection import magnitude_decisions
-from archselect.stages.fitting import Fitting, Loaders, save
+from archselect.search import SearchMethod, SearchModule, cap_skips
+from archselect.stages.fitting import SCRATCH, Fitting, Loaders, load_state, save
 from archselect.stages.job import Job
 from archselect.store import StageKey
 
-VERSION = 2
+VERSION = 3
 """Raised when a change of the code changes the stage's results."""
 
 SUPERNET = "supernet.pt"
@@ -50,34 +52,68 @@ class SearchStage:
         """Train the supernet and keep it."""
         job, folder = self.job, fitting.folder
         folder.write_json("space.json", job.space.describe())
-        supernet = new_supernet(job)
+        supernet = new_supernet(job, self.method)
+        module = SearchModule(supernet, self.method, job.data.classes, (job.seed, "search"))
         history = fitting.fit(
-            SearchModule(supernet, self.method, job.data.classes, (job.seed, "search")),
+            module,
             lambda device: search_loaders(job.data, self.method, device, job.seed, "search"),
             self.method.epochs,
+            callbacks=[Snapshots(supernet, folder.path, self.method.looks_back)] if self.method.looks_back else (),
             describe=lambda: describe_supernet(supernet),
         )
+        kept = module.kept_epochs or len(history)
+        if kept < len(history):
+            supernet.load_state_dict(load_state(Snapshots.file(folder.path, kept)))
+        if self.method.skip_cap is not None:
+            cap_skips(supernet, self.method.skip_cap)
         save(supernet.cpu().state_dict(), folder.path / SUPERNET)
-        last = history[-1]
+        last = history[kept - 1]
         return {
             "epochs": len(history),
+            "kept_epochs": kept,
             "weights": sum(parameter.numel() for parameter in supernet.weight_parameters()),
-            "magnitude_genotype": last["genotype"],
+            "magnitude_genotype": describe_supernet(supernet)["genotype"],
             **{name: last["metrics"][name] for name in ("val_accuracy", "val_loss", "train_accuracy", "train_loss")},
         }
 
 
-def new_supernet(job: Job) -> Supernet:
+class Snapshots(Checkpoint):
+    """Keeps the supernet of the last epochs, for a rule that ends a search and goes back.
+
+    Args:
+        supernet: The supernet.
+        path: Of the stage's folder.
+        epochs: How far back a rule may go.
+    """
+
+    def __init__(self, supernet: Supernet, path: Path, epochs: int) -> None:
+        self.supernet, self.path, self.epochs = supernet, path, epochs
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write one more and forget the oldest."""
+        done = trainer.current_epoch + 1
+        self.file(self.path, done).parent.mkdir(parents=True, exist_ok=True)
+        save(self.supernet.state_dict(), self.file(self.path, done))
+        # One more than a rule asks for: a session that is cut off before its checkpoint makes this epoch again.
+        self.file(self.path, done - self.epochs - 2).unlink(missing_ok=True)
+
+    @staticmethod
+    def file(path: Path, epochs: int) -> Path:
+        """Return the file of the supernet after so many epochs."""
+        return path / SCRATCH / "snapshots" / f"epoch-{epochs}.pt"
+
+
+def new_supernet(job: Job, method: SearchMethod) -> Supernet:
     """Return the supernet as the seed draws it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(job.seed, "search", "initialisation"))
-        return job.space.supernet(job.data.image_size, job.data.classes)
+        return job.space.supernet(job.data.image_size, job.data.classes, method.variant)
 
 
-def load_supernet(job: Job, folder: Path) -> Supernet:
+def load_supernet(job: Job, method: SearchMethod, folder: Path) -> Supernet:
     """Return the supernet that a search or selection stage kept."""
-    supernet = new_supernet(job)
-    supernet.load_state_dict(torch.load(folder / SUPERNET, map_location="cpu", weights_only=True))
+    supernet = new_supernet(job, method)
+    supernet.load_state_dict(load_state(folder / SUPERNET))
     return supernet
 
 
@@ -132,19 +168,18 @@ def describe_supernet(supernet: Supernet) -> dict[str, Any]:
     """Return what the history says of `alpha`: mixture weights, entropies, share of skips, genotype by magnitude."""
     mixture = {name: weights.detach().cpu() for name, weights in supernet.mixture_weights().items()}
     entropies, skips, edges = {}, 0, 0
-    decisions = dict(supernet.decisions)
-    for decision in magnitude_decisions(supernet):
-        decisions[decision.cell] = decision.apply(supernet.cell_spaces[decision.cell], decisions[decision.cell])
+    decisions = strongest(supernet)
     for name, space in supernet.cell_spaces.items():
         weights = mixture[name]
-        entropies[name] = torch.special.entr(weights).sum(dim=1).mean().item()
-        strongest = [
+        shares = weights / weights.sum(dim=1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+        entropies[name] = torch.special.entr(shares).sum(dim=1).mean().item()
+        largest = [
             candidates[int(row.argmax())]
             for candidates, row in zip(space.operations, weights, strict=True)
             if row.any()  # all zero: a dropped edge
         ]
-        edges += len(strongest)
-        skips += strongest.count("skip_connect")
+        edges += len(largest)
+        skips += largest.count("skip_connect")
     genotype = Genotype(tuple(decisions[name].genotype(space) for name, space in supernet.cell_spaces.items()))
     return {
         "alpha": {name: weights.tolist() for name, weights in mixture.items()},

@@ -1,7 +1,7 @@
 """The selection stage: an architecture is read off the supernet, which may be tuned between the decisions."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,11 @@ from pytorch_lightning.callbacks import Callback
 
 from archselect.capture import NoCapture, capture_for
 from archselect.data import ResidentBatches
-from archselect.networks.mixture import MixtureWeights
 from archselect.networks.supernet import Supernet
 from archselect.search import SearchMethod, SearchModule
-from archselect.selection import Race, Score, Scorer, Selector
-from archselect.selection.decision import Decision, from_record
+from archselect.selection import Point, Scorer, Selector
+from archselect.selection.decision import Decision, OperationDecision, from_record
+from archselect.selection.selector import TrialTraining
 from archselect.stages.fitting import Fitting, save
 from archselect.stages.job import Finished, Job
 from archselect.stages.progress import Progress
@@ -28,9 +28,10 @@ from archselect.stages.search import (
     load_supernet,
     search_loaders,
 )
+from archselect.stages.trials import StageTrials
 from archselect.store import StageFolder, StageKey
 
-VERSION = 2
+VERSION = 3
 """Raised when a change of the code changes the stage's results."""
 
 DECISIONS = "decisions.jsonl"
@@ -68,33 +69,53 @@ class SelectionStage:
         """Make all decisions and write the genotype."""
         folder, job = fitting.folder, self.job
         folder.write_json("space.json", job.space.describe())
-        supernet = load_supernet(job, self.search.folder.path)
-        points = self.selector.points(supernet.cell_spaces)
+        supernet = load_supernet(job, self.method, self.search.folder.path)
+        points = self.selector.points(supernet.cell_spaces, supernet.decisions)
         decider = Decider(self.selector, supernet, folder, fitting.progress, job.seed)
         tuning = self.selector.tuning
-        epochs = tuning.total_epochs(points) if tuning else 0
+        epochs = tuning.total_epochs(points) if tuning and points else 0
         if tuning is None or epochs == 0:
             supernet.to(fitting.device)
-            decider.scorer = self._scorer(supernet, fitting.device)
+            decider.trials = self._trials(supernet, fitting, fitting.device)
             fitting.progress.start(total=points, completed=0)
             for point in range(points):
-                decider.decide(point, epoch=0)
+                decider.decide(Point(point, points), epoch=0)
                 fitting.progress.advance()
         else:
             method = self.method.for_tuning(epochs, tuning.learning_rate, tuning.schedule, tuning.train_alpha)
-            held_out = self.selector.scoring.held_out_share if self.selector.scoring else 0.0
-            due = {tuning.epoch_of(point, points): point for point in range(points)}
+            due = {tuning.epoch_of(point, points): Point(point, points) for point in range(points)}
             fitting.fit(
                 SearchModule(supernet, method, job.data.classes, (job.seed, "selection")),
-                lambda device: search_loaders(job.data, method, device, job.seed, "selection", held_out),
+                lambda device: search_loaders(job.data, method, device, job.seed, "selection", self._held_out),
                 epochs,
-                callbacks=[DecisionCallback(decider, due, lambda device: self._scorer(supernet, device))],
+                callbacks=[DecisionCallback(decider, due, lambda device: self._trials(supernet, fitting, device))],
                 describe=lambda: describe_supernet(supernet),
             )
             save(supernet.cpu().state_dict(), folder.path / SUPERNET)
         genotype = supernet.genotype()
         folder.write_text("genotype.json", genotype.to_json())
         return {"genotype": str(genotype), "decisions": len(folder.read_lines(DECISIONS)), "epochs": epochs}
+
+    @property
+    def _held_out(self) -> float:
+        return self.selector.scoring.held_out_share if self.selector.scoring else 0.0
+
+    def _trials(self, supernet: Supernet, fitting: Fitting, device: torch.device) -> StageTrials:
+        def train(copy: Supernet, name: str, training: TrialTraining) -> None:
+            method = self.method.for_tuning(
+                training.epochs, training.learning_rate, training.schedule, training.train_alpha
+            )
+            fitting.progress.say(f"training {name}")
+            fitting.train(
+                SearchModule(copy, method, self.job.data.classes, (self.job.seed, "selection", name)),
+                lambda device: search_loaders(
+                    self.job.data, method, device, self.job.seed, f"selection {name}", self._held_out
+                ),
+                training.epochs,
+            )
+            copy.to(device)
+
+        return StageTrials(supernet, fitting.folder, lambda network: self._scorer(network, device), train)
 
     def _scorer(self, supernet: Supernet, device: torch.device) -> Scorer | None:
         scoring = self.selector.scoring
@@ -129,20 +150,23 @@ class Decider:
         self.folder = folder
         self.progress = progress
         self.seed = seed
-        self.scorer: Scorer | None = None
-        self._points = selector.points(supernet.cell_spaces)
+        self.trials: StageTrials | None = None
 
-    def decide(self, point: int, epoch: int) -> None:
-        """Make what is left to decide of `point`."""
-        self.progress.say(f"decision {point + 1}/{self._points}")
+    def decide(self, point: Point, epoch: int) -> None:
+        """Make what is left to decide of `point`; where it is the only one, all of it."""
+        assert self.trials is not None, "trials come with the device"
+        self.progress.say(f"decision {point.number + 1}/{point.of}")
+        if point.of == 1:
+            # What is decided in one go is a function of the supernet as the search left it.
+            self.folder.keep_lines(DECISIONS, lambda record: False)
         for record in self.folder.read_lines(DECISIONS):
-            if record["point"] == point:
+            if record["point"] == point.number:
                 self._apply(from_record(record, self.supernet.cell_spaces))
         started = time.perf_counter()
-        for decision in self.selector.decide(point, self.supernet, self._score, self.seed):
+        for decision in self.selector.decide(point, self.supernet, self.trials, self.seed):
             record = decision.to_record(self.supernet.cell_spaces[decision.cell])
             seconds = time.perf_counter() - started
-            self.folder.append_line(DECISIONS, {"point": point, "epoch": epoch, **record, "seconds": seconds})
+            self.folder.append_line(DECISIONS, {"point": point.number, "epoch": epoch, **record, "seconds": seconds})
             self._apply(decision)
             started = time.perf_counter()
 
@@ -155,25 +179,26 @@ class Decider:
         decisions = dict(self.supernet.decisions)
         decisions[decision.cell] = decision.apply(space, decisions[decision.cell])
         self.supernet.decisions = decisions
-
-    def _score(self, candidates: Sequence[MixtureWeights], race: Race | None = None) -> list[Score]:
-        assert self.scorer is not None, "a selector that scores names its scoring"
-        return self.scorer(candidates, race)
+        if isinstance(decision, OperationDecision) and decision.trial is not None:
+            assert self.trials is not None, "trials come with the device"
+            self.trials.adopt(decision.trial)
 
 
 class DecisionCallback(Callback):
     """Makes the decision points that are due before an epoch of the tuning."""
 
-    def __init__(self, decider: Decider, due: Mapping[int, int], scorer: Any) -> None:
+    def __init__(
+        self, decider: Decider, due: Mapping[int, Point], trials: Callable[[torch.device], StageTrials]
+    ) -> None:
         self.decider = decider
         self.due = due
-        self.make_scorer = scorer
+        self.make_trials = trials
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the scoring images on the device."""
-        self.decider.scorer = self.make_scorer(pl_module.device)
+        self.decider.trials = self.make_trials(pl_module.device)
         self.decider.forget_after(
-            max((point for epoch, point in self.due.items() if epoch <= trainer.current_epoch), default=-1)
+            max((point.number for epoch, point in self.due.items() if epoch <= trainer.current_epoch), default=-1)
         )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,0 +1,179 @@
+"""Relaxations: how architecture parameters become mixture weights.
+
+All map `alpha`, `(edges, operations)` with -inf where an edge has no such candidate, to weights of the same shape, zero
+there. A relaxation has a mean, which validation, selection and reports read, and what a training step evaluates, which
+is drawn from PyTorch's own generator where the method samples.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import Gamma
+
+from archselect.checks import check_choice, check_flag, check_number
+
+
+class Relaxation(Protocol):
+    """How `alpha` becomes mixture weights.
+
+    Attributes:
+        sparse: Whether most of what it draws is zero, so that the weights must be looked at before they are evaluated.
+        varies: Whether it changes in the course of the search.
+    """
+
+    @property
+    def sparse(self) -> bool: ...
+
+    @property
+    def varies(self) -> bool: ...
+
+    def mean(self, alpha: Tensor) -> Tensor:
+        """Return the weights that stand for the whole distribution."""
+        ...
+
+    def sample(self, alpha: Tensor) -> Tensor:
+        """Return the weights of one training step, differentiable in `alpha`."""
+        ...
+
+    def at(self, progress: float) -> "Relaxation":
+        """Return the relaxation at a moment of the search, from 0, its first epoch, to 1, its last."""
+        ...
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """The weights of an edge are positive and sum to 1 (DARTS, eq. 2)."""
+
+    sparse = False
+    varies = False
+
+    def mean(self, alpha: Tensor) -> Tensor:
+        """See `Relaxation`."""
+        return alpha.softmax(dim=-1)
+
+    def sample(self, alpha: Tensor) -> Tensor:
+        """Nothing is drawn: see `Relaxation`."""
+        return self.mean(alpha)
+
+    def at(self, progress: float) -> "Softmax":
+        """See `Relaxation`."""
+        return self
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """Every operation has a weight between 0 and 1 of its own, so that none wins at the cost of others (FairDARTS)."""
+
+    sparse = False
+    varies = False
+
+    def mean(self, alpha: Tensor) -> Tensor:
+        """See `Relaxation`."""
+        return alpha.sigmoid()
+
+    def sample(self, alpha: Tensor) -> Tensor:
+        """Nothing is drawn: see `Relaxation`."""
+        return self.mean(alpha)
+
+    def at(self, progress: float) -> "Sigmoid":
+        """See `Relaxation`."""
+        return self
+
+
+@dataclass(frozen=True)
+class GumbelSoftmax:
+    """`softmax((log softmax(alpha) + g) / t)` with Gumbel noise g and a temperature t (SNAS, eq. 5; GDAS, eq. 4).
+
+    Where it is hard, the step evaluates the operation with the largest of these weights alone, at weight 1, and its
+    gradient is that of the soft weight (GDAS, eq. 5-6). How often an operation is the largest is softmax(alpha),
+    whatever the temperature; that is the mean here, for soft weights as well, which approach it as t goes to 0.
+
+    Attributes:
+        hard: Whether one operation per edge is evaluated.
+        first: Temperature in the first epoch.
+        last: Temperature in the last epoch.
+        schedule: `linear` or `exponential` in between.
+        temperature: At the moment.
+    """
+
+    hard: bool
+    first: float
+    last: float
+    schedule: Literal["linear", "exponential"] = "linear"
+    temperature: float | None = None
+
+    varies = True
+
+    def __post_init__(self) -> None:
+        check_flag("search.relaxation.hard", self.hard)
+        check_number("search.relaxation.first", self.first, zero=False)
+        check_number("search.relaxation.last", self.last, zero=False)
+        check_choice("search.relaxation.schedule", self.schedule, ("linear", "exponential"))
+
+    @property
+    def sparse(self) -> bool:
+        """See `Relaxation`."""
+        return self.hard
+
+    def mean(self, alpha: Tensor) -> Tensor:
+        """See `Relaxation`."""
+        return alpha.softmax(dim=-1)
+
+    def sample(self, alpha: Tensor) -> Tensor:
+        """See `Relaxation`."""
+        noise = -torch.empty_like(alpha).exponential_().clamp_min(torch.finfo(alpha.dtype).tiny).log()
+        temperature = self.first if self.temperature is None else self.temperature
+        soft = ((alpha.log_softmax(dim=-1) + noise) / temperature).softmax(dim=-1)
+        if not self.hard:
+            return soft
+        one = F.one_hot(soft.argmax(dim=-1), soft.shape[-1]).to(soft)
+        return one + soft - soft.detach()
+
+    def at(self, progress: float) -> "GumbelSoftmax":
+        """See `Relaxation`."""
+        if self.schedule == "linear":
+            temperature = self.first + (self.last - self.first) * progress
+        else:
+            temperature = self.first * (self.last / self.first) ** progress
+        return replace(self, temperature=temperature)
+
+
+@dataclass(frozen=True)
+class Dirichlet:
+    """Weights drawn from the Dirichlet distribution with concentration `elu(alpha) + 1` (DrNAS, sec. 3.1).
+
+    Drawn as gamma variables over their sum, so that the gradient passes through the draw.
+    """
+
+    sparse = False
+    varies = False
+
+    def mean(self, alpha: Tensor) -> Tensor:
+        """See `Relaxation`."""
+        concentration = self.concentration(alpha)
+        return concentration / concentration.sum(dim=-1, keepdim=True)
+
+    def sample(self, alpha: Tensor) -> Tensor:
+        """See `Relaxation`."""
+        exists = alpha > -torch.inf
+        concentration = self.concentration(alpha).where(exists, 1.0)
+        drawn = Gamma(concentration, torch.ones_like(concentration), validate_args=False).rsample() * exists
+        return drawn / drawn.sum(dim=-1, keepdim=True)
+
+    def at(self, progress: float) -> "Dirichlet":
+        """See `Relaxation`."""
+        return self
+
+    @staticmethod
+    def concentration(alpha: Tensor) -> Tensor:
+        """Return the concentration, 0 where there is no candidate."""
+        return F.elu(alpha) + 1
+
+
+EdgeNormalization = Literal["none", "share", "scaled"]
+"""Whether the in-edges of a node have weights of their own: `none`; `share`: softmax(beta), which sum to 1 (PC-DARTS,
+eq. 4); `scaled`: as many times that as the node has edges, so that equal betas equal none.
+"""

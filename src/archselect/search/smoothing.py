@@ -1,0 +1,121 @@
+"""Smoothing: in its own step, a weight sees mixtures around the present one, so that it is good for all of them.
+
+Chen & Hsieh, "Stabilizing Differentiable Architecture Search via Perturbation-based Regularization" (SDARTS), ICML
+2020, arXiv 2002.05283.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from archselect.checks import check_number, check_positive
+from archselect.networks.mixture import MixtureWeights
+
+Loss = Callable[[MixtureWeights], Tensor]
+
+
+class Smoothing(Protocol):
+    """Moves the mixture weights that a weight step evaluates."""
+
+    def __call__(self, weights: MixtureWeights, mixed: Mapping[str, Tensor], loss: Loss) -> MixtureWeights:
+        """Return the weights to take the step at.
+
+        Args:
+            weights: The present mixture, as constants.
+            mixed: Per cell type `(edges, operations)`, 1 for the candidates of undecided edges and 0 elsewhere.
+            loss: The loss of the step under given weights. Evaluating it moves no statistics.
+        """
+        ...
+
+    def at(self, progress: float) -> "Smoothing":
+        """Return the smoothing at a moment of the search, from 0, its first epoch, to 1, its last."""
+        ...
+
+
+@dataclass(frozen=True)
+class RandomSmoothing:
+    """Uniform noise in `[-e, e]` on every mixture weight, clamped to `[0, 1]` and scaled to the edge's former sum (RS).
+
+    Attributes:
+        first: e in the first epoch.
+        last: e in the last epoch; it grows linearly in between.
+    """
+
+    first: float = 0.03
+    last: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_number("search.smoothing.first", self.first)
+        check_number("search.smoothing.last", self.last)
+
+    def __call__(self, weights: MixtureWeights, mixed: Mapping[str, Tensor], loss: Loss) -> MixtureWeights:
+        """See `Smoothing`."""
+        return weights.replaced(
+            {cell: _projected(row + _noise(row, self.first), row, mixed[cell]) for cell, row in weights.items()}
+        )
+
+    def at(self, progress: float) -> "RandomSmoothing":
+        """See `Smoothing`."""
+        epsilon = _between(self.first, self.last, progress)
+        return replace(self, first=epsilon, last=epsilon)
+
+
+@dataclass(frozen=True)
+class AdversarialSmoothing:
+    """The worst mixture that is found within e of the present one, by sign ascent on the loss (ADV, eq. 6-7).
+
+    From a random start, `steps` steps of `2 e / steps` along the gradient's sign, each followed by a projection onto
+    the ball, onto `[0, 1]` and to the edge's former sum. If the loss did not rise, the mixture stays as it was.
+
+    Attributes:
+        first: e in the first epoch.
+        last: e in the last epoch; it grows linearly in between.
+        steps: Of the ascent. Each costs about as much as a step of the weights.
+    """
+
+    first: float = 0.03
+    last: float = 0.3
+    steps: int = 7
+
+    def __post_init__(self) -> None:
+        check_number("search.smoothing.first", self.first)
+        check_number("search.smoothing.last", self.last)
+        check_positive("search.smoothing.steps", self.steps)
+
+    def __call__(self, weights: MixtureWeights, mixed: Mapping[str, Tensor], loss: Loss) -> MixtureWeights:
+        """See `Smoothing`."""
+        cells, epsilon = list(weights), self.first
+        moved = {cell: weights[cell] + _noise(weights[cell], epsilon) * mixed[cell] for cell in cells}
+        for _ in range(self.steps):
+            at = {cell: value.detach().requires_grad_() for cell, value in moved.items()}
+            gradients = torch.autograd.grad(loss(weights.replaced(at)), list(at.values()), materialize_grads=True)
+            for cell, gradient in zip(cells, gradients, strict=True):
+                step = gradient.sign() * (2 * epsilon / self.steps)
+                offset = (at[cell].detach() + step - weights[cell]).clamp(-epsilon, epsilon)
+                moved[cell] = _projected(weights[cell] + offset, weights[cell], mixed[cell])
+        with torch.no_grad():
+            risen = loss(weights.replaced(moved)) > loss(weights)
+        return weights.replaced({cell: torch.where(risen, moved[cell], weights[cell]) for cell in cells})
+
+    def at(self, progress: float) -> "AdversarialSmoothing":
+        """See `Smoothing`."""
+        epsilon = _between(self.first, self.last, progress)
+        return replace(self, first=epsilon, last=epsilon)
+
+
+def _noise(like: Tensor, epsilon: float) -> Tensor:
+    return torch.empty_like(like).uniform_(-epsilon, epsilon)
+
+
+def _projected(moved: Tensor, before: Tensor, mixed: Tensor) -> Tensor:
+    """Return what was moved, within `[0, 1]` and with the sums of before; decided edges stay where they were."""
+    inside = moved.clamp(0, 1) * (before != 0)  # what is not evaluated stays so
+    scale = before.sum(dim=1, keepdim=True) / inside.sum(dim=1, keepdim=True).clamp_min(torch.finfo(inside.dtype).tiny)
+    return torch.where(mixed > 0, inside * scale, before)
+
+
+def _between(first: float, last: float, progress: float) -> float:
+    return first + (last - first) * progress

@@ -1,0 +1,165 @@
+"""When a search ends before its last epoch."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from statistics import fmean
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from archselect.checks import check_number, check_positive, check_share
+from archselect.networks.preserved import preserved
+from archselect.networks.strongest import strongest
+from archselect.networks.supernet import Supernet
+from archselect.search.architecture_gradient import Batch
+from archselect.search.hessian import difference_product, dominant_eigenvalue
+
+
+class StoppingRule(Protocol):
+    """Measures something at the end of every epoch and says when it is enough.
+
+    Attributes:
+        looks_back: So many epochs back a supernet may be asked for; 0: the rule takes it as it is.
+    """
+
+    @property
+    def looks_back(self) -> int: ...
+
+    def measure(self, supernet: Supernet, validation: Iterable[Batch], generator: torch.Generator) -> float:
+        """Return the quantity, which is logged.
+
+        Args:
+            supernet: At the end of an epoch; it ends as it was.
+            validation: Batches of the images that train `alpha`.
+            generator: For the rule's own random choices.
+        """
+        ...
+
+    def kept_epochs(self, curve: Sequence[float], epochs: int) -> int | None:
+        """Return None to go on, or after how many epochs the supernet is taken.
+
+        Args:
+            curve: The quantity after each epoch so far.
+            epochs: Of the whole search.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class SkipLimit:
+    """Ends the search when the cell that magnitude chooses has this many skip connections (DARTS+, criterion 1).
+
+    Liang et al., arXiv 1909.06035. It looks at the first cell type: the normal cell, or the only one of NAS-Bench-201.
+
+    Attributes:
+        skips: 2 in the paper.
+        earliest: Share of the epochs before which the search does not end; 0 in the paper. A space of few operations
+            has skips in its cells from the first epoch on.
+    """
+
+    skips: int = 2
+    earliest: float = 0.2
+    looks_back = 0
+
+    def __post_init__(self) -> None:
+        check_positive("search.stopping: skips", self.skips)
+        check_share("search.stopping: earliest", self.earliest, zero=True)
+
+    def measure(self, supernet: Supernet, validation: Iterable[Batch], generator: torch.Generator) -> float:
+        """Return the number of skip connections."""
+        return float(len(skip_edges(supernet)))
+
+    def kept_epochs(self, curve: Sequence[float], epochs: int) -> int | None:
+        """See `StoppingRule`."""
+        return len(curve) if curve[-1] >= self.skips and len(curve) > self.earliest * epochs else None
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """Ends the search when the dominant eigenvalue of the Hessian of the validation loss in `alpha` grows too fast.
+
+    RobustDARTS (Zela et al., ICLR 2020), sec. 4.3: where the mean over the last `window` epochs exceeds `factor` times
+    what it was `window` epochs earlier, the search goes back to there. The paper writes `factor` as 1 / 0.75.
+
+    Attributes:
+        window: In epochs.
+        factor: Above 1.
+        earliest: Share of the epochs to which the search does not go back; 10 of 50 in the authors' code.
+        batches: Validation batches that the loss is the mean over.
+        products: Of the Hessian with a vector, at most, per epoch. Each costs two gradients on the batches.
+        step: Of the finite difference that is such a product, a distance in `alpha`.
+    """
+
+    window: int = 5
+    factor: float = 1.3
+    earliest: float = 0.2
+    batches: int = 1
+    products: int = 10
+    step: float = 1e-3
+
+    def __post_init__(self) -> None:
+        for option in ("window", "batches", "products"):
+            check_positive(f"search.stopping: {option}", getattr(self, option))
+        check_number("search.stopping: step", self.step, zero=False)
+        check_number("search.stopping: factor", self.factor)
+        if self.factor <= 1:
+            raise ValueError(f"search.stopping: factor must be above 1; got {self.factor}.")
+        check_share("search.stopping: earliest", self.earliest, zero=True)
+
+    @property
+    def looks_back(self) -> int:
+        """See `StoppingRule`."""
+        return self.window
+
+    def measure(self, supernet: Supernet, validation: Iterable[Batch], generator: torch.Generator) -> float:
+        """Return the eigenvalue of largest size, with its sign."""
+        batches = list(islice(validation, self.batches))
+        alphas = list(supernet.alphas.values())
+        start = torch.cat([alpha.detach().flatten() for alpha in alphas])
+
+        def gradient(point: Tensor) -> Tensor:
+            _set(alphas, point)
+            total = torch.zeros_like(point)
+            for images, labels in batches:
+                loss = F.cross_entropy(supernet(images), labels) / len(batches)
+                gradients = torch.autograd.grad(loss, alphas, materialize_grads=True)
+                total += torch.cat([one.flatten() for one in gradients])
+            return total
+
+        with preserved(supernet), torch.enable_grad():
+            supernet.train()
+            try:
+                product = difference_product(gradient, start, self.step)
+                steps = min(self.products, len(start))
+                return dominant_eigenvalue(product, len(start), steps, generator, start.device, start.dtype)
+            finally:
+                _set(alphas, start)
+
+    def kept_epochs(self, curve: Sequence[float], epochs: int) -> int | None:
+        """See `StoppingRule`."""
+        earlier = len(curve) - self.window
+        if earlier < max(self.window, self.earliest * epochs):
+            return None
+        now, then = fmean(curve[-self.window :]), fmean(curve[earlier - self.window : earlier])
+        return earlier if now > self.factor * then else None
+
+
+def skip_edges(supernet: Supernet) -> list[int]:
+    """Return the edges of the first cell type on which the cell that magnitude chooses has skip connections."""
+    cell, space = next(iter(supernet.cell_spaces.items()))
+    chosen = strongest(supernet)[cell]
+    pairs = enumerate(zip(chosen.operations, chosen.kept, strict=True))
+    return [
+        edge
+        for edge, (operation, kept) in pairs
+        if kept and operation is not None and space.operations[edge][operation] == "skip_connect"
+    ]
+
+
+@torch.no_grad()
+def _set(parameters: Sequence[Tensor], values: Tensor) -> None:
+    for parameter, value in zip(parameters, values.split([one.numel() for one in parameters]), strict=True):
+        parameter.copy_(value.view_as(parameter))

@@ -1,0 +1,167 @@
+"""Zero-cost proxies: how promising a network is, told by its gradients on one batch, without training.
+
+Abdelfattah et al., "Zero-Cost Proxies for Lightweight NAS", ICLR 2021, arXiv 2101.08134, sec. 3; jacobian covariance:
+Mellor et al., "Neural Architecture Search without Training", arXiv 2006.04647v1, sec. 3.
+
+All are larger where the network is more promising. They differ from the authors' code in what is summed over: all
+parameters but the architecture parameters, where that code takes the weights of convolutions and linear layers only.
+"""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from archselect.networks.mixture import MixtureWeights
+from archselect.networks.preserved import preserved
+from archselect.networks.stacks import StackedWeight
+from archselect.networks.supernet import Supernet
+from archselect.randomness import derived_seed
+
+Proxy = Callable[[Supernet, MixtureWeights, Tensor, Tensor], float]
+"""From a supernet, mixture weights, which count as constants, images `(B, 3, H, W)` and labels `(B,)`.
+
+Nothing is changed in the supernet, and what it draws (the noise of S4) is the same at every call.
+"""
+
+
+def snip(supernet: Supernet, weights: MixtureWeights, images: Tensor, labels: Tensor) -> float:
+    """Return `sum |w * dL/dw|` over all parameters w, L the cross-entropy, with the statistics of the batch."""
+    gradients = _loss_gradients(supernet, weights, images, labels)
+    return _sum([(parameter * gradient).abs().sum() for parameter, gradient in gradients])
+
+
+def grad_norm(supernet: Supernet, weights: MixtureWeights, images: Tensor, labels: Tensor) -> float:
+    """Return `sum ||dL/dw||_2` over all parameter tensors w, L the cross-entropy, with the statistics of the batch.
+
+    A tensor that stacks the weights of several edges counts as one for each edge, as if every operation had its own.
+    """
+    gradients = _loss_gradients(supernet, weights, images, labels)
+    edges = {id(stack.weight): stack.edges for stack in supernet.modules() if isinstance(stack, StackedWeight)}
+    return _sum(
+        [
+            gradient.reshape(edges.get(id(parameter), 1), -1).norm(dim=1, dtype=torch.float64).sum()
+            for parameter, gradient in gradients
+        ]
+    )
+
+
+def synflow(supernet: Supernet, weights: MixtureWeights, images: Tensor, labels: Tensor) -> float:
+    """Return `sum |w * dR/dw|` over all parameters w, R the sum of the logits for one image of ones (Tanaka et al.).
+
+    All w are replaced by their absolute value, and batch normalisation is out of the way: it is evaluated with mean 0,
+    variance `1 - eps`, scale 1 and shift 0, which changes nothing, and has no parameters that count. The compiled loops
+    of a CPU have it built in, so it cannot be removed. All this is done to a copy in float64: the products of many
+    layers leave the range of float32. Of the images the size is read, of the labels nothing.
+    """
+    # The copy draws noise from the random state that is put back here.
+    with preserved(supernet), torch.enable_grad():
+        copy = deepcopy(supernet).double().eval()
+        parameters = _made_linear(copy)
+        exact = MixtureWeights(
+            {name: row.double() for name, row in weights.detach().items()},
+            weights.active,
+            {name: row.detach().double() for name, row in weights.edges.items()},
+            weights.drop_path,
+        )
+        _seed()
+        total = copy(torch.ones_like(images[:1], dtype=torch.float64), exact).sum()
+        gradients = torch.autograd.grad(total, parameters, materialize_grads=True)
+    return _sum([(w * gradient).abs().sum() for w, gradient in zip(parameters, gradients, strict=True)])
+
+
+def jacobian_covariance(supernet: Supernet, weights: MixtureWeights, images: Tensor, labels: Tensor) -> float:
+    """Return `-sum (log(v + k) + 1 / (v + k))` over the eigenvalues v of a correlation matrix `(B, B)`; k = 1e-5.
+
+    Correlated are the gradients of an image's summed logits in the image: the less the network treats images alike, the
+    larger. An image whose gradient is constant has no correlation; it has a row of zeros and adds an eigenvalue of 0.
+    The labels are not read.
+
+    Normalisation uses the statistics of the batch as constants, as the paper's formula has it. The authors' code
+    differentiates them too; where every path ends in a normalisation, as in the supernets of the DARTS family, the
+    logits of a batch then sum to a constant, and what is correlated is rounding noise.
+
+    Raises:
+        ValueError: There is one image only.
+    """
+    if len(images) < 2:
+        raise ValueError(
+            "selection.proxy=jacobian_covariance correlates the images of a batch, but there is one in it. Raise "
+            "selection.scoring.batch_size."
+        )
+    with preserved(supernet), torch.enable_grad():
+        _hold_statistics(supernet, weights, images)
+        _seed()
+        inputs = images.detach().requires_grad_()
+        total = supernet(inputs, weights.detach()).sum()
+        (gradients,) = torch.autograd.grad(total, [inputs], materialize_grads=True)
+    rows = gradients.flatten(1).double()
+    rows = F.normalize(rows - rows.mean(dim=1, keepdim=True), dim=1, eps=torch.finfo(rows.dtype).tiny)
+    if not bool(rows.isfinite().all()):
+        return torch.nan  # that of a supernet whose training diverged; it has no eigenvalues
+    k = 1e-5
+    eigenvalues = torch.linalg.eigvalsh(rows @ rows.T).clamp_min(0) + k  # rounding makes zeros negative
+    return -float((eigenvalues.log() + 1 / eigenvalues).sum())
+
+
+PROXIES: Mapping[str, Proxy] = {
+    "snip": snip,
+    "synflow": synflow,
+    "grad_norm": grad_norm,
+    "jacobian_covariance": jacobian_covariance,
+}
+
+
+def _loss_gradients(
+    supernet: Supernet, weights: MixtureWeights, images: Tensor, labels: Tensor
+) -> list[tuple[nn.Parameter, Tensor]]:
+    """Return all parameters that the loss depends on, each with its gradient."""
+    parameters = supernet.weight_parameters()
+    with preserved(supernet), torch.enable_grad():
+        _seed()
+        loss = F.cross_entropy(supernet.train()(images, weights.detach()), labels)
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return [
+        (parameter, gradient) for parameter, gradient in zip(parameters, gradients, strict=True) if gradient is not None
+    ]
+
+
+@torch.no_grad()
+def _made_linear(network: Supernet) -> list[nn.Parameter]:
+    """Make parameters absolute and batch normalisation the identity; return the parameters but the latter's."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    of_norms = {id(parameter) for norm in norms for parameter in norm.parameters()}
+    parameters = [parameter for parameter in network.weight_parameters() if id(parameter) not in of_norms]
+    for parameter in parameters:
+        parameter.abs_()
+    for norm in norms:
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1 - norm.eps)
+        if norm.affine:
+            norm.weight.fill_(1)
+            norm.bias.zero_()
+    return parameters
+
+
+@torch.no_grad()
+def _hold_statistics(network: Supernet, weights: MixtureWeights, images: Tensor) -> None:
+    """Put a network into evaluation mode with the statistics that it has on these images."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    _seed()
+    network.train()(images, weights)
+    network.eval()
+
+
+def _seed() -> None:
+    torch.manual_seed(derived_seed("selection", "proxy"))
+
+
+def _sum(values: list[Tensor]) -> float:
+    """Return the sum; waits for the device once."""
+    return float(torch.stack([value.detach().double() for value in values]).sum())

@@ -1,0 +1,172 @@
+"""Selection by random search with weight sharing: the best of many architectures, judged with the supernet's weights.
+
+Li & Talwalkar, UAI 2019, arXiv 1902.07638; Bender et al., ICML 2018.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from archselect.checks import check_choice, check_flag, check_positive
+from archselect.networks.cell_space import CellDecisions, CellSpace
+from archselect.networks.mixture import MixtureWeights
+from archselect.networks.supernet import Supernet
+from archselect.randomness import generator_for
+from archselect.selection.decision import Decision, OperationDecision, Strength, TopologyDecision
+from archselect.selection.inputs import harm
+from archselect.selection.race import Criterion
+from archselect.selection.scorer import Scoring
+from archselect.selection.selector import Point, Trials, check_candidates
+from archselect.selection.shapley import check_scoring, mean_with_error
+
+Distribution = Literal["alpha", "uniform"]
+
+Architecture = tuple[CellDecisions, ...]
+"""A whole architecture: what is decided in each cell type, in the order of the supernet's; None on dropped edges."""
+
+SCORED_TOGETHER = 16
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Draw whole architectures, score each with the weights of the supernet, and keep the best; the first wins ties.
+
+    What is decided already stays as it is in all of them. `none` may be drawn like any other operation, and the inputs
+    of nodes are drawn uniformly whatever was drawn on them.
+
+    The strength of an operation is the mean over the samples that have it on this edge; an edge on which one was never
+    drawn has none.
+
+    Attributes:
+        name: Shown in folders and reports.
+        samples: How many architectures are drawn; one that is drawn again is not scored again. (The official code
+            scores 1000 on one batch and the best ten of them on all.)
+        distribution: Of operations: in proportion to the supernet's mixture (`alpha`) or `uniform`.
+        criterion: What is compared.
+        report_strengths: Whether the strengths are shown.
+        scoring: On what architectures are scored.
+    """
+
+    name: str = "sampling"
+    samples: int = 100
+    distribution: Distribution = "alpha"
+    criterion: Criterion = "accuracy"
+    report_strengths: bool = False
+    scoring: Scoring = field(default_factory=Scoring)
+    tuning = None
+    compares = True
+
+    def __post_init__(self) -> None:
+        check_positive("selection.samples", self.samples)
+        check_choice("selection.distribution", self.distribution, get_args(Distribution))
+        check_choice("selection.criterion", self.criterion, get_args(Criterion))
+        check_flag("selection.report_strengths", self.report_strengths)
+        check_scoring(self.name, self.scoring)
+
+    @property
+    def reads_alpha(self) -> bool:
+        """See `Selector.reads_alpha`."""
+        return self.distribution == "alpha"
+
+    def check(self, cells: Mapping[str, CellSpace]) -> None:
+        """See `Selector.check`."""
+        check_candidates(self.name, cells)
+
+    def points(self, cells: Mapping[str, CellSpace], decided: Mapping[str, CellDecisions] | None = None) -> int:
+        """All decisions are made at one point."""
+        return 1
+
+    def decide(self, point: Point, supernet: Supernet, trials: Trials, seed: int) -> Iterator[Decision]:
+        """See `Selector.decide`.
+
+        Everything is drawn and scored before the first decision. Asked again for what is left, it would draw among
+        fewer architectures: a selection of one point begins anew instead.
+        """
+        drawn = self.draw(supernet, seed)
+        worths = self._worths(supernet, drawn, trials)
+        best = max(worths, key=lambda architecture: worths[architecture])
+        seen = [worths[architecture] for architecture in drawn]
+        for index, (name, space) in enumerate(supernet.cell_spaces.items()):
+            samples, decisions = [architecture[index] for architecture in drawn], supernet.decisions[name]
+            for edge in decisions.undecided_edges:
+                operation = best[index].operations[edge]
+                if operation is not None:
+                    strengths = _strengths(
+                        len(space.operations[edge]), [cell.operations[edge] for cell in samples], seen
+                    )
+                    yield OperationDecision(name, edge, operation, strengths=strengths)
+            for node in decisions.undecided_nodes(space):
+                into = space.topology.edges_into(node)
+                yield TopologyDecision(name, node, tuple(edge for edge in into if best[index].kept[edge]))
+
+    def draw(self, supernet: Supernet, seed: int) -> list[Architecture]:
+        """Return `samples` architectures; every edge and node has random numbers of its own."""
+        cells = []
+        for name, space in supernet.cell_spaces.items():
+            weights = supernet.relaxed(name).detach().cpu()
+            if self.distribution == "uniform":
+                weights = torch.ones_like(weights)
+            cells.append(
+                _draw_cells(space, supernet.decisions[name], weights, self.samples, (seed, "selection", "sampling"))
+            )
+        return list(zip(*cells, strict=True))
+
+    def _worths(self, supernet: Supernet, drawn: Sequence[Architecture], trials: Trials) -> dict[Architecture, float]:
+        """Return the worth of each architecture, in the order in which they were first drawn."""
+        distinct = list(dict.fromkeys(drawn))
+        worths: dict[Architecture, float] = {}
+        for start in range(0, len(distinct), SCORED_TOGETHER):
+            together = distinct[start : start + SCORED_TOGETHER]
+            scores = trials.score([weights_of(supernet, architecture) for architecture in together])
+            worths.update(zip(together, (-harm(score, self.criterion) for score in scores), strict=True))
+        return worths
+
+
+def weights_of(supernet: Supernet, architecture: Architecture) -> MixtureWeights:
+    """Return the mixture weights that the supernet has when an architecture is decided: one-hot, zero where dropped."""
+    before = supernet.decisions
+    try:
+        supernet.decisions = dict(zip(supernet.cell_spaces, architecture, strict=True))
+        return supernet.mixture_weights().detach()
+    finally:
+        supernet.decisions = before
+
+
+def _draw_cells(
+    space: CellSpace, decisions: CellDecisions, weights: Tensor, samples: int, purpose: tuple[int | str, ...]
+) -> list[CellDecisions]:
+    """Return `samples` ways to decide the rest of a cell type, drawn by weights `(edges, operations)` of operations."""
+    cells = [decisions] * samples
+    for edge in decisions.undecided_edges:
+        row = weights[edge, : len(space.operations[edge])]
+        generator = generator_for(*purpose, space.name, "edge", edge)
+        operations = torch.multinomial(row, samples, replacement=True, generator=generator).tolist()
+        cells = [cell.keep_operation(edge, operation) for cell, operation in zip(cells, operations, strict=True)]
+    for node in decisions.undecided_nodes(space):
+        into = [edge for edge in space.topology.edges_into(node) if decisions.kept[edge]]
+        generator = generator_for(*purpose, space.name, "node", node)
+        orders = [torch.randperm(len(into), generator=generator).tolist() for _ in cells]
+        keep = space.topology.edges_kept_into(node)
+        cells = [
+            cell.keep_inputs(space, node, [into[index] for index in order[:keep]])
+            for cell, order in zip(cells, orders, strict=True)
+        ]
+    return [_without_dropped(cell) for cell in cells]
+
+
+def _without_dropped(cell: CellDecisions) -> CellDecisions:
+    """Return the same architecture without what was drawn on edges that it drops, so that equal ones are equal."""
+    pairs = zip(cell.operations, cell.kept, strict=True)
+    return replace(cell, operations=tuple(operation if kept else None for operation, kept in pairs))
+
+
+def _strengths(candidates: int, drawn: Sequence[int | None], worths: Sequence[float]) -> tuple[Strength, ...]:
+    """Return per candidate the mean worth of the samples that drew it; nothing if there is nothing to compare."""
+    seen = [
+        [worth for operation, worth in zip(drawn, worths, strict=True) if operation == candidate]
+        for candidate in range(candidates)
+    ]
+    return tuple(map(mean_with_error, seen)) if candidates > 1 and all(seen) else ()

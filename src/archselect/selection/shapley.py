@@ -1,0 +1,231 @@
+"""Selection by Shapley values: an operation is as strong as it is missed, whatever else has gone (Shapley-NAS).
+
+Xiao et al., CVPR 2022, arXiv 2206.09811. There the values drive `alpha` in the second half of the search; here they are
+computed once, on the finished supernet, and decide.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from statistics import fmean, stdev
+from typing import NamedTuple, TypeVar, get_args
+
+import torch
+
+from archselect.checks import check_choice, check_flag, check_positive, check_share
+from archselect.networks.cell_space import CellDecisions, CellSpace
+from archselect.networks.mixture import Active, MixtureWeights
+from archselect.networks.supernet import Supernet
+from archselect.randomness import generator_for
+from archselect.selection.decision import Decision, OperationDecision, Strength, TopologyDecision
+from archselect.selection.inputs import harm
+from archselect.selection.race import Criterion
+from archselect.selection.scorer import Racing, Scoring
+from archselect.selection.selector import Point, Trials, check_candidates
+
+P = TypeVar("P", bound=Hashable)
+
+
+def shapley_values(
+    players: Sequence[P],
+    worths: Callable[[Sequence[frozenset[P]]], Sequence[float]],
+    permutations: int,
+    purpose: tuple[int | str, ...],
+    truncation: float | None = None,
+) -> dict[P, Strength]:
+    """Return the Shapley value of each player, estimated from random permutations (Castro et al. 2009; eq. 5-6).
+
+    In every permutation the players leave the full coalition one after another. What the worth falls by when a player
+    leaves is its contribution; the value is the mean contribution. In a permutation that is not truncated the
+    contributions sum to the worth of the full coalition less that of the empty one.
+
+    Args:
+        players: Who plays.
+        worths: The worths of several coalitions at once. All permutations advance side by side, a player at a time, and
+            no coalition is asked for twice.
+        permutations: How many; the standard errors are those of means over them, None for a single one.
+        purpose: What the permutations are derived from; the first ten of twenty are the ten.
+        truncation: As soon as what is left is worth less than this share of the full coalition, those who are still in
+            contribute nothing in this permutation; the one whose leaving brought it there does (as in the official
+            code). None: every permutation is played to its end.
+    """
+    if not players:
+        return {}
+    everyone = frozenset(players)
+    known: dict[frozenset[P], float] = {}
+
+    def evaluate(coalitions: Iterable[frozenset[P]]) -> None:
+        new = [coalition for coalition in dict.fromkeys(coalitions) if coalition not in known]
+        if new:
+            known.update(zip(new, worths(new), strict=True))
+
+    evaluate([everyone])
+    least = -inf if truncation is None else truncation * known[everyone]
+    leaving = [_permuted(players, (*purpose, number)) for number in range(permutations)]
+    left = [everyone] * permutations
+    contributions = {player: [0.0] * permutations for player in players}
+    for leavers in zip(*leaving, strict=True):
+        playing = [number for number in range(permutations) if known[left[number]] >= least]
+        then = {number: left[number] - {leavers[number]} for number in playing}
+        evaluate(then.values())
+        for number, coalition in then.items():
+            contributions[leavers[number]][number] = known[left[number]] - known[coalition]
+            left[number] = coalition
+    return {player: mean_with_error(seen) for player, seen in contributions.items()}
+
+
+def mean_with_error(values: Sequence[float]) -> Strength:
+    """Return the mean of independent values with its standard error, which a single one does not have."""
+    return Strength(fmean(values), stdev(values) / len(values) ** 0.5 if len(values) > 1 else None)
+
+
+def check_scoring(name: str, scoring: Scoring) -> None:
+    """Raise a ValueError unless `scoring` scores every candidate to the end."""
+    if not isinstance(scoring, Scoring):
+        raise ValueError(
+            f"selection.scoring must be a node of options; got {scoring!r}. Write selection/scoring=full, with a slash."
+        )
+    if isinstance(scoring, Racing):
+        raise ValueError(
+            f"selection.scoring must not be a race: selection={name} needs the whole score of every candidate, also of "
+            "those that cannot win. Use selection/scoring=full."
+        )
+
+
+class Player(NamedTuple):
+    """A candidate operation of an edge that is not decided yet."""
+
+    cell: str
+    edge: int
+    operation: int
+
+
+@dataclass(frozen=True)
+class Shapley:
+    """Keep on every edge the operation with the largest Shapley value, and the in-edges whose kept ones are largest.
+
+    All candidates of all undecided edges, of all cell types together, play one game; a coalition is worth what the
+    supernet scores with the others masked, not renormalised. `none` is a candidate like another: it adds nothing to an
+    edge, so its value is 0, and it is kept where all others do harm. An edge without a value, because it has one
+    candidate or was decided before, is kept before the others; one on which `none` was kept goes first, where nodes
+    choose their inputs.
+
+    The values are means (eq. 6). The official code subtracts one standard deviation over the permutations, and draws
+    another scoring batch for each of them.
+
+    Untruncated, it takes permutations times players scoring passes: 10 times 196 on the DARTS space.
+
+    Attributes:
+        name: Shown in folders and reports.
+        permutations: How many are drawn (official: 10).
+        truncation: See `shapley_values` (official: 0.5); null: none.
+        criterion: What a coalition is worth: its `accuracy`; or `loss`, negative.
+        report_strengths: Whether the values are shown.
+        scoring: On what the supernet is scored.
+    """
+
+    name: str = "shapley"
+    permutations: int = 10
+    truncation: float | None = 0.5
+    criterion: Criterion = "accuracy"
+    report_strengths: bool = False
+    scoring: Scoring = field(default_factory=Scoring)
+    tuning = None
+    compares = True
+    reads_alpha = False
+
+    def __post_init__(self) -> None:
+        check_positive("selection.permutations", self.permutations)
+        check_choice("selection.criterion", self.criterion, get_args(Criterion))
+        if self.truncation is not None:
+            check_share("selection.truncation", self.truncation)
+            if self.criterion == "loss":
+                raise ValueError(
+                    f"selection.truncation={self.truncation} is a share of the full supernet's worth, but with "
+                    "selection.criterion=loss the worth is negative. Use truncation=null, or criterion=accuracy."
+                )
+        check_flag("selection.report_strengths", self.report_strengths)
+        check_scoring(self.name, self.scoring)
+
+    def check(self, cells: Mapping[str, CellSpace]) -> None:
+        """See `Selector.check`."""
+        check_candidates(self.name, cells)
+
+    def points(self, cells: Mapping[str, CellSpace], decided: Mapping[str, CellDecisions] | None = None) -> int:
+        """All decisions are made at one point."""
+        return 1
+
+    def decide(self, point: Point, supernet: Supernet, trials: Trials, seed: int) -> Iterator[Decision]:
+        """See `Selector.decide`.
+
+        The game is played once, on the supernet as it stands when the first decision is asked for. Asked again for what
+        is left, it would be another game, whose players know more: a selection of one point begins anew instead.
+        """
+        values = self.values(supernet, trials, seed)
+        for name, space in supernet.cell_spaces.items():
+            decisions = supernet.decisions[name]
+            for edge in decisions.undecided_edges:
+                decision = _operation(space, edge, values)
+                decisions = decision.apply(space, decisions)
+                yield decision
+            for node in decisions.undecided_nodes(space):
+                yield _inputs(space, decisions, node, values)
+
+    def values(self, supernet: Supernet, trials: Trials, seed: int) -> dict[Player, Strength]:
+        """Return the value of every candidate of the undecided edges that have two or more."""
+        players = [
+            Player(name, edge, operation)
+            for name, space in supernet.cell_spaces.items()
+            for edge in supernet.decisions[name].undecided_edges
+            for operation in range(len(space.operations[edge]))
+            if len(space.operations[edge]) > 1
+        ]
+        weights, everyone = supernet.mixture_weights().detach(), frozenset(players)
+
+        def worths(coalitions: Sequence[frozenset[Player]]) -> list[float]:
+            scores = trials.score([_without(weights, everyone - coalition) for coalition in coalitions])
+            return [-harm(score, self.criterion) for score in scores]
+
+        return shapley_values(players, worths, self.permutations, (seed, "selection", "shapley"), self.truncation)
+
+
+def _permuted(players: Sequence[P], purpose: tuple[int | str, ...]) -> list[P]:
+    return [players[index] for index in torch.randperm(len(players), generator=generator_for(*purpose)).tolist()]
+
+
+def _without(weights: MixtureWeights, absent: frozenset[Player]) -> MixtureWeights:
+    """Return the weights with those of the absent players set to zero; cell types that miss none stay the same."""
+    active: dict[str, Active] = {
+        name: tuple(
+            tuple(was and Player(name, edge, index) not in absent for index, was in enumerate(row))
+            for edge, row in enumerate(weights.active[name])
+        )
+        for name in {player.cell for player in absent}
+    }
+    masked = {name: weights[name] * torch.tensor(rows).to(weights[name]) for name, rows in active.items()}
+    return weights.replaced(masked, active)
+
+
+def _operation(space: CellSpace, edge: int, values: Mapping[Player, Strength]) -> OperationDecision:
+    players = [Player(space.name, edge, operation) for operation in range(len(space.operations[edge]))]
+    if len(players) == 1:
+        return OperationDecision(space.name, edge, 0)
+    strengths = tuple(values[player] for player in players)
+    best = max(range(len(players)), key=lambda operation: strengths[operation].value)  # the first wins ties
+    return OperationDecision(space.name, edge, best, strengths=strengths)
+
+
+def _inputs(
+    space: CellSpace, decisions: CellDecisions, node: int, values: Mapping[Player, Strength]
+) -> TopologyDecision:
+    def strength(edge: int) -> float:
+        operation = decisions.operations[edge]
+        assert operation is not None, "nodes come after edges"
+        if space.operations[edge][operation] == "none":
+            return -inf
+        player = Player(space.name, edge, operation)
+        return values[player].value if player in values else inf
+
+    into = [edge for edge in space.topology.edges_into(node) if decisions.kept[edge]]
+    keep = sorted(into, key=strength, reverse=True)[: space.topology.edges_kept_into(node)]
+    return TopologyDecision(space.name, node, tuple(sorted(keep)))

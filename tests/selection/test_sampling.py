@@ -1,0 +1,267 @@
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from small_selection import (
+    PLAIN_CELL,
+    SIX_SPACES,
+    WIDE_CELL,
+    Judge,
+    apply,
+    cell,
+    cells_of,
+    decisions_of,
+    inputs_kept,
+    operations_kept,
+    undecided,
+    worth,
+)
+
+from archselect.networks.cell_space import CellDecisions
+from archselect.networks.mixture import MixtureWeights
+from archselect.networks.supernet import Supernet
+from archselect.networks.variant import Variant
+from archselect.selection import ONLY, OperationDecision, Racing, TopologyDecision
+from archselect.selection.sampling import Sampling, weights_of
+
+TWO = ("skip_connect", "nor_conv_1x1")
+THREE = ("skip_connect", "nor_conv_1x1", "nor_conv_3x3")
+LEANING = [[0.7, 0.2, 0.1], [0.2, 0.2, 0.6], [0.1, 0.8, 0.1]]
+
+
+# Drawing
+
+
+@pytest.mark.parametrize("distribution", ["alpha", "uniform"])
+def test_operations_are_drawn_in_proportion_to_the_mixture_or_uniformly(distribution: Any) -> None:
+    supernet = undecided(cell("cell", THREE), weights={"cell": LEANING})
+    drawn = Sampling(samples=600, distribution=distribution).draw(supernet, seed=0)
+    for edge, row in enumerate(LEANING):
+        counts = Counter(architecture[0].operations[edge] for architecture in drawn)
+        expected = [600 * share for share in row] if distribution == "alpha" else [200] * 3
+        assert sum((counts[index] - n) ** 2 / n for index, n in enumerate(expected)) < 13.8  # chi-square, p = 0.001
+
+
+def test_edges_and_inputs_are_drawn_separately_and_inputs_uniformly() -> None:
+    supernet = undecided(cell("cell", THREE, WIDE_CELL))
+    drawn = Sampling(samples=900).draw(supernet, seed=0)
+    together = Counter(architecture[0].operations[:2] for architecture in drawn)
+    assert sum((count - 100) ** 2 / 100 for count in together.values()) < 26.1  # chi-square, 8 degrees, p = 0.001
+    inputs = Counter(architecture[0].kept[5:] for architecture in drawn)
+    assert len(inputs) == 6
+    assert sum((count - 150) ** 2 / 150 for count in inputs.values()) < 20.5
+
+
+def test_uniform_draws_do_not_read_alpha() -> None:
+    leaning, even = undecided(cell("cell", THREE), weights={"cell": LEANING}), undecided(cell("cell", THREE))
+    uniform = Sampling(distribution="uniform")
+    assert uniform.draw(leaning, 0) == uniform.draw(even, 0) == Sampling().draw(even, 0) != Sampling().draw(leaning, 0)
+    assert (uniform.reads_alpha, Sampling().reads_alpha) == (False, True)
+
+
+def test_the_weights_of_an_edge_need_not_sum_to_one() -> None:
+    supernet = undecided(cell("cell", [["skip_connect"], [*TWO], [*THREE]]))
+    supernet.relaxed = lambda name: torch.tensor([[0.2, 9.0, 9.0], [0.3, 0.3, 9.0], [0.0, 0.4, 0.0]])  # type: ignore[method-assign]
+    operations = [architecture[0].operations for architecture in Sampling(samples=200).draw(supernet, 0)]
+    assert {operation[0] for operation in operations} == {0}
+    assert 70 < sum(operation[1] for operation in operations if operation[1]) < 130
+    assert {operation[2] for operation in operations} == {1}
+
+
+def test_draws_are_a_function_of_the_seed_and_the_cell_type() -> None:
+    drawn = []
+    for random_state, seed in ((1, 0), (2, 0), (1, 1)):
+        torch.manual_seed(random_state)
+        drawn.append(Sampling().draw(undecided(*cells_of("s2").values()), seed))
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert all(normal.kept != reduction.kept for normal, reduction in drawn[0][:5])
+
+
+def test_what_is_decided_stays_in_all_architectures() -> None:
+    supernet = undecided(cell("cell", THREE, WIDE_CELL))
+    for decision in (OperationDecision("cell", 0, 2), TopologyDecision("cell", 4, (5, 8))):
+        apply(decision, supernet)
+    drawn = Sampling().draw(supernet, 0)
+    assert {architecture[0].operations[0] for architecture in drawn} == {2}
+    assert {architecture[0].kept[5:] for architecture in drawn} == {(True, False, False, True)}
+    assert len({architecture[0].kept[2:5] for architecture in drawn}) == 3
+    judge = Judge()
+    decided = list(decisions_of(Sampling(), supernet, judge))
+    assert all(
+        trial.active["cell"][0] == (False, False, True) and not any(trial.active["cell"][6] + trial.active["cell"][7])
+        for round_ in judge.rounds
+        for trial in round_
+    )
+    assert not {0, 6, 7} & {edge for _, edge in operations_kept(iter(decided))}
+    assert set(inputs_kept(iter(decided))) == {("cell", 3)}
+
+
+# Scoring
+
+
+def test_a_candidate_is_one_hot_on_the_edges_that_it_keeps_and_zero_elsewhere() -> None:
+    judge, supernet = Judge(), undecided(cell("one", THREE, WIDE_CELL), cell("two", THREE, PLAIN_CELL))
+    before = dict(supernet.decisions)
+    selector = Sampling(samples=20)
+    list(selector.decide(ONLY, supernet, judge, 0))
+    trials = [trial for round_ in judge.rounds for trial in round_]
+    for trial, (one, two) in zip(trials, selector.draw(supernet, 0), strict=True):
+        for name, cell_decisions in (("one", one), ("two", two)):
+            expected = torch.zeros(len(cell_decisions.kept), 3)
+            for edge, operation in enumerate(cell_decisions.operations):
+                assert (operation is not None) == cell_decisions.kept[edge]
+                if operation is not None:
+                    expected[edge, operation] = 1
+            assert torch.equal(trial[name], expected)
+            assert trial.active[name] == tuple(map(tuple, expected.bool().tolist()))
+        assert trial["one"].sum(dim=1).tolist()[:2] == [1, 1]
+        assert (trial["one"][2:5].sum(), trial["one"][5:].sum(), trial["two"].sum()) == (2, 2, 3)
+    assert supernet.decisions == before
+
+
+def test_the_edges_that_an_architecture_keeps_share_what_edge_normalisation_gives() -> None:
+    supernet = Supernet({"cell": cell("cell", TWO, WIDE_CELL)}, Variant(edge_normalization="share"), alpha_scale=0.0)
+    cell_decisions = CellDecisions(
+        (0, 0, None, 1, 1, None, 0, None, 1), tuple(edge not in (2, 5, 7) for edge in range(9)), (3, 4)
+    )
+    assert weights_of(supernet, (cell_decisions,)).edges["cell"].tolist() == [0.5, 0.5, 0, 0.5, 0.5, 0, 0.5, 0, 0.5]
+
+
+@pytest.mark.parametrize(("criterion", "kept"), [("accuracy", 1), ("loss", 0)])
+def test_the_best_architecture_is_kept(criterion: Any, kept: int) -> None:
+    judge = Judge(worth("cell", [[0.1, 0.3]] * 3), worth("cell", [[0.1, 0.3]] * 3))
+    decided = decisions_of(Sampling(criterion=criterion), undecided(cell("cell", TWO)), judge)
+    assert operations_kept(decided) == {("cell", edge): kept for edge in range(3)}
+
+
+def test_of_few_samples_the_best_is_kept_although_a_better_one_exists() -> None:
+    supernet, selector = undecided(cell("cell", THREE, WIDE_CELL)), Sampling(samples=5)
+    table = torch.rand(9, 3, generator=torch.Generator().manual_seed(3)).tolist()
+    best = max(
+        selector.draw(supernet, 0), key=lambda architecture: worth("cell", table)(weights_of(supernet, architecture))
+    )
+    list(decisions_of(selector, supernet, Judge(worth("cell", table))))
+    assert supernet.decisions["cell"].operations == best[0].operations
+    assert supernet.decisions["cell"].kept == best[0].kept
+
+
+def test_of_equal_ones_the_first_is_kept() -> None:
+    supernet = undecided(cell("cell", THREE, WIDE_CELL))
+    first = Sampling().draw(supernet, 0)[0][0]
+    list(decisions_of(Sampling(), supernet, Judge()))
+    assert (supernet.decisions["cell"].operations, supernet.decisions["cell"].kept) == (first.operations, first.kept)
+
+
+def test_an_architecture_that_is_drawn_again_is_not_scored_again() -> None:
+    judge = Judge()
+    list(decisions_of(Sampling(samples=400), undecided(cell("cell", [["skip_connect"], [*TWO], [*THREE]])), judge))
+    assert judge.passes == 6
+
+
+def test_architectures_that_differ_on_dropped_edges_only_are_one() -> None:
+    space = cell(
+        "cell",
+        [["skip_connect"]] * 2 + [[*TWO], ["skip_connect"], ["skip_connect"]] + [["skip_connect"]] * 4,
+        WIDE_CELL,
+    )
+    supernet, judge = undecided(space), Judge()
+    apply(TopologyDecision("cell", 4, (5, 6)), supernet)
+    list(decisions_of(Sampling(samples=100), supernet, judge))
+    assert judge.passes == 5  # inputs (2, 3) and (2, 4) with either operation on edge 2, and (3, 4)
+
+
+def test_architectures_are_scored_sixteen_at_a_time() -> None:
+    judge = Judge()
+    list(decisions_of(Sampling(samples=40), undecided(*cells_of("darts").values()), judge))
+    assert [len(round_) for round_ in judge.rounds] == [16, 16, 8]
+
+
+def test_the_strength_of_an_operation_is_the_mean_over_the_samples_that_have_it() -> None:
+    supernet = undecided(cell("cell", TWO, WIDE_CELL))
+    table = [[0.01 * edge, 0.02 * edge] for edge in range(9)]
+    selector = Sampling(samples=30)
+    drawn = selector.draw(supernet, 0)
+    seen: dict[int, list[float]] = {0: [], 1: []}
+    kept = supernet.decisions
+    for architecture in drawn:
+        operation = architecture[0].operations[0]
+        assert operation is not None
+        seen[operation].append(worth("cell", table)(weights_of(supernet, architecture)))
+    decision = next(iter(selector.decide(ONLY, supernet, Judge(worth("cell", table)), 0)))
+    assert isinstance(decision, OperationDecision)
+    for strength, worths in zip(decision.strengths, seen.values(), strict=True):
+        values = torch.tensor(worths, dtype=torch.float64)
+        assert strength.value == pytest.approx(float(values.mean()))
+        assert strength.standard_error == pytest.approx(float(values.std()) / len(worths) ** 0.5)
+    assert supernet.decisions == kept
+
+
+def test_an_edge_with_an_operation_that_was_never_drawn_and_one_with_a_single_candidate_have_no_strengths() -> None:
+    space = cell("cell", [["skip_connect"], [*TWO], [*TWO]])
+    supernet = undecided(space)
+    supernet.alphas["cell"].data[1, 0] = 50.0
+    decided = [decision for _, decision in decisions_of(Sampling(samples=50), supernet, Judge())]
+    assert [len(decision.strengths) for decision in decided if isinstance(decision, OperationDecision)] == [0, 0, 2]
+
+
+# The selector
+
+
+@pytest.mark.parametrize("name", SIX_SPACES)
+def test_the_architecture_lies_in_the_space_and_is_the_best_of_the_drawn(name: str) -> None:
+    cells = cells_of(name)
+    Sampling().check(cells)
+    supernet, judge = undecided(*cells.values()), Judge(_distinct)
+    list(decisions_of(Sampling(samples=20), supernet, judge))
+    genotype = supernet.genotype()
+    for cell_name, space in cells.items():
+        space.check(genotype.cell(cell_name))
+    best = max((trial for round_ in judge.rounds for trial in round_), key=_distinct)
+    own = supernet.mixture_weights()
+    assert all(torch.equal(own[cell_name], best[cell_name]) for cell_name in cells)
+
+
+def test_nodes_come_after_the_operations_of_their_cell() -> None:
+    decided = list(Sampling(samples=3).decide(ONLY, undecided(*cells_of("s2").values()), Judge(), 0))
+    kinds = [(decision.cell, type(decision)) for decision in decided]
+    assert kinds == [
+        (name, kind)
+        for name in ("normal", "reduction")
+        for kind, number in ((OperationDecision, 8), (TopologyDecision, 3))
+        for _ in range(number)
+    ]
+
+
+def test_everything_is_decided_at_one_point_without_tuning() -> None:
+    assert (Sampling().points(cells_of("s2")), Sampling().tuning, Sampling().compares) == (1, None, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"samples": 0}, r"selection\.samples must be a whole number above 0; got 0"),
+        ({"distribution": "beta"}, r"selection\.distribution must be one of alpha, uniform; got 'beta'"),
+        ({"criterion": "worth"}, r"selection\.criterion must be one of accuracy, loss; got 'worth'"),
+        ({"report_strengths": 1}, r"selection\.report_strengths must be true or false; got 1"),
+        ({"scoring": "full"}, r"selection\.scoring must be a node of options; got 'full'"),
+        (
+            {"scoring": Racing()},
+            r"selection\.scoring must not be a race: selection=sampling .* Use selection/scoring=full",
+        ),
+    ],
+)
+def test_says_what_is_wrong(options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Sampling(**options)
+
+
+def test_refuses_a_space_without_a_choice() -> None:
+    with pytest.raises(ValueError, match=r"selection=sampling compares the candidate operations"):
+        Sampling().check({"cell": cell("cell", ("skip_connect",))})
+
+
+def _distinct(weights: MixtureWeights) -> float:
+    """A worth that no two architectures share by chance, in [0, 1)."""
+    text = [tuple(map(tuple, rows)) for rows in weights.active.values()]
+    return torch.rand((), generator=torch.Generator().manual_seed(hash(tuple(text)) % 2**31)).item()

@@ -1,0 +1,374 @@
+import math
+from collections.abc import Callable, Sequence
+from itertools import permutations
+from typing import Any
+
+import pytest
+import torch
+from small_selection import (
+    PLAIN_CELL,
+    SIX_SPACES,
+    WIDE_CELL,
+    Judge,
+    apply,
+    cell,
+    cells_of,
+    decisions_of,
+    inputs_kept,
+    never,
+    operations_kept,
+    undecided,
+    worth,
+)
+
+from archselect.networks.mixture import MixtureWeights, nonzero
+from archselect.networks.nasbench201_supernet import NASBench201Supernet
+from archselect.networks.supernet import Supernet
+from archselect.randomness import derived_seed
+from archselect.selection import ONLY, OperationDecision, Racing, Scorer, Scoring, TopologyDecision
+from archselect.selection.shapley import Player, Shapley, shapley_values
+
+Coalition = frozenset[str]
+
+TWO = ("skip_connect", "nor_conv_1x1")
+THREE = ("skip_connect", "nor_conv_1x1", "nor_conv_3x3")
+
+# Three players: a and b are worth nothing alone and 6 together, c is worth 1 alone and 2 more beside a.
+GAME = {"": 0.0, "a": 0.0, "b": 0.0, "c": 1.0, "ab": 6.0, "ac": 3.0, "bc": 1.0, "abc": 9.0}
+
+
+class Table:
+    """Worths by formula; remembers which coalitions it was asked for, call by call."""
+
+    def __init__(self, worth_of: Callable[[Coalition], float]) -> None:
+        self.worth_of = worth_of
+        self.calls: list[list[Coalition]] = []
+
+    def __call__(self, coalitions: Sequence[Coalition]) -> list[float]:
+        self.calls.append(list(coalitions))
+        return [self.worth_of(coalition) for coalition in coalitions]
+
+    @property
+    def asked(self) -> list[Coalition]:
+        return [coalition for call in self.calls for coalition in call]
+
+
+def game(coalition: Coalition) -> float:
+    return GAME["".join(sorted(coalition))]
+
+
+def additive(**worths: float) -> Callable[[Coalition], float]:
+    return lambda coalition: sum(worths[player] for player in coalition)
+
+
+def irregular(coalition: Coalition) -> float:
+    return derived_seed("irregular", *sorted(coalition)) / 2**63
+
+
+def values_of(table: Table, players: str, permutations: int, seed: int = 0, truncation: float | None = None) -> Any:
+    found = shapley_values(players, table, permutations, (seed, "test"), truncation)
+    assert list(found) == list(players)
+    return [strength.value for strength in found.values()], [strength.standard_error for strength in found.values()]
+
+
+# Values
+
+
+@pytest.mark.parametrize("permutations", [1, 2, 7])
+def test_where_worths_add_up_everyone_has_the_own_worth(permutations: int) -> None:
+    values, errors = values_of(Table(additive(a=0.3, b=-0.1, c=0.0)), "abc", permutations)
+    assert values == pytest.approx([0.3, -0.1, 0.0])
+    assert errors == ([None] * 3 if permutations == 1 else pytest.approx([0.0] * 3))
+
+
+def test_a_game_of_three_comes_near_the_mean_over_all_six_permutations() -> None:
+    exact = dict.fromkeys("abc", 0.0)
+    for order in permutations("abc"):
+        for index, player in enumerate(order):
+            exact[player] += (game(frozenset(order[index:])) - game(frozenset(order[index + 1 :]))) / 6
+    # By hand, joining: a brings 0 first, 6 after b, 2 after c and 8 last, so 0/3 + 6/6 + 2/6 + 8/3 = 4, and so on.
+    assert exact == pytest.approx({"a": 4, "b": 3, "c": 2})
+    values, errors = values_of(Table(game), "abc", 600)
+    assert all(
+        0 < error < 0.15 and abs(value - exact[player]) < 4 * error
+        for player, value, error in zip("abc", values, errors, strict=True)
+    )
+
+
+def test_the_standard_error_is_that_of_the_mean_over_permutations() -> None:
+    single = [values_of(Table(game), "abc", number + 1)[0] for number in range(4)]
+    sums = torch.tensor(single, dtype=torch.float64) * torch.arange(1, 5).unsqueeze(1)
+    contributions = sums.diff(dim=0, prepend=torch.zeros(1, 3))  # the first permutations stay when there are more
+    assert values_of(Table(game), "abc", 4)[1] == pytest.approx((contributions.std(dim=0) / 2).tolist())
+
+
+def test_players_who_can_stand_in_for_one_another_have_like_values_and_a_dummy_has_none() -> None:
+    (a, b, dummy), (error, _, none) = values_of(Table(lambda left: float(bool(left & {"a", "b"}))), "abz", 400)
+    assert (dummy, none) == (0, 0)
+    assert a + b == pytest.approx(1)
+    assert abs(a - 0.5) < 4 * error
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_values_sum_to_what_all_are_worth_less_what_nobody_is_worth_in_every_permutation(seed: int) -> None:
+    everyone = frozenset("abcdef")
+    values, _ = values_of(Table(irregular), "abcdef", 1, seed)
+    assert sum(values) == pytest.approx(irregular(everyone) - irregular(frozenset()))
+    assert len({round(value, 6) for value in values}) == 6
+
+
+def test_nobody_plays_no_game() -> None:
+    assert shapley_values("", never, 3, (0,)) == {}
+
+
+# Coalitions that are asked for
+
+
+def test_permutations_advance_side_by_side_and_no_coalition_is_asked_for_twice() -> None:
+    table = Table(irregular)
+    values_of(table, "abcd", 50)
+    assert [{len(coalition) for coalition in call} for call in table.calls] == [{4}, {3}, {2}, {1}, {0}]
+    assert [len(call) for call in table.calls] == [1, 4, 6, 4, 1]
+    assert len(set(table.asked)) == len(table.asked)
+
+
+def test_truncation_ends_a_permutation_below_the_share_and_whoever_is_still_in_contributes_nothing() -> None:
+    whole, cut = Table(lambda left: len(left) / 10), Table(lambda left: len(left) / 10)
+    full, _ = values_of(whole, "abcdefghij", 1)
+    truncated, _ = values_of(cut, "abcdefghij", 1, truncation=0.65)
+    # Worth 1.0, 0.9, 0.8, 0.7 and 0.6, which is below 0.65: four have left, and so have contributed.
+    assert (len(whole.asked), len(cut.asked)) == (11, 5)
+    assert cut.asked == whole.asked[:5]
+    left = cut.asked[-1]
+    assert full == pytest.approx([0.1] * 10)
+    assert truncated == pytest.approx([0.0 if player in left else 0.1 for player in "abcdefghij"])
+
+
+def test_a_permutation_goes_on_while_it_is_worth_exactly_the_share() -> None:
+    table = Table(lambda left: float(len(left)))
+    values_of(table, "abcd", 1, truncation=0.5)
+    assert [len(coalition) for coalition in table.asked] == [4, 3, 2, 1]
+
+
+def test_every_permutation_is_truncated_by_itself() -> None:
+    # Without a nothing is left. One permutation is over when a has gone, the others are not.
+    table = Table(lambda left: float("a" in left))
+    (a, *others), _ = values_of(table, "abcd", 8, truncation=0.5)
+    assert (a, others) == (1, [0, 0, 0])
+    over = [coalition for coalition in table.asked if "a" not in coalition]
+    assert len(over) > 1
+    assert all(coalition | {"a"} in table.asked for coalition in over)
+
+
+# The selector
+
+
+def test_keeps_the_operations_worth_most_and_reports_what_each_is_worth() -> None:
+    judge = Judge(worth("cell", [[0.1, 0.3, 0.2], [0.3, 0.1, 0.2], [0.1, 0.2, 0.3]]))
+    decided = list(decisions_of(Shapley(permutations=2, truncation=None), undecided(cell("cell", THREE)), judge))
+    assert operations_kept(iter(decided)) == {("cell", 0): 1, ("cell", 1): 0, ("cell", 2): 2}
+    first = decided[0][1]
+    assert isinstance(first, OperationDecision)
+    assert [strength.value for strength in first.strengths] == pytest.approx([0.1 / 3, 0.1, 0.2 / 3])
+    assert [strength.standard_error for strength in first.strengths] == pytest.approx([0, 0, 0], abs=1e-7)
+
+
+def test_an_operation_that_another_stands_in_for_is_worth_less_than_its_removal_alone_would_say() -> None:
+    # Masked alone, neither operation 0 nor 1 of edge 0 is missed, only the weak 2; without one the other counts.
+    def accuracy(weights: MixtureWeights) -> float:
+        one, another, weak = (weights["cell"][0] > 0).tolist()
+        return 0.8 * (one or another) + 0.1 * weak
+
+    kept = operations_kept(decisions_of(Shapley(truncation=None), undecided(cell("cell", THREE)), Judge(accuracy)))
+    assert kept["cell", 0] in (0, 1)
+
+
+@pytest.mark.parametrize(("criterion", "kept"), [("accuracy", 1), ("loss", 0)])
+def test_the_criterion_says_what_a_coalition_is_worth(criterion: Any, kept: int) -> None:
+    judge = Judge(worth("cell", [[0.1, 0.9]] * 3), worth("cell", [[-0.9, -0.1]] * 3))
+    selector = Shapley(criterion=criterion, truncation=None)
+    assert set(operations_kept(decisions_of(selector, undecided(cell("cell", TWO)), judge)).values()) == {kept}
+
+
+def test_of_equal_values_the_first_operation_and_the_first_inputs_are_kept() -> None:
+    decided = list(decisions_of(Shapley(), undecided(cell("cell", THREE, WIDE_CELL)), Judge()))
+    assert set(operations_kept(iter(decided)).values()) == {0}
+    assert inputs_kept(iter(decided)) == {("cell", 3): (2, 3), ("cell", 4): (5, 6)}
+
+
+def test_an_absent_operation_weighs_nothing_and_the_others_keep_their_weight() -> None:
+    judge = Judge()
+    supernet = undecided(cell("one", THREE), cell("two", [["skip_connect"], [*TWO], ["skip_connect"]]))
+    values = Shapley(permutations=3, truncation=None).values(supernet, judge, 0)
+    own = supernet.mixture_weights()
+    assert len(values) == 3 * 3 + 2
+    assert len(judge.rounds) == 1 + len(values)
+    for trial in (trial for round_ in judge.rounds for trial in round_):
+        for name in ("one", "two"):
+            assert nonzero(trial[name]) == trial.active[name]
+            assert torch.equal(trial[name], own[name] * torch.tensor(trial.active[name]))
+    assert sum(map(sum, judge.rounds[-1][0].active["one"])) == 0
+    assert sum(map(sum, judge.rounds[-1][0].active["two"])) == 2  # the edges with a single candidate do not play
+    assert all(any(trial[name] is judge.rounds[0][0][name] for name in trial) for trial in judge.rounds[1])
+
+
+@pytest.mark.parametrize("name", SIX_SPACES)
+def test_keeps_what_is_worth_most_in_every_space(name: str) -> None:
+    cells = cells_of(name)
+    generator = torch.Generator().manual_seed(0)
+    tables = {
+        cell: torch.rand(len(space.operations), space.width, generator=generator) for cell, space in cells.items()
+    }
+    supernet = undecided(*cells.values())
+    judge = Judge(lambda weights: sum(worth(cell, table.tolist())(weights) for cell, table in tables.items()))
+    selector = Shapley(permutations=1, truncation=None)
+    selector.check(cells)
+    list(decisions_of(selector, supernet, judge))
+    for cell_name, space in cells.items():
+        # Of uniform mixtures: an operation is worth its number of the table by the number of candidates.
+        rows = [row[: len(names)] / len(names) for row, names in zip(tables[cell_name], space.operations, strict=True)]
+        genotype = supernet.genotype().cell(cell_name)
+        space.check(genotype)
+        for source, target, operation in genotype.edges:
+            edge = space.topology.edges.index((source, target))
+            assert space.operations[edge].index(operation) == int(rows[edge].argmax())
+        if space.topology.inputs_per_node is not None:
+            best = [
+                (-math.inf if names[int(row.argmax())] == "none" else float(row.max()))
+                for row, names in zip(rows, space.operations, strict=True)
+            ]
+            for node in space.topology.node_states:
+                ranked = sorted(space.topology.edges_into(node), key=lambda edge: best[edge], reverse=True)
+                kept = ranked[: space.topology.edges_kept_into(node)]
+                assert {space.topology.edges[edge] for edge in kept} == {
+                    (source, target) for source, target, _ in genotype.edges if target == node
+                }
+
+
+def test_none_is_kept_where_all_others_do_harm_and_its_edge_is_the_last_among_inputs() -> None:
+    space = cell("cell", ("none", *TWO), WIDE_CELL)
+    table = [[0.0, -0.1, -0.2] if edge == 5 else [0.0, 0.1 * edge, -0.5 - edge] for edge in range(9)]
+    table[8] = [0.0, -0.3, 0.001]
+    decided = list(decisions_of(Shapley(criterion="loss", truncation=None), undecided(space), _losing(table)))
+    kept = operations_kept(iter(decided))
+    assert (kept["cell", 5], kept["cell", 6], kept["cell", 8]) == (0, 1, 2)
+    assert inputs_kept(iter(decided))["cell", 4] == (6, 7)
+
+
+def test_where_all_edges_stay_none_is_kept_like_another() -> None:
+    space = cell("cell", ("none", "skip_connect"), PLAIN_CELL)
+    kept = operations_kept(
+        decisions_of(
+            Shapley(criterion="loss", truncation=None),
+            undecided(space),
+            _losing([[0.0, -1.0], [0.0, 1.0], [0.0, -1.0]]),
+        )
+    )
+    assert list(kept.values()) == [0, 1, 0]
+
+
+def test_what_is_decided_is_no_player_and_comes_before_the_others_except_for_none() -> None:
+    space = cell("cell", ("none", *TWO), WIDE_CELL)
+    supernet = undecided(space)
+    for decision in (
+        OperationDecision("cell", 5, 0),
+        OperationDecision("cell", 8, 2),
+        TopologyDecision("cell", 3, (3, 4)),
+    ):
+        apply(decision, supernet)
+    judge = Judge(worth("cell", [[0.1, 0.2, 0.1 * edge] for edge in range(9)]))
+    selector = Shapley(permutations=2, truncation=None)
+    assert {player.edge for player in selector.values(supernet, judge, 0)} == {0, 1, 3, 4, 6, 7}
+    decided = list(decisions_of(selector, supernet, judge))
+    assert {edge for _, edge in operations_kept(iter(decided))} == {0, 1, 3, 4, 6, 7}
+    assert inputs_kept(iter(decided)) == {("cell", 4): (7, 8)}
+    own = supernet.decisions["cell"]
+    assert (own.operations[5], own.operations[8]) == (0, 2)
+
+
+def test_an_edge_with_one_candidate_is_kept_without_a_game() -> None:
+    space = cell("cell", [["skip_connect"]] * 6 + [[*TWO]] * 2 + [["skip_connect"]], WIDE_CELL)
+    decided = list(decisions_of(Shapley(permutations=1), undecided(space), Judge(worth("cell", [[0.5, 0.6]] * 9))))
+    assert operations_kept(iter(decided)) == {("cell", edge): int(edge in (6, 7)) for edge in range(9)}
+    assert inputs_kept(iter(decided))["cell", 4] == (5, 8)
+    assert [bool(d.strengths) for _, d in decided if isinstance(d, OperationDecision)] == [
+        e in (6, 7) for e in range(9)
+    ]
+
+
+def test_where_only_nodes_are_left_nothing_is_scored() -> None:
+    space = cell("cell", TWO, WIDE_CELL)
+    supernet = undecided(space)
+    for edge in range(9):
+        apply(OperationDecision("cell", edge, 1), supernet)
+    assert inputs_kept(decisions_of(Shapley(), supernet, never)) == {("cell", 3): (2, 3), ("cell", 4): (5, 6)}
+
+
+def test_values_are_a_function_of_the_seed() -> None:
+    def values(seed: int) -> Any:
+        return Shapley(permutations=2).values(undecided(cell("cell", THREE)), Judge(_together), seed)
+
+    torch.manual_seed(1)
+    first = values(0)
+    torch.manual_seed(2)
+    assert values(0) == first != values(1)
+
+
+def test_a_supernet_without_any_operation_can_be_scored_and_stays_as_it_is() -> None:
+    space = cell("cell", ("none", *TWO))
+    torch.manual_seed(0)
+    supernet = NASBench201Supernet({"cell": space}, channels=2, cells_per_stage=1, classes=3)
+    before = {name: value.clone() for name, value in supernet.state_dict().items() if isinstance(value, torch.Tensor)}
+    batches = [(torch.randn(8, 3, 8, 8), torch.randint(3, (8,))) for _ in range(2)]
+    trials: Any = type("Trials", (), {"score": staticmethod(Scorer(supernet, batches, Scoring(), [], (0,)))})
+    values = Shapley(permutations=3, criterion="loss", truncation=None).values(supernet, trials, 0)
+    assert [values[Player("cell", edge, 0)].value for edge in range(3)] == [0, 0, 0]
+    full = Scorer(supernet, batches, Scoring(), [], (0,))([supernet.mixture_weights()])[0].loss
+    gone = supernet.mixture_weights()
+    for edge in range(3):
+        gone = gone.masked("cell", edge)
+    empty = Scorer(supernet, batches, Scoring(), [], (0,))([gone])[0].loss
+    assert sum(strength.value for strength in values.values()) == pytest.approx(empty - full)
+    assert all(torch.equal(supernet.state_dict()[name], value) for name, value in before.items())
+
+
+def test_everything_is_decided_at_one_point_without_alpha_or_tuning() -> None:
+    selector, supernet = Shapley(), Supernet(cells_of("s2"))
+    assert (selector.points(supernet.cell_spaces), selector.tuning) == (1, None)
+    assert (selector.compares, selector.reads_alpha) == (True, False)
+    decided = list(selector.decide(ONLY, supernet, Judge(), seed=0))
+    assert [decision.cell for decision in decided] == ["normal"] * 17 + ["reduction"] * 17
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"permutations": 0}, r"selection\.permutations must be a whole number above 0; got 0"),
+        ({"truncation": 1.5}, r"selection\.truncation must lie between 0 and 1; got 1\.5"),
+        ({"criterion": "worth"}, r"selection\.criterion must be one of accuracy, loss; got 'worth'"),
+        ({"criterion": "loss"}, r"selection\.truncation=0\.5 is a share .* Use truncation=null, or criterion=accuracy"),
+        ({"report_strengths": "yes"}, r"selection\.report_strengths must be true or false; got 'yes'"),
+        ({"scoring": "full"}, r"selection\.scoring must be a node of options; got 'full'"),
+        (
+            {"scoring": Racing()},
+            r"selection\.scoring must not be a race: selection=shapley .* Use selection/scoring=full",
+        ),
+    ],
+)
+def test_says_what_is_wrong(options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Shapley(**options)
+
+
+def test_refuses_a_space_without_a_choice() -> None:
+    with pytest.raises(ValueError, match=r"selection=shapley compares the candidate operations"):
+        Shapley().check({"cell": cell("cell", ("skip_connect",))})
+
+
+def _losing(table: Sequence[Sequence[float]]) -> Judge:
+    gain = worth("cell", table)
+    return Judge(loss=lambda weights: 9 - gain(weights))
+
+
+def _together(weights: MixtureWeights) -> float:
+    return irregular(frozenset(str(index) for index in weights["cell"].flatten().nonzero().flatten().tolist()))
