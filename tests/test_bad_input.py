@@ -223,7 +223,11 @@ CELLS = "//".join(f"{cell}:2:{'/'.join([NODE] * 4)}" for cell in ("normal", "red
     (
         "too few edges in the order",
         "selection.edge_order=[0,1,2]",
-        ["selection.edge_order must be random or", "each of [0, 1, 2, 3", "got [0, 1, 2]"],
+        [
+            "selection.edge_order must be random, reverse, entropy, gradient_norm, global or, for the normal cell",
+            "each of [0, 1, 2, 3",
+            "got [0, 1, 2]",
+        ],
     ),
     ("an order by name", "selection.edge_order=sorted", ["selection.edge_order must be random", "got 'sorted'"]),
     (

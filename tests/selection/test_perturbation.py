@@ -481,7 +481,9 @@ def test_an_option_outside_its_choices_is_refused(options: dict[str, Any], messa
 def test_an_order_that_does_not_name_every_edge_once_is_refused(order: Any) -> None:
     cells = {name: cell(name, THREE) for name in ("normal", "reduction")}
     with pytest.raises(
-        ValueError, match=r"^selection\.edge_order must be random or, .* contain each of \[0, 1, 2\] once"
+        ValueError,
+        match=r"^selection\.edge_order must be random, reverse, entropy, gradient_norm, global or, for the "
+        r"(normal|reduction) cell, contain each of \[0, 1, 2\] once; got",
     ):
         Perturbation(edge_order=order).check(cells)
 

@@ -81,7 +81,7 @@ def test_what_is_decided_stays_and_changes_nothing_else() -> None:
     assert list(Random().decide(ONLY, rest, never, 7)) == [
         decision
         for decision in all_of_them
-        if not (isinstance(decision, OperationDecision) and decision.edge == 3)
+        if not (isinstance(decision, OperationDecision) and decision.edge in (3, 6, 7))  # decided, dropped, dropped
         and not (isinstance(decision, TopologyDecision) and decision.node == 4)
     ]
 
@@ -92,3 +92,14 @@ def test_nothing_is_scored_and_everything_is_decided_at_one_point() -> None:
     supernet = Supernet(cells)
     list(decisions_of(Random(), supernet, never))
     assert not any(decisions.undecided_edges for decisions in supernet.decisions.values())
+
+
+def test_no_operation_is_taken_to_be_stronger_than_another() -> None:
+    decided = list(Random().decide(ONLY, undecided(cell("cell", THREE, WIDE_CELL)), never, 0))
+    assert {decision.strengths for decision in decided if isinstance(decision, OperationDecision)} == {()}
+    with pytest.raises(
+        ValueError, match=r"^selection\.report_strengths=true shows .* selection=random draws at random\."
+    ):
+        Random(report_strengths=True)
+    with pytest.raises(ValueError, match=r"selection\.report_strengths must be true or false; got 'yes'"):
+        Random(report_strengths="yes")  # type: ignore[arg-type]

@@ -85,10 +85,10 @@ class Sigmoid:
 
 @dataclass(frozen=True)
 class GumbelSoftmax:
-    """`softmax((log softmax(alpha) + g) / t)` with Gumbel noise g and a temperature t (SNAS, eq. 5; GDAS, eq. 4).
+    """`softmax((log softmax(alpha) + g) / t)` with Gumbel noise g and a temperature t (SNAS; GDAS).
 
     Where it is hard, the step evaluates the operation with the largest of these weights alone, at weight 1, and its
-    gradient is that of the soft weight (GDAS, eq. 5-6). How often an operation is the largest is softmax(alpha),
+    gradient is that of the soft weight (GDAS). How often an operation is the largest is softmax(alpha),
     whatever the temperature; that is the mean here, for soft weights as well, which approach it as t goes to 0.
 
     Attributes:
@@ -126,10 +126,12 @@ class GumbelSoftmax:
         """See `Relaxation`."""
         noise = -torch.empty_like(alpha).exponential_().clamp_min(torch.finfo(alpha.dtype).tiny).log()
         temperature = self.first if self.temperature is None else self.temperature
-        soft = ((alpha.log_softmax(dim=-1) + noise) / temperature).softmax(dim=-1)
+        scores = alpha.log_softmax(dim=-1) + noise
+        soft = (scores / temperature).softmax(dim=-1)
         if not self.hard:
             return soft
-        one = F.one_hot(soft.argmax(dim=-1), soft.shape[-1]).to(soft)
+        # Not of the soft weights, which rounding makes equal where the temperature is high.
+        one = F.one_hot(scores.argmax(dim=-1), scores.shape[-1]).to(soft)
         return one + soft - soft.detach()
 
     def at(self, progress: float) -> "GumbelSoftmax":
@@ -143,7 +145,7 @@ class GumbelSoftmax:
 
 @dataclass(frozen=True)
 class Dirichlet:
-    """Weights drawn from the Dirichlet distribution with concentration `elu(alpha) + 1` (DrNAS, sec. 3.1).
+    """Weights drawn from the Dirichlet distribution with concentration `elu(alpha) + 1` (DrNAS).
 
     Drawn as gamma variables over their sum, so that the gradient passes through the draw.
     """
@@ -170,10 +172,11 @@ class Dirichlet:
     @staticmethod
     def concentration(alpha: Tensor) -> Tensor:
         """Return the concentration, 0 where there is no candidate."""
-        return F.elu(alpha) + 1
+        # The sum would be rounded to 0 where alpha is far below 0, and a draw has no gradient there.
+        return torch.where(alpha > 0, alpha + 1, alpha.clamp_max(0).exp())
 
 
 EdgeNormalization = Literal["none", "share", "scaled"]
 """Whether the in-edges of a node have weights of their own: `none`; `share`: softmax(beta), which sum to 1 (PC-DARTS,
-eq. 4); `scaled`: as many times that as the node has edges, so that equal betas equal none.
+edge normalization); `scaled`: as many times that as the node has edges, so that equal betas equal none.
 """

@@ -218,7 +218,7 @@ class Supernet(nn.Module):
         mixture = mixtures[cell.space.name]
         if not (self.recompute and torch.is_grad_enabled()):
             return cast(CellOutput, cell(inputs, mixture))
-        noisy = any("noise" in names for names in cell.space.operations)
+        noisy = mixture.drop_path > 0 or any("noise" in names for names in cell.space.operations)
         output = checkpoint(
             cell,
             inputs,

@@ -14,9 +14,9 @@ class Variant:
     Attributes:
         relaxation: How architecture parameters become mixture weights.
         partial_channels: K: one K-th of a state's channels passes the mixture of an edge, the others go around it
-            (PC-DARTS, eq. 2); 1: all pass it.
+            (PC-DARTS, partial channel connection); 1: all pass it.
         edge_normalization: See `EdgeNormalization`.
-        auxiliary_skip: Whether each edge has a skip connection beside its mixture (DARTS-minus, eq. 4).
+        auxiliary_skip: Whether each edge has a skip connection beside its mixture (DARTS-minus).
     """
 
     relaxation: Relaxation = field(default_factory=Softmax)

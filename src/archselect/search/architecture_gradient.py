@@ -57,7 +57,7 @@ class FirstOrder:
 
     Attributes:
         batch: `architecture`: the loss on the half of the data that trains no weights; `weight`: on the batch that
-            trains them, so that weights and `alpha` minimise one loss (SNAS, sec. 2.3).
+            trains them, so that weights and `alpha` minimise one loss (SNAS).
     """
 
     batch: Literal["architecture", "weight"] = "architecture"
@@ -117,8 +117,8 @@ class Unrolled:
 
 
 Losses = Callable[[], Tensor]
-NextStep = Callable[[Sequence[nn.Parameter], Sequence[Tensor]], tuple[float, Sequence[Tensor]]]
-"""(weights, their gradients) -> (xi, the directions v)."""
+NextStep = Callable[[Sequence[nn.Parameter], Sequence[Tensor]], tuple[float, Sequence[Tensor], Sequence[float]]]
+"""(weights, their gradients) -> (xi, the directions v, how much of its gradient each of them contains)."""
 
 
 def unrolled_gradient(
@@ -142,16 +142,17 @@ def unrolled_gradient(
     before = [weight.detach().clone() for weight in weights]
     with constant(alphas):
         gradients = torch.autograd.grad(train_loss(), weights, materialize_grads=True)
-    xi, directions = next_step(weights, gradients)
+    xi, directions, shares = next_step(weights, gradients)
     try:
         _move(weights, before, directions, -xi)
         both = torch.autograd.grad(val_loss(), [*alphas, *weights], materialize_grads=True)
         in_alphas, in_weights = both[: len(alphas)], both[len(alphas) :]
-        norm = torch.stack([gradient.norm() for gradient in in_weights]).norm()
+        in_gradients = [share * gradient for share, gradient in zip(shares, in_weights, strict=True)]
+        norm = torch.stack([gradient.norm() for gradient in in_gradients]).norm()
         epsilon = step / norm.clamp_min(torch.finfo(norm.dtype).tiny)
         sides = []
         for sign in (1, -1):
-            _move(weights, before, in_weights, sign * epsilon)
+            _move(weights, before, in_gradients, sign * epsilon)
             with constant(weights):
                 sides.append(torch.autograd.grad(train_loss(), alphas, materialize_grads=True))
     finally:
@@ -163,24 +164,33 @@ def unrolled_gradient(
 
 def next_step(
     optimizer: Optimizer | None, weights: Sequence[nn.Parameter], gradients: Sequence[Tensor]
-) -> tuple[float, list[Tensor]]:
+) -> tuple[float, list[Tensor], list[float]]:
     """Return the learning rate and the directions of the step that SGD would make, unclipped.
+
+    The third value says how much of a weight's gradient its direction contains: 1, unless the momentum is dampened or
+    Nesterov's.
 
     Raises:
         ValueError: The optimizer is not SGD, whose step this is.
     """
     optimizer = check_unrolled(optimizer)
     group: dict[str, Any] = optimizer.param_groups[0]
-    directions = []
+    directions, shares = [], []
     for weight, gradient in zip(weights, gradients, strict=True):
-        direction = gradient + group["weight_decay"] * weight.detach()
+        direction, share = gradient + group["weight_decay"] * weight.detach(), 1.0
         if group["momentum"]:
+            momentum, into_momentum = direction, 1.0
             buffer = optimizer.state[weight].get("momentum_buffer")
             if buffer is not None:
-                momentum = group["momentum"] * buffer + (1 - group["dampening"]) * direction
-                direction = direction + group["momentum"] * momentum if group["nesterov"] else momentum
+                into_momentum = 1 - group["dampening"]
+                momentum = group["momentum"] * buffer + into_momentum * direction
+            if group["nesterov"]:
+                direction, share = direction + group["momentum"] * momentum, 1 + group["momentum"] * into_momentum
+            else:
+                direction, share = momentum, into_momentum
         directions.append(direction)
-    return float(group["lr"]), directions
+        shares.append(share)
+    return float(group["lr"]), directions, shares
 
 
 def check_unrolled(optimizer: Optimizer | None) -> torch.optim.SGD:

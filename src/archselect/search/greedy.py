@@ -44,13 +44,13 @@ class SGAS:
     """One edge per cell type at a time: the most important, most certain and, by criterion 2, most stable one.
 
     The edge keeps its strongest operation, `none` apart. A node that has all the inputs that it keeps drops its other
-    edges. The lengths are shares of the search, as the paper's 50 epochs divide: the first decision after 9 of them,
+    edges. The lengths are shares of the search, as the authors' 50 epochs divide: the first decision after the tenth,
     then one every 5. (The authors' code also enlarges the batch by 8 with each decision; that is left out, so that all
     search methods see the same batches.)
 
     Attributes:
-        criterion: 1: importance x certainty (eq. 3-5); 2: that x stability (eq. 6-7).
-        first: Share of the epochs before the first decision.
+        criterion: 1: importance x certainty; 2: that x stability.
+        first: Share of the epochs before the one with the first decision at its end.
         every: Share of the epochs between two decisions.
         share: Of the edges that a cell keeps, so many are decided in the search; 1: all, as in the paper. The others
             are left to the selection.

@@ -56,9 +56,10 @@ class SearchMethod:
         partial_channels: See `Variant`.
         edge_normalization: See `EdgeNormalization`.
         auxiliary_skip: Whether every edge has a skip connection beside its mixture, with a weight that falls linearly
-            from 1 to 0 in the course of the search (DARTS-minus, Chu et al., ICLR 2021, eq. 4).
+            from 1 to 0 in the course of the search (DARTS-minus, Chu et al., ICLR 2021).
         drop_path: In the weights' step, operations other than skip connections are left out of this share of the
-            images in the last epoch, of none in the first, and linearly in between (ScheduledDropPath).
+            images in the last epoch, of none in the first, and linearly in between (ScheduledDropPath; the authors of
+            RobustDARTS drop skip connections too).
         skip_cap: The cell that magnitude chooses at the end has no more skip connections: see `cap_skips`. None: as
             many as there are.
         stopping: Rules that end the search early, by names of the user's choice; the first that says so ends it.

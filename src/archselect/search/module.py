@@ -148,13 +148,15 @@ class SearchModule(pl.LightningModule):
 
     def _regularizer_gradients(self) -> Sequence[Tensor]:
         """Return the gradient of the regularisers, zero for decided edges."""
-        supernet, terms = self.supernet, []
+        supernet = self.supernet
+        width = max(space.width for space in supernet.cell_spaces.values())
+        alphas, weights = [], []
         for name, decisions in supernet.decisions.items():
-            undecided = list(decisions.undecided_edges)
-            if undecided:
-                alpha, weights = supernet.masked_alpha(name)[undecided], supernet.relaxed(name)[undecided]
-                terms += [regularizer(alpha, weights) for regularizer in self.method.regularizers.values()]
-        total = torch.stack(terms).sum()
+            undecided, missing = list(decisions.undecided_edges), width - supernet.cell_spaces[name].width
+            alphas.append(F.pad(supernet.masked_alpha(name)[undecided], (0, missing), value=-torch.inf))
+            weights.append(F.pad(supernet.relaxed(name)[undecided], (0, missing)))
+        rows = torch.cat(alphas), torch.cat(weights)
+        total = torch.stack([regularizer(*rows) for regularizer in self.method.regularizers.values()]).sum()
         return torch.autograd.grad(total, supernet.architecture_parameters(), materialize_grads=True)
 
     def _weight_gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:

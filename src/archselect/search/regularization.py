@@ -20,7 +20,7 @@ class Regularizer(Protocol):
         """Return the term, a scalar.
 
         Args:
-            alpha: Of a cell type's undecided edges, `(edges, operations)`, -inf where an edge has no such candidate.
+            alpha: Of all undecided edges of all cell types, `(edges, operations)`, -inf where there is no candidate.
             weights: Their mixture weights, of the same shape, zero there.
         """
         ...
@@ -61,10 +61,10 @@ class Entropy:
 
 @dataclass(frozen=True)
 class ZeroOne:
-    """`-weight * mean (z - 1/2)^2` over all mixture weights z, which pushes them to 0 and 1 (FairDARTS, eq. 5).
+    """`-weight * mean (z - 1/2)^2` over all mixture weights z, which pushes them to 0 and 1 (FairDARTS' zero-one loss).
 
     Attributes:
-        weight: 10 in the paper.
+        weight: 10 in the authors' code.
     """
 
     weight: float = 10.0
@@ -79,10 +79,10 @@ class ZeroOne:
 
 @dataclass(frozen=True)
 class DirichletKL:
-    """`weight * sum over edges of KL(Dir(elu(alpha) + 1) || Dir(1))` (DrNAS, sec. 3.2): keeps the draws spread out.
+    """`weight * sum over edges of KL(Dir(elu(alpha) + 1) || Dir(1))` (DrNAS): keeps the draws spread out.
 
     Attributes:
-        weight: 0.001 in the authors' code.
+        weight: 0.001 in the authors' code, where it takes the place of the weight decay of `alpha`.
     """
 
     weight: float = 1e-3

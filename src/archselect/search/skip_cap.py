@@ -14,8 +14,9 @@ def cap_skips(supernet: Supernet, most: int) -> None:
     """Take weight from skip connections until the cell that magnitude chooses has no more than `most` of them.
 
     The weakest of them loses its weight, which may make another edge's operation one of the cell's, and so on (P-DARTS,
-    Chen et al., ICCV 2019, arXiv 1904.12760, sec. 3.3, "search space regularization"). As there, the first cell type is
-    looked at: the normal cell, or the only one of NAS-Bench-201. Edges without another candidate stay as they are.
+    Chen et al., ICCV 2019, arXiv 1904.12760, "search space regularization"). As there, the normal cell is looked at, or
+    the only one of NAS-Bench-201: the first cell type. Edges without another candidate stay as they are. Since it is
+    `alpha` that changes, the edge's other operations take the weight over; P-DARTS changes the weights themselves.
     """
     cell, space = next(iter(supernet.cell_spaces.items()))
     alpha = supernet.alphas[cell]

@@ -65,10 +65,11 @@ class RandomSmoothing:
 
 @dataclass(frozen=True)
 class AdversarialSmoothing:
-    """The worst mixture that is found within e of the present one, by sign ascent on the loss (ADV, eq. 6-7).
+    """The worst mixture that is found within e of the present one, by sign ascent on the loss (ADV).
 
     From a random start, `steps` steps of `2 e / steps` along the gradient's sign, each followed by a projection onto
-    the ball, onto `[0, 1]` and to the edge's former sum. If the loss did not rise, the mixture stays as it was.
+    the ball, onto `[0, 1]` and to the edge's former sum. If the loss did not rise, the mixture stays as it was. Losses
+    are those of training, with the statistics of the batch (the authors' code attacks in evaluation mode).
 
     Attributes:
         first: e in the first epoch.
@@ -88,7 +89,7 @@ class AdversarialSmoothing:
     def __call__(self, weights: MixtureWeights, mixed: Mapping[str, Tensor], loss: Loss) -> MixtureWeights:
         """See `Smoothing`."""
         cells, epsilon = list(weights), self.first
-        moved = {cell: weights[cell] + _noise(weights[cell], epsilon) * mixed[cell] for cell in cells}
+        moved = {cell: _projected(row + _noise(row, epsilon), row, mixed[cell]) for cell, row in weights.items()}
         for _ in range(self.steps):
             at = {cell: value.detach().requires_grad_() for cell, value in moved.items()}
             gradients = torch.autograd.grad(loss(weights.replaced(at)), list(at.values()), materialize_grads=True)

@@ -23,7 +23,7 @@ from archselect.selection.order import (
 )
 from archselect.selection.race import Criterion
 from archselect.selection.scorer import Scoring
-from archselect.selection.selector import Point, Trials, TrialTraining, check_candidates
+from archselect.selection.selector import Point, Trials, TrialTraining, check_candidates, check_scoring_node
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Discretization:
         check_choice("selection.criterion", self.criterion, get_args(Criterion))
         check_choice("selection.topology_rounds", self.topology_rounds, get_args(Rounds))
         check_flag("selection.report_strengths", self.report_strengths)
+        check_scoring_node(self.scoring)
         if self.edge_order == "global":
             raise ValueError(
                 "selection.edge_order=global would train the supernet once for every operation of every undecided edge "

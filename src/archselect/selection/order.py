@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.preserved import preserved
 from archselect.networks.supernet import Supernet
-from archselect.randomness import generator_for
+from archselect.randomness import derived_seed, generator_for
 from archselect.selection.selector import Point, Trials
 
 NodeOrder = Literal["random"] | Sequence[int] | Mapping[str, Sequence[int]]
@@ -71,7 +71,7 @@ def next_edge(order: EdgeOrder, supernet: Supernet, cell: str, trials: Trials, p
         entropies = normalised_entropies(supernet, cell)
         return min(undecided, key=lambda edge: entropies[edge])
     if order == "gradient_norm":
-        norms = gradient_norms(supernet, trials)[cell]
+        norms = gradient_norms(supernet, trials, purpose)[cell]
         return max(undecided, key=lambda edge: norms[edge])
     assert order != "global"
     return next_of(order, cell, undecided, purpose)
@@ -87,13 +87,20 @@ def normalised_entropies(supernet: Supernet, cell: str) -> list[float]:
     return (entropies / largest).tolist()
 
 
-def gradient_norms(supernet: Supernet, trials: Trials) -> dict[str, list[float]]:
-    """Return per cell type and edge the norm of the scoring loss's gradient in `alpha`."""
+def gradient_norms(supernet: Supernet, trials: Trials, purpose: tuple[int | str, ...]) -> dict[str, list[float]]:
+    """Return per cell type and edge the norm of the scoring loss's gradient in `alpha`.
+
+    Args:
+        supernet: Evaluated in training mode; nothing in it changes.
+        trials: Reads the scoring batches.
+        purpose: What the randomness inside the network is derived from.
+    """
     alphas = list(supernet.alphas.values())
     total = [torch.zeros_like(alpha) for alpha in alphas]
     images_seen = 0
     with preserved(supernet):
         supernet.train()
+        torch.manual_seed(derived_seed(*purpose, "gradient norm"))
         for images, labels in trials.batches():
             loss = F.cross_entropy(supernet(images), labels, reduction="sum")
             for sum_, gradient in zip(total, torch.autograd.grad(loss, alphas, materialize_grads=True), strict=True):
@@ -105,9 +112,10 @@ def gradient_norms(supernet: Supernet, trials: Trials) -> dict[str, list[float]]
     }
 
 
-def check_edge_order(order: EdgeOrder, cells: Mapping[str, CellSpace], cell: str) -> None:
-    """Raise a ValueError unless `order` is a name or holds each edge of the cell type once."""
-    names = get_args(NamedEdgeOrder)
+def check_edge_order(
+    order: EdgeOrder, cells: Mapping[str, CellSpace], cell: str, names: Sequence[str] = get_args(NamedEdgeOrder)
+) -> None:
+    """Raise a ValueError unless `order` is one of the names or holds each edge of the cell type once."""
     if not (isinstance(order, str) and order in names):
         _check_numbers("edge_order", order, cells, cell, range(len(cells[cell].operations)), names)
 

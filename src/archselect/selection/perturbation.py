@@ -27,7 +27,14 @@ from archselect.selection.order import (
 )
 from archselect.selection.race import Criterion, Race
 from archselect.selection.scorer import Score, Scoring, standard_error_of_difference
-from archselect.selection.selector import Point, Trials, Tuning, check_candidates
+from archselect.selection.selector import (
+    Point,
+    Trials,
+    Tuning,
+    check_candidates,
+    check_no_strengths,
+    check_scoring_node,
+)
 
 OperationRule = Literal["perturbation", "magnitude", "random"]
 
@@ -80,11 +87,9 @@ class Perturbation:
         check_flag("selection.renormalize", self.renormalize)
         check_flag("selection.score_unmasked", self.score_unmasked)
         check_flag("selection.report_strengths", self.report_strengths)
-        if not isinstance(self.scoring, Scoring):
-            raise ValueError(
-                f"selection.scoring must be a node of options; got {self.scoring!r}. To choose among the ways to score "
-                "write selection/scoring=full or selection/scoring=racing, with a slash."
-            )
+        if self.operation_rule == "random":
+            check_no_strengths(self.name, self.report_strengths)
+        check_scoring_node(self.scoring)
         if self.edge_order == "global" and self.operation_rule != "perturbation":
             raise ValueError(
                 f"selection.edge_order=global compares the harm that masking does, but selection.operation_rule is "

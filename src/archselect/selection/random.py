@@ -5,17 +5,21 @@ from dataclasses import dataclass
 
 import torch
 
-from archselect.checks import check_flag
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.supernet import Supernet
 from archselect.randomness import generator_for
-from archselect.selection.decision import Decision, OperationDecision, Strength, TopologyDecision
-from archselect.selection.selector import Point, Trials
+from archselect.selection.decision import Decision, OperationDecision, TopologyDecision
+from archselect.selection.selector import Point, Trials, check_no_strengths
 
 
 @dataclass(frozen=True)
 class Random:
-    """Keep on every edge an operation, and for every node its in-edges, uniformly at random."""
+    """Keep on every edge an operation, and for every node its in-edges, uniformly at random.
+
+    Attributes:
+        name: Shown in folders and reports.
+        report_strengths: There are none, so true is refused.
+    """
 
     name: str = "random"
     report_strengths: bool = False
@@ -25,7 +29,7 @@ class Random:
     reads_alpha = False
 
     def __post_init__(self) -> None:
-        check_flag("selection.report_strengths", self.report_strengths)
+        check_no_strengths(self.name, self.report_strengths)
 
     def check(self, cells: Mapping[str, CellSpace]) -> None:
         """Nothing can be wrong: see `Selector.check`."""
@@ -42,8 +46,7 @@ class Random:
                 generator = generator_for(seed, "selection", "random", name, "edge", edge)
                 candidates = len(space.operations[edge])
                 operation = int(torch.randint(candidates, (), generator=generator))
-                equal = (Strength(1 / candidates),) * candidates
-                yield OperationDecision(name, edge, operation, strengths=equal if candidates > 1 else ())
+                yield OperationDecision(name, edge, operation)
             for node in undecided.undecided_nodes(space):
                 generator = generator_for(seed, "selection", "random", name, "node", node)
                 into = [edge for edge in space.topology.edges_into(node) if undecided.kept[edge]]

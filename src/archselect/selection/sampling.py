@@ -43,7 +43,7 @@ class Sampling:
     Attributes:
         name: Shown in folders and reports.
         samples: How many architectures are drawn; one that is drawn again is not scored again. (The official code
-            scores 1000 on one batch and the best ten of them on all.)
+            scores 1000 on ten batches and the best ten of them on all.)
         distribution: Of operations: in proportion to the supernet's mixture (`alpha`) or `uniform`.
         criterion: What is compared.
         report_strengths: Whether the strengths are shown.

@@ -132,6 +132,25 @@ def check_candidates(name: str, cells: Mapping[str, CellSpace]) -> None:
         )
 
 
+def check_scoring_node(scoring: object) -> None:
+    """Raise a ValueError unless `scoring` holds options: the way to score is named with a slash."""
+    if not isinstance(scoring, Scoring):
+        raise ValueError(
+            f"selection.scoring must be a node of options; got {scoring!r}. To choose among the ways to score write "
+            "selection/scoring=full or selection/scoring=racing, with a slash."
+        )
+
+
+def check_no_strengths(name: str, report_strengths: bool) -> None:
+    """Raise a ValueError where the strengths of operations that are drawn at random are to be shown."""
+    check_flag("selection.report_strengths", report_strengths)
+    if report_strengths:
+        raise ValueError(
+            "selection.report_strengths=true shows what a selection takes the strength of an operation to be, but "
+            f"selection={name} draws at random. Leave it out."
+        )
+
+
 class Selector(Protocol):
     """Reads an architecture off a supernet.
 

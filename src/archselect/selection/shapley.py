@@ -33,7 +33,7 @@ def shapley_values(
     purpose: tuple[int | str, ...],
     truncation: float | None = None,
 ) -> dict[P, Strength]:
-    """Return the Shapley value of each player, estimated from random permutations (Castro et al. 2009; eq. 5-6).
+    """Return the Shapley value of each player, estimated from random permutations (Castro et al. 2009).
 
     In every permutation the players leave the full coalition one after another. What the worth falls by when a player
     leaves is its contribution; the value is the mean contribution. In a permutation that is not truncated the
@@ -110,7 +110,7 @@ class Shapley:
     candidate or was decided before, is kept before the others; one on which `none` was kept goes first, where nodes
     choose their inputs.
 
-    The values are means (eq. 6). The official code subtracts one standard deviation over the permutations, and draws
+    The values are means. The official code subtracts one standard deviation over the permutations, and draws
     another scoring batch for each of them.
 
     Untruncated, it takes permutations times players scoring passes: 10 times 196 on the DARTS space.
