@@ -25,6 +25,9 @@ RETRAINING = "archselect.evaluation.module:RetrainModule.training_step"
 TESTING = "archselect.evaluation.module:RetrainModule.test_step"
 CHECKPOINT = "archselect.stages.fitting:AtomicCheckpointIO.save_checkpoint"
 FINISH = "archselect.store:StageFolder.finish"
+TRIAL = "archselect.stages.trials:StageTrials.train"
+TRIAL_TRAINING = "archselect.stages.fitting:Fitting.train"
+ADOPTION = "archselect.stages.trials:StageTrials.adopt"
 COUNTED = (TRAINING, SCORING, RETRAINING)
 
 # S4 draws noise while it trains and scores. There are 3 epochs of 2 steps in the search, 17 of 2 in the selection, 3 of
@@ -150,6 +153,39 @@ def test_a_selection_without_tuning_goes_on_from_its_last_decision(alone: Callab
     again = Apart(tmp_path / "again", command, counted=COUNTED).end()
     assert (again.code, again.calls[SCORING], again.calls[TRAINING]) == (0, 40 - 11, 0)
     same(expected, runs_in(logs)[0])
+
+
+# Two edges of either cell type have a choice, so eight copies are trained, for one epoch of two steps. The first edges
+# are given so that they come first.
+FEW = ",".join(["[noise,sep_conv_3x3]"] * 2 + ["[sep_conv_3x3]"] * 12)
+BY_TRIAL = (
+    "selection=discretization",
+    f"search_space.operations=[{FEW}]",
+    "selection.edge_order=[1,0,2,3,4,5,6,7,8,9,10,11,12,13]",
+    "evaluation=none",
+)
+
+
+@pytest.mark.parametrize(
+    ("blow", "trained"),
+    [(Blow(TRIAL, 4), 5), (Blow(TRAINING, 2 * 5 + 2), 3), (Blow(ADOPTION, 2), 4)],
+    ids=["between two candidates", "in the training of the sixth", "before the supernet goes on from the fourth"],
+)
+def test_a_selection_by_trials_does_not_train_the_finished_ones_again(
+    blow: Blow, trained: int, alone: Callable[..., Run], tmp_path: Path
+) -> None:
+    expected = alone(*BY_TRIAL)
+    logs = beside(expected, ("search",), tmp_path / "logs")
+    command = [*COMMAND, *BY_TRIAL, logs]
+    assert Apart(tmp_path / "killed", command, blow).end().code == -signal.SIGKILL
+    again = Apart(tmp_path / "again", command, counted=(TRIAL_TRAINING,)).end()
+    assert (again.code, again.calls[TRIAL_TRAINING]) == (0, trained)
+    (run,) = runs_in(logs)
+    same(expected, run)
+    trials = [lines(one.stage("selection") / "trials.jsonl") for one in (expected, run)]
+    assert trials[0] == trials[1]
+    assert len({record["trial"] for record in trials[0]}) == len(trials[0]) == 8
+    assert not (run.stage("selection") / "scratch").exists()
 
 
 @pytest.mark.slow

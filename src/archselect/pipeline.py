@@ -1,5 +1,7 @@
 """A run: search, selection and evaluation, each from the store where it is there already."""
 
+import csv
+import io
 import json
 import logging
 import os
@@ -20,10 +22,12 @@ from archselect.config import Parts, RunError, folder_label, identity_of, instan
 from archselect.evaluation import NoEvaluation
 from archselect.genotype import Genotype
 from archselect.preflight import check, check_data
-from archselect.report import draw_figures, show_plan, show_summary, tables
+from archselect.report import STRENGTHS, draw_figures, show_plan, show_strengths, show_summary, strengths, tables
+from archselect.reporting.grid import REFUSED
 from archselect.runlog import RunLog
 from archselect.stages import EvaluationStage, SearchStage, SelectionStage
 from archselect.stages.job import Finished, Job, Stage, run_stage
+from archselect.stages.selection import DECISIONS
 from archselect.store import Store, replacing
 
 
@@ -44,8 +48,9 @@ def run(config: DictConfig) -> dict[str, Any]:
     console = Console(highlight=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
     with stopping_on_signals(console), noted(), readable():
-        parts = instantiate_parts(config)
-        check(parts)
+        with refusal_kept(config, folder), readable():
+            parts = instantiate_parts(config)
+            check(parts)
         loggers = [instantiate(logger) for logger in config.logger.values()]
         log = RunLog(loggers, parts.space.describe())
         log.config(plain(config))
@@ -158,11 +163,35 @@ class Run:
             link = self.folder / kind
             link.unlink(missing_ok=True)
             link.symlink_to(os.path.relpath(stage.folder.path, self.folder.resolve()), target_is_directory=True)
-        figures = draw_figures(self.folder / "figures", genotype, finished)
+        ranking = self.parts.genotype is None and self.parts.selection.report_strengths
+        if ranking:
+            self._write_strengths(finished["selection"])
+        figures = draw_figures(self.folder / "figures", genotype, finished, ranking)
         self.log.figures(figures)
         for name, columns, rows in tables(summary, finished):
             self.log.table(name, columns, rows)
         self.log.summary(summary)
+
+    def _write_strengths(self, selection: Finished) -> None:
+        rows = strengths(selection.folder.read_lines(DECISIONS))
+        with replacing(self.folder / "strengths.csv") as file:
+            text = io.StringIO()
+            csv.writer(text, lineterminator="\n").writerows([STRENGTHS, *rows])
+            file.write(text.getvalue().encode())
+        self.log.table("strengths", list(STRENGTHS), rows)
+        show_strengths(self.console, rows)
+
+
+@contextmanager
+def refusal_kept(config: DictConfig, folder: Path) -> Iterator[None]:
+    """Write down which choices were refused and why, for the report on a sweep."""
+    try:
+        yield
+    except RunError as error:
+        names = {group: config[group].name for group in ("search_space", "search", "selection", "evaluation", "data")}
+        with replacing(folder / REFUSED) as file:
+            file.write((json.dumps({**names, "seed": config.seed, "reason": str(error)}, indent=2) + "\n").encode())
+        raise
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What a run shows: the plan before it, figures and a table after it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from archselect.analysis.cells import draw_cells
-from archselect.analysis.strengths import draw_operation_strengths, draw_topology_strengths
+from archselect.analysis.strengths import draw_operation_strengths, draw_strengths, draw_topology_strengths
 from archselect.analysis.trajectories import draw_alpha, draw_curves
 from archselect.config import Parts
 from archselect.evaluation import NASBench201Lookup, NoEvaluation, Retraining
 from archselect.genotype import Genotype
+from archselect.selection import Discretization
 from archselect.stages.fitting import CHECKPOINT, HISTORY
 from archselect.stages.job import Finished, Stage
 from archselect.stages.selection import DECISIONS
@@ -30,7 +32,12 @@ def show_plan(console: Console, name: str, parts: Parts, store: Store, search: S
         )
         tuning, points = parts.selection.tuning, parts.selection.points(parts.space.cells)
         epochs = tuning.total_epochs(points) if tuning else 0
-        what = f"{parts.selection.name}, {points} decision points" if points > 1 else parts.selection.name
+        most = "at most " if parts.search.greedy else ""
+        what = f"{parts.selection.name}, {most}{points} decision points" if points > 1 else parts.selection.name
+        if isinstance(parts.selection, Discretization):
+            trials, each = parts.selection.trials(parts.space.cells), parts.selection.training.epochs
+            what += f"; expensive: trains {most}{trials} supernets, {each} epochs each"
+            epochs = trials * each
         table.add_row("selection", what, str(epochs) if epochs else "", "after the search")
     evaluation = parts.evaluation
     if isinstance(evaluation, Retraining):
@@ -50,7 +57,9 @@ def _state(store: Store, stage: Stage) -> str:
     return {"finished": "is there", "absent": "to do"}[folder.state]
 
 
-def draw_figures(folder: Path, genotype: Genotype, finished: Mapping[str, Finished]) -> list[Path]:
+def draw_figures(
+    folder: Path, genotype: Genotype, finished: Mapping[str, Finished], report_strengths: bool = False
+) -> list[Path]:
     """Draw the pictures of a run and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     figures = [draw_cells(genotype, folder / "cells.png")]
@@ -62,6 +71,8 @@ def draw_figures(folder: Path, genotype: Genotype, finished: Mapping[str, Finish
             space = stage.folder.read_json("space.json")
             figures.append(draw_alpha(history, space, folder / f"{kind}_alpha.png"))
         decisions = stage.folder.read_lines(DECISIONS)
+        if any(decision.get("strengths") for decision in decisions) and report_strengths:
+            figures.append(draw_strengths(decisions, folder / "strengths.png"))
         scored = {decision["kind"] for decision in decisions if decision["scores"]}
         if "operation" in scored:
             figures.append(draw_operation_strengths(decisions, folder / "operation_strengths.png"))
@@ -95,6 +106,37 @@ def tables(
                     ]
                 )
         yield "decisions", columns, rows
+
+
+STRENGTHS = ("cell", "edge", "candidate", "rank", "strength", "standard_error", "kept")
+
+
+def strengths(decisions: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """Return rows of `STRENGTHS`: the operations of every edge that a selection ranked; ties share a rank."""
+    rows = []
+    for decision in decisions:
+        given = list(zip(decision["candidates"], decision.get("strengths") or [], strict=False))
+        values = [strength["value"] for _, strength in given]
+        for name, strength in sorted(given, key=lambda pair: pair[1]["value"], reverse=True):
+            rank = 1 + sum(value > strength["value"] for value in values)
+            edge = "({},{})".format(*decision["edge_states"])
+            numbers = [strength["value"], strength["standard_error"]]
+            rows.append([decision["cell"], edge, name, rank, *numbers, name == decision["kept"]])
+    return rows
+
+
+def show_strengths(console: Console, rows: Sequence[Sequence[Any]]) -> None:
+    """Show the operations of every edge, strongest first."""
+    table = Table(title="Strength of the operations, as the selection measures it", title_justify="left")
+    for column in ("cell", "edge", "rank", "operation", "strength ± standard error", ""):
+        table.add_column(column, justify="right" if column == "rank" else "left")
+    for (cell, edge), own in groupby(rows, key=lambda row: (row[0], row[1])):
+        table.add_section()
+        for index, (_, _, name, rank, value, error, kept) in enumerate(own):
+            where = ("", "") if index else (cell, edge)
+            amount = f"{value:.4g}" + ("" if error is None else f" ± {error:.2g}")
+            table.add_row(*where, str(rank), name, amount, "kept" if kept else "", style="bold" if kept else None)
+    console.print(table)
 
 
 def show_summary(console: Console, summary: Mapping[str, Any], folder: Path) -> None:

@@ -333,6 +333,74 @@ def test_where_all_edges_stay_no_inputs_are_decided() -> None:
     assert len(supernet.genotype().cell("cell").edges) == 6
 
 
+# Other rules for the operations
+
+UNLIKE: Any = {"cell": [[0.2, 0.5, 0.3]] * 9}  # alpha prefers operation 1, and masking 2 does most harm
+RULES = ("perturbation", "magnitude", "random")
+
+
+def by_rule(rule: Any, seed: int = 0, **options: Any) -> tuple[list[tuple[int, Any]], Judge]:
+    """Decide a cell whose edges are worth the more the later they come."""
+    judge = Judge(worth("cell", [[0.0, 0.1, 1.0 + edge] for edge in range(9)]))
+    supernet = undecided(cell("cell", THREE, WIDE_CELL), weights=UNLIKE)
+    return list(decisions_of(Perturbation(operation_rule=rule, **options), supernet, judge, seed)), judge
+
+
+@pytest.mark.parametrize(("rule", "kept"), [("perturbation", 2), ("magnitude", 1)])
+def test_operations_follow_the_rule(rule: Any, kept: int) -> None:
+    decided, _ = by_rule(rule)
+    assert operations_kept(iter(decided)) == {("cell", edge): kept for edge in range(9)}
+
+
+def test_by_magnitude_none_is_not_kept_and_a_strength_is_a_weight() -> None:
+    supernet = undecided(cell("cell", ("none", *THREE[:2]), WIDE_CELL), weights={"cell": [[0.6, 0.1, 0.3]] * 9})
+    decided = list(decisions_of(Perturbation(operation_rule="magnitude"), supernet, Judge()))
+    assert set(operations_kept(iter(decided)).values()) == {2}
+    first = decided[0][1]
+    assert isinstance(first, OperationDecision)
+    assert [strength.value for strength in first.strengths] == pytest.approx([0.6, 0.1, 0.3])
+
+
+def test_operations_drawn_at_random_are_uniform_and_a_function_of_the_seed() -> None:
+    drawn = []
+    for seed in range(60):
+        torch.manual_seed(seed % 7)
+        drawn.append(operations_kept(iter(by_rule("random", seed)[0])))
+    assert operations_kept(iter(by_rule("random", 3)[0])) == drawn[3]
+    counts = Counter(operation for kept in drawn for operation in kept.values())
+    assert sum((counts[index] - 180) ** 2 / 180 for index in range(3)) < 13.8  # chi-square, p = 0.001
+    assert len({tuple(sorted(kept.items())) for kept in drawn}) == 60
+    assert not any(d.strengths for _, d in by_rule("random")[0] if isinstance(d, OperationDecision))
+
+
+@pytest.mark.parametrize("rule", ["magnitude", "random"])
+def test_nodes_follow_perturbation_whatever_the_rule_for_operations(rule: Any) -> None:
+    space = cell("cell", ("skip_connect", "sep_conv_3x3"), WIDE_CELL)
+    supernet = undecided(space)
+    judge = Judge(worth("cell", [[0.1 * value] * 2 for value in (0, 0, 3, 1, 2, 1, 3, 4, 2)]))
+    decided = list(decisions_of(Perturbation(operation_rule=rule), supernet, judge))
+    assert inputs_kept(iter(decided)) == {("cell", 3): (2, 4), ("cell", 4): (6, 7)}
+    assert judge.passes == 3 + 4 + 3  # nothing is scored for an operation
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_edges_and_nodes_come_in_the_same_order_whatever_the_rule(seed: int) -> None:
+    orders = [
+        [(point, d.edge if isinstance(d, OperationDecision) else d.node) for point, d in by_rule(rule, seed)[0]]
+        for rule in RULES
+    ]
+    assert orders[0] == orders[1] == orders[2]
+    assert orders[0] != [(point, d.edge) for point, d in by_rule("random", 2)[0] if isinstance(d, OperationDecision)]
+
+
+def test_what_is_drawn_at_random_has_no_strengths_to_report() -> None:
+    with pytest.raises(
+        ValueError, match=r"^selection\.report_strengths=true .* selection=perturb_random draws at random"
+    ):
+        Perturbation(name="perturb_random", operation_rule="random", report_strengths=True)
+    Perturbation(name="perturb_magnitude", operation_rule="magnitude", report_strengths=True)
+
+
 # Whole selections
 
 

@@ -173,6 +173,28 @@ def test_keeps_the_operations_worth_most_and_reports_what_each_is_worth() -> Non
     assert [strength.standard_error for strength in first.strengths] == pytest.approx([0, 0, 0], abs=1e-7)
 
 
+def test_on_an_edge_of_two_operations_whose_worths_add_up_the_values_are_the_worths_and_sum_to_all() -> None:
+    # alpha gives the one 0.7 of 0.5, the other 0.3 of 0.2; nothing is worth nothing.
+    supernet = undecided(cell("cell", [[*TWO], ["skip_connect"], ["skip_connect"]]), weights={"cell": [[0.7, 0.3]] * 3})
+    judge = Judge(worth("cell", [[0.5, 0.2], [0, 0], [0, 0]]))
+    values = Shapley(permutations=4, truncation=None).values(supernet, judge, 0)
+    assert [values[Player("cell", 0, operation)].value for operation in (0, 1)] == pytest.approx([0.35, 0.06])
+    assert sum(strength.value for strength in values.values()) == pytest.approx(judge.accuracy(judge.rounds[0][0]))
+    assert judge.passes == 4  # both, either, neither
+
+
+def test_a_selection_is_truncated_as_its_option_says() -> None:
+    # Nine players of equal worth: with a share of 0.5, the fifth to leave brings it below and is the last.
+    table = [[1 / 3] * 3] * 3
+    judges = []
+    for truncation in (None, 0.5):
+        judges.append(Judge(worth("cell", table)))
+        values = Shapley(permutations=1, truncation=truncation).values(undecided(cell("cell", THREE)), judges[-1], 0)
+        contributing = [strength.value for strength in values.values() if strength.value > 0]
+        assert contributing == pytest.approx([1 / 9] * (9 if truncation is None else 5))
+    assert [judge.passes for judge in judges] == [1 + 9, 1 + 5]
+
+
 def test_an_operation_that_another_stands_in_for_is_worth_less_than_its_removal_alone_would_say() -> None:
     # Masked alone, neither operation 0 nor 1 of edge 0 is missed, only the weak 2; without one the other counts.
     def accuracy(weights: MixtureWeights) -> float:

@@ -4,6 +4,7 @@ python -m tests.speed            a supernet against the plain one of tests/refer
 python -m tests.speed.scaling    step time and memory against channels, depth, batch size and decisions made
 python -m tests.speed.profile    what kinds of work a step is made of, beside the limits of the machine
 python -m tests.speed.overhead   what making the batches and Lightning's loop add to a step
+python -m tests.speed.methods    a step of every search method beside one of first-order DARTS
 python -m tests.speed.racing     how often a race ends with the decision of full scoring, and after how many passes
 python -m tests.speed.decisions  whether other ways to evaluate a supernet lead to the same decisions
 python -m tests.speed.retraining images per second of a discrete network, beside one without our kernels

@@ -33,7 +33,7 @@ def load_search(folder: Path, batches: int | None, device: str = "cpu") -> Finis
         raise ValueError(f"{folder} is no folder of a finished search; name one in logs/stages/search.")
     config = OmegaConf.load(folder / "config.yaml")
     space, method, data = (instantiate(config[group], _convert_="all") for group in ("search_space", "search", "data"))
-    supernet = space.supernet(data.image_size, data.classes)
+    supernet = space.supernet(data.image_size, data.classes, method.variant)
     supernet.load_state_dict(torch.load(folder / SUPERNET, weights_only=True))
     _, images = architecture_images(data, method, int(config.seed))
     size = min(method.batch_size, len(images.labels))

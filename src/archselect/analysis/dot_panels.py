@@ -1,4 +1,4 @@
-"""Grids of dot plots: a panel per decision, a row per candidate, across it the accuracy with the candidate masked."""
+"""Grids of dot plots: a panel per decision, a row per candidate, across it the candidate's value."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,23 +17,24 @@ _GAP = 0.3
 _ABOVE, _BELOW = 0.28, 0.42  # a panel: its title; its scale and the space to the next
 _HEADER, _TITLE = 0.8, 0.28
 _WIDTH = 10.4
-_NARROWEST = 0.2  # scale, in percentage points: differences far below it are noise
+NARROWEST = 0.2  # scale of accuracies, in percentage points: differences far below it are noise
 
 
 @dataclass(frozen=True)
 class Dot:
-    """One score: `accuracy` in percent, across from row `row`; filled where the candidate was kept."""
+    """One value, across from row `row`, with its standard error if known; filled where the candidate was kept."""
 
-    accuracy: float
+    value: float
     row: float
     colour: str
     filled: bool
     marker: str = "o"
+    error: float | None = None
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One decision: the names of its rows from the top, its scores, the accuracy with nothing masked if known."""
+    """One decision: the names of its rows from the top, its values, that with nothing masked if known."""
 
     title: str
     names: tuple[str, ...]
@@ -81,8 +82,10 @@ class Grid:
         return first + column * pitch + repeated, _TITLE + line * self._pitch + _ABOVE, pitch - repeated - _GAP
 
 
-def draw_grids(title: str, legend: Sequence[Line2D], grids: Sequence[Grid], path: str | Path) -> Path:
-    """Draw `grids` below one another into the PNG `path`. Every panel has its own scale."""
+def draw_grids(
+    title: str, legend: Sequence[Line2D], grids: Sequence[Grid], path: str | Path, narrowest: float = NARROWEST
+) -> Path:
+    """Draw `grids` below one another into the PNG `path`. Every panel has its own scale, `narrowest` wide at least."""
     figure = new_figure(_WIDTH, _HEADER + sum(grid.height for grid in grids))
     add_title(figure, 0.15, 0.12, title)
     anchor = (0.0, 1 - 0.36 / figure.get_size_inches()[1])
@@ -94,7 +97,7 @@ def draw_grids(title: str, legend: Sequence[Line2D], grids: Sequence[Grid], path
             axes = _add_axes(figure, grid, index, top)
             for dot in panel.dots:
                 _draw_dot(axes, dot)
-            _set_scale(axes, panel)
+            _set_scale(axes, panel, narrowest)
         top += grid.height
     return save(figure, path)
 
@@ -125,16 +128,24 @@ def _add_axes(figure: Figure, grid: Grid, index: int, top: float) -> Axes:
 
 def _draw_dot(axes: Axes, dot: Dot) -> None:
     face = dot.colour if dot.filled else "white"
-    axes.plot(dot.accuracy, dot.row, dot.marker, markersize=6.5, color=dot.colour, markerfacecolor=face, clip_on=False)
+    if dot.error:
+        axes.plot(
+            [dot.value - dot.error, dot.value + dot.error],
+            [dot.row, dot.row],
+            color=dot.colour,
+            linewidth=1.2,
+            zorder=1,
+        )
+    axes.plot(dot.value, dot.row, dot.marker, markersize=6.5, color=dot.colour, markerfacecolor=face, clip_on=False)
 
 
-def _set_scale(axes: Axes, panel: Panel) -> None:
-    values = [dot.accuracy for dot in panel.dots]
+def _set_scale(axes: Axes, panel: Panel, narrowest: float) -> None:
+    values = [dot.value + side * (dot.error or 0) for dot in panel.dots for side in (-1, 1)]
     if panel.unmasked is not None:
         values.append(panel.unmasked)
         axes.axvline(panel.unmasked, color="0.45", linestyle="--", linewidth=1.2, zorder=1)
     middle = (min(values) + max(values)) / 2
-    span = max(max(values) - min(values), _NARROWEST)
+    span = max(max(values) - min(values), narrowest)
     axes.set_xlim(middle - 0.6 * span, middle + 0.6 * span)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
     axes.ticklabel_format(axis="x", useOffset=False)

@@ -73,6 +73,35 @@ def draw_topology_strengths(decisions: Sequence[Decision], path: str | Path) -> 
     return draw_grids(title, legend, grids, path)
 
 
+def draw_strengths(decisions: Sequence[Decision], path: str | Path) -> Path:
+    """Draw, per edge, how strong the selection took each operation to be into the PNG `path`.
+
+    Raises:
+        ValueError: No decision carries strengths.
+    """
+    ranked: dict[str, list[Decision]] = {}
+    for decision in decisions:
+        if decision.get("strengths"):
+            ranked.setdefault(decision["cell"], []).append(decision)
+    if not ranked:
+        raise ValueError(f"None of these {len(decisions)} decision(s) carries the strengths of operations.")
+    look = styles(operation for own in ranked.values() for decision in own for operation in decision["candidates"])
+    ordered = len({decision["point"] for own in ranked.values() for decision in own}) > 1
+    what = "edges (source,target) in the order of decision" if ordered else "edges (source,target)"
+    grids = [
+        _operation_grid(
+            f"{cell_title(cell)}: {what}, each on its own scale",
+            [_strength_panel(decision, look, ordered) for decision in own],
+        )
+        for cell, own in ranked.items()
+    ]
+    legend = [dot_in_legend("kept", "0.2", filled=True), dot_in_legend("not kept", "0.2", filled=False)]
+    every = [one["value"] for own in ranked.values() for decision in own for one in decision["strengths"]]
+    title = "Strength of each operation for this selection: higher = stronger (bars: standard errors)"
+    # So that what is equal up to rounding looks equal.
+    return draw_grids(title, legend, grids, path, narrowest=1e-6 * max(map(abs, every)) or 1.0)
+
+
 def _scored(decisions: Sequence[Decision], kind: str) -> dict[str, list[Decision]]:
     """The decisions of that kind that carry scores, per cell in the order in which they were taken."""
     scored: dict[str, list[Decision]] = {}
@@ -102,7 +131,7 @@ def _operation_panel(decision: Decision, look: Mapping[str, Style]) -> Panel:
     candidates = tuple(decision["candidates"])
     dots = tuple(
         Dot(
-            accuracy=100 * score["accuracy"],
+            value=100 * score["accuracy"],
             row=candidates.index(score["candidate"]),
             colour=look[score["candidate"]].colour,
             filled=score["candidate"] == decision["kept"],
@@ -114,12 +143,28 @@ def _operation_panel(decision: Decision, look: Mapping[str, Style]) -> Panel:
     return Panel(title, candidates, dots, None if unmasked is None else 100 * unmasked["accuracy"])
 
 
+def _strength_panel(decision: Decision, look: Mapping[str, Style], ordered: bool) -> Panel:
+    candidates = tuple(decision["candidates"])
+    dots = tuple(
+        Dot(
+            value=strength["value"],
+            row=row,
+            colour=look[name].colour,
+            filled=name == decision["kept"],
+            error=strength["standard_error"],
+        )
+        for row, (name, strength) in enumerate(zip(candidates, decision["strengths"], strict=True))
+    )
+    number = f"{decision['point'] + 1}.  " if ordered else ""
+    return Panel(number + _edge_name(decision["edge_states"]), candidates, dots, None)
+
+
 def _topology_panel(decision: Decision, rounds: int) -> Panel:
     names = tuple(_edge_name(edge) for edge in decision["candidates"])
     kept = {_edge_name(edge) for edge in decision["kept"]}
     dots = tuple(
         Dot(
-            accuracy=100 * score["accuracy"],
+            value=100 * score["accuracy"],
             row=names.index(name) + 0.27 * (score["round"] - (rounds - 1) / 2),
             colour=_KEPT if name in kept else _DROPPED,
             filled=name in kept,

@@ -17,7 +17,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from archselect.reporting.grid import Grid, grids, refusals
 from archselect.reporting.results import STAGES, Row, collect, mean_of, rows
+
+
+def print_grid(grid: Grid, console: Console) -> None:
+    """Print a grid, and under it why pairs were refused."""
+    table = Table(title=grid.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("search", overflow="fold")
+    for selection in grid.selections:
+        table.add_column(selection.replace("_", "_\n"), overflow="fold")
+    for search in grid.searches:
+        table.add_row(search, *(grid.cells.get((search, selection), "–") for selection in grid.selections))
+    console.print(table)
+    for number, reason in enumerate(grid.reasons, start=1):
+        console.print(escape(f"({number}) {reason}"), style="dim", highlight=False)
 
 
 def print_report(report: Sequence[Row], console: Console) -> None:
@@ -27,7 +41,7 @@ def print_report(report: Sequence[Row], console: Console) -> None:
         "search space\nsearch + selection\nevaluation\ndata",
         "n\nseeds",
         "test accuracy %",
-        "params\nM",
+        "params M\nskips %",
         "search\nselection\nevaluation",
         "paper %",
     ):
@@ -50,18 +64,18 @@ def _terminal_cells(row: Row) -> list[list[str]]:
         [choices.search_space, f"{choices.search} + {choices.selection}", choices.evaluation, choices.data],
         [f"{len(row.results)}{_star(row)}", ",".join(map(str, row.seeds))],
         accuracy,
-        [_millions(row)],
+        [_millions(row), f"{100 * row.skip_share:.0f} %"],
         [_duration(row.seconds(stage)) for stage in STAGES],
         str(row.paper or "–").replace(" (", "\n(").replace(", ", ",\n").split("\n"),
     ]
 
 
-def write_report(report: Sequence[Row], folder: str | Path) -> tuple[Path, Path]:
+def write_report(report: Sequence[Row], folder: str | Path, made: Sequence[Grid] = ()) -> tuple[Path, Path]:
     """Write `report.md`, for reading, and `report.csv`, for further work, into `folder`; return both paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     markdown, table = folder / "report.md", folder / "report.csv"
-    markdown.write_text(_markdown(report), encoding="utf-8")
+    markdown.write_text(_markdown(report, made), encoding="utf-8")
     with table.open("w", newline="", encoding="utf-8") as file:
         records = [_record(row) for row in report]
         writer = csv.DictWriter(file, fieldnames=list(records[0]))
@@ -73,7 +87,7 @@ def write_report(report: Sequence[Row], folder: str | Path) -> tuple[Path, Path]
 def _headings(report: Sequence[Row]) -> list[str]:
     rank = ["mean rank (best)"] if any(row.ranks for row in report) else []
     choices = ("search space", "search", "selection", "evaluation", "data")
-    numbers = ("n (seeds)", "test accuracy %", "best of n %", *rank, "params M")
+    numbers = ("n (seeds)", "test accuracy %", "best of n %", *rank, "params M", "skips %")
     return [*choices, *numbers, "time: search + selection + evaluation", "paper %"]
 
 
@@ -86,6 +100,7 @@ def _cells(row: Row, report: Sequence[Row]) -> list[str]:
         "–" if row.best is None else f"{row.best:.2f}",
         *([rank] if any(other.ranks for other in report) else []),
         _millions(row),
+        f"{100 * row.skip_share:.0f}",
         " + ".join(_duration(row.seconds(stage)) for stage in STAGES),
         str(row.paper or "–"),
     ]
@@ -135,12 +150,25 @@ def _footnotes(report: Sequence[Row]) -> list[str]:
     return notes
 
 
-def _markdown(report: Sequence[Row]) -> str:
-    headings = _headings(report)
-    lines = [headings, ["---"] * len(headings), *(_cells(row, report) for row in report)]
-    table = "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+def _markdown(report: Sequence[Row], made: Sequence[Grid]) -> str:
+    table = _markdown_table(_headings(report), [_cells(row, report) for row in report])
     notes = "\n".join(f"- {note.replace('*:', '&ast;:')}" for note in _footnotes(report))
-    return f"# Results\n\n{table}\n\n{notes}\n"
+    return f"# Results\n\n{table}\n\n{notes}\n" + "".join(map(_markdown_grid, made))
+
+
+def _markdown_grid(grid: Grid) -> str:
+    rows = [
+        [search, *(grid.cells.get((search, selection), "–") for selection in grid.selections)]
+        for search in grid.searches
+    ]
+    table = _markdown_table(["search", *grid.selections], rows)
+    reasons = "".join(f"- ({number}) {reason}\n" for number, reason in enumerate(grid.reasons, start=1))
+    return f"\n## {grid.title}\n\n{table}\n\n{reasons}"
+
+
+def _markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
 
 
 def _record(row: Row) -> dict[str, object]:
@@ -158,6 +186,7 @@ def _record(row: Row) -> dict[str, object]:
         "rank_best": min(row.ranks, default=None),
         "rank_of": row.of,
         "params_mean": row.parameters,
+        "skip_share_mean": row.skip_share,
         **{f"{stage}_seconds_mean": row.seconds(stage) for stage in STAGES},
         "paper_accuracy": paper and paper.accuracy,
         "paper_std": paper and paper.std,
@@ -178,11 +207,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         results = collect(options.folder, warn=lambda text: errors.print(escape(text), style="yellow"))
         report = rows(results)
-        written = write_report(report, options.output or options.folder)
+        made = grids(report, refusals(options.folder))
+        written = write_report(report, options.output or options.folder, made)
     except OSError as error:
         errors.print(escape(str(error)), style="red")
         return 1
     console = Console()
     print_report(report, console)
+    for grid in made:
+        print_grid(grid, console)
     console.print(f"Written: {', '.join(map(str, written))}", markup=False, soft_wrap=True)
     return 0

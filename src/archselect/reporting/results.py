@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-from archselect.genotype import PUBLISHED
+from archselect.genotype import PUBLISHED, Genotype
 from archselect.reporting.paper import PaperNumber, paper_number
 
 STAGES = ("search", "selection", "evaluation")
@@ -39,6 +39,7 @@ class RunResult:
         accuracy: Test accuracy in percent; `None` where nothing was evaluated.
         rank: Place among all architectures of the NAS-Bench-201 table, 1 = best; `None` where nothing was looked up.
         parameters: Of the evaluated network.
+        skip_share: Share of the architecture's edges that are skip connections.
         seconds: Per stage, what it took when it was computed.
     """
 
@@ -49,12 +50,13 @@ class RunResult:
     rank: int | None
     of: int | None
     parameters: int | None
+    skip_share: float
     seconds: Mapping[str, float]
 
     @classmethod
     def from_summary(cls, summary: Mapping[str, Any]) -> "RunResult":
         """Read a parsed summary.json; a `ValueError` says what it lacks."""
-        lacking = [key for key in (*Choices._fields, "seed", "stages") if key not in summary]
+        lacking = [key for key in (*Choices._fields, "seed", "genotype", "stages") if key not in summary]
         if lacking:
             raise ValueError(f"it lacks {', '.join(lacking)}")
         stages = {name: summary["stages"][name] for name in STAGES if name in summary["stages"]}
@@ -72,6 +74,7 @@ class RunResult:
             rank=summary.get("evaluation.rank"),
             of=summary.get("evaluation.of"),
             parameters=summary.get("params"),
+            skip_share=_skip_share(Genotype.from_text(summary["genotype"])),
             seconds={name: float(stage["seconds"]) for name, stage in stages.items()},
         )
 
@@ -85,6 +88,11 @@ def _choices(summary: Mapping[str, Any]) -> Choices:
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         names |= {"search": "–", "selection": published or f"genotype {digest}"}
     return Choices(**names)
+
+
+def _skip_share(genotype: Genotype) -> float:
+    operations = [operation for cell in genotype for node in cell.nodes for operation, _ in node]
+    return operations.count("skip_connect") / len(operations)
 
 
 def _accuracy(summary: Mapping[str, Any]) -> float | None:
@@ -179,6 +187,11 @@ class Row:
     @property
     def parameters(self) -> float | None:
         return mean_of([result.parameters for result in self.results if result.parameters is not None])
+
+    @property
+    def skip_share(self) -> float:
+        """Mean over the runs."""
+        return fmean(result.skip_share for result in self.results)
 
     def seconds(self, stage: str) -> float | None:
         """Mean over the runs that have the stage."""

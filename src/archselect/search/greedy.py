@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from archselect.checks import check_choice, check_positive, check_share
+from archselect.checks import check_positive, check_share
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.supernet import Supernet
 
@@ -65,7 +65,7 @@ class SGAS:
 
     def __post_init__(self) -> None:
         if self.criterion not in (1, 2):
-            check_choice("search.greedy.criterion", self.criterion, ("1", "2"))
+            raise ValueError(f"search.greedy.criterion must be one of 1, 2; got {self.criterion!r}.")
         check_share("search.greedy.first", self.first, zero=True)
         check_share("search.greedy.every", self.every)
         if self.share != 1:

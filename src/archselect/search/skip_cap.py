@@ -26,7 +26,9 @@ def cap_skips(supernet: Supernet, most: int) -> None:
         return float(supernet.relaxed(cell)[edge, space.operations[edge].index("skip_connect")])
 
     while len(skips := skip_edges(supernet)) > most:
-        yielding = [edge for edge in skips if edge in undecided and len(space.operations[edge]) > 1]
+        yielding = [
+            edge for edge in skips if edge in undecided and set(space.operations[edge]) - {"skip_connect", "none"}
+        ]
         if not yielding:
             return
         edge = min(yielding, key=weight)

@@ -112,10 +112,14 @@ def _noise(like: Tensor, epsilon: float) -> Tensor:
 
 
 def _projected(moved: Tensor, before: Tensor, mixed: Tensor) -> Tensor:
-    """Return what was moved, within `[0, 1]` and with the sums of before; decided edges stay where they were."""
+    """Return what was moved, within `[0, 1]` and with the sums of before.
+
+    Decided edges stay where they were, and so do edges on which no operation would keep weight.
+    """
     inside = moved.clamp(0, 1) * (before != 0)  # what is not evaluated stays so
-    scale = before.sum(dim=1, keepdim=True) / inside.sum(dim=1, keepdim=True).clamp_min(torch.finfo(inside.dtype).tiny)
-    return torch.where(mixed > 0, inside * scale, before)
+    total = inside.sum(dim=1, keepdim=True)
+    scale = before.sum(dim=1, keepdim=True) / total.clamp_min(torch.finfo(inside.dtype).tiny)
+    return torch.where((mixed > 0) & (total > 0), inside * scale, before)
 
 
 def _between(first: float, last: float, progress: float) -> float:

@@ -13,7 +13,7 @@ class Strength:
     """How strong a selector takes an operation to be; the larger, the stronger.
 
     Attributes:
-        value: In the unit of the selector, which its `unit` names.
+        value: In the selector's own unit: a weight, a drop of accuracy, a proxy's value.
         standard_error: Of the value, where it is a mean over batches or draws.
     """
 

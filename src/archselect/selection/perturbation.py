@@ -87,6 +87,11 @@ class Perturbation:
         check_flag("selection.renormalize", self.renormalize)
         check_flag("selection.score_unmasked", self.score_unmasked)
         check_flag("selection.report_strengths", self.report_strengths)
+        if self.score_unmasked and not self.compares:
+            raise ValueError(
+                "selection.score_unmasked=true scores the supernet beside those with an operation masked, but with "
+                f"selection.operation_rule={self.operation_rule} none is masked. Leave it out."
+            )
         if self.operation_rule == "random":
             check_no_strengths(self.name, self.report_strengths)
         check_scoring_node(self.scoring)

@@ -139,7 +139,8 @@ class Fitting:
     def train(self, module: pl.LightningModule, loaders: Callable[[torch.device], Loaders], epochs: int) -> None:
         """Train `module` for `epochs` without validation, history or checkpoint: a small part of a stage's work."""
         trainer = self._make(max_epochs=epochs, limit_val_batches=0)
-        trainer.fit(module, train_dataloaders=loaders(trainer.strategy.root_device).train)
+        batches = loaders(trainer.strategy.root_device)
+        trainer.fit(module, train_dataloaders=batches.train, val_dataloaders=batches.val)
 
     def test(self, module: pl.LightningModule, batches: Callable[[torch.device], Any]) -> dict[str, float]:
         """Return the metrics of `module` on test batches."""

@@ -1,0 +1,190 @@
+import copy
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from small_search import CLASSES, Memory, bilevel, cell_supernet, darts_supernet, method, parameters_of, trainer
+from torch import Tensor
+
+from archselect.networks.supernet import Supernet
+from archselect.search import GradientMatching, SearchModule
+from archselect.search.freezing import Freezing
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*Experiment logs directory", "ignore:.*number of training batches"
+)
+
+
+def names(supernet: Supernet) -> list[str]:
+    by_id = {id(weight): name for name, weight in supernet.named_parameters()}
+    return [by_id[id(weight)] for weight in supernet.weight_parameters()]
+
+
+def made_up(supernet: Supernet, seed: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(weight.shape, generator=generator) for weight in supernet.weight_parameters()]
+
+
+def separable() -> Supernet:
+    """Every operation has four tensors, each with the weights of all edges out of a state."""
+    return cell_supernet("sep_conv_3x3", "skip_connect")
+
+
+def cosines(supernet: Supernet, training: Sequence[Tensor], validation: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Return per stacked operation the cosine of each of its edges, over all its tensors as one vector."""
+    rows: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for name, ours, theirs in zip(names(supernet), training, validation, strict=True):
+        if ".operations." in name:
+            operation, state = name.split(".sep_conv_3x3")[0], name.split(".operations.")[1][0]
+            edges = {"0": 2, "1": 1}[state]
+            rows.setdefault(operation, []).append((ours.reshape(edges, -1), theirs.reshape(edges, -1)))
+    found = {}
+    for operation, pairs in rows.items():
+        assert len(pairs) == 4
+        one, other = (torch.cat(side, dim=1) for side in zip(*pairs, strict=True))
+        found[operation] = torch.cosine_similarity(one, other, dim=1)
+    return found
+
+
+def frozen_by_operation(freezing: Freezing, supernet: Supernet) -> dict[str, list[bool]]:
+    by_id = {id(weight): name for name, weight in supernet.named_parameters()}
+    return {by_id[id(group.weights[0])].split(".sep_conv_3x3")[0]: group.frozen.tolist() for group in freezing._groups}
+
+
+# When an operation is frozen
+
+
+def test_operations_are_counted_per_edge_and_cell() -> None:
+    assert GradientMatching().start(separable()).operations == 3 * 3  # one cell per stage
+    assert GradientMatching().start(cell_supernet("skip_connect", "avg_pool_3x3")).operations == 0
+
+
+def test_those_whose_gradients_have_a_mean_cosine_below_the_threshold_freeze() -> None:
+    supernet = separable()
+    steps = [(made_up(supernet, seed), made_up(supernet, seed + 100)) for seed in range(3)]
+    by_step = [cosines(supernet, *step) for step in steps]
+    means = {operation: sum(step[operation] for step in by_step) / 3 for operation in by_step[0]}
+    threshold = float(torch.cat(list(means.values())).sort().values[3:5].mean())
+    freezing = GradientMatching(threshold, interval=3).start(supernet)
+    for step in steps:
+        assert freezing.frozen == 0
+        freezing.observe(*step)
+    assert frozen_by_operation(freezing, supernet) == {
+        operation: (mean < threshold).tolist() for operation, mean in means.items()
+    }
+    assert freezing.frozen == 4  # of 9
+
+
+def test_each_interval_begins_anew_and_what_is_frozen_stays_so() -> None:
+    supernet = separable()
+    freezing = GradientMatching(threshold=0.0, interval=2).start(supernet)
+    ours = made_up(supernet, 0)
+    opposite = [-gradient for gradient in ours]
+    for validation, frozen in ((ours, 0), (ours, 0), (opposite, 0), (opposite, 9), (ours, 9), (ours, 9)):
+        freezing.observe(ours, validation)
+        assert freezing.frozen == frozen
+
+
+def test_the_length_of_a_gradient_does_not_count() -> None:
+    supernet = separable()
+    ours = made_up(supernet, 0)
+    for threshold, frozen in ((-0.01, 0), (0.01, 9)):  # the cosines are -1 and 1: their mean is 0
+        freezing = GradientMatching(threshold, interval=2).start(supernet)
+        freezing.observe([1000 * gradient for gradient in ours], [-gradient for gradient in ours])
+        freezing.observe(ours, ours)
+        assert freezing.frozen == frozen
+
+
+def test_steps_without_a_gradient_do_not_count() -> None:
+    supernet = separable()
+    freezing = GradientMatching(threshold=0.9, interval=3).start(supernet)
+    ours = made_up(supernet, 0)
+    nothing: list[Any] = [None] * len(ours)
+    for pair in ((ours, ours), (nothing, nothing), (ours, [torch.zeros_like(gradient) for gradient in ours])):
+        freezing.observe(*pair)
+    assert freezing.frozen == 0  # the mean cosine is 1
+    for _ in range(3):
+        freezing.observe(nothing, nothing)
+    assert freezing.frozen == 0
+
+
+# What freezing does
+
+
+def test_weights_that_are_frozen_do_not_move_and_the_others_move_as_without() -> None:
+    supernet, free = separable(), separable()
+    freezing = GradientMatching(threshold=0.0, interval=1).start(supernet)
+    momentum = partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=0.1)
+    optimizers = [momentum(network.weight_parameters()) for network in (supernet, free)]
+
+    def step(seed: int) -> None:
+        for network, optimizer in zip((supernet, free), optimizers, strict=True):
+            for weight, gradient in zip(network.weight_parameters(), made_up(network, seed), strict=True):
+                weight.grad = gradient
+            with freezing.held() if network is supernet else nullcontext():
+                optimizer.step()
+
+    step(0)
+    ours = made_up(supernet, 0)
+    other_way_on_edge_1 = [
+        torch.cat([gradient[: len(gradient) // 2], -gradient[len(gradient) // 2 :]])
+        if ".operations.0." in name
+        else gradient
+        for name, gradient in zip(names(supernet), ours, strict=True)
+    ]
+    freezing.observe(ours, other_way_on_edge_1)
+    assert sorted(frozen_by_operation(freezing, supernet).values()) == [[False]] * 3 + [[False, True]] * 3
+    before = [weight.detach().clone() for weight in supernet.weight_parameters()]
+    step(1)
+    step(2)
+    rows = {id(weight): (group.frozen, group.edges) for group in freezing._groups for weight in group.weights}
+    for weight, was, other in zip(supernet.weight_parameters(), before, free.weight_parameters(), strict=True):
+        frozen, edges = rows.get(id(weight), (torch.tensor([False]), 1))
+        now, old, expected = (x.detach().view(edges, -1) for x in (weight, was, other))
+        assert torch.equal(now[frozen], old[frozen])
+        assert torch.equal(now[~frozen], expected[~frozen])
+        assert not torch.equal(now[~frozen], old[~frozen]) or frozen.all()
+
+
+def test_its_state_is_plain_data_from_which_it_goes_on() -> None:
+    supernet = separable()
+    rule = GradientMatching(threshold=0.0, interval=3)
+    first, again = rule.start(supernet), rule.start(supernet)
+    for seed in range(4):
+        first.observe(made_up(supernet, seed), made_up(supernet, seed + 100))
+    again.load_state_dict(first.state_dict())
+    assert again.state_dict() == first.state_dict()
+    assert 0 < again.frozen == first.frozen
+    for seed in (4, 5):
+        for one in (first, again):
+            one.observe(made_up(supernet, seed), made_up(supernet, seed + 100))
+    assert again.state_dict() == first.state_dict()
+
+
+# In the search
+
+
+def search(supernet: Supernet, epochs: int = 2, logger: Any = False, **changes: Any) -> SearchModule:
+    module = SearchModule(supernet, method(**changes), CLASSES, (0, "search"))
+    trainer(epochs, logger=logger).fit(module, bilevel())
+    return module
+
+
+def test_when_nothing_freezes_the_training_is_that_of_darts() -> None:
+    watched, plain = separable(), separable()
+    search(watched, freezing=GradientMatching(threshold=-1.0, interval=1))
+    search(plain)
+    for (name, value), (_, expected) in zip(parameters_of(watched), parameters_of(plain), strict=True):
+        assert name.endswith("num_batches_tracked") or torch.equal(value, expected), name
+
+
+def test_when_everything_freezes_the_operations_stay_and_stem_and_classifier_train() -> None:
+    supernet, memory = darts_supernet("skip_connect", "sep_conv_3x3"), Memory()
+    before = copy.deepcopy(dict(supernet.named_parameters()))
+    search(supernet, epochs=1, logger=memory, freezing=GradientMatching(threshold=1.1, interval=1))
+    assert memory.epochs[0]["frozen_share"] == 1
+    for name, parameter in supernet.named_parameters():
+        assert torch.equal(parameter, before[name]) is (".operations." in name), name

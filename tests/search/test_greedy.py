@@ -1,0 +1,268 @@
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from small_search import CLASSES, bilevel, cell_supernet, darts_supernet, method, parameters_of, trainer
+from torch import Tensor
+
+from archselect.networks.cell_space import CellDecisions, CellSpace
+from archselect.networks.darts_supernet import DartsSupernet
+from archselect.networks.supernet import Supernet
+from archselect.networks.topology import CellTopology
+from archselect.search import SGAS, SearchModule
+from archselect.search.greedy import Mixtures
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*Experiment logs directory", "ignore:.*number of training batches"
+)
+THREE_EDGES = CellTopology(1, 2, "last", None)
+WITH_NONE = CellSpace("cell", THREE_EDGES, (("none", "skip_connect", "sep_conv_3x3"),) * 3)
+WITHOUT_NONE = CellSpace("cell", THREE_EDGES, (("skip_connect", "sep_conv_3x3"),) * 3)
+
+
+def certainty(*shares: float) -> float:
+    return 1 - sum(-share * math.log(share) for share in shares) / math.log(len(shares))
+
+
+# The criteria
+
+
+def test_criterion_1_is_importance_times_certainty_each_scaled_over_the_edges() -> None:
+    mixture = torch.tensor([[0.2, 0.4, 0.4], [0.5, 0.4, 0.1], [0.6, 0.1, 0.3]])
+    # Importance 0.8, 0.5, 0.4, so 1, 1/4, 0; certainty 0 of (1/2, 1/2), and of (4/5, 1/5) and (1/4, 3/4):
+    most, middle = certainty(0.8, 0.2), certainty(0.25, 0.75)
+    expected = [1 * 0, 0.25 * 1, 0 * middle / most]
+    assert SGAS().scores(WITH_NONE, mixture, []) == pytest.approx(expected, abs=1e-6)
+
+
+def test_without_none_all_edges_are_equally_important() -> None:
+    mixture = torch.tensor([[0.5, 0.5], [0.8, 0.2], [0.25, 0.75]])
+    expected = [0, 1, certainty(0.25, 0.75) / certainty(0.8, 0.2)]
+    assert SGAS().scores(WITHOUT_NONE, mixture, []) == pytest.approx(expected, abs=1e-6)
+
+
+def test_criterion_2_is_that_times_the_mean_overlap_with_earlier_epochs() -> None:
+    now = torch.tensor([[0.5, 0.5], [0.8, 0.2], [0.25, 0.75]])
+    one = torch.tensor([[0.5, 0.5], [0.5, 0.5], [0.25, 0.75]])  # overlaps 1, 0.7, 1
+    two = torch.tensor([[0.1, 0.9], [0.5, 0.5], [0.35, 0.65]])  # overlaps 0.6, 0.7, 0.9
+    # Means 0.8, 0.7, 0.95, so 0.4, 0, 1.
+    expected = [0.4 * 0, 0 * 1, 1 * certainty(0.25, 0.75) / certainty(0.8, 0.2)]
+    assert SGAS(criterion=2).scores(WITHOUT_NONE, now, [one, two]) == pytest.approx(expected, abs=1e-6)
+    assert SGAS(criterion=1).scores(WITHOUT_NONE, now, [one, two])[1] == pytest.approx(1)
+
+
+def test_stability_is_about_what_is_left_without_none() -> None:
+    now = torch.tensor([[0.2, 0.4, 0.4], [0.5, 0.4, 0.1], [0.3, 0.5, 0.2]])
+    earlier = torch.tensor([[0.8, 0.1, 0.1], [0.0, 0.8, 0.2], [0.3, 0.2, 0.5]])  # overlaps 1, 1, 4/7
+    importance = [1, 0, 2 / 3]
+    highest, other = certainty(0.8, 0.2), certainty(5 / 7, 2 / 7)
+    expected = [importance[0] * 0 * 1, importance[1] * 1 * 1, importance[2] * other / highest * 0]
+    assert SGAS(criterion=2).scores(WITH_NONE, now, [earlier]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_edges_that_stand_alike_are_told_apart_by_the_other_factors() -> None:
+    mixture = torch.tensor([[0.5, 0.4, 0.1], [0.5, 0.3, 0.2], [0.5, 0.25, 0.25]])
+    scores = SGAS(criterion=2).scores(WITH_NONE, mixture, [mixture])
+    assert scores == pytest.approx([1, certainty(0.6, 0.4) / certainty(0.8, 0.2), 0], abs=1e-6)
+
+
+def test_a_table_of_equal_edges_and_an_edge_of_one_operation_give_numbers() -> None:
+    assert SGAS(criterion=2).scores(WITH_NONE, torch.full((3, 3), 1 / 3), [torch.full((3, 3), 1 / 3)]) == [1, 1, 1]
+    space = CellSpace("cell", THREE_EDGES, (("none", "skip_connect"), ("none",), ("skip_connect", "sep_conv_3x3")))
+    mixture = torch.tensor([[0.5, 0.5], [1.0, 0.0], [0.5, 0.5]])
+    assert all(math.isfinite(score) for score in SGAS(criterion=2).scores(space, mixture, [mixture]))
+
+
+# When, and how many
+
+
+def darts_space(name: str = "normal") -> CellSpace:
+    return CellSpace(name, CellTopology(2, 4, "concat", 2), (("none", "skip_connect", "sep_conv_3x3"),) * 14)
+
+
+def test_of_50_epochs_the_10th_is_the_first_and_every_5th_from_there_on_decides() -> None:
+    assert list(SGAS().due(50)) == [9, 14, 19, 24, 29, 34, 39, 44, 49]
+
+
+@pytest.mark.parametrize(("share", "edges"), [(0.5, 4), (1.0, 8), (0.01, 1)])
+def test_the_share_is_of_the_edges_that_a_cell_keeps(share: float, edges: int) -> None:
+    assert SGAS(share=share).limit(darts_space()) == edges
+
+
+@pytest.mark.parametrize(
+    ("changes", "epochs", "everything"),
+    [({"share": 1.0}, 50, True), ({}, 50, False), ({"share": 1.0, "every": 0.2}, 50, False)],
+    ids=["all", "half", "too few epochs are due"],
+)
+def test_everything_is_decided_if_share_and_epochs_suffice(
+    changes: dict[str, Any], epochs: int, everything: bool
+) -> None:
+    cells = {"normal": darts_space(), "reduction": darts_space("reduction")}
+    assert SGAS(**changes).decides_all(cells, epochs) is everything
+    assert method(greedy=SGAS(**changes), epochs=epochs).decides_all(cells) is everything
+
+
+def whole_search(supernet: Supernet, greedy: SGAS, epochs: int = 50) -> list[dict[str, CellDecisions]]:
+    """Decide over all epochs, with another `alpha` in each; return the decisions after each."""
+    generator, past, decisions = torch.Generator().manual_seed(0), [], []
+    for epoch in range(epochs):
+        for alpha in supernet.alphas.values():
+            alpha.data = torch.randn(alpha.shape, generator=generator)
+        supernet.decisions = greedy.decide(supernet, epoch, epochs, past)
+        past.append({name: supernet.relaxed(name).tolist() for name in supernet.cell_spaces})
+        decisions.append(dict(supernet.decisions))
+    return decisions
+
+
+def large_supernet() -> Supernet:
+    cells = {name: darts_space(name) for name in ("normal", "reduction")}
+    return DartsSupernet(cells, channels=2, layers=3, classes=CLASSES)
+
+
+def decided(state: CellDecisions) -> list[int]:
+    return [edge for edge, operation in enumerate(state.operations) if operation is not None]
+
+
+def test_one_edge_per_cell_type_is_decided_in_each_epoch_that_is_due_until_half_of_them_are() -> None:
+    for_epoch = whole_search(large_supernet(), SGAS())
+    counts = [len(decided(state["normal"])) for state in for_epoch]
+    assert counts == [0] * 9 + [1] * 5 + [2] * 5 + [3] * 5 + [4] * 26
+    assert counts == [len(decided(state["reduction"])) for state in for_epoch]
+
+
+@pytest.mark.parametrize("criterion", [1, 2])
+def test_all_of_them_make_a_genotype_without_none(criterion: int) -> None:
+    supernet = large_supernet()
+    whole_search(supernet, SGAS(criterion=criterion, share=1.0))
+    for cell in supernet.genotype().cells:
+        assert [len(node) for node in cell.nodes] == [2, 2, 2, 2]
+        assert all(operation != "none" for node in cell.nodes for operation, _ in node)
+
+
+def test_what_was_decided_stays_decided() -> None:
+    for_epoch = whole_search(large_supernet(), SGAS(share=1.0))
+    for before, after in pairwise(for_epoch):
+        for cell in before:
+            assert all(
+                was in (None, now) for was, now in zip(before[cell].operations, after[cell].operations, strict=True)
+            )
+
+
+def supernet_with(rows: Sequence[Sequence[float]]) -> Supernet:
+    """Both cells' mixtures are given: five edges, of which the last three lead to the second node."""
+    supernet = darts_supernet("none", "skip_connect", "sep_conv_3x3")
+    for alpha in supernet.alphas.values():
+        alpha.data = torch.tensor(rows).log()
+    return supernet
+
+
+def test_the_edge_with_the_highest_score_keeps_its_strongest_operation_but_none() -> None:
+    supernet = supernet_with([[0.4, 0.5, 0.1], [0.5, 0.3, 0.2], [0.55, 0.15, 0.3], [0.5, 0.01, 0.49], [0.6, 0.2, 0.2]])
+    decisions = SGAS(first=0.0).decide(supernet, 0, 50, [])
+    # Importance x certainty: edge 0 is the most important one, but edge 3 is far more certain.
+    assert decisions["normal"].operations == (None, None, None, 2, None)
+    assert decisions["normal"].undecided_edges == (0, 1, 2, 4)
+
+
+def test_a_node_that_has_its_inputs_drops_its_other_edges() -> None:
+    supernet = supernet_with([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.2, 0.4, 0.4], [0.5, 0.01, 0.49], [0.3, 0.6, 0.1]])
+    decisions = supernet.decisions["normal"].keep_operation(3, 2)
+    supernet.decisions = {**supernet.decisions, "normal": decisions}
+    after = SGAS(first=0.0, share=1.0).decide(supernet, 0, 50, [])["normal"]
+    assert after.operations == (None, None, None, 2, 1)
+    assert after.kept == (True, True, False, True, True)
+    assert after.nodes == (3,)
+    assert after.undecided_edges == (0, 1)
+
+
+def test_only_as_many_epochs_as_it_remembers_are_looked_back_at() -> None:
+    asked: list[int] = []
+
+    class Counting(SGAS):
+        def scores(self, space: CellSpace, mixture: Tensor, earlier: Sequence[Tensor]) -> list[float]:
+            asked.append(len(earlier))
+            return super().scores(space, mixture, earlier)
+
+    past: list[Mixtures] = [{"cell": [[1 / 3] * 3] * 3}] * 9
+    Counting(criterion=2).decide(cell_supernet(), 9, 50, past)
+    Counting(criterion=2, memory=20).decide(cell_supernet(), 9, 50, past)
+    assert asked == [4, 9]
+
+
+@pytest.mark.parametrize("criterion", [0, 3, "2", None])
+def test_another_criterion_is_refused(criterion: Any) -> None:
+    with pytest.raises(ValueError, match=f"search.greedy.criterion must be one of 1, 2; got {criterion!r}"):
+        SGAS(criterion=criterion)
+
+
+# In the search
+
+EVERY_EPOCH = {"first": 0.25, "every": 0.25, "share": 1.0}
+
+
+class Alphas(pl.Callback):
+    """Notes `alpha` after every epoch, and the edges that were undecided in it."""
+
+    def __init__(self) -> None:
+        self.after: list[tuple[Tensor, tuple[int, ...]]] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        supernet: Any = pl_module.supernet
+        undecided = supernet.decisions["normal"].undecided_edges
+        self.after.append((supernet.alphas["normal"].detach().clone(), undecided))
+
+
+def module(supernet: Supernet, **changes: Any) -> SearchModule:
+    return SearchModule(supernet, method(**changes), CLASSES, (0, "search"))
+
+
+def test_the_alpha_of_a_decided_edge_gets_no_gradient_from_then_on() -> None:
+    supernet, alphas = darts_supernet("none", "skip_connect", "sep_conv_3x3"), Alphas()
+    # Without momentum and weight decay, `alpha` moves if and only if it has a gradient.
+    plain = {"architecture_optimizer": lambda alphas, lr=1.0: torch.optim.SGD(alphas, lr)}
+    trainer(4, callbacks=[alphas]).fit(module(supernet, greedy=SGAS(**EVERY_EPOCH), **plain), bilevel())
+    moved = [
+        (after != before).any(dim=1).nonzero().flatten().tolist() for (before, _), (after, _) in pairwise(alphas.after)
+    ]
+    undecided = [list(edges) for _, edges in alphas.after]
+    assert moved == undecided[1:]
+    assert undecided[1] == [0, 1, 2, 3, 4]
+    assert len(undecided[3]) < len(undecided[2]) < 5
+
+
+class KilledError(Exception):
+    pass
+
+
+class SaveThenDie(Checkpoint):
+    def __init__(self, file: Path, in_epoch: int) -> None:
+        self.file, self.in_epoch = file, in_epoch
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.save_checkpoint(self.file)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.current_epoch == self.in_epoch:
+            raise KilledError
+
+
+def test_a_search_that_was_killed_and_goes_on_decides_the_same(tmp_path: Path) -> None:
+    undisturbed, killed, resumed = (darts_supernet("none", "skip_connect", "sep_conv_3x3") for _ in range(3))
+    greedy = SGAS(criterion=2, **EVERY_EPOCH)
+    trainer(4).fit(module(undisturbed, greedy=greedy), bilevel())
+    with pytest.raises(KilledError):
+        trainer(4, callbacks=[SaveThenDie(tmp_path / "c", in_epoch=2)]).fit(module(killed, greedy=greedy), bilevel())
+    going_on = module(resumed, greedy=greedy)
+    trainer(4).fit(going_on, bilevel(), ckpt_path=tmp_path / "c", weights_only=True)
+    assert len(going_on._past) == 4
+    assert resumed.decisions == undisturbed.decisions
+    assert decided(resumed.decisions["normal"])
+    assert all(
+        torch.equal(x, y) for (_, x), (_, y) in zip(parameters_of(undisturbed), parameters_of(resumed), strict=True)
+    )

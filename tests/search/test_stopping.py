@@ -1,0 +1,255 @@
+import copy
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from pytorch_lightning.callbacks import Checkpoint
+from small_search import CLASSES, Memory, bilevel, cell_supernet, darts_supernet, method, resident, trainer
+from torch import Tensor
+
+from archselect import kernels
+from archselect.networks.supernet import Supernet
+from archselect.search import Curvature, SearchModule, SkipLimit
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*Experiment logs directory", "ignore:.*number of training batches"
+)
+
+
+# Skip connections
+
+
+def with_skips(edges: Iterable[int]) -> Supernet:
+    """A supernet in which skip connections are the strongest operations of these edges of both cells."""
+    supernet = darts_supernet("none", "skip_connect", "sep_conv_3x3")
+    for alpha in supernet.alphas.values():
+        alpha.data = torch.tensor([[9.0, 2, 0] if edge in edges else [9.0, 0, 1] for edge in range(5)])
+    return supernet
+
+
+@pytest.mark.parametrize(("edges", "skips"), [([], 0), ([0], 1), ([0, 1], 2), ([2, 3, 4], 2), (range(5), 4)], ids=str)
+def test_the_skips_of_the_normal_cell_that_magnitude_chooses_are_counted(edges: Iterable[int], skips: int) -> None:
+    assert SkipLimit().measure(with_skips(edges), (), torch.Generator()) == skips
+
+
+@pytest.mark.parametrize(
+    ("curve", "kept"), [([0, 1], None), ([0, 1, 2], 3), ([0, 3], 2), ([2, 1], None), ([2], 1)], ids=str
+)
+def test_the_search_ends_when_there_are_two_skips(curve: list[float], kept: int | None) -> None:
+    assert SkipLimit(earliest=0.0).kept_epochs(curve, 50) == kept
+
+
+def test_a_limit_is_not_looked_at_before_its_share_of_the_epochs() -> None:
+    limit = SkipLimit(earliest=0.2)
+    assert [limit.kept_epochs([5.0] * epochs, 50) for epochs in (1, 9, 10, 11, 12)] == [None, None, None, 11, 12]
+    assert limit.looks_back == 0
+
+
+# Curves of eigenvalues
+
+
+def test_the_search_goes_back_to_the_middle_of_the_window_that_the_last_one_exceeds() -> None:
+    rule = Curvature(window=2, factor=1.5, earliest=0.0)
+    assert rule.looks_back == 3
+    assert rule.kept_epochs([1, 3, 3.1, 2.8], 50) is None  # 2.95 < 1.5 * 2
+    assert rule.kept_epochs([1, 3, 3.1, 3.0], 50) == 1  # 3.05 > 1.5 * 2
+    assert rule.kept_epochs([9, 9, 1, 3, 3.1, 3.0], 50) == 3
+    assert Curvature().looks_back == 7
+
+
+def test_the_growth_must_exceed_the_factor() -> None:
+    assert Curvature(window=1, factor=2.0, earliest=0.0).kept_epochs([1, 2], 50) is None
+    assert Curvature(window=1, factor=2.0, earliest=0.0).kept_epochs([1, 2.001], 50) == 1
+
+
+def test_two_windows_are_needed() -> None:
+    rule = Curvature(window=3, earliest=0.0)
+    curve = [1.0, 1, 1, 9, 9, 9]
+    assert [rule.kept_epochs(curve[:epochs], 50) for epochs in range(1, 7)] == [None] * 5 + [2]
+
+
+def test_it_does_not_go_back_to_before_its_share_of_the_epochs() -> None:
+    rule = Curvature(window=5, factor=1.3, earliest=0.2)
+    curve = [2.0**epoch for epoch in range(20)]
+    kept = [rule.kept_epochs(curve[:epochs], 50) for epochs in range(1, 21)]
+    assert kept == [None] * 16 + [10, 11, 12, 13]
+
+
+@pytest.mark.parametrize(
+    "curve", [[3.0] * 4, [4.0, 4, 1, 1], [-1.0] * 4, [-2.0, -2, -1, -1], [-1.0, -1, -2, -2]], ids=str
+)
+def test_a_curvature_that_does_not_grow_or_is_negative_ends_nothing(curve: list[float]) -> None:
+    assert Curvature(window=2, earliest=0.0).kept_epochs(curve, 50) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"factor": 1.0}, "factor must be above 1; got 1.0"),
+        ({"window": 0}, "window must be a whole number above 0"),
+        ({"step": 0.0}, "step must be a finite number above 0"),
+        ({"earliest": 1.0}, "earliest must lie between 0 and 1"),
+    ],
+)
+def test_a_rule_that_makes_no_sense_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"search.stopping: {message}"):
+        Curvature(**changes)
+
+
+# The eigenvalue
+
+
+def batches(dtype: torch.dtype = torch.float64, count: int = 2) -> list[tuple[Tensor, Tensor]]:
+    return [(images.contiguous().to(dtype), labels) for images, labels in resident(6 * count, 6)]
+
+
+def explicit_hessian(supernet: Supernet, images: Tensor, labels: Tensor) -> Tensor:
+    """Second derivatives in all architecture parameters, by differentiating twice."""
+    alphas = supernet.architecture_parameters()
+    loss = F.cross_entropy(supernet(images), labels)
+    gradients = torch.autograd.grad(loss, alphas, create_graph=True)
+    rows = [
+        torch.cat([part.flatten() for part in torch.autograd.grad(one, alphas, retain_graph=True)])
+        for one in torch.cat([gradient.flatten() for gradient in gradients])
+    ]
+    return torch.stack(rows)
+
+
+def dominant(matrix: Tensor) -> float:
+    eigenvalues = torch.linalg.eigvalsh(matrix)
+    return float(eigenvalues[eigenvalues.abs().argmax()])
+
+
+def measured(supernet: Supernet, rule: Curvature) -> float:
+    dtype = supernet.weight_parameters()[0].dtype
+    return rule.measure(supernet, batches(dtype), torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("supernet", [cell_supernet(), darts_supernet("skip_connect", "sep_conv_3x3")], ids=["1", "2"])
+def test_it_is_that_of_the_explicit_hessian(supernet: Supernet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "serve", lambda x: False)  # the compiled loops have no second derivatives
+    supernet = copy.deepcopy(supernet).double()
+    exact = dominant(explicit_hessian(supernet, *batches()[0]))
+    assert measured(supernet.eval(), Curvature(products=20, step=1e-6)) == pytest.approx(exact, rel=1e-4)
+
+
+def test_it_is_that_of_the_mean_loss_over_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "serve", lambda x: False)
+    supernet = cell_supernet().double()
+    one, other = (explicit_hessian(supernet, *batch) for batch in batches())
+    found = measured(supernet, Curvature(batches=2, products=20, step=1e-6))
+    assert found == pytest.approx(dominant((one + other) / 2), rel=1e-4)
+    assert found != pytest.approx(dominant(one), rel=1e-2)
+
+
+def test_at_the_default_step_single_precision_gives_what_double_precision_does() -> None:
+    single, double = measured(cell_supernet(), Curvature()), measured(cell_supernet().double(), Curvature())
+    assert single == pytest.approx(double, rel=0.02)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_measuring_leaves_no_trace(training: bool) -> None:
+    supernet = darts_supernet("noise", "skip_connect", "sep_conv_3x3").train(training)
+    before, random_state = copy.deepcopy(supernet.state_dict()), torch.get_rng_state()
+    Curvature(products=2).measure(supernet, batches(torch.float32), torch.Generator())
+    after = supernet.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items() if isinstance(value, Tensor))
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert all(module.training is training for module in supernet.modules())
+    assert all(parameter.grad is None for parameter in supernet.parameters())
+
+
+def test_measuring_that_fails_leaves_alpha_as_it_was() -> None:
+    supernet = cell_supernet()
+    before = supernet.alphas["cell"].detach().clone()
+    images, labels = batches(torch.float32)[0]
+    with pytest.raises(ValueError, match="is not finite"):
+        Curvature().measure(supernet, [(images * torch.nan, labels)], torch.Generator())
+    assert torch.equal(supernet.alphas["cell"], before)
+
+
+# In the search
+
+
+class Given:
+    """A rule whose quantity is the number of epochs, and that keeps some epochs when there are others."""
+
+    looks_back = 2
+
+    def __init__(self, ends_after: int, keeps: int) -> None:
+        self.ends_after, self.keeps = ends_after, keeps
+
+    def measure(self, supernet: Supernet, validation: Iterable[Any], generator: torch.Generator) -> float:
+        return 100.0 * len(list(validation))
+
+    def kept_epochs(self, curve: Sequence[float], epochs: int) -> int | None:
+        return self.keeps if len(curve) == self.ends_after else None
+
+
+class Save(Checkpoint):
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.save_checkpoint(self.file)
+
+
+def module(**rules: Any) -> SearchModule:
+    return SearchModule(cell_supernet(), method(stopping=rules), CLASSES, (0, "search"))
+
+
+def test_the_search_ends_after_the_epoch_in_which_a_rule_says_so_and_knows_what_to_keep() -> None:
+    search, memory = module(one=Given(99, 1), other=Given(3, 1)), Memory()
+    trainer(4, logger=memory).fit(search, bilevel(), resident(12, 4))
+    assert search.kept_epochs == 1
+    assert sorted(memory.epochs) == [0, 1, 2]
+    assert [memory.epochs[epoch]["stopping_other"] for epoch in range(3)] == [300, 300, 300]
+    assert search.method.looks_back == 2
+
+
+def test_of_several_rules_the_first_counts() -> None:
+    search = module(one=Given(2, 1), other=Given(2, 2))
+    trainer(4).fit(search, bilevel())
+    assert search.kept_epochs == 1
+
+
+def test_a_search_that_no_rule_ends_keeps_everything() -> None:
+    search = module(one=Given(99, 1))
+    fit = trainer(3)
+    fit.fit(search, bilevel())
+    assert (search.kept_epochs, fit.current_epoch) == (None, 3)
+
+
+def test_a_search_that_had_ended_stays_so_when_it_is_started_again(tmp_path: Path) -> None:
+    ended = module(one=Given(2, 1))
+    trainer(4, callbacks=[Save(tmp_path / "c")]).fit(ended, bilevel())
+    again, memory = module(one=Given(2, 1)), Memory()
+    trainer(4, logger=memory).fit(again, bilevel(), ckpt_path=tmp_path / "c", weights_only=True)
+    assert again.kept_epochs == 1
+    assert again._curves == ended._curves == {"one": [0.0, 0.0]}
+    assert memory.epochs == {}
+    assert torch.equal(again.supernet.alphas["cell"], ended.supernet.alphas["cell"])
+
+
+def test_a_rule_remembers_its_curve_over_an_interruption(tmp_path: Path) -> None:
+    first = module(one=Given(3, 2))
+    trainer(2, callbacks=[Save(tmp_path / "c")]).fit(first, bilevel())
+    going_on = module(one=Given(3, 2))
+    fit = trainer(4)
+    fit.fit(going_on, bilevel(), ckpt_path=tmp_path / "c", weights_only=True)
+    assert (going_on.kept_epochs, fit.current_epoch) == (2, 3)
+
+
+def test_measuring_the_curvature_does_not_change_the_search() -> None:
+    measured, plain = module(eigenvalue=Curvature(products=2)), module()
+    for search in (measured, plain):
+        trainer(2).fit(search, bilevel(), resident(8, 4))
+    assert len(measured._curves["eigenvalue"]) == 2
+    for (name, value), (_, expected) in zip(
+        measured.supernet.named_parameters(), plain.supernet.named_parameters(), strict=True
+    ):
+        assert torch.equal(value, expected), name

@@ -1,0 +1,221 @@
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from small_search import cell_supernet, darts_supernet, method, parameters_of, resident
+from torch import Tensor, nn
+
+from archselect import kernels
+from archselect.networks.supernet import Supernet
+from archselect.search import BilevelStep, FirstOrder, Unrolled
+from archselect.search.architecture_gradient import next_step, unrolled_gradient
+
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "weight decay": {"weight_decay": 0.1},
+    "momentum": {"momentum": 0.9, "weight_decay": 0.1},
+    "dampening": {"momentum": 0.9, "weight_decay": 0.1, "dampening": 0.3},
+    "nesterov": {"momentum": 0.9, "weight_decay": 0.1, "nesterov": True},
+}
+every_optimizer = pytest.mark.parametrize("options", OPTIMIZERS.values(), ids=OPTIMIZERS)
+first_and_later = pytest.mark.parametrize("steps_before", [0, 1, 3])
+
+
+def a_batch(seed: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    images, labels = next(iter(resident(6, 6, (seed, "batch"))))
+    return images.contiguous().to(dtype), labels
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def trained_a_little(optimizer: torch.optim.Optimizer, loss: Callable[[], Tensor], steps: int) -> None:
+    """Fill the optimizer's memory."""
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+    optimizer.zero_grad()
+
+
+# The step
+
+
+@every_optimizer
+@first_and_later
+def test_the_step_is_the_one_that_sgd_makes(options: dict[str, Any], steps_before: int) -> None:
+    weights = [nn.Parameter(random(3, seed=1)), nn.Parameter(random(2, 2, seed=2))]
+    optimizer = torch.optim.SGD(weights, lr=0.05, **options)
+
+    def loss() -> Tensor:
+        return sum((weight**4).sum() for weight in weights)  # type: ignore[return-value]
+
+    trained_a_little(optimizer, loss, steps_before)
+    gradients = torch.autograd.grad(loss(), weights)
+    rate, directions, _ = next_step(optimizer, weights, gradients)
+    announced = [weight.detach() - rate * v for weight, v in zip(weights, directions, strict=True)]
+    trained_a_little(optimizer, loss, 1)
+    for weight, expected in zip(weights, announced, strict=True):
+        torch.testing.assert_close(weight.detach(), expected, rtol=1e-14, atol=1e-15)
+
+
+@every_optimizer
+@first_and_later
+def test_the_step_tells_how_much_of_the_gradient_it_contains(options: dict[str, Any], steps_before: int) -> None:
+    weight = nn.Parameter(random(3, seed=1))
+    optimizer = torch.optim.SGD([weight], lr=0.05, **options)
+    trained_a_little(optimizer, lambda: (weight**4).sum(), steps_before)
+    more = random(3, seed=5)
+    _, (without,), (share,) = next_step(optimizer, [weight], [torch.zeros(3, dtype=torch.float64)])
+    _, (with_more,), _ = next_step(optimizer, [weight], [more])
+    torch.testing.assert_close(with_more - without, share * more)
+
+
+def test_a_step_of_another_optimizer_is_refused() -> None:
+    weight = nn.Parameter(torch.zeros(1))
+    with pytest.raises(ValueError, match=r"unrolls a step of SGD, but search\.weight_optimizer is Adam\. Use torch"):
+        next_step(torch.optim.Adam([weight]), [weight], [torch.zeros(1)])
+
+
+def test_a_method_that_would_unroll_another_optimizer_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"unrolls a step of SGD, but search\.weight_optimizer is Adam"):
+        method(architecture_gradient=Unrolled(), weight_optimizer=partial(torch.optim.Adam, lr=1e-3))
+
+
+# A quadratic problem: L_train = |w - A a|^2 / 2, L_val = |w - b|^2 / 2 + <c, a>
+
+
+@every_optimizer
+@first_and_later
+@pytest.mark.parametrize("length", [1e-3, 10.0])
+def test_on_a_quadratic_problem_it_is_the_hypergradient(
+    options: dict[str, Any], steps_before: int, length: float
+) -> None:
+    matrix, target, slope = random(4, 3, seed=1), random(4, seed=2), random(3, seed=3)
+    weight, alpha = nn.Parameter(random(4, seed=4)), nn.Parameter(random(3, seed=5))
+    optimizer = torch.optim.SGD([weight], lr=0.05, **options)
+
+    def train_loss() -> Tensor:
+        return (weight - matrix @ alpha).square().sum() / 2
+
+    def val_loss() -> Tensor:
+        return (weight - target).square().sum() / 2 + slope @ alpha
+
+    trained_a_little(optimizer, train_loss, steps_before)
+    alpha.grad = None
+    (gradient,) = unrolled_gradient(
+        train_loss, val_loss, [weight], [alpha], lambda w, gradients: next_step(optimizer, w, gradients), length
+    )
+    trained_a_little(optimizer, train_loss, 1)
+    # A step moves w by -0.05 k (w - A a) and by terms without a, so d w' / d a = 0.05 k A.
+    momentum, kept = options.get("momentum", 0), 1 - options.get("dampening", 0) if steps_before else 1
+    k = 1 + momentum * kept if options.get("nesterov") else kept
+    torch.testing.assert_close(gradient, 0.05 * k * matrix.T @ (weight.detach() - target) + slope)
+
+
+# Supernets
+
+
+def plain_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiled loops have no second derivatives."""
+    monkeypatch.setattr(kernels, "serve", lambda x: False)
+
+
+def by_double_backward(supernet: Supernet, step: BilevelStep, optimizer: torch.optim.SGD) -> list[Tensor]:
+    """The exact derivative of the validation loss at the weights of SGD's next step."""
+    weights = supernet.weight_parameters()
+    names = {id(weight): name for name, weight in supernet.named_parameters()}
+    group = optimizer.param_groups[0]
+    images, labels = step.weight_batch
+    loss = F.cross_entropy(supernet(images), labels)
+    stepped = {}
+    for weight, gradient in zip(weights, torch.autograd.grad(loss, weights, create_graph=True), strict=True):
+        buffer = optimizer.state[weight].get("momentum_buffer", torch.zeros_like(weight))
+        direction = group["momentum"] * buffer + gradient + group["weight_decay"] * weight
+        stepped[names[id(weight)]] = weight - group["lr"] * direction
+    images, labels = step.architecture_batch
+    logits = torch.func.functional_call(supernet, stepped, (images,))
+    return list(torch.autograd.grad(F.cross_entropy(logits, labels), supernet.architecture_parameters()))
+
+
+@pytest.fixture(params=["cell", "darts"])
+def supernet(request: pytest.FixtureRequest) -> Iterator[Supernet]:
+    made = cell_supernet() if request.param == "cell" else darts_supernet("skip_connect", "sep_conv_3x3")
+    yield made.double()
+
+
+def a_step(supernet: Supernet) -> tuple[BilevelStep, torch.optim.SGD]:
+    """A step after which the weights' optimizer has a memory."""
+    optimizer = torch.optim.SGD(supernet.weight_parameters(), lr=0.5, momentum=0.9, weight_decay=3e-4)
+    dtype = supernet.weight_parameters()[0].dtype
+    images, labels = a_batch(3, dtype)
+    trained_a_little(optimizer, lambda: F.cross_entropy(supernet(images), labels), 2)
+    supernet.zero_grad()
+    return BilevelStep(supernet, a_batch(1, dtype), a_batch(2, dtype), optimizer), optimizer
+
+
+def test_it_is_the_exact_gradient_through_the_step_of_the_weights(
+    supernet: Supernet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain_operations(monkeypatch)
+    step, optimizer = a_step(supernet)
+    exact = by_double_backward(supernet, step, optimizer)
+    first_order = FirstOrder()(step)
+    for found, expected, other in zip(Unrolled(1e-5)(step), exact, first_order, strict=True):
+        assert (found - expected).norm() < 1e-4 * expected.norm()
+        assert (other - expected).norm() > 1e-2 * expected.norm(), "the second order matters here"
+
+
+def test_the_compiled_loops_give_the_same(supernet: Supernet, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, _ = a_step(supernet.float())
+    by_loops = Unrolled()(step)
+    plain_operations(monkeypatch)
+    for found, expected in zip(by_loops, Unrolled()(step), strict=True):
+        assert (found - expected).norm() < 1e-3 * expected.norm()
+
+
+def test_weights_and_statistics_end_bit_for_bit_as_they_were(supernet: Supernet) -> None:
+    step, _ = a_step(supernet)
+    before = {name: value.clone() for name, value in parameters_of(supernet)}
+    Unrolled()(step)
+    for name, value in parameters_of(supernet):
+        assert name.endswith("num_batches_tracked") or torch.equal(value, before[name]), name
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in supernet.parameters())
+
+
+def test_the_weights_end_as_they_were_when_a_loss_cannot_be_evaluated(supernet: Supernet) -> None:
+    step, optimizer = a_step(supernet)
+    weights, calls = supernet.weight_parameters(), []
+    before = [weight.detach().clone() for weight in weights]
+
+    def train_loss() -> Tensor:
+        calls.append("train")
+        if len(calls) == 2:
+            raise RuntimeError("out of memory")
+        return F.cross_entropy(supernet(step.weight_batch[0]), step.weight_batch[1])
+
+    def val_loss() -> Tensor:
+        return F.cross_entropy(supernet(step.architecture_batch[0]), step.architecture_batch[1])
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        unrolled_gradient(
+            train_loss,
+            val_loss,
+            weights,
+            supernet.architecture_parameters(),
+            lambda w, gradients: next_step(optimizer, w, gradients),
+            0.01,
+        )
+    assert all(torch.equal(x, y) for x, y in zip(weights, before, strict=True))
+    assert all(parameter.requires_grad for parameter in supernet.parameters())
+
+
+def test_at_a_learning_rate_of_zero_it_is_the_first_order(supernet: Supernet) -> None:
+    step, optimizer = a_step(supernet)
+    optimizer.param_groups[0]["lr"] = 0.0
+    for found, expected in zip(Unrolled()(step), FirstOrder()(step), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)

@@ -1,0 +1,151 @@
+"""Every search method with every selection, generated from the config folder: a new YAML joins by itself."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import CONFIGS, sweep, train
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from archselect.config import register_resolvers
+from archselect.preflight import check_pair
+from archselect.reporting.report import main as report
+from archselect.search import SearchMethod
+from archselect.selection import Selector
+
+
+def members(group: str) -> list[str]:
+    return sorted(file.stem for file in (CONFIGS / group).glob("*.yaml"))
+
+
+SPACES, SEARCHES, SELECTIONS = members("search_space"), members("search"), members("selection")
+PARTS = members("search/part")
+
+SMALL = ["experiment=grid_tiny", "selection.tuning.epochs_between=0"]
+"""Without tuning: that of every selection is the same."""
+
+READS_ALPHA = {"magnitude", "perturb_magnitude", "sampling"}
+
+
+def made(space: str, search: str, selection: str) -> tuple[SearchMethod, Selector, Any]:
+    register_resolvers()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("train", [f"search_space={space}", f"search={search}", f"selection={selection}"])
+        return tuple(instantiate(config[group], _convert_="all") for group in ("search", "selection", "search_space"))
+
+
+@pytest.fixture(scope="module")
+def parts() -> tuple[dict[str, SearchMethod], dict[str, Selector]]:
+    searches = {search: made("s2", search, "magnitude")[0] for search in SEARCHES}
+    return searches, {selection: made("s2", "darts", selection)[1] for selection in SELECTIONS}
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_a_pair_goes_together_or_is_refused_with_the_reason(space: str, parts: Any) -> None:
+    searches, selections = parts
+    cells = made(space, "darts", "magnitude")[2].cells
+    refused = {}
+    for search, selection in itertools.product(SEARCHES, SELECTIONS):
+        try:
+            check_pair(searches[search], selections[selection], cells)
+        except ValueError as error:
+            refused[search, selection] = str(error)
+    assert set(refused) == {("fixed_alpha", selection) for selection in READS_ALPHA}
+    assert all("never trains alpha" in reason for reason in refused.values())
+
+
+@pytest.mark.parametrize("selection", SELECTIONS)
+def test_where_the_search_decides_everything_there_is_nothing_to_compare(selection: str, parts: Any) -> None:
+    register_resolvers()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("train", ["search_space=s2", "search=sgas", "search.greedy.share=1"])
+    search, selector = instantiate(config.search, _convert_="all"), parts[1][selection]
+    cells = made("s2", "darts", "magnitude")[2].cells
+    if selector.compares:
+        with pytest.raises(ValueError, match="search=sgas decides every edge while it trains"):
+            check_pair(search, selector, cells)
+    else:
+        check_pair(search, selector, cells)
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_every_search_ends_in_an_architecture(search: str, logs: str, no_figures: None) -> None:
+    run = train("experiment=grid_tiny", f"search={search}", "selection=zero_cost", logs)
+    assert run.summary["search"] == search
+    assert run.summary["genotype"]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_part_goes_with_any_search(part: str, logs: str, no_figures: None) -> None:
+    run = train("experiment=grid_tiny", "search=drnas", f"search/part=[{part}]", "selection=magnitude", logs)
+    assert run.summary["genotype"]
+
+
+def test_parts_add_up(logs: str, no_figures: None) -> None:
+    run = train("experiment=grid_tiny", "search/part=[curvature,skip_limit,l2,entropy]", "selection=magnitude", logs)
+    assert set(run.config.search.stopping) == {"eigenvalue", "skips"}
+    assert set(run.config.search.regularizers) == {"l2", "entropy"}
+    measured = run.history("search")[0]["metrics"]
+    assert {"stopping_eigenvalue", "stopping_skips"} <= set(measured)
+
+
+@pytest.mark.parametrize("selection", [one for one in SELECTIONS if one != "discretization"])
+def test_every_selection_ends_in_an_architecture(selection: str, logs: str, no_figures: None) -> None:
+    tuned = [] if selection in ("magnitude", "random", "sampling", "shapley", "zero_cost") else SMALL[1:]
+    run = train("experiment=grid_tiny", "search=darts", f"selection={selection}", *tuned, logs)
+    assert run.summary["selection"] == selection
+    assert run.summary["genotype"]
+
+
+def test_a_sweep_shares_its_supernets_and_the_report_shows_who_was_refused(
+    own_logs: str, tmp_path: Path, no_figures: None
+) -> None:
+    with pytest.raises(SystemExit):
+        sweep("experiment=grid_tiny", "search=darts,fixed_alpha", "selection=magnitude,random,sampling", own_logs)
+    folder = tmp_path / "logs"
+    searches = [path for path in (folder / "stages" / "search").iterdir() if path.is_dir()]
+    assert len(searches) == 2
+    assert report([str(folder), "--output", str(tmp_path)]) == 0
+    text = (tmp_path / "report.md").read_text()
+    grid = [line for line in text[text.index("## Grid: s2, none, digits") :].splitlines() if line.startswith("|")]
+    assert grid == [
+        "| search | magnitude | random | sampling |",
+        "| --- | --- | --- | --- |",
+        "| darts | decided | decided | decided |",
+        "| fixed_alpha | refused (1) | decided | refused (2) |",
+    ]
+    assert "- (1) selection=magnitude reads the size of alpha, but search=fixed_alpha never trains alpha" in text
+
+
+@pytest.mark.slow
+def test_the_whole_grid(own_logs: str, tmp_path: Path, no_figures: None) -> None:
+    with pytest.raises(SystemExit):
+        sweep("experiment=grid_tiny", "search=glob(*)", "selection=glob(*)", "search_space=s2", own_logs)
+    folder = tmp_path / "logs"
+    pairs = len(SEARCHES) * len(SELECTIONS)
+    refused = list(folder.rglob("refused.json"))
+    assert len(refused) == len(READS_ALPHA)
+    assert len(list(folder.rglob("summary.json"))) == pairs - len(refused)
+    assert len([path for path in (folder / "stages" / "search").iterdir() if path.is_dir()]) == len(SEARCHES)
+    assert report([str(folder), "--output", str(tmp_path)]) == 0
+    assert (tmp_path / "report.md").read_text().count("decided") == pairs - len(refused)
+
+
+@pytest.mark.parametrize("selection", ["magnitude", "perturb"])
+def test_the_strengths_of_all_operations_are_a_table_and_a_picture(
+    selection: str, own_logs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(
+        "experiment=grid_tiny",
+        f"selection={selection}",
+        "selection.report_strengths=true",
+        *(SMALL[1:] if selection == "perturb" else []),
+        own_logs,
+    )
+    lines = (run.folder / "strengths.csv").read_text().splitlines()
+    assert lines[0] == "cell,edge,candidate,rank,strength,standard_error,kept"
+    assert len(lines) == 1 + 2 * 14 * 2
+    assert (run.folder / "figures" / "strengths.png").exists()
+    assert "Strength of the operations" in capsys.readouterr().out
