@@ -91,9 +91,11 @@ def test_each_interval_begins_anew_and_what_is_frozen_stays_so() -> None:
 def test_the_length_of_a_gradient_does_not_count() -> None:
     supernet = separable()
     ours = made_up(supernet, 0)
-    for threshold, frozen in ((-0.01, 0), (0.01, 9)):  # the cosines are -1 and 1: their mean is 0
-        freezing = GradientMatching(threshold, interval=2).start(supernet)
-        freezing.observe([1000 * gradient for gradient in ours], [-gradient for gradient in ours])
+    opposite = [-gradient for gradient in ours]
+    for threshold, frozen in ((0.32, 0), (0.35, 9)):  # the cosines are -1, 1 and 1: their mean is 1/3
+        freezing = GradientMatching(threshold, interval=3).start(supernet)
+        freezing.observe([1000 * gradient for gradient in ours], opposite)
+        freezing.observe(ours, ours)
         freezing.observe(ours, ours)
         assert freezing.frozen == frozen
 
@@ -155,6 +157,8 @@ def test_its_state_is_plain_data_from_which_it_goes_on() -> None:
     first, again = rule.start(supernet), rule.start(supernet)
     for seed in range(4):
         first.observe(made_up(supernet, seed), made_up(supernet, seed + 100))
+    assert first.state_dict()["steps"] == 1
+    assert first.state_dict()["groups"][0]["counts"] == [1.0, 1.0]
     again.load_state_dict(first.state_dict())
     assert again.state_dict() == first.state_dict()
     assert 0 < again.frozen == first.frozen

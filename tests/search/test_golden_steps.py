@@ -75,7 +75,7 @@ def a_step(name: str) -> dict[str, float]:
     torch.manual_seed(1)
     in_alpha = 0.0
     if method.architecture_gradient is not None:
-        gradients = module._architecture_gradients(*a_batch(0), *a_batch(1))
+        gradients = module._alpha_gradients(a_batch(0), a_batch(1))
         in_alpha = norm(gradients)
         step(made(optimizers[1]), module.supernet.architecture_parameters(), gradients)
     losses, _, weight_gradients = module._weight_gradients(*a_batch(0))

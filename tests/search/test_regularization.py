@@ -146,11 +146,11 @@ def test_the_terms_of_all_cell_types_are_added() -> None:
 
 def test_they_are_added_to_the_gradient_of_the_loss() -> None:
     images, labels = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
-    batches = (images, labels, images.flip(0), labels.flip(0))
+    batches = (images, labels), (images.flip(0), labels.flip(0))
 
     def gradients(**changes: object) -> list[Tensor]:
         supernet = cell_supernet()
-        return list(SearchModule(supernet, method(**changes), CLASSES, (0,))._architecture_gradients(*batches))
+        return list(SearchModule(supernet, method(**changes), CLASSES, (0,))._alpha_gradients(*batches))
 
     alpha = cell_supernet().alphas["cell"].detach()
     for plain, regularized in zip(gradients(), gradients(regularizers={"l2": L2(2.0)}), strict=True):

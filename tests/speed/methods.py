@@ -50,6 +50,11 @@ class Search(Fast):
         self.module.configure_optimizers()
         self.module.set_progress(0.5)
 
+    def alpha(self, data: Data) -> None:
+        """Compute the gradient in `alpha`, regularisers included."""
+        with self.conditions.autocast():
+            self.module._alpha_gradients(data.weights, data.alpha)
+
     def step(self, data: Data) -> None:
         """See `Side`."""
         if self.module.method.architecture_gradient is not None:

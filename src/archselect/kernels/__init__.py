@@ -5,6 +5,10 @@ images are in `channels_last`; the normalisation of what a convolution gave is p
 a gradient does not need is not kept. None of them can be differentiated twice, and they say so.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor, nn
 
@@ -39,6 +43,7 @@ __all__ = [
     "batch",
     "convolve",
     "leave",
+    "left_out",
     "mix",
     "running",
     "serve",
@@ -64,11 +69,24 @@ def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor] | None:
     return (norm.weight, norm.bias) if norm.affine else None
 
 
+_wanted: ContextVar[bool] = ContextVar("wanted", default=True)
+
+
+@contextmanager
+def left_out() -> Iterator[None]:
+    """Let PyTorch's operators do the work of these: they are slower, and can be differentiated twice."""
+    before = _wanted.set(False)
+    try:
+        yield
+    finally:
+        _wanted.reset(before)
+
+
 def serve(x: Tensor) -> bool:
     """Return whether these are for `x` `(B, C, H, W)`.
 
     They are not under autocast, which does not reach into them, nor while compiling, nor where they cannot be compiled.
     """
-    if x.device.type != "cpu" or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
+    if not _wanted.get() or x.device.type != "cpu" or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
         return False
     return calls.serve(x)

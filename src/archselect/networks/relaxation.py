@@ -161,9 +161,10 @@ class Dirichlet:
     def sample(self, alpha: Tensor) -> Tensor:
         """See `Relaxation`."""
         exists = alpha > -torch.inf
-        concentration = self.concentration(alpha).where(exists, 1.0)
+        # In float32 the draws of small concentrations all round to the smallest number there is.
+        concentration = self.concentration(alpha).double().where(exists, 1.0)
         drawn = Gamma(concentration, torch.ones_like(concentration), validate_args=False).rsample() * exists
-        return drawn / drawn.sum(dim=-1, keepdim=True)
+        return (drawn / drawn.sum(dim=-1, keepdim=True)).to(alpha.dtype)
 
     def at(self, progress: float) -> "Dirichlet":
         """See `Relaxation`."""

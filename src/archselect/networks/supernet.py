@@ -78,6 +78,7 @@ class Supernet(nn.Module):
             self.register_buffer(f"_exists_{name}", exists, persistent=False)
             self.register_buffer(f"_mixed_{name}", torch.empty(0), persistent=False)
             self.register_buffer(f"_decided_{name}", torch.empty(0), persistent=False)
+            self.register_buffer(f"_into_{name}", torch.empty(0), persistent=False)
         self.recompute = False
         self._decisions: dict[str, CellDecisions] = {}
         self.decisions = {name: CellDecisions.none(space) for name, space in cells.items()}
@@ -108,6 +109,14 @@ class Supernet(nn.Module):
             alpha = self.alphas[name]
             with torch.inference_mode(False):  # what is decided while validating must serve training too
                 mixed, decided = torch.zeros_like(alpha), torch.zeros_like(alpha)
+                feeds = [
+                    [
+                        float(state.kept[edge] and target == node)
+                        for edge, (_, target) in enumerate(space.topology.edges)
+                    ]
+                    for node in space.topology.node_states
+                ]
+                into = torch.tensor(feeds, dtype=alpha.dtype, device=alpha.device)
             for edge, (operation, kept) in enumerate(zip(state.operations, state.kept, strict=True)):
                 if kept and operation is None:
                     mixed[edge] = 1
@@ -115,6 +124,7 @@ class Supernet(nn.Module):
                     decided[edge, operation] = 1
             setattr(self, f"_mixed_{name}", mixed.detach())
             setattr(self, f"_decided_{name}", decided.detach())
+            setattr(self, f"_into_{name}", into.detach())
 
     @property
     def mixed(self) -> Mapping[str, Tensor]:
@@ -137,14 +147,12 @@ class Supernet(nn.Module):
         """
         if not self.betas:
             return None
-        space, kept = self.cell_spaces[cell], self.decisions[cell].kept
-        beta = self.betas[cell]
-        weights = torch.zeros_like(beta)
-        for node in space.topology.node_states:
-            into = [edge for edge in space.topology.edges_into(node) if kept[edge]]
-            factor = len(into) if self.variant.edge_normalization == "scaled" else 1
-            weights[into] = factor * beta[into].softmax(dim=0)
-        return weights
+        into = cast(Tensor, getattr(self, f"_into_{cell}"))
+        lowest = torch.finfo(into.dtype).min  # not -inf, which would make a node that nothing feeds NaN
+        shares = self.betas[cell].masked_fill(into == 0, lowest).softmax(dim=1) * into
+        if self.variant.edge_normalization == "scaled":
+            shares = shares * into.sum(dim=1, keepdim=True)
+        return shares.sum(dim=0)
 
     def mixture_weights(self) -> MixtureWeights:
         """Return the relaxation of the architecture parameters under the decisions made so far."""

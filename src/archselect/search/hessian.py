@@ -3,17 +3,14 @@
 RobustDARTS (Zela et al., ICLR 2020, arXiv 1909.09656, sec. 4) follows the dominant eigenvalue of the Hessian of the
 validation loss in `alpha` through a search: where it is large, the architectures found generalise badly. The Lanczos
 method (Lanczos, 1950, J. Res. Natl. Bur. Stand. 45, 255-282) finds it from products of the Hessian with vectors.
-
-The products are finite differences of the gradient, because the kernels for CPUs have first derivatives only. Every
-difference costs two first-order gradients.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from archselect.checks import check_number, check_positive
+from archselect.checks import check_positive
 
 Product = Callable[[Tensor], Tensor]
 """Multiplies a symmetric matrix by a vector `(size,)`."""
@@ -80,29 +77,23 @@ def _dominant(diagonal: list[float], beside: list[float]) -> float:
     return float(eigenvalues[eigenvalues.abs().argmax()])
 
 
-def difference_product(gradient: Callable[[Tensor], Tensor], at: Tensor, step: float) -> Product:
-    """Return the product of the Hessian at a point with vectors `v`: `(g(a + h v) - g(a - h v)) / (2 h)`.
+def hessian_product(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Product, int]:
+    """Return the product of the Hessian of a loss in some parameters with vectors, and the length of these.
 
-    Where the gradient is smooth, the error is of order `step` squared, plus the rounding of the gradient divided by
-    `step`. Across the kink of a ReLU the gradient jumps, and the difference adds the jump divided by the step.
+    Exact: the gradient is differentiated once more. (A difference of two gradients would be cheaper and need no second
+    derivatives, but in a network of ReLUs it measures their kinks: it grows like one over the root of its step.)
 
     Args:
-        gradient: Maps a point `(size,)` to the gradient there. What it returned may be overwritten by its next call.
-        at: The point `a`, flattened to `(size,)`. The vectors have its device and dtype.
-        step: Distance from `at` to where the gradient is taken, whatever the norm of the vector: `h = step / ||v||`.
-
-    Raises:
-        ValueError: `step` is not a finite number above 0.
+        loss: A scalar, evaluated with operators that can be differentiated twice.
+        parameters: What it depends on; one that it does not depend on has a row of zeros.
     """
-    check_number("step", step, zero=False)
-    at = at.detach().clone()  # may be a view of the parameters that the gradient sets
+    gradients = torch.autograd.grad(loss, parameters, create_graph=True, materialize_grads=True)
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
 
     def product(vector: Tensor) -> Tensor:
-        norm = vector.norm()
-        if norm == 0:
-            return torch.zeros_like(vector)
-        h = step / norm
-        above = gradient(at + h * vector).clone()  # a recorded gradient (`Capture`) returns the same memory every time
-        return (above - gradient(at - h * vector)) / (2 * h)
+        if not flat.requires_grad:  # the loss is linear in all parameters
+            return torch.zeros_like(flat)
+        columns = torch.autograd.grad(flat @ vector, parameters, retain_graph=True, materialize_grads=True)
+        return torch.cat([column.flatten() for column in columns]).detach()
 
-    return product
+    return product, len(flat)

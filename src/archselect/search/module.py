@@ -106,10 +106,8 @@ class SearchModule(pl.LightningModule):
         optimizers: Any = self.optimizers()
         weight_optimizer, *architecture_optimizer = optimizers if isinstance(optimizers, list) else [optimizers]
         self._forget_if_decided()
-        gradient = self.method.architecture_gradient
-        if gradient is not None and self.method.trains_alpha(self.current_epoch) and self._undecided:
-            capture = self.capture if gradient.replayable else NoCapture()
-            gradients = capture("alpha", self._architecture_gradients, (*weight_batch, *architecture_batch))
+        if self.method.trains_alpha(self.current_epoch) and self._undecided:
+            gradients = self._alpha_gradients(weight_batch, architecture_batch)
             optimizer_step(architecture_optimizer[0], self.supernet.architecture_parameters(), gradients)
         losses, logits, gradients = self.capture("weights", self._weight_gradients, weight_batch)
         if self._freezing:
@@ -135,16 +133,25 @@ class SearchModule(pl.LightningModule):
             self.capture.forget()
             self._captured_under = dict(self.supernet.decisions)
 
+    def _alpha_gradients(self, weight_batch: Batch, architecture_batch: Batch) -> Sequence[Tensor]:
+        """Return the gradient in every architecture parameter of the loss and its regularisers."""
+        gradient = self.method.architecture_gradient
+        assert gradient is not None
+        capture = self.capture if gradient.replayable else NoCapture()
+        gradients: Sequence[Tensor] = capture(
+            "alpha", self._architecture_gradients, (*weight_batch, *architecture_batch)
+        )
+        if not self.method.regularizers:
+            return gradients
+        return [one + more for one, more in zip(gradients, self._regularizer_gradients(), strict=True)]
+
     def _architecture_gradients(
         self, images: Tensor, labels: Tensor, architecture_images: Tensor, architecture_labels: Tensor
     ) -> Sequence[Tensor]:
         gradient = self.method.architecture_gradient
         assert gradient is not None
         batches = (images, labels), (architecture_images, architecture_labels)
-        gradients = gradient(BilevelStep(self.supernet, *batches, self._weight_optimizer))
-        if not self.method.regularizers:
-            return gradients
-        return [one + more for one, more in zip(gradients, self._regularizer_gradients(), strict=True)]
+        return gradient(BilevelStep(self.supernet, *batches, self._weight_optimizer))
 
     def _regularizer_gradients(self) -> Sequence[Tensor]:
         """Return the gradient of the regularisers, zero for decided edges."""

@@ -8,14 +8,14 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
+from archselect import kernels
 from archselect.checks import check_number, check_positive, check_share
 from archselect.networks.preserved import preserved
 from archselect.networks.strongest import strongest
 from archselect.networks.supernet import Supernet
 from archselect.search.architecture_gradient import Batch
-from archselect.search.hessian import difference_product, dominant_eigenvalue
+from archselect.search.hessian import dominant_eigenvalue, hessian_product
 
 
 class StoppingRule(Protocol):
@@ -90,21 +90,21 @@ class Curvature:
         factor: Above 1; 1.3 in the authors' code, 1 / 0.75 in the paper.
         earliest: Share of the epochs to which the search does not go back; 10 of 50 in the authors' code.
         batches: Validation batches that the loss is the mean over.
-        products: Of the Hessian with a vector, at most, per epoch. Each costs two gradients on the batches.
-        step: Of the finite difference that is such a product, a distance in `alpha`.
+        batch_size: Of the images of each, at most.
+        products: Of the Hessian with a vector, at most, per epoch. The gradient is taken once, each product is one more
+            backward pass through it.
     """
 
     window: int = 5
     factor: float = 1.3
     earliest: float = 0.2
     batches: int = 1
+    batch_size: int = 64
     products: int = 10
-    step: float = 1e-3
 
     def __post_init__(self) -> None:
-        for option in ("window", "batches", "products"):
+        for option in ("window", "batches", "batch_size", "products"):
             check_positive(f"search.stopping: {option}", getattr(self, option))
-        check_number("search.stopping: step", self.step, zero=False)
         check_number("search.stopping: factor", self.factor)
         if self.factor <= 1:
             raise ValueError(f"search.stopping: factor must be above 1; got {self.factor}.")
@@ -116,28 +116,17 @@ class Curvature:
         return self.window + self.window // 2
 
     def measure(self, supernet: Supernet, validation: Iterable[Batch], generator: torch.Generator) -> float:
-        """Return the eigenvalue of largest size, with its sign."""
-        batches = list(islice(validation, self.batches))
+        """Return the eigenvalue of largest size, with its sign; the batches' statistics are those of training."""
         alphas = list(supernet.alphas.values())
-        start = torch.cat([alpha.detach().flatten() for alpha in alphas])
-
-        def gradient(point: Tensor) -> Tensor:
-            _set(alphas, point)
-            total = torch.zeros_like(point)
-            for images, labels in batches:
-                loss = F.cross_entropy(supernet(images), labels) / len(batches)
-                gradients = torch.autograd.grad(loss, alphas, materialize_grads=True)
-                total += torch.cat([one.flatten() for one in gradients])
-            return total
-
-        with preserved(supernet), torch.enable_grad():
+        with preserved(supernet), torch.enable_grad(), kernels.left_out():
             supernet.train()
-            try:
-                product = difference_product(gradient, start, self.step)
-                steps = min(self.products, len(start))
-                return dominant_eigenvalue(product, len(start), steps, generator, start.device, start.dtype)
-            finally:
-                _set(alphas, start)
+            losses = []
+            for images, labels in islice(validation, self.batches):
+                some = images[: self.batch_size].contiguous(), labels[: self.batch_size]
+                losses.append(F.cross_entropy(supernet(some[0]), some[1]))
+            product, size = hessian_product(torch.stack(losses).mean(), alphas)
+            steps = min(self.products, size)
+            return dominant_eigenvalue(product, size, steps, generator, alphas[0].device, alphas[0].dtype)
 
     def kept_epochs(self, curve: Sequence[float], epochs: int) -> int | None:
         """See `StoppingRule`."""
@@ -158,9 +147,3 @@ def skip_edges(supernet: Supernet) -> list[int]:
         for edge, (operation, kept) in pairs
         if kept and operation is not None and space.operations[edge][operation] == "skip_connect"
     ]
-
-
-@torch.no_grad()
-def _set(parameters: Sequence[Tensor], values: Tensor) -> None:
-    for parameter, value in zip(parameters, values.split([one.numel() for one in parameters]), strict=True):
-        parameter.copy_(value.view_as(parameter))
