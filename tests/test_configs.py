@@ -117,7 +117,9 @@ def test_every_yaml_file_is_in_a_group_that_is_tested() -> None:
     }
     files = {str(file.relative_to(CONFIGS)) for file in CONFIGS.rglob("*.yaml")}
     scorings = {f"selection/scoring/{name}.yaml" for name in SCORINGS}
-    assert files == tested | scorings | {"train.yaml", "hydra/folders.yaml"}
+    parts = {f"search/part/{name}.yaml" for name in members("search/part")}  # see test_grid.py
+    grids = {"experiment/grid_small.yaml", "experiment/grid_tiny.yaml"}  # see there too
+    assert files == tested | scorings | parts | grids | {"train.yaml", "hydra/folders.yaml"}
 
 
 SCORINGS = {"full": Scoring, "racing": Racing}
@@ -332,7 +334,9 @@ def test_a_wrong_value_of_a_perturbation_option_is_refused_by_name(tmp_path: Pat
 
 NORMAL_FIRST = list(range(14))
 OPTIONS: list[tuple[str, str, Any]] = [
+    ("operation_rule=magnitude", "operation_rule", "magnitude"),
     ("operation_criterion=loss", "operation_criterion", "loss"),
+    ("edge_order=global", "edge_order", "global"),
     ("topology_criterion=loss", "topology_criterion", "loss"),
     (f"edge_order={NORMAL_FIRST}".replace(" ", ""), "edge_order", NORMAL_FIRST),
     ("edge_order={normal:[1,0],reduction:[0,1]}", "edge_order", {"normal": [1, 0], "reduction": [0, 1]}),
@@ -340,6 +344,7 @@ OPTIONS: list[tuple[str, str, Any]] = [
     ("renormalize=true", "renormalize", True),
     ("topology_rounds=cumulative", "topology_rounds", "cumulative"),
     ("score_unmasked=true", "score_unmasked", True),
+    ("report_strengths=true", "report_strengths", True),
     ("tuning.epochs_between=2", "tuning.epochs_between", 2),
     ("tuning.epochs=90", "tuning.epochs", 90),
     ("tuning.learning_rate=0.01", "tuning.learning_rate", 0.01),

@@ -70,6 +70,15 @@ def test_where_the_search_decides_everything_there_is_nothing_to_compare(selecti
         check_pair(search, selector, cells)
 
 
+@pytest.mark.parametrize("selection", SELECTIONS)
+def test_the_small_grid_composes_with_every_selection(selection: str, tmp_path: Path) -> None:
+    register_resolvers()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("train", ["experiment=grid_small", f"selection={selection}", f"data.path={tmp_path}"])
+    assert instantiate(config.selection, _convert_="all").name == selection
+    assert (config.search.epochs, config.evaluation.epochs, config.data.train_subset) == (8, 8, 1200)
+
+
 @pytest.mark.parametrize("search", SEARCHES)
 def test_every_search_ends_in_an_architecture(search: str, logs: str, no_figures: None) -> None:
     run = train(*SMALL, f"search={search}", "selection=perturb", logs)

@@ -18,6 +18,7 @@ def write_summary(folder: Path, seed: int, accuracy: float | None, **changes: An
         **FULL,
         "selection": "perturb",
         "seed": seed,
+        "genotype": "normal:2:skip_connect@0+sep_conv_3x3@1",
         "params": 3_300_000,
         "stages": {
             "search": {**stage, "folder": f"search-{seed}"},
@@ -55,6 +56,7 @@ def test_writes_one_row_per_method_for_reading(tmp_path: Path) -> None:
         "test accuracy %": "97.20 ± 0.14",
         "best of n %": "97.30",
         "params M": "3.30",
+        "skips %": "50",
         "time: search + selection + evaluation": "30 s + 10 min + 2.5 h",
         "paper %": "97.21 (best of 4 seeds)",
     }
