@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import CONFIGS, sweep, train
+from command import CONFIGS, sweep, tiny, train
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from archselect.config import register_resolvers
+from archselect.genotype import Genotype
 from archselect.preflight import check_pair
 from archselect.reporting.report import main as report
 from archselect.search import SearchMethod
@@ -102,8 +103,13 @@ def test_parts_add_up(logs: str, no_figures: None) -> None:
 
 @pytest.mark.parametrize("selection", [one for one in SELECTIONS if one != "discretization"])
 def test_every_selection_ends_in_an_architecture(selection: str, logs: str, no_figures: None) -> None:
-    tuned = [] if selection in ("magnitude", "random", "sampling", "shapley", "zero_cost") else SMALL[1:]
-    run = train("experiment=grid_tiny", "search=darts", f"selection={selection}", *tuned, logs)
+    shorter = {
+        "shapley": ["selection.permutations=1"],
+        "zero_cost": ["selection.proxy=grad_norm"],
+        "sampling": ["selection.samples=10"],
+    }
+    own = shorter.get(selection, SMALL[1:] if "perturb" in selection else [])
+    run = train("experiment=grid_tiny", "search=darts", f"selection={selection}", *own, logs)
     assert run.summary["selection"] == selection
     assert run.summary["genotype"]
 
@@ -126,6 +132,16 @@ def test_a_sweep_shares_its_supernets_and_the_report_shows_who_was_refused(
         "| fixed_alpha | refused (1) | decided | refused (2) |",
     ]
     assert "- (1) selection=magnitude reads the size of alpha, but search=fixed_alpha never trains alpha" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("space", [space for space in SPACES if space != "s2"])
+def test_every_search_ends_in_an_architecture_on_every_space(
+    space: str, search: str, logs: str, no_figures: None
+) -> None:
+    run = train(*tiny(space, search, "perturb", *SMALL[1:]), logs)
+    run.parts.space.check(Genotype.from_text(run.summary["genotype"]))
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
+from string import ascii_uppercase
 
 from rich import box
 from rich.console import Console
@@ -22,16 +23,25 @@ from archselect.reporting.results import STAGES, Row, collect, mean_of, rows
 
 
 def print_grid(grid: Grid, console: Console) -> None:
-    """Print a grid, and under it why pairs were refused."""
+    """Print a grid that fits a narrow terminal, and under it what the letters and the numbers stand for."""
     table = Table(title=grid.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("search", overflow="fold")
+    table.add_column("search")
+    letters = dict(zip(grid.selections, ascii_uppercase, strict=False))
     for selection in grid.selections:
-        table.add_column(selection.replace("_", "_\n"), overflow="fold")
+        table.add_column(letters.get(selection, selection), justify="right")
     for search in grid.searches:
-        table.add_row(search, *(grid.cells.get((search, selection), "–") for selection in grid.selections))
+        table.add_row(search, *(_short(grid.cells.get((search, selection), "")) for selection in grid.selections))
     console.print(table)
-    for number, reason in enumerate(grid.reasons, start=1):
-        console.print(escape(f"({number}) {reason}"), style="dim", highlight=False)
+    legend = ", ".join(f"{letter}: {selection}" for selection, letter in letters.items())
+    notes = [f"{legend}. Mean test accuracy in %, ✓: decided, not evaluated, (n): refused, ·: not run."]
+    notes += [f"({number}) {reason}" for number, reason in enumerate(grid.reasons, start=1)]
+    for note in notes:
+        console.print(escape(note), style="dim", highlight=False)
+
+
+def _short(words: str) -> str:
+    first = words.split(" ")[-1 if words.startswith("refused") else 0]
+    return {"decided": "✓", "": "·"}.get(first, first)
 
 
 def print_report(report: Sequence[Row], console: Console) -> None:
