@@ -168,8 +168,11 @@ BY_TRIAL = (
 
 @pytest.mark.parametrize(
     ("blow", "trained"),
-    [(Blow(TRIAL, 4), 5), (Blow(TRAINING, 2 * 5 + 2), 3), (Blow(ADOPTION, 2), 4)],
-    ids=["between two candidates", "in the training of the sixth", "before the supernet goes on from the fourth"],
+    [
+        pytest.param(Blow(TRIAL, 4), 5, id="between two candidates"),
+        pytest.param(Blow(TRAINING, 2 * 5 + 2), 3, id="in the training of the sixth", marks=pytest.mark.slow),
+        pytest.param(Blow(ADOPTION, 2), 4, id="before the supernet goes on from the fourth", marks=pytest.mark.slow),
+    ],
 )
 def test_a_selection_by_trials_does_not_train_the_finished_ones_again(
     blow: Blow, trained: int, alone: Callable[..., Run], tmp_path: Path
