@@ -28,6 +28,13 @@ from torch import nn
             "search.weight_optimizer cannot be made: .*momemtum",
         ),
         ({"learning_rate_min": -0.001}, "search.learning_rate_min must be a finite number, 0 or more; got -0.001"),
+        ({"relaxation": "softmax"}, "search.relaxation must name a class by its _target_, .*; got 'softmax'"),
+        ({"relaxation": None}, "search.relaxation must name a class by its _target_, .*; got None"),
+        ({"smoothing": "random"}, "search.smoothing must name a class by its _target_, .*; got 'random'"),
+        ({"greedy": "sgas"}, "search.greedy must name a class by its _target_, .*; got 'sgas'"),
+        ({"freezing": 0.3}, "search.freezing must name a class by its _target_, .*; got 0.3"),
+        ({"regularizers": {"l2": 0.1}}, "search.regularizers.l2 must name a class by its _target_, .*; got 0.1"),
+        ({"stopping": {"skips": 2}}, "search.stopping.skips must name a class by its _target_, .*; got 2"),
         ({"gradient_clip": 0.0}, r"search.gradient_clip must be a finite number above 0; got 0\.0"),
     ],
 )

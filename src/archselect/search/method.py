@@ -34,6 +34,17 @@ OptimizerFactory = Callable[..., Optimizer]
 """Makes an optimizer of an iterable of parameters; `lr` overrides its learning rate."""
 
 
+PARTS = {"relaxation": "sample", "smoothing": "at", "greedy": "decide", "freezing": "start"}
+"""The options that hold a part, each with a member by which it is known."""
+
+
+def _check_part(option: str, value: object, member: str) -> None:
+    if not hasattr(value, member):
+        raise ValueError(
+            f"search.{option} must name a class by its _target_, as the files of configs/search/ do; got {value!r}."
+        )
+
+
 @dataclass(frozen=True)
 class SearchMethod:
     """How a supernet is trained. The defaults of the YAML files are the protocol of DARTS (sec. 3.1).
@@ -110,12 +121,19 @@ class SearchMethod:
                 "search.architecture_gradient must be null or name a class by its _target_, such as "
                 f"archselect.search.FirstOrder; got {self.architecture_gradient!r}."
             )
+        for option, member in PARTS.items():
+            part = getattr(self, option)
+            if part is not None or option == "relaxation":
+                _check_part(option, part, member)
         for option in ("regularizers", "stopping"):
             if not isinstance(getattr(self, option), Mapping):
                 raise ValueError(
                     f"search.{option} must hold parts by name, such as {{a_name: {{_target_: ...}}}}; got "
                     f"{getattr(self, option)!r}."
                 )
+        for option, member in (("regularizers", "__call__"), ("stopping", "kept_epochs")):
+            for name, part in getattr(self, option).items():
+                _check_part(f"{option}.{name}", part, member)
         check_share("search.alpha_warmup", self.alpha_warmup, zero=True)
         check_share("search.drop_path", self.drop_path, zero=True)
         if self.skip_cap is not None:
