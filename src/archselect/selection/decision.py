@@ -1,7 +1,8 @@
 """What a selector decides: plain data that can be written down, read back and applied."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean, stdev
 from typing import Any
 
 from archselect.networks.cell_space import CellDecisions, CellSpace
@@ -19,6 +20,11 @@ class Strength:
 
     value: float
     standard_error: float | None = None
+
+    @staticmethod
+    def mean(values: Sequence[float]) -> "Strength":
+        """Return the mean of independent values with its standard error, which a single one does not have."""
+        return Strength(fmean(values), stdev(values) / len(values) ** 0.5 if len(values) > 1 else None)
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ from archselect.selection.decision import Decision, OperationDecision, Strength,
 from archselect.selection.inputs import harm
 from archselect.selection.race import Criterion
 from archselect.selection.scorer import Scoring
-from archselect.selection.selector import Point, Trials, check_candidates
-from archselect.selection.shapley import check_scoring, mean_with_error
+from archselect.selection.selector import Point, Trials, check_candidates, check_unraced
 
 Distribution = Literal["alpha", "uniform"]
 
@@ -64,7 +63,7 @@ class Sampling:
         check_choice("selection.distribution", self.distribution, get_args(Distribution))
         check_choice("selection.criterion", self.criterion, get_args(Criterion))
         check_flag("selection.report_strengths", self.report_strengths)
-        check_scoring(self.name, self.scoring)
+        check_unraced(self.name, self.scoring)
 
     @property
     def reads_alpha(self) -> bool:
@@ -169,4 +168,4 @@ def _strengths(candidates: int, drawn: Sequence[int | None], worths: Sequence[fl
         [worth for operation, worth in zip(drawn, worths, strict=True) if operation == candidate]
         for candidate in range(candidates)
     ]
-    return tuple(map(mean_with_error, seen)) if candidates > 1 and all(seen) else ()
+    return tuple(map(Strength.mean, seen)) if candidates > 1 and all(seen) else ()

@@ -12,7 +12,7 @@ from archselect.networks.mixture import MixtureWeights
 from archselect.networks.supernet import Supernet
 from archselect.selection.decision import Decision
 from archselect.selection.race import Race
-from archselect.selection.scorer import Score, Scoring
+from archselect.selection.scorer import Racing, Score, Scoring
 
 Schedule = Literal["constant", "cosine"]
 
@@ -138,6 +138,16 @@ def check_scoring_node(scoring: object) -> None:
         raise ValueError(
             f"selection.scoring must be a node of options; got {scoring!r}. To choose among the ways to score write "
             "selection/scoring=full or selection/scoring=racing, with a slash."
+        )
+
+
+def check_unraced(name: str, scoring: object) -> None:
+    """Raise a ValueError unless `scoring` scores every candidate to the end."""
+    check_scoring_node(scoring)
+    if isinstance(scoring, Racing):
+        raise ValueError(
+            f"selection.scoring must not be a race: selection={name} needs the whole score of every candidate, also of "
+            "those that cannot win. Use selection/scoring=full."
         )
 
 

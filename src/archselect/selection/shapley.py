@@ -7,7 +7,6 @@ computed once, on the finished supernet, and decide.
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from statistics import fmean, stdev
 from typing import NamedTuple, TypeVar, get_args
 
 import torch
@@ -20,8 +19,8 @@ from archselect.randomness import generator_for
 from archselect.selection.decision import Decision, OperationDecision, Strength, TopologyDecision
 from archselect.selection.inputs import harm
 from archselect.selection.race import Criterion
-from archselect.selection.scorer import Racing, Scoring
-from archselect.selection.selector import Point, Trials, check_candidates
+from archselect.selection.scorer import Scoring
+from archselect.selection.selector import Point, Trials, check_candidates, check_unraced
 
 P = TypeVar("P", bound=Hashable)
 
@@ -71,25 +70,7 @@ def shapley_values(
         for number, coalition in then.items():
             contributions[leavers[number]][number] = known[left[number]] - known[coalition]
             left[number] = coalition
-    return {player: mean_with_error(seen) for player, seen in contributions.items()}
-
-
-def mean_with_error(values: Sequence[float]) -> Strength:
-    """Return the mean of independent values with its standard error, which a single one does not have."""
-    return Strength(fmean(values), stdev(values) / len(values) ** 0.5 if len(values) > 1 else None)
-
-
-def check_scoring(name: str, scoring: Scoring) -> None:
-    """Raise a ValueError unless `scoring` scores every candidate to the end."""
-    if not isinstance(scoring, Scoring):
-        raise ValueError(
-            f"selection.scoring must be a node of options; got {scoring!r}. Write selection/scoring=full, with a slash."
-        )
-    if isinstance(scoring, Racing):
-        raise ValueError(
-            f"selection.scoring must not be a race: selection={name} needs the whole score of every candidate, also of "
-            "those that cannot win. Use selection/scoring=full."
-        )
+    return {player: Strength.mean(seen) for player, seen in contributions.items()}
 
 
 class Player(NamedTuple):
@@ -145,7 +126,7 @@ class Shapley:
                     "selection.criterion=loss the worth is negative. Use truncation=null, or criterion=accuracy."
                 )
         check_flag("selection.report_strengths", self.report_strengths)
-        check_scoring(self.name, self.scoring)
+        check_unraced(self.name, self.scoring)
 
     def check(self, cells: Mapping[str, CellSpace]) -> None:
         """See `Selector.check`."""

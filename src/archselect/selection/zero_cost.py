@@ -16,13 +16,12 @@ from archselect.checks import check_choice, check_flag, check_positive
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.mixture import MixtureWeights
 from archselect.networks.supernet import Supernet
-from archselect.selection.decision import Decision, OperationDecision, TopologyRound
+from archselect.selection.decision import Decision, OperationDecision, Strength, TopologyRound
 from archselect.selection.inputs import LeastHarm, Rounds, by_value, decide_inputs
 from archselect.selection.order import NodeOrder, check_edge_order, next_of
 from archselect.selection.proxies import PROXIES
 from archselect.selection.scorer import Scoring
-from archselect.selection.selector import Point, Trials, check_candidates
-from archselect.selection.shapley import check_scoring, mean_with_error
+from archselect.selection.selector import Point, Trials, check_candidates, check_unraced
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 
@@ -72,7 +71,7 @@ class ZeroCost:
         check_choice("selection.topology_rounds", self.topology_rounds, get_args(Rounds))
         check_positive("selection.batches", self.batches)
         check_flag("selection.report_strengths", self.report_strengths)
-        check_scoring(self.name, self.scoring)
+        check_unraced(self.name, self.scoring)
         if self.scoring.batch_norm != "batch":
             raise ValueError(
                 f"selection.scoring.batch_norm={self.scoring.batch_norm} cannot be honoured: a proxy says itself how "
@@ -132,7 +131,7 @@ class ZeroCost:
         ]
         kept = min(candidates, key=lambda operation: fmean(masked[operation]))  # the first wins ties
         strengths = tuple(
-            mean_with_error([whole - part for whole, part in zip(unmasked, without, strict=True)]) for without in masked
+            Strength.mean([whole - part for whole, part in zip(unmasked, without, strict=True)]) for without in masked
         )
         return OperationDecision(space.name, edge, kept, strengths=strengths)
 
