@@ -8,11 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from archselect.analysis.cells import draw_cells
-from archselect.analysis.strengths import draw_operation_strengths, draw_strengths, draw_topology_strengths
-from archselect.analysis.trajectories import draw_alpha, draw_curves
 from archselect.config import Parts
 from archselect.evaluation import NASBench201Lookup, NoEvaluation, Retraining
+from archselect.figures.cells import draw_cells
+from archselect.figures.strengths import draw_operation_strengths, draw_strengths, draw_topology_strengths
+from archselect.figures.trajectories import draw_alpha, draw_curves
 from archselect.genotype import Genotype
 from archselect.selection import Discretization
 from archselect.stages.fitting import CHECKPOINT, HISTORY

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
-from archselect.analysis.canvas import add_panel, add_title, new_figure, save, soften
-from archselect.analysis.palette import Style, styles
+from archselect.figures.canvas import add_panel, add_title, new_figure, save, soften
+from archselect.figures.palette import Style, styles
 
 Records = Sequence[Mapping[str, Any]]
 

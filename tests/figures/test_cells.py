@@ -8,8 +8,8 @@ from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from archselect.analysis.cells import draw_cells
-from archselect.analysis.palette import STYLES
+from archselect.figures.cells import draw_cells
+from archselect.figures.palette import STYLES
 from archselect.genotype import PUBLISHED, Genotype
 
 

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 
-from archselect.analysis.palette import STYLES
-from archselect.analysis.strengths import draw_operation_strengths, draw_topology_strengths
+from archselect.figures.palette import STYLES
+from archselect.figures.strengths import draw_operation_strengths, draw_topology_strengths
 
 
 def on_edge(

@@ -2,7 +2,7 @@
 
 from itertools import combinations
 
-from archselect.analysis.palette import STYLES, styles
+from archselect.figures.palette import STYLES, styles
 from archselect.operations import PRIMITIVES
 
 

@@ -9,9 +9,9 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from archselect.analysis.canvas import cell_title
-from archselect.analysis.dot_panels import Dot, Grid, Panel, dot_in_legend, draw_grids, unmasked_in_legend
-from archselect.analysis.palette import Style, styles
+from archselect.figures.canvas import cell_title
+from archselect.figures.dot_panels import Dot, Grid, Panel, dot_in_legend, draw_grids, unmasked_in_legend
+from archselect.figures.palette import Style, styles
 
 Decision = Mapping[str, Any]
 

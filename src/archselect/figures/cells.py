@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 
-from archselect.analysis.canvas import cell_title, new_figure, save
-from archselect.analysis.layout import ROW, CellLayout, lay_out
-from archselect.analysis.palette import styles
+from archselect.figures.canvas import cell_title, new_figure, save
+from archselect.figures.layout import ROW, CellLayout, lay_out
+from archselect.figures.palette import styles
 from archselect.genotype import CellGenotype, Genotype
 
 # Lengths in inches, as everywhere in this drawing.

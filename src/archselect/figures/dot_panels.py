@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from archselect.analysis.canvas import add_panel, add_title, new_figure, save, soften
+from archselect.figures.canvas import add_panel, add_title, new_figure, save, soften
 
 # Lengths in inches.
 _GAP = 0.3

@@ -11,9 +11,9 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from archselect.analysis.cells import draw_cells
-from archselect.analysis.strengths import draw_operation_strengths, draw_topology_strengths
-from archselect.analysis.trajectories import draw_alpha, draw_curves
+from archselect.figures.cells import draw_cells
+from archselect.figures.strengths import draw_operation_strengths, draw_topology_strengths
+from archselect.figures.trajectories import draw_alpha, draw_curves
 from archselect.genotype import PUBLISHED, CellGenotype, Genotype, Input
 
 EDGES = [[source, target] for target in range(2, 6) for source in range(target)]

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from archselect.analysis.palette import STYLES
-from archselect.analysis.trajectories import draw_alpha, draw_curves
+from archselect.figures.palette import STYLES
+from archselect.figures.trajectories import draw_alpha, draw_curves
 
 SPACE = {
     "cells": {
