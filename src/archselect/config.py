@@ -147,11 +147,14 @@ def identity_of(config: DictConfig, data_fingerprint: str) -> Mapping[str, dict[
     data = {**plain(config.data, "name", "path", "source", "train_subset"), "fingerprint": data_fingerprint}
     common = {"seed": config.seed, "precision": str(config.trainer.precision)}
     space = plain(config.search_space, "name", "protocol")
+    search = plain(config.search, "name", "capture", "recompute")
+    if search.get("snapshots") is None:
+        search.pop("snapshots", None)  # so that searches from before there were snapshots are found
     return {
         "search": {
             **common,
             "space": space,
-            "search": plain(config.search, "name", "capture", "recompute"),
+            "search": search,
             "data": data,
         },
         "selection": {**common, "selection": plain(config.selection, "name")},

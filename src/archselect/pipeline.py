@@ -18,14 +18,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 
-from archselect.config import Parts, RunError, folder_label, identity_of, instantiate_parts, plain, readable
-from archselect.evaluation import NoEvaluation
+from archselect.config import Parts, RunError, instantiate_parts, plain, readable
 from archselect.genotype import Genotype
+from archselect.plan import Plan
 from archselect.preflight import check, check_data
 from archselect.report import STRENGTHS, draw_figures, show_plan, show_strengths, show_summary, strengths, tables
 from archselect.reporting.grid import REFUSED
 from archselect.runlog import RunLog
-from archselect.stages import EvaluationStage, SearchStage, SelectionStage
 from archselect.stages.job import Finished, Job, Stage, run_stage
 from archselect.stages.selection import DECISIONS
 from archselect.store import Store, replacing
@@ -78,46 +77,19 @@ class Run:
         """Make or reuse every stage, then write and show what came of it."""
         parts, config = self.parts, self.config
         job = Job(parts.seed, parts.space, parts.data, parts.trainer, Store(config.logs), self.console, self.log.record)
-        identities = identity_of(config, parts.data.fingerprint())
+        plan = Plan(config, parts, job)
         finished: dict[str, Finished] = {}
-        search = SearchStage(
-            job,
-            parts.search,
-            identities["search"],
-            self._stage_config("search_space", "search", "data"),
-            folder_label(parts.space.name, parts.search.name, parts.data.name, f"seed{parts.seed}"),
-        )
+        search = plan.search()
         show_plan(self.console, config.name, parts, job.store, search)
         genotype = parts.genotype
         if genotype is None:
             finished["search"] = self._run(search, job)
-            selection = SelectionStage(
-                job,
-                finished["search"],
-                parts.search,
-                parts.selection,
-                identities["selection"],
-                self._stage_config("search_space", "search", "selection", "data"),
-                folder_label(
-                    parts.space.name, parts.search.name, parts.selection.name, parts.data.name, f"seed{parts.seed}"
-                ),
-            )
-            finished["selection"] = self._run(selection, job)
+            finished["selection"] = self._run(plan.selection(finished["search"]), job)
             genotype = Genotype.from_text(finished["selection"].result["genotype"])
-        if not isinstance(parts.evaluation, NoEvaluation):
-            evaluation = EvaluationStage(
-                job,
-                genotype,
-                parts.evaluation,
-                identities["evaluation"],
-                self._stage_config("search_space", "evaluation", "data"),
-                folder_label(parts.space.name, parts.evaluation.name, parts.data.name, f"seed{parts.seed}"),
-            )
+        evaluation = plan.evaluation(genotype)
+        if evaluation is not None:
             finished["evaluation"] = self._run(evaluation, job)
         return self._conclude(genotype, finished)
-
-    def _stage_config(self, *groups: str) -> dict[str, Any]:
-        return {"seed": self.parts.seed, **{group: plain(self.config[group]) for group in groups}}
 
     def _run(self, stage: Stage, job: Job) -> Finished:
         """Make or reuse one stage. The data are checked before the first one that there is work for."""

@@ -75,6 +75,9 @@ class SearchMethod:
             many as there are.
         stopping: Rules that end the search early, by names of the user's choice; the first that says so ends it.
         freezing: Ends the training of single operations early; None: all train on.
+        snapshots: Keep the supernet after every so many epochs and after the last, for analyses that follow it through
+            the search: each takes as much disk as the supernet (S2: 2.7 MB, the DARTS space: 8 MB). None: only the
+            last. The numbers are the same, but it is another search in the store.
         capture: `cuda_graphs` replays steps and scoring passes as CUDA graphs: the same numbers, sooner. `compile`
             compiles the cells for the steps of the search: equal up to rounding, after minutes of compiling.
         recompute: Keep only what enters a cell and evaluate the cell again in the backward pass: the same numbers from
@@ -102,6 +105,7 @@ class SearchMethod:
     skip_cap: int | None = None
     stopping: Mapping[str, StoppingRule] = field(default_factory=dict)
     freezing: GradientMatching | None = None
+    snapshots: int | None = None
     capture: CaptureName = "none"
     recompute: bool = False
     settled: bool = field(default=False, kw_only=True)
@@ -138,6 +142,8 @@ class SearchMethod:
         check_share("search.drop_path", self.drop_path, zero=True)
         if self.skip_cap is not None:
             check_count("search.skip_cap", self.skip_cap)
+        if self.snapshots is not None:
+            check_positive("search.snapshots", self.snapshots)
         check_choice("search.capture", self.capture, get_args(CaptureName))
         check_flag("search.recompute", self.recompute)
         self._check_together(self.variant)

@@ -1,6 +1,6 @@
 """The search stage: a supernet is trained."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,12 +58,12 @@ class SearchStage:
             module,
             lambda device: search_loaders(job.data, self.method, device, job.seed, "search"),
             self.method.epochs,
-            callbacks=[Snapshots(supernet, folder.path, self.method.looks_back)] if self.method.looks_back else (),
+            callbacks=list(self._snapshots(supernet, folder.path)),
             describe=lambda: describe_supernet(supernet),
         )
         kept = module.kept_epochs or len(history)
         if kept < len(history):
-            supernet.load_state_dict(load_state(Snapshots.file(folder.path, kept)))
+            supernet.load_state_dict(load_state(snapshot(folder.path / SCRATCH, kept)))
         if self.method.skip_cap is not None:
             cap_skips(supernet, self.method.skip_cap)
         save(supernet.cpu().state_dict(), folder.path / SUPERNET)
@@ -76,31 +76,46 @@ class SearchStage:
             **{name: last["metrics"][name] for name in ("val_accuracy", "val_loss", "train_accuracy", "train_loss")},
         }
 
+    def _snapshots(self, supernet: Supernet, path: Path) -> Iterator["Snapshots"]:
+        if self.method.looks_back:
+            # One more than a rule asks for: a session cut off before its checkpoint makes the last epoch again.
+            yield Snapshots(supernet, path / SCRATCH, every=1, newest=self.method.looks_back + 2)
+        if self.method.snapshots:
+            yield Snapshots(supernet, path, self.method.snapshots)
+
 
 class Snapshots(Checkpoint):
-    """Keeps the supernet of the last epochs, for a rule that ends a search and goes back.
+    """Keeps the supernet as it is after an epoch.
 
     Args:
         supernet: The supernet.
-        path: Of the stage's folder.
-        epochs: How far back a rule may go.
+        path: Of the folder that they are kept in.
+        every: After every so many epochs and after the last.
+        newest: Only so many of them; None: all.
     """
 
-    def __init__(self, supernet: Supernet, path: Path, epochs: int) -> None:
-        self.supernet, self.path, self.epochs = supernet, path, epochs
+    def __init__(self, supernet: Supernet, path: Path, every: int, newest: int | None = None) -> None:
+        self.supernet, self.path, self.every, self.newest = supernet, path, every, newest
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write one more and forget the oldest."""
         done = trainer.current_epoch + 1
-        self.file(self.path, done).parent.mkdir(parents=True, exist_ok=True)
-        save(self.supernet.state_dict(), self.file(self.path, done))
-        # One more than a rule asks for: a session that is cut off before its checkpoint makes this epoch again.
-        self.file(self.path, done - self.epochs - 2).unlink(missing_ok=True)
+        if done % self.every and done != trainer.max_epochs:
+            return
+        snapshot(self.path, done).parent.mkdir(parents=True, exist_ok=True)
+        save(self.supernet.state_dict(), snapshot(self.path, done))
+        if self.newest is not None:
+            snapshot(self.path, done - self.newest * self.every).unlink(missing_ok=True)
 
-    @staticmethod
-    def file(path: Path, epochs: int) -> Path:
-        """Return the file of the supernet after so many epochs."""
-        return path / SCRATCH / "snapshots" / f"epoch-{epochs}.pt"
+
+def snapshot(path: Path, epochs: int) -> Path:
+    """Return the file of the supernet after so many epochs, below a stage's folder or its scratch."""
+    return path / "snapshots" / f"epoch-{epochs}.pt"
+
+
+def snapshots(path: Path) -> list[int]:
+    """Return after how many epochs a search stage kept the supernet, ascending."""
+    return sorted(int(file.stem.removeprefix("epoch-")) for file in (path / "snapshots").glob("epoch-*.pt"))
 
 
 def new_supernet(job: Job, method: SearchMethod) -> Supernet:
@@ -110,10 +125,21 @@ def new_supernet(job: Job, method: SearchMethod) -> Supernet:
         return job.space.supernet(job.data.image_size, job.data.classes, method.variant)
 
 
-def load_supernet(job: Job, method: SearchMethod, folder: Path) -> Supernet:
-    """Return the supernet that a search or selection stage kept."""
+def load_supernet(job: Job, method: SearchMethod, folder: Path, epochs: int | None = None) -> Supernet:
+    """Return the supernet that a search or selection stage kept: the last, or the snapshot after so many epochs.
+
+    Raises:
+        ValueError: There is no such snapshot.
+    """
+    file = folder / SUPERNET if epochs is None else snapshot(folder, epochs)
+    if epochs is not None and not file.exists():
+        kept = ", ".join(map(str, snapshots(folder))) or "none"
+        raise ValueError(
+            f"{folder} has no snapshot of the supernet after {epochs} epochs; there are: {kept}. Search with "
+            "search.snapshots=N to keep one after every N epochs."
+        )
     supernet = new_supernet(job, method)
-    supernet.load_state_dict(load_state(folder / SUPERNET))
+    supernet.load_state_dict(load_state(file))
     return supernet
 
 

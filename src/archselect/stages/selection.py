@@ -9,26 +9,15 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from archselect.capture import NoCapture, capture_for
-from archselect.data import ResidentBatches
 from archselect.networks.supernet import Supernet
 from archselect.search import SearchMethod, SearchModule
-from archselect.selection import Point, Scorer, Selector
+from archselect.selection import Point, Selector
 from archselect.selection.decision import Decision, OperationDecision, from_record
-from archselect.selection.selector import TrialTraining
 from archselect.stages.fitting import Fitting, save
 from archselect.stages.job import Finished, Job
 from archselect.stages.progress import Progress
-from archselect.stages.search import (
-    SUPERNET,
-    architecture_images,
-    batches_of,
-    describe_supernet,
-    hold_out,
-    load_supernet,
-    search_loaders,
-)
-from archselect.stages.trials import StageTrials
+from archselect.stages.search import SUPERNET, describe_supernet, load_supernet, search_loaders
+from archselect.stages.trials import StageTrials, trials_on
 from archselect.store import StageFolder, StageKey
 
 VERSION = 3
@@ -49,6 +38,7 @@ class SelectionStage:
         identity: The parts of the config that determine the result.
         config: The resolved config of the stage.
         label: Readable name.
+        snapshot: Select from the supernet as it was after so many epochs; None: from the last.
     """
 
     job: Job
@@ -58,18 +48,21 @@ class SelectionStage:
     identity: Mapping[str, Any]
     config: Mapping[str, Any]
     label: str
+    snapshot: int | None = None
 
     @property
     def key(self) -> StageKey:
         """See `Stage.key`."""
         identity = {"version": VERSION, "search": self.search.folder.key.digest, **self.identity}
+        if self.snapshot is not None:
+            identity["snapshot"] = self.snapshot
         return StageKey("selection", self.label, identity)
 
     def work(self, fitting: Fitting) -> Mapping[str, Any]:
         """Make all decisions and write the genotype."""
         folder, job = fitting.folder, self.job
         folder.write_json("space.json", job.space.describe())
-        supernet = load_supernet(job, self.method, self.search.folder.path)
+        supernet = load_supernet(job, self.method, self.search.folder.path, self.snapshot)
         points = self.selector.points(supernet.cell_spaces, supernet.decisions)
         decider = Decider(self.selector, supernet, folder, fitting.progress, job.seed)
         tuning = self.selector.tuning
@@ -101,38 +94,7 @@ class SelectionStage:
         return self.selector.scoring.held_out_share if self.selector.scoring else 0.0
 
     def _trials(self, supernet: Supernet, fitting: Fitting, device: torch.device) -> StageTrials:
-        def train(copy: Supernet, name: str, training: TrialTraining) -> None:
-            method = self.method.for_tuning(
-                training.epochs, training.learning_rate, training.schedule, training.train_alpha
-            )
-            fitting.progress.say(f"training {name}")
-            fitting.train(
-                SearchModule(copy, method, self.job.data.classes, (self.job.seed, "selection", name)),
-                lambda device: search_loaders(
-                    self.job.data, method, device, self.job.seed, f"selection {name}", self._held_out
-                ),
-                training.epochs,
-            )
-            copy.to(device)
-
-        return StageTrials(supernet, fitting.folder, lambda network: self._scorer(network, device), train)
-
-    def _scorer(self, supernet: Supernet, device: torch.device) -> Scorer | None:
-        scoring = self.selector.scoring
-        if scoring is None:
-            return None
-        weights, images = architecture_images(self.job.data, self.method, self.job.seed)
-        if scoring.held_out_share:
-            images, _ = hold_out(images, scoring.held_out_share, self.job.seed)
-        size = min(scoring.batch_size or self.method.batch_size, len(images.labels))
-        batches: ResidentBatches = batches_of(self.job.data, images, size, device)
-        calibration = batches_of(
-            self.job.data, weights, min(size, len(weights.labels)), device, (self.job.seed, "selection", "calibration")
-        )
-        # Every candidate has other operations, and compiling them takes longer than scoring them.
-        name = self.method.capture
-        capture = NoCapture() if name == "compile" else capture_for(name, device, supernet)
-        return Scorer(supernet, batches, scoring, calibration, (self.job.seed, "selection"), capture)
+        return trials_on(supernet, self.job, self.method, self.selector.scoring, fitting, device)
 
 
 class Decider:

@@ -4,14 +4,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
+from archselect.capture import NoCapture, capture_for
 from archselect.networks.cell_space import CellDecisions
 from archselect.networks.mixture import MixtureWeights
 from archselect.networks.supernet import Supernet
-from archselect.selection import Race, Score, Scorer
+from archselect.search import SearchMethod, SearchModule
+from archselect.selection import Race, Score, Scorer, Scoring
 from archselect.selection.selector import TrialTraining
-from archselect.stages.fitting import SCRATCH, load_state, save
+from archselect.stages.fitting import SCRATCH, Fitting, load_state, save
+from archselect.stages.job import Job
+from archselect.stages.search import architecture_images, batches_of, hold_out, search_loaders
 from archselect.store import StageFolder
 
 TRIALS = "trials.jsonl"
@@ -82,3 +87,56 @@ class StageTrials:
 
     def _file(self, name: str) -> Path:
         return self.folder.path / SCRATCH / "trials" / f"{name}.pt"
+
+
+def trials_on(
+    supernet: Supernet, job: Job, method: SearchMethod, scoring: Scoring | None, fitting: Fitting, device: torch.device
+) -> StageTrials:
+    """Return what may be tried on a supernet in a stage of a run: scoring and training as the search did.
+
+    Args:
+        supernet: On `device`.
+        job: What all stages of the run share.
+        method: How the supernet was trained.
+        scoring: On what it is scored; None: it is not.
+        fitting: Of the stage.
+        device: Where the stage computes.
+    """
+
+    def train(copy: Supernet, name: str, training: TrialTraining) -> None:
+        tuning = method.for_tuning(training.epochs, training.learning_rate, training.schedule, training.train_alpha)
+        fitting.progress.say(f"training {name}")
+        fitting.train(
+            SearchModule(copy, tuning, job.data.classes, (job.seed, "selection", name)),
+            lambda device: search_loaders(
+                job.data,
+                tuning,
+                device,
+                job.seed,
+                f"selection {name}",
+                scoring.held_out_share if scoring else 0.0,
+            ),
+            training.epochs,
+        )
+        copy.to(device)
+
+    def score(network: Supernet) -> Scorer | None:
+        return None if scoring is None else scorer_of(network, job, method, scoring, device)
+
+    return StageTrials(supernet, fitting.folder, score, train)
+
+
+def scorer_of(supernet: Supernet, job: Job, method: SearchMethod, scoring: Scoring, device: torch.device) -> Scorer:
+    """Return what scores a supernet on the images that train `alpha`, or on the held-out share of them."""
+    weights, images = architecture_images(job.data, method, job.seed)
+    if scoring.held_out_share:
+        images, _ = hold_out(images, scoring.held_out_share, job.seed)
+    size = min(scoring.batch_size or method.batch_size, len(images.labels))
+    batches = batches_of(job.data, images, size, device)
+    calibration = batches_of(
+        job.data, weights, min(size, len(weights.labels)), device, (job.seed, "selection", "calibration")
+    )
+    # Every candidate has other operations, and compiling them takes longer than scoring them.
+    name = method.capture
+    capture = NoCapture() if name == "compile" else capture_for(name, device, supernet)
+    return Scorer(supernet, batches, scoring, calibration, (job.seed, "selection"), capture)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-Kind = Literal["search", "selection", "evaluation"]
+Kind = Literal["search", "selection", "evaluation", "analysis"]
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
@@ -18,7 +18,7 @@ class StageKey:
     """What determines a stage's result.
 
     Attributes:
-        kind: Which of the three stages.
+        kind: Which of the four kinds of stages.
         label: The readable part of the folder's name: letters, digits, `-`, `_` and `.`.
         identity: Everything the result depends on (the stage's part of the config, the seed, the digests of the stages
             it starts from, the stage's version) as plain JSON data. 1 and 1.0 are different values.

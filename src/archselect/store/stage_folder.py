@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import yaml
 from filelock import FileLock, Timeout
 
 from archselect.store.durable import StoreError, disk_errors_explained, replacing, whole_lines
-from archselect.store.key import StageKey, canonical
+from archselect.store.key import Kind, StageKey, canonical
 
 State = Literal["absent", "unfinished", "finished"]
 
@@ -47,6 +47,32 @@ class StageFolder:
 
     path: Path
     key: StageKey
+
+    @classmethod
+    def found(cls, path: Path) -> "StageFolder":
+        """Return the stage at `path`, of which nothing is known but what it says of itself.
+
+        Raises:
+            FileNotFoundError: There is no stage.
+            ValueError: The folder is not what its name stands for.
+        """
+        path = path.resolve()
+        if not (path / "identity.json").is_file():
+            raise FileNotFoundError(f"There is no stage in {path}: it has no identity.json.")
+        identity = json.loads((path / "identity.json").read_text(encoding="utf-8"))
+        kind = path.parent.name
+        key = StageKey(cast(Kind, kind), path.name.rpartition("-")[0], identity)
+        if key.folder_name != path.name:
+            raise ValueError(
+                f"The folder {path} is not the stage that its identity.json describes, {key.folder_name}: it was "
+                "renamed, edited or copied over another. Compute it again."
+            )
+        return cls(path, key)
+
+    @property
+    def root(self) -> Path:
+        """The folder of the store."""
+        return self.path.parents[2]
 
     @property
     def state(self) -> State:
