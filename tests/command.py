@@ -1,6 +1,7 @@
 """`python train.py ...` from a test, and what it leaves behind.
 
 train, sweep          in this process: quick
+analyze               `python analyze.py ...`, likewise
 Apart                 in a process of its own, which may be killed at a given call of a given function
 tiny                  the overrides of the smallest run in a search space
 Run                   a run folder: summary, stages, histories, decisions
@@ -27,9 +28,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from archselect import pipeline
+from archselect.analysis import command
 from archselect.config import Parts, instantiate_parts
 
 TRAIN = Path(__file__).parents[1] / "train.py"
+ANALYZE = TRAIN.parent / "analyze.py"
 CONFIGS = TRAIN.parent / "configs"
 
 # Spawned once, it has imported everything; its children start at once and share no threads with the tests.
@@ -106,6 +109,21 @@ def sweep(*overrides: str) -> list[Run]:
     return _main(["-m", *overrides])
 
 
+def analyze(*overrides: str) -> Path:
+    """Run `python analyze.py OVERRIDES` in this process and return the folder that it wrote."""
+    folders: list[Path] = []
+
+    def run(config: DictConfig) -> Any:
+        folders.append(Path(HydraConfig.get().runtime.output_dir))
+        return original(config)
+
+    original = command.analyze
+    with mock.patch.object(command, "analyze", run):
+        _script(ANALYZE, overrides)
+    (folder,) = folders
+    return folder
+
+
 def _main(arguments: Sequence[str]) -> list[Run]:
     runs: list[Run] = []
 
@@ -114,20 +132,21 @@ def _main(arguments: Sequence[str]) -> list[Run]:
         return original(config)
 
     original = pipeline.run
+    with mock.patch.object(pipeline, "run", run):
+        _script(TRAIN, arguments)
+    return runs
+
+
+def _script(script: Path, arguments: Sequence[str]) -> None:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     try:
-        with (
-            mock.patch.object(pipeline, "run", run),
-            mock.patch.dict(os.environ),
-            mock.patch.object(sys, "argv", [str(TRAIN), *arguments]),
-        ):
-            runpy.run_path(str(TRAIN), run_name="__main__")
+        with mock.patch.dict(os.environ), mock.patch.object(sys, "argv", [str(script), *arguments]):
+            runpy.run_path(str(script), run_name="__main__")
     finally:  # Hydra's logging goes to the run folder
         for handler in set(root.handlers) - set(handlers):
             handler.close()
         root.handlers, root.level = handlers, level
-    return runs
 
 
 @dataclass(frozen=True)

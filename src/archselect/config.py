@@ -73,13 +73,14 @@ def instantiate_parts(config: DictConfig) -> Parts:
         if not isinstance(value, str) or not value.strip() or (option == "name" and "/" in value):
             raise RunError(f"{option} must be the name of a folder; got {value!r}.")
     groups = ("search_space", "search", "selection", "evaluation", "data", "trainer")
-    space, search, selection, evaluation, data, trainer = (_instantiate(config, group) for group in groups)
+    space, search, selection, evaluation, data, trainer = (instantiate_part(config, group) for group in groups)
     with readable():
         genotype = None if config.genotype is None else Genotype.parse(str(config.genotype))
     return Parts(seed, space, search, selection, evaluation, data, trainer, genotype)
 
 
-def _instantiate(config: DictConfig, group: str) -> Any:
+def instantiate_part(config: DictConfig, group: str) -> Any:
+    """Build what a group of the config describes; a `RunError` says which option makes no sense."""
     try:
         return instantiate(config[group], _convert_="all")
     except InstantiationException as error:

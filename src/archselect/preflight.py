@@ -56,7 +56,7 @@ def check_data(parts: Parts) -> None:
         ValueError: An image is damaged, a part is empty, a batch is larger than its part.
     """
     if parts.genotype is None:
-        _check_search_images(parts)
+        check_search_images(parts)
     if isinstance(parts.evaluation, Retraining):
         _check_retraining_images(parts, parts.evaluation)
 
@@ -90,7 +90,8 @@ def _check_table(parts: Parts, evaluation: NASBench201Lookup) -> None:
         table.look_up(parts.genotype)
 
 
-def _check_search_images(parts: Parts) -> None:
+def check_search_images(parts: Parts) -> None:
+    """Decode the images of the search and cut them up as it will; raises a ValueError like `check_data`."""
     search, scoring = parts.search, parts.selection.scoring
     weights, architecture = _split("search.weight_share", parts.data.train.labels, search.weight_share)
     scored = architecture

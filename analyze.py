@@ -1,0 +1,19 @@
+"""Look at finished runs: `python analyze.py analysis=operation_strength run=logs/runs/NAME/DATE`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from archselect.analysis.command import analyze, register_resolvers
+from archselect.config import launch
+
+register_resolvers()
+
+
+@hydra.main(version_base="1.3", config_path="configs", config_name="analyze")
+def main(config: DictConfig) -> None:
+    """Hand the composed config over."""
+    analyze(config)
+
+
+if __name__ == "__main__":
+    launch(main)

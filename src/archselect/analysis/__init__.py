@@ -1,0 +1,8 @@
+"""The paper's figures and tables, and some that it does not have, from finished runs.
+
+Each analysis measures (once: what it measures is kept in the store), draws, and says in a paragraph what is to be seen.
+"""
+
+from archselect.analysis.operation_strength import OperationStrength
+
+__all__ = ["OperationStrength"]

@@ -1,0 +1,141 @@
+"""`python analyze.py analysis=NAME run=FOLDER`: runs opened, measured once, drawn, and read."""
+
+import csv
+import io
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+
+from archselect.analysis.analysis import Analysis, Table, Tables
+from archselect.analysis.stage import TABLES, AnalysisStage
+from archselect.analysis.subject import Subject
+from archselect.config import RunError, instantiate_part, plain, readable
+from archselect.config import register_resolvers as config_resolvers
+from archselect.pipeline import noted, stopping_on_signals
+from archselect.preflight import check_search_images
+from archselect.runlog import RunLog
+from archselect.runs import FinishedRun, find_runs, open_run
+from archselect.stages.job import run_stage
+from archselect.store import replacing
+
+READING = "reading.md"
+
+
+def register_resolvers() -> None:
+    """Make the resolvers of the config known, and `${archselect.run_folder:FOLDER}`: the run in it, or all runs'."""
+    config_resolvers()
+    OmegaConf.register_new_resolver("archselect.run_folder", _run_folder, replace=True)
+
+
+def _run_folder(folder: str) -> str:
+    found = find_runs(folder)
+    return str((found[0] if len(found) == 1 else Path(folder)).resolve())
+
+
+def analyze(config: DictConfig) -> Tables:
+    """Make the analysis that the config describes; tables, picture and reading go into Hydra's run folder.
+
+    Raises:
+        RunError: An option, the runs or the data do not allow it.
+    """
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    console = Console(highlight=False)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with stopping_on_signals(console), noted(), readable():
+        runs = _open(config)
+        whole = _beside(runs[0].config, config)
+        analysis: Analysis = instantiate_part(whole, "analysis")
+        if not analysis.several and len(runs) > 1:
+            open_run(config.run)  # says that there are several
+        analysis.check(runs)
+        selections = {name: DictConfig(plain(whole.selections[name])) for name in whole.selections}
+        subject = Subject(runs, selections, console)
+        console.print(f"[bold]{analysis.name}[/] of {escape(', '.join(str(run.folder) for run in runs[:3]))}")
+        loggers = [instantiate(logger) for logger in whole.logger.values()]
+        log = RunLog(loggers, runs[0].space)
+        log.config({"run": str(config.run), **plain(whole)})
+        status = "failed"
+        try:
+            tables = _measure(analysis, subject, plain(whole.analysis))
+            _show(analysis, tables, folder, console, log)
+            status = "success"
+        finally:
+            log.finish(status)
+    return tables
+
+
+def _open(config: DictConfig) -> list[FinishedRun]:
+    changes: dict[str, Any] = {}
+    if config.data_path is not None:
+        changes["data"] = {"path": config.data_path}
+    if config.table is not None:
+        changes["evaluation"] = {"table": config.table}
+    if config.trainer is not None:
+        changes["trainer"] = config.trainer
+    return [open_run(folder, changes) for folder in find_runs(config.run)]
+
+
+def _beside(run: DictConfig, config: DictConfig) -> DictConfig:
+    """Return the config of the analysis with that of the run around it: options may follow those of the run."""
+    own = OmegaConf.masked_copy(config, ["analysis", "selections", "logger"])
+    whole = OmegaConf.merge(OmegaConf.masked_copy(run, [str(key) for key in run if key != "logger"]), own)
+    assert isinstance(whole, DictConfig)
+    return whole
+
+
+def _measure(analysis: Analysis, subject: Subject, options: Mapping[str, Any]) -> Tables:
+    """Return the tables: from the store, or by doing the work."""
+    for run in subject.runs:
+        _check_unchanged(run)
+    stage = AnalysisStage(subject, analysis, analysis.prepare(subject), options)
+    tables: Tables = run_stage(stage, subject.job).folder.read_json(TABLES)
+    return tables
+
+
+def _show(analysis: Analysis, tables: Tables, folder: Path, console: Console, log: RunLog) -> None:
+    """Write, print and log what was found."""
+    for position, (name, rows) in enumerate(tables.items()):
+        with replacing(folder / f"{name if position else analysis.name}.csv") as file:
+            file.write(_as_csv(rows).encode())
+        log.table(f"analysis/{analysis.name}/{name}", list(rows[0]), [list(row.values()) for row in rows])
+    picture = analysis.draw(tables, folder / f"{analysis.name}.png")
+    log.figures([picture])
+    reading = analysis.reading(tables)
+    with replacing(folder / READING) as file:
+        file.write(f"{reading}\n".encode())
+    log.summary({f"analysis/{analysis.name}": reading})
+    console.print(Panel(escape(reading), title=analysis.name, title_align="left", width=min(110, console.width)))
+    console.print(f"Written: {escape(str(folder))}/: {analysis.name}.png, .csv, {READING}", soft_wrap=True)
+
+
+def _as_csv(rows: Table) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _check_unchanged(run: FinishedRun) -> None:
+    """Raise a RunError unless the run's images are those that its supernet was trained on."""
+    if "search" not in run.summary["stages"]:
+        raise RunError(
+            f"The run {run.folder} was given its genotype and has no search; an analysis looks at a supernet. Name a "
+            "run that searched."
+        )
+    trained_on = run.stage("search").folder.key.identity["data"]["fingerprint"]
+    found = run.parts.data.fingerprint()
+    if found != trained_on:
+        raise RunError(
+            f"The images of data={run.parts.data.name} are not those that the run {run.folder} was trained on (their "
+            f"fingerprint is {found[:12]}, it was {trained_on[:12]}). Name their folder by data_path=FOLDER."
+        )
+    check_search_images(run.parts)

@@ -1,0 +1,42 @@
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from tests.command import analyze
+
+from archselect.runs import open_run
+from archselect.stages.search import architecture_images
+
+
+def test_a_strength_is_the_accuracy_that_the_supernet_loses_without_the_operation(tiny_folder: Path) -> None:
+    folder = analyze("analysis=operation_strength", f"run={tiny_folder}")
+    rows = list(csv.DictReader((folder / "operation_strength.csv").open()))
+    assert len(rows) == 2 * 14 * 2
+    run = open_run(tiny_folder)
+    supernet = run.supernet().train()
+    data = run.parts.data
+    _, images = architecture_images(data, run.parts.search, run.parts.seed)
+    first = slice(0, run.parts.search.batch_size)  # the tiny run scores on one batch
+    scale, shift = data.normalisation.scale_and_shift()
+    x = images.images[first].float() * scale.view(3, 1, 1) + shift.view(3, 1, 1)
+    labels = images.labels[first]
+    weights = supernet.mixture_weights().detach()
+    for row in (rows[0], rows[3], rows[-1]):
+        space = supernet.cell_spaces[row["cell"]]
+        edge = ["({},{})".format(*edge) for edge in space.topology.edges].index(row["edge"])
+        without = weights.masked(row["cell"], edge, space.operations[edge].index(row["operation"]))
+        with torch.no_grad():
+            lost = [(supernet(x, given).argmax(1) == labels).float().mean().item() for given in (weights, without)]
+        assert float(row["strength"]) == pytest.approx(lost[0] - lost[1], abs=1e-6)
+    reading = (folder / "reading.md").read_text()
+    assert "of 28 edges" in reading
+    assert (folder / "operation_strength.png").stat().st_size > 10_000
+
+
+def test_typed_again_nothing_is_measured_again(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = analyze("analysis=operation_strength", f"run={tiny_folder}")
+    text = (before / "operation_strength.csv").read_text()
+    monkeypatch.setattr("archselect.analysis.operation_strength.perturbed", None)
+    assert analyze("analysis=operation_strength", f"run={tiny_folder}") == before
+    assert (before / "operation_strength.csv").read_text() == text
