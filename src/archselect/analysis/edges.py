@@ -68,9 +68,3 @@ def tau(rows: Table, one: str, other: str) -> float | None:
     if len(rows) < 2 or len(set(x)) < 2 or len(set(y)) < 2:
         return None
     return float(kendalltau(x, y).statistic)
-
-
-def mean(values: Sequence[float | None]) -> float | None:
-    """Return the mean of what is there; None of nothing."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None

@@ -8,8 +8,9 @@ from typing import ClassVar, get_args
 
 from archselect.analysis.analysis import Table, Tables
 from archselect.analysis.bench import Bench
-from archselect.analysis.edges import Edge, by_edge, mean, open_edges, tau
+from archselect.analysis.edges import Edge, by_edge, open_edges, tau
 from archselect.analysis.subject import Subject
+from archselect.analysis.words import mean
 from archselect.checks import check_choice
 from archselect.figures.operation_bars import draw_operation_bars
 from archselect.networks.supernet import Supernet

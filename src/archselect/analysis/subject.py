@@ -7,7 +7,7 @@ from functools import cached_property
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from archselect.config import instantiate_parts
+from archselect.config import instantiate_part, instantiate_parts
 from archselect.evaluation import NASBench201Lookup, NASBench201Table
 from archselect.genotype import Genotype
 from archselect.plan import Plan
@@ -55,6 +55,13 @@ class Subject:
     def select(self, selection: str, snapshot: int | None = None) -> Finished:
         """Return what another selection reads off the run's supernet, or off a snapshot of it."""
         return self.do(self.plan(selection).selection(self.run.stage("search"), snapshot))
+
+    def reads_trained_alpha(self, selection: str) -> bool:
+        """Return False for a selection that reads an `alpha` which the run never trained."""
+        trained = self.run.parts.search.architecture_gradient is not None
+        config = OmegaConf.merge(self.run.config, {"selection": self.selections[selection]})
+        assert isinstance(config, DictConfig)
+        return trained or not instantiate_part(config, "selection").reads_alpha
 
     def judge(self, genotype: Genotype) -> Finished | None:
         """Return what an architecture comes to by the run's evaluation; None if it evaluates nothing."""
