@@ -3,8 +3,18 @@
 Each analysis measures (once: what it measures is kept in the store), draws, and says in a paragraph what is to be seen.
 """
 
+from archselect.analysis.cells import Cells
+from archselect.analysis.discretization_accuracy import DiscretizationAccuracy
 from archselect.analysis.operation_strength import OperationStrength
+from archselect.analysis.optimal_alpha import OptimalAlpha
 from archselect.analysis.selection_curve import SelectionCurve
 from archselect.analysis.skip_dominance import SkipDominance
 
-__all__ = ["OperationStrength", "SelectionCurve", "SkipDominance"]
+__all__ = [
+    "Cells",
+    "DiscretizationAccuracy",
+    "OperationStrength",
+    "OptimalAlpha",
+    "SelectionCurve",
+    "SkipDominance",
+]

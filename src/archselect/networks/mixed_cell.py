@@ -139,6 +139,25 @@ class MixedCell(nn.Module):
             weights = mixture.auxiliary_weights(edges)
             yield Leaving(operation, tuple(edges), [every.index(edge) for edge in edges], weights, identity=True)
 
+    def branches(self, inputs: Sequence[Tensor], mixture: Mixture) -> dict[int, dict[str, Tensor]]:
+        """Return what each operation that has weight gives on each edge, `(B, C / K, H', W')`, before it is weighted.
+
+        Args:
+            inputs: Of the cell, each `(B, C, H, W)`.
+            mixture: The states of the cell follow from it.
+        """
+        values = [*inputs, *(source.state for source in _edges_together(self, inputs, mixture))]
+        found: dict[int, dict[str, Tensor]] = {}
+        for state, value in enumerate(values):
+            source = self.source(state, value)
+            for term, weights in mixture.leaving(state):
+                operation = cast(StackedOperation, cast(nn.ModuleDict, self.operations[state])[term.operation])
+                positions = [self._positions[state][term.operation][edge] for edge in term.edges]
+                outputs = operation.weighted(source, torch.ones_like(weights), positions).chunk(len(term.edges), dim=1)
+                for edge, output in zip(term.edges, outputs, strict=True):
+                    found.setdefault(edge, {})[term.operation] = output
+        return found
+
     @property
     def batch(self) -> kernels.Batch:
         """How the cell's normalisations treat a batch."""
