@@ -40,10 +40,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     Raises:
         RunError: An option, the data or the disk does not allow it.
     """
-    logging.getLogger("pytorch_lightning").setLevel(
-        logging.WARNING
-    )  # which device it found and which products it recommends
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of torch's pytree
+    quiet_lightning()
     console = Console(highlight=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
     with stopping_on_signals(console), noted(), readable():
@@ -60,6 +57,12 @@ def run(config: DictConfig) -> dict[str, Any]:
         finally:
             log.finish(status)
     return summary
+
+
+def quiet_lightning() -> None:
+    """Leave out what Lightning says about devices and products, and a warning about its own use of torch's pytree."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
 
 
 @dataclass

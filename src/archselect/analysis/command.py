@@ -2,7 +2,6 @@
 
 import csv
 import io
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from archselect.analysis.stage import TABLES, AnalysisStage
 from archselect.analysis.subject import Subject
 from archselect.config import RunError, instantiate_part, plain, readable
 from archselect.config import register_resolvers as config_resolvers
-from archselect.pipeline import noted, stopping_on_signals
+from archselect.pipeline import noted, quiet_lightning, stopping_on_signals
 from archselect.preflight import check_search_images
 from archselect.runlog import RunLog
 from archselect.runs import FinishedRun, find_runs, open_run
@@ -46,7 +45,7 @@ def analyze(config: DictConfig) -> Tables:
     Raises:
         RunError: An option, the runs or the data do not allow it.
     """
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    quiet_lightning()
     console = Console(highlight=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
     with stopping_on_signals(console), noted(), readable():

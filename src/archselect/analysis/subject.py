@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
 from archselect.config import instantiate_part, instantiate_parts
@@ -46,8 +46,7 @@ class Subject:
         Raises:
             ValueError: The selection does not go with the run's search or space.
         """
-        config = OmegaConf.merge(self.run.config, {"selection": self.selections[selection]})
-        assert isinstance(config, DictConfig)
+        config = self._with(selection)
         parts = instantiate_parts(config)
         check(parts)
         return Plan(config, parts, self.job)
@@ -59,9 +58,13 @@ class Subject:
     def reads_trained_alpha(self, selection: str) -> bool:
         """Return False for a selection that reads an `alpha` which the run never trained."""
         trained = self.run.parts.search.architecture_gradient is not None
-        config = OmegaConf.merge(self.run.config, {"selection": self.selections[selection]})
-        assert isinstance(config, DictConfig)
-        return trained or not instantiate_part(config, "selection").reads_alpha
+        return trained or not instantiate_part(self._with(selection), "selection").reads_alpha
+
+    def _with(self, selection: str) -> DictConfig:
+        """Return the run's config with another selection in place of its own."""
+        config = self.run.config.copy()
+        config.selection = self.selections[selection]
+        return config
 
     def judge(self, genotype: Genotype) -> Finished | None:
         """Return what an architecture comes to by the run's evaluation; None if it evaluates nothing."""
