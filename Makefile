@@ -19,7 +19,7 @@ SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_inf
 # One thread in each process of the tests: two that share the cores' threads are slower than either alone.
 demo test test-slow: export OMP_NUM_THREADS = 1
 
-.PHONY: help demo test test-slow bench bench-scaling profile lint format clean FORCE
+.PHONY: help demo test test-slow bench bench-scaling profile paper lint format clean FORCE
 .DELETE_ON_ERROR:
 
 help:  ## List the targets
@@ -42,6 +42,25 @@ bench-scaling: $(INSTALLED)  ## Time and memory of a step against channels, dept
 
 profile: $(INSTALLED)  ## The costliest kinds of work in a step, beside the limits of the machine
 	$(BIN)/python -m tests.speed.profile $(BENCH_ARGS)
+
+# Resumable: what is in $(PAPER_LOGS) is not computed again. DATA: a folder with CIFAR-10, TABLE: the NAS-Bench-201 table.
+PAPER_LOGS ?= logs/paper
+PAPER_RUNS := $(PAPER_LOGS)/runs
+PAPER_TRAIN = $(BIN)/python train.py -m data.path=$(DATA) logs=$(PAPER_LOGS) hydra.sweep.dir=$(PAPER_RUNS) \
+    'hydra.sweep.subdir=$${name}-seed$${seed}'
+PAPER_S2 = run=$(PAPER_RUNS)/paper_s2-darts-perturb-seed0,$(PAPER_RUNS)/paper_s2-darts-perturb-seed1
+PAPER_NASBENCH201 = $(subst paper_s2,paper_nasbench201,$(PAPER_S2))
+
+paper: $(INSTALLED)  ## The paper's claims at a size for two cores, in about two hours: DATA=FOLDER TABLE=FILE
+	@test -n "$(DATA)" -a -n "$(TABLE)" || { echo "make paper DATA=FOLDER (with CIFAR-10) TABLE=FILE (NAS-Bench-201)" >&2; exit 1; }
+	$(PAPER_TRAIN) experiment=paper_s2 search=darts selection=magnitude,perturb seed=0,1
+	$(PAPER_TRAIN) experiment=paper_s2 search=fixed_alpha selection=perturb seed=0,1
+	$(PAPER_TRAIN) experiment=paper_nasbench201 search=darts selection=magnitude,perturb,perturb_magnitude seed=0,1 evaluation.table=$(TABLE)
+	$(PAPER_TRAIN) experiment=paper_nasbench201 search=fixed_alpha selection=perturb seed=0,1 evaluation.table=$(TABLE)
+	$(BIN)/python analyze.py -m analysis=operation_strength,skip_dominance,optimal_alpha,selection_curve,cells $(PAPER_S2)
+	$(BIN)/python analyze.py -m analysis=discretization_accuracy analysis.edges=6 analysis.training.epochs=3 $(PAPER_S2)
+	$(BIN)/python analyze.py -m analysis=operation_strength,trajectory,true_strength,landscape $(PAPER_NASBENCH201)
+	$(BIN)/python -m archselect.claims $(PAPER_RUNS) --into RESULTS.md
 
 lint: $(INSTALLED)  ## Check style and types
 	$(BIN)/ruff check
