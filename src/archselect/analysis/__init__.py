@@ -4,6 +4,7 @@ Each analysis measures (once: what it measures is kept in the store), draws, and
 """
 
 from archselect.analysis.cells import Cells
+from archselect.analysis.command import look
 from archselect.analysis.discretization_accuracy import DiscretizationAccuracy
 from archselect.analysis.operation_strength import OperationStrength
 from archselect.analysis.optimal_alpha import OptimalAlpha
@@ -17,4 +18,5 @@ __all__ = [
     "OptimalAlpha",
     "SelectionCurve",
     "SkipDominance",
+    "look",
 ]
