@@ -6,6 +6,7 @@ Each analysis measures (once: what it measures is kept in the store), draws, and
 from archselect.analysis.cells import Cells
 from archselect.analysis.command import look
 from archselect.analysis.discretization_accuracy import DiscretizationAccuracy
+from archselect.analysis.landscape import Landscape
 from archselect.analysis.operation_strength import OperationStrength
 from archselect.analysis.optimal_alpha import OptimalAlpha
 from archselect.analysis.selection_curve import SelectionCurve
@@ -14,6 +15,7 @@ from archselect.analysis.skip_dominance import SkipDominance
 __all__ = [
     "Cells",
     "DiscretizationAccuracy",
+    "Landscape",
     "OperationStrength",
     "OptimalAlpha",
     "SelectionCurve",
