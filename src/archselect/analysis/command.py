@@ -4,6 +4,7 @@ import csv
 import io
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def analyze(config: DictConfig) -> Tables:
             open_run(config.run)  # says that there are several
         analysis.check(runs)
         selections = {name: DictConfig(plain(whole.selections[name])) for name in whole.selections}
-        subject = Subject(runs, selections, console)
+        table = None if config.table is None else Path(config.table).expanduser()
+        subject = Subject(runs, selections, console, table)
         console.print(f"[bold]{analysis.name}[/] of {escape(', '.join(str(run.folder) for run in runs[:3]))}")
         loggers = [instantiate(logger) for logger in whole.logger.values()]
         log = RunLog(loggers, runs[0].space)
@@ -76,11 +78,18 @@ def _open(config: DictConfig) -> list[FinishedRun]:
     changes: dict[str, Any] = {}
     if config.data_path is not None:
         changes["data"] = {"path": config.data_path}
-    if config.table is not None:
-        changes["evaluation"] = {"table": config.table}
     if config.trainer is not None:
         changes["trainer"] = config.trainer
-    return [open_run(folder, changes) for folder in find_runs(config.run)]
+    runs = [open_run(folder, changes) for folder in find_runs(config.run)]
+    return runs if config.table is None else [_looking_up(run, config.table) for run in runs]
+
+
+def _looking_up(run: FinishedRun, table: str) -> FinishedRun:
+    """Return a run with its table elsewhere, where it has one; the analysis is given the table in any case."""
+    config = run.config.copy()
+    if "table" in config.evaluation:
+        config.evaluation.table = table
+    return replace(run, config=config)
 
 
 def _beside(run: DictConfig, config: DictConfig) -> DictConfig:
