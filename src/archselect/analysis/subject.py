@@ -113,7 +113,9 @@ class Subject:
         if self.table_file is None:
             return None
         if not self.table_file.is_file():
-            raise ValueError(f"There is no NAS-Bench-201 table at {self.table_file}. Set table=FILE to the one you have.")
+            raise ValueError(
+                f"There is no NAS-Bench-201 table at {self.table_file}. Set table=FILE to the one you have."
+            )
         digest = hashlib.sha256(self.table_file.read_bytes()).hexdigest()
         known = {
             run.stage("evaluation").folder.key.identity.get("table") if "evaluation" in run.summary["stages"] else None
