@@ -61,7 +61,7 @@ class Subject:
             ValueError: The selection does not go with the run's search or space.
         """
         config = self._with(selection)
-        parts = instantiate_parts(config)
+        parts = replace(instantiate_parts(config), data=self.run.parts.data)  # whose fingerprint is known
         check(parts)
         return Plan(config, parts, self.job)
 
