@@ -11,6 +11,8 @@ from archselect.analysis.operation_strength import OperationStrength
 from archselect.analysis.optimal_alpha import OptimalAlpha
 from archselect.analysis.selection_curve import SelectionCurve
 from archselect.analysis.skip_dominance import SkipDominance
+from archselect.analysis.trajectory import Trajectory
+from archselect.analysis.true_strength import TrueStrength
 
 __all__ = [
     "Cells",
@@ -20,5 +22,7 @@ __all__ = [
     "OptimalAlpha",
     "SelectionCurve",
     "SkipDominance",
+    "Trajectory",
+    "TrueStrength",
     "look",
 ]

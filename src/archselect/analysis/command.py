@@ -5,7 +5,7 @@ import csv
 import html
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,8 @@ def _make(config: DictConfig, folder: Path, console: Console) -> Findings:
         open_run(config.run)  # says that there are several
     analysis.check(runs)
     selections = {name: DictConfig(plain(whole.selections[name])) for name in whole.selections}
-    subject = Subject(runs, selections, console)
+    table = None if config.table is None else Path(config.table).expanduser()
+    subject = Subject(runs, selections, console, table)
     console.print(f"[bold]{analysis.name}[/] of {escape(', '.join(str(run.folder) for run in runs[:3]))}")
     log = RunLog([instantiate(logger) for logger in whole.logger.values()], runs[0].space)
     log.config({"run": str(config.run), **plain(whole)})
@@ -130,11 +131,18 @@ def _open(config: DictConfig) -> list[FinishedRun]:
     changes: dict[str, Any] = {}
     if config.data_path is not None:
         changes["data"] = {"path": config.data_path}
-    if config.table is not None:
-        changes["evaluation"] = {"table": config.table}
     if config.trainer is not None:
         changes["trainer"] = config.trainer
-    return [open_run(folder, changes) for folder in find_runs(config.run)]
+    runs = [open_run(folder, changes) for folder in find_runs(config.run)]
+    return runs if config.table is None else [_looking_up(run, config.table) for run in runs]
+
+
+def _looking_up(run: FinishedRun, table: str) -> FinishedRun:
+    """Return a run with its table elsewhere, where it has one; the analysis is given the table in any case."""
+    config = run.config.copy()
+    if "table" in config.evaluation:
+        config.evaluation.table = table
+    return replace(run, config=config)
 
 
 def _beside(run: DictConfig, config: DictConfig) -> DictConfig:

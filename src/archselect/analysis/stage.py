@@ -33,15 +33,18 @@ class AnalysisStage:
 
     @property
     def key(self) -> StageKey:
-        """See `Stage.key`: the options, and all stages that are read."""
+        """See `Stage.key`: the options, and all that is read: stages, and a table that the run did not look into."""
         run = self.subject.run
         read = [[stage["folder"].rpartition("-")[2] for stage in run.summary["stages"].values()] for run in self.runs]
-        identity = {
+        identity: dict[str, Any] = {
             "version": self.analysis.version,
             "analysis": {name: value for name, value in self.options.items() if name != "name"},
             "runs": read,
             "prepared": {name: stage.folder.key.digest for name, stage in self.prepared.items()},
         }
+        table = self.subject.other_table
+        if table is not None:
+            identity["table"] = table
         label = folder_label(self.analysis.name, run.summary["name"], f"seed{run.parts.seed}")
         return StageKey("analysis", label, identity)
 

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from archselect.genotype import Genotype
 
@@ -90,6 +92,16 @@ class NASBench201Table:
                 "Set evaluation.table to a table of all 15,625 architectures."
             )
         return self._results[arch]
+
+    def accuracies(self, column: str, operations: Sequence[Sequence[str]]) -> NDArray[np.float64]:
+        """Return a column of all cells with one of `operations[i]` on edge i, in percent: an axis per edge.
+
+        Raises:
+            ValueError: The table lacks one of these cells.
+        """
+        self.check_covers(operations)
+        values = [getattr(self._results[ARCH.format(*choice)], column) for choice in itertools.product(*operations)]
+        return np.array(values, dtype=np.float64).reshape([len(candidates) for candidates in operations])
 
     def check_covers(self, operations: Sequence[Sequence[str]]) -> None:
         """Raise a ValueError unless the table has every cell with one of `operations[i]` on edge i."""

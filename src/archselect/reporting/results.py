@@ -74,7 +74,7 @@ class RunResult:
             rank=summary.get("evaluation.rank"),
             of=summary.get("evaluation.of"),
             parameters=summary.get("params"),
-            skip_share=_skip_share(Genotype.from_text(summary["genotype"])),
+            skip_share=skip_share(Genotype.from_text(summary["genotype"])),
             seconds={name: float(stage["seconds"]) for name, stage in stages.items()},
         )
 
@@ -90,7 +90,8 @@ def _choices(summary: Mapping[str, Any]) -> Choices:
     return Choices(**names)
 
 
-def _skip_share(genotype: Genotype) -> float:
+def skip_share(genotype: Genotype) -> float:
+    """Return which share of the edges of an architecture are skip connections."""
     operations = [operation for cell in genotype for node in cell.nodes for operation, _ in node]
     return operations.count("skip_connect") / len(operations)
 

@@ -1,0 +1,193 @@
+"""How well each selection's strengths order the operations of an edge, by the NAS-Bench-201 table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, get_args
+
+from archselect.analysis.analysis import Table, Tables
+from archselect.analysis.bench import Bench
+from archselect.analysis.correlations import correlations, edge_taus
+from archselect.analysis.edges import edge_name, open_edges
+from archselect.analysis.operation_strength import perturbed
+from archselect.analysis.subject import Subject
+from archselect.analysis.truth import TRUTHS, own_operations, truths
+from archselect.analysis.words import table_column
+from archselect.checks import check_choice, check_count, check_positive
+from archselect.evaluation.nasbench201 import ACCURACIES
+from archselect.figures.true_strength import draw_true_strength
+from archselect.runs import FinishedRun
+from archselect.selection import Scoring
+from archselect.selection.race import Criterion
+from archselect.selection.selector import check_unraced
+from archselect.stages.job import Finished
+from archselect.stages.selection import DECISIONS
+
+ALPHA, MASKING = "alpha", "masking"
+"""The predictors that are no selections: `softmax(alpha)`, and masking on the supernet as the search left it."""
+
+
+@dataclass(frozen=True)
+class TrueStrength:
+    """Compare the table's accuracy of each operation on each edge with what alpha, masking and selections say of it.
+
+    An operation's true strength on an edge is the accuracy of the architectures that have it there: their mean, the
+    best of them, and that of the single one whose other edges are those of the run's architecture. Rank correlation is
+    Kendall's tau-b, per edge: with five operations it is the share of pairs in order less that of pairs out of order,
+    and ties count for neither.
+
+    Attributes:
+        name: Shown in folders and reports.
+        column: Of the table: what is taken for the truth.
+        criterion: What masking is judged by: `accuracy` or (cross-entropy) `loss`.
+        resamples: Of the bootstrap.
+        seed: Of the bootstrap.
+        scoring: On what masking is scored.
+    """
+
+    name: str = "true_strength"
+    column: str = "cifar10_test"
+    criterion: Criterion = "accuracy"
+    resamples: int = 10_000
+    seed: int = 0
+    scoring: Scoring = field(default_factory=Scoring)
+    several: ClassVar[bool] = True
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        check_choice("analysis.column", self.column, ACCURACIES)
+        check_choice("analysis.criterion", self.criterion, get_args(Criterion))
+        check_positive("analysis.resamples", self.resamples)
+        check_count("analysis.seed", self.seed)
+        check_unraced(self.name, self.scoring)
+
+    def check(self, runs: Sequence[FinishedRun]) -> None:
+        """See `Analysis.check`."""
+        for run in runs:
+            if set(run.parts.space.cells) != {"cell"}:
+                raise ValueError(
+                    f"analysis={self.name} asks the NAS-Bench-201 table, but the search space of the run {run.folder} "
+                    f"is {run.parts.space.name!r}. Name runs with search_space=nasbench201."
+                )
+        if len({str(run.space) for run in runs}) > 1:
+            raise ValueError(
+                f"analysis={self.name} compares runs that choose among the same operations, and these "
+                f"{len(runs)} do not. Name runs with the same search_space.operations."
+            )
+
+    def prepare(self, subject: Subject) -> Mapping[str, Finished]:
+        """See `Analysis.prepare`: the selections, from every supernet."""
+        if subject.table is None:
+            raise ValueError(
+                f"analysis={self.name} asks the NAS-Bench-201 table, and the run {subject.run.folder} did not look "
+                "into one. Say where it lies: table=FILE."
+            )
+        taken = {ALPHA, MASKING} & set(subject.selections)
+        if taken:
+            raise ValueError(
+                f"selections.{min(taken)} has the name of what analysis={self.name} measures itself. Name it otherwise."
+            )
+        return {
+            f"{number} {name}": stage
+            for number, one in enumerate(subject.each)
+            for name, stage in one.select_all().items()
+        }
+
+    def measure(self, bench: Bench, prepared: Mapping[str, Finished]) -> Tables:
+        """Return truths and strengths per operation, tau per edge, and its mean per predictor and truth."""
+        subjects = bench.subject.each
+        total = sum(len(one.run.space["cells"]["cell"]["edges"]) for one in subjects)
+        bench.fitting.progress.start(total=total, completed=0)
+        predictors = [ALPHA, MASKING, *bench.subject.selections]
+        strengths = []
+        for number, one in enumerate(subjects):
+            made = {name: prepared.get(f"{number} {name}") for name in one.selections}
+            strengths += self._strengths(Bench(one, bench.fitting), number, made)
+        edges = edge_taus(strengths, predictors, TRUTHS)
+        return {
+            "strengths": strengths,
+            "correlations": correlations(edges, self.resamples, self.seed),
+            "edges": edges,
+            "predictors": _predictors(predictors, strengths, subjects),
+        }
+
+    def _strengths(self, bench: Bench, number: int, made: Mapping[str, Finished | None]) -> Table:
+        """Return the rows of one run."""
+        run, supernet, table = bench.subject.run, bench.supernet(), bench.subject.table
+        assert table is not None, "prepare checks it"
+        space = supernet.cell_spaces["cell"]
+        accuracies = table.accuracies(self.column, space.operations)
+        trained = run.parts.search.architecture_gradient is not None
+        own = own_operations(run.genotype, space)
+        scorer = bench.scorer(supernet, self.scoring)
+        recorded = {name: {} if stage is None else recorded_strengths(stage) for name, stage in made.items()}
+        rows = []
+        for edge in open_edges(supernet):
+            measure = partial(perturbed, supernet, edge, scorer, self.criterion)
+            masked = bench.once(f"run {number + 1} {edge.name}", measure)
+            for seen, truth in zip(masked, truths(accuracies, edge.number, own), strict=True):
+                at = (edge.name, seen["operation"])
+                rows.append(
+                    {
+                        "run": number + 1,
+                        "seed": run.parts.seed,
+                        "edge": edge.name,
+                        "operation": seen["operation"],
+                        **truth,
+                        ALPHA: seen["alpha"] if trained else None,
+                        MASKING: seen["strength"],
+                        **{name: strengths.get(at) for name, strengths in recorded.items()},
+                    }
+                )
+        return rows
+
+    def draw(self, tables: Tables, path: Path) -> Path:
+        """See `Analysis.draw`."""
+        return draw_true_strength(tables["strengths"], tables["correlations"], path, table_column(self.column))
+
+    def reading(self, tables: Tables) -> str:
+        """See `Analysis.reading`."""
+        rows = [row for row in tables["correlations"] if row["tau"] is not None]
+        runs = len({row["run"] for row in tables["strengths"]})
+        drawn = "edges" if runs == 1 else "runs and edges"
+        words = [
+            f"How well predictors order the operations of an edge by {table_column(self.column)}, as Kendall's tau-b, "
+            f"mean over the edges of {runs} supernet{'s' * (runs > 1)}, with 95 % intervals by a bootstrap over "
+            f"{drawn}."
+        ]
+        for truth, name in zip(TRUTHS, ("mean", "best", "accuracy beside the run's other edges"), strict=True):
+            best = sorted((row for row in rows if row["truth"] == truth), key=lambda row: row["tau"], reverse=True)
+            taus = ", ".join(f"{row['predictor']} {row['tau']:+.2f}{_interval(row)}" for row in best)
+            words.append(f"By the true {name}: {taus or 'none is defined'}.")
+        for row in tables["predictors"]:
+            if row["left_out"]:
+                words.append(f"{row['predictor']} is left out: {row['left_out']}")
+        return " ".join(words)
+
+
+def recorded_strengths(stage: Finished) -> dict[tuple[str, str], float]:
+    """Return what a selection took the strengths to be when it decided, by edge and operation."""
+    return {
+        (edge_name(decision["edge_states"]), operation): strength["value"]
+        for decision in stage.folder.read_lines(DECISIONS)
+        if decision["kind"] == "operation"
+        for operation, strength in zip(decision["candidates"], decision["strengths"], strict=False)
+    }
+
+
+def _predictors(predictors: Sequence[str], strengths: Table, subjects: Sequence[Subject]) -> Table:
+    """Return of each predictor on how many edges it says something, and why it does not where a run refuses it."""
+    rows = []
+    for predictor in predictors:
+        edges = {(row["run"], row["edge"]) for row in strengths if row[predictor] is not None}
+        reasons = dict.fromkeys(one.refused[predictor] for one in subjects if predictor in one.refused)
+        if predictor == ALPHA:
+            fixed = [one.run.parts.search for one in subjects if one.run.parts.search.architecture_gradient is None]
+            reasons = dict.fromkeys(f"search={search.name} never trains it." for search in fixed)
+        rows.append({"predictor": predictor, "edges": len(edges), "left_out": " ".join(reasons)})
+    return rows
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    return "" if row["low"] is None else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
