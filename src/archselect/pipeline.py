@@ -60,9 +60,10 @@ def run(config: DictConfig) -> dict[str, Any]:
 
 
 def quiet_lightning() -> None:
-    """Leave out what Lightning says about devices and products, and a warning about its own use of torch's pytree."""
+    """Leave out what Lightning says of devices, products, fits without validation, and its use of torch's pytree."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
 
 
 @dataclass

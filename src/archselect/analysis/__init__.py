@@ -10,6 +10,7 @@ from archselect.analysis.landscape import Landscape
 from archselect.analysis.operation_strength import OperationStrength
 from archselect.analysis.optimal_alpha import OptimalAlpha
 from archselect.analysis.selection_curve import SelectionCurve
+from archselect.analysis.shuffle import Shuffle
 from archselect.analysis.skip_dominance import SkipDominance
 from archselect.analysis.trajectory import Trajectory
 from archselect.analysis.true_strength import TrueStrength
@@ -21,6 +22,7 @@ __all__ = [
     "OperationStrength",
     "OptimalAlpha",
     "SelectionCurve",
+    "Shuffle",
     "SkipDominance",
     "Trajectory",
     "TrueStrength",

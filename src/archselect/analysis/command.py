@@ -4,7 +4,6 @@ import base64
 import csv
 import html
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -113,13 +112,13 @@ def _make(config: DictConfig, folder: Path, console: Console) -> Findings:
     analysis.check(runs)
     selections = {name: DictConfig(plain(whole.selections[name])) for name in whole.selections}
     table = None if config.table is None else Path(config.table).expanduser()
-    subject = Subject(runs, selections, console, table)
+    subject = Subject(runs, selections, console, table, plain(whole.analysis))
     console.print(f"[bold]{analysis.name}[/] of {escape(', '.join(str(run.folder) for run in runs[:3]))}")
     log = RunLog([instantiate(logger) for logger in whole.logger.values()], runs[0].space)
     log.config({"run": str(config.run), **plain(whole)})
     status = "failed"
     try:
-        tables = _measure(analysis, subject, plain(whole.analysis))
+        tables = _measure(analysis, subject)
         findings = _write(analysis, tables, folder, log)
         status = "success"
     finally:
@@ -153,11 +152,11 @@ def _beside(run: DictConfig, config: DictConfig) -> DictConfig:
     return whole
 
 
-def _measure(analysis: Analysis, subject: Subject, options: Mapping[str, Any]) -> Tables:
+def _measure(analysis: Analysis, subject: Subject) -> Tables:
     """Return the tables: from the store, or by doing the work."""
     for run in subject.runs:
         _check_unchanged(run)
-    stage = AnalysisStage(subject, analysis, analysis.prepare(subject), options)
+    stage = AnalysisStage(subject, analysis, analysis.prepare(subject), subject.options)
     tables: Tables = run_stage(stage, subject.job).folder.read_json(TABLES)
     return tables
 

@@ -158,6 +158,30 @@ class MixedCell(nn.Module):
                     found.setdefault(edge, {})[term.operation] = output
         return found
 
+    def exchange(self, first: int, second: int) -> None:
+        """Let two edges change operations: what one computed on its source, the other computes on its own.
+
+        Weights and statistics go over. What an operation without weights has of statistics stays with its source.
+
+        Raises:
+            ValueError: The edges differ in their candidates or in their stride.
+        """
+        edges = self.space.topology.edges
+        sources = [edges[edge][0] for edge in (first, second)]
+        if self.space.operations[first] != self.space.operations[second]:
+            raise ValueError(
+                f"Edges {edges[first]} and {edges[second]} have different candidates, so they cannot change."
+            )
+        if len({self._stride_from(source) for source in sources}) > 1:
+            raise ValueError(f"Edges {edges[first]} and {edges[second]} have different strides, so they cannot change.")
+        for name in self.space.operations[first]:
+            if name != "none":
+                stacks = [cast(nn.ModuleDict, self.operations[source])[name] for source in sources]
+                places = [
+                    self._positions[source][name][edge] for source, edge in zip(sources, (first, second), strict=True)
+                ]
+                cast(StackedOperation, stacks[0]).exchange(places[0], cast(StackedOperation, stacks[1]), places[1])
+
     @property
     def batch(self) -> kernels.Batch:
         """How the cell's normalisations treat a batch."""
