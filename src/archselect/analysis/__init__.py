@@ -4,9 +4,10 @@ Each analysis measures (once: what it measures is kept in the store), draws, and
 """
 
 from archselect.analysis.operation_strength import OperationStrength
+from archselect.analysis.seeds import Seeds
 from archselect.analysis.selection_curve import SelectionCurve
 from archselect.analysis.skip_dominance import SkipDominance
 from archselect.analysis.trajectory import Trajectory
 from archselect.analysis.true_strength import TrueStrength
 
-__all__ = ["OperationStrength", "SelectionCurve", "SkipDominance", "Trajectory", "TrueStrength"]
+__all__ = ["OperationStrength", "Seeds", "SelectionCurve", "SkipDominance", "Trajectory", "TrueStrength"]
