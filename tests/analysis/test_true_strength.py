@@ -2,18 +2,21 @@
 
 import csv
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.analysis.made_table import made_table
-from tests.command import analyze
+from tests.command import analyze, lines, tiny, train
 
 from archselect.analysis.bootstrap import crossed_bootstrap
 from archselect.analysis.correlations import correlations, edge_taus
 from archselect.runs import open_run
 
+SELECTIONS = ("perturb", "shapley", "sampling", *(f"zero_cost_{name}" for name in ("synflow", "snip", "grad_norm")))
+SELECTIONS += ("zero_cost_jacobian_covariance",)
 CHEAP = (
     "selections.perturb.tuning.epochs_between=0",
     "selections.shapley.permutations=1",
@@ -23,6 +26,10 @@ CHEAP = (
 
 def rows_of(file: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(file.open()))
+
+
+def without(*names: str) -> list[str]:
+    return [f"~selections.{name}" for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +81,7 @@ def test_a_selection_that_the_run_refuses_is_left_out_with_its_reason(nasbench20
         f"run={nasbench201_folder}",
         f"table={table}",
         "analysis.name=refused",
-        *(f"~selections.{name}" for name in ("perturb", "shapley", "sampling", "zero_cost_snip")),
+        *without(*(name for name in SELECTIONS if name != "zero_cost_synflow")),
         "selections.zero_cost_synflow.batches=3",
         "selections.zero_cost_synflow.scoring.batches=null",
     )
@@ -86,8 +93,7 @@ def test_a_selection_that_the_run_refuses_is_left_out_with_its_reason(nasbench20
 
 
 def test_another_table_is_measured_anew(nasbench201_folder: Path, table: Path, tmp_path: Path) -> None:
-    few = [f"~selections.{name}" for name in ("perturb", "shapley", "sampling", "zero_cost_snip")]
-    words = ("analysis=true_strength", f"run={nasbench201_folder}", *few)
+    words = ("analysis=true_strength", f"run={nasbench201_folder}", *without(*SELECTIONS))
     other = tmp_path / "other.csv"
     changed = made_table()
     changed["cifar10_test"] = 50.0
@@ -95,6 +101,31 @@ def test_another_table_is_measured_anew(nasbench201_folder: Path, table: Path, t
     analyze(*words, f"table={table}")
     rows = rows_of(analyze(*words, f"table={other}") / "true_strength.csv")
     assert {float(row["true_mean"]) for row in rows} == {50.0}
+
+
+def test_several_runs_are_measured_each_on_its_own_supernet(nasbench201_folder: Path, table: Path) -> None:
+    logs = nasbench201_folder.parents[2]
+    words = [one for one in tiny("nasbench201", "fixed_alpha", "random") if "evaluation" not in one]
+    train(*words, "evaluation=none", "seed=1", f"logs={logs}")
+    train(*words, "evaluation=none", "seed=1", "name=again", f"logs={logs}")  # the same supernet: it counts once
+    some = without(*(name for name in SELECTIONS if name != "zero_cost_snip"))
+    folder = analyze("analysis=true_strength", f"run={logs}", f"table={table}", *some)
+    rows = rows_of(folder / "true_strength.csv")
+    assert Counter((row["run"], row["seed"]) for row in rows) == {("1", "1"): 30, ("2", "0"): 30}
+    trained = open_run(nasbench201_folder).history("search")[-1]["alpha"]["cell"]
+    assert [float(row["alpha"]) for row in rows[30:]] == pytest.approx([weight for edge in trained for weight in edge])
+    assert all(row["alpha"] == "" and row["masking"] for row in rows[:30])
+    assert "alpha is left out of some runs: search=fixed_alpha never trains it." in (folder / "reading.md").read_text()
+    recorded = [
+        strength["value"]
+        for file in logs.glob("stages/selection/*fixed_alpha-zero_cost-*/decisions.jsonl")
+        for record in sorted(lines(file), key=lambda record: record["edge"])
+        for strength in record["strengths"]
+    ]
+    assert [float(row["zero_cost_snip"]) for row in rows[:30]] == recorded
+    counted = {row["predictor"]: int(row["n"]) for row in rows_of(folder / "correlations.csv")}
+    assert counted["alpha"] == 6
+    assert counted["zero_cost_snip"] == 12
 
 
 def test_a_run_in_another_space_is_refused(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from archselect.analysis.discretization_accuracy import DiscretizationAccuracy
 from archselect.analysis.landscape import Landscape
 from archselect.analysis.operation_strength import OperationStrength
 from archselect.analysis.optimal_alpha import OptimalAlpha
+from archselect.analysis.seeds import Seeds
 from archselect.analysis.selection_curve import SelectionCurve
 from archselect.analysis.shuffle import Shuffle
 from archselect.analysis.skip_dominance import SkipDominance
@@ -21,6 +22,7 @@ __all__ = [
     "Landscape",
     "OperationStrength",
     "OptimalAlpha",
+    "Seeds",
     "SelectionCurve",
     "Shuffle",
     "SkipDominance",

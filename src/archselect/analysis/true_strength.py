@@ -162,7 +162,8 @@ class TrueStrength:
             words.append(f"By the true {name}: {taus or 'none is defined'}.")
         for row in tables["predictors"]:
             if row["left_out"]:
-                words.append(f"{row['predictor']} is left out: {row['left_out']}")
+                where = " of some runs" if row["edges"] else ""
+                words.append(f"{row['predictor']} is left out{where}: {row['left_out']}")
         return " ".join(words)
 
 
