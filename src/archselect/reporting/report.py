@@ -1,9 +1,9 @@
 """The results of all finished runs under a folder, one row per set of choices, beside the paper's numbers.
 
-    python -m archselect.reporting logs [--output DIR]
+    python -m archselect.reporting logs [--output DIR] [--html FILE]
 
-prints a table and writes `report.md` and `report.csv`. A result that several runs came to (the same command typed
-again) counts once.
+prints a table and writes `report.md` and `report.csv`, and on request one page with every run. A result that several
+runs came to (the same command typed again) counts once.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from archselect.reporting.grid import Grid, grids, refusals
+from archselect.reporting.page.page import write_page
 from archselect.reporting.results import STAGES, Row, collect, mean_of, rows
 from archselect.reporting.terminal import print_grid, print_report
 from archselect.reporting.words import cells, footnotes, headings
@@ -86,13 +87,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("folder", type=Path, help="the folder that holds the runs, e.g. logs")
     parser.add_argument("--output", type=Path, help="where report.md and report.csv go (default: that folder)")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also write one page with every run to this file")
     options = parser.parse_args(arguments)
     errors = Console(stderr=True)
+
+    def warn(text: str) -> None:
+        errors.print(escape(text), style="yellow")
+
     try:
-        results = collect(options.folder, warn=lambda text: errors.print(escape(text), style="yellow"))
-        report = rows(results)
+        report = rows(collect(options.folder, warn))
         made = grids(report, refusals(options.folder))
-        written = write_report(report, options.output or options.folder, made)
+        written = [str(path) for path in write_report(report, options.output or options.folder, made)]
+        if options.html is not None:
+            page = write_page(report, made, options.folder, options.html, warn)
+            written.append(f"{page} ({page.stat().st_size / 1e6:.1f} MB)")
     except OSError as error:
         errors.print(escape(str(error)), style="red")
         return 1
@@ -100,5 +108,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_report(report, console)
     for grid in made:
         print_grid(grid, console)
-    console.print(f"Written: {', '.join(map(str, written))}", markup=False, soft_wrap=True)
+    console.print(f"Written: {', '.join(written)}", markup=False, soft_wrap=True)
     return 0
