@@ -72,11 +72,17 @@ class NodeDecision:
 
 @dataclass(frozen=True)
 class Decisions:
-    """Both tables, in the order of decision, and which columns the first one needs."""
+    """Both tables, in the order of decision.
+
+    Attributes:
+        edges: Rows of the first.
+        nodes: Rows of the second.
+        scale: What the bars of the first show, and how much the longest stands for.
+    """
 
     edges: tuple[EdgeDecision, ...]
     nodes: tuple[NodeDecision, ...]
-    bars: str
+    scale: str
 
     @property
     def candidates(self) -> list[Candidate]:
@@ -117,15 +123,22 @@ def tabulate(records: Sequence[Record], criterion: Criterion = "accuracy") -> De
         )
         for order, record in own
     )
-    compared = any(record["strengths"] for _, record in own)
-    bars = "strength" if compared else f"{criterion} lost without it"
-    return Decisions(edges, tuple(_node(order, record) for order, record in nodes), bars)
+    scale = _scale(any(record["strengths"] for _, record in own), criterion, largest)
+    return Decisions(edges, tuple(_node(order, record) for order, record in nodes), scale)
 
 
 def edge_name(states: Sequence[int]) -> str:
     """Return an edge as the pictures name it."""
     source, target = states
     return f"({source},{target})"
+
+
+def _scale(compared: bool, criterion: Criterion, largest: float) -> str:
+    if compared:
+        return f"strength, full width: {largest:.3g}; hatched: negative"
+    lost = f"accuracy lost, full width: {100 * largest:.2f} points"
+    gained = f"loss gained, full width: {largest:.3g} nats"
+    return f"{lost if criterion == 'accuracy' else gained}, against the edge’s most dispensable operation"
 
 
 def _amounts(record: Record, criterion: Criterion) -> list[float]:

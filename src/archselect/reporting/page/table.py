@@ -1,5 +1,6 @@
 """The summary table of the page: the columns of report.md, and what each is sorted by."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,8 @@ from archselect.reporting.results import STAGES, Choices, Row
 from archselect.reporting.words import cells, headings
 
 SEEDS = "n (seeds)"
+_UNIT = re.compile(r"(?<=\d) (s|min|h)\b")
+"""A unit stays on the line of its number."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def summary_table(report: Sequence[Row], anchors: Mapping[Path, str]) -> Table:
     lines = []
     for row in report:
         made = {
-            title: Cell(text, key)
+            title: Cell(_UNIT.sub("\u00a0\\1", text), key)
             for title, text, key in zip(titles, cells(row, report), _keys(row, titles), strict=True)
         }
         own = sorted(row.results, key=lambda result: result.seed)
