@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from archselect.reporting.grid import Grid, grids, refusals
-from archselect.reporting.page.page import write_page
 from archselect.reporting.results import STAGES, Row, collect, mean_of, rows
 from archselect.reporting.terminal import print_grid, print_report
 from archselect.reporting.words import cells, footnotes, headings
@@ -99,6 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         made = grids(report, refusals(options.folder))
         written = [str(path) for path in write_report(report, options.output or options.folder, made)]
         if options.html is not None:
+            # It opens runs, which takes PyTorch: seconds that the tables need not wait for.
+            from archselect.reporting.page.page import write_page
+
             page = write_page(report, made, options.folder, options.html, warn)
             written.append(f"{page} ({page.stat().st_size / 1e6:.1f} MB)")
     except OSError as error:
