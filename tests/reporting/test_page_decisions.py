@@ -38,6 +38,22 @@ def test_a_bar_is_the_strength_where_the_selection_names_one() -> None:
     assert decisions.scale == "strength, full width: 0.4; hatched: negative"
 
 
+def test_where_copies_were_trained_scores_are_with_the_operation_and_bars_the_lead_over_the_weakest() -> None:
+    decision = deepcopy(DECISIONS[0]) | {"trial": "normal-edge0/skip_connect"}
+    decision["strengths"] = [{"value": -1.5, "standard_error": None}, {"value": -2.0, "standard_error": None}]
+    decisions = tabulate([decision], "loss")
+    assert decisions.seen == "with it alone"
+    assert [candidate.bar for candidate in decisions.candidates] == [1.0, 0.0]
+    assert decisions.scale == "strength beyond that of the edge’s weakest operation, full width: 0.5"
+    assert tabulate(DECISIONS).seen == "without it"
+
+
+def test_a_candidate_that_lost_a_race_tells_how_many_images_it_was_scored_on() -> None:
+    decision = deepcopy(DECISIONS[0])
+    decision["scores"][1]["beaten_after"] = 512
+    assert [candidate.beaten_after for candidate in tabulate([decision]).candidates] == [None, 512]
+
+
 def test_a_selection_that_saw_nothing_has_no_bars() -> None:
     decision = deepcopy(DECISIONS[0]) | {"scores": []}
     decisions = tabulate([decision])

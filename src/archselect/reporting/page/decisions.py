@@ -21,8 +21,9 @@ class Candidate:
         name: The operation.
         colour: Its colour in every picture.
         kept: Whether the edge kept it.
-        accuracy: Of the supernet without it, in percent.
-        loss: Of the supernet without it.
+        accuracy: Of the supernet without it, or with it alone, in percent; see `Decisions.seen`.
+        loss: Likewise.
+        beaten_after: How many images the scores are of, where a race stopped scoring it.
         strength: As the selection reported it.
         error: Standard error of the strength.
         bar: Its strength, or the harm of its removal, as a share of the largest in the run; `None`: nothing was seen.
@@ -33,6 +34,7 @@ class Candidate:
     kept: bool
     accuracy: float | None
     loss: float | None
+    beaten_after: int | None
     strength: float | None
     error: float | None
     bar: float | None
@@ -77,11 +79,14 @@ class Decisions:
     Attributes:
         edges: Rows of the first.
         nodes: Rows of the second.
+        seen: What the scores of the first are of: the supernet "without it", or "with it alone" where copies of the
+            supernet were discretised and trained.
         scale: What the bars of the first show, and how much the longest stands for.
     """
 
     edges: tuple[EdgeDecision, ...]
     nodes: tuple[NodeDecision, ...]
+    seen: str
     scale: str
 
     @property
@@ -123,8 +128,9 @@ def tabulate(records: Sequence[Record], criterion: Criterion = "accuracy") -> De
         )
         for order, record in own
     )
-    scale = _scale(any(record["strengths"] for _, record in own), criterion, largest)
-    return Decisions(edges, tuple(_node(order, record) for order, record in nodes), scale)
+    seen = "with it alone" if any(_tried(record) for _, record in own) else "without it"
+    scale = _scale([record for _, record in own], criterion, largest)
+    return Decisions(edges, tuple(_node(order, record) for order, record in nodes), seen, scale)
 
 
 def edge_name(states: Sequence[int]) -> str:
@@ -133,8 +139,15 @@ def edge_name(states: Sequence[int]) -> str:
     return f"({source},{target})"
 
 
-def _scale(compared: bool, criterion: Criterion, largest: float) -> str:
-    if compared:
+def _tried(record: Record) -> bool:
+    """Whether the candidates were tried: a copy of the supernet for each, with that operation alone on the edge."""
+    return record.get("trial") is not None
+
+
+def _scale(records: Sequence[Record], criterion: Criterion, largest: float) -> str:
+    if any(map(_tried, records)):
+        return f"strength beyond that of the edge’s weakest operation, full width: {largest:.3g}"
+    if any(record["strengths"] for record in records):
         return f"strength, full width: {largest:.3g}; hatched: negative"
     lost = f"accuracy lost, full width: {100 * largest:.2f} points"
     gained = f"loss gained, full width: {largest:.3g} nats"
@@ -144,7 +157,8 @@ def _scale(compared: bool, criterion: Criterion, largest: float) -> str:
 def _amounts(record: Record, criterion: Criterion) -> list[float]:
     """Return how long the bar of each candidate is: its strength, or how much its removal harms more than another's."""
     if record["strengths"]:
-        return [float(strength["value"]) for strength in record["strengths"]]
+        strengths = [float(strength["value"]) for strength in record["strengths"]]
+        return [strength - min(strengths) for strength in strengths] if _tried(record) else strengths
     scores = [float(score[criterion]) for score in record["scores"]]
     sign = 1 if criterion == "loss" else -1
     return [sign * score - min(sign * other for other in scores) for score in scores]
@@ -163,6 +177,7 @@ def _candidates(record: Record, bars: Sequence[float], colours: Mapping[str, Any
             name == record["kept"],
             None if accuracy is None else 100 * accuracy,
             score.get("loss"),
+            score.get("beaten_after"),
             strength.get("value"),
             strength.get("standard_error"),
             shares.get(name),

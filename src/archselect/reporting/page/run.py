@@ -20,8 +20,8 @@ from archselect.runs import CONFIG, FinishedRun
 
 FIGURES = {
     "cells": "The cells that were selected",
-    "operation_strengths": "Validation accuracy with each operation masked, edge by edge",
-    "topology_strengths": "Validation accuracy with each input of a node masked",
+    "operation_strengths": "Validation accuracy behind the decisions on operations, edge by edge",
+    "topology_strengths": "Validation accuracy behind the decisions on the inputs of nodes",
     "strengths": "Strength of every operation, as the selection measures it",
     "search_curves": "Search: accuracy and loss of the supernet",
     "selection_curves": "Selection: accuracy and loss of the supernet while it is tuned between the decisions",
