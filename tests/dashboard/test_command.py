@@ -1,6 +1,7 @@
 """The command: saved where there is an account, written down where there is none, one sentence where it is wrong."""
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -91,6 +92,16 @@ def test_the_project_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
         main([])
     assert ended.value.code == 2
     assert "--project" in capsys.readouterr().err
+
+
+def test_without_the_library_it_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(("wandb_workspaces", "archselect.dashboard"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
+    assert main(["--project", "p", *SPACE]) == 1
+    assert "pip install -e '.[dashboard]'" in capsys.readouterr().err
 
 
 def test_a_space_of_ones_own_is_found_in_its_folder(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import wandb_workspaces.workspaces as ws
 from command import CONFIGS
 from panels import asked, grids, panels
 from wandb_workspaces.reports.v2 import internal as report_models
+from wandb_workspaces.reports.v2.interface import UnknownBlock
 from wandb_workspaces.workspaces import internal as workspace_models
 
 from archselect.dashboard.definition import define
@@ -37,7 +38,7 @@ def test_the_library_reads_the_report_and_writes_the_same(written: dict[str, Any
     report = wr.Report._from_model(model)
     blocks = placeless(dumped(report._to_model()))["spec"]["blocks"]
     assert blocks == placeless(written["report"])["spec"]["blocks"]
-    assert not [block for block in report.blocks if isinstance(block, wr.UnknownBlock)]
+    assert not [block for block in report.blocks if isinstance(block, UnknownBlock)]
 
 
 def dumped(model: Any) -> Any:

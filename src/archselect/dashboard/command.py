@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _run(options, Console(highlight=False))
     except ModuleNotFoundError as error:
-        if error.name != "wandb_workspaces":
+        if not str(error.name).startswith("wandb_workspaces"):
             raise
         errors.print(MISSING, style="red", markup=False)
         return 1
