@@ -105,14 +105,25 @@ def test_without_the_library_it_says_how_to_get_it(
 
 
 def test_a_space_of_ones_own_is_found_in_its_folder(tmp_path: Path) -> None:
-    text = "_target_: archselect.spaces.NASBench201Space\nname: mine\noperations: [none, nor_conv_3x3]\n"
+    text = "_target_: archselect.spaces.NASBench201Space\nname: its_name\noperations: [none, nor_conv_3x3]\n"
     text += (
         "channels: 16\ncells_per_stage: 1\nalpha_scale: 1e-3\nprotocol: {search_epochs: 1, selection_epochs: null}\n"
     )
     (tmp_path / "own" / "search_space").mkdir(parents=True)
     (tmp_path / "own" / "search_space" / "mine.yaml").write_text(text)
     assert main(["--project", "p", "--offline", "--config-dir", "own", "--space", "mine"]) == 0
-    assert "search/alpha/cell/0-1/nor_conv_3x3" in (tmp_path / "dashboard.json").read_text()
+    written = (tmp_path / "dashboard.json").read_text()
+    assert "search/alpha/cell/0-1/nor_conv_3x3" in written and "search/alpha/cell/0-1/skip_connect" not in written
+    assert '"value": "its_name"' in written  # what runs log as search_space.name
+
+
+@pytest.mark.parametrize("text", ["foo: 1", "_target_: archselect.spaces.DartsSpace", "a: [", "a: ${nowhere}"])
+def test_a_file_that_is_no_space_is_one_sentence(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "own" / "search_space").mkdir(parents=True)
+    (tmp_path / "own" / "search_space" / "mine.yaml").write_text(text)
+    assert main(["--project", "p", "--offline", "--config-dir", "own", "--space", "mine"]) == 1
+    error = " ".join(capsys.readouterr().err.split())
+    assert "mine.yaml does not describe a search space: " in error and "Traceback" not in error
 
 
 # --- With an account: a stand-in for W&B's server notes what it is asked to keep. ---

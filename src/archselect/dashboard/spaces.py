@@ -7,6 +7,10 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from archselect.spaces import SearchSpace
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 """The folder of this repository."""
@@ -32,11 +36,17 @@ def describe_spaces(names: Sequence[str] | None, own: Path | None = None) -> dic
             f"There is no search space {unknown[0]!r}; there are {', '.join(sorted(files))}. Spaces of your own lie in "
             "a folder that --config-dir names."
         )
-    return {name: _describe(files[name]) for name in names or files}
+    found = [_space(files[name]) for name in names or files]
+    return {space.name: space.describe() for space in found}
 
 
-def _describe(file: Path) -> dict[str, Any]:
+def _space(file: Path) -> SearchSpace:
     try:
-        return dict(instantiate(OmegaConf.load(file), _convert_="all").describe())
-    except InstantiationException as error:
+        space = instantiate(OmegaConf.load(file), _convert_="all")
+    except (InstantiationException, OmegaConfBaseException, YAMLError) as error:
         raise ValueError(f"{file} does not describe a search space: {error.__cause__ or error}") from error
+    if not isinstance(space, SearchSpace):
+        raise ValueError(
+            f"{file} does not describe a search space: _target_ must name one, as in configs/search_space."
+        )
+    return space
