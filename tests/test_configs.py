@@ -14,7 +14,7 @@ from hydra.errors import ConfigCompositionException, MissingConfigException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from archselect.config import RunError, instantiate_parts, protocol_for, register_resolvers
 from archselect.evaluation import NASBench201Lookup, NoEvaluation, Retraining
@@ -91,7 +91,12 @@ def test_every_target_is_built(group: str, member: str, tmp_path: Path) -> None:
         assert built.func is Trainer
         assert set(built.keywords) == {"accelerator", "devices", "precision"}
     elif group == "logger":
-        expected = {"csv": [CSVLogger], "wandb": [CSVLogger, WandbLogger], "none": []}[member]
+        expected = {
+            "csv": [CSVLogger],
+            "wandb": [CSVLogger, WandbLogger],
+            "tensorboard": [CSVLogger, TensorBoardLogger],
+            "none": [],
+        }[member]
         assert [type(logger) for logger in built.values()] == expected
         assert all(isinstance(logger, Logger) for logger in built.values())
     else:

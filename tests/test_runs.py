@@ -302,7 +302,7 @@ def test_a_tuned_selection_decides_an_edge_and_tunes_an_epoch_in_turn(logs: str)
     assert figures(run) == {
         "cells",
         *("search_curves", "search_alpha", "selection_curves", "selection_alpha", "evaluation_curves"),
-        *("operation_strengths", "topology_strengths"),
+        *("search_alpha_map", "selection_alpha_map", "operation_strengths", "topology_strengths"),
     }
 
 
@@ -317,7 +317,7 @@ def figures(run: Run) -> set[str]:
 
 def test_the_figures_of_a_selection_that_scores_nothing(logs: str) -> None:
     run = short("nasbench201", "darts", "magnitude", logs)
-    assert figures(run) == {"cells", "search_curves", "search_alpha", "evaluation_curves"}
+    assert figures(run) == {"cells", "search_curves", "search_alpha", "search_alpha_map", "evaluation_curves"}
 
 
 def test_metrics_csv_has_every_number_of_every_epoch(logs: str, no_figures: None) -> None:

@@ -23,6 +23,7 @@ from archselect.genotype import Genotype
 from archselect.plan import Plan
 from archselect.preflight import check, check_data
 from archselect.report import STRENGTHS, draw_figures, show_plan, show_strengths, show_summary, strengths, tables
+from archselect.reporting.comparison import comparison
 from archselect.reporting.grid import REFUSED
 from archselect.runlog import RunLog
 from archselect.stages.job import Finished, Job, Stage, run_stage
@@ -49,7 +50,8 @@ def run(config: DictConfig) -> dict[str, Any]:
             check(parts)
         loggers = [instantiate(logger) for logger in config.logger.values()]
         log = RunLog(loggers, parts.space.describe())
-        log.config(plain(config))
+        unused = () if parts.genotype is None else ("search", "selection")  # a dashboard would group by them
+        log.config(plain(config, *unused))
         status = "failed"
         try:
             summary = Run(config, parts, folder, console, log).go()
@@ -146,7 +148,7 @@ class Run:
         self.log.figures(figures)
         for name, columns, rows in tables(summary, finished):
             self.log.table(name, columns, rows)
-        self.log.summary(summary)
+        self.log.summary({**summary, **comparison(summary)})
 
     def _write_strengths(self, selection: Finished) -> None:
         rows = strengths(selection.folder.read_lines(DECISIONS))

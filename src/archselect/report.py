@@ -10,6 +10,7 @@ from rich.table import Table
 
 from archselect.config import Parts
 from archselect.evaluation import NASBench201Lookup, NoEvaluation, Retraining
+from archselect.figures.alpha_map import draw_alpha_map
 from archselect.figures.cells import draw_cells
 from archselect.figures.strengths import draw_operation_strengths, draw_strengths, draw_topology_strengths
 from archselect.figures.trajectories import draw_alpha, draw_curves
@@ -70,6 +71,7 @@ def draw_figures(
         if history and "alpha" in history[0]:
             space = stage.folder.read_json("space.json")
             figures.append(draw_alpha(history, space, folder / f"{kind}_alpha.png"))
+            figures.append(draw_alpha_map(history, space, folder / f"{kind}_alpha_map.png"))
         decisions = stage.folder.read_lines(DECISIONS)
         if any(decision.get("strengths") for decision in decisions) and report_strengths:
             figures.append(draw_strengths(decisions, folder / "strengths.png"))
