@@ -44,7 +44,7 @@ class Evidence:
             seed: accuracy
             for (*choices, seed), run in sorted(self.runs.items())
             if choices == [space, search, selection]
-            and (accuracy := RunResult.from_summary(run.summary).accuracy) is not None
+            and (accuracy := RunResult.from_summary(run.summary, run.folder).accuracy) is not None
         }
 
     def table(self, space: str, analysis: str, name: str = "", search: str = "darts") -> Table | None:

@@ -56,7 +56,7 @@ class RunResult:
     runs: tuple[Path, ...]
 
     @classmethod
-    def from_summary(cls, summary: Mapping[str, Any], run: Path) -> "RunResult":
+    def from_summary(cls, summary: Mapping[str, Any], run: Path = Path()) -> "RunResult":
         """Read the parsed summary.json of the folder `run`; a `ValueError` says what it lacks."""
         lacking = [key for key in (*Choices._fields, "seed", "genotype", "stages") if key not in summary]
         if lacking:
