@@ -27,7 +27,9 @@ FIGURES = {
     "selection_curves": "Selection: accuracy and loss of the supernet while it is tuned between the decisions",
     "evaluation_curves": "Evaluation: accuracy and loss of the selected network",
     "search_alpha": "Search: mixture weights of every edge",
+    "search_alpha_map": "Search: the same at one glance, an operation a row, an epoch a column",
     "selection_alpha": "Selection: mixture weights of every edge",
+    "selection_alpha_map": "Selection: the same at one glance",
 }
 
 
