@@ -8,15 +8,31 @@ What stands between the section's two marks is replaced; the rest of the file st
 import argparse
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
+from archselect.claims.architectures import alpha_is_not_needed, perturbation_repairs
 from archselect.claims.evidence import Evidence
-from archselect.claims.verdicts import CLAIMS, Judged
+from archselect.claims.supernets import (
+    magnitude_is_not_strength,
+    skips_are_close,
+    skips_dominate,
+    supernets_unroll,
+)
+from archselect.claims.verdict import Judged
 from archselect.store import replacing
+
+CLAIMS: tuple[Callable[[Evidence], Judged], ...] = (
+    magnitude_is_not_strength,
+    skips_dominate,
+    skips_are_close,
+    supernets_unroll,
+    perturbation_repairs,
+    alpha_is_not_needed,
+)
 
 BEGIN, END = "<!-- claims: begin -->", "<!-- claims: end -->"
 
