@@ -27,13 +27,15 @@ from archselect.randomness import derived_seed
 SPACES = ("s2", "s1", "s3", "s4", "darts", "nasbench201")
 SEARCHES = ("darts", "fixed_alpha")
 SELECTIONS = ("magnitude", "random", "perturb")
+QUICK = {("darts", "perturb"), ("darts", "magnitude"), ("fixed_alpha", "random")}
 COMBINATIONS = [
-    (space, search, selection)
+    pytest.param(space, search, selection, marks=() if (search, selection) in QUICK else pytest.mark.slow)
     for space in SPACES
     for search in SEARCHES
     for selection in SELECTIONS
     if (search, selection) != ("fixed_alpha", "magnitude")  # refused
 ]
+"""The others are slow together, not one by one, and `test_grid.py` has them in S2."""
 
 # The tiny run: 2 epochs of search on 60 images, 2 of retraining on 108.
 EPOCHS = 2
