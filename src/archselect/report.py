@@ -5,6 +5,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -28,9 +29,8 @@ def show_plan(console: Console, name: str, parts: Parts, store: Store, search: S
     for column in ("stage", "what", "epochs", "state"):
         table.add_column(column)
     if parts.genotype is None:
-        table.add_row(
-            "search", f"{parts.search.name} on {parts.space.name}", str(parts.search.epochs), _state(store, search)
-        )
+        what = f"{parts.search.name} on {parts.space.name}{_snapshots(parts)}"
+        table.add_row("search", what, str(parts.search.epochs), _state(store, search))
         tuning, points = parts.selection.tuning, parts.selection.points(parts.space.cells)
         epochs = tuning.total_epochs(points) if tuning else 0
         most = "at most " if parts.search.greedy else ""
@@ -48,6 +48,18 @@ def show_plan(console: Console, name: str, parts: Parts, store: Store, search: S
     elif isinstance(evaluation, NoEvaluation):
         table.add_row("evaluation", "none", "", "")
     console.print(table)
+
+
+def _snapshots(parts: Parts) -> str:
+    """Return how many supernets a search will keep and what they take on disk."""
+    every, epochs = parts.search.snapshots, parts.search.epochs
+    if every is None:
+        return ""
+    with torch.device("meta"):
+        supernet = parts.space.supernet(parts.data.image_size, parts.data.classes, parts.search.variant)
+    tensors = [*supernet.parameters(), *supernet.buffers()]
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6
+    return f"; keeps {-(-epochs // every)} snapshots of {size:.1f} MB"
 
 
 def _state(store: Store, stage: Stage) -> str:
