@@ -59,7 +59,7 @@ paper: $(INSTALLED)  ## The paper's claims at a size for two cores, about two ho
 	$(PAPER_TRAIN) $(PAPER_NASBENCH201) search=darts selection=magnitude,perturb,perturb_magnitude seed=0,1
 	$(PAPER_TRAIN) $(PAPER_NASBENCH201) search=fixed_alpha selection=perturb seed=0,1
 	$(call PAPER_ANALYZE,s2) analysis=operation_strength,skip_dominance,optimal_alpha,selection_curve,cells
-	$(call PAPER_ANALYZE,s2) analysis=shuffle
+	$(call PAPER_ANALYZE,s2) analysis=shuffle analysis.recipe.epochs=15
 	$(call PAPER_ANALYZE,s2) analysis=discretization_accuracy analysis.edges=6 analysis.training.epochs=3
 	$(call PAPER_ANALYZE,nasbench201) analysis=operation_strength,trajectory,true_strength,landscape
 	$(BIN)/python analyze.py -m analysis=seeds run=$(PAPER_LOGS)/runs/s2,$(PAPER_LOGS)/runs/nasbench201

@@ -50,6 +50,8 @@ def _draw_plane(figure: Figure, axes: Axes, plane: Rows) -> None:
     axes.set_xlabel("first direction (α moved by, root mean square)", fontsize=9)
     axes.set_ylabel("second direction", fontsize=9)
     axes.tick_params(labelsize=8, color="0.6")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=axes, pad=0.03, aspect=25)
     bar.set_label("validation accuracy (%)", fontsize=8.5)
