@@ -1,9 +1,8 @@
-"""The notebooks run from top to bottom on tiny runs, and come with what they printed on real ones."""
+"""The notebooks run from top to bottom on tiny runs."""
 
 from pathlib import Path
 
 import nbformat
-import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
@@ -52,20 +51,10 @@ CONFIGS = {{"configs": {str(NOTEBOOKS.parent / "configs")!r}}}
 def test_a_space_and_a_selection_of_ones_own_run(tmp_path: Path) -> None:
     notebook = read("own_space.ipynb")
     first = code(notebook)[0]
-    assert 'EXPERIMENT = "quickstart"' in first.source and 'ROOT = Path("..").resolve()' in first.source
-    first.source = first.source.replace('"quickstart"', '"tiny"').replace(
+    assert 'EXPERIMENT = "cifar10_small"' in first.source and 'ROOT = Path("..").resolve()' in first.source
+    first.source = first.source.replace('"cifar10_small"', '"tiny"').replace(
         'Path("..")', f"Path({str(NOTEBOOKS.parent)!r})"
     )
     done = execute(notebook, tmp_path)
     assert pictures(done) == 1
     assert len(notebook.cells) <= 11
-
-
-@pytest.mark.parametrize(("name", "least"), [("paper.ipynb", 11), ("own_space.ipynb", 1)])
-def test_a_notebook_comes_with_what_it_printed(name: str, least: int) -> None:
-    notebook = read(name)
-    assert pictures(notebook) == least
-    assert [cell.execution_count for cell in code(notebook)] == list(range(1, len(code(notebook)) + 1))
-    assert not any(output.output_type == "error" for cell in code(notebook) for output in cell.outputs)
-    printed = str(notebook)
-    assert "/root/" not in printed and "/tmp/" not in printed
