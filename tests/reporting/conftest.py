@@ -68,7 +68,7 @@ def make_run(tmp_path: Path) -> Callable[..., Made]:
         stage.begin({}, {})
         for decision in DECISIONS:
             stage.append_line("decisions.jsonl", decision)
-        stage.finish({})
+        stage.finish({"decisions": len(DECISIONS)})
         summary = {
             "name": "run",
             "search_space": "s2",

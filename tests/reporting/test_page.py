@@ -7,10 +7,12 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from conftest import GENOTYPE, Made, Page
 
+from archselect.reporting.page.links import Links
 from archselect.reporting.report import main
 
 MakeRun = Callable[..., Made]
@@ -118,9 +120,10 @@ def test_what_comes_from_files_is_text(tmp_path: Path, make_run: MakeRun) -> Non
 
 def test_needs_nothing_from_outside(page: Page) -> None:
     found = Reader(page.html)
-    for attributes in (attributes for _, attributes in found.elements):
-        for name in ("src", "href"):
-            assert (attributes.get(name) or "#").startswith(("#", "data:"))
+    for element, attributes in found.elements:
+        assert (attributes.get("src") or "data:").startswith("data:")
+        address = attributes.get("href") or "#"
+        assert ":" not in address and "//" not in address if element == "a" else address in ("#", "data:,")
     assert "url(" not in page.html and "@import" not in page.html
     (policy,) = [meta["content"] for meta in found.all("meta") if "http-equiv" in meta]
     assert policy is not None and policy.startswith("default-src 'none'; img-src data:;")
@@ -148,18 +151,45 @@ def test_shows_of_a_real_run_what_its_folder_has(page: Page) -> None:
     )
 
 
+def test_leads_to_the_folders_of_runs_and_stages_wherever_page_and_runs_are_moved_to(
+    page: Page, tmp_path: Path
+) -> None:
+    found = {unquote(link["href"] or "") for link in Reader(page.html).all("a")}
+    folders = {run.folder for run in page.runs} | {
+        run.folder / kind for run in page.runs for kind in run.summary["stages"]
+    }
+    assert {f"../{folder.relative_to(page.file.parents[1])}/" for folder in folders} == {
+        address for address in found if not address.startswith("#")
+    }
+    moved = tmp_path / "moved"
+    shutil.copytree(page.file.parents[1], moved, symlinks=True)
+    assert all((moved / page.file.parent.name / address).is_dir() for address in found if not address.startswith("#"))
+
+
+def test_the_name_of_a_folder_is_no_scheme(tmp_path: Path) -> None:
+    folder = tmp_path / "javascript:alert(1)"
+    folder.mkdir()
+    assert Links(tmp_path).to(folder) == "javascript%3Aalert%281%29/"
+    assert Links(tmp_path).to(tmp_path / "gone") is None
+
+
 def test_shows_the_analyses_of_a_run_and_of_several(tmp_path: Path, make_run: MakeRun) -> None:
     made = make_run(0)
     for home, name in ((made.folder, "operation_strength"), (tmp_path / "logs", "skip_dominance")):
         analysis = home / "analyses" / name
         analysis.mkdir(parents=True)
         shutil.copy(made.folder / "figures" / "cells.png", analysis / f"{name}.png")
+        (analysis / f"{name}.csv").write_text("edge,strength\n")
         (analysis / "reading.md").write_text(f"First of {name}.\n\nSecond.\n")
+    (tmp_path / "logs" / "analyses" / "2026-01-01").mkdir()  # what a sweep of analyses leaves
 
     found = read(tmp_path / "logs")
 
     assert "First of operation_strength. Second." in found.text
     assert "Analyses of several runs" in found.text and "First of skip_dominance. Second." in found.text
+    own = made.folder.relative_to(tmp_path / "logs") / "analyses" / "operation_strength" / "operation_strength.csv"
+    assert {str(own), "analyses/skip_dominance/skip_dominance.csv"} < {link["href"] for link in found.all("a")}
+    assert "cannot be shown" not in found.text
     assert {"Analysis: operation strength", "Analysis: skip dominance"} < {image["alt"] for image in found.all("img")}
 
 
@@ -183,18 +213,45 @@ def _damaged_decision(made: Made) -> None:
     (made.selection / "decisions.jsonl").write_text('{"kind": "operation"}\n')
 
 
+def _lost_decisions(made: Made) -> None:
+    (made.selection / "decisions.jsonl").unlink()
+
+
 def _no_options(made: Made) -> None:
     shutil.rmtree(made.folder / ".hydra")
+
+
+def _damaged_options(made: Made) -> None:
+    (made.folder / ".hydra" / "config.yaml").write_text("a: [1\n b: {")
+
+
+def _no_overrides(made: Made) -> None:
+    (made.folder / ".hydra" / "overrides.yaml").write_text("")
+
+
+def _no_reading(made: Made) -> None:
+    analysis = made.folder / "analyses" / "edges"
+    analysis.mkdir(parents=True)
+    shutil.copy(made.folder / "figures" / "cells.png", analysis / "edges.png")
+
+
+def _followed_links(made: Made) -> None:
+    shutil.move(made.selection, made.folder / "selection")
 
 
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
         (_no_figures, "The pictures are missing: there is no folder"),
-        (_damaged_picture, "The picture cells.png cannot be shown: cannot identify image file"),
+        (_damaged_picture, "The picture cells.png cannot be shown: /"),
         (_no_picture, "The picture topology_strengths.png cannot be shown: No such file or directory"),
         (_no_stage, "The decisions cannot be shown: The selection of the run"),
         (_damaged_decision, "The decisions cannot be shown: a record lacks"),
+        (_lost_decisions, "Decisions are missing: 2 were made, and decisions.jsonl holds 0."),
+        (_followed_links, "The decisions cannot be shown: The selection of the run"),
+        (_damaged_options, "The run's options cannot be shown: expected"),
+        (_no_overrides, "The command cannot be shown: overrides.yaml holds no list of overrides."),
+        (_no_reading, "The reading of the analysis edges cannot be shown: No such file or directory"),
         (_no_options, "The command cannot be shown: No such file or directory"),
     ],
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",
@@ -214,6 +271,7 @@ def test_says_what_a_damaged_folder_lacks_and_shows_the_rest(
     assert len(found.runs()) == 2
     assert found.text.count("incomplete") == 1
     assert sentence in found.text
+    assert "Nothing was left to decide" not in found.text and "object at 0x" not in found.text
     assert found.text.count(GENOTYPE) == 2
     warned = " ".join(capsys.readouterr().err.split())
     assert sentence[:40] in warned
@@ -228,6 +286,15 @@ def test_an_old_summary_without_its_search_folder_is_shown(tmp_path: Path, make_
     (made.folder / "summary.json").write_text(json.dumps(summary))
 
     assert "The stages cannot be shown: a record lacks folder." in read(tmp_path / "logs").text
+
+
+def test_a_summary_whose_numbers_are_none_is_left_out(
+    tmp_path: Path, make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(0)
+    make_run(1, params="many")
+    assert len(read(tmp_path / "logs").runs()) == 1
+    assert "params is a whole number, not 'many'" in " ".join(capsys.readouterr().err.split())
 
 
 def test_says_where_the_page_is_and_how_large(

@@ -117,6 +117,15 @@ def test_a_seed_in_the_table_leads_to_its_run(browser: "webdriver.Chrome") -> No
     assert browser.find_element("css selector", "details.run[open]").get_attribute("id") == "run-1"
 
 
+def test_the_folder_of_a_run_opens(browser: "webdriver.Chrome", page: Page) -> None:
+    browser.find_element("css selector", "#run-2 > summary").click()
+    assert browser.get_log("browser") == []
+    browser.find_element("link text", str(page.runs[0].folder)).click()
+    wait(browser, "document.body.textContent.includes('summary.json')")
+    assert browser.current_url == f"{page.runs[0].folder.as_uri()}/"
+    browser.get_log("browser")  # what the browser says of its own listing of a folder is not of the page
+
+
 def test_the_filter_leaves_the_rows_and_runs_with_all_words(browser: "webdriver.Chrome") -> None:
     browser.find_element("id", "filter").send_keys("perturb S2")
     assert column(browser, "selection") == ["perturb"]

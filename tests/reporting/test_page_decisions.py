@@ -54,6 +54,14 @@ def test_a_candidate_that_lost_a_race_tells_how_many_images_it_was_scored_on() -
     assert [candidate.beaten_after for candidate in tabulate([decision]).candidates] == [None, 512]
 
 
+def test_a_score_that_is_no_number_has_no_bar_and_leaves_the_others_theirs() -> None:
+    decision = deepcopy(DECISIONS[0])
+    decision["candidates"].insert(0, "none")
+    decision["scores"].insert(0, {"candidate": "none", "accuracy": float("nan"), "loss": float("nan")})
+    (edge,) = tabulate([decision]).edges
+    assert [candidate.bar for candidate in edge.candidates] == [None, 1.0, 0.0]
+
+
 def test_a_selection_that_saw_nothing_has_no_bars() -> None:
     decision = deepcopy(DECISIONS[0]) | {"scores": []}
     decisions = tabulate([decision])

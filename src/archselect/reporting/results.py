@@ -61,6 +61,9 @@ class RunResult:
         lacking = [key for key in (*Choices._fields, "seed", "genotype", "stages") if key not in summary]
         if lacking:
             raise ValueError(f"it lacks {', '.join(lacking)}")
+        for key in ("params", "evaluation.rank", "evaluation.of"):
+            if not isinstance(summary.get(key), int | None):
+                raise ValueError(f"{key} is a whole number, not {summary[key]!r}")
         stages = {name: summary["stages"][name] for name in STAGES if name in summary["stages"]}
         last = next((stages[name] for name in ("evaluation", "selection") if name in stages), None)
         if last is None:

@@ -3,6 +3,7 @@
 The records are those of `decisions.jsonl`, parsed.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,7 +27,8 @@ class Candidate:
         beaten_after: How many images the scores are of, where a race stopped scoring it.
         strength: As the selection reported it.
         error: Standard error of the strength.
-        bar: Its strength, or the harm of its removal, as a share of the largest in the run; `None`: nothing was seen.
+        bar: Its strength, or the harm of its removal, as a share of the largest in the run; `None`: nothing was seen,
+            or it is no number.
     """
 
     name: str
@@ -116,7 +118,7 @@ def tabulate(records: Sequence[Record], criterion: Criterion = "accuracy") -> De
     own = [(order, record) for order, record in enumerate(records, start=1) if record["kind"] == "operation"]
     nodes = [(order, record) for order, record in enumerate(records, start=1) if record["kind"] == "topology"]
     amounts = {order: _amounts(record, criterion) for order, record in own}
-    largest = max((abs(amount) for found in amounts.values() for amount in found), default=0.0) or 1.0
+    largest = max((abs(amount) for found in amounts.values() for amount in _finite(found)), default=0.0) or 1.0
     colours = styles(name for _, record in own for name in record["candidates"])
     edges = tuple(
         EdgeDecision(
@@ -158,10 +160,17 @@ def _amounts(record: Record, criterion: Criterion) -> list[float]:
     """Return how long the bar of each candidate is: its strength, or how much its removal harms more than another's."""
     if record["strengths"]:
         strengths = [float(strength["value"]) for strength in record["strengths"]]
-        return [strength - min(strengths) for strength in strengths] if _tried(record) else strengths
+        weakest = min(_finite(strengths), default=0.0)
+        return [strength - weakest for strength in strengths] if _tried(record) else strengths
     scores = [float(score[criterion]) for score in record["scores"]]
     sign = 1 if criterion == "loss" else -1
-    return [sign * score - min(sign * other for other in scores) for score in scores]
+    least = min(_finite(sign * score for score in scores), default=0.0)
+    return [sign * score - least for score in scores]
+
+
+def _finite(amounts: Iterable[float]) -> list[float]:
+    """Return those that can be drawn: a diverged supernet has scores that are not a number."""
+    return [amount for amount in amounts if math.isfinite(amount)]
 
 
 def _candidates(record: Record, bars: Sequence[float], colours: Mapping[str, Any]) -> Iterable[Candidate]:
@@ -170,7 +179,7 @@ def _candidates(record: Record, bars: Sequence[float], colours: Mapping[str, Any
     shares = dict(zip(record["candidates"], bars, strict=False))
     for name in record["candidates"]:
         score, strength = scores.get(name, {}), strengths.get(name, {})
-        accuracy = score.get("accuracy")
+        accuracy, share = score.get("accuracy"), shares.get(name)
         yield Candidate(
             name,
             colours[name].colour,
@@ -180,7 +189,7 @@ def _candidates(record: Record, bars: Sequence[float], colours: Mapping[str, Any
             score.get("beaten_after"),
             strength.get("value"),
             strength.get("standard_error"),
-            shares.get(name),
+            share if share is not None and math.isfinite(share) else None,
         )
 
 

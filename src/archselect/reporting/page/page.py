@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from archselect.reporting.grid import Grid
 from archselect.reporting.page.analyses import analyses_in, folders_beside
+from archselect.reporting.page.links import Links
 from archselect.reporting.page.notes import Notes
 from archselect.reporting.page.pictures import Pictures
 from archselect.reporting.page.run import view
@@ -42,15 +43,15 @@ def write_page(
         StoreError: The disk refuses.
     """
     folder, path = Path(folder), Path(path)
-    pictures = Pictures()
+    pictures, links = Pictures(), Links(path.parent)
     results = [result for row in report for result in row.results]
-    runs = [view(result, f"run-{number}", pictures) for number, result in enumerate(results, start=1)]
+    runs = [view(result, f"run-{number}", pictures, links) for number, result in enumerate(results, start=1)]
     for run in runs:
         for sentence in run.notes:
             warn(f"{run.folder}: {sentence}")
     notes = Notes()
     known = [run for result in results for run in result.runs]
-    beside = [(home, analyses_in(home, pictures, notes)) for home in folders_beside(folder, known)]
+    beside = [(home, analyses_in(home, pictures, links, notes)) for home in folders_beside(folder, known)]
     for sentence in notes.sentences:
         warn(sentence)
     script = _asset("page.js")

@@ -39,14 +39,18 @@ class Pictures:
         """Return the picture at `path`, embedded.
 
         Raises:
-            OSError: It is not there, or is no picture.
+            OSError: It is not there.
+            ValueError: It is no picture, or a damaged one.
         """
         content = path.read_bytes()
         key = hashlib.sha256(content).hexdigest()[:16]
-        with Image.open(io.BytesIO(content)) as image:
-            width, height = image.size
-            if key not in self.data:
-                self.data[key] = f"data:image/png;base64,{b64encode(_smaller(image)).decode()}"
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                width, height = image.size
+                if key not in self.data:
+                    self.data[key] = f"data:image/png;base64,{b64encode(_smaller(image)).decode()}"
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # pillow raises all of these
+            raise ValueError(f"{path} is damaged, or no picture") from error
         return Picture(key, caption, width, height)
 
 

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from archselect.reporting.page.analyses import Analysis, analyses_in
 from archselect.reporting.page.decisions import Decisions, tabulate
+from archselect.reporting.page.links import Links
 from archselect.reporting.page.notes import Notes
 from archselect.reporting.page.pictures import Picture, Pictures
 from archselect.reporting.results import STAGES, RunResult
@@ -35,12 +36,13 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class StageView:
-    """A stage: what it took, whether the run found it there, and where it lies."""
+    """A stage: what it took, whether the run found it there, where it lies, and the link to it."""
 
     name: str
     took: str
     reused: bool
     folder: str
+    link: str | None
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class RunView:
         anchor: Of its place on the page.
         result: What the report counts.
         folder: The run's folder.
+        link: To the folder.
         repeats: Folders of runs that came to the same result because the same command was typed again.
         command: What was typed, as the overrides tell; empty: they are missing.
         genotype: As text.
@@ -65,6 +68,7 @@ class RunView:
     anchor: str
     result: RunResult
     folder: Path
+    link: str | None
     repeats: tuple[Path, ...]
     command: str
     genotype: str
@@ -90,7 +94,7 @@ class RunView:
         return [picture for picture in self.pictures if picture.caption != FIGURES["cells"]]
 
 
-def view(result: RunResult, anchor: str, pictures: Pictures) -> RunView:
+def view(result: RunResult, anchor: str, pictures: Pictures, links: Links) -> RunView:
     """Read the run of `result`; the last one, where the command was typed several times."""
     *repeats, folder = result.runs
     notes = Notes()
@@ -98,19 +102,20 @@ def view(result: RunResult, anchor: str, pictures: Pictures) -> RunView:
     run = FinishedRun(folder, config)
     decisions: Decisions | None = None
     if "selection" in run.summary["stages"]:
-        decisions = notes.attempt("The decisions", lambda: tabulate(run.decisions, _criterion(config)), None)
+        decisions = notes.attempt("The decisions", lambda: _decisions(run, notes), None)
     return RunView(
         anchor=anchor,
         result=result,
         folder=folder,
+        link=links.to(folder),
         repeats=tuple(repeats),
         command=notes.attempt("The command", lambda: _command(folder), ""),
         genotype=run.summary["genotype"],
         outcomes=tuple(notes.attempt("The numbers", lambda: _outcomes(run.summary), [])),
-        stages=tuple(notes.attempt("The stages", lambda: _stages(run.summary), [])),
+        stages=tuple(notes.attempt("The stages", lambda: _stages(run.summary, folder, links), [])),
         pictures=tuple(_pictures(run.summary, folder, decisions, pictures, notes)),
         decisions=decisions,
-        analyses=tuple(analyses_in(folder, pictures, notes)),
+        analyses=tuple(analyses_in(folder, pictures, links, notes)),
         notes=tuple(notes.sentences),
     )
 
@@ -122,6 +127,13 @@ def _config(folder: Path) -> DictConfig:
     return config
 
 
+def _decisions(run: FinishedRun, notes: Notes) -> Decisions | None:
+    records, made = run.decisions, run.stage("selection").result.get("decisions")
+    if made is not None and len(records) < made:
+        notes.add(f"Decisions are missing: {made} were made, and decisions.jsonl holds {len(records)}.")
+    return tabulate(records, _criterion(run.config)) if records or not made else None
+
+
 def _criterion(config: DictConfig) -> Any:
     """Return what a perturbation-based selection compared the operations by; most need no such option."""
     selection = config.get("selection") or {}
@@ -129,7 +141,10 @@ def _criterion(config: DictConfig) -> Any:
 
 
 def _command(folder: Path) -> str:
-    overrides = yaml.safe_load((folder / CONFIG).with_name("overrides.yaml").read_text(encoding="utf-8"))
+    with (folder / CONFIG).with_name("overrides.yaml").open(encoding="utf-8") as file:
+        overrides = yaml.safe_load(file)
+    if not isinstance(overrides, list):
+        raise ValueError("overrides.yaml holds no list of overrides")
     return shlex.join(["python", "train.py", *map(str, overrides)])
 
 
@@ -153,14 +168,17 @@ def _amount(what: str, value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def _stages(summary: Mapping[str, Any]) -> list[StageView]:
-    stages = summary["stages"]
+def _stages(summary: Mapping[str, Any], folder: Path, links: Links) -> list[StageView]:
+    stages = {name: summary["stages"][name] for name in STAGES if name in summary["stages"]}
     return [
         StageView(
-            name, duration(stages[name]["seconds"]), bool(stages[name].get("reused")), str(stages[name]["folder"])
+            name,
+            duration(stage["seconds"]),
+            bool(stage.get("reused")),
+            str(stage["folder"]),
+            links.to(folder / name) or links.to(Path(stage["folder"])),
         )
-        for name in STAGES
-        if name in stages
+        for name, stage in stages.items()
     ]
 
 
