@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from command import Run, tiny, train
+from omegaconf import OmegaConf
 from PIL import Image
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.loggers.logger import DummyLogger
@@ -73,6 +75,12 @@ def test_tensorboard_has_the_options_with_the_results_as_their_metrics(run: Run,
     assert {"evaluation.test_accuracy", "result/test_accuracy"} <= metrics
     (accuracy,) = events.Scalars("evaluation.test_accuracy")
     assert accuracy.value == pytest.approx(run.summary["evaluation.test_accuracy"])
+
+
+def test_tensorboard_s_own_file_has_the_options_too(run: Run) -> None:
+    written = yaml.safe_load((run.folder / "tensorboard" / "hparams.yaml").read_text())
+    config = OmegaConf.masked_copy(run.config, [str(key) for key in run.config if key != "logger"])
+    assert OmegaConf.to_container(config, resolve=True) == {key: written[key] for key in config}
 
 
 def test_the_csv_file_is_there_all_the_same(run: Run) -> None:

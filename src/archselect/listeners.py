@@ -89,12 +89,11 @@ class TensorBoardListener(Listener):
 
     def __init__(self, logger: TensorBoardLogger) -> None:
         super().__init__(logger)
-        self._config: dict[str, Any] = {}
         self._epochs = 0
 
     def config(self, config: Mapping[str, Any]) -> None:
-        """Keep the config: TensorBoard takes hyperparameters together with the results, once."""
-        self._config = dict(config)
+        """Hand over the config for `hparams.yaml`, which Lightning writes with the first epoch and never again."""
+        self.logger.log_hyperparams(dict(config))
 
     def numbers(self, numbers: Mapping[str, float], step: int) -> None:
         """Log scalars, at the epoch counted over all stages."""
@@ -113,10 +112,10 @@ class TensorBoardListener(Listener):
         self.logger.experiment.add_text(f"tables/{name}", markdown(columns, rows), self._epochs)
 
     def summary(self, summary: Mapping[str, Any]) -> None:
-        """Log what is text as text, and the numbers as the metrics of the hyperparameters."""
+        """Log what is text as text, and the config once more, with the numbers as the metrics of its options."""
         numbers = {name: float(value) for name, value in summary.items() if isinstance(value, int | float)}
         shown = [(name, value) for name, value in summary.items() if isinstance(value, str | int | float)]
-        self.logger.log_hyperparams(self._config, metrics=numbers, step=self._epochs)
+        self.logger.log_hyperparams(self.logger.hparams, metrics=numbers, step=self._epochs)
         self.logger.experiment.add_text("summary", markdown(("what", "value"), shown), self._epochs)
 
 

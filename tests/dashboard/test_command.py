@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import wandb
 
+from archselect.dashboard import spaces
 from archselect.dashboard.command import main
 
 SPACE = ["--space", "nasbench201"]
@@ -57,7 +58,7 @@ def test_offline_it_does_not_even_ask_for_the_account(
     assert "offline" in capsys.readouterr().out
 
 
-def test_where_wandb_does_not_answer_it_writes_the_definition_too(
+def test_where_wandb_cannot_be_used_it_writes_the_definition_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
@@ -65,7 +66,7 @@ def test_where_wandb_does_not_answer_it_writes_the_definition_too(
     monkeypatch.setattr(wandb, "login", lambda **_: (_ for _ in ()).throw(unreachable))
     assert main(["--project", "p", *SPACE]) == 0
     assert (tmp_path / "dashboard.json").exists()
-    assert "did not answer: Failed to authenticate" in capsys.readouterr().out
+    assert "cannot be used: Failed to authenticate" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -102,6 +103,15 @@ def test_without_the_library_it_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
     assert main(["--project", "p", *SPACE]) == 1
     assert "pip install -e '.[dashboard]'" in capsys.readouterr().err
+
+
+def test_without_the_folder_of_configs_it_does_not_make_an_empty_dashboard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(spaces, "CONFIGS", tmp_path / "configs")
+    assert main(["--project", "p", "--offline"]) == 1
+    error = " ".join(capsys.readouterr().err.split())
+    assert "There is no search space in" in error and "pip install -e" in error
 
 
 def test_a_space_of_ones_own_is_found_in_its_folder(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_panels_of_the_report_do_not_lie_on_each_other(written: dict[str, Any]) 
         for panel in grid["panelBankSectionConfig"]["panels"]:
             place = panel["layout"]
             cells = {(place["x"] + i, place["y"] + j) for i in range(place["w"]) for j in range(place["h"])}
-            assert not taken & cells and all(x < 24 for x, _ in cells)
+            assert not taken & cells and all(0 <= x < 24 for x, _ in cells)
             taken |= cells
 
 

@@ -29,7 +29,7 @@ def find_entity(entity: str | None) -> str:
             raise NoAccountError("nobody is logged in to Weights & Biases here")
         own = wandb.Api(timeout=TIMEOUT).default_entity
     except Error as error:
-        raise NoAccountError(f"Weights & Biases did not answer: {str(error).rstrip('.')}") from error
+        raise NoAccountError(f"Weights & Biases cannot be used: {str(error).rstrip('.')}") from error
     if entity is None and own is None:
         raise NoAccountError("the account has no default entity: name one with --entity")
     return entity if entity is not None else str(own)

@@ -12,7 +12,7 @@ from wandb_workspaces import expr
 
 from archselect.dashboard import chapters
 from archselect.dashboard.chapters import MOST_LINES, Chapter
-from archselect.dashboard.keys import GROUPING, LEAD, PAPER, TEST_ACCURACY, alpha_keys
+from archselect.dashboard.keys import GROUPING, LEAD, PAPER, SPACE, TEST_ACCURACY, alpha_keys
 
 NAME = "archselect"
 COLUMNS = [*(f"summary:{key}" for key in (TEST_ACCURACY, PAPER, LEAD)), "config:seed.value", "summary:paper/of"]
@@ -72,13 +72,14 @@ def workspace(project: str, entity: str, spaces: Spaces) -> ws.Workspace:
 def report(project: str, entity: str, spaces: Spaces) -> wr.Report:
     """Return the report: a part for each search space, with the runs on it."""
     words = (
-        "Lines and bars are means over the runs that differ in nothing but the seed, with their standard deviation. "
+        "Lines and bars are means, with standard deviation, over the runs that agree in space, search, selection, "
+        "evaluation and data: over the seeds, as long as no other option differs. "
         "The paper is Wang et al., ICLR 2021 (arXiv 2108.04392); its numbers hold for its full protocol, so runs on a "
         "smaller scale are not comparable."
     )
     blocks: list[Any] = [wr.TableOfContents(), wr.P(text=words)]
     for name, space in spaces.items():
-        runs = expr.And(expr.Config("search_space.name") == name)
+        runs = expr.And(expr.Config(SPACE) == name)
         blocks.append(wr.H1(text=f"Search space {name}"))
         for part in _of_a_space(space):
             blocks += [wr.H2(text=part.title), wr.PanelGrid(runsets=[_runs(name, runs)], panels=list(part.panels))]

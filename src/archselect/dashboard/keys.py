@@ -13,7 +13,10 @@ Cells = Mapping[str, Mapping[str, list[str]]]
 """Per cell type and edge, such as "0-2", the keys of its operations."""
 
 GROUPING = tuple(f"{group}.name" for group in Choices._fields)
-"""Config keys: runs that agree in all of these differ in nothing but the seed, as in the report on a `logs` folder."""
+"""Config keys: runs that agree in all of these are averaged, as in the report on a `logs` folder."""
+
+SPACE = "search_space.value.name"
+"""The config key of the search space as W&B stores it: what is nested lies below `value`."""
 
 TEST_ACCURACY, PAPER, LEAD = "result/test_accuracy", "paper/test_accuracy", "paper/lead"
 SKIP_SHARE, SUPERNET = "result/skip_share", "search/val_accuracy"

@@ -30,6 +30,11 @@ def describe_spaces(names: Sequence[str] | None, own: Path | None = None) -> dic
         raise ValueError(f"--config-dir must be a folder with search_space/*.yaml in it; {own} is not.")
     folders = [CONFIGS, *([] if own is None else [own])]
     files = {file.stem: file for folder in folders for file in sorted((folder / "search_space").glob("*.yaml"))}
+    if not files:
+        raise ValueError(
+            f"There is no search space in {CONFIGS}; archselect is installed from its repository, where the configs "
+            "are: pip install -e ."
+        )
     unknown = [name for name in names or () if name not in files]
     if unknown:
         raise ValueError(
