@@ -19,7 +19,7 @@ SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_inf
 # One thread in each process of the tests: two that share the cores' threads are slower than either alone.
 demo test test-slow: export OMP_NUM_THREADS = 1
 
-.PHONY: help demo test test-slow bench bench-scaling profile lint format clean FORCE
+.PHONY: help demo test test-slow bench bench-scaling profile paper lint format clean FORCE
 .DELETE_ON_ERROR:
 
 help:  ## List the targets
@@ -42,6 +42,28 @@ bench-scaling: $(INSTALLED)  ## Time and memory of a step against channels, dept
 
 profile: $(INSTALLED)  ## The costliest kinds of work in a step, beside the limits of the machine
 	$(BIN)/python -m tests.speed.profile $(BENCH_ARGS)
+
+# Resumable: what is in $(PAPER_LOGS) is not computed again. DATA: a folder with CIFAR-10, TABLE: the NAS-Bench-201 table.
+PAPER_LOGS ?= logs/paper
+PAPER_TRAIN = $(BIN)/python train.py -m data.path=$(abspath $(DATA)) logs=$(PAPER_LOGS) \
+    hydra.sweep.dir=$(PAPER_LOGS)/runs 'hydra.sweep.subdir=$${search_space.name}/$${search.name}-$${selection.name}-seed$${seed}'
+PAPER_S2 = experiment=paper_s2
+PAPER_NASBENCH201 = experiment=paper_nasbench201 evaluation.table=$(abspath $(TABLE))
+PAPER_ANALYZE = $(BIN)/python analyze.py -m 'run=$(PAPER_LOGS)/runs/$(1)/darts-perturb-seed0,$(PAPER_LOGS)/runs/$(1)/darts-perturb-seed1'
+
+paper: $(INSTALLED)  ## The paper's claims at a size for two cores, about two hours: DATA=FOLDER TABLE=FILE
+	@test -d "$(DATA)" -a -f "$(TABLE)" || { \
+	    echo "make paper DATA=FOLDER TABLE=FILE: a folder with CIFAR-10, and the NAS-Bench-201 table" >&2; exit 1; }
+	$(PAPER_TRAIN) $(PAPER_S2) search=darts selection=magnitude,perturb seed=0,1
+	$(PAPER_TRAIN) $(PAPER_S2) search=fixed_alpha selection=perturb seed=0,1
+	$(PAPER_TRAIN) $(PAPER_NASBENCH201) search=darts selection=magnitude,perturb,perturb_magnitude seed=0,1
+	$(PAPER_TRAIN) $(PAPER_NASBENCH201) search=fixed_alpha selection=perturb seed=0,1
+	$(call PAPER_ANALYZE,s2) analysis=operation_strength,skip_dominance,optimal_alpha,selection_curve,cells
+	$(call PAPER_ANALYZE,s2) analysis=shuffle analysis.recipe.epochs=15
+	$(call PAPER_ANALYZE,s2) analysis=discretization_accuracy analysis.edges=6 analysis.training.epochs=3
+	$(call PAPER_ANALYZE,nasbench201) analysis=operation_strength,trajectory,true_strength,landscape
+	$(BIN)/python analyze.py -m analysis=seeds run=$(PAPER_LOGS)/runs/s2,$(PAPER_LOGS)/runs/nasbench201
+	$(BIN)/python -m archselect.claims $(PAPER_LOGS)/runs --into RESULTS.md
 
 lint: $(INSTALLED)  ## Check style and types
 	$(BIN)/ruff check

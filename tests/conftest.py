@@ -5,6 +5,8 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from tests.analysis import made_table
+from tests.command import Run, tiny, train
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +31,28 @@ def no_figures() -> Iterator[None]:
     """Leave the figures out, which take longer than a tiny run; they have tests of their own."""
     with mock.patch("archselect.pipeline.draw_figures", return_value=[]):
         yield
+
+
+@pytest.fixture(scope="session")
+def tiny_run(logs: str) -> Run:
+    """A finished run in S2 of three epochs, whose supernet was kept after each."""
+    return train(*tiny("s2", "darts", "perturb", "search.epochs=3", "search.snapshots=1", logs))
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tiny_run: Run) -> Path:
+    """The folder of `tiny_run`."""
+    return tiny_run.folder
+
+
+@pytest.fixture(scope="session")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A NAS-Bench-201 table of made-up accuracies."""
+    return made_table.written(tmp_path_factory.mktemp("table"))
+
+
+@pytest.fixture(scope="session")
+def nasbench201_folder(logs: str) -> Path:
+    """A finished run in NAS-Bench-201 of two epochs, kept after each, that evaluates nothing."""
+    overrides = [one for one in tiny("nasbench201", "darts", "magnitude") if "evaluation" not in one]
+    return train(*overrides, "evaluation=none", "search.snapshots=1", logs).folder

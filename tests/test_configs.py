@@ -14,7 +14,7 @@ from hydra.errors import ConfigCompositionException, MissingConfigException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from archselect.config import RunError, instantiate_parts, protocol_for, register_resolvers
 from archselect.evaluation import NASBench201Lookup, NoEvaluation, Retraining
@@ -91,7 +91,12 @@ def test_every_target_is_built(group: str, member: str, tmp_path: Path) -> None:
         assert built.func is Trainer
         assert set(built.keywords) == {"accelerator", "devices", "precision"}
     elif group == "logger":
-        expected = {"csv": [CSVLogger], "wandb": [CSVLogger, WandbLogger], "none": []}[member]
+        expected = {
+            "csv": [CSVLogger],
+            "wandb": [CSVLogger, WandbLogger],
+            "tensorboard": [CSVLogger, TensorBoardLogger],
+            "none": [],
+        }[member]
         assert [type(logger) for logger in built.values()] == expected
         assert all(isinstance(logger, Logger) for logger in built.values())
     else:
@@ -119,7 +124,18 @@ def test_every_yaml_file_is_in_a_group_that_is_tested() -> None:
     scorings = {f"selection/scoring/{name}.yaml" for name in SCORINGS}
     parts = {f"search/part/{name}.yaml" for name in members("search/part")}  # see test_grid.py
     grids = {"experiment/grid_small.yaml", "experiment/grid_tiny.yaml"}  # see there too
-    assert files == tested | scorings | parts | grids | {"train.yaml", "hydra/folders.yaml"}
+    analyses = {f"analysis/{name}.yaml" for name in members("analysis")}  # see tests/analysis
+    others = {"train.yaml", "analyze.yaml", "hydra/folders.yaml", "hydra/analysis_folders.yaml"}
+    assert files == tested | scorings | parts | grids | analyses | others
+
+
+@pytest.mark.parametrize("name", members("analysis"))
+def test_an_analysis_is_named_as_its_file_and_a_test_makes_it(name: str) -> None:
+    config = compose("analyze", [f"analysis={name}"])
+    assert config.analysis.name == name
+    get_class(config.analysis._target_)
+    tests = Path(__file__).with_name("analysis").glob("test_*.py")
+    assert any(f'"analysis={name}"' in file.read_text() or f"analysis={name} " in file.read_text() for file in tests)
 
 
 SCORINGS = {"full": Scoring, "racing": Racing}
@@ -163,6 +179,20 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         "tuning": 17,
     },
     "nasbench201_small": {
+        "search_space": "nasbench201",
+        "selection": "perturb",
+        "data": "cifar10",
+        "evaluation": "nasbench201",
+        "tuning": 6,
+    },
+    "paper_s2": {
+        "search_space": "s2",
+        "selection": "perturb",
+        "data": "cifar10",
+        "evaluation": "retrain_small",
+        "tuning": 17,
+    },
+    "paper_nasbench201": {
         "search_space": "nasbench201",
         "selection": "perturb",
         "data": "cifar10",

@@ -27,13 +27,15 @@ from archselect.randomness import derived_seed
 SPACES = ("s2", "s1", "s3", "s4", "darts", "nasbench201")
 SEARCHES = ("darts", "fixed_alpha")
 SELECTIONS = ("magnitude", "random", "perturb")
+QUICK = {("darts", "perturb"), ("darts", "magnitude"), ("fixed_alpha", "random")}
 COMBINATIONS = [
-    (space, search, selection)
+    pytest.param(space, search, selection, marks=() if (search, selection) in QUICK else pytest.mark.slow)
     for space in SPACES
     for search in SEARCHES
     for selection in SELECTIONS
     if (search, selection) != ("fixed_alpha", "magnitude")  # refused
 ]
+"""The others are slow together, not one by one, and `test_grid.py` has them in S2."""
 
 # The tiny run: 2 epochs of search on 60 images, 2 of retraining on 108.
 EPOCHS = 2
@@ -302,7 +304,7 @@ def test_a_tuned_selection_decides_an_edge_and_tunes_an_epoch_in_turn(logs: str)
     assert figures(run) == {
         "cells",
         *("search_curves", "search_alpha", "selection_curves", "selection_alpha", "evaluation_curves"),
-        *("operation_strengths", "topology_strengths"),
+        *("search_alpha_map", "selection_alpha_map", "operation_strengths", "topology_strengths"),
     }
 
 
@@ -317,7 +319,7 @@ def figures(run: Run) -> set[str]:
 
 def test_the_figures_of_a_selection_that_scores_nothing(logs: str) -> None:
     run = short("nasbench201", "darts", "magnitude", logs)
-    assert figures(run) == {"cells", "search_curves", "search_alpha", "evaluation_curves"}
+    assert figures(run) == {"cells", "search_curves", "search_alpha", "search_alpha_map", "evaluation_curves"}
 
 
 def test_metrics_csv_has_every_number_of_every_epoch(logs: str, no_figures: None) -> None:

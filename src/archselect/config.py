@@ -13,7 +13,7 @@ from typing import Any
 from hydra.errors import CompactHydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from archselect.data import ImageData
 from archselect.evaluation.method import Evaluation
@@ -118,7 +118,7 @@ def launch(main: Callable[[], Any]) -> None:
     except (CompactHydraException, OmegaConfBaseException, OSError) as error:
         if traceback_wanted:
             raise
-        causes = [str(error)]
+        causes = [_own_words(error)]
         if isinstance(error.__cause__, OmegaConfBaseException) and str(error.__cause__) not in causes:
             causes.append(str(error.__cause__))
         if isinstance(error, OSError) and error.filename is not None:
@@ -128,13 +128,20 @@ def launch(main: Callable[[], Any]) -> None:
         raise SystemExit(1) from None
 
 
+def _own_words(error: BaseException) -> str:
+    """Return what an error says; of one in a resolver what that said, without what OmegaConf puts around it."""
+    if not isinstance(error, InterpolationResolutionError):
+        return str(error)
+    return re.sub(r"^\w+ raised while resolving interpolation: ", "", str(error).split("\n    full_key:")[0])
+
+
 @contextmanager
 def readable(what: str = "") -> Iterator[None]:
     """Turn the errors that a user can mend into `RunError`."""
     try:
         yield
-    except (ValueError, OSError) as error:
-        sentence = str(error)
+    except (ValueError, OSError) as error:  # one of a resolver is a ValueError too
+        sentence = _own_words(error)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is not None:
             sentence = explanation(error, Path(error.filename))
         raise RunError(f"{what}{sentence}") from error

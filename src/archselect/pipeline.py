@@ -23,6 +23,7 @@ from archselect.genotype import Genotype
 from archselect.plan import Plan
 from archselect.preflight import check, check_data
 from archselect.report import STRENGTHS, draw_figures, show_plan, show_strengths, show_summary, strengths, tables
+from archselect.reporting.comparison import comparison
 from archselect.reporting.grid import REFUSED
 from archselect.runlog import RunLog
 from archselect.stages.job import Finished, Job, Stage, run_stage
@@ -40,10 +41,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     Raises:
         RunError: An option, the data or the disk does not allow it.
     """
-    logging.getLogger("pytorch_lightning").setLevel(
-        logging.WARNING
-    )  # which device it found and which products it recommends
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of torch's pytree
+    quiet_lightning()
     console = Console(highlight=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
     with stopping_on_signals(console), noted(), readable():
@@ -52,7 +50,8 @@ def run(config: DictConfig) -> dict[str, Any]:
             check(parts)
         loggers = [instantiate(logger) for logger in config.logger.values()]
         log = RunLog(loggers, parts.space.describe())
-        log.config(plain(config))
+        unused = () if parts.genotype is None else ("search", "selection")  # a dashboard would group by them
+        log.config(plain(config, *unused))
         status = "failed"
         try:
             summary = Run(config, parts, folder, console, log).go()
@@ -60,6 +59,13 @@ def run(config: DictConfig) -> dict[str, Any]:
         finally:
             log.finish(status)
     return summary
+
+
+def quiet_lightning() -> None:
+    """Leave out what Lightning says of devices, products, fits without validation, and its use of torch's pytree."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
 
 
 @dataclass
@@ -142,7 +148,7 @@ class Run:
         self.log.figures(figures)
         for name, columns, rows in tables(summary, finished):
             self.log.table(name, columns, rows)
-        self.log.summary(summary)
+        self.log.summary({**summary, **comparison(summary)})
 
     def _write_strengths(self, selection: Finished) -> None:
         rows = strengths(selection.folder.read_lines(DECISIONS))

@@ -5,11 +5,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
 from archselect.config import Parts
 from archselect.evaluation import NASBench201Lookup, NoEvaluation, Retraining
+from archselect.figures.alpha_map import draw_alpha_map
 from archselect.figures.cells import draw_cells
 from archselect.figures.strengths import draw_operation_strengths, draw_strengths, draw_topology_strengths
 from archselect.figures.trajectories import draw_alpha, draw_curves
@@ -27,9 +29,8 @@ def show_plan(console: Console, name: str, parts: Parts, store: Store, search: S
     for column in ("stage", "what", "epochs", "state"):
         table.add_column(column)
     if parts.genotype is None:
-        table.add_row(
-            "search", f"{parts.search.name} on {parts.space.name}", str(parts.search.epochs), _state(store, search)
-        )
+        what = f"{parts.search.name} on {parts.space.name}{_snapshots(parts)}"
+        table.add_row("search", what, str(parts.search.epochs), _state(store, search))
         tuning, points = parts.selection.tuning, parts.selection.points(parts.space.cells)
         epochs = tuning.total_epochs(points) if tuning else 0
         most = "at most " if parts.search.greedy else ""
@@ -47,6 +48,18 @@ def show_plan(console: Console, name: str, parts: Parts, store: Store, search: S
     elif isinstance(evaluation, NoEvaluation):
         table.add_row("evaluation", "none", "", "")
     console.print(table)
+
+
+def _snapshots(parts: Parts) -> str:
+    """Return how many supernets a search will keep and what they take on disk."""
+    every, epochs = parts.search.snapshots, parts.search.epochs
+    if every is None:
+        return ""
+    with torch.device("meta"):
+        supernet = parts.space.supernet(parts.data.image_size, parts.data.classes, parts.search.variant)
+    tensors = [*supernet.parameters(), *supernet.buffers()]
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6
+    return f"; keeps {-(-epochs // every)} snapshots of {size:.1f} MB"
 
 
 def _state(store: Store, stage: Stage) -> str:
@@ -70,6 +83,7 @@ def draw_figures(
         if history and "alpha" in history[0]:
             space = stage.folder.read_json("space.json")
             figures.append(draw_alpha(history, space, folder / f"{kind}_alpha.png"))
+            figures.append(draw_alpha_map(history, space, folder / f"{kind}_alpha_map.png"))
         decisions = stage.folder.read_lines(DECISIONS)
         if any(decision.get("strengths") for decision in decisions) and report_strengths:
             figures.append(draw_strengths(decisions, folder / "strengths.png"))

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import Logger
 
+from archselect.listeners import listener_for
 from archselect.stages.fitting import Record
 
 
@@ -21,59 +22,43 @@ class RunLog:
     """
 
     def __init__(self, loggers: Sequence[Logger], space: Mapping[str, Any]) -> None:
-        self.loggers = loggers
         self.space = space
+        self._listeners = [listener_for(logger) for logger in loggers]
         self._epochs: set[tuple[str, int]] = set()
 
     def config(self, config: Mapping[str, Any]) -> None:
         """Log the resolved config."""
-        for logger in self.loggers:
-            if isinstance(logger, WandbLogger):
-                from wandb.errors import UsageError  # takes a second, which other loggers should not cost
-
-                try:
-                    logger.log_hyperparams(dict(config))
-                except UsageError as error:
-                    raise ValueError(
-                        f"Weights & Biases: {error} Without an account: logger.wandb.offline=true or "
-                        "WANDB_MODE=offline."
-                    ) from error
+        for listener in self._listeners:
+            listener.config(config)
 
     def record(self, stage: str, record: Record) -> None:
         """Log one epoch of a stage, once: an epoch whose checkpoint a kill prevented is made, and recorded, again."""
         if (stage, record["epoch"]) in self._epochs:
             return
-        metrics = {f"{stage}/{name}": value for name, value in flatten(record, self.space)}
-        for logger in self.loggers:
-            logger.log_metrics(metrics, step=len(self._epochs))
-            logger.save()
+        numbers = {f"{stage}/{name}": value for name, value in flatten(record, self.space)}
+        for listener in self._listeners:
+            listener.numbers(numbers, step=len(self._epochs))
         self._epochs.add((stage, record["epoch"]))
 
-    def figures(self, paths: Iterable[Path]) -> None:
+    def figures(self, paths: Sequence[Path]) -> None:
         """Log pictures under their file names."""
-        for logger in self.loggers:
-            if isinstance(logger, WandbLogger):
-                for path in paths:
-                    logger.log_image(f"figures/{path.stem}", [str(path)])
+        for listener in self._listeners:
+            listener.figures(paths)
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Log a table."""
-        for logger in self.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_table(f"tables/{name}", columns=list(columns), data=[list(row) for row in rows])
+        for listener in self._listeners:
+            listener.table(name, columns, rows)
 
     def summary(self, summary: Mapping[str, Any]) -> None:
         """Log the results of the run."""
-        for logger in self.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.experiment.summary.update(dict(summary))
+        for listener in self._listeners:
+            listener.summary(summary)
 
     def finish(self, status: str) -> None:
         """End the run, so that the next job of a sweep starts its own."""
-        for logger in self.loggers:
-            logger.finalize(status)
-            if isinstance(logger, WandbLogger):
-                logger.experiment.finish(exit_code=0 if status == "success" else 1)
+        for listener in self._listeners:
+            listener.finish(status)
 
 
 def flatten(record: Record, space: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
@@ -87,8 +72,12 @@ def flatten(record: Record, space: Mapping[str, Any]) -> Iterable[tuple[str, flo
         yield "skip_share", record["skip_share"]
     for cell, rows in record.get("alpha", {}).items():
         description = space["cells"][cell]
-        for (source, target), operations, weights in zip(
-            description["edges"], description["operations"], rows, strict=True
-        ):
+        for edge, operations, weights in zip(description["edges"], description["operations"], rows, strict=True):
             for operation, weight in zip(operations, weights, strict=False):
-                yield f"alpha/{cell}/{source}-{target}/{operation}", weight
+                yield alpha_key(cell, edge, operation), weight
+
+
+def alpha_key(cell: str, edge: Sequence[int], operation: str) -> str:
+    """Return the key of the mixture weight of an operation on the edge `(source, target)`."""
+    source, target = edge
+    return f"alpha/{cell}/{source}-{target}/{operation}"

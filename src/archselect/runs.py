@@ -62,7 +62,7 @@ class FinishedRun:
             has = ", ".join(self.summary["stages"])
             raise ValueError(f"The run {self.folder} has no {kind}; it has {has}. Name a run that has one.")
         path = self.folder / kind
-        if not path.exists():
+        if not (path.is_symlink() and path.exists()):  # a copy that followed the link lost the name of the stage
             path = Path(self.summary["stages"][kind]["folder"])
         if not path.exists():
             raise ValueError(

@@ -1,13 +1,14 @@
 """`python analyze.py analysis=NAME run=FOLDER`: runs opened, measured once, drawn, and read."""
 
+import base64
 import csv
+import html
 import io
-import logging
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -20,7 +21,7 @@ from archselect.analysis.stage import TABLES, AnalysisStage
 from archselect.analysis.subject import Subject
 from archselect.config import RunError, instantiate_part, plain, readable
 from archselect.config import register_resolvers as config_resolvers
-from archselect.pipeline import noted, stopping_on_signals
+from archselect.pipeline import noted, quiet_lightning, stopping_on_signals
 from archselect.preflight import check_search_images
 from archselect.runlog import RunLog
 from archselect.runs import FinishedRun, find_runs, open_run
@@ -28,6 +29,28 @@ from archselect.stages.job import run_stage
 from archselect.store import replacing
 
 READING = "reading.md"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What an analysis found.
+
+    Attributes:
+        name: Of the analysis.
+        tables: What was measured; `pandas.DataFrame(tables[NAME])` makes a data frame.
+        picture: Path of the PNG.
+        reading: What is to be seen.
+    """
+
+    name: str
+    tables: Tables
+    picture: Path
+    reading: str
+
+    def _repr_html_(self) -> str:
+        """Return the reading and the picture, as notebooks show them."""
+        image = base64.b64encode(self.picture.read_bytes()).decode()
+        return f'<p>{html.escape(self.reading)}</p><img alt="{self.name}" src="data:image/png;base64,{image}">'
 
 
 def register_resolvers() -> None:
@@ -41,37 +64,66 @@ def _run_folder(folder: str) -> str:
     return str((found[0] if len(found) == 1 else Path(folder)).resolve())
 
 
-def analyze(config: DictConfig) -> Tables:
+def analyze(config: DictConfig) -> Findings:
     """Make the analysis that the config describes; tables, picture and reading go into Hydra's run folder.
 
     Raises:
         RunError: An option, the runs or the data do not allow it.
     """
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     console = Console(highlight=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
     with stopping_on_signals(console), noted(), readable():
-        runs = _open(config)
-        whole = _beside(runs[0].config, config)
-        analysis: Analysis = instantiate_part(whole, "analysis")
-        if not analysis.several and len(runs) > 1:
-            open_run(config.run)  # says that there are several
-        analysis.check(runs)
-        selections = {name: DictConfig(plain(whole.selections[name])) for name in whole.selections}
-        table = None if config.table is None else Path(config.table).expanduser()
-        subject = Subject(runs, selections, console, table)
-        console.print(f"[bold]{analysis.name}[/] of {escape(', '.join(str(run.folder) for run in runs[:3]))}")
-        loggers = [instantiate(logger) for logger in whole.logger.values()]
-        log = RunLog(loggers, runs[0].space)
-        log.config({"run": str(config.run), **plain(whole)})
-        status = "failed"
-        try:
-            tables = _measure(analysis, subject, plain(whole.analysis))
-            _show(analysis, tables, folder, console, log)
-            status = "success"
-        finally:
-            log.finish(status)
-    return tables
+        findings = _make(config, folder, console)
+    console.print(Panel(escape(findings.reading), title=findings.name, title_align="left", width=_width(console)))
+    console.print(f"Written: {escape(str(folder))}/: {findings.name}.png, .csv, {READING}", soft_wrap=True)
+    return findings
+
+
+def look(analysis: str, run: str | Path, *overrides: str, configs: str | Path = "configs") -> Findings:
+    """Make an analysis from Python: the same as `python analyze.py analysis=... run=... OVERRIDES`.
+
+    In a notebook, the value of a cell that ends with this is the reading and the picture.
+
+    Args:
+        analysis: A name of `configs/analysis/`.
+        run: The folder of a finished run, or of several.
+        overrides: As on the command line.
+        configs: The folder of the configs.
+
+    Raises:
+        RunError: See `analyze`.
+    """
+    register_resolvers()
+    with readable(), initialize_config_dir(str(Path(configs).resolve()), version_base="1.3"):
+        every = [f"analysis={analysis}", f"run='{run}'", *overrides]
+        config = compose("analyze", every, return_hydra_config=True)
+        folder = Path(config.hydra.run.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        return _make(config, folder, Console(quiet=True))
+
+
+def _make(config: DictConfig, folder: Path, console: Console) -> Findings:
+    quiet_lightning()
+    runs = _open(config)
+    whole = _beside(runs[0].config, config)
+    analysis: Analysis = instantiate_part(whole, "analysis")
+    if not analysis.several and len(runs) > 1:
+        open_run(config.run)  # says that there are several
+    analysis.check(runs)
+    selections = {name: DictConfig(plain(whole.selections[name])) for name in whole.selections}
+    table = None if config.table is None else Path(config.table).expanduser()
+    subject = Subject(runs, selections, console, table, plain(whole.analysis))
+    console.print(f"[bold]{analysis.name}[/] of {escape(', '.join(str(run.folder) for run in runs[:3]))}")
+    log = RunLog([instantiate(logger) for logger in whole.logger.values()], runs[0].space)
+    log.config({"run": str(config.run), **plain(whole)})
+    status = "failed"
+    try:
+        tables = _measure(analysis, subject)
+        findings = _write(analysis, tables, folder, log)
+        status = "success"
+    finally:
+        log.finish(status)
+    return findings
 
 
 def _open(config: DictConfig) -> list[FinishedRun]:
@@ -100,29 +152,33 @@ def _beside(run: DictConfig, config: DictConfig) -> DictConfig:
     return whole
 
 
-def _measure(analysis: Analysis, subject: Subject, options: Mapping[str, Any]) -> Tables:
+def _measure(analysis: Analysis, subject: Subject) -> Tables:
     """Return the tables: from the store, or by doing the work."""
     for run in subject.runs:
         _check_unchanged(run)
-    stage = AnalysisStage(subject, analysis, analysis.prepare(subject), options)
+    stage = AnalysisStage(subject, analysis, analysis.prepare(subject), subject.options)
     tables: Tables = run_stage(stage, subject.job).folder.read_json(TABLES)
     return tables
 
 
-def _show(analysis: Analysis, tables: Tables, folder: Path, console: Console, log: RunLog) -> None:
-    """Write, print and log what was found."""
+def _write(analysis: Analysis, tables: Tables, folder: Path, log: RunLog) -> Findings:
+    """Write and log what was found."""
     for position, (name, rows) in enumerate(tables.items()):
-        with replacing(folder / f"{name if position else analysis.name}.csv") as file:
-            file.write(_as_csv(rows).encode())
-        log.table(f"analysis/{analysis.name}/{name}", list(rows[0]), [list(row.values()) for row in rows])
+        if rows:
+            with replacing(folder / f"{name if position else analysis.name}.csv") as file:
+                file.write(_as_csv(rows).encode())
+            log.table(f"analysis/{analysis.name}/{name}", list(rows[0]), [list(row.values()) for row in rows])
     picture = analysis.draw(tables, folder / f"{analysis.name}.png")
     log.figures([picture])
     reading = analysis.reading(tables)
     with replacing(folder / READING) as file:
         file.write(f"{reading}\n".encode())
     log.summary({f"analysis/{analysis.name}": reading})
-    console.print(Panel(escape(reading), title=analysis.name, title_align="left", width=min(110, console.width)))
-    console.print(f"Written: {escape(str(folder))}/: {analysis.name}.png, .csv, {READING}", soft_wrap=True)
+    return Findings(analysis.name, tables, picture, reading)
+
+
+def _width(console: Console) -> int:
+    return min(110, console.width)
 
 
 def _as_csv(rows: Table) -> str:

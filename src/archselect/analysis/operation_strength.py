@@ -12,7 +12,7 @@ from archselect.analysis.edges import Edge, by_edge, open_edges, tau
 from archselect.analysis.subject import Subject
 from archselect.analysis.words import mean
 from archselect.checks import check_choice
-from archselect.figures.operation_bars import draw_operation_bars
+from archselect.figures.operation_bars import Quantity, draw_operation_bars
 from archselect.networks.supernet import Supernet
 from archselect.runs import FinishedRun
 from archselect.selection import Scorer, Scoring
@@ -66,7 +66,9 @@ class OperationStrength:
 
     def draw(self, tables: Tables, path: Path) -> Path:
         """See `Analysis.draw`."""
-        return draw_operation_bars(tables["operations"], path, self.criterion)
+        title = "softmax(α) and perturbation strength of the operations of every edge"
+        quantities = [Quantity("alpha", "softmax(α)"), strength_bars(self.criterion)]
+        return draw_operation_bars(tables["operations"], title, quantities, path)
 
     def reading(self, tables: Tables) -> str:
         """See `Analysis.reading`."""
@@ -112,6 +114,13 @@ def perturbed(supernet: Supernet, edge: Edge, scorer: Scorer, criterion: Criteri
         }
         for index, operation in enumerate(edge.operations)
     ]
+
+
+def strength_bars(criterion: Criterion) -> Quantity:
+    """Return how the strengths of `perturbed` are drawn."""
+    if criterion == "accuracy":
+        return Quantity("strength", "accuracy lost\nwithout it (points)", 100, "standard_error")
+    return Quantity("strength", "loss gained\nwithout it (nats)", 1, "standard_error")
 
 
 def picked(rows: Table, column: str) -> str:

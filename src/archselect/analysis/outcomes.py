@@ -46,7 +46,7 @@ class Outcome:
 
 def outcomes(runs: Sequence[FinishedRun]) -> list[Outcome]:
     """Return what each run chose; a result that is there twice, because a command was typed again, counts once."""
-    results = [RunResult.from_summary(run.summary) for run in runs]
+    results = [RunResult.from_summary(run.summary, run.folder) for run in runs]
     varying = [name for name in ("search", "data", "evaluation") if len({_of(one, name) for one in results}) > 1]
     found: dict[tuple[str, str], Outcome] = {}
     for run, result in zip(runs, results, strict=True):

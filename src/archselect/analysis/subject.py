@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -27,6 +28,7 @@ class Subject:
         selections: Further selections by name, as configs.
         console: Where progress is shown.
         table_file: The NAS-Bench-201 table to read; None: the one that the run looks its architecture up in, if any.
+        options: The resolved config of the analysis.
         refused: Filled by `select_all`: the selections that could not be made, and why.
     """
 
@@ -34,6 +36,7 @@ class Subject:
     selections: Mapping[str, DictConfig]
     console: Console
     table_file: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -1,5 +1,6 @@
 """A genotype drawn as graphs, without graphviz: input states on the left, the output on the right."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -28,21 +29,51 @@ def draw_cells(genotype: Genotype, path: str | Path) -> Path:
     States carry their numbers, so an edge is found again under its name `(source, target)`. Lines into the output
     carry no operation: they come from the last node in a NAS-Bench-201 cell, from all nodes (concatenated) in others.
     """
-    layouts = [lay_out(cell) for cell in genotype]
-    heights = [_TITLE + layout.top - layout.bottom + _BELOW for layout in layouts]
-    width = _LEFT + max(max(layout.layers.values()) for layout in layouts) * _PITCH - _OUTPUT_SHIFT + _RIGHT
-    figure = new_figure(width, sum(heights))
-    below = sum(heights)
-    for cell, layout, height in zip(genotype, layouts, heights, strict=True):
-        below -= height
-        axes = figure.add_axes((0, below / sum(heights), 1, height / sum(heights)))
-        axes.set(xlim=(-_LEFT, width - _LEFT), ylim=(layout.bottom - _BELOW, layout.top + _TITLE))
-        axes.set_axis_off()
-        axes.text(0.15 - _LEFT, layout.top + 0.3, cell_title(cell.name), fontsize=13, fontweight="bold", va="center")
-        _draw_lines(axes, layout)
-        _draw_operations(axes, cell, layout)
-        _draw_states(axes, cell, layout)
+    return draw_cells_of([("", genotype)], path)
+
+
+def draw_cells_of(architectures: Sequence[tuple[str, Genotype]], path: str | Path, beside: int = 1) -> Path:
+    """Draw the cells of several architectures into the PNG `path`, so many of them side by side.
+
+    Args:
+        architectures: What each is called, and its genotype.
+        path: Where to.
+        beside: How many architectures stand in one row.
+    """
+    layouts = [[lay_out(cell) for cell in genotype] for _, genotype in architectures]
+    heights = [sum(_height(layout) for layout in own) for own in layouts]
+    rows = [max(heights[start : start + beside]) for start in range(0, len(heights), beside)]
+    width = max(_width(layout) for own in layouts for layout in own)
+    columns = min(beside, len(architectures))
+    size = (columns * width, sum(rows))
+    figure = new_figure(*size)
+    for index, ((label, genotype), own) in enumerate(zip(architectures, layouts, strict=True)):
+        line, column = divmod(index, beside)
+        above = sum(rows) - sum(rows[:line])
+        for cell, layout in zip(genotype, own, strict=True):
+            above -= _height(layout)
+            place = (column * width / size[0], above / size[1], width / size[0], _height(layout) / size[1])
+            axes = figure.add_axes(place)
+            title = f"{label}: {cell_title(cell.name)}" if label else cell_title(cell.name)
+            _draw_cell(axes, cell, layout, width, title)
     return save(figure, path)
+
+
+def _height(layout: CellLayout) -> float:
+    return _TITLE + layout.top - layout.bottom + _BELOW
+
+
+def _width(layout: CellLayout) -> float:
+    return _LEFT + max(layout.layers.values()) * _PITCH - _OUTPUT_SHIFT + _RIGHT
+
+
+def _draw_cell(axes: Axes, cell: CellGenotype, layout: CellLayout, width: float, title: str) -> None:
+    axes.set(xlim=(-_LEFT, width - _LEFT), ylim=(layout.bottom - _BELOW, layout.top + _TITLE))
+    axes.set_axis_off()
+    axes.text(0.15 - _LEFT, layout.top + 0.3, title, fontsize=13, fontweight="bold", va="center")
+    _draw_lines(axes, layout)
+    _draw_operations(axes, cell, layout)
+    _draw_states(axes, cell, layout)
 
 
 def _draw_lines(axes: Axes, layout: CellLayout) -> None:

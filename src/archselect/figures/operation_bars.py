@@ -1,6 +1,7 @@
-"""Two quantities of every operation of every edge, one above the other, as in Fig. 2 of DARTS-PT."""
+"""Quantities of every operation of every edge, one above the other, as in Fig. 2 of DARTS-PT."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +22,63 @@ _GROUP = 0.84
 """Share of an edge's room that its bars take."""
 
 
-def draw_operation_bars(rows: Rows, path: str | Path, criterion: str) -> Path:
-    """Draw `softmax(alpha)` and the strength of the operations of every edge into the PNG `path`.
+@dataclass(frozen=True)
+class Quantity:
+    """A column of bars.
+
+    Attributes:
+        column: Its name in the rows.
+        label: What it is, with its unit.
+        factor: What the values are multiplied by.
+        error: Name of the column of its standard errors; None: it has none.
+        smallest: Whether the smallest of an edge is marked, not the largest.
+    """
+
+    column: str
+    label: str
+    factor: float = 1.0
+    error: str | None = None
+    smallest: bool = False
+
+
+def draw_operation_bars(rows: Rows, title: str, quantities: Sequence[Quantity], path: str | Path) -> Path:
+    """Draw quantities of the operations of every edge into the PNG `path`.
 
     Args:
-        rows: One per operation: cell, edge, operation, alpha, strength, standard_error.
+        rows: One per operation: cell, edge, operation, and the columns of the quantities.
+        title: Of the figure.
+        quantities: From above.
         path: Where to.
-        criterion: What the strength is the loss of: `accuracy`, shown in percentage points, or `loss`, in nats.
     """
     cells = list(dict.fromkeys(row["cell"] for row in rows))
     look = styles(row["operation"] for row in rows)
-    block = _TITLE + 2 * _PANEL + _BETWEEN + _BELOW
+    block = _TITLE + len(quantities) * (_PANEL + _BETWEEN) + _BELOW
     figure = new_figure(_LEFT + _WIDTH + 0.2, _HEADER + len(cells) * block)
-    add_title(figure, 0.15, 0.12, "softmax(alpha) and perturbation strength of the operations of every edge")
+    add_title(figure, 0.15, 0.12, title)
     handles: list[Artist] = [Patch(facecolor=style.colour, linewidth=0, label=name) for name, style in look.items()]
-    handles.append(Line2D([], [], linestyle="", marker="v", color="0.15", markersize=6, label="largest on its edge"))
+    most = "smallest" if all(quantity.smallest for quantity in quantities) else "largest"
+    if any(quantity.smallest for quantity in quantities) and most == "largest":
+        most = "preferred"
+    handles.append(Line2D([], [], linestyle="", marker="v", color="0.15", markersize=6, label=f"{most} on its edge"))
     anchor = (0.0, 1 - 0.36 / figure.get_size_inches()[1])
     figure.legend(handles=handles, loc="upper left", bbox_to_anchor=anchor, ncols=8, frameon=False, fontsize=9)
-    percent = 100 if criterion == "accuracy" else 1
-    unit = "accuracy lost\nwithout it (points)" if criterion == "accuracy" else "loss gained\nwithout it (nats)"
     for index, cell in enumerate(cells):
         own = [row for row in rows if row["cell"] == cell]
         top = _HEADER + index * block
         add_title(figure, 0.15, top, cell_title(cell), size=11)
-        above = add_panel(figure, _LEFT, top + _TITLE, _WIDTH, _PANEL)
-        _draw_bars(above, own, look, "alpha", 1.0)
-        above.set_ylabel("softmax(α)", fontsize=8.5)
-        above.tick_params(labelbottom=False)
-        below = add_panel(figure, _LEFT, top + _TITLE + _PANEL + _BETWEEN, _WIDTH, _PANEL)
-        _draw_bars(below, own, look, "strength", percent)
-        below.set_ylabel(unit, fontsize=8.5)
-        below.set_xlabel("edge (source,target)", fontsize=8.5)
+        for number, quantity in enumerate(quantities):
+            axes = add_panel(figure, _LEFT, top + _TITLE + number * (_PANEL + _BETWEEN), _WIDTH, _PANEL)
+            _draw_bars(axes, own, look, quantity)
+            axes.set_ylabel(quantity.label, fontsize=8.5)
+            if quantity is quantities[-1]:
+                axes.set_xlabel("edge (source,target)", fontsize=8.5)
+            else:
+                axes.tick_params(labelbottom=False)
     return save(figure, path)
 
 
-def _draw_bars(axes: Axes, rows: Rows, look: Mapping[str, Style], column: str, factor: float) -> None:
-    """Draw a group of bars per edge, a mark over the largest."""
+def _draw_bars(axes: Axes, rows: Rows, look: Mapping[str, Style], quantity: Quantity) -> None:
+    """Draw a group of bars per edge, and a mark over the preferred one."""
     soften(axes)
     axes.grid(axis="x", visible=False)
     edges = list(dict.fromkeys(row["edge"] for row in rows))
@@ -67,12 +89,12 @@ def _draw_bars(axes: Axes, rows: Rows, look: Mapping[str, Style], column: str, f
         tops = []
         for index, row in enumerate(own):
             x = position + (index - (len(own) - 1) / 2) * width
-            value = factor * row[column]
-            error = factor * (row.get("standard_error") or 0.0) if column == "strength" else 0.0
+            value = quantity.factor * row[quantity.column]
+            error = quantity.factor * (row[quantity.error] or 0.0) if quantity.error else 0.0
             axes.bar(x, value, 0.92 * width, color=look[row["operation"]].colour, linewidth=0)
             if error:
                 axes.plot([x, x], [value - error, value + error], color="0.15", linewidth=0.9)
-            tops.append((value, x, max(value, 0) + error))
+            tops.append((-value if quantity.smallest else value, x, max(value, 0) + error))
             ends += [value - error, value + error]
         _, x, end = max(tops, key=lambda top: top[0])
         axes.annotate("▼", (x, end), (0, 1.5), textcoords="offset points", ha="center", va="bottom", fontsize=5.5)

@@ -39,7 +39,8 @@ def draw_seeds(frequencies: Rows, agreement: Rows, accuracy: Rows, path: str | P
     heights = [_TITLE + _ROW * len(edges[cell]) + _NAMES for cell in cells]
     width = max(8.6, _LEFT + len(labels) * pitch)
     below = _HEADER + sum(heights)
-    figure = new_figure(width, below + 0.15 + max(_BELOW, 0.9 + 0.4 * len(labels)) + _AXIS)
+    matrix = 0.8 + 0.4 * len(labels) + 0.085 * max(map(len, labels))
+    figure = new_figure(width, below + 0.15 + max(_BELOW + _AXIS, matrix))
     runs = len(accuracy)
     add_title(figure, 0.15, 0.12, f"What {runs} run{'s' * (runs > 1)} chose (% of a selection's runs)")
     top = _HEADER

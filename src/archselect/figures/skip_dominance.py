@@ -35,7 +35,7 @@ def draw_skip_dominance(rows: Sequence[Mapping[str, Any]], path: str | Path) -> 
     beside.plot(epochs, accuracy, color=_ACCURACY, linewidth=1.7, linestyle="--")
     beside.set_ylabel("validation accuracy (%)", fontsize=9, color=_ACCURACY)
     beside.tick_params(color="0.6", labelsize=8)
-    beside.spines[["top", "left", "right"]].set_visible(False)
+    beside.spines[:].set_visible(False)
     return save(figure, path)
 
 

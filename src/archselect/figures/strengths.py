@@ -26,6 +26,8 @@ _ROUND_MARKERS = ("o", "s", "^", "D", "v", "P")
 def draw_operation_strengths(decisions: Sequence[Decision], path: str | Path) -> Path:
     """Draw, per edge in the order of decision, the accuracy with each operation masked into the PNG `path`.
 
+    Of a selection that trained a copy of the supernet with each operation instead, the accuracy of the copies.
+
     Each panel has its own scale, since the accuracy drifts as more edges are decided.
 
     Raises:
@@ -41,6 +43,10 @@ def draw_operation_strengths(decisions: Sequence[Decision], path: str | Path) ->
     if any(panel.unmasked is not None for grid in grids for panel in grid.panels):
         legend.append(unmasked_in_legend())
     title = "Validation accuracy (%) of the supernet with one operation masked: lower = stronger"
+    if any(decision.get("trial") for own in scored.values() for decision in own):
+        title = (
+            "Validation accuracy (%) of the supernet discretised to each operation and trained on: higher = stronger"
+        )
     return draw_grids(title, legend, grids, path)
 
 

@@ -35,7 +35,7 @@ def draw_alpha(history: Records, space: Mapping[str, Any], path: str | Path) -> 
         history: Records with "epoch" and "alpha": per cell one row of weights per edge.
         space: "cells": per cell the "edges" `[source, target]` and the "operations" of each.
     """
-    _check_alpha(history, space)
+    check_alpha(history, space)
     cells = space["cells"]
     look = styles(operation for cell in cells.values() for edge in cell["operations"] for operation in edge)
     columns = max(1 + max(source for source, _ in cell["edges"]) for cell in cells.values())
@@ -89,7 +89,8 @@ def draw_curves(history: Records, path: str | Path) -> Path:
     return save(figure, path)
 
 
-def _check_alpha(history: Records, space: Mapping[str, Any]) -> None:
+def check_alpha(history: Records, space: Mapping[str, Any]) -> None:
+    """Raise a `ValueError` unless there are records and each has the weights of this space."""
     if not history:
         raise ValueError("Trajectories of alpha need a history with at least one epoch; this one has no records.")
     for record in history:

@@ -139,6 +139,49 @@ class MixedCell(nn.Module):
             weights = mixture.auxiliary_weights(edges)
             yield Leaving(operation, tuple(edges), [every.index(edge) for edge in edges], weights, identity=True)
 
+    def branches(self, inputs: Sequence[Tensor], mixture: Mixture) -> dict[int, dict[str, Tensor]]:
+        """Return what each operation that has weight gives on each edge, `(B, C / K, H', W')`, before it is weighted.
+
+        Args:
+            inputs: Of the cell, each `(B, C, H, W)`.
+            mixture: The states of the cell follow from it.
+        """
+        values = [*inputs, *(source.state for source in _edges_together(self, inputs, mixture))]
+        found: dict[int, dict[str, Tensor]] = {}
+        for state, value in enumerate(values):
+            source = self.source(state, value)
+            for term, weights in mixture.leaving(state):
+                operation = cast(StackedOperation, cast(nn.ModuleDict, self.operations[state])[term.operation])
+                positions = [self._positions[state][term.operation][edge] for edge in term.edges]
+                outputs = operation.weighted(source, torch.ones_like(weights), positions).chunk(len(term.edges), dim=1)
+                for edge, output in zip(term.edges, outputs, strict=True):
+                    found.setdefault(edge, {})[term.operation] = output
+        return found
+
+    def exchange(self, first: int, second: int) -> None:
+        """Let two edges change operations: what one computed on its source, the other computes on its own.
+
+        Weights and statistics go over. What an operation without weights has of statistics stays with its source.
+
+        Raises:
+            ValueError: The edges differ in their candidates or in their stride.
+        """
+        edges = self.space.topology.edges
+        sources = [edges[edge][0] for edge in (first, second)]
+        if self.space.operations[first] != self.space.operations[second]:
+            raise ValueError(
+                f"Edges {edges[first]} and {edges[second]} have different candidates, so they cannot change."
+            )
+        if len({self._stride_from(source) for source in sources}) > 1:
+            raise ValueError(f"Edges {edges[first]} and {edges[second]} have different strides, so they cannot change.")
+        for name in self.space.operations[first]:
+            if name != "none":
+                stacks = [cast(nn.ModuleDict, self.operations[source])[name] for source in sources]
+                places = [
+                    self._positions[source][name][edge] for source, edge in zip(sources, (first, second), strict=True)
+                ]
+                cast(StackedOperation, stacks[0]).exchange(places[0], cast(StackedOperation, stacks[1]), places[1])
+
     @property
     def batch(self) -> kernels.Batch:
         """How the cell's normalisations treat a batch."""

@@ -40,6 +40,14 @@ class StackedOperation(nn.Module, ABC):
         out = self.weighted(source, weights, positions)
         return out if total is None else total + out
 
+    def exchange(self, position: int, other: "StackedOperation", other_position: int) -> None:
+        """Let an edge here and an edge of `other`, of the same primitive and stride, change weights and statistics."""
+        for mine, theirs in zip(self.modules(), other.modules(), strict=True):
+            if isinstance(mine, StackedWeight):
+                mine.exchange(position, cast(StackedWeight, theirs), other_position)
+            elif isinstance(mine, StackedBatchNorm):
+                mine.exchange(position, cast(StackedBatchNorm, theirs), other_position)
+
     @abstractmethod
     def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
         """Return the weighted outputs `(B, E * C, H', W')`."""
@@ -57,6 +65,9 @@ class StackedOperation(nn.Module, ABC):
 
 class SharedOperation(StackedOperation):
     """An operation without weights: its output is the same on every edge out of a source and is computed once."""
+
+    def exchange(self, position: int, other: StackedOperation, other_position: int) -> None:
+        """Do nothing: there are no weights, and the statistics are those of the source, for all its edges."""
 
     @abstractmethod
     def shared(self, source: Source) -> Tensor:

@@ -21,6 +21,10 @@ class StackedWeight(nn.Module):
         bound = 1 / math.sqrt(in_channels * kernel * kernel)
         nn.init.uniform_(self.weight, -bound, bound)
 
+    def exchange(self, position: int, other: "StackedWeight", other_position: int) -> None:
+        """Let an edge here and an edge of `other` change weights."""
+        _exchange((self.weight, self.edges, position), (other.weight, other.edges, other_position))
+
     def of(self, positions: Sequence[int]) -> Tensor:
         """Return `(len(positions) * out, in / groups, k, k)`, the weights of these edges one after another."""
         if len(positions) == self.edges:
@@ -40,6 +44,12 @@ class StackedBatchNorm(nn.BatchNorm2d):
         self.num_batches_tracked = None  # counted for cumulative averages only
         self.edges = edges
         self.channels = channels
+
+    def exchange(self, position: int, other: "StackedBatchNorm", other_position: int) -> None:
+        """Let an edge here and an edge of `other` change statistics."""
+        for name in ("running_mean", "running_var"):
+            mine, theirs = cast(Tensor, getattr(self, name)), cast(Tensor, getattr(other, name))
+            _exchange((mine, self.edges, position), (theirs, other.edges, other_position))
 
     def of(self, x: Tensor, positions: Sequence[int], scale: Tensor | None = None) -> Tensor:
         """Normalise `(B, E * C, H, W)`, the edges at `positions`; multiply edge e by `scale[e]` if given."""
@@ -68,6 +78,15 @@ class StackedBatchNorm(nn.BatchNorm2d):
             mean, variance = (statistic.view(self.edges, -1)[position] for statistic in statistics)
             return kernels.Running(mean, variance)
         return kernels.Running(*statistics)
+
+
+def _exchange(one: tuple[Tensor, int, int], other: tuple[Tensor, int, int]) -> None:
+    """Exchange the parts of two stacks, each given as (stack, edges, position)."""
+    with torch.no_grad():
+        mine, theirs = (stack.view(edges, -1)[position] for stack, edges, position in (one, other))
+        kept = mine.clone()
+        mine.copy_(theirs)
+        theirs.copy_(kept)
 
 
 def _span(positions: Sequence[int], width: int) -> slice | None:

@@ -8,7 +8,7 @@ Row, rows    mean and spread of the runs that differ in nothing but the seed
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
@@ -41,6 +41,7 @@ class RunResult:
         parameters: Of the evaluated network.
         skip_share: Share of the architecture's edges that are skip connections.
         seconds: Per stage, what it took when it was computed.
+        runs: The run folders that hold this result; several where a command was typed again.
     """
 
     choices: Choices
@@ -52,13 +53,17 @@ class RunResult:
     parameters: int | None
     skip_share: float
     seconds: Mapping[str, float]
+    runs: tuple[Path, ...]
 
     @classmethod
-    def from_summary(cls, summary: Mapping[str, Any]) -> "RunResult":
-        """Read a parsed summary.json; a `ValueError` says what it lacks."""
+    def from_summary(cls, summary: Mapping[str, Any], run: Path = Path()) -> "RunResult":
+        """Read the parsed summary.json of the folder `run`; a `ValueError` says what it lacks."""
         lacking = [key for key in (*Choices._fields, "seed", "genotype", "stages") if key not in summary]
         if lacking:
             raise ValueError(f"it lacks {', '.join(lacking)}")
+        for key in ("params", "evaluation.rank", "evaluation.of"):
+            if not isinstance(summary.get(key), int | None):
+                raise ValueError(f"{key} is a whole number, not {summary[key]!r}")
         stages = {name: summary["stages"][name] for name in STAGES if name in summary["stages"]}
         last = next((stages[name] for name in ("evaluation", "selection") if name in stages), None)
         if last is None:
@@ -76,6 +81,7 @@ class RunResult:
             parameters=summary.get("params"),
             skip_share=skip_share(Genotype.from_text(summary["genotype"])),
             seconds={name: float(stage["seconds"]) for name, stage in stages.items()},
+            runs=(run,),
         )
 
 
@@ -124,11 +130,12 @@ def collect(folder: str | Path, warn: Callable[[str], None]) -> list[RunResult]:
     results: dict[tuple[Choices, int, str], RunResult] = {}
     for path in paths:
         try:
-            result = RunResult.from_summary(json.loads(path.read_text(encoding="utf-8")))
+            result = RunResult.from_summary(json.loads(path.read_text(encoding="utf-8")), path.parent)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             warn(f"Left out {path}, which is no summary of a run: {_reason(error)}.")
             continue
-        results.setdefault((result.choices, result.seed, result.folder), result)
+        key = (result.choices, result.seed, result.folder)
+        results[key] = replace(results[key], runs=(*results[key].runs, path.parent)) if key in results else result
     if not results:
         found = f"none of the {len(paths)} summary.json could be read" if paths else "there is no summary.json"
         raise FileNotFoundError(

@@ -1,7 +1,7 @@
 """The evaluation stage: the architecture is judged."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from archselect.data import ResidentBatches, stratified_split
 from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
 from archselect.genotype import Genotype
+from archselect.networks.discrete import DiscreteNetwork
 from archselect.randomness import derived_seed, generator_for
 from archselect.stages.fitting import Fitting, Loaders, save
 from archselect.stages.job import Job
@@ -56,53 +57,68 @@ class EvaluationStage:
         fitting.folder.write_text("genotype.json", self.genotype.to_json())
         if isinstance(self.evaluation, NASBench201Lookup):
             return self._look_up(self.evaluation)
-        return self._retrain(self.evaluation, fitting)
+        job, skeleton = self.job, self.evaluation.skeleton
+
+        def network() -> DiscreteNetwork:
+            return job.space.network(self.genotype, job.data.image_size, job.data.classes, **skeleton)
+
+        return retrain(network, self.evaluation, job, fitting)
 
     def _look_up(self, lookup: NASBench201Lookup) -> Mapping[str, Any]:
         network = self.job.space.network(self.genotype, image_size=32, classes=10, **lookup.network)
         return {"params": network.parameter_count(), **asdict(lookup.load().look_up(self.genotype))}
 
-    def _retrain(self, protocol: Retraining, fitting: Fitting) -> Mapping[str, Any]:
-        job = self.job
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derived_seed(job.seed, "evaluation", "initialisation"))
-            network = job.space.network(self.genotype, job.data.image_size, job.data.classes, **protocol.skeleton)
-        _ = job.data.test  # decoded now: a damaged image must not be met after the training
-        module = RetrainModule(network, protocol, job.data.classes, job.seed)
-        history = fitting.fit(module, lambda device: self._loaders(protocol, device), protocol.epochs)
-        metrics = fitting.test(module, self._test_batches)
-        save(network.cpu().state_dict(), fitting.folder.path / NETWORK)
-        last = history[-1]["metrics"]
-        reported = ("val_accuracy", "val_loss", "train_accuracy", "train_loss")
-        return {
-            "params": network.parameter_count(),
-            "epochs": len(history),
-            **{name: last[name] for name in reported if name in last},
-            **metrics,
-        }
 
-    def _loaders(self, protocol: Retraining, device: torch.device) -> Loaders:
-        data = self.job.data
-        train, val = data.train, None
-        if protocol.validation_share:
-            generator = generator_for(self.job.seed, "evaluation", "split")
-            held_out, rest = stratified_split(data.train.labels, protocol.validation_share, generator)
-            train, validation = data.train.select(rest), data.train.select(held_out)
-            size = min(protocol.batch_size, len(validation.labels))
-            val = ResidentBatches(validation.images, validation.labels, size, device, data.normalisation)
-        batches = ResidentBatches(
-            train.images,
-            train.labels,
-            protocol.batch_size,
-            device,
-            data.normalisation,
-            augmentation=data.augmentation(protocol.cutout),
-            purpose=(self.job.seed, "evaluation", "train"),
-            shuffle=True,
-        )
-        return Loaders(batches, val, len(train.labels))
+def retrain(make: Callable[[], DiscreteNetwork], protocol: Retraining, job: Job, fitting: Fitting) -> Mapping[str, Any]:
+    """Train a network from scratch on the run's images, test it once, keep it, and return the metrics.
 
-    def _test_batches(self, device: torch.device) -> ResidentBatches:
-        test = self.job.data.test
-        size = min(512, len(test.labels))
-        return ResidentBatches(test.images, test.labels, size, device, self.job.data.normalisation)
+    Args:
+        make: Makes the network; called with torch's generator seeded.
+        protocol: How it is trained.
+        job: What all stages of the run share.
+        fitting: Of the stage.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(job.seed, "evaluation", "initialisation"))
+        network = make()
+    _ = job.data.test  # decoded now: a damaged image must not be met after the training
+    module = RetrainModule(network, protocol, job.data.classes, job.seed)
+    history = fitting.fit(module, lambda device: _loaders(job, protocol, device), protocol.epochs)
+    metrics = fitting.test(module, lambda device: _test_batches(job, device))
+    save(network.cpu().state_dict(), fitting.folder.path / NETWORK)
+    last = history[-1]["metrics"]
+    reported = ("val_accuracy", "val_loss", "train_accuracy", "train_loss")
+    return {
+        "params": network.parameter_count(),
+        "epochs": len(history),
+        **{name: last[name] for name in reported if name in last},
+        **metrics,
+    }
+
+
+def _loaders(job: Job, protocol: Retraining, device: torch.device) -> Loaders:
+    data = job.data
+    train, val = data.train, None
+    if protocol.validation_share:
+        generator = generator_for(job.seed, "evaluation", "split")
+        held_out, rest = stratified_split(data.train.labels, protocol.validation_share, generator)
+        train, validation = data.train.select(rest), data.train.select(held_out)
+        size = min(protocol.batch_size, len(validation.labels))
+        val = ResidentBatches(validation.images, validation.labels, size, device, data.normalisation)
+    batches = ResidentBatches(
+        train.images,
+        train.labels,
+        protocol.batch_size,
+        device,
+        data.normalisation,
+        augmentation=data.augmentation(protocol.cutout),
+        purpose=(job.seed, "evaluation", "train"),
+        shuffle=True,
+    )
+    return Loaders(batches, val, len(train.labels))
+
+
+def _test_batches(job: Job, device: torch.device) -> ResidentBatches:
+    test = job.data.test
+    size = min(512, len(test.labels))
+    return ResidentBatches(test.images, test.labels, size, device, job.data.normalisation)

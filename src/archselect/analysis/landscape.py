@@ -1,0 +1,187 @@
+"""The curvature of the validation loss in `alpha` along the search, and the accuracy around the final `alpha`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from math import sqrt
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from archselect.analysis.analysis import Table, Tables
+from archselect.analysis.bench import Bench
+from archselect.analysis.subject import Subject
+from archselect.analysis.words import percent
+from archselect.checks import check_number, check_positive
+from archselect.figures.landscape import draw_landscape
+from archselect.networks.mixture import MixtureWeights
+from archselect.networks.supernet import Supernet
+from archselect.randomness import generator_for
+from archselect.runs import FinishedRun
+from archselect.search import Curvature
+from archselect.selection import Scoring
+from archselect.selection.selector import check_unraced
+from archselect.stages.job import Finished
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """The dominant eigenvalue of the Hessian in `alpha`, and a random plane of `alpha`.
+
+    Where the eigenvalue is large, the supernet does not bear that `alpha` is rounded to an architecture (RobustDARTS,
+    Zela et al., ICLR 2020, sec. 4; SDARTS, Chen and Hsieh, ICML 2020, Fig. 1). The plane goes through the `alpha` that
+    the search left, along two random orthonormal directions in the space of all entries of undecided edges.
+
+    Attributes:
+        name: Shown in folders and reports.
+        radius: Of the square plane: how far each entry of `alpha` moves at its edge, as a root mean square. In the
+            paper's search `alpha` begins with entries of 0.001, and moves by up to 3e-4 in a step.
+        points: Per side, odd so that the middle is one.
+        curvature: How the eigenvalue is measured.
+        scoring: On what the supernet is scored in the plane.
+    """
+
+    name: str = "landscape"
+    radius: float = 1.0
+    points: int = 11
+    curvature: Curvature = field(default_factory=Curvature)
+    scoring: Scoring = field(default_factory=Scoring)
+    several: ClassVar[bool] = False
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        check_number("analysis.radius", self.radius, zero=False)
+        check_positive("analysis.points", self.points)
+        if self.points % 2 == 0 or self.points < 3:
+            raise ValueError(f"analysis.points must be odd and at least 3, for a middle; got {self.points}.")
+        check_unraced(self.name, self.scoring)
+
+    def check(self, runs: Sequence[FinishedRun]) -> None:
+        """See `Analysis.check`."""
+        if not free_entries(runs[0].supernet()).any():
+            raise ValueError(
+                f"analysis={self.name} moves alpha, but the search of the run {runs[0].folder} decided every edge. "
+                "Name a run whose search left some."
+            )
+
+    def prepare(self, subject: Subject) -> Mapping[str, Finished]:
+        """See `Analysis.prepare`: nothing."""
+        return {}
+
+    def measure(self, bench: Bench, prepared: Mapping[str, Finished]) -> Tables:
+        """Return the eigenvalue of every snapshot and of the end, and the accuracy at every point of the plane."""
+        last = bench.subject.run.stage("search").result["kept_epochs"]
+        epochs = [*(epoch for epoch in bench.subject.run.snapshots if epoch < last), None]
+        supernet = bench.supernet()
+        plane = points_of_plane(supernet, self.radius, self.points, bench.subject.run.parts.seed)
+        bench.fitting.progress.start(total=len(epochs) + len(plane), completed=0)
+        eigenvalues: Table = [
+            {
+                "epoch": last if epoch is None else epoch,
+                "eigenvalue": bench.once(f"eigenvalue {epoch or last}", partial(self._eigenvalue, bench, epoch)),
+            }
+            for epoch in epochs
+        ]
+        scorer = bench.scorer(supernet, self.scoring)
+
+        def accuracy(alphas: Mapping[str, Tensor]) -> float:
+            return scorer([weights_at(supernet, alphas)])[0].accuracy
+
+        rows: Table = [
+            {"x": x, "y": y, "accuracy": bench.once(f"({x:.4g}, {y:.4g})", partial(accuracy, alphas))}
+            for (x, y), alphas in plane.items()
+        ]
+        return {"plane": rows, "eigenvalues": eigenvalues}
+
+    def _eigenvalue(self, bench: Bench, epoch: int | None) -> float:
+        curvature = self.curvature
+        generator = generator_for(bench.subject.run.parts.seed, "analysis", "curvature")
+        batches = bench.validation(curvature.batch_size, curvature.batches)
+        return curvature.measure(bench.supernet(epoch), batches, generator)
+
+    def draw(self, tables: Tables, path: Path) -> Path:
+        """See `Analysis.draw`."""
+        return draw_landscape(tables["eigenvalues"], tables["plane"], path)
+
+    def reading(self, tables: Tables) -> str:
+        """See `Analysis.reading`."""
+        curve, plane = tables["eigenvalues"], tables["plane"]
+        first, last = curve[0], curve[-1]
+        if len(curve) > 1:
+            highest = max(curve, key=lambda row: abs(row["eigenvalue"]))
+            words = (
+                f"The dominant eigenvalue of the Hessian in alpha goes from {first['eigenvalue']:.3g} after epoch "
+                f"{first['epoch']} to {last['eigenvalue']:.3g} after epoch {last['epoch']}; it is largest after epoch "
+                f"{highest['epoch']} ({highest['eigenvalue']:.3g})."
+            )
+        else:
+            words = (
+                f"The dominant eigenvalue of the Hessian in alpha is {last['eigenvalue']:.3g} at the end of the search "
+                "(which kept no snapshots: search.snapshots=N shows its course)."
+            )
+        middle = next(row["accuracy"] for row in plane if row["x"] == row["y"] == 0)
+        worst = min(row["accuracy"] for row in plane)
+        reach = max(row["x"] for row in plane)
+        return (
+            f"{words} Around the final alpha, the validation accuracy is {percent(middle)} in the middle of the plane "
+            f"and {percent(worst)} at its worst point, with entries of alpha moved by up to {reach:.3g} each way."
+        )
+
+
+def free_entries(supernet: Supernet) -> Tensor:
+    """Return which entries of all `alpha`, one after the other, are those of undecided edges, `(entries,)` of bool."""
+    return torch.cat([mixed.flatten() for mixed in supernet.mixed.values()]).bool() & _exists(supernet)
+
+
+def _exists(supernet: Supernet) -> Tensor:
+    return torch.cat([supernet.masked_alpha(name).detach().isfinite().flatten() for name in supernet.cell_spaces])
+
+
+def directions(free: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return two random orthonormal directions that are zero where `free` is not, each `(entries,)`."""
+    drawn = torch.randn(len(free), 2, generator=generator, dtype=torch.float64) * free.cpu().unsqueeze(1)
+    if int(free.sum()) < 2:
+        raise ValueError("A plane of alpha needs two entries that are undecided at least.")
+    basis, _ = torch.linalg.qr(drawn)
+    return basis[:, 0], basis[:, 1]
+
+
+def points_of_plane(
+    supernet: Supernet, radius: float, points: int, seed: int
+) -> dict[tuple[float, float], dict[str, Tensor]]:
+    """Return the `alpha` of every point of the plane, `points` per side.
+
+    Args:
+        supernet: Its own `alpha` are the middle.
+        radius: Root mean square over the entries of what the outermost points of an axis are away from the middle.
+        points: Odd.
+        seed: Of the run.
+    """
+    free = free_entries(supernet)
+    first, second = directions(free, generator_for(seed, "analysis", "plane"))
+    length = radius * sqrt(int(free.sum()))
+    steps = [2 * index / (points - 1) - 1 for index in range(points)]
+    middle = {name: alpha.detach() for name, alpha in supernet.alphas.items()}
+    found = {}
+    for y in steps:
+        for x in steps:
+            offset = (length * (x * first + y * second)).to(free.device, torch.float32)
+            parts = offset.split([alpha.numel() for alpha in middle.values()])
+            found[radius * x, radius * y] = {
+                name: alpha + part.view_as(alpha) for (name, alpha), part in zip(middle.items(), parts, strict=True)
+            }
+    return found
+
+
+def weights_at(supernet: Supernet, alphas: Mapping[str, Tensor]) -> MixtureWeights:
+    """Return the mixture weights that the supernet would have with other `alpha`, `(edges, operations)` each."""
+    weights = supernet.mixture_weights().detach()
+    at = {}
+    for name, alpha in alphas.items():
+        missing = supernet.masked_alpha(name).detach().isinf()
+        relaxed = supernet.relaxation.mean(alpha.masked_fill(missing, -torch.inf))
+        mixed = supernet.mixed[name]
+        at[name] = relaxed * mixed + weights[name] * (1 - mixed)
+    return weights.replaced(at)

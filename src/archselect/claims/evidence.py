@@ -1,0 +1,110 @@
+"""What finished runs and their analyses say, gathered over seeds."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from archselect.analysis.analysis import Table
+from archselect.reporting.results import RunResult
+from archselect.runs import FinishedRun, find_runs, open_run
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The runs below a folder, one per set of choices and seed.
+
+    Attributes:
+        folder: Such as `logs/paper/runs`.
+    """
+
+    folder: Path
+
+    @cached_property
+    def runs(self) -> Mapping[tuple[str, str, str, int], FinishedRun]:
+        """(space, search, selection, seed) -> the run."""
+        found: dict[tuple[str, str, str, int], FinishedRun] = {}
+        for path in find_runs(self.folder):
+            run = open_run(path)
+            summary = run.summary
+            key = (summary["search_space"], summary["search"], summary["selection"], int(summary["seed"]))
+            if key in found:
+                raise ValueError(
+                    f"{self.folder} holds two runs of {', '.join(map(str, key))}: {found[key].folder} and {path}. "
+                    "Name a folder with the runs of one setting."
+                )
+            found[key] = run
+        return found
+
+    def accuracy(self, space: str, search: str, selection: str) -> dict[int, float]:
+        """Return the test accuracy in percent of every seed: retrained, or on CIFAR-10 in the table."""
+        return {
+            seed: accuracy
+            for (*choices, seed), run in sorted(self.runs.items())
+            if choices == [space, search, selection]
+            and (accuracy := RunResult.from_summary(run.summary, run.folder).accuracy) is not None
+        }
+
+    def table(self, space: str, analysis: str, name: str = "", search: str = "darts") -> Table | None:
+        """Return a table of an analysis of all seeds, with a column `seed`; None where it was not made.
+
+        Args:
+            space: The search space.
+            analysis: Its name.
+            name: Of a further table; empty: the main one.
+            search: How the supernet was trained.
+        """
+        made = self._made(space, analysis, search)
+        rows: Table = []
+        for seed, folder in made:
+            with (folder / f"{name or analysis}.csv").open(newline="", encoding="utf-8") as file:
+                rows += [
+                    {key: _value(text) for key, text in row.items()} | {"seed": seed} for row in csv.DictReader(file)
+                ]
+        return rows if made else None
+
+    def picture(self, space: str, analysis: str, search: str = "darts") -> Path | None:
+        """Return the picture of an analysis, of the first seed that has it."""
+        return next((folder / f"{analysis}.png" for _, folder in self._made(space, analysis, search)), None)
+
+    def _made(self, space: str, analysis: str, search: str) -> list[tuple[int, Path]]:
+        made: dict[int, Path] = {}
+        for (of_space, of_search, _, seed), run in sorted(self.runs.items()):
+            folder = run.folder / "analyses" / analysis
+            if (of_space, of_search) == (space, search) and (folder / f"{analysis}.png").exists():
+                made.setdefault(seed, folder)
+        return list(made.items())
+
+    def validation_images(self, space: str) -> int:
+        """Return how many images the supernets of a space are validated on: those that train `alpha`."""
+        parts = next(run.parts for (of, *_), run in self.runs.items() if of == space)
+        return round(len(parts.data.train.labels) * (1 - parts.search.weight_share))
+
+    def sizes(self) -> str:
+        """Return in words what was run."""
+        groups: dict[str, set[int]] = {}
+        for (space, search, selection, seed), _ in self.runs.items():
+            groups.setdefault(f"{space}, {search}, {selection}", set()).add(seed)
+        return "; ".join(
+            f"{name} (seeds {', '.join(map(str, sorted(seeds)))})" for name, seeds in sorted(groups.items())
+        )
+
+
+def differences(better: Mapping[int, float], than: Mapping[int, float]) -> list[float]:
+    """Return the differences of the seeds that both have."""
+    return [better[seed] - than[seed] for seed in sorted(set(better) & set(than))]
+
+
+def listed(values: Sequence[float] | Mapping[Any, float], digits: int = 2) -> str:
+    """Return numbers separated by slashes."""
+    numbers = values.values() if isinstance(values, Mapping) else values
+    return " / ".join(f"{value:.{digits}f}" for value in numbers)
+
+
+def _value(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text or None

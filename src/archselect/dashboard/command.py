@@ -1,0 +1,81 @@
+"""The command line: save the dashboard of a project in W&B, or write it down where there is no account."""
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from archselect.dashboard.spaces import describe_spaces
+
+MISSING = "The dashboard needs the library wandb-workspaces: pip install -e '.[dashboard]'."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    options = _parser().parse_args(arguments)
+    errors = Console(stderr=True, highlight=False)
+    try:
+        _run(options, Console(highlight=False))
+    except ModuleNotFoundError as error:
+        if not str(error.name).startswith("wandb_workspaces"):
+            raise
+        errors.print(MISSING, style="red", markup=False)
+        return 1
+    except (ValueError, OSError) as error:
+        errors.print(escape(str(error)), style="red")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m archselect.dashboard",
+        description="Save a workspace and a report on the runs of a W&B project, or write their definition.",
+    )
+    parser.add_argument("--project", required=True, help="the W&B project, e.g. archselect")
+    parser.add_argument("--entity", help="the user or team that it belongs to (default: that of the account)")
+    parser.add_argument("--space", nargs="+", metavar="NAME", help="the search spaces to show (default: all)")
+    parser.add_argument("--config-dir", type=Path, help="a folder of your own configs, as for train.py")
+    parser.add_argument(
+        "--offline", action="store_true", help="write the definition, whether there is an account or not"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("dashboard.json"), help="where it is written (default: %(default)s)"
+    )
+    return parser
+
+
+def _run(options: argparse.Namespace, console: Console) -> None:
+    for option in ("project", "entity"):
+        value = getattr(options, option)
+        if value is not None and (not value.strip() or "/" in value):
+            raise ValueError(f"--{option} must be a name without a slash; got {value!r}.")
+    spaces = describe_spaces(options.space, options.config_dir)
+    from archselect.dashboard.account import NoAccountError, find_entity, save  # take seconds
+    from archselect.dashboard.definition import define
+
+    try:
+        if options.offline:
+            raise NoAccountError("--offline was given")
+        entity = find_entity(options.entity)
+    except NoAccountError as reason:
+        options.output.write_text(define(options.project, options.entity or "", spaces).to_json(), encoding="utf-8")
+        console.print(_how_to_apply(options, str(reason)), markup=False, soft_wrap=True)
+        return
+    workspace, report = save(define(options.project, entity, spaces))
+    console.print(f"Workspace: {workspace}\nReport: {report}", markup=False, soft_wrap=True)
+
+
+def _how_to_apply(options: argparse.Namespace, reason: str) -> str:
+    command = ["python", "-m", "archselect.dashboard", "--project", options.project]
+    command += ["--entity", options.entity] if options.entity else []
+    command += ["--space", *options.space] if options.space else []
+    command += ["--config-dir", str(options.config_dir)] if options.config_dir else []
+    return (
+        f"Not saved in Weights & Biases, because {reason}. The definition of workspace and report is in "
+        f"{options.output}.\nTo apply it: `wandb login`, then, with a network, `{shlex.join(command)}`, which makes "
+        "the same definition and saves it."
+    )

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+from tests.analysis.tables import rows
+from tests.command import analyze
+
+from archselect.stages.trials import StageTrials
+
+SMALL = ["analysis=discretization_accuracy", "analysis.edges=2", "analysis.training.epochs=1"]
+
+
+def test_every_operation_of_the_drawn_edges_is_trained_on(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[str] = []
+    train = StageTrials.train
+
+    def killed_after_three(self: StageTrials, name: str, *arguments: object) -> object:
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        trained.append(name)
+        return train(self, name, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(StageTrials, "train", killed_after_three)
+    with pytest.raises(KeyboardInterrupt):
+        analyze(*SMALL, f"run={tiny_folder}")
+    monkeypatch.setattr(StageTrials, "train", train)
+    fits: list[str] = []
+    monkeypatch.setattr(
+        "archselect.stages.fitting.Fitting.train", _noted("archselect.stages.fitting", "Fitting", "train", fits)
+    )
+    folder = analyze(*SMALL, f"run={tiny_folder}")
+    assert len(fits) == 1, "what was trained before the interruption is kept"
+    found = rows(folder / "discretization_accuracy.csv")
+    assert [f"{row['operation']}" for row in found] == ["skip_connect", "sep_conv_3x3"] * 2
+    assert len({(row["cell"], row["edge"]) for row in found}) == 2
+    assert all(0 <= float(row["accuracy_at_convergence"]) <= 1 for row in found)
+    assert "of 2 edges" in (folder / "reading.md").read_text()
+
+
+def test_more_edges_than_there_are_is_refused(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        analyze("analysis=discretization_accuracy", "analysis.edges=29", f"run={tiny_folder}")
+    assert "analysis.edges=29, but only 28 edges" in capsys.readouterr().err
+
+
+def _noted(module: str, owner: str, name: str, calls: list[str]) -> object:
+    import importlib
+
+    original = getattr(getattr(importlib.import_module(module), owner), name)
+
+    def wrapper(*arguments: object) -> object:
+        calls.append(name)
+        return original(*arguments)
+
+    return wrapper

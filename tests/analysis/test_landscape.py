@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+import torch
+from tests.analysis.tables import rows
+from tests.command import analyze
+
+from archselect.analysis.landscape import directions, free_entries, points_of_plane, weights_at
+from archselect.networks.cell_space import CellSpace
+from archselect.networks.nasbench201_supernet import NASBench201Supernet
+from archselect.networks.topology import CellTopology
+from archselect.runs import open_run
+
+
+def supernet() -> NASBench201Supernet:
+    """Edges with two, three and two candidates, of which the last is decided."""
+    operations = (("none", "skip_connect"), ("none", "skip_connect", "nor_conv_1x1"), ("none", "skip_connect"))
+    space = CellSpace("cell", CellTopology(1, 2, "last", None), operations)
+    made = NASBench201Supernet({"cell": space}, channels=2, cells_per_stage=1, classes=3)
+    made.decisions = {"cell": made.decisions["cell"].keep_operation(2, 1)}
+    return made
+
+
+def test_only_what_is_undecided_and_exists_moves() -> None:
+    free = free_entries(supernet())
+    assert free.tolist() == [True, True, False, True, True, True, False, False, False]
+    first, second = directions(free, torch.Generator().manual_seed(0))
+    assert (first @ first).item() == pytest.approx(1) and (second @ second).item() == pytest.approx(1)
+    assert (first @ second).item() == pytest.approx(0, abs=1e-12)
+    assert not first[~free].any() and not second[~free].any()
+
+
+def test_the_outermost_points_of_an_axis_are_a_radius_away() -> None:
+    made = supernet()
+    plane = points_of_plane(made, radius=0.5, points=3, seed=0)
+    assert sorted(plane) == [(x, y) for x in (-0.5, 0, 0.5) for y in (-0.5, 0, 0.5)]
+    moved = (plane[0.5, 0.0]["cell"] - made.alphas["cell"]).detach().flatten()[free_entries(made)]
+    assert moved.square().mean().sqrt().item() == pytest.approx(0.5)
+    assert torch.equal(plane[0.0, 0.0]["cell"], made.alphas["cell"])
+
+
+def test_the_middle_has_the_supernets_own_weights_and_decided_edges_stay() -> None:
+    made = supernet()
+    own = made.mixture_weights()["cell"]
+    plane = points_of_plane(made, radius=2.0, points=3, seed=0)
+    torch.testing.assert_close(weights_at(made, plane[0.0, 0.0])["cell"], own)
+    away = weights_at(made, plane[2.0, 2.0])["cell"]
+    assert not torch.allclose(away[:2], own[:2])
+    assert torch.equal(away[2], own[2])
+    assert away.sum(dim=1).tolist() == pytest.approx([1, 1, 1])
+
+
+def test_a_run_has_the_eigenvalue_of_every_snapshot(tiny_folder: Path) -> None:
+    folder = analyze(
+        "analysis=landscape", "analysis.points=3", "analysis.curvature.batch_size=16", f"run={tiny_folder}"
+    )
+    eigenvalues, plane = rows(folder / "eigenvalues.csv"), rows(folder / "landscape.csv")
+    assert [row["epoch"] for row in eigenvalues] == ["1", "2", "3"]
+    assert all(float(row["eigenvalue"]) for row in eigenvalues)
+    assert len(plane) == 9
+    (middle,) = (row for row in plane if float(row["x"]) == float(row["y"]) == 0)
+    unmasked = rows(analyze("analysis=operation_strength", f"run={tiny_folder}") / "operation_strength.csv")[0]
+    assert float(middle["accuracy"]) == pytest.approx(float(unmasked["accuracy"]))
+    assert open_run(tiny_folder).snapshots == [1, 2, 3]
+
+
+def test_an_even_number_of_points_is_refused(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        analyze("analysis=landscape", "analysis.points=4", f"run={tiny_folder}")
+    assert "analysis.points must be odd" in capsys.readouterr().err

@@ -1,0 +1,92 @@
+from math import sqrt
+from pathlib import Path
+
+import pytest
+import torch
+from tests.analysis.tables import rows
+from tests.command import analyze
+from torch import Tensor
+
+from archselect.analysis.optimal_alpha import branches_of, normalised, optimal_weights, with_targets
+from archselect.networks.cell_space import CellSpace
+from archselect.networks.nasbench201_supernet import NASBench201Supernet
+from archselect.networks.topology import CellTopology
+from archselect.runs import open_run
+
+SPACE = CellSpace("cell", CellTopology(1, 2, "last", None), (("none", "skip_connect", "nor_conv_1x1"),) * 3)
+
+
+def noise(seed: int) -> Tensor:
+    return torch.randn(64, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+
+
+def test_proposition_1_on_an_edge_whose_variances_are_known() -> None:
+    """x = m* + noise of variance s: normalised, var(x - m*) = 2 (1 - 1 / sqrt(1 + s))."""
+    target = noise(0)
+    skip, conv = target + 0.5 * noise(1), target + 2.0 * noise(2)
+    edges = {0: {"skip_connect": skip, "nor_conv_1x1": conv}, 1: {"skip_connect": target, "nor_conv_1x1": target}}
+    space = CellSpace("cell", SPACE.topology, (("skip_connect", "nor_conv_1x1"),) * 3)
+    branches, found = with_targets(edges, space, torch.full((3, 2), 0.5))[0]
+    torch.testing.assert_close(found, normalised(target))  # the other edge gives nothing else
+    variances = {name: (output - found).square().mean().item() for name, output in branches.items()}
+    known = {"skip_connect": 2 * (1 - 1 / sqrt(1.25)), "nor_conv_1x1": 2 * (1 - 1 / sqrt(5))}
+    assert variances == pytest.approx(known, rel=0.02)
+    weights = optimal_weights(known)
+    # Prop. 1: theta_conv is to theta_skip as var(x_e - m*) is to var(o_e(x_e) - m*).
+    ratio = known["skip_connect"] / known["nor_conv_1x1"]
+    assert weights["nor_conv_1x1"] / weights["skip_connect"] == pytest.approx(ratio)
+    assert sum(weights.values()) == pytest.approx(1)
+
+
+def test_no_other_weights_give_a_smaller_variance() -> None:
+    """The sum of uncorrelated residuals of variances 1, 2 and 4 has variance w^2 . (1, 2, 4)."""
+    variances = torch.tensor([1.0, 2.0, 4.0])
+    best = torch.tensor(list(optimal_weights(dict(zip("abc", variances.tolist(), strict=True))).values()))
+    others = torch.rand(1000, 3, generator=torch.Generator().manual_seed(0))
+    others /= others.sum(dim=1, keepdim=True)
+    assert (best.square() @ variances) <= (others.square() @ variances).min()
+
+
+def test_the_branches_weighted_and_summed_are_the_nodes() -> None:
+    torch.manual_seed(0)
+    supernet = NASBench201Supernet({"cell": SPACE}, channels=4, cells_per_stage=1, classes=3)
+    images = torch.randn(8, 3, 16, 16)
+    statistics = [buffer.clone() for buffer in supernet.buffers()]
+    weights = supernet.mixture_weights().detach()["cell"]
+    states: list[Tensor] = []
+    (first, *_) = branches_of(supernet, images)
+    _, edges = first
+    for node, into in ((1, (0,)), (2, (1, 2))):
+        del node
+        states.append(
+            sum(
+                (
+                    weights[edge, SPACE.operations[edge].index(name)] * output
+                    for edge in into
+                    for name, output in edges[edge].items()
+                ),
+                start=torch.zeros(()),
+            )
+        )
+    torch.testing.assert_close(edges[2]["skip_connect"], states[0])  # edge (1,2) reads node 1
+    assert set(edges[0]) == {"skip_connect", "nor_conv_1x1"}
+    assert all(torch.equal(a, b) for a, b in zip(statistics, supernet.buffers(), strict=True))
+
+
+def test_none_is_as_far_from_the_optimal_feature_map_as_that_varies() -> None:
+    edges = {0: {"skip_connect": noise(1)}, 1: {"skip_connect": noise(2)}}
+    branches, target = with_targets(edges, SPACE, torch.full((3, 3), 1 / 3))[0]
+    assert (branches["none"] - target).square().mean().item() == pytest.approx(1)
+
+
+def test_a_run_is_measured_edge_by_edge(tiny_folder: Path) -> None:
+    folder = analyze("analysis=optimal_alpha", f"run={tiny_folder}", "analysis.batches=1")
+    found = rows(folder / "optimal_alpha.csv")
+    assert len(found) == 2 * 14 * 2
+    learned = open_run(tiny_folder).supernet().mixture_weights()["normal"]
+    assert float(found[0]["learned"]) == pytest.approx(learned[0, 0].item())
+    for first, second in zip(found[::2], found[1::2], strict=True):
+        assert float(first["optimal"]) + float(second["optimal"]) == pytest.approx(1)
+        larger = float(first["variance"]) > float(second["variance"])
+        assert (float(first["optimal"]) < float(second["optimal"])) == larger
+    assert "skip_connect is closest to m*" in (folder / "reading.md").read_text()

@@ -1,0 +1,144 @@
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from tests.analysis.tables import rows
+from tests.command import analyze
+from torch import Tensor, nn
+
+from archselect.analysis.exchange import exchangeable, exchanged_edges, exchanged_layers, with_rows_exchanged
+from archselect.analysis.shuffle import kept
+from archselect.networks.cell_space import CellSpace
+from archselect.networks.darts_supernet import DartsSupernet
+from archselect.networks.mixed_cell import MixedCell
+from archselect.networks.mixture import Mixture
+from archselect.networks.nasbench201_supernet import NASBench201Supernet
+from archselect.networks.reference import ReferenceNetwork
+from archselect.networks.source import Source
+from archselect.networks.topology import CellTopology
+
+OPERATIONS = ("none", "skip_connect", "nor_conv_3x3", "avg_pool_3x3")
+SPACE = CellSpace("cell", CellTopology(1, 3, "last", None), (OPERATIONS,) * 6)
+
+
+def supernet() -> NASBench201Supernet:
+    torch.manual_seed(0)
+    made = NASBench201Supernet({"cell": SPACE}, channels=4, cells_per_stage=1, classes=3, alpha_scale=1.0)
+    for norm in made.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.running_mean.uniform_(-1, 1)
+            norm.running_var.uniform_(0.5, 2)
+    return made.eval()
+
+
+def images() -> Tensor:
+    return torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 1), (2, 5), (1, 4)])
+@torch.no_grad()
+def test_an_edge_computes_on_its_source_what_the_other_computed_on_its_own(first: int, second: int) -> None:
+    made = supernet()
+    cell = next(module for module in made.modules() if isinstance(module, MixedCell))
+    x = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(2))
+    before = deepcopy(cell)
+    cell.exchange(first, second)
+    mixture = Mixture(SPACE, torch.ones(6, 4))
+    own = cell.branches([x], mixture)
+    state = own[first]["skip_connect"]  # what the edge reads
+    other_source = SPACE.topology.edges[second][0]
+    operation = before.operations[other_source]["nor_conv_3x3"]
+    position = before._positions[other_source]["nor_conv_3x3"][second]
+    expected = operation.weighted(Source(state), torch.ones(1), [position])
+    torch.testing.assert_close(own[first]["nor_conv_3x3"], expected)
+
+
+@torch.no_grad()
+def test_exchanged_twice_is_as_before() -> None:
+    made = supernet()
+    state = {name: value.clone() for name, value in made.state_dict().items() if isinstance(value, Tensor)}
+    logits = made(images())
+    with exchanged_edges(made, torch.Generator().manual_seed(3)) as weights:
+        changed = made(images(), weights)
+    assert not torch.allclose(changed, logits)
+    assert all(torch.equal(value, made.state_dict()[name]) for name, value in state.items())
+    torch.testing.assert_close(made(images()), logits)
+
+
+@torch.no_grad()
+def test_edges_between_the_same_states_that_exchange_everything_change_nothing() -> None:
+    """Edges (0,1) and (0,2) of a cell whose output is the sum of its nodes would; here only their own nodes swap."""
+    topology = CellTopology(1, 2, "concat", None)
+    space = CellSpace("cell", topology, (OPERATIONS,) * 3)
+    cell = MixedCell(space, 4).eval()
+    weights = torch.rand(3, 4, generator=torch.Generator().manual_seed(4))
+    weights[2] = 0  # nothing goes from the first node to the second
+    x = torch.randn(2, 4, 8, 8)
+    one, two = (node.state for node in cell([x], Mixture(space, weights)).parts)
+    cell.exchange(0, 1)
+    exchanged = weights[[1, 0, 2]]
+    swapped_one, swapped_two = (node.state for node in cell([x], Mixture(space, exchanged)).parts)
+    torch.testing.assert_close(swapped_one, two)
+    torch.testing.assert_close(swapped_two, one)
+
+
+def test_mixture_weights_go_along() -> None:
+    made = supernet()
+    weights = made.mixture_weights().detach()
+    exchanged = with_rows_exchanged(weights, {"cell": (1, 4)})
+    assert torch.equal(exchanged["cell"][[0, 4, 2, 3, 1, 5]], weights["cell"])
+
+
+def test_edges_with_other_candidates_or_another_stride_do_not_change_places() -> None:
+    skips = (("skip_connect",), ("none",), ("skip_connect",), ("skip_connect",), ("none",))
+    cells = {name: CellSpace(name, CellTopology(2, 2, "concat", 2), skips) for name in ("normal", "reduction")}
+    pairs = exchangeable(DartsSupernet(cells, channels=4, layers=3, classes=3))
+    assert pairs["normal"] == [(0, 2), (0, 3), (1, 4), (2, 3)]
+    assert pairs["reduction"] == [(0, 2), (0, 3), (2, 3)]  # edge 4 leaves a node, edge 1 an input
+    cell = MixedCell(cells["reduction"], 4, stride=2)
+    with pytest.raises(ValueError, match="different candidates"):
+        cell.exchange(0, 1)
+    with pytest.raises(ValueError, match="different strides"):
+        cell.exchange(1, 4)
+
+
+@pytest.mark.parametrize("kind", ["vgg", "resnet"])
+@torch.no_grad()
+def test_two_layers_of_a_stage_are_applied_in_the_other_order(kind: str) -> None:
+    torch.manual_seed(0)
+    network = ReferenceNetwork(kind, channels=4, layers=2, classes=3).eval()
+    x = network.entries[0](images())
+    first, second = network.stages[0]
+    expected = first(second(x))
+    network.exchange(0, 0, 1)
+    y = x
+    for layer in network.stages[0]:
+        y = layer(y)
+    torch.testing.assert_close(y, expected)
+    logits = network(images())
+    with exchanged_layers(network, torch.Generator().manual_seed(0)):
+        assert not torch.allclose(network(images()), logits)
+    assert torch.equal(network(images()), logits)
+
+
+def test_what_is_kept_is_counted_above_chance() -> None:
+    def table(before: float, *after: float) -> list[dict[str, float]]:
+        return [{"before": before, "after": one, "chance": 0.1} for one in after]
+
+    assert kept(table(0.9, 0.5, 0.5)) == pytest.approx(0.5)
+    assert kept(table(0.9, 0.1)) == pytest.approx(0)
+    assert kept(table(0.19, 0.1)) is None
+
+
+def test_a_run_is_shuffled_and_the_references_are_trained_once(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = ["analysis.recipe.epochs=1", "analysis.channels=4", "analysis.layers=2", "analysis.shuffles=2"]
+    folder = analyze("analysis=shuffle", f"run={tiny_folder}", *small)
+    found = rows(folder / "shuffle.csv")
+    assert [row["network"] for row in found] == ["vgg"] * 2 + ["resnet"] * 2 + ["supernet"] * 2
+    assert all(0 <= float(row["after"]) <= 1 for row in found)
+    monkeypatch.setattr("archselect.stages.reference.retrain", None)
+    analyze("analysis=shuffle", f"run={tiny_folder}", *small[:-1], "analysis.shuffles=3")
+    assert len(rows(folder / "shuffle.csv")) == 9

@@ -1,0 +1,116 @@
+"""Every key that the dashboard asks for is there in what a sweep over two seeds told W&B."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import pytest
+from command import Run, sweep, tiny
+from matplotlib.figure import Figure
+from panels import asked, panels, run_sets
+from PIL import Image
+from wandb_file import Told
+
+from archselect.dashboard.definition import define
+from archselect.dashboard.keys import GROUPING
+from archselect.dashboard.spaces import describe_spaces
+from archselect.reporting.paper import PaperNumber
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Run]]:
+    number = PaperNumber(accuracy=97.0, std=None, best=None, of="made up")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        mock.patch("archselect.reporting.results.paper_number", return_value=number),
+    ):
+        patch.setenv("WANDB_MODE", "offline")
+        patch.setenv("WANDB_SILENT", "true")
+        patch.setattr(Figure, "savefig", lambda figure, path: Image.new("RGB", (8, 8)).save(path))  # names matter here
+        yield sweep(
+            *tiny("s2", "darts", "perturb"),
+            "data.train_subset=60",
+            "seed=0,1",
+            "selection.report_strengths=true",
+            "evaluation.epochs=1",
+            "logger=wandb",
+            "logger.wandb.offline=true",
+            f"logs={tmp_path_factory.mktemp('sweep')}",
+        )
+
+
+@pytest.fixture(scope="module")
+def told(jobs: list[Run]) -> list[Told]:
+    return [Told(job) for job in jobs]
+
+
+@pytest.fixture(scope="module")
+def definition() -> dict[str, Any]:
+    return json.loads(define("p", "", describe_spaces(["s2"])).to_json())
+
+
+def test_every_line_has_its_key_and_its_x_axis_in_the_same_epoch(told: list[Told], definition: dict[str, Any]) -> None:
+    wanted = {pair for panel in panels(definition) for pair in asked(panel).together}
+    assert len(wanted) == 2 * 28 + 2 * (4 + 2 + 1) + 4
+    for one in told:
+        assert [pair for pair in wanted if not any({*pair} <= numbers.keys() for numbers in one.history)] == []
+
+
+def test_every_bar_and_point_has_its_number_in_the_summary(told: list[Told], definition: dict[str, Any]) -> None:
+    wanted = {key for panel in panels(definition) for key in asked(panel).summary}
+    assert wanted >= {"result/test_accuracy", "paper/test_accuracy"}
+    for one in told:
+        assert {key for key in wanted if not isinstance(one.summary.get(key), int | float)} == set()
+
+
+def test_every_picture_and_table_is_there(told: list[Told], definition: dict[str, Any]) -> None:
+    pictures = {key for panel in panels(definition) for key in asked(panel).pictures}
+    tables = {key for panel in panels(definition) for key in asked(panel).tables}
+    assert {"figures/cells", "figures/search_alpha_map"} <= pictures and "tables/decisions" in tables
+    for one in told:
+        kinds = {key: value for numbers in one.history for key, value in numbers.items() if key.endswith("._type")}
+        assert {kinds.get(f"{key}._type") for key in pictures} == {"images/separated"}
+        assert {kinds.get(f"{key}._type") for key in tables} == {"table-file"}
+
+
+def test_the_seeds_of_a_sweep_are_one_group_in_every_set_of_runs(told: list[Told], definition: dict[str, Any]) -> None:
+    for runs in run_sets(definition):
+        keys = [key["name"] for key in runs["grouping"] if key["section"] == "config"]
+        groups = [tuple(_value(one.config, key) for key in keys) for one in told]
+        assert groups == [("s2", "darts", "perturb", "retrain_small", "digits")] * 2
+        for condition in runs["filters"]["filters"]:
+            assert condition["key"]["section"] == "config"
+            assert {condition["value"]} == {_value(one.config, condition["key"]["name"]) for one in told}
+    assert [one.config["seed"] for one in told] == [0, 1]
+    assert len({one.run.run_group for one in told}) == 1
+
+
+def _value(config: dict[str, Any], key: str) -> Any:
+    """Return the config's value under a key of W&B's, which has "value" after its first part."""
+    first, value, *rest = key.split(".")
+    assert value == "value" and ".".join([first, *rest]) in GROUPING
+    found = config[first]
+    for part in rest:
+        found = found[part]
+    return found
+
+
+def test_every_column_is_there(told: list[Told], definition: dict[str, Any]) -> None:
+    for runs in run_sets(definition):
+        for column in runs["runFeed"]["columnOrder"]:
+            section, _, name = column.partition(":")
+            for one in told:
+                assert section == "run" or name in (one.summary if section == "summary" else {"seed.value"})
+
+
+def test_the_paper_stands_beside_the_result_in_percent_and_not_in_summary_json(
+    jobs: list[Run], told: list[Told]
+) -> None:
+    for job, one in zip(jobs, told, strict=True):
+        accuracy = 100 * job.summary["evaluation.test_accuracy"]
+        assert one.summary["result/test_accuracy"] == pytest.approx(accuracy)
+        assert one.summary["paper/test_accuracy"] == 97.0
+        assert one.summary["paper/of"] == "made up"
+        assert one.summary["paper/lead"] == pytest.approx(accuracy - 97.0)
+        assert [key for key in job.summary if "/" in key] == []

@@ -1,0 +1,120 @@
+"""What the tests of the page share: run folders made by hand, and a page of real tiny runs."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import Run, tiny, train
+from PIL import Image
+
+from archselect.reporting.report import main
+from archselect.store import StageKey, Store
+
+GENOTYPE = "normal:2:skip_connect@0+sep_conv_3x3@1"
+DECISIONS: list[dict[str, Any]] = [
+    {
+        "point": 0,
+        "epoch": 0,
+        "cell": "normal",
+        "kind": "operation",
+        "edge": 0,
+        "edge_states": [0, 2],
+        "candidates": ["skip_connect", "sep_conv_3x3"],
+        "scores": [
+            {"candidate": "skip_connect", "accuracy": 0.25, "loss": 2.0},
+            {"candidate": "sep_conv_3x3", "accuracy": 0.5, "loss": 1.5},
+        ],
+        "kept": "skip_connect",
+        "unmasked": None,
+        "strengths": [],
+        "seconds": 1.0,
+    },
+    {
+        "point": 1,
+        "epoch": 1,
+        "cell": "normal",
+        "kind": "topology",
+        "node": 2,
+        "candidates": [[0, 2], [1, 2]],
+        "scores": [
+            {"round": 0, "candidate": [0, 2], "accuracy": 0.25, "loss": 2.0},
+            {"round": 0, "candidate": [1, 2], "accuracy": 0.75, "loss": 1.0},
+        ],
+        "dropped": [[1, 2]],
+        "kept": [[0, 2]],
+        "seconds": 1.0,
+    },
+]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A run folder made by hand, and its selection in the store."""
+
+    folder: Path
+    selection: Path
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Made]:
+    """Return a function that makes a whole run folder under `tmp_path / "logs"`; changes are those of its summary."""
+    store = Store(tmp_path / "logs")
+
+    def make(seed: int = 0, accuracy: float = 0.9, **changes: Any) -> Made:
+        stage = store.folder(StageKey("selection", f"s2-{len(list(tmp_path.rglob('summary.json')))}", {"seed": seed}))
+        stage.begin({}, {})
+        for decision in DECISIONS:
+            stage.append_line("decisions.jsonl", decision)
+        stage.finish({"decisions": len(DECISIONS)})
+        summary = {
+            "name": "run",
+            "search_space": "s2",
+            "search": "darts",
+            "selection": "perturb",
+            "evaluation": "retrain_digits",
+            "data": "digits",
+            "seed": seed,
+            "genotype": GENOTYPE,
+            "params": 1234567,
+            "evaluation.test_accuracy": accuracy,
+            "stages": {
+                "selection": {"folder": str(stage.path), "seconds": 75.0, "reused": False},
+                "evaluation": {"folder": f"{stage.path}-evaluation", "seconds": 8.0, "reused": True},
+            },
+        }
+        folder = tmp_path / "logs" / "runs" / stage.path.name / "DATE"
+        (folder / ".hydra").mkdir(parents=True)
+        (folder / ".hydra" / "config.yaml").write_text("selection: {operation_criterion: accuracy}\n")
+        (folder / ".hydra" / "overrides.yaml").write_text("- search_space=s2\n- 'search/part=[l2,entropy]'\n")
+        (folder / "figures").mkdir()
+        for index, name in enumerate(("cells", "operation_strengths", "topology_strengths")):
+            Image.new("RGB", (60, 40), (50 * index, seed, 200)).save(folder / "figures" / f"{name}.png")
+        (folder / "summary.json").write_text(json.dumps(summary | changes))
+        return Made(folder, stage.path)
+
+    return make
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page, the runs that it is about, and what was said while it was made."""
+
+    file: Path
+    runs: list[Run]
+
+    @property
+    def html(self) -> str:
+        return self.file.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """Return the page of two real runs on one supernet."""
+    folder = tmp_path_factory.mktemp("page")
+    quick = [f"logs={folder / 'logs'}", "search_space.protocol.epochs_between=0"]
+    runs = [train(*tiny("s2", "darts", selection, *quick)) for selection in ("perturb", "magnitude")]
+    assert main([str(folder / "logs"), "--html", str(folder / "new" / "report.html")]) == 0
+    return Page(folder / "new" / "report.html", runs)

@@ -1,0 +1,319 @@
+"""The page as a file: every run is on it once, what comes from files is text, what is missing is said."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from conftest import GENOTYPE, Made, Page
+
+from archselect.reporting.page.links import Links
+from archselect.reporting.report import main
+
+MakeRun = Callable[..., Made]
+HOSTILE = '<script>document.title="hacked"</script><img src=x onerror=alert(1)>'
+
+
+class Reader(HTMLParser):
+    """The elements of a page with their attributes, and its visible text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.html = html
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self._words: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self._words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self._words).split())
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for found, attributes in self.elements if found == tag]
+
+    def runs(self) -> list[dict[str, str | None]]:
+        return [details for details in self.all("details") if details.get("class") == "run"]
+
+
+def read(folder: Path, *options: str) -> Reader:
+    """Return the page on the runs in `folder`."""
+    file = folder / "report.html"
+    assert main([str(folder), "--html", str(file), *options]) == 0
+    return Reader(file.read_text(encoding="utf-8"))
+
+
+def test_shows_every_run_once_and_leads_to_it_from_its_row(tmp_path: Path, make_run: MakeRun) -> None:
+    for seed in (0, 1, 2):
+        make_run(seed, 0.9)
+    make_run(0, 0.8, selection="magnitude")
+
+    found = read(tmp_path / "logs")
+
+    anchors = [run["id"] for run in found.runs()]
+    assert len(anchors) == len(set(anchors)) == 4
+    links = [link["href"] for link in found.all("a") if (link["href"] or "").startswith("#run-")]
+    assert sorted(links) == sorted(f"#{anchor}" for anchor in anchors)
+    assert "s2 · darts + magnitude · retrain_digits · digits · seed 0" in [run["data-words"] for run in found.runs()]
+
+
+def test_a_command_typed_again_is_the_same_run_and_its_newest_folder_is_shown(
+    tmp_path: Path, make_run: MakeRun
+) -> None:
+    made = make_run(0)
+    shutil.copytree(made.folder, made.folder.with_name("LATER"))
+
+    found = read(tmp_path / "logs")
+
+    assert len(found.runs()) == 1
+    assert f"folder {made.folder.with_name('LATER')} the same again {made.folder}" in found.text
+
+
+def test_cells_carry_what_they_are_sorted_by(tmp_path: Path, make_run: MakeRun) -> None:
+    make_run(0, 0.9)
+    make_run(1, 0.8)
+    make_run(0, 0.97, data="cifar10", evaluation="retrain_cifar10", params=None)
+
+    body = read(tmp_path / "logs").html.split("<tbody>")[1].split("</tbody>")[0]
+    rows = [re.findall(r"<td(?: data-key=\"([^\"]*)\")?", row) for row in body.split("<tr")[1:]]
+    cifar10, digits = rows
+    assert digits[:5] == ["s2", "darts", "perturb", "retrain_digits", "digits"]
+    assert [float(key) for key in digits[5:10]] == pytest.approx([2, 85.0, 90.0, 1234567, 0.5])
+    assert digits[10:] == ["83.0", ""]  # 75 s and 8 s; the paper has no number
+    assert cifar10[8] == ""  # no parameters
+    assert float(cifar10[11]) == pytest.approx(97.21)
+
+
+def test_what_comes_from_files_is_text(tmp_path: Path, make_run: MakeRun) -> None:
+    made = make_run(0, search_space=HOSTILE, data=HOSTILE, evaluation=HOSTILE, **{"evaluation." + HOSTILE: 1.0})
+    (made.folder / ".hydra" / "overrides.yaml").write_text(json.dumps([HOSTILE]))
+    decisions = (made.selection / "decisions.jsonl").read_text()
+    (made.selection / "decisions.jsonl").write_text(decisions.replace("skip_connect", HOSTILE.replace('"', "'")))
+    analysis = made.folder / "analyses" / "<b>bold"
+    analysis.mkdir(parents=True)
+    (analysis / "reading.md").write_text(HOSTILE)
+    refused = {**dict.fromkeys(["search_space", "evaluation", "data"], HOSTILE), "reason": HOSTILE}
+    for search, selection in (("a", "<i>b"), ("<i>c", "d")):
+        folder = tmp_path / "logs" / "refused" / search.strip("<")
+        folder.mkdir(parents=True)
+        (folder / "refused.json").write_text(json.dumps(refused | {"search": search, "selection": selection}))
+
+    found = read(tmp_path / "logs")
+
+    scripts = found.all("script")
+    assert [script.get("type") for script in scripts] == ["application/json", None]  # ours
+    assert not [image for image in found.all("img") if "src" in image or "onerror" in image]
+    assert all(element != "b" or "class" not in attributes for element, attributes in found.elements)
+    assert found.text.count('document.title="hacked"') >= 5
+    assert "<i>b" in found.text and "<b>bold" in found.text
+
+
+def test_needs_nothing_from_outside(page: Page) -> None:
+    found = Reader(page.html)
+    for element, attributes in found.elements:
+        assert (attributes.get("src") or "data:").startswith("data:")
+        address = attributes.get("href") or "#"
+        assert ":" not in address and "//" not in address if element == "a" else address in ("#", "data:,")
+    assert "url(" not in page.html and "@import" not in page.html
+    (policy,) = [meta["content"] for meta in found.all("meta") if "http-equiv" in meta]
+    assert policy is not None and policy.startswith("default-src 'none'; img-src data:;")
+
+
+def test_shows_of_a_real_run_what_its_folder_has(page: Page) -> None:
+    found = Reader(page.html)
+    perturbed = page.runs[0]
+    for text in (perturbed.summary["genotype"], str(perturbed.folder), str(perturbed.stage("search")), "✓ kept"):
+        assert text in found.text
+    assert (
+        f"python train.py experiment=tiny search_space=s2 search=darts selection=perturb logs={page.file.parents[1]}"
+        in found.text
+    )
+    pictures = [image["alt"] for image in found.all("img")]
+    assert len(pictures) == sum(len(list((run.folder / "figures").glob("*.png"))) for run in page.runs)
+    embedded = json.loads(page.html.split('id="pictures">')[1].split("</script>")[0])
+    assert {image["data-picture"] for image in found.all("img")} == set(embedded)
+    assert len(embedded) < len(pictures)  # the search's, which both share, once
+    assert "incomplete" not in found.text
+    assert found.text.count("✓ kept") == sum(
+        1 if decision["kind"] == "operation" else len(decision["kept"])
+        for run in page.runs
+        for decision in run.decisions()
+    )
+
+
+def test_leads_to_the_folders_of_runs_and_stages_wherever_page_and_runs_are_moved_to(
+    page: Page, tmp_path: Path
+) -> None:
+    found = {unquote(link["href"] or "") for link in Reader(page.html).all("a")}
+    folders = {run.folder for run in page.runs} | {
+        run.folder / kind for run in page.runs for kind in run.summary["stages"]
+    }
+    assert {f"../{folder.relative_to(page.file.parents[1])}/" for folder in folders} == {
+        address for address in found if not address.startswith("#")
+    }
+    moved = tmp_path / "moved"
+    shutil.copytree(page.file.parents[1], moved, symlinks=True)
+    assert all((moved / page.file.parent.name / address).is_dir() for address in found if not address.startswith("#"))
+
+
+def test_the_name_of_a_folder_is_no_scheme(tmp_path: Path) -> None:
+    folder = tmp_path / "javascript:alert(1)"
+    folder.mkdir()
+    assert Links(tmp_path).to(folder) == "javascript%3Aalert%281%29/"
+    assert Links(tmp_path).to(tmp_path / "gone") is None
+
+
+def test_shows_the_analyses_of_a_run_and_of_several(tmp_path: Path, make_run: MakeRun) -> None:
+    made = make_run(0)
+    for home, name in ((made.folder, "operation_strength"), (tmp_path / "logs", "skip_dominance")):
+        analysis = home / "analyses" / name
+        analysis.mkdir(parents=True)
+        shutil.copy(made.folder / "figures" / "cells.png", analysis / f"{name}.png")
+        (analysis / f"{name}.csv").write_text("edge,strength\n")
+        (analysis / "reading.md").write_text(f"First of {name}.\n\nSecond.\n")
+    (tmp_path / "logs" / "analyses" / "2026-01-01").mkdir()  # what a sweep of analyses leaves
+
+    found = read(tmp_path / "logs")
+
+    assert "First of operation_strength. Second." in found.text
+    assert "Analyses of several runs" in found.text and "First of skip_dominance. Second." in found.text
+    own = made.folder.relative_to(tmp_path / "logs") / "analyses" / "operation_strength" / "operation_strength.csv"
+    assert {str(own), "analyses/skip_dominance/skip_dominance.csv"} < {link["href"] for link in found.all("a")}
+    assert "cannot be shown" not in found.text
+    assert {"Analysis: operation strength", "Analysis: skip dominance"} < {image["alt"] for image in found.all("img")}
+
+
+def _no_figures(made: Made) -> None:
+    shutil.rmtree(made.folder / "figures")
+
+
+def _damaged_picture(made: Made) -> None:
+    (made.folder / "figures" / "cells.png").write_bytes(b"\x89PNG\r\n")
+
+
+def _no_picture(made: Made) -> None:
+    (made.folder / "figures" / "topology_strengths.png").unlink()
+
+
+def _no_stage(made: Made) -> None:
+    shutil.rmtree(made.selection)
+
+
+def _damaged_decision(made: Made) -> None:
+    (made.selection / "decisions.jsonl").write_text('{"kind": "operation"}\n')
+
+
+def _lost_decisions(made: Made) -> None:
+    (made.selection / "decisions.jsonl").unlink()
+
+
+def _no_options(made: Made) -> None:
+    shutil.rmtree(made.folder / ".hydra")
+
+
+def _damaged_options(made: Made) -> None:
+    (made.folder / ".hydra" / "config.yaml").write_text("a: [1\n b: {")
+
+
+def _no_overrides(made: Made) -> None:
+    (made.folder / ".hydra" / "overrides.yaml").write_text("")
+
+
+def _no_reading(made: Made) -> None:
+    analysis = made.folder / "analyses" / "edges"
+    analysis.mkdir(parents=True)
+    shutil.copy(made.folder / "figures" / "cells.png", analysis / "edges.png")
+
+
+def _followed_links(made: Made) -> None:
+    shutil.move(made.selection, made.folder / "selection")
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (_no_figures, "The pictures are missing: there is no folder"),
+        (_damaged_picture, "The picture cells.png cannot be shown: /"),
+        (_no_picture, "The picture topology_strengths.png cannot be shown: No such file or directory"),
+        (_no_stage, "The decisions cannot be shown: The selection of the run"),
+        (_damaged_decision, "The decisions cannot be shown: a record lacks"),
+        (_lost_decisions, "Decisions are missing: 2 were made, and decisions.jsonl holds 0."),
+        (_followed_links, "The decisions cannot be shown: The selection of the run"),
+        (_damaged_options, "The run's options cannot be shown: expected"),
+        (_no_overrides, "The command cannot be shown: overrides.yaml holds no list of overrides."),
+        (_no_reading, "The reading of the analysis edges cannot be shown: No such file or directory"),
+        (_no_options, "The command cannot be shown: No such file or directory"),
+    ],
+    ids=lambda value: value.__name__.strip("_") if callable(value) else "",
+)
+def test_says_what_a_damaged_folder_lacks_and_shows_the_rest(
+    damage: Callable[[Made], None],
+    sentence: str,
+    tmp_path: Path,
+    make_run: MakeRun,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole, damaged = make_run(0), make_run(1)
+    damage(damaged)
+
+    found = read(tmp_path / "logs")
+
+    assert len(found.runs()) == 2
+    assert found.text.count("incomplete") == 1
+    assert sentence in found.text
+    assert "Nothing was left to decide" not in found.text and "object at 0x" not in found.text
+    assert found.text.count(GENOTYPE) == 2
+    warned = " ".join(capsys.readouterr().err.split())
+    assert sentence[:40] in warned
+    assert str(damaged.folder) in warned.replace(" ", "")
+    assert str(whole.folder) not in warned.replace(" ", "")
+
+
+def test_an_old_summary_without_its_search_folder_is_shown(tmp_path: Path, make_run: MakeRun) -> None:
+    made = make_run(0)
+    summary: dict[str, Any] = json.loads((made.folder / "summary.json").read_text())
+    summary["stages"]["search"] = {"seconds": 5.0}
+    (made.folder / "summary.json").write_text(json.dumps(summary))
+
+    assert "The stages cannot be shown: a record lacks folder." in read(tmp_path / "logs").text
+
+
+def test_a_summary_whose_numbers_are_none_is_left_out(
+    tmp_path: Path, make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(0)
+    make_run(1, params="many")
+    assert len(read(tmp_path / "logs").runs()) == 1
+    assert "params is a whole number, not 'many'" in " ".join(capsys.readouterr().err.split())
+
+
+def test_says_where_the_page_is_and_how_large(
+    tmp_path: Path, make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(0)
+    read(tmp_path / "logs")
+    assert re.search(r"report\.csv, \S+/report\.html \(0\.\d MB\)", capsys.readouterr().out)
+
+
+def test_without_the_option_there_is_no_page(tmp_path: Path, make_run: MakeRun) -> None:
+    make_run(0)
+    main([str(tmp_path / "logs")])
+    assert not list(tmp_path.rglob("*.html"))
+
+
+def test_says_that_the_page_cannot_be_written(
+    tmp_path: Path, make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(0)
+    assert main([str(tmp_path / "logs"), "--html", str(tmp_path / "logs")]) == 1
+    assert "cannot be made" in " ".join(capsys.readouterr().err.split())

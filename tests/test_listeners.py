@@ -1,0 +1,116 @@
+"""Each kind of logger is told what it can show; TensorBoard's is read back from its event file."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from command import Run, tiny, train
+from omegaconf import OmegaConf
+from PIL import Image
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers.logger import DummyLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from archselect import pipeline
+from archselect.listeners import Listener, TensorBoardListener, WandbListener, listener_for, markdown
+
+EVERYTHING = {"images": 0, "scalars": 0, "tensors": 0}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    logs = tmp_path_factory.mktemp("logs")
+    return train(*tiny("nasbench201", "darts", "perturb"), "evaluation.epochs=1", "logger=tensorboard", f"logs={logs}")
+
+
+@pytest.fixture(scope="module")
+def events(run: Run) -> EventAccumulator:
+    events = EventAccumulator(str(run.folder / "tensorboard"), size_guidance=EVERYTHING)
+    return events.Reload()
+
+
+def test_tensorboard_has_the_scalars_of_every_epoch(run: Run, events: EventAccumulator) -> None:
+    for kind in ("search", "selection", "evaluation"):
+        for metric in ("val_accuracy", "train_loss"):
+            expected = [record["metrics"][metric] for record in run.history(kind)]
+            assert [one.value for one in events.Scalars(f"{kind}/{metric}")] == pytest.approx(expected)
+    steps = [one.step for kind in ("search", "selection") for one in events.Scalars(f"{kind}/epoch")]
+    assert steps == list(range(len(run.history("search")) + len(run.history("selection"))))
+    weights = [record["alpha"]["cell"][0][1] for record in run.history("search")]
+    assert [one.value for one in events.Scalars("search/alpha/cell/0-1/skip_connect")] == pytest.approx(weights)
+
+
+def test_tensorboard_has_the_pictures_of_the_run_folder(run: Run, events: EventAccumulator) -> None:
+    files = {f"figures/{file.stem}": file for file in (run.folder / "figures").iterdir()}
+    assert set(events.Tags()["images"]) == set(files)
+    (shown,) = events.Images("figures/cells")
+    pixels = Image.open(io.BytesIO(shown.encoded_image_string)).convert("RGB")
+    assert pixels.tobytes() == Image.open(files["figures/cells"]).convert("RGB").tobytes()
+
+
+def test_tensorboard_has_the_tables_and_the_result_as_text(run: Run, events: EventAccumulator) -> None:
+    texts = {name.removesuffix("/text_summary"): text(events, name) for name in events.Tags()["tensors"]}
+    assert set(texts) == {"tables/genotypes", "tables/decisions", "summary"}
+    assert f"| genotype | {run.summary['genotype'].replace('|', '&#124;')} |" in texts["summary"]
+    scores = sum(max(1, len(record["scores"])) for record in run.decisions())
+    assert len(texts["tables/decisions"].splitlines()) == 2 + scores
+
+
+def text(events: EventAccumulator, name: str) -> str:
+    (event,) = events.Tensors(name)
+    return event.tensor_proto.string_val[0].decode()
+
+
+def test_tensorboard_has_the_options_with_the_results_as_their_metrics(run: Run, events: EventAccumulator) -> None:
+    def data(name: str) -> HParamsPluginData:
+        return HParamsPluginData.FromString(events.summary_metadata[f"_hparams_/{name}"].plugin_data.content)
+
+    options = data("session_start_info").session_start_info.hparams
+    assert options["search/name"].string_value == "darts" and options["seed"].number_value == 0
+    metrics = {one.name.tag for one in data("experiment").experiment.metric_infos}
+    assert {"evaluation.test_accuracy", "result/test_accuracy"} <= metrics
+    (accuracy,) = events.Scalars("evaluation.test_accuracy")
+    assert accuracy.value == pytest.approx(run.summary["evaluation.test_accuracy"])
+
+
+def test_tensorboard_s_own_file_has_the_options_too(run: Run) -> None:
+    written = yaml.safe_load((run.folder / "tensorboard" / "hparams.yaml").read_text())
+    config = OmegaConf.masked_copy(run.config, [str(key) for key in run.config if key != "logger"])
+    assert OmegaConf.to_container(config, resolve=True) == {key: written[key] for key in config}
+
+
+def test_the_csv_file_is_there_all_the_same(run: Run) -> None:
+    assert (run.folder / "csv" / "metrics.csv").exists()
+
+
+def test_every_logger_finds_its_listener(tmp_path: Path) -> None:
+    kinds = {CSVLogger: Listener, DummyLogger: Listener, TensorBoardLogger: TensorBoardListener}
+    made = [CSVLogger(tmp_path), DummyLogger(), TensorBoardLogger(tmp_path)]
+    assert {type(logger): type(listener_for(logger)) for logger in made} == kinds
+    assert type(listener_for(WandbLogger(offline=True, save_dir=tmp_path))) is WandbListener
+
+
+def test_a_table_in_markdown_keeps_its_columns() -> None:
+    table = markdown(("arch", "accuracy"), [["|none~0|", None], ["a", 0.5]])
+    assert table.splitlines() == [
+        "| arch | accuracy |",
+        "| --- | --- |",
+        "| &#124;none~0&#124; |  |",
+        "| a | 0.5 |",
+    ]
+
+
+def test_a_run_with_a_given_genotype_is_not_logged_under_a_search_and_a_selection(
+    monkeypatch: pytest.MonkeyPatch, logs: str, no_figures: None
+) -> None:
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(pipeline.RunLog, "config", lambda _, config: told.append(dict(config)))
+    train(*tiny("darts", "darts", "perturb", "genotype=DARTS_V2", logs), "evaluation.epochs=1")
+    (config,) = told
+    assert not {"search", "selection"} & set(config)
+    assert config["search_space"]["name"] == "darts"
+    json.dumps(config)
