@@ -3,6 +3,7 @@
 import csv
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,16 +128,16 @@ def fixed_folder(nasbench201_folder: Path) -> Path:
     """A second run beside the first one, from a supernet of its own whose alpha was never trained."""
     words = [one for one in tiny("nasbench201", "fixed_alpha", "random") if "evaluation" not in one]
     words += ["evaluation=none", "seed=1", f"logs={nasbench201_folder.parents[2]}"]
-    train(*words, "name=again")  # the same supernet: it counts once
     return train(*words).folder
 
 
 def test_several_runs_are_measured_each_on_its_own_supernet(
-    nasbench201_folder: Path, fixed_folder: Path, table: Path
+    nasbench201_folder: Path, fixed_folder: Path, table: Path, gathered: Callable[..., Path]
 ) -> None:
-    logs = nasbench201_folder.parents[2]
+    together = gathered(fixed_folder, fixed_folder, nasbench201_folder)  # the same supernet counts once
+    logs = open_run(fixed_folder).stage("search").folder.root
     some = without(*(name for name in SELECTIONS if name != "zero_cost_snip"))
-    folder = analyze("analysis=true_strength", f"run={logs}", f"table={table}", *some)
+    folder = analyze("analysis=true_strength", f"run={together}", f"table={table}", *some)
     rows = rows_of(folder / "true_strength.csv")
     assert Counter((row["run"], row["seed"]) for row in rows) == {("1", "1"): 30, ("2", "0"): 30}
     trained = open_run(nasbench201_folder).history("search")[-1]["alpha"]["cell"]
@@ -145,7 +146,7 @@ def test_several_runs_are_measured_each_on_its_own_supernet(
     assert "alpha is left out of some runs: search=fixed_alpha never trains it." in (folder / "reading.md").read_text()
     recorded = [
         strength["value"]
-        for file in logs.glob("stages/selection/*fixed_alpha-zero_cost-*/decisions.jsonl")
+        for file in logs.glob("stages/selection/nasbench201-fixed_alpha-zero_cost-*-seed1-*/decisions.jsonl")
         for record in sorted(lines(file), key=lambda record: record["edge"])
         for strength in record["strengths"]
     ]
