@@ -1,6 +1,7 @@
 """What the tests of whole runs share."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -56,3 +57,15 @@ def nasbench201_folder(logs: str) -> Path:
     """A finished run in NAS-Bench-201 of two epochs, kept after each, that evaluates nothing."""
     overrides = [one for one in tiny("nasbench201", "darts", "magnitude") if "evaluation" not in one]
     return train(*overrides, "evaluation=none", "search.snapshots=1", logs).folder
+
+
+@pytest.fixture
+def gathered(tmp_path: Path) -> Callable[..., Path]:
+    """Return what copies runs, in this order, into a folder that holds no others; their stages stay where they are."""
+
+    def gather(*runs: Path) -> Path:
+        for number, run in enumerate(runs):
+            shutil.copytree(run, tmp_path / "runs" / str(number), symlinks=True)
+        return tmp_path / "runs"
+
+    return gather

@@ -2,6 +2,7 @@
 
 import csv
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -25,7 +26,7 @@ def rows_of(file: Path) -> list[dict[str, str]]:
 
 def outcome(label: str, supernet: str, first: str, second: str) -> Outcome:
     choices = Choices("s2", "darts", label, "none", "digits")
-    result = RunResult(choices, 0, "", None, None, None, None, 0.0, {})
+    result = RunResult(choices, 0, "", None, None, None, None, 0.0, {}, ())
     edges = {("cell", "(0,1)"): first, ("cell", "(0,2)"): second}
     return Outcome(label, supernet, "", edges, result)
 
@@ -75,8 +76,8 @@ def beside(tiny_run: Run) -> Run:
         return train(*words)
 
 
-def test_the_runs_of_a_folder_are_counted_once_each(tiny_run: Run, beside: Run) -> None:
-    folder = analyze("analysis=seeds", f"run={tiny_run.stage('search').parents[2]}")
+def test_the_runs_of_a_folder_are_counted_once_each(tiny_run: Run, beside: Run, gathered: Callable[..., Path]) -> None:
+    folder = analyze("analysis=seeds", f"run={gathered(tiny_run.folder, beside.folder, beside.folder)}")
     rows = {row["selection"]: row for row in rows_of(folder / "seeds.csv")}
     assert set(rows) == {"perturb", "magnitude"}
     same = Counter[bool]()

@@ -3,16 +3,22 @@
 import csv
 import re
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
+from rich.console import Console
 from tests.analysis.made_table import made_table
-from tests.command import analyze, lines, tiny, train
+from tests.command import CONFIGS, analyze, lines, tiny, train
 
+from archselect.analysis import TrueStrength
 from archselect.analysis.bootstrap import crossed_bootstrap
 from archselect.analysis.correlations import correlations, edge_taus
+from archselect.analysis.subject import Subject
 from archselect.runs import open_run
 
 SELECTIONS = ("perturb", "shapley", "sampling", *(f"zero_cost_{name}" for name in ("synflow", "snip", "grad_norm")))
@@ -92,6 +98,20 @@ def test_a_selection_that_the_run_refuses_is_left_out_with_its_reason(nasbench20
     assert all(row["zero_cost_synflow"] == "" for row in rows_of(folder / "refused.csv"))
 
 
+def test_what_is_left_out_is_said_after_it_was_not_asked_for(
+    nasbench201_folder: Path, table: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.csv"  # the same truths in another file: nothing is in the store yet
+    own.write_bytes(table.read_bytes() + b"\n")
+    words = ("analysis=true_strength", f"run={nasbench201_folder}", f"table={own}")
+    analyze(*words, *without(*SELECTIONS))
+    one = without(*(name for name in SELECTIONS if name != "zero_cost_synflow"))
+    too_many = ("selections.zero_cost_synflow.batches=3", "selections.zero_cost_synflow.scoring.batches=null")
+    folder = analyze(*words, *one, *too_many)
+    assert "zero_cost_synflow is left out" in (folder / "reading.md").read_text()
+    assert "zero_cost_synflow" in rows_of(folder / "true_strength.csv")[0]
+
+
 def test_another_table_is_measured_anew(nasbench201_folder: Path, table: Path, tmp_path: Path) -> None:
     words = ("analysis=true_strength", f"run={nasbench201_folder}", *without(*SELECTIONS))
     other = tmp_path / "other.csv"
@@ -103,13 +123,21 @@ def test_another_table_is_measured_anew(nasbench201_folder: Path, table: Path, t
     assert {float(row["true_mean"]) for row in rows} == {50.0}
 
 
-def test_several_runs_are_measured_each_on_its_own_supernet(nasbench201_folder: Path, table: Path) -> None:
-    logs = nasbench201_folder.parents[2]
+@pytest.fixture(scope="module")
+def fixed_folder(nasbench201_folder: Path) -> Path:
+    """A second run beside the first one, from a supernet of its own whose alpha was never trained."""
     words = [one for one in tiny("nasbench201", "fixed_alpha", "random") if "evaluation" not in one]
-    train(*words, "evaluation=none", "seed=1", f"logs={logs}")
-    train(*words, "evaluation=none", "seed=1", "name=again", f"logs={logs}")  # the same supernet: it counts once
+    words += ["evaluation=none", "seed=1", f"logs={nasbench201_folder.parents[2]}"]
+    return train(*words).folder
+
+
+def test_several_runs_are_measured_each_on_its_own_supernet(
+    nasbench201_folder: Path, fixed_folder: Path, table: Path, gathered: Callable[..., Path]
+) -> None:
+    together = gathered(fixed_folder, fixed_folder, nasbench201_folder)  # the same supernet counts once
+    logs = open_run(fixed_folder).stage("search").folder.root
     some = without(*(name for name in SELECTIONS if name != "zero_cost_snip"))
-    folder = analyze("analysis=true_strength", f"run={logs}", f"table={table}", *some)
+    folder = analyze("analysis=true_strength", f"run={together}", f"table={table}", *some)
     rows = rows_of(folder / "true_strength.csv")
     assert Counter((row["run"], row["seed"]) for row in rows) == {("1", "1"): 30, ("2", "0"): 30}
     trained = open_run(nasbench201_folder).history("search")[-1]["alpha"]["cell"]
@@ -118,7 +146,7 @@ def test_several_runs_are_measured_each_on_its_own_supernet(nasbench201_folder: 
     assert "alpha is left out of some runs: search=fixed_alpha never trains it." in (folder / "reading.md").read_text()
     recorded = [
         strength["value"]
-        for file in logs.glob("stages/selection/*fixed_alpha-zero_cost-*/decisions.jsonl")
+        for file in logs.glob("stages/selection/nasbench201-fixed_alpha-zero_cost-*-seed1-*/decisions.jsonl")
         for record in sorted(lines(file), key=lambda record: record["edge"])
         for strength in record["strengths"]
     ]
@@ -138,6 +166,16 @@ def test_a_run_without_a_table_is_refused(nasbench201_folder: Path, capsys: pyte
     with pytest.raises(SystemExit):
         analyze("analysis=true_strength", f"run={nasbench201_folder}")
     assert "Say where it lies: table=FILE." in capsys.readouterr().err
+
+
+def test_each_of_several_runs_needs_a_table(nasbench201_folder: Path, fixed_folder: Path, table: Path) -> None:
+    looked_up, nothing = open_run(nasbench201_folder), open_run(fixed_folder)
+    config = looked_up.config.copy()
+    config.evaluation = OmegaConf.load(CONFIGS / "evaluation" / "nasbench201.yaml")
+    config.evaluation.table = str(table)
+    subject = Subject([replace(looked_up, config=config), nothing], {}, Console(quiet=True))
+    with pytest.raises(ValueError, match=f"the run {fixed_folder} did not look into one"):
+        TrueStrength().prepare(subject)
 
 
 def strengths(run: int, edge: str, truth: list[float], **predictors: list[float | None]) -> list[dict[str, Any]]:

@@ -33,7 +33,10 @@ class AnalysisStage:
 
     @property
     def key(self) -> StageKey:
-        """See `Stage.key`: the options, and all that is read: stages, and a table that the run did not look into."""
+        """See `Stage.key`: the options, and all that is read: stages, and a table that the run did not look into.
+
+        Selections that were refused leave no stage, but tables say so: they are part of it too.
+        """
         run = self.subject.run
         read = [[stage["folder"].rpartition("-")[2] for stage in run.summary["stages"].values()] for run in self.runs]
         identity: dict[str, Any] = {
@@ -45,6 +48,8 @@ class AnalysisStage:
         table = self.subject.other_table
         if table is not None:
             identity["table"] = table
+        if refusals := self.subject.refusals:
+            identity["refused"] = refusals
         label = folder_label(self.analysis.name, run.summary["name"], f"seed{run.parts.seed}")
         return StageKey("analysis", label, identity)
 

@@ -52,6 +52,11 @@ class Subject:
             first.setdefault(run.stage("search").folder.key.digest, run)
         return [replace(self, runs=[run], refused={}) for run in first.values()]
 
+    @property
+    def refusals(self) -> list[Mapping[str, str]]:
+        """What was refused, of all runs together and of each; empty where nothing was."""
+        return [one.refused for one in (self, *self.each) if one.refused]
+
     @cached_property
     def job(self) -> Job:
         """What all stages of the run share."""
@@ -102,7 +107,7 @@ class Subject:
         """Return a stage from the store, or compute it."""
         return run_stage(stage, self.job)
 
-    @property
+    @cached_property
     def table(self) -> NASBench201Table | None:
         """The NAS-Bench-201 table, if one was given or the run looks its architecture up in one."""
         if self.table_file is not None:

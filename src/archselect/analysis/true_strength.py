@@ -78,10 +78,11 @@ class TrueStrength:
 
     def prepare(self, subject: Subject) -> Mapping[str, Finished]:
         """See `Analysis.prepare`: the selections, from every supernet."""
-        if subject.table is None:
+        lacking = next((one.run for one in subject.each if one.table is None), None)
+        if lacking is not None:
             raise ValueError(
-                f"analysis={self.name} asks the NAS-Bench-201 table, and the run {subject.run.folder} did not look "
-                "into one. Say where it lies: table=FILE."
+                f"analysis={self.name} asks the NAS-Bench-201 table, and the run {lacking.folder} did not look into "
+                "one. Say where it lies: table=FILE."
             )
         taken = {ALPHA, MASKING} & set(subject.selections)
         if taken:

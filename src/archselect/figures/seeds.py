@@ -18,6 +18,7 @@ Rows = Sequence[Mapping[str, Any]]
 _LEFT, _GAP, _HEADER, _BOX, _ROW = 0.75, 0.35, 0.5, 0.42, 0.21
 _NAMES = 1.1  # of the operations, below a heat map
 _TITLE, _BELOW, _AXIS = 0.5, 2.7, 0.45
+_ENTRY = 0.2  # of the legend, below the scatter
 _MAP = "Blues"
 
 
@@ -40,7 +41,7 @@ def draw_seeds(frequencies: Rows, agreement: Rows, accuracy: Rows, path: str | P
     width = max(8.6, _LEFT + len(labels) * pitch)
     below = _HEADER + sum(heights)
     matrix = 0.8 + 0.4 * len(labels) + 0.085 * max(map(len, labels))
-    figure = new_figure(width, below + 0.15 + max(_BELOW + _AXIS, matrix))
+    figure = new_figure(width, below + 0.15 + max(_BELOW + _AXIS + _ENTRY * len(labels), matrix))
     runs = len(accuracy)
     add_title(figure, 0.15, 0.12, f"What {runs} run{'s' * (runs > 1)} chose (% of a selection's runs)")
     top = _HEADER
@@ -112,10 +113,12 @@ def _draw_accuracy(figure: Figure, rows: Rows, labels: Sequence[str], place: tup
         own = [row for row in known if row["selection"] == label]
         if own:
             skips, accuracies = [row["skips"] for row in own], [row["accuracy"] for row in own]
-            axes.plot(skips, accuracies, marker, color=colour, markersize=6, alpha=0.8, label=label)
+            face = colour if index < len(LINES) else "none"  # so that no two look alike
+            axes.plot(skips, accuracies, marker, color=colour, mfc=face, markersize=6, alpha=0.8, label=label)
     axes.set_xlabel("skip connections in the architecture", fontsize=8.5)
     axes.set_ylabel("test accuracy (%)", fontsize=8.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(0.08)
     if known:
-        axes.legend(frameon=False, fontsize=8.5)
+        beneath = (0.0, -0.4 / (height - 0.1))  # inside it would hide points
+        axes.legend(loc="upper left", bbox_to_anchor=beneath, borderaxespad=0, frameon=False, fontsize=8.5)
