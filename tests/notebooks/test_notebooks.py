@@ -58,3 +58,10 @@ def test_a_space_and_a_selection_of_ones_own_run(tmp_path: Path) -> None:
     done = execute(notebook, tmp_path)
     assert pictures(done) == 1
     assert len(notebook.cells) <= 11
+
+
+def test_the_papers_notebook_comes_with_what_it_printed() -> None:
+    notebook = read("paper.ipynb")
+    assert pictures(notebook) == 11
+    assert [cell.execution_count for cell in code(notebook)] == list(range(1, len(code(notebook)) + 1))
+    assert "/tmp/" not in str(notebook)
