@@ -38,7 +38,10 @@ class AnalysisStage:
         Selections that were refused leave no stage, but tables say so: they are part of it too.
         """
         run = self.subject.run
-        read = [[stage["folder"].rpartition("-")[2] for stage in run.summary["stages"].values()] for run in self.runs]
+        read = [
+            [stage["folder"].rpartition("-")[2] for stage in run.summary["stages"].values()]
+            for run in self.subject.runs
+        ]
         identity: dict[str, Any] = {
             "version": self.analysis.version,
             "analysis": {name: value for name, value in self.options.items() if name != "name"},
@@ -54,14 +57,9 @@ class AnalysisStage:
         return StageKey("analysis", label, identity)
 
     @property
-    def runs(self) -> list[Any]:
-        """The runs, in the order of their names."""
-        return list(self.subject.runs)
-
-    @property
     def config(self) -> Mapping[str, Any]:
         """See `Stage.config`."""
-        return {"runs": [str(run.folder) for run in self.runs], "analysis": dict(self.options)}
+        return {"runs": [str(run.folder) for run in self.subject.runs], "analysis": dict(self.options)}
 
     def work(self, fitting: Fitting) -> Mapping[str, Any]:
         """Measure, and keep the tables."""
