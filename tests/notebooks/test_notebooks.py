@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
@@ -60,8 +61,10 @@ def test_a_space_and_a_selection_of_ones_own_run(tmp_path: Path) -> None:
     assert len(notebook.cells) <= 11
 
 
-def test_the_papers_notebook_comes_with_what_it_printed() -> None:
-    notebook = read("paper.ipynb")
-    assert pictures(notebook) == 11
+@pytest.mark.parametrize(("name", "shown"), [("paper.ipynb", 11), ("own_space.ipynb", 1)])
+def test_a_notebook_comes_with_what_it_printed(name: str, shown: int) -> None:
+    notebook = read(name)
+    assert pictures(notebook) == shown
     assert [cell.execution_count for cell in code(notebook)] == list(range(1, len(code(notebook)) + 1))
+    assert not any(output.output_type == "error" for cell in code(notebook) for output in cell.outputs)
     assert "/tmp/" not in str(notebook)

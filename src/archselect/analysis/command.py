@@ -47,6 +47,10 @@ class Findings:
     picture: Path
     reading: str
 
+    def __repr__(self) -> str:
+        """Return the reading: the tables are long."""
+        return f"{self.name}: {self.reading}"
+
     def _repr_html_(self) -> str:
         """Return the reading and the picture, as notebooks show them."""
         image = base64.b64encode(self.picture.read_bytes()).decode()

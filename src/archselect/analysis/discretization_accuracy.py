@@ -103,8 +103,9 @@ class DiscretizationAccuracy:
             average = mean(tau(rows, column, TRUTH) for rows in edges)
             agreement.append(f"{words} {'undefined' if average is None else format(average, '+.2f')}")
         ranges = mean(max(row[TRUTH] for row in rows) - min(row[TRUTH] for row in rows) for rows in edges)
+        length = f"{self.training.epochs} epoch{'s' * (self.training.epochs > 1)}"
         return (
-            f"The operation with the best accuracy after discretising and {self.training.epochs} epochs of training is "
+            f"The operation with the best accuracy after discretising and training on ({length}) is "
             f"named by {' and by '.join(hits)} of {len(edges)} edges. Kendall's tau with that accuracy, mean over the "
             f"edges: {', '.join(agreement)}. From the best to the worst operation of an edge the accuracy falls by "
             f"{percent(ranges or 0.0, 2).replace('%', 'points')} on average."
