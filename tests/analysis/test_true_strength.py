@@ -67,6 +67,18 @@ def test_every_selection_says_how_strong_it_took_each_operation_to_be(folder: Pa
         assert sum(float(row["alpha"]) for row in rows if row["edge"] == edge) == pytest.approx(1)
 
 
+def test_the_number_of_parameters_is_the_predictor_to_beat(folder: Path) -> None:
+    first = rows_of(folder / "true_strength.csv")[:5]
+    channels = 4  # of the tiny run
+    assert {row["operation"]: int(row["parameters"]) for row in first} == {
+        "none": 0,
+        "skip_connect": 0,
+        "nor_conv_1x1": channels**2,
+        "nor_conv_3x3": 9 * channels**2,
+        "avg_pool_3x3": 0,
+    }
+
+
 def test_the_correlations_are_the_means_over_the_edges(folder: Path) -> None:
     edges = rows_of(folder / "edges.csv")
     for row in rows_of(folder / "correlations.csv"):

@@ -17,6 +17,9 @@ from archselect.analysis.words import table_column
 from archselect.checks import check_choice, check_count, check_positive
 from archselect.evaluation.nasbench201 import ACCURACIES
 from archselect.figures.true_strength import draw_true_strength
+from archselect.networks.mixed_cell import MixedCell
+from archselect.networks.supernet import Supernet
+from archselect.operations import build_operation
 from archselect.runs import FinishedRun
 from archselect.selection import Scoring
 from archselect.selection.race import Criterion
@@ -24,8 +27,9 @@ from archselect.selection.selector import check_unraced
 from archselect.stages.job import Finished
 from archselect.stages.selection import DECISIONS
 
-ALPHA, MASKING = "alpha", "masking"
-"""The predictors that are no selections: `softmax(alpha)`, and masking on the supernet as the search left it."""
+ALPHA, MASKING, PARAMETERS = "alpha", "masking", "parameters"
+"""The predictors that are no selections: `softmax(alpha)`, masking on the supernet as the search left it, and, as the
+trivial baseline that each has to beat, how many parameters the operation has."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class TrueStrength:
     seed: int = 0
     scoring: Scoring = field(default_factory=Scoring)
     several: ClassVar[bool] = True
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         check_choice("analysis.column", self.column, ACCURACIES)
@@ -84,7 +88,7 @@ class TrueStrength:
                 f"analysis={self.name} asks the NAS-Bench-201 table, and the run {lacking.folder} did not look into "
                 "one. Say where it lies: table=FILE."
             )
-        taken = {ALPHA, MASKING} & set(subject.selections)
+        taken = {ALPHA, MASKING, PARAMETERS} & set(subject.selections)
         if taken:
             raise ValueError(
                 f"selections.{min(taken)} has the name of what analysis={self.name} measures itself. Name it otherwise."
@@ -100,7 +104,7 @@ class TrueStrength:
         subjects = bench.subject.each
         total = sum(len(one.run.space["cells"]["cell"]["edges"]) for one in subjects)
         bench.fitting.progress.start(total=total, completed=0)
-        predictors = [ALPHA, MASKING, *bench.subject.selections]
+        predictors = [ALPHA, MASKING, PARAMETERS, *bench.subject.selections]
         strengths = []
         for number, one in enumerate(subjects):
             made = {name: prepared.get(f"{number} {name}") for name in one.selections}
@@ -122,6 +126,7 @@ class TrueStrength:
         trained = run.parts.search.architecture_gradient is not None
         own = own_operations(run.genotype, space)
         scorer = bench.scorer(supernet, self.scoring)
+        sizes = parameter_counts(supernet)
         recorded = {name: {} if stage is None else recorded_strengths(stage) for name, stage in made.items()}
         rows = []
         for edge in open_edges(supernet):
@@ -138,6 +143,7 @@ class TrueStrength:
                         **truth,
                         ALPHA: seen["alpha"] if trained else None,
                         MASKING: seen["strength"],
+                        PARAMETERS: sizes[seen["operation"]],
                         **{name: strengths.get(at) for name, strengths in recorded.items()},
                     }
                 )
@@ -166,6 +172,16 @@ class TrueStrength:
                 where = " of some runs" if row["edges"] else ""
                 words.append(f"{row['predictor']} is left out{where}: {row['left_out']}")
         return " ".join(words)
+
+
+def parameter_counts(supernet: Supernet) -> dict[str, int]:
+    """Return how many parameters each operation has in the supernet's first cell."""
+    cell = next(module for module in supernet.modules() if isinstance(module, MixedCell))
+    return {
+        name: sum(p.numel() for p in build_operation(name, cell.passing, stride=1, affine=False).parameters())
+        for operations in cell.space.operations
+        for name in operations
+    }
 
 
 def recorded_strengths(stage: Finished) -> dict[tuple[str, str], float]:

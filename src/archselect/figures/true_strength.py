@@ -19,7 +19,7 @@ TITLES = {
     "true_best": "with the best architecture",
     "true_conditional": "with the run's other edges",
 }
-NAMES = {"alpha": "softmax(α)", "masking": "masking, nothing decided"}
+NAMES = {"alpha": "softmax(α)", "masking": "masking, nothing decided", "parameters": "number of parameters"}
 
 # Lengths in inches.
 _LEFT, _WIDTH, _GAP, _ROW, _RIGHT = 2.35, 2.5, 0.3, 0.27, 0.25
