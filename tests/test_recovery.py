@@ -23,7 +23,7 @@ SCORING = "archselect.selection.scorer:Scorer.__call__"
 PASS = "archselect.selection.scorer:Scorer._batch"
 RETRAINING = "archselect.evaluation.module:RetrainModule.training_step"
 TESTING = "archselect.evaluation.module:RetrainModule.test_step"
-CHECKPOINT = "archselect.stages.fitting:AtomicCheckpointIO.save_checkpoint"
+CHECKPOINT = "archselect.stages.checkpoint:AtomicCheckpointIO.save_checkpoint"
 FINISH = "archselect.store:StageFolder.finish"
 TRIAL = "archselect.stages.trials:StageTrials.train"
 TRIAL_TRAINING = "archselect.stages.fitting:Fitting.train"
@@ -236,7 +236,7 @@ def test_a_run_that_is_asked_to_stop_keeps_its_checkpoint_says_so_and_goes_on(
     output = stopped.output.read_text()
     assert "Stopped. What is finished is kept" in output
     assert "Traceback" not in output
-    assert len(list((tmp_path / "logs").glob("stages/*/*/*.ckpt"))) == 1
+    assert len(list((tmp_path / "logs").glob("stages/*/*/checkpoint.ckpt"))) == 1
     assert Apart(tmp_path / "again", command).end().code == 0
     same(expected, runs_in(logs)[0])
 

@@ -17,10 +17,10 @@ from archselect.figures.strengths import draw_operation_strengths, draw_strength
 from archselect.figures.trajectories import draw_alpha, draw_curves
 from archselect.genotype import Genotype
 from archselect.selection import Discretization
-from archselect.stages.fitting import CHECKPOINT, HISTORY
+from archselect.stages.fitting import HISTORY
 from archselect.stages.job import Finished, Stage
 from archselect.stages.selection import DECISIONS
-from archselect.store import Store
+from archselect.store import CHECKPOINTS, Store
 
 
 def show_plan(console: Console, name: str, parts: Parts, store: Store, search: Stage) -> None:
@@ -65,9 +65,9 @@ def _snapshots(parts: Parts) -> str:
 def _state(store: Store, stage: Stage) -> str:
     folder = store.folder(stage.key)
     if folder.state == "unfinished":
-        epochs = len(folder.read_lines(HISTORY)) if (folder.path / CHECKPOINT).exists() else 0
+        epochs = len(folder.read_lines(HISTORY)) if any((folder.path / name).exists() for name in CHECKPOINTS) else 0
         return f"goes on after epoch {epochs}" if epochs else "starts again"
-    return {"finished": "is there", "absent": "to do"}[folder.state]
+    return {"finished": "is there", "absent": "to do", "damaged": "damaged: starts again"}[folder.state]
 
 
 def draw_figures(

@@ -7,11 +7,13 @@ from typing import Any, cast
 
 import pytest
 import pytorch_lightning as pl
+import torch
 from rich.console import Console
 
-from archselect.stages.fitting import CHECKPOINT, HISTORY, Fitting
+from archselect.stages.checkpoint import NEWEST
+from archselect.stages.fitting import HISTORY, Fitting
 from archselect.stages.job import Job, run_stage
-from archselect.store import StageKey, Store
+from archselect.store import DamagedError, StageKey, Store
 
 RECORD: dict[str, Any] = {"epoch": 0, "seconds": 1.0, "metrics": {"train_loss": 0.5}}
 
@@ -29,7 +31,7 @@ class Counting:
         self.worked += 1
         if not fitting.folder.read_lines(HISTORY):
             fitting.folder.append_line(HISTORY, RECORD)
-        (fitting.folder.path / CHECKPOINT).write_text("all there is so far")
+        (fitting.folder.path / NEWEST).write_text("all there is so far")
         self.interrupt()
         return {"answer": 42}
 
@@ -57,9 +59,9 @@ def test_the_checkpoint_goes_when_the_stage_is_finished_and_not_before(tmp_path:
         run_stage(stage, job_in(tmp_path))
     folder = Store(tmp_path).folder(stage.key)
     assert folder.state == "unfinished"
-    assert (folder.path / CHECKPOINT).exists()
+    assert (folder.path / NEWEST).exists()
     assert not run_stage(Counting(), job_in(tmp_path)).reused
-    assert not (folder.path / CHECKPOINT).exists()
+    assert not (folder.path / NEWEST).exists()
     assert len(folder.read_json("provenance.json")) == 2
 
 
@@ -79,3 +81,35 @@ def test_a_stage_is_unlocked_after_an_error(tmp_path: Path) -> None:
     waited: list[bool] = []
     with Store(tmp_path).folder(Counting().key).lock(lambda: waited.append(True)):
         assert waited == []
+
+
+def test_a_stage_that_finds_its_scratch_damaged_is_set_aside_and_starts_afresh_once(tmp_path: Path) -> None:
+    def interrupt() -> None:
+        if not (tmp_path / "met").exists():
+            (tmp_path / "met").touch()
+            raise DamagedError("trial.pt is gone")
+
+    stage = Counting(interrupt)
+    job = job_in(tmp_path / "logs")
+    finished = run_stage(stage, job)
+    assert stage.worked == 2
+    assert finished.result == {"answer": 42}
+    assert (tmp_path / "logs" / "stages" / "search" / f"{stage.key.folder_name}.damaged-1").is_dir()
+    said = cast(StringIO, job.console.file).getvalue()
+    assert "is damaged: trial.pt is gone. It is kept as" in said
+
+    def always() -> None:
+        raise DamagedError("trial.pt is gone")
+
+    with pytest.raises(DamagedError):
+        run_stage(Counting(always), job_in(tmp_path / "other"))
+
+
+def test_a_full_gpu_says_which_option_lowers_what_it_takes(tmp_path: Path) -> None:
+    def interrupt() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has ...")
+
+    with pytest.raises(ValueError, match=r"needs more memory than cpu has \(CUDA out of memory\)") as caught:
+        run_stage(Counting(interrupt), job_in(tmp_path))
+    assert "search.recompute=true lowers it" in str(caught.value)
+    assert "search.batch_size" in str(caught.value)

@@ -172,10 +172,11 @@ class Scorer:
                 scores = [score for weights in candidates for score in self._round([weights], None)]
             else:
                 scores = self._round(candidates, race if isinstance(self.scoring, Racing) else None)
-        if any(math.isnan(score.loss) for score in scores):
+        if not all(math.isfinite(score.loss) for score in scores):
             raise ValueError(
-                "The supernet's loss is not a number, so its operations cannot be compared: its training diverged. "
-                "Start again with a lower learning rate (search.weight_optimizer.lr, selection.tuning.learning_rate)."
+                "The supernet's loss is not a finite number, so its operations cannot be compared: its training "
+                "diverged. Start again with a lower learning rate (search.weight_optimizer.lr, "
+                "selection.tuning.learning_rate)."
             )
         return scores
 

@@ -13,7 +13,8 @@ from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
 from archselect.genotype import Genotype
 from archselect.networks.discrete import DiscreteNetwork
 from archselect.randomness import derived_seed, generator_for
-from archselect.stages.fitting import Fitting, Loaders, save
+from archselect.stages.checkpoint import save
+from archselect.stages.fitting import Fitting, Loaders
 from archselect.stages.job import Job
 from archselect.store import StageKey
 

@@ -1,27 +1,22 @@
 """One Lightning fit inside a stage folder: it goes on from its checkpoint, writes its history, stops without loss."""
 
-import io
 import math
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from archselect.stages.checkpoint import NEWEST, AtomicCheckpointIO, newest_sound
 from archselect.stages.progress import Progress, ProgressCallback
-from archselect.store import StageFolder, replacing
+from archselect.store import StageFolder
 
-CHECKPOINT = "checkpoint.ckpt"
 HISTORY = "history.jsonl"
-SCRATCH = "scratch"
-"""A folder for what only an unfinished stage needs."""
 
 LEARNING_RATES = {
     "search": "search.weight_optimizer.lr",
@@ -29,6 +24,16 @@ LEARNING_RATES = {
     "evaluation": "evaluation.optimizer.lr",
 }
 """The option that a stage's learning rate is set by."""
+
+MEMORY = {
+    "search": "search.recompute=true lowers it, takes a third more time and goes on from the last epoch; so do, as "
+    "other searches, search.batch_size, search_space.channels and search=pc_darts",
+    "selection": "search.recompute=true lowers it where the selection tunes, selection.scoring.batch_size where it "
+    "scores",
+    "evaluation": "evaluation.batch_size and evaluation.network.channels lower it",
+    "analysis": "analysis.scoring.batch_size and the run's search.batch_size lower it",
+}
+"""What lowers the memory that a stage takes."""
 
 TrainerFactory = Callable[..., pl.Trainer]
 Record = dict[str, Any]
@@ -51,27 +56,6 @@ class Loaders:
     train: Any
     val: Any | None
     images: int
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint as a whole or not at all, so that a kill never damages the last good one."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Save beside the old checkpoint, then take its place."""
-        save(checkpoint, Path(path))
-
-
-def save(tensors: Mapping[str, Any], path: Path) -> None:
-    """Write what `torch.load` reads, as a whole or not at all."""
-    buffer = io.BytesIO()  # torch turns a full disk into an error of its own
-    torch.save(tensors, buffer)
-    with replacing(path) as file:
-        file.write(buffer.getbuffer())
-
-
-def load_state(file: Path) -> dict[str, Any]:
-    """Return the `state_dict` that `save` wrote, on the CPU."""
-    return cast(dict[str, Any], torch.load(file, map_location="cpu", weights_only=True))
 
 
 class Fitting:
@@ -105,7 +89,7 @@ class Fitting:
         callbacks: Iterable[Callback] = (),
         describe: Callable[[], Mapping[str, Any]] = dict,
     ) -> list[Record]:
-        """Train `module` up to `epochs`, from the last checkpoint if there is one, and return the whole history.
+        """Train `module` up to `epochs`, from the newest sound checkpoint if any, and return the whole history.
 
         Args:
             module: What is trained.
@@ -117,8 +101,10 @@ class Fitting:
         Raises:
             DivergedError: The loss is not finite.
         """
-        checkpoint = self.folder.path / CHECKPOINT
-        resumed = checkpoint.exists()
+        checkpoint, wrong = newest_sound(self.folder.path)
+        if wrong:
+            then = f"going on from {checkpoint.name}" if checkpoint else "starting afresh"
+            self.progress.warn(f"in {self.folder.path}, {' and '.join(wrong)}; {then}")
         writer = EpochWriter(self.folder, self.on_record, describe)
         trainer = self._make(
             max_epochs=epochs,
@@ -131,7 +117,7 @@ class Fitting:
             module,
             train_dataloaders=batches.train,
             val_dataloaders=batches.val,
-            ckpt_path=str(checkpoint) if resumed else None,
+            ckpt_path=str(checkpoint) if checkpoint else None,
             weights_only=True,
         )
         return self.folder.read_lines(HISTORY)
@@ -197,21 +183,36 @@ class EpochWriter(Checkpoint):
         for name, value in metrics.items():
             if name.endswith("_loss") and not math.isfinite(value):
                 raise DivergedError(self._diverged(name, value, trainer.current_epoch))
+        self._check_parameters(pl_module, trainer.current_epoch)
         metrics["peak_memory_gb"] = _peak_memory(pl_module.device) / 1e9
         metrics["images_per_second"] = self.images / seconds
         record = {"epoch": trainer.current_epoch, "seconds": seconds, "metrics": metrics, **self.describe()}
         self.folder.append_line(HISTORY, record)
-        trainer.save_checkpoint(self.folder.path / CHECKPOINT)
+        trainer.save_checkpoint(self.folder.path / NEWEST)
         self.on_record(record)
+
+    def _check_parameters(self, module: pl.LightningModule, epoch: int) -> None:
+        """Raise if a parameter is not finite: the loss need not show it in this epoch."""
+        for name, parameter in module.named_parameters():
+            if not bool(parameter.isfinite().all()):
+                value = float(parameter[~parameter.isfinite()][0])
+                raise DivergedError(self._diverged(name, value, epoch))
 
     def _diverged(self, name: str, value: float, epoch: int) -> str:
         kind = self.folder.key.kind
         kept = f"The state after epoch {epoch} is kept in {self.folder.path}." if epoch else "It was the first epoch."
+        of_alpha = ".alphas." in name or ".betas." in name
+        lower = "search.architecture_optimizer.lr" if of_alpha else f"{LEARNING_RATES[kind]} or the gradient clip"
         return (
-            f"The {kind} diverged: {name} became {value} in epoch {epoch + 1}. {kept} Lower {LEARNING_RATES[kind]} or "
-            "the "
-            "gradient clip; that makes another stage, which starts afresh."
+            f"The {kind} diverged: {name} became {value} in epoch {epoch + 1}. {kept} Lower {lower}; that makes "
+            "another stage, which starts afresh."
         )
+
+
+def out_of_memory(kind: str, device: torch.device, error: BaseException) -> str:
+    """Return what to say when the memory of a GPU is full."""
+    first = str(error).split(". ")[0]
+    return f"The {kind} needs more memory than {device} has ({first}): {MEMORY[kind]}."
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -1,6 +1,5 @@
 """What all stages of a run have in common, and how a stage's folder is filled once and for all."""
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,9 +10,9 @@ from rich.console import Console
 from archselect.allocation import keep_freed_memory
 from archselect.data import ImageData
 from archselect.spaces import SearchSpace
-from archselect.stages.fitting import CHECKPOINT, HISTORY, SCRATCH, Fitting, Record, TrainerFactory
-from archselect.stages.progress import Progress
-from archselect.store import StageFolder, StageKey, Store
+from archselect.stages.fitting import HISTORY, Fitting, Record, TrainerFactory, out_of_memory
+from archselect.stages.progress import Progress, warn
+from archselect.store import DamagedError, StageFolder, StageKey, Store
 from archselect.store.provenance import provenance
 
 
@@ -74,16 +73,31 @@ class Stage(Protocol):
 
 
 def run_stage(stage: Stage, job: Job) -> Finished:
-    """Return the finished stage: from the store, by waiting for another process that is at it, or by doing the work."""
+    """Return the finished stage: from the store, by waiting for another process that is at it, or by doing the work.
+
+    Every file of a finished stage is read and compared with its digest before it is used again (about a second per GB).
+    What is damaged is set aside, with a warning, and the stage made afresh.
+    """
     kind = stage.key.kind
     folder = job.store.folder(stage.key)
-    if not folder.finished:
+    if not folder.finished or folder.damage(contents=True):
         with folder.lock(lambda: job.console.print(f"{kind:<10} waiting for another process at {folder.path}")):
+            if (wrong := folder.damage(contents=True)) is not None:
+                _set_aside(folder, wrong, job)
             if not folder.finished:
-                return _fill(stage, folder, job)
+                try:
+                    return _fill(stage, folder, job)
+                except DamagedError as error:
+                    _set_aside(folder, str(error), job)
+                    return _fill(stage, folder, job)
     for record in folder.read_lines(HISTORY):
         job.log(kind, record)
     return Finished(folder, folder.result(), reused=True)
+
+
+def _set_aside(folder: StageFolder, wrong: str, job: Job) -> None:
+    words = f"{folder.path} is damaged: {wrong}. It is kept as {folder.set_aside().name}, and the stage starts afresh"
+    warn(job.console, folder.key.kind, words)
 
 
 def _fill(stage: Stage, folder: StageFolder, job: Job) -> Finished:
@@ -96,11 +110,11 @@ def _fill(stage: Stage, folder: StageFolder, job: Job) -> Finished:
         folder.begin(stage.config, provenance(_name(fitting.device), {"seed": job.seed}))
         for record in folder.read_lines(HISTORY):
             job.log(kind, record)
-        result = stage.work(fitting)
+        try:
+            result = stage.work(fitting)
+        except torch.OutOfMemoryError as error:
+            raise ValueError(out_of_memory(kind, fitting.device, error)) from error
     folder.finish(result)
-    # Not before: a kill in between would cost the whole stage.
-    (folder.path / CHECKPOINT).unlink(missing_ok=True)
-    shutil.rmtree(folder.path / SCRATCH, ignore_errors=True)
     return Finished(folder, result, reused=False)
 
 

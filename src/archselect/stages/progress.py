@@ -1,5 +1,6 @@
 """What is shown while a stage works: one bar with the time left, or a line now and then where there is no terminal."""
 
+import logging
 import time
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
@@ -70,6 +72,10 @@ class Progress:
             done = f"{task.percentage:3.0f} %" if task.total else ""
             self.console.print(f"{self.title:<10} {done}{self._left()}  {status}", highlight=False)
 
+    def warn(self, words: str) -> None:
+        """Show a warning, and write it into the run's log."""
+        warn(self.console, self.title, words)
+
     def _left(self) -> str:
         task = self._bar.tasks[0]
         made = task.completed - self._begun
@@ -77,6 +83,12 @@ class Progress:
             return ""
         seconds = (time.monotonic() - self._started) / made * (task.total - task.completed)
         return f"  {seconds / 60:.0f} min left" if seconds >= 60 else f"  {seconds:.0f} s left"
+
+
+def warn(console: Console, title: str, words: str) -> None:
+    """Show a warning about a stage, and write it into the run's log."""
+    console.print(f"{title:<10} [bold]warning[/]: {escape(words)}.", highlight=False, soft_wrap=True)
+    logging.getLogger(__name__).warning("%s: %s.", title, words)
 
 
 class ProgressCallback(Callback):

@@ -15,9 +15,10 @@ from archselect.networks.strongest import strongest
 from archselect.networks.supernet import Supernet
 from archselect.randomness import derived_seed, generator_for
 from archselect.search import SearchMethod, SearchModule, cap_skips
-from archselect.stages.fitting import SCRATCH, Fitting, Loaders, load_state, save
+from archselect.stages.checkpoint import load_finished, load_state, save
+from archselect.stages.fitting import Fitting, Loaders
 from archselect.stages.job import Job
-from archselect.store import StageKey
+from archselect.store import SCRATCH, StageKey
 
 VERSION = 3
 """Raised when a change of the code changes the stage's results."""
@@ -78,8 +79,9 @@ class SearchStage:
 
     def _snapshots(self, supernet: Supernet, path: Path) -> Iterator["Snapshots"]:
         if self.method.looks_back:
-            # One more than a rule asks for: a session cut off before its checkpoint makes the last epoch again.
-            yield Snapshots(supernet, path / SCRATCH, every=1, newest=self.method.looks_back + 2)
+            # Two more than a rule asks for: a session cut off before its checkpoint makes the last epoch again, and one
+            # whose newest checkpoint is damaged the one before it.
+            yield Snapshots(supernet, path / SCRATCH, every=1, newest=self.method.looks_back + 3)
         if self.method.snapshots:
             yield Snapshots(supernet, path, self.method.snapshots)
 
@@ -129,7 +131,7 @@ def load_supernet(job: Job, method: SearchMethod, folder: Path, epochs: int | No
     """Return the supernet that a search or selection stage kept: the last, or the snapshot after so many epochs.
 
     Raises:
-        ValueError: There is no such snapshot.
+        ValueError: There is no such snapshot, or it is damaged.
     """
     file = folder / SUPERNET if epochs is None else snapshot(folder, epochs)
     if epochs is not None and not file.exists():
@@ -139,7 +141,7 @@ def load_supernet(job: Job, method: SearchMethod, folder: Path, epochs: int | No
             "search.snapshots=N to keep one after every N epochs."
         )
     supernet = new_supernet(job, method)
-    supernet.load_state_dict(load_state(file))
+    supernet.load_state_dict(load_finished(file))
     return supernet
 
 

@@ -13,12 +13,13 @@ from archselect.networks.supernet import Supernet
 from archselect.search import SearchMethod, SearchModule
 from archselect.selection import Point, Selector
 from archselect.selection.decision import Decision, OperationDecision, from_record
-from archselect.stages.fitting import Fitting, save
+from archselect.stages.checkpoint import save
+from archselect.stages.fitting import Fitting
 from archselect.stages.job import Finished, Job
 from archselect.stages.progress import Progress
 from archselect.stages.search import SUPERNET, describe_supernet, load_supernet, search_loaders
 from archselect.stages.trials import StageTrials, trials_on
-from archselect.store import StageFolder, StageKey
+from archselect.store import DamagedError, StageFolder, StageKey
 
 VERSION = 3
 """Raised when a change of the code changes the stage's results."""
@@ -113,6 +114,7 @@ class Decider:
         self.progress = progress
         self.seed = seed
         self.trials: StageTrials | None = None
+        self._undecided = supernet.decisions
 
     def decide(self, point: Point, epoch: int) -> None:
         """Make what is left to decide of `point`; where it is the only one, all of it."""
@@ -132,9 +134,25 @@ class Decider:
             self._apply(decision)
             started = time.perf_counter()
 
-    def forget_after(self, point: int) -> None:
-        """Drop the decisions of later points: the checkpoint that the session goes on from does not know them."""
-        self.folder.keep_lines(DECISIONS, lambda record: record["point"] <= point)
+    def go_on(self, made: int, begun: int) -> None:
+        """Keep the decisions of the points up to `begun`: the checkpoint that is gone on from does not know later ones.
+
+        Args:
+            made: So many points were made before the checkpoint.
+            begun: The last point that may have been begun after it.
+
+        Raises:
+            DamagedError: The checkpoint knows decisions that are not written down, or others.
+        """
+        self.folder.keep_lines(DECISIONS, lambda record: record["point"] <= begun)
+        decisions = dict(self._undecided)
+        for record in self.folder.read_lines(DECISIONS):
+            if record["point"] < made:
+                decision = from_record(record, self.supernet.cell_spaces)
+                space = self.supernet.cell_spaces[decision.cell]
+                decisions[decision.cell] = decision.apply(space, decisions[decision.cell])
+        if decisions != dict(self.supernet.decisions):
+            raise DamagedError(f"{DECISIONS} does not hold the decisions that the checkpoint was tuned under")
 
     def _apply(self, decision: Decision) -> None:
         space = self.supernet.cell_spaces[decision.cell]
@@ -159,9 +177,9 @@ class DecisionCallback(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the scoring images on the device."""
         self.decider.trials = self.make_trials(pl_module.device)
-        self.decider.forget_after(
-            max((point.number for epoch, point in self.due.items() if epoch <= trainer.current_epoch), default=-1)
-        )
+        now = trainer.current_epoch
+        made = sum(epoch < now for epoch in self.due)
+        self.decider.go_on(made, begun=made if now in self.due else made - 1)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Decide, if a point is due."""

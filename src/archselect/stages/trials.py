@@ -14,10 +14,11 @@ from archselect.networks.supernet import Supernet
 from archselect.search import SearchMethod, SearchModule
 from archselect.selection import Race, Score, Scorer, Scoring
 from archselect.selection.selector import TrialTraining
-from archselect.stages.fitting import SCRATCH, Fitting, load_state, save
+from archselect.stages.checkpoint import load_state, save
+from archselect.stages.fitting import Fitting
 from archselect.stages.job import Job
 from archselect.stages.search import architecture_images, batches_of, hold_out, search_loaders
-from archselect.store import StageFolder
+from archselect.store import SCRATCH, StageFolder
 
 TRIALS = "trials.jsonl"
 

@@ -1,7 +1,19 @@
 """Stages and the store: what is computed once, kept in a folder named by what determines it, and never rewritten."""
 
+from archselect.store.damage import CHECKPOINTS, SCRATCH, DamagedError
 from archselect.store.durable import StoreError, disk_errors_explained, explanation, replacing
 from archselect.store.key import StageKey
 from archselect.store.stage_folder import StageFolder, Store
 
-__all__ = ["StageFolder", "StageKey", "Store", "StoreError", "disk_errors_explained", "explanation", "replacing"]
+__all__ = [
+    "CHECKPOINTS",
+    "SCRATCH",
+    "DamagedError",
+    "StageFolder",
+    "StageKey",
+    "Store",
+    "StoreError",
+    "disk_errors_explained",
+    "explanation",
+    "replacing",
+]

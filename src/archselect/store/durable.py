@@ -13,8 +13,12 @@ class StoreError(OSError):
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
     """Open a binary file that takes the place of `path` when the block ends well; until then `path` stays as it was.
+
+    Args:
+        path: Of the file.
+        previous: What `path` was is kept under this name; None: it is not.
 
     Raises:
         StoreError: The disk refused. `path` is then what it was before.
@@ -26,6 +30,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
+            if previous is not None and path.exists():
+                os.replace(path, previous)
             os.replace(partial, path)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -53,6 +59,8 @@ def explanation(error: OSError, path: Path) -> str:
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return f"No space is left on the disk for {path}: free some or name another folder for the results."
+        case errno.EFBIG:
+            return f"{path} is larger than files may be here (ulimit -f): raise that limit."
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return f"Writing {path} is not permitted: change that or name another folder for the results."
         case errno.ENOTDIR | errno.EEXIST | errno.EISDIR:

@@ -6,6 +6,7 @@ files are replaced as a whole, lines are added at the end, and a half-written la
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ from typing import Any, Literal, cast
 import yaml
 from filelock import FileLock, Timeout
 
+from archselect.store.damage import CHECKPOINTS, IDENTITY, MARKER, SCRATCH, damage, manifest
 from archselect.store.durable import StoreError, disk_errors_explained, replacing, whole_lines
-from archselect.store.key import Kind, StageKey, canonical
+from archselect.store.key import Kind, StageKey
 
-State = Literal["absent", "unfinished", "finished"]
+State = Literal["absent", "unfinished", "finished", "damaged"]
 
 
 class Store:
@@ -57,9 +59,9 @@ class StageFolder:
             ValueError: The folder is not what its name stands for.
         """
         path = path.resolve()
-        if not (path / "identity.json").is_file():
-            raise FileNotFoundError(f"There is no stage in {path}: it has no identity.json.")
-        identity = json.loads((path / "identity.json").read_text(encoding="utf-8"))
+        if not (path / IDENTITY).is_file():
+            raise FileNotFoundError(f"There is no stage in {path}: it has no {IDENTITY}.")
+        identity = json.loads((path / IDENTITY).read_text(encoding="utf-8"))
         kind = path.parent.name
         key = StageKey(cast(Kind, kind), path.name.rpartition("-")[0], identity)
         if key.folder_name != path.name:
@@ -76,15 +78,29 @@ class StageFolder:
 
     @property
     def state(self) -> State:
-        """Whether the stage was never begun, is to be gone on with, or is done.
+        """Whether the stage was never begun, is to be gone on with, is done, or is not what it was: see `damage`."""
+        if not self.path.exists():
+            return "absent"
+        if self.damage():
+            return "damaged"
+        return "finished" if (self.path / MARKER).exists() else "unfinished"
 
-        Raises:
-            ValueError: The folder belongs to another stage.
+    def damage(self, contents: bool = False) -> str | None:
+        """Return what is wrong with the folder, in a few words; None: nothing.
+
+        Args:
+            contents: Read every file. Else only the identity and the sizes of a finished stage's files are looked at.
         """
-        self._check_identity()
-        if (self.path / "finished.json").exists():
-            return "finished"
-        return "unfinished" if self.path.exists() else "absent"
+        return damage(self.path, self.key, contents)
+
+    def set_aside(self) -> Path:
+        """Give the folder another name, so that the stage starts afresh and nothing is lost; return its new place."""
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
+            number += 1
+        with disk_errors_explained(self.path):
+            self.path.rename(aside)
+        return aside
 
     @property
     def finished(self) -> bool:
@@ -126,24 +142,33 @@ class StageFolder:
         Writes `identity.json` and `config.yaml`, and adds a session to the list in `provenance.json`.
 
         Raises:
-            ValueError: The stage is finished, or the folder belongs to another stage.
+            ValueError: The stage is finished, or the folder is damaged.
             StoreError: The folder cannot be written.
         """
-        self._check_identity()
+        if (wrong := self.damage()) is not None:
+            raise ValueError(f"The stage {self.path} is damaged: {wrong}. Move the folder away.")
         sessions = self._sessions_so_far()
         with disk_errors_explained(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        self.write_json("identity.json", self.key.identity)
+        self.write_json(IDENTITY, self.key.identity)
         self.write_text("config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
         self.write_json("provenance.json", [*sessions, {"started": _now(), **provenance}])
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Write `result.json`, then the marker `finished.json`. From then on nothing in the folder changes."""
+        """Write `result.json`, then the marker `finished.json`, which lists all files and their digests.
+
+        From then on nothing in the folder changes. What only an unfinished stage needs is removed.
+        """
         sessions = self.read_json("provenance.json")
         sessions[-1]["seconds"] = _seconds_since(sessions[-1], datetime.now(UTC).timestamp())
         self.write_json("provenance.json", sessions)
         self.write_json("result.json", dict(result))
-        self.write_json("finished.json", {"finished": _now(), "digest": self.key.digest})
+        files = manifest(self.path)
+        self.write_json(MARKER, {"finished": _now(), "digest": self.key.digest, "files": files})
+        # Not before: a kill in between would cost the whole stage.
+        for checkpoint in CHECKPOINTS:
+            (self.path / checkpoint).unlink(missing_ok=True)
+        shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
 
     def result(self) -> dict[str, Any]:
         """Return what `finish` was given.
@@ -152,9 +177,8 @@ class StageFolder:
             FileNotFoundError: The stage is not finished.
         """
         if (state := self.state) != "finished":
-            raise FileNotFoundError(
-                f"The stage {self.path} has no result, because it is {state}. Run it to its end first."
-            )
+            why = f"damaged ({self.damage()})" if state == "damaged" else state
+            raise FileNotFoundError(f"The stage {self.path} has no result, because it is {why}. Run it to its end.")
         result: dict[str, Any] = self.read_json("result.json")
         return result
 
@@ -221,20 +245,11 @@ class StageFolder:
         self.write_text(name, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept))
 
     def _to_write(self, name: str) -> Path:
-        if (self.path / "finished.json").exists():
+        if (self.path / MARKER).exists():
             raise ValueError(
                 f"The stage {self.path} is finished, so {name} stays as it is. Delete the folder to compute it anew."
             )
         return self.path / name
-
-    def _check_identity(self) -> None:
-        if not (self.path / "identity.json").exists():
-            return
-        if canonical(self.read_json("identity.json")) != canonical(self.key.identity):
-            raise ValueError(
-                f"The folder {self.path} belongs to another stage: its identity.json is not what its name stands for. "
-                f"Move the folder away; it was renamed, edited or copied."
-            )
 
     def _sessions_so_far(self) -> list[dict[str, Any]]:
         """Return the sessions before this one, the last of them ended with the last file written."""

@@ -1,0 +1,98 @@
+"""Files of tensors and the two checkpoints of a stage: damaged ones are never gone on from."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from archselect.stages.checkpoint import AtomicCheckpointIO, load_finished, load_state, newest_sound, save
+from archselect.store import DamagedError
+
+STATE = {"epoch": 3, "weights": torch.arange(20.0), "curve": [0.1, 0.2]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A stage that has written two checkpoints."""
+    io = AtomicCheckpointIO()
+    for epoch in (2, 3):
+        io.save_checkpoint({**STATE, "epoch": epoch}, tmp_path / "checkpoint.ckpt")
+    return tmp_path
+
+
+def loaded(path: Path | None) -> Any:
+    assert path is not None
+    return load_state(path)["epoch"]
+
+
+def test_the_newest_checkpoint_is_gone_on_from(folder: Path) -> None:
+    path, wrong = newest_sound(folder)
+    assert (loaded(path), wrong) == (3, [])
+    assert sorted(file.name for file in folder.iterdir()) == ["checkpoint.ckpt", "previous.ckpt"], "pruned to two"
+
+
+def test_a_checkpoint_cut_at_any_byte_gives_way_to_the_one_before(folder: Path) -> None:
+    newest = folder / "checkpoint.ckpt"
+    whole = newest.read_bytes()
+    for length in [*range(0, len(whole), 7), len(whole) - 1]:
+        newest.write_bytes(whole[:length])
+        path, wrong = newest_sound(folder)
+        assert loaded(path) == 2, length
+        assert len(wrong) == 1
+        assert wrong[0].startswith("checkpoint.ckpt cannot be read (")
+
+
+def test_a_changed_byte_is_never_loaded_as_if_nothing_were(folder: Path) -> None:
+    newest = folder / "checkpoint.ckpt"
+    whole = newest.read_bytes()
+    noticed = 0
+    for place in range(0, len(whole), 5):
+        changed = bytearray(whole)
+        changed[place] ^= 0x10
+        newest.write_bytes(changed)
+        path, wrong = newest_sound(folder)
+        if wrong:
+            noticed += 1
+            assert loaded(path) == 2
+        else:  # between the records, where nothing is written
+            state = load_state(newest)
+            assert (state["epoch"], state["curve"]) == (3, STATE["curve"])
+            assert torch.equal(state["weights"], STATE["weights"])
+    assert noticed > 30
+
+
+def test_a_kill_between_the_two_renames_leaves_the_previous_one(folder: Path) -> None:
+    (folder / "checkpoint.ckpt").unlink()
+    path, wrong = newest_sound(folder)
+    assert (loaded(path), wrong) == (2, [])
+
+
+def test_an_older_layout_is_not_gone_on_from(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("archselect.stages.checkpoint.LAYOUT", 2)
+    words = "is of another version of this program (layout 1, not 2)"
+    assert newest_sound(folder) == (None, [f"checkpoint.ckpt {words}", f"previous.ckpt {words}"])
+
+
+def test_a_pickle_that_runs_code_is_refused_and_not_run(folder: Path) -> None:
+    class Hostile:
+        def __reduce__(self) -> Any:
+            return Path.touch, (folder / "ran",)
+
+    torch.save({"epoch": Hostile()}, folder / "checkpoint.ckpt")
+    path, wrong = newest_sound(folder)
+    assert loaded(path) == 2
+    assert "Weights only load failed" in wrong[0]
+    assert not (folder / "ran").exists()
+
+
+def test_what_a_finished_stage_kept_says_what_to_do_when_it_is_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "supernet.pt"
+    with pytest.raises(DamagedError, match=r"supernet\.pt is gone"):
+        load_state(file)
+    save(STATE, file)
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="Type the run's command again") as caught:
+        load_finished(file)
+    assert str(tmp_path) in str(caught.value)
+    assert not isinstance(caught.value, DamagedError), "it is not this stage's to start afresh"
