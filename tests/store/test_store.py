@@ -404,10 +404,22 @@ def test_git_state_is_the_commit_and_whether_anything_differs_from_it(checkout: 
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, check=True, capture_output=True, text=True)
     assert git_state(checkout / "model.py") == {"commit": head.stdout.strip(), "dirty": False}
     (checkout / "new.yaml").write_text("layers: 20\n")
-    assert git_state(checkout / "model.py") == {"commit": head.stdout.strip(), "dirty": True}
+    added = git_state(checkout / "model.py")
+    assert added == {"commit": head.stdout.strip(), "dirty": True, "diff": "", "untracked": ["new.yaml"]}
     (checkout / "new.yaml").unlink()
     (checkout / "model.py").write_text("layers = 20\n")
-    assert git_state(checkout / "model.py") == {"commit": head.stdout.strip(), "dirty": True}
+    changed = git_state(checkout / "model.py")
+    assert changed is not None
+    assert (changed["dirty"], changed["untracked"]) == (True, [])
+    assert "-layers = 8\n+layers = 20" in changed["diff"]
+
+
+def test_a_long_diff_is_cut_and_says_so(checkout: Path) -> None:
+    (checkout / "model.py").write_text("layers = 20\n" * 30_000)
+    changed = git_state(checkout / "model.py")
+    assert changed is not None
+    assert 200_000 < len(changed["diff"]) < 200_100
+    assert changed["diff"].endswith("characters more]")
 
 
 def test_git_state_is_none_where_the_source_is_in_no_commit(

@@ -9,6 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+DIFF_CHARACTERS = 200_000
+"""Of a diff, that are kept."""
+
 _PACKAGES = {
     "archselect": "archselect",
     "torch": "torch",
@@ -41,7 +44,10 @@ def command(arguments: list[str]) -> list[str]:
 
 
 def git_state(source: Path) -> dict[str, Any] | None:
-    """Return the commit that the file `source` is part of, and whether anything in its checkout differs from it.
+    """Return the commit that the file `source` is part of, and how its checkout differs from it.
+
+    `dirty` says whether anything does; if so, `diff` is that of the tracked files, with `~` for the home folder and cut
+    after `DIFF_CHARACTERS`, and `untracked` names the other files.
 
     None when there is no such commit: no checkout, an installed package (also one inside somebody else's checkout), a
     file not yet committed, no git on this machine.
@@ -52,7 +58,12 @@ def git_state(source: Path) -> dict[str, Any] | None:
     changes = _git(folder, "status", "--porcelain")
     if commit is None or changes is None or _git(folder, "ls-files", "--error-unmatch", source.name) is None:
         return None
-    return {"commit": commit, "dirty": bool(changes)}
+    if not changes:
+        return {"commit": commit, "dirty": False}
+    diff = command(["", _git(folder, "diff", "--no-ext-diff", "HEAD", "--", ":/") or ""])[1]
+    left_out = f"\n[{len(diff) - DIFF_CHARACTERS} characters more]" if len(diff) > DIFF_CHARACTERS else ""
+    untracked = [line[3:] for line in changes.splitlines() if line.startswith("?? ")]
+    return {"commit": commit, "dirty": True, "diff": diff[:DIFF_CHARACTERS] + left_out, "untracked": untracked}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
@@ -63,6 +74,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
             cwd=folder,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=20,
             check=True,
         )

@@ -1,0 +1,142 @@
+"""Is what is reported what ran? Every hash below a folder is computed again and every artifact read again."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+
+from archselect.genotype import Genotype
+from archselect.runs import SUMMARY, FinishedRun, open_run
+from archselect.stages.checkpoint import load_state
+from archselect.store import StageFolder
+from archselect.store.key import Kind
+
+PROVENANCE = ("command", "versions", "git", "device", "seeds")
+"""What a session says of itself."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was found of a stage or a run.
+
+    Attributes:
+        what: The kind of the stage, or `run`.
+        path: Of its folder.
+        state: `finished`, `unfinished`, `set aside`; of a run always `finished`.
+        problems: What is not as it was or as it should be, a sentence each.
+        notes: What could not be checked.
+    """
+
+    what: str
+    path: Path
+    state: str
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def verify(folder: Path) -> Iterator[Verified]:
+    """Check all stages and runs below a folder, one after the other.
+
+    Raises:
+        FileNotFoundError: There is neither.
+    """
+    stages = sorted(path for kind in get_args(Kind) for path in folder.glob(f"**/stages/{kind}/*/") if path.is_dir())
+    runs = sorted(path.parent for path in folder.rglob(SUMMARY))
+    if not stages and not runs:
+        raise FileNotFoundError(f"{folder} holds neither stages nor runs. Name the folder of logs=, such as logs.")
+    digests = {path.name.rpartition("-")[2] for path in stages}
+    for path in stages:
+        yield verified_stage(path, digests)
+    for path in runs:
+        yield Verified("run", path, "finished", tuple(_of_run(path)))
+
+
+def verified_stage(path: Path, known: set[str]) -> Verified:
+    """Check a stage: name, identity, digests, every file, provenance, and that what it started from is there.
+
+    Args:
+        path: Of its folder.
+        known: The digests of all stages that are there.
+    """
+    kind = path.parent.name
+    if ".damaged-" in path.name:
+        return Verified(kind, path, "set aside", notes=("a damaged stage that was made again; it may be deleted",))
+    try:
+        folder = StageFolder.found(path)
+    except (FileNotFoundError, ValueError) as error:
+        return Verified(kind, path, "damaged", (str(error),))
+    wrong = folder.damage(contents=True)
+    if wrong is not None:
+        return Verified(kind, path, "damaged", (f"{wrong}.",))
+    if folder.state == "unfinished":
+        return Verified(kind, path, "unfinished")
+    problems = [*_unreadable(path), *_provenance(folder), *_starting_points(folder.key.identity, known)]
+    has_digests = "files" in folder.read_json("finished.json")
+    notes = () if has_digests else ("finished before stages listed their files: contents were read, not compared",)
+    return Verified(kind, path, "finished", tuple(problems), notes)
+
+
+READERS: Mapping[str, Callable[[Path], Any]] = {
+    ".json": lambda path: json.loads(path.read_text(encoding="utf-8")),
+    ".jsonl": lambda path: [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()],
+    ".yaml": lambda path: yaml.safe_load(path.read_text(encoding="utf-8")),
+    ".pt": load_state,
+}
+
+
+def _unreadable(path: Path) -> Iterator[str]:
+    for file in sorted(path.rglob("*")):
+        if file.suffix in READERS:
+            try:
+                READERS[file.suffix](file)
+            except (ValueError, OSError, yaml.YAMLError, RecursionError) as error:
+                yield f"{file.relative_to(path)} cannot be read: {error}"
+
+
+def _provenance(folder: StageFolder) -> Iterator[str]:
+    for number, session in enumerate(folder.read_json("provenance.json"), start=1):
+        lacking = [name for name in PROVENANCE if name not in session]
+        if lacking:
+            yield f"Session {number} of provenance.json does not say its {', '.join(lacking)}."
+
+
+def _starting_points(identity: Mapping[str, Any], known: set[str]) -> Iterator[str]:
+    prepared = identity.get("prepared", {})
+    needed = {"search": identity.get("search"), **(prepared if isinstance(prepared, dict) else {})}
+    for name, digest in needed.items():
+        if isinstance(digest, str) and digest not in known:
+            yield f"What it started from, the stage {digest} ({name}), is not there."
+
+
+def _of_run(path: Path) -> Iterator[str]:
+    """Yield where a run's summary says something else than its stages."""
+    try:
+        run = open_run(path)
+        summary = run.summary
+        results = {kind: run.stage(kind).result for kind in summary["stages"]}
+    except (ValueError, OSError) as error:
+        yield str(error)
+        return
+    yield from _disagreements(run, results)
+
+
+def _disagreements(run: FinishedRun, results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    summary = run.summary
+    said: dict[str, Any] = {}
+    if "search" in results:
+        said["search.val_accuracy"] = results["search"]["val_accuracy"]
+    if "selection" in results:
+        said["genotype"] = results["selection"]["genotype"]
+    said |= {f"evaluation.{name}": value for name, value in results.get("evaluation", {}).items() if name != "params"}
+    for name, value in said.items():
+        if summary.get(name) != value:
+            yield f"{SUMMARY} says {name} = {summary.get(name)}, the stage {value}."
+    genotype = run.folder / "genotype.json"
+    try:
+        if str(Genotype.from_json(genotype.read_text(encoding="utf-8"))) != summary["genotype"]:
+            yield f"{genotype.name} is another architecture than {SUMMARY} says."
+    except (ValueError, OSError) as error:
+        yield f"{genotype.name} cannot be read: {error}"
