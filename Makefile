@@ -9,6 +9,7 @@
 PYTHON ?=
 PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4
 BENCH_ARGS ?=
+CHAOS_ARGS ?=
 
 BIN := .venv/bin
 C_FILES := $(wildcard src/archselect/kernels/native/*.[ch])
@@ -17,9 +18,9 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 
 # One thread in each process of the tests: two that share the cores' threads are slower than either alone.
-demo test test-slow: export OMP_NUM_THREADS = 1
+demo test test-slow chaos: export OMP_NUM_THREADS = 1
 
-.PHONY: help demo test test-slow bench bench-scaling profile paper lint format clean FORCE
+.PHONY: help demo test test-slow chaos bench bench-scaling profile paper lint format clean FORCE
 .DELETE_ON_ERROR:
 
 help:  ## List the targets
@@ -33,6 +34,9 @@ test: $(INSTALLED)  ## Run the tests, without the slow ones
 
 test-slow: $(INSTALLED)  ## Run the slow tests
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+chaos: $(INSTALLED)  ## Kill runs at random moments, 100 times, and compare what they come to with undisturbed ones
+	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 bench: $(INSTALLED)  ## Time the supernets against the plain ones of tests/reference; nothing else may run meanwhile
 	$(BIN)/python -m tests.speed $(BENCH_ARGS)

@@ -193,6 +193,16 @@ class Apart:
         """Kill it."""
         self._process.kill()
 
+    def send(self, number: Signals) -> None:
+        """Send it a signal; none if it has ended."""
+        if self._process.is_alive() and self._process.pid is not None:
+            os.kill(self._process.pid, number)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return not self._process.is_alive()
+
     def end(self, timeout: float = 120) -> Ended:
         """Wait for the end."""
         self._process.join(timeout)

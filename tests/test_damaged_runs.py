@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from command import Run, lines, tiny, train
+from sameness import same
 
 from archselect.search.module import SearchModule
 from archselect.selection.scorer import Scorer
@@ -57,20 +57,6 @@ def cut_off(
         train(*COMMAND, f"logs={logs}")
 
 
-def assert_same(one: Run, other: Run) -> None:
-    assert one.summary["genotype"] == other.summary["genotype"]
-    for kind in ("search", "selection"):
-        tensors = [torch.load(run.stage(kind) / "supernet.pt", weights_only=True) for run in (one, other)]
-        assert tensors[0].keys() == tensors[1].keys()
-        for name, value in tensors[0].items():
-            same = (
-                torch.equal(value, tensors[1][name]) if isinstance(value, torch.Tensor) else value == tensors[1][name]
-            )
-            assert same, name
-    decisions = [[{**record, "seconds": 0} for record in run.decisions()] for run in (one, other)]
-    assert decisions[0] == decisions[1]
-
-
 def half(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -100,7 +86,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     assert "warning: in" in said
     assert "checkpoint.ckpt cannot be read" in said
     assert "going on from previous.ckpt" in said
-    assert_same(alone, again)
+    same(alone, again)
     assert "warning" not in " ".join(capsys.readouterr().out.split())
     assert [record["epoch"] for record in again.history("search")] == [0, 1, 2, 3]
 
@@ -115,7 +101,7 @@ def test_two_damaged_checkpoints_make_the_stage_start_afresh(
         emptied(selection / name)
     again = train(*COMMAND, f"logs={tmp_path}")
     assert "starting afresh" in " ".join(capsys.readouterr().out.split())
-    assert_same(alone, again)
+    same(alone, again)
 
 
 def test_half_a_line_of_decisions_is_made_again(
@@ -125,7 +111,7 @@ def test_half_a_line_of_decisions_is_made_again(
     decisions = only_stage(tmp_path, "selection") / "decisions.jsonl"
     assert [record["point"] for record in lines(decisions)] == [0, 1, 2, 3]
     decisions.write_bytes(decisions.read_bytes()[:-20])
-    assert_same(alone, train(*COMMAND, f"logs={tmp_path}"))
+    same(alone, train(*COMMAND, f"logs={tmp_path}"))
     assert "warning" not in capsys.readouterr().out, "a kill may leave half a line: nothing to warn of"
 
 
@@ -136,7 +122,7 @@ def test_a_decision_that_only_the_checkpoint_knows_makes_the_selection_start_afr
     decisions = only_stage(tmp_path, "selection") / "decisions.jsonl"
     assert [record["point"] for record in lines(decisions)] == [0, 1, 2]
     decisions.write_bytes(decisions.read_bytes()[:-20])
-    assert_same(alone, train(*COMMAND, f"logs={tmp_path}"))
+    same(alone, train(*COMMAND, f"logs={tmp_path}"))
     said = " ".join(capsys.readouterr().out.split())
     assert "decisions.jsonl does not hold the decisions that the checkpoint was tuned under" in said
 
@@ -167,7 +153,7 @@ def test_a_finished_stage_that_lost_a_file_is_set_aside_and_made_again(
     assert f"is damaged: {words}" in said
     assert f"It is kept as {stage.name}.damaged-1" in said
     assert again.reused() == {one: one != kind for one in ("search", "selection")}
-    assert_same(alone, again)
+    same(alone, again)
 
 
 def test_one_changed_byte_in_a_finished_supernet_is_noticed(
@@ -180,14 +166,14 @@ def test_one_changed_byte_in_a_finished_supernet_is_noticed(
     again = train(*COMMAND, f"logs={copied}")
     assert "supernet.pt is not what it was when the stage was finished" in " ".join(capsys.readouterr().out.split())
     assert again.reused() == {"search": False, "selection": True}
-    assert_same(alone, again)
+    same(alone, again)
 
 
 def test_stages_copied_from_another_machine_are_used(alone: Run, copied: Path) -> None:
     again = train(*COMMAND, f"logs={copied}")
     assert again.reused() == {"search": True, "selection": True}
     assert again.stage("search").is_relative_to(copied)
-    assert_same(alone, again)
+    same(alone, again)
 
 
 def test_another_stage_under_the_same_name_is_not_taken_for_it(
@@ -199,4 +185,4 @@ def test_another_stage_under_the_same_name_is_not_taken_for_it(
     again = train(*COMMAND, f"logs={copied}")
     assert "it belongs to another stage" in " ".join(capsys.readouterr().out.split())
     assert again.reused() == {"search": False, "selection": True}
-    assert_same(alone, again)
+    same(alone, again)

@@ -9,14 +9,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import pytest
 import torch
 from command import TRAIN, Apart, Blow, Run, lines, tiny, train
+from sameness import same
 
 TRAINING = "archselect.search.module:SearchModule.training_step"
 SCORING = "archselect.selection.scorer:Scorer.__call__"
@@ -48,38 +48,6 @@ def alone(logs: str) -> Callable[..., Run]:
             return train(*COMMAND, *more, logs)
 
     return run
-
-
-def same(one: Run, other: Run) -> None:
-    """Check that two runs came to the same."""
-    summaries = [{key: value for key, value in run.summary.items() if key != "stages"} for run in (one, other)]
-    assert summaries[0] == summaries[1]
-    assert [timeless(record) for record in one.decisions()] == [timeless(record) for record in other.decisions()]
-    for kind in one.summary["stages"]:
-        assert one.stage(kind).name == other.stage(kind).name
-        histories = [[timeless(record) for record in run.history(kind)] for run in (one, other)]
-        assert histories[0] == histories[1]
-        weights = [sorted(run.stage(kind).glob("*.pt")) for run in (one, other)]
-        assert [file.name for file in weights[0]] == [file.name for file in weights[1]]
-        for files in zip(*weights, strict=True):
-            tensors = [torch.load(file, weights_only=True) for file in files]
-            assert tensors[0].keys() == tensors[1].keys()
-            for name, value in tensors[0].items():
-                assert equal(value, tensors[1][name]), f"{files[0].name}: {name}"
-        assert not list(other.stage(kind).glob("*.ckpt"))
-
-
-def timeless(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record without what no two runs share."""
-    plain = {name: value for name, value in record.items() if name != "seconds"}
-    if "metrics" in plain:
-        unlike = ("images_per_second", "peak_memory_gb")
-        plain["metrics"] = {name: value for name, value in plain["metrics"].items() if name not in unlike}
-    return plain
-
-
-def equal(one: Any, other: Any) -> bool:
-    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 
 def beside(run: Run, kinds: tuple[str, ...], logs: Path) -> str:

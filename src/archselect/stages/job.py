@@ -90,6 +90,7 @@ def run_stage(stage: Stage, job: Job) -> Finished:
                 except DamagedError as error:
                     _set_aside(folder, str(error), job)
                     return _fill(stage, folder, job)
+    folder.tidy()
     for record in folder.read_lines(HISTORY):
         job.log(kind, record)
     return Finished(folder, folder.result(), reused=True)

@@ -165,10 +165,14 @@ class StageFolder:
         self.write_json("result.json", dict(result))
         files = manifest(self.path)
         self.write_json(MARKER, {"finished": _now(), "digest": self.key.digest, "files": files})
-        # Not before: a kill in between would cost the whole stage.
-        for checkpoint in CHECKPOINTS:
-            (self.path / checkpoint).unlink(missing_ok=True)
-        shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
+        self.tidy()  # not before: a kill in between would cost the whole stage
+
+    def tidy(self) -> None:
+        """Remove from a finished stage what only an unfinished one needs; a killed `finish` leaves it."""
+        if (self.path / MARKER).exists():
+            for checkpoint in CHECKPOINTS:
+                (self.path / checkpoint).unlink(missing_ok=True)
+            shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
 
     def result(self) -> dict[str, Any]:
         """Return what `finish` was given.
