@@ -278,7 +278,7 @@ def test_without_images_there_is_nothing_to_score_on() -> None:
 def test_a_supernet_that_diverged_is_not_compared() -> None:
     supernet = plain()
     supernet.classifier.weight.data.fill_(float("nan"))  # type: ignore[union-attr]
-    with pytest.raises(ValueError, match="loss is not a number"):
+    with pytest.raises(ValueError, match="loss is not a finite number"):
         scorer(supernet)(candidates(supernet))
 
 

@@ -1,0 +1,213 @@
+"""What goes wrong outside: full and read-only disks, numbers that are none, images that change, crowds of processes."""
+
+import resource
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from command import Apart, Run, lines, tiny, train
+from sameness import same
+
+from archselect.search.module import SearchModule
+
+pytestmark = pytest.mark.usefixtures("no_figures")
+
+COMMAND = [*tiny("s2", "darts", "magnitude", "search.epochs=3"), "evaluation=none"]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The run that nothing happened to."""
+    with mock.patch("archselect.pipeline.draw_figures", return_value=[]):
+        return train(*COMMAND, f"logs={tmp_path_factory.mktemp('alone')}")
+
+
+class Cut(BaseException):
+    """A session that ends here."""
+
+
+def cut_off_after_an_epoch(*overrides: str) -> None:
+    original = SearchModule.on_train_epoch_start
+
+    def cut(module: SearchModule) -> None:
+        if module.current_epoch == 1:
+            raise Cut
+        original(module)
+
+    with mock.patch.object(SearchModule, "on_train_epoch_start", cut), pytest.raises(Cut):
+        train(*overrides)
+
+
+def the_search(logs: Path) -> Path:
+    (found,) = (path for path in (logs / "stages" / "search").iterdir() if path.is_dir())
+    return found
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capsys.readouterr().err.split())
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let the operating system refuse larger files, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_checkpoint_that_cannot_grow_keeps_the_last_good_one_and_the_run_goes_on_later(
+    alone: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [*COMMAND, f"logs={tmp_path}"]
+    cut_off_after_an_epoch(*command)
+    checkpoint = the_search(tmp_path) / "checkpoint.ckpt"
+    good = checkpoint.read_bytes()
+    with files_of_at_most(len(good) // 2), pytest.raises(SystemExit) as ended:
+        train(*command)
+    assert ended.value.code == 1
+    message = said(capsys)
+    assert "checkpoint.ckpt is larger than files may be here (ulimit -f): raise that limit" in message
+    assert "the same command typed again goes on from there" in message
+    assert checkpoint.read_bytes() == good
+    assert sorted(path.suffix for path in the_search(tmp_path).iterdir() if "partial" in path.name) == []
+    same(alone, train(*command))
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Return a function that mounts, or mounts anew, a small file system with options such as `size=1m`."""
+    place = tmp_path / "small"
+    place.mkdir()
+
+    def mount(options: str) -> Path:
+        again = "remount," if place.is_mount() else ""
+        command = ["mount", "-t", "tmpfs", "-o", f"{again}{options}", "tmpfs", str(place)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"cannot mount: {done.stderr.strip()}")
+        return place
+
+    if shutil.which("mount") is None:
+        pytest.skip("no mount")
+    yield mount
+    if place.is_mount():
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(
+    mounted: Callable[[str], Path], alone: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [*COMMAND, f"logs={mounted('size=64m')}"]
+    cut_off_after_an_epoch(*command)
+    place = mounted("size=64m")
+    checkpoint = the_search(place) / "checkpoint.ckpt"
+    good = checkpoint.read_bytes()
+    ballast = place / "ballast"
+    with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            file.write(bytes(4096))
+    with ballast.open("r+b") as file:
+        file.truncate(ballast.stat().st_size - len(good) // 2)
+    with pytest.raises(SystemExit) as ended:
+        train(*command)
+    assert ended.value.code == 1
+    message = said(capsys)
+    assert "No space is left on the disk for" in message
+    assert "free some or name another folder" in message
+    assert checkpoint.read_bytes() == good
+    ballast.unlink()
+    same(alone, train(*command))
+
+
+def test_a_read_only_folder_is_refused_in_a_sentence(
+    mounted: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [*COMMAND, f"logs={mounted('size=64m')}"]
+    cut_off_after_an_epoch(*command)
+    mounted("ro")
+    with pytest.raises(SystemExit) as ended:
+        train(*command)
+    assert ended.value.code == 1
+    message = said(capsys)
+    assert "is not permitted: change that or name another folder for the results" in message
+    assert "set logs=FOLDER" in message
+
+
+def test_an_alpha_that_is_no_number_ends_the_search_and_names_its_learning_rate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = SearchModule.on_train_epoch_end
+
+    def spoil(module: SearchModule) -> None:
+        original(module)
+        if module.current_epoch == 1:
+            with torch.no_grad():
+                module.supernet.architecture_parameters()[0][0, 0] = torch.inf
+
+    with mock.patch.object(SearchModule, "on_train_epoch_end", spoil), pytest.raises(SystemExit):
+        train(*COMMAND, f"logs={tmp_path}")
+    message = said(capsys)
+    assert "The search diverged: supernet.alphas.normal became inf in epoch 2." in message
+    assert "Lower search.architecture_optimizer.lr" in message
+    assert [record["epoch"] for record in lines(the_search(tmp_path) / "history.jsonl")] == [0]
+
+
+def test_images_that_change_under_a_finished_search_make_another_one(tmp_path: Path, own_images: Path) -> None:
+    command = [
+        *(one for one in COMMAND if "train_subset" not in one),
+        "data=image_folder",
+        f"data.path={own_images}",
+        "data.train_subset=null",
+        "data.image_size=8",
+        "search.batch_size=8",
+        "search.epochs=1",
+        f"logs={tmp_path / 'logs'}",
+    ]
+    first = train(*command)
+    assert train(*command).reused()["search"]
+    picture = next(iter(sorted(own_images.rglob("*.png"))))
+    other = sorted(own_images.rglob("*.png"))[-1]
+    shutil.copyfile(other, picture)
+    again = train(*command)
+    assert not again.reused()["search"]
+    assert again.stage("search") != first.stage("search")
+
+
+@pytest.fixture
+def own_images(tmp_path: Path) -> Path:
+    """A folder of 40 noisy pictures in two classes, and a test split."""
+    from PIL import Image
+
+    generator = torch.Generator().manual_seed(0)
+    for split, count in (("train", 20), ("test", 4)):
+        for label in ("cat", "dog"):
+            for number in range(count):
+                pixels = torch.randint(0, 256, (8, 8, 3), generator=generator, dtype=torch.uint8)
+                file = tmp_path / "images" / split / label / f"{number}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels.numpy()).save(file)
+    return tmp_path / "images"
+
+
+@pytest.mark.slow
+def test_eight_processes_with_the_same_command_train_one_supernet(alone: Run, tmp_path: Path) -> None:
+    steps = "archselect.search.module:SearchModule.training_step"
+    command = [*COMMAND, f"logs={tmp_path / 'logs'}"]
+    crowd = [Apart(tmp_path / str(number), command, counted=(steps,)) for number in range(8)]
+    ended = [one.end(timeout=600) for one in crowd]
+    assert [one.code for one in ended] == [0] * 8
+    assert sum(one.calls[steps] for one in ended) == 3 * 2
+    runs = [Run(path.parent) for path in (tmp_path / "logs").glob("runs/*/*/summary.json")]
+    assert len(runs) == 8
+    assert len({run.stage("search") for run in runs}) == 1
+    assert sorted(run.reused()["search"] for run in runs) == [False] + [True] * 7
+    for run in runs:
+        same(alone, run)
