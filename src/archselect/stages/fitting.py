@@ -195,7 +195,7 @@ class EpochWriter(Checkpoint):
         """Raise if a parameter is not finite: the loss need not show it in this epoch."""
         for name, parameter in module.named_parameters():
             if not bool(parameter.isfinite().all()):
-                value = float(parameter[~parameter.isfinite()][0])
+                value = float(parameter.detach()[~parameter.isfinite()][0])
                 raise DivergedError(self._diverged(name, value, epoch))
 
     def _diverged(self, name: str, value: float, epoch: int) -> str:
