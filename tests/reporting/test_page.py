@@ -249,7 +249,7 @@ def _followed_links(made: Made) -> None:
         (_damaged_decision, "The decisions cannot be shown: a record lacks"),
         (_lost_decisions, "Decisions are missing: 2 were made, and decisions.jsonl holds 0."),
         (_followed_links, "The decisions cannot be shown: The selection of the run"),
-        (_damaged_options, "The run's options cannot be shown: expected"),
+        (_damaged_options, "config.yaml is damaged, or no YAML: expected"),
         (_no_overrides, "The command cannot be shown: overrides.yaml holds no list of overrides."),
         (_no_reading, "The reading of the analysis edges cannot be shown: No such file or directory"),
         (_no_options, "The command cannot be shown: No such file or directory"),

@@ -14,6 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from archselect.foreign.files import checked
+from archselect.foreign.limits import TABLE_BYTES, TABLE_ROWS
+from archselect.foreign.tables import read_parquet
 from archselect.genotype import Genotype
 
 ACCURACIES = (
@@ -123,9 +126,21 @@ def _read(path: Path) -> pd.DataFrame:
     if path.suffix not in (".csv", ".parquet"):
         raise ValueError(f"The NAS-Bench-201 table must be a .csv or a .parquet file; evaluation.table is {path}.")
     try:
-        return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    except ValueError as error:  # what pandas and pyarrow raise for a file that is none inherits from it
+        checked(path, path.resolve().parent, TABLE_BYTES)
+        return _read_csv(path) if path.suffix == ".csv" else _read_parquet(path)
+    except (ValueError, OSError) as error:  # what pandas and pyarrow raise for a file that is none inherits from these
         raise ValueError(f"The NAS-Bench-201 table {path} is no readable {path.suffix[1:]} file: {error}") from error
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    table = pd.read_csv(path, nrows=TABLE_ROWS + 1)
+    if len(table) > TABLE_ROWS:
+        raise ValueError(f"it has more than {TABLE_ROWS:,} rows; the benchmark has 15,625 architectures.")
+    return table
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    return read_parquet(path, lambda name: True, TABLE_BYTES, TABLE_ROWS).to_pandas(ignore_metadata=True)
 
 
 def _check(table: pd.DataFrame, path: Path) -> None:

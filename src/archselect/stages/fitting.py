@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from archselect.foreign import tensors
 from archselect.stages.progress import Progress, ProgressCallback
 from archselect.store import StageFolder, replacing
 
@@ -60,18 +61,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Save beside the old checkpoint, then take its place."""
         save(checkpoint, Path(path))
 
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
+        """Load tensors and plain data, whatever Lightning asks for."""
+        checkpoint: dict[str, Any] = tensors.load(Path(path), map_location)
+        return checkpoint
 
-def save(tensors: Mapping[str, Any], path: Path) -> None:
+
+def save(state: Mapping[str, Any], path: Path) -> None:
     """Write what `torch.load` reads, as a whole or not at all."""
     buffer = io.BytesIO()  # torch turns a full disk into an error of its own
-    torch.save(tensors, buffer)
+    torch.save(state, buffer)
     with replacing(path) as file:
         file.write(buffer.getbuffer())
-
-
-def load_state(file: Path) -> dict[str, Any]:
-    """Return the `state_dict` that `save` wrote, on the CPU."""
-    return cast(dict[str, Any], torch.load(file, map_location="cpu", weights_only=True))
 
 
 class Fitting:

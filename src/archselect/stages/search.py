@@ -10,12 +10,13 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from archselect.data import BilevelBatches, ImageData, LabelledImages, ResidentBatches, stratified_split
+from archselect.foreign.tensors import check_fits, load_into, load_state
 from archselect.genotype import Genotype
 from archselect.networks.strongest import strongest
 from archselect.networks.supernet import Supernet
 from archselect.randomness import derived_seed, generator_for
 from archselect.search import SearchMethod, SearchModule, cap_skips
-from archselect.stages.fitting import SCRATCH, Fitting, Loaders, load_state, save
+from archselect.stages.fitting import SCRATCH, Fitting, Loaders, save
 from archselect.stages.job import Job
 from archselect.store import StageKey
 
@@ -63,7 +64,7 @@ class SearchStage:
         )
         kept = module.kept_epochs or len(history)
         if kept < len(history):
-            supernet.load_state_dict(load_state(snapshot(folder.path / SCRATCH, kept)))
+            load_into(supernet, snapshot(folder.path / SCRATCH, kept))
         if self.method.skip_cap is not None:
             cap_skips(supernet, self.method.skip_cap)
         save(supernet.cpu().state_dict(), folder.path / SUPERNET)
@@ -138,8 +139,10 @@ def load_supernet(job: Job, method: SearchMethod, folder: Path, epochs: int | No
             f"{folder} has no snapshot of the supernet after {epochs} epochs; there are: {kept}. Search with "
             "search.snapshots=N to keep one after every N epochs."
         )
+    with torch.device("meta"):  # the file bounds what is made: a config could ask for more than this machine has
+        check_fits(new_supernet(job, method), load_state(file), file)
     supernet = new_supernet(job, method)
-    supernet.load_state_dict(load_state(file))
+    load_into(supernet, file)
     return supernet
 
 

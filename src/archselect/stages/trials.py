@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from archselect.capture import NoCapture, capture_for
+from archselect.foreign.tensors import load_into
 from archselect.networks.cell_space import CellDecisions
 from archselect.networks.mixture import MixtureWeights
 from archselect.networks.supernet import Supernet
 from archselect.search import SearchMethod, SearchModule
 from archselect.selection import Race, Score, Scorer, Scoring
 from archselect.selection.selector import TrialTraining
-from archselect.stages.fitting import SCRATCH, Fitting, load_state, save
+from archselect.stages.fitting import SCRATCH, Fitting, save
 from archselect.stages.job import Job
 from archselect.stages.search import architecture_images, batches_of, hold_out, search_loaders
 from archselect.store import StageFolder
@@ -74,7 +75,7 @@ class StageTrials:
 
     def adopt(self, name: str) -> None:
         """Let the supernet stand where a trial ended, and forget the weights of the others of its group."""
-        self.supernet.load_state_dict(load_state(self._file(name)))
+        load_into(self.supernet, self._file(name))
         for file in self._file(name).parent.iterdir():
             if file != self._file(name):
                 file.unlink()

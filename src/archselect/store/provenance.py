@@ -1,6 +1,5 @@
 """How a result came to be: versions, commit, command, device, seeds. User and host names stay out."""
 
-import os
 import platform
 import subprocess
 import sys
@@ -8,6 +7,8 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from archselect.places import written
 
 _PACKAGES = {
     "archselect": "archselect",
@@ -34,10 +35,9 @@ def provenance(device: str, seeds: Mapping[str, int]) -> dict[str, Any]:
 
 
 def command(arguments: list[str]) -> list[str]:
-    """Return the command line with the script's bare name and `~` for the home folder, whose name is the user's."""
+    """Return the command line with the script's bare name, and paths as they are written down."""
     script, *rest = arguments
-    home = str(Path.home())
-    return [Path(script).name, *(part if home == os.sep else part.replace(home, "~") for part in rest)]
+    return [Path(script).name, *map(written, rest)]
 
 
 def git_state(source: Path) -> dict[str, Any] | None:
