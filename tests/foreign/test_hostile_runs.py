@@ -78,7 +78,7 @@ def test_a_package_of_ones_own_is_run_when_it_is_trusted_and_only_what_it_define
     (tmp_path / "my_plugin.py").write_text("import os\nfrom json import JSONDecoder\n\n\nclass Mine:\n    pass\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     made = make_run(tmp_path / "logs", {"selection": {"_target_": "my_plugin.Mine"}})
-    with pytest.raises(ValueError, match="'my_plugin.Mine' as selection._target_"):
+    with pytest.raises(ValueError, match=r"'my_plugin\.Mine' as selection\._target_"):
         open_run(made.folder)
     assert "my_plugin" not in sys.modules  # not even imported
     assert str(load_genotype(made.folder)) == GENOTYPE  # which needs no config
@@ -178,7 +178,7 @@ def test_a_file_of_a_run_that_is_a_link_out_of_it_is_not_read(damage: Any, tmp_p
     secret.write_text('{"unsaid": 1}')
     damage(made, secret)
     with pytest.raises(ValueError, match="is a link that leads out of") as said:
-        print(open_run(made.folder).summary)
+        assert open_run(made.folder).summary
     assert "unsaid" not in str(said.value)
 
 

@@ -35,6 +35,9 @@ TABLE_BYTES = 64 * MEBIBYTE
 TABLE_ROWS = 100_000
 """Of the NAS-Bench-201 table; there are 15,625 architectures."""
 
+LINE_BYTES = 64 * 1024
+"""Of the names of its columns, as a line of text."""
+
 EXPANSION = 20
 """How many times a parquet file of images may grow in memory; images are compressed already and grow by little."""
 
