@@ -163,8 +163,8 @@ def _check(table: pd.DataFrame, path: Path) -> None:
         if len(wrong):
             raise ValueError(
                 f"Column {column} of the NAS-Bench-201 table {path} must hold accuracies in percent, and {len(wrong)} "
-                f"row(s) do not: the first is {shown(wrong[column].iloc[0])} for {shown(wrong['arch'].iloc[0])}. Mend or "
-                "remove them."
+                f"row(s) do not: the first is {shown(wrong[column].iloc[0])} for {shown(wrong['arch'].iloc[0])}. "
+                "Mend or remove them."
             )
     numbers = pd.to_numeric(table["index"], errors="coerce")
     unnumbered = table[table["index"].notna() & ~(numbers.between(0, 10**9) & (numbers % 1 == 0))]
@@ -189,7 +189,7 @@ def _check(table: pd.DataFrame, path: Path) -> None:
     if len(twice):
         raise ValueError(
             f"Each architecture must occur once in the NAS-Bench-201 table {path}, and {len(twice)} row(s) repeat one: "
-            f"the first is {shown(twice.iloc[0])}. Remove the repeats."
+            f"the first is {twice.iloc[0][:200]}. Remove the repeats."
         )
 
 

@@ -41,4 +41,4 @@ def read_json(path: Path, root: Path) -> Any:
 
 
 def _too_deep() -> str:
-    return f"it is nested more than {JSON_DEPTH} deep."
+    return f"it is nested more than {JSON_DEPTH} deep"

@@ -39,12 +39,12 @@ def load(file: Path, map_location: Any = "cpu") -> Any:
         raise ValueError(f"{file} is damaged, or no file of PyTorch: {_reason(error)}") from error
 
 
-def load_state(file: Path) -> dict[str, Any]:
+def load_state(file: Path) -> Mapping[str, Any]:
     """Return the `state_dict` in a file, on the CPU; see `load`."""
     state = load(file)
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
         raise ValueError(f"{file} holds no state of a network, but a {type(state).__name__}.")
-    return dict(state)
+    return state  # as it is: PyTorch keeps the versions of the layers in an attribute of it
 
 
 def load_into(network: nn.Module, file: Path) -> None:
@@ -78,4 +78,4 @@ def _reason(error: BaseException) -> str:
     """Return what matters of a long message of PyTorch's."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     named = [line for line in lines if "WeightsUnpickler error" in line or "GLOBAL" in line]
-    return (named or lines or [type(error).__name__])[0][:200]
+    return (" ".join(named[:1] or lines[:2]) or type(error).__name__)[:300]

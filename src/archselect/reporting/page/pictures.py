@@ -6,7 +6,7 @@ from base64 import b64encode
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from archselect.foreign.files import read_bytes
 from archselect.foreign.limits import PICTURE_BYTES
@@ -54,7 +54,8 @@ class Pictures:
                 if key not in self.data:
                     self.data[key] = f"data:image/png;base64,{b64encode(_smaller(image)).decode()}"
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # pillow raises all of these
-            raise ValueError(f"{path} is damaged, or no picture ({error})") from error
+            why = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
+            raise ValueError(f"{path} is damaged, or no picture: {why}") from error
         return Picture(key, caption, width, height)
 
 
