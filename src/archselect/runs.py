@@ -61,7 +61,7 @@ class FinishedRun:
     @property
     def genotype(self) -> Genotype:
         """The architecture."""
-        return Genotype.from_text(self.summary.get("genotype"))
+        return Genotype.from_text(self.summary.get("genotype", ""))
 
     def stage(self, kind: str) -> Finished:
         """Return a finished stage.

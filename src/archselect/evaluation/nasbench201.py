@@ -154,7 +154,7 @@ def _check(table: pd.DataFrame, path: Path) -> None:
     if missing:
         raise ValueError(
             f"The NAS-Bench-201 table {path} lacks the column(s) {', '.join(missing)}. "
-            f"It needs {', '.join(COLUMNS)}; it has {_listed(table.columns)}."
+            f"It needs {', '.join(COLUMNS)}; it has {_listed(list(table.columns))}."
         )
     if table.empty:
         raise ValueError(f"The NAS-Bench-201 table {path} has columns but no rows.")

@@ -69,6 +69,7 @@ def _check(text: str, path: Path) -> None:
     """Look at the events of the YAML, of which nothing is made yet."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        assert event.start_mark is not None, "of a text, every event has its place"
         where = f"Line {event.start_mark.line + 1} of {path}"
         if isinstance(event, yaml.AliasEvent):
             raise ValueError(

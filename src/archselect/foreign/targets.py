@@ -89,7 +89,7 @@ def _fault_in(target: str, package: str, trusted: bool) -> str | None:
         return "which is no class"
     if not any(_within(found.__module__, home) for home in (OWN if package in OWN else (package,))):
         return f"which is defined in {found.__module__}, not in {package}"
-    if package == OPTIMIZERS and not issubclass(found, Optimizer):
+    if package == OPTIMIZERS and not (isinstance(found, type) and issubclass(found, Optimizer)):
         return "which is no optimizer"
     return None
 
