@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,8 +116,8 @@ def launch(main: Callable[[], Any]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors on instead of printing tracebacks of its own
     try:
         main()
-    except (CompactHydraException, OmegaConfBaseException, OSError) as error:
-        if traceback_wanted:
+    except Exception as error:
+        if traceback_wanted or not said_in_a_sentence(error):
             raise
         causes = [_own_words(error)]
         if isinstance(error.__cause__, OmegaConfBaseException) and str(error.__cause__) not in causes:
@@ -126,6 +127,17 @@ def launch(main: Callable[[], Any]) -> None:
             causes = [explanation(error, Path(error.filename)), where]
         sys.stderr.write("\nError: " + "\n".join(causes) + "\n(HYDRA_FULL_ERROR=1 shows the traceback.)\n")
         raise SystemExit(1) from None
+
+
+def said_in_a_sentence(error: Exception) -> bool:
+    """Return whether a user can mend an error: what Hydra and OmegaConf say of overrides, and what the disk says."""
+    if isinstance(error, CompactHydraException | OmegaConfBaseException | OSError):
+        return True
+    # Of some overrides, such as search_space=0, Hydra says so by a ValueError; those of this project are bugs here.
+    last = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        last = frame
+    return isinstance(error, ValueError) and last is not None and last.f_globals["__name__"].startswith("hydra.")
 
 
 def _own_words(error: BaseException) -> str:

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 
 from archselect.config import Parts, RunError, instantiate_parts, plain, readable
 from archselect.genotype import Genotype
+from archselect.places import all_written, rewrite, written
 from archselect.plan import Plan
 from archselect.preflight import check, check_data
 from archselect.report import STRENGTHS, draw_figures, show_plan, show_strengths, show_summary, strengths, tables
@@ -45,13 +47,14 @@ def run(config: DictConfig) -> dict[str, Any]:
     console = Console(highlight=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
     with stopping_on_signals(console), noted(), readable():
+        without_home(folder)
         with refusal_kept(config, folder), readable():
             parts = instantiate_parts(config)
             check(parts)
         loggers = [instantiate(logger) for logger in config.logger.values()]
         log = RunLog(loggers, parts.space.describe())
         unused = () if parts.genotype is None else ("search", "selection")  # a dashboard would group by them
-        log.config(plain(config, *unused))
+        log.config(all_written(plain(config, *unused)))
         status = "failed"
         try:
             summary = Run(config, parts, folder, console, log).go()
@@ -59,6 +62,14 @@ def run(config: DictConfig) -> dict[str, Any]:
         finally:
             log.finish(status)
     return summary
+
+
+def without_home(folder: Path) -> None:
+    """Take the user's home folder and name out of what Hydra wrote of a run: a run's folder is passed on."""
+    hydra = HydraConfig.get()
+    rewrite(*(folder / str(hydra.output_subdir) / f"{name}.yaml" for name in ("config", "hydra", "overrides")))
+    if hydra.mode == RunMode.MULTIRUN:
+        rewrite(Path(hydra.sweep.dir) / "multirun.yaml")
 
 
 def quiet_lightning() -> None:
@@ -123,7 +134,7 @@ class Run:
         summary |= {f"evaluation.{name}": value for name, value in evaluation.items() if name != "params"}
         summary["stages"] = {
             kind: {
-                "folder": str(stage.folder.path.resolve()),
+                "folder": written(str(stage.folder.path.resolve())),
                 "seconds": round(stage.folder.seconds, 3),
                 "reused": stage.reused,
             }
@@ -168,7 +179,8 @@ def refusal_kept(config: DictConfig, folder: Path) -> Iterator[None]:
     except RunError as error:
         names = {group: config[group].name for group in ("search_space", "search", "selection", "evaluation", "data")}
         with replacing(folder / REFUSED) as file:
-            file.write((json.dumps({**names, "seed": config.seed, "reason": str(error)}, indent=2) + "\n").encode())
+            record = {**names, "seed": config.seed, "reason": written(str(error))}
+            file.write((json.dumps(record, indent=2) + "\n").encode())
         raise
 
 

@@ -1,24 +1,29 @@
 """Finished runs, opened again: `load_supernet(folder)` and `load_genotype(folder)`, and all else that they left."""
 
-import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from archselect.config import Parts, instantiate_parts
+from archselect.foreign.config import read_config
+from archselect.foreign.json import read_json
+from archselect.foreign.targets import check_targets
 from archselect.genotype import Genotype
 from archselect.networks.supernet import Supernet
+from archselect.places import all_found, found
 from archselect.stages.fitting import HISTORY
 from archselect.stages.job import Finished, Job
 from archselect.stages.search import SUPERNET, snapshots
 from archselect.stages.search import load_supernet as load_stage_supernet
 from archselect.stages.selection import DECISIONS
 from archselect.store import StageFolder, Store
+from archselect.store.key import Kind
 
 SUMMARY = "summary.json"
 CONFIG = Path(".hydra") / "config.yaml"
@@ -39,8 +44,14 @@ class FinishedRun:
     @cached_property
     def summary(self) -> Mapping[str, Any]:
         """What the run came to, as in its summary.json."""
-        summary: dict[str, Any] = json.loads((self.folder / SUMMARY).read_text(encoding="utf-8"))
-        return summary
+        path = self.folder / SUMMARY
+        summary = read_json(path, self.folder)
+        stages = summary.get("stages") if isinstance(summary, dict) else None
+        if not isinstance(stages, dict) or not all(
+            kind in get_args(Kind) and isinstance(stage, dict) for kind, stage in stages.items()
+        ):
+            raise ValueError(f"{path} is no summary of a run: it does not say what each of its stages came to.")
+        return cast(dict[str, Any], summary)
 
     @cached_property
     def parts(self) -> Parts:
@@ -50,7 +61,7 @@ class FinishedRun:
     @property
     def genotype(self) -> Genotype:
         """The architecture."""
-        return Genotype.from_text(self.summary["genotype"])
+        return Genotype.from_text(self.summary.get("genotype", ""))
 
     def stage(self, kind: str) -> Finished:
         """Return a finished stage.
@@ -61,9 +72,7 @@ class FinishedRun:
         if kind not in self.summary["stages"]:
             has = ", ".join(self.summary["stages"])
             raise ValueError(f"The run {self.folder} has no {kind}; it has {has}. Name a run that has one.")
-        path = self.folder / kind
-        if not (path.is_symlink() and path.exists()):  # a copy that followed the link lost the name of the stage
-            path = Path(self.summary["stages"][kind]["folder"])
+        path = stage_place(self.folder, kind, self.summary["stages"][kind].get("folder"))
         if not path.exists():
             raise ValueError(
                 f"The {kind} of the run {self.folder} is gone: it lay in {path}. Copy runs together with the folder "
@@ -113,27 +122,62 @@ class FinishedRun:
         return Job(parts.seed, parts.space, parts.data, parts.trainer, store, console, lambda kind, record: None)
 
 
-def open_run(folder: str | Path, changes: Mapping[str, Any] | None = None) -> FinishedRun:
-    """Return the run in `folder`.
+def stage_place(run: Path, kind: str, written: Any) -> Path:
+    """Return where a stage of the run in the folder `run` lies: where its link leads, or else where it is said to lie.
+
+    Either way that is `.../stages/KIND/NAME`. A run's own links are relative; one of somebody else's making could lead
+    to any folder of this machine, in which analyses would then write.
+
+    Raises:
+        ValueError: It leads to something else.
+    """
+    link = run / kind
+    if link.is_symlink() and link.exists():  # a copy that followed the link lost the name of the stage
+        if os.path.isabs(os.readlink(link)):
+            raise ValueError(
+                f"{link} is a link to {os.readlink(link)}. The links of a run are relative, such as "
+                f"../../../stages/{kind}/NAME, so that both can be moved together; make it relative."
+            )
+        place = link.resolve()
+    else:
+        place = Path(found(str(written)))
+    if place.parts[-3:-1] != ("stages", kind) or ".." in place.parts or place.is_symlink():
+        raise ValueError(
+            f"The {kind} of the run {run} is said to lie in {place}, which is no folder of a store, "
+            f".../stages/{kind}/NAME; nothing there was opened."
+        )
+    return place
+
+
+def open_run(folder: str | Path, changes: Mapping[str, Any] | None = None, trusted: Sequence[str] = ()) -> FinishedRun:
+    """Return the run in `folder`. That runs no code of whoever made it, whatever its files say; see docs/trust.md.
 
     Args:
         folder: That of a run, such as `logs/runs/NAME/DATE`, or one that has a single run in it.
         changes: What takes the place of options of the run, such as `{"data": {"path": FOLDER}}` where the images lie
             elsewhere now.
+        trusted: Packages besides archselect's whose classes the run may name, such as `["my_package"]`: their code is
+            run.
 
     Raises:
         FileNotFoundError: There is no finished run.
-        ValueError: There are several.
+        ValueError: There are several, or the run's config is none that is opened.
     """
-    found = find_runs(folder)
-    if len(found) > 1:
-        names = "\n  ".join(map(str, found[:8] + (["..."] if len(found) > 8 else [])))
-        raise ValueError(f"{folder} holds {len(found)} finished runs. Name one of them:\n  {names}")
-    config = OmegaConf.load(found[0] / CONFIG)
-    assert isinstance(config, DictConfig)
-    merged = OmegaConf.merge(config, dict(changes or {}))
+    place = _only_run(folder)
+    path = place / CONFIG
+    config = read_config(path, place, without="logger")  # the loggers are those of who looks at the run
+    check_targets(config, path, trusted)
+    merged = OmegaConf.merge(OmegaConf.create(all_found(config)), dict(changes or {}))
     assert isinstance(merged, DictConfig)
-    return FinishedRun(found[0], merged)
+    return FinishedRun(place, merged)
+
+
+def _only_run(folder: str | Path) -> Path:
+    places = find_runs(folder)
+    if len(places) > 1:
+        names = "\n  ".join(map(str, places[:8] + (["..."] if len(places) > 8 else [])))
+        raise ValueError(f"{folder} holds {len(places)} finished runs. Name one of them:\n  {names}")
+    return places[0]
 
 
 def find_runs(folder: str | Path) -> list[Path]:
@@ -145,21 +189,23 @@ def find_runs(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if (folder / SUMMARY).is_file() and (folder / CONFIG).is_file():
         return [folder]
-    found = sorted(path.parent for path in folder.rglob(SUMMARY) if (path.parent / CONFIG).is_file())
-    if not found:
+    runs = sorted(path.parent for path in folder.rglob(SUMMARY) if (path.parent / CONFIG).is_file())
+    if not runs:
         what = "holds no finished run" if folder.is_dir() else "does not exist"
         raise FileNotFoundError(
             f"The folder {folder} {what}. A run's folder has a summary.json when it is finished; it is the last line "
             "that python train.py prints, such as logs/runs/NAME/DATE."
         )
-    return found
+    return runs
 
 
-def load_supernet(folder: str | Path, kind: str = "search", epochs: int | None = None) -> Supernet:
+def load_supernet(
+    folder: str | Path, kind: str = "search", epochs: int | None = None, trusted: Sequence[str] = ()
+) -> Supernet:
     """Return the supernet of a finished run; see `open_run` and `FinishedRun.supernet`."""
-    return open_run(folder).supernet(kind, epochs)
+    return open_run(folder, trusted=trusted).supernet(kind, epochs)
 
 
 def load_genotype(folder: str | Path) -> Genotype:
-    """Return the architecture of a finished run; see `open_run`."""
-    return open_run(folder).genotype
+    """Return the architecture of a finished run; its config is not read."""
+    return FinishedRun(_only_run(folder), OmegaConf.create({})).genotype

@@ -1,16 +1,19 @@
 """Is what is reported what ran? Every hash below a folder is computed again and every artifact read again."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
+from omegaconf import OmegaConf
 
+from archselect.foreign import tensors
+from archselect.foreign.config import read_config
+from archselect.foreign.files import read_bytes
+from archselect.foreign.json import parse_json, read_json
+from archselect.foreign.limits import JSON_BYTES
 from archselect.genotype import Genotype
-from archselect.runs import SUMMARY, FinishedRun, open_run
-from archselect.stages.checkpoint import load_state
+from archselect.runs import SUMMARY, FinishedRun
 from archselect.store import StageFolder
 from archselect.store.key import Kind
 
@@ -80,10 +83,10 @@ def verified_stage(path: Path, known: set[str]) -> Verified:
 
 
 READERS: Mapping[str, Callable[[Path], Any]] = {
-    ".json": lambda path: json.loads(path.read_text(encoding="utf-8")),
-    ".jsonl": lambda path: [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()],
-    ".yaml": lambda path: yaml.safe_load(path.read_text(encoding="utf-8")),
-    ".pt": load_state,
+    ".json": lambda path: read_json(path, path.parent),
+    ".jsonl": lambda path: [parse_json(line) for line in read_bytes(path, path.parent, JSON_BYTES).splitlines()],
+    ".yaml": lambda path: read_config(path, path.parent),
+    ".pt": tensors.load,
 }
 
 
@@ -92,7 +95,7 @@ def _unreadable(path: Path) -> Iterator[str]:
         if file.suffix in READERS:
             try:
                 READERS[file.suffix](file)
-            except (ValueError, OSError, yaml.YAMLError, RecursionError) as error:
+            except (ValueError, OSError) as error:
                 yield f"{file.relative_to(path)} cannot be read: {error}"
 
 
@@ -114,7 +117,7 @@ def _starting_points(identity: Mapping[str, Any], known: set[str]) -> Iterator[s
 def _of_run(path: Path) -> Iterator[str]:
     """Yield where a run's summary says something else than its stages."""
     try:
-        run = open_run(path)
+        run = FinishedRun(path, OmegaConf.create({}))  # its config is not needed
         summary = run.summary
         results = {kind: run.stage(kind).result for kind in summary["stages"]}
     except (ValueError, OSError) as error:

@@ -62,7 +62,8 @@ def test_json_is_plain_data():
         ('{"cells": [3]}', "A cell is an object"),
         ('{"cells": [{"name": "c", "inputs": NaN, "nodes": [[["a", 0]]]}]}', "number of inputs, .* got nan"),
         ('{"cells": [{"name": "c", "inputs": ' + "9" * 5000 + ', "nodes": [[["a", 0]]]}]}', "no valid JSON"),
-        ('{"cells": [{"name": "c", "inputs": 1, "nodes": ' + "[" * 900 + "]" * 900 + "}]}", "pair .operation, source."),
+        ('{"cells": [{"name": "c", "inputs": 1, "nodes": ' + "[" * 40 + "]" * 40 + "}]}", "pair .operation, source."),
+        ("[" * 60 + "]" * 60, "nested more than 50 deep"),
     ],
 )
 def test_malformed_json_is_refused_with_its_fault(text, message):

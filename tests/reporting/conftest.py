@@ -82,7 +82,11 @@ def make_run(tmp_path: Path) -> Callable[..., Made]:
             "evaluation.test_accuracy": accuracy,
             "stages": {
                 "selection": {"folder": str(stage.path), "seconds": 75.0, "reused": False},
-                "evaluation": {"folder": f"{stage.path}-evaluation", "seconds": 8.0, "reused": True},
+                "evaluation": {
+                    "folder": str(tmp_path / "logs" / "stages" / "evaluation" / "gone"),
+                    "seconds": 8.0,
+                    "reused": True,
+                },
             },
         }
         folder = tmp_path / "logs" / "runs" / stage.path.name / "DATE"

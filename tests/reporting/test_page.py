@@ -210,11 +210,23 @@ def _no_stage(made: Made) -> None:
 
 
 def _damaged_decision(made: Made) -> None:
+    _without_digests(made)
     (made.selection / "decisions.jsonl").write_text('{"kind": "operation"}\n')
 
 
 def _lost_decisions(made: Made) -> None:
+    _without_digests(made)
     (made.selection / "decisions.jsonl").unlink()
+
+
+def _changed_decisions(made: Made) -> None:
+    with (made.selection / "decisions.jsonl").open("a") as file:
+        file.write("{}\n")
+
+
+def _without_digests(made: Made) -> None:
+    """As an older version left a finished stage."""
+    (made.selection / "finished.json").write_text("{}")
 
 
 def _no_options(made: Made) -> None:
@@ -248,8 +260,9 @@ def _followed_links(made: Made) -> None:
         (_no_stage, "The decisions cannot be shown: The selection of the run"),
         (_damaged_decision, "The decisions cannot be shown: a record lacks"),
         (_lost_decisions, "Decisions are missing: 2 were made, and decisions.jsonl holds 0."),
+        (_changed_decisions, "has no result, because it is damaged (decisions.jsonl has"),
         (_followed_links, "The decisions cannot be shown: The selection of the run"),
-        (_damaged_options, "The run's options cannot be shown: expected"),
+        (_damaged_options, "config.yaml is damaged, or no YAML: expected"),
         (_no_overrides, "The command cannot be shown: overrides.yaml holds no list of overrides."),
         (_no_reading, "The reading of the analysis edges cannot be shown: No such file or directory"),
         (_no_options, "The command cannot be shown: No such file or directory"),

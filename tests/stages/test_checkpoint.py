@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from archselect.stages.checkpoint import AtomicCheckpointIO, load_finished, load_state, newest_sound, save
+from archselect.stages.checkpoint import AtomicCheckpointIO, load_state, newest_sound
 from archselect.store import DamagedError
 
 STATE = {"epoch": 3, "weights": torch.arange(20.0), "curve": [0.1, 0.2]}
@@ -40,7 +40,7 @@ def test_a_checkpoint_cut_at_any_byte_gives_way_to_the_one_before(folder: Path) 
         path, wrong = newest_sound(folder)
         assert loaded(path) == 2, length
         assert len(wrong) == 1
-        assert wrong[0].startswith("checkpoint.ckpt cannot be read (")
+        assert wrong[0].startswith("checkpoint.ckpt is damaged, or no file of PyTorch (")
 
 
 def test_a_changed_byte_is_never_loaded_as_if_nothing_were(folder: Path) -> None:
@@ -82,17 +82,13 @@ def test_a_pickle_that_runs_code_is_refused_and_not_run(folder: Path) -> None:
     torch.save({"epoch": Hostile()}, folder / "checkpoint.ckpt")
     path, wrong = newest_sound(folder)
     assert loaded(path) == 2
-    assert "Weights only load failed" in wrong[0]
+    assert "could run code" in wrong[0]
     assert not (folder / "ran").exists()
 
 
-def test_what_a_finished_stage_kept_says_what_to_do_when_it_is_damaged(tmp_path: Path) -> None:
-    file = tmp_path / "supernet.pt"
-    with pytest.raises(DamagedError, match=r"supernet\.pt is gone"):
-        load_state(file)
-    save(STATE, file)
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="Type the run's command again") as caught:
-        load_finished(file)
-    assert str(tmp_path) in str(caught.value)
-    assert not isinstance(caught.value, DamagedError), "it is not this stage's to start afresh"
+def test_what_was_written_for_an_unfinished_stage_and_is_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DamagedError, match=r"^trial\.pt is gone$"):
+        load_state(tmp_path / "trial.pt")
+    torch.save([1, 2], tmp_path / "trial.pt")
+    with pytest.raises(DamagedError, match="holds a list where it should hold a state"):
+        load_state(tmp_path / "trial.pt")

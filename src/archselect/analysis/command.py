@@ -21,7 +21,8 @@ from archselect.analysis.stage import TABLES, AnalysisStage
 from archselect.analysis.subject import Subject
 from archselect.config import RunError, instantiate_part, plain, readable
 from archselect.config import register_resolvers as config_resolvers
-from archselect.pipeline import noted, quiet_lightning, stopping_on_signals
+from archselect.pipeline import noted, quiet_lightning, stopping_on_signals, without_home
+from archselect.places import all_written
 from archselect.preflight import check_search_images
 from archselect.runlog import RunLog
 from archselect.runs import FinishedRun, find_runs, open_run
@@ -77,6 +78,7 @@ def analyze(config: DictConfig) -> Findings:
     console = Console(highlight=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
     with stopping_on_signals(console), noted(), readable():
+        without_home(folder)
         findings = _make(config, folder, console)
     console.print(Panel(escape(findings.reading), title=findings.name, title_align="left", width=_width(console)))
     console.print(f"Written: {escape(str(folder))}/: {findings.name}.png, .csv, {READING}", soft_wrap=True)
@@ -119,7 +121,7 @@ def _make(config: DictConfig, folder: Path, console: Console) -> Findings:
     subject = Subject(runs, selections, console, table, plain(whole.analysis))
     console.print(f"[bold]{analysis.name}[/] of {escape(', '.join(str(run.folder) for run in runs[:3]))}")
     log = RunLog([instantiate(logger) for logger in whole.logger.values()], runs[0].space)
-    log.config({"run": str(config.run), **plain(whole)})
+    log.config(all_written({"run": str(config.run), **plain(whole)}))
     status = "failed"
     try:
         tables = _measure(analysis, subject)
@@ -136,7 +138,7 @@ def _open(config: DictConfig) -> list[FinishedRun]:
         changes["data"] = {"path": config.data_path}
     if config.trainer is not None:
         changes["trainer"] = config.trainer
-    runs = [open_run(folder, changes) for folder in find_runs(config.run)]
+    runs = [open_run(folder, changes, tuple(config.trusted)) for folder in find_runs(config.run)]
     return runs if config.table is None else [_looking_up(run, config.table) for run in runs]
 
 

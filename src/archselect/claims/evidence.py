@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from archselect.analysis.analysis import Table
+from archselect.foreign.files import checked, read_text
+from archselect.foreign.limits import JSON_BYTES, PICTURE_BYTES
 from archselect.reporting.results import RunResult
 from archselect.runs import FinishedRun, find_runs, open_run
 
@@ -59,15 +61,22 @@ class Evidence:
         made = self._made(space, analysis, search)
         rows: Table = []
         for seed, folder in made:
-            with (folder / f"{name or analysis}.csv").open(newline="", encoding="utf-8") as file:
-                rows += [
-                    {key: _value(text) for key, text in row.items()} | {"seed": seed} for row in csv.DictReader(file)
-                ]
+            text = read_text(folder / f"{name or analysis}.csv", folder, JSON_BYTES)
+            rows += [
+                {key: _value(text) for key, text in row.items()} | {"seed": seed}
+                for row in csv.DictReader(text.splitlines())
+            ]
         return rows if made else None
 
     def picture(self, space: str, analysis: str, search: str = "darts") -> Path | None:
         """Return the picture of an analysis, of the first seed that has it."""
-        return next((folder / f"{analysis}.png" for _, folder in self._made(space, analysis, search)), None)
+        return next(
+            (
+                checked(folder / f"{analysis}.png", folder, PICTURE_BYTES)
+                for _, folder in self._made(space, analysis, search)
+            ),
+            None,
+        )
 
     def _made(self, space: str, analysis: str, search: str) -> list[tuple[int, Path]]:
         made: dict[int, Path] = {}

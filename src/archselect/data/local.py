@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
-from PIL import Image
 
 from archselect.data.stored import StoredImages
 from archselect.data.table import open_table
+from archselect.foreign.limits import EXPANSION, EXPANSION_FREE
+from archselect.foreign.pictures import open_picture
+from archselect.foreign.tables import read_parquet
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -68,7 +70,6 @@ class ParquetFiles:
         # Imported where they are used: they take a second, which sets without tables should not cost.
         import datasets
         import pyarrow
-        from pyarrow import parquet
 
         if self.path.is_file():
             files = [self.path] if split == "train" else []
@@ -80,12 +81,8 @@ class ParquetFiles:
             raise _missing_split(self.path, split, f"{split}.parquet")
         tables = []
         for file in files:
-            try:
-                tables.append(parquet.read_table(file))
-            except (pyarrow.ArrowException, OSError) as error:
-                raise ValueError(
-                    f"{file} cannot be read as a parquet file ({error}). Replace it, or name other data by data.path."
-                ) from error
+            limit = EXPANSION_FREE + EXPANSION * file.stat().st_size
+            tables.append(read_parquet(file, lambda name: True, limit))
         try:
             table = datasets.Dataset(pyarrow.concat_tables(tables))
         except pyarrow.ArrowException as error:
@@ -165,7 +162,7 @@ class ClassFolders:
         if not images:
             raise ValueError(f"{self.path / split} has no images. Expected {split}/CLASS/IMAGE.png.")
         return StoredImages(
-            torch.tensor(labels), lambda i: Image.open(images[i]), lambda i: str(images[i]), len(classes)
+            torch.tensor(labels), lambda i: open_picture(images[i]), lambda i: str(images[i]), len(classes)
         )
 
     def _folders(self, split: Split) -> list[str]:

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from archselect.data.stored import StoredImages
+from archselect.foreign.pictures import open_picture
 
 if TYPE_CHECKING:
     import datasets
@@ -71,8 +72,10 @@ def _encoded(column: Any, name: str, origin: str) -> Any:
 
 
 def _open(value: bytes | dict[str, Any] | None) -> Image.Image:
-    if isinstance(value, dict):  # a picture that lies beside the table has a path in place of bytes
+    if isinstance(value, dict):
         value = value["bytes"] if value["bytes"] is not None else value.get("path")
     if value is None:
         raise ValueError("the row is empty")
-    return Image.open(value if isinstance(value, str) else io.BytesIO(value))
+    if isinstance(value, str):
+        raise ValueError("it names a file in place of the image; write the images themselves into the table")
+    return open_picture(io.BytesIO(value))

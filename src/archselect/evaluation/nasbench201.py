@@ -6,6 +6,7 @@ other columns are ignored. `arch` is the benchmark's own text, `|op~0|+|op~0|op~
 """
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from archselect.foreign.files import checked
+from archselect.foreign.limits import LINE_BYTES, TABLE_BYTES, TABLE_ROWS
+from archselect.foreign.tables import read_parquet
 from archselect.genotype import Genotype
+from archselect.genotype.cell import shown
 
 ACCURACIES = (
     "cifar10_test",
@@ -25,6 +30,7 @@ ACCURACIES = (
     "imagenet16_120_valid",
 )
 ARCH = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"
+NOTATION = re.compile(r"\|(?:\w+~\d+\|)+(?:\+\|(?:\w+~\d+\|)+)*", re.ASCII)
 COLUMNS = ("index", "arch", *ACCURACIES)
 RANKS = {"rank": "cifar10_test", "cifar100_rank": "cifar100_test", "imagenet16_120_rank": "imagenet16_120_test"}
 
@@ -123,9 +129,24 @@ def _read(path: Path) -> pd.DataFrame:
     if path.suffix not in (".csv", ".parquet"):
         raise ValueError(f"The NAS-Bench-201 table must be a .csv or a .parquet file; evaluation.table is {path}.")
     try:
-        return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    except ValueError as error:  # what pandas and pyarrow raise for a file that is none inherits from it
+        checked(path, path.resolve().parent, TABLE_BYTES)
+        return _read_csv(path) if path.suffix == ".csv" else _read_parquet(path)
+    except (ValueError, OSError) as error:  # what pandas and pyarrow raise for a file that is none inherits from these
         raise ValueError(f"The NAS-Bench-201 table {path} is no readable {path.suffix[1:]} file: {error}") from error
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    with path.open("rb") as file:
+        if len(file.readline(LINE_BYTES)) == LINE_BYTES:  # pandas takes long for very many columns
+            raise ValueError(f"its first line, the names of the columns, has more than {LINE_BYTES:,} bytes.")
+    table = pd.read_csv(path, nrows=TABLE_ROWS + 1)
+    if len(table) > TABLE_ROWS:
+        raise ValueError(f"it has more than {TABLE_ROWS:,} rows; the benchmark has 15,625 architectures.")
+    return table
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    return read_parquet(path, lambda name: True, TABLE_BYTES, TABLE_ROWS).to_pandas(ignore_metadata=True)
 
 
 def _check(table: pd.DataFrame, path: Path) -> None:
@@ -133,7 +154,7 @@ def _check(table: pd.DataFrame, path: Path) -> None:
     if missing:
         raise ValueError(
             f"The NAS-Bench-201 table {path} lacks the column(s) {', '.join(missing)}. "
-            f"It needs {', '.join(COLUMNS)}; it has {', '.join(map(str, table.columns))}."
+            f"It needs {', '.join(COLUMNS)}; it has {_listed(list(table.columns))}."
         )
     if table.empty:
         raise ValueError(f"The NAS-Bench-201 table {path} has columns but no rows.")
@@ -142,20 +163,39 @@ def _check(table: pd.DataFrame, path: Path) -> None:
         if len(wrong):
             raise ValueError(
                 f"Column {column} of the NAS-Bench-201 table {path} must hold accuracies in percent, and {len(wrong)} "
-                f"row(s) do not: the first is {wrong[column].iloc[0]} for {wrong['arch'].iloc[0]}. Mend or remove them."
+                f"row(s) do not: the first is {shown(wrong[column].iloc[0])} for {shown(wrong['arch'].iloc[0])}. "
+                "Mend or remove them."
             )
+    numbers = pd.to_numeric(table["index"], errors="coerce")
+    unnumbered = table[table["index"].notna() & ~(numbers.between(0, 10**9) & (numbers % 1 == 0))]
+    if len(unnumbered):
+        raise ValueError(
+            f"The index of the NAS-Bench-201 table {path} is a whole number, and {len(unnumbered)} row(s) have none: "
+            f"the first has {shown(unnumbered['index'].iloc[0])}. Mend or remove them."
+        )
     nameless = table[table["index"].isna() | table["arch"].isna()]
     if len(nameless):
         raise ValueError(
             f"Every row of the NAS-Bench-201 table {path} needs an index and an arch; {len(nameless)} row(s) lack one: "
             f"the first is row {nameless.index[0]}. Mend or remove them."
         )
+    strange = table[~table["arch"].map(lambda arch: isinstance(arch, str) and NOTATION.fullmatch(arch) is not None)]
+    if len(strange):
+        raise ValueError(
+            f"The arch of the NAS-Bench-201 table {path} is a cell such as {ARCH.format(*6 * ['none'])}, and "
+            f"{len(strange)} row(s) have none: the first has {shown(strange['arch'].iloc[0])}. Mend or remove them."
+        )
     twice = table["arch"][table["arch"].duplicated()]
     if len(twice):
         raise ValueError(
             f"Each architecture must occur once in the NAS-Bench-201 table {path}, and {len(twice)} row(s) repeat one: "
-            f"the first is {twice.iloc[0]}. Remove the repeats."
+            f"the first is {twice.iloc[0][:200]}. Remove the repeats."
         )
+
+
+def _listed(columns: Sequence[object]) -> str:
+    names = [str(name)[:40] for name in columns[:20]]
+    return ", ".join(names) + (f" and {len(columns) - 20} more" if len(columns) > 20 else "")
 
 
 def _results(table: pd.DataFrame) -> Iterator[Result]:

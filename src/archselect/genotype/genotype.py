@@ -12,6 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from archselect.foreign.json import parse_json
+from archselect.foreign.limits import GENOTYPE_CHARACTERS
 from archselect.genotype import notations
 from archselect.genotype.cell import CellGenotype, shown
 from archselect.genotype.published import OFFICIAL_NOTATION
@@ -89,8 +91,8 @@ class Genotype:
         """Read what `to_json` wrote; anything else is a `ValueError`."""
         text = notations.checked_text(text)
         try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            data = parse_json(text)
+        except ValueError as error:
             raise ValueError(f"A genotype in JSON is expected, but this is no valid JSON ({error}).") from error
         return cls.from_dict(data)
 
@@ -158,7 +160,7 @@ PUBLISHED: Mapping[str, Genotype] = MappingProxyType(
 def _read_file(path: Path) -> Genotype:
     try:
         with path.open(encoding="utf-8") as file:
-            text = file.read(notations.MAXIMUM_LENGTH + 1)
+            text = file.read(GENOTYPE_CHARACTERS + 1)
     except FileNotFoundError:
         raise FileNotFoundError(
             f"A genotype was to be read from {str(path)!r}, but there is no such file. A finished run keeps its own in "

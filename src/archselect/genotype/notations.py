@@ -12,10 +12,8 @@ import ast
 import re
 from collections.abc import Sequence
 
+from archselect.foreign.limits import GENOTYPE_CHARACTERS
 from archselect.genotype.cell import CellGenotype, Input, shown
-
-MAXIMUM_LENGTH = 100_000
-"""Longest text that is read, in characters; a genotype takes a few hundred."""
 
 _OFFICIAL_CELLS = {"normal": "normal", "reduce": "reduction"}
 _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
@@ -88,8 +86,8 @@ def checked_text(text: object) -> str:
     """Return `text` if it is a string that is not too long to be a genotype."""
     if not isinstance(text, str):
         raise ValueError(f"A genotype is read from a string; got a {type(text).__name__}.")
-    if len(text) > MAXIMUM_LENGTH:
-        raise ValueError(f"A genotype has at most {MAXIMUM_LENGTH} characters; got {len(text)}.")
+    if len(text) > GENOTYPE_CHARACTERS:
+        raise ValueError(f"A genotype has at most {GENOTYPE_CHARACTERS} characters; got {len(text)}.")
     return text
 
 
@@ -164,7 +162,7 @@ def _concat_states(expression: ast.expr, field: str) -> list[object]:
         bounds = tuple(_literal(argument, field) for argument in expression.args)
         if expression.keywords or len(bounds) != 2 or bounds[0] != 2 or not isinstance(bounds[1], int):
             raise ValueError(f"{field} is range(2, 6) for a cell of four nodes; got range{shown(bounds)}.")
-        return list(range(2, min(bounds[1], MAXIMUM_LENGTH)))
+        return list(range(2, min(bounds[1], GENOTYPE_CHARACTERS)))
     states = _literal(expression, field)
     if not isinstance(states, list | tuple):
         raise ValueError(f"{field} is a range or a list of states; got {shown(states)}.")

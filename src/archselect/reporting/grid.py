@@ -1,14 +1,17 @@
 """Search methods against selection methods: what each pair came to, or why it was refused."""
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from archselect.reporting.results import Choices, Row
+from archselect.foreign.files import printable
+from archselect.foreign.json import read_json
+from archselect.reporting.results import Choices, Row, named, reason
 
 REFUSED = "refused.json"
+MAXIMUM_REASON = 2000
+"""How many characters of a reason are shown."""
 
 
 class Place(NamedTuple):
@@ -42,12 +45,21 @@ class Grid:
         return f"Grid: {self.place.search_space}, {self.place.evaluation}, {self.place.data}"
 
 
-def refusals(folder: str | Path) -> dict[Choices, str]:
-    """Return the pairs under `folder` that were refused before anything was computed, with the reason."""
+def refusals(folder: str | Path, warn: Callable[[str], None]) -> dict[Choices, str]:
+    """Return the pairs under `folder` that were refused before anything was computed, with the reason.
+
+    `warn` is told of each refusal that cannot be read.
+    """
     found = {}
     for path in sorted(Path(folder).rglob(REFUSED)):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        found[Choices(*(str(record[name]) for name in Choices._fields))] = str(record["reason"])
+        try:
+            record = read_json(path, path.parent)
+            names = [named(record[name], name) for name in Choices._fields]
+            why = printable(str(record["reason"]))[:MAXIMUM_REASON]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            warn(f"Left out {path}, which is no refusal of a run: {reason(error)}.")
+            continue
+        found[Choices(*names)] = why
     return found
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from archselect.foreign.files import printable
 from archselect.reporting.grid import Grid, grids, refusals
 from archselect.reporting.results import STAGES, Row, collect, mean_of, rows
 from archselect.reporting.terminal import print_grid, print_report
@@ -30,7 +31,7 @@ def write_report(report: Sequence[Row], folder: str | Path, made: Sequence[Grid]
         records = [_record(row) for row in report]
         writer = csv.DictWriter(file, fieldnames=list(records[0]))
         writer.writeheader()
-        writer.writerows(records)
+        writer.writerows({name: _no_formula(value) for name, value in record.items()} for record in records)
     return markdown, table
 
 
@@ -40,19 +41,29 @@ def _markdown(report: Sequence[Row], made: Sequence[Grid]) -> str:
     return f"# Results\n\n{table}\n\n{notes}\n" + "".join(map(_markdown_grid, made))
 
 
+def _no_formula(value: object) -> object:
+    """Return a value so that no spreadsheet takes it for a formula, which could call other programs."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
+
+
+def _plain(text: str) -> str:
+    """Return a text so that Markdown does not take it for a table or for HTML."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;").replace("[", "&#91;")
+
+
 def _markdown_grid(grid: Grid) -> str:
     rows = [
         [search, *(grid.cells.get((search, selection), "–") for selection in grid.selections)]
         for search in grid.searches
     ]
     table = _markdown_table(["search", *grid.selections], rows)
-    reasons = "".join(f"- ({number}) {reason}\n" for number, reason in enumerate(grid.reasons, start=1))
-    return f"\n## {grid.title}\n\n{table}\n\n{reasons}"
+    reasons = "".join(f"- ({number}) {_plain(reason)}\n" for number, reason in enumerate(grid.reasons, start=1))
+    return f"\n## {_plain(grid.title)}\n\n{table}\n\n{reasons}"
 
 
 def _markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(_plain, line))} |" for line in lines)
 
 
 def _record(row: Row) -> dict[str, object]:
@@ -91,11 +102,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     errors = Console(stderr=True)
 
     def warn(text: str) -> None:
-        errors.print(escape(text), style="yellow")
+        errors.print(escape(printable(text)), style="yellow")
 
     try:
         report = rows(collect(options.folder, warn))
-        made = grids(report, refusals(options.folder))
+        made = grids(report, refusals(options.folder, warn))
         written = [str(path) for path in write_report(report, options.output or options.folder, made)]
         if options.html is not None:
             # It opens runs, which takes PyTorch: seconds that the tables need not wait for.

@@ -6,18 +6,20 @@ Row, rows    mean and spread of the runs that differ in nothing but the seed
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
+from archselect.foreign.json import read_json
 from archselect.genotype import PUBLISHED, Genotype
 from archselect.reporting.paper import PaperNumber, paper_number
 
 STAGES = ("search", "selection", "evaluation")
 TABLE = "table"  # the paper's protocol of what is looked up in NAS-Bench-201, whatever the option is called
+
+MAXIMUM_NAME = 200
 
 
 class Choices(NamedTuple):
@@ -87,13 +89,20 @@ class RunResult:
 
 def _choices(summary: Mapping[str, Any]) -> Choices:
     """The choices of a run; one that was given its genotype is named by it, for it searched nothing."""
-    names = {name: str(summary[name]) for name in Choices._fields}
+    names = {name: named(summary[name], name) for name in Choices._fields}
     if summary["selection"] is None:
         text = summary["genotype"]
         published = next((name for name, genotype in PUBLISHED.items() if genotype.to_text() == text), None)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         names |= {"search": "–", "selection": published or f"genotype {digest}"}
     return Choices(**names)
+
+
+def named(value: object, what: str) -> str:
+    """Return a name as text, or raise a ValueError: a terminal obeys control characters."""
+    if not (text := str(value)).isprintable() or len(text) > MAXIMUM_NAME:
+        raise ValueError(f"{what} is no name of at most {MAXIMUM_NAME:,} printable characters")
+    return text
 
 
 def skip_share(genotype: Genotype) -> float:
@@ -130,9 +139,9 @@ def collect(folder: str | Path, warn: Callable[[str], None]) -> list[RunResult]:
     results: dict[tuple[Choices, int, str], RunResult] = {}
     for path in paths:
         try:
-            result = RunResult.from_summary(json.loads(path.read_text(encoding="utf-8")), path.parent)
+            result = RunResult.from_summary(read_json(path, path.parent), path.parent)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            warn(f"Left out {path}, which is no summary of a run: {_reason(error)}.")
+            warn(f"Left out {path}, which is no summary of a run: {reason(error)}.")
             continue
         key = (result.choices, result.seed, result.folder)
         results[key] = replace(results[key], runs=(*results[key].runs, path.parent)) if key in results else result
@@ -145,7 +154,8 @@ def collect(folder: str | Path, warn: Callable[[str], None]) -> list[RunResult]:
     return list(results.values())
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Return what is wrong with a record, without a full stop."""
     if isinstance(error, KeyError):
         return f"it lacks {error.args[0]}"
     return str(error).rstrip(".")

@@ -16,13 +16,17 @@ from archselect.reporting.words import duration, footnotes, millions, spread, st
 
 def print_grid(grid: Grid, console: Console) -> None:
     """Print a grid that fits a narrow terminal, and under it what the letters and the numbers stand for."""
-    table = Table(title=grid.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(
+        title=escape(grid.title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
     table.add_column("search")
     letters = dict(zip(grid.selections, ascii_uppercase, strict=False))
     for selection in grid.selections:
-        table.add_column(letters.get(selection, selection), justify="right")
+        table.add_column(escape(letters.get(selection, selection)), justify="right")
     for search in grid.searches:
-        table.add_row(search, *(_short(grid.cells.get((search, selection), "")) for selection in grid.selections))
+        table.add_row(
+            escape(search), *(_short(grid.cells.get((search, selection), "")) for selection in grid.selections)
+        )
     console.print(table)
     legend = ", ".join(f"{letter}: {selection}" for selection, letter in letters.items())
     notes = [f"{legend}. Mean test accuracy in %, ✓: decided, not evaluated, (n): refused, ·: not run."]

@@ -1,14 +1,14 @@
 """What a stage can go on from: files of tensors that are written as a whole, and read only if they are sound."""
 
 import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from archselect.foreign import tensors
 from archselect.store import CHECKPOINTS, DamagedError, replacing
 
 NEWEST, PREVIOUS = CHECKPOINTS
@@ -28,6 +28,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         with replacing(path, previous=path.with_name(PREVIOUS)) as file:
             file.write(content)
 
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
+        """Load tensors and plain data, whatever Lightning asks for."""
+        checkpoint: dict[str, Any] = tensors.load(Path(path), map_location)
+        return checkpoint
+
 
 def newest_sound(folder: Path) -> tuple[Path | None, list[str]]:
     """Return the newest checkpoint in a stage's folder that can be gone on from, and what is wrong with newer ones."""
@@ -45,46 +50,32 @@ def newest_sound(folder: Path) -> tuple[Path | None, list[str]]:
     return None, wrong
 
 
-def save(tensors: Mapping[str, Any], path: Path) -> None:
+def save(state: Mapping[str, Any], path: Path) -> None:
     """Write what `load_state` reads, as a whole or not at all."""
-    content = _bytes(tensors)
+    content = _bytes(state)
     with replacing(path) as file:
         file.write(content)
 
 
-def _bytes(tensors: Mapping[str, Any]) -> memoryview:
+def _bytes(state: Mapping[str, Any]) -> memoryview:
     buffer = io.BytesIO()  # torch turns a full disk into an error of its own
-    torch.save(tensors, buffer)
+    torch.save(state, buffer)
     return buffer.getbuffer()
 
 
 def load_state(file: Path) -> dict[str, Any]:
-    """Return what `save` wrote, on the CPU.
+    """Return what `save` wrote for an unfinished stage, on the CPU.
 
     Raises:
-        DamagedError: The file is gone, cut, or not what was written; PyTorch alone does not notice a changed byte.
+        DamagedError: The file is gone, cut, or not what was written.
     """
     try:
-        with zipfile.ZipFile(file) as archive:
-            changed = archive.testzip()  # compares the CRC-32 of every record
-        if changed is None:
-            return cast(dict[str, Any], torch.load(file, map_location="cpu", weights_only=True))
+        state = tensors.load(file)
     except FileNotFoundError as error:
         raise DamagedError(f"{file.name} is gone") from error
-    except PermissionError:
-        raise
-    except Exception as error:  # zipfile and torch raise a dozen kinds
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise DamagedError(f"{file.name} cannot be read ({why})") from error
-    raise DamagedError(f"{file.name} cannot be read ({changed} is not what was written)")
-
-
-def load_finished(file: Path) -> dict[str, Any]:
-    """Return what a finished stage kept, see `load_state`; where it is damaged, a `ValueError` says what to do."""
-    try:
-        return load_state(file)
-    except DamagedError as error:
-        raise ValueError(
-            f"In the finished stage {file.parent}, {error}. Type the run's command again: it sets the damaged stage "
-            "aside and makes it afresh."
-        ) from error
+    except ValueError as error:
+        reason = str(error).split(". If a run of yours")[0].removeprefix(f"{file} ").rstrip(".")
+        raise DamagedError(f"{file.name} {reason}") from error
+    if not isinstance(state, dict):
+        raise DamagedError(f"{file.name} holds a {type(state).__name__} where it should hold a state")
+    return state

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from archselect.allocation import keep_freed_memory
 from archselect.data import ImageData
+from archselect.places import all_written
 from archselect.spaces import SearchSpace
 from archselect.stages.fitting import HISTORY, Fitting, Record, TrainerFactory, out_of_memory
 from archselect.stages.progress import Progress, warn
@@ -108,7 +109,7 @@ def _fill(stage: Stage, folder: StageFolder, job: Job) -> Finished:
         fitting = Fitting(folder, job.trainer, progress, lambda record: job.log(kind, record))
         if fitting.device.type == "cpu":
             keep_freed_memory()
-        folder.begin(stage.config, provenance(_name(fitting.device), {"seed": job.seed}))
+        folder.begin(all_written(stage.config), provenance(_name(fitting.device), {"seed": job.seed}))
         for record in folder.read_lines(HISTORY):
             job.log(kind, record)
         try:

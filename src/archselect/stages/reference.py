@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from archselect.evaluation import Retraining
+from archselect.foreign.tensors import load_into
 from archselect.networks.reference import Kind, ReferenceNetwork
-from archselect.stages.checkpoint import load_finished
 from archselect.stages.evaluation import NETWORK, retrain
 from archselect.stages.fitting import Fitting
 from archselect.stages.job import Finished, Job
@@ -66,5 +66,5 @@ def new_network(shape: Shape, job: Job) -> ReferenceNetwork:
 def trained_network(stage: Finished, shape: Shape, job: Job) -> ReferenceNetwork:
     """Return the network that a finished stage trained, on the CPU and in evaluation mode."""
     network = new_network(shape, job)
-    network.load_state_dict(load_finished(stage.folder.path / NETWORK))
+    load_into(network, stage.folder.path / NETWORK)
     return network.eval()

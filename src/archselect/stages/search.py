@@ -10,12 +10,13 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from archselect.data import BilevelBatches, ImageData, LabelledImages, ResidentBatches, stratified_split
+from archselect.foreign import tensors
 from archselect.genotype import Genotype
 from archselect.networks.strongest import strongest
 from archselect.networks.supernet import Supernet
 from archselect.randomness import derived_seed, generator_for
 from archselect.search import SearchMethod, SearchModule, cap_skips
-from archselect.stages.checkpoint import load_finished, load_state, save
+from archselect.stages.checkpoint import load_state, save
 from archselect.stages.fitting import Fitting, Loaders
 from archselect.stages.job import Job
 from archselect.store import SCRATCH, StageKey
@@ -140,8 +141,10 @@ def load_supernet(job: Job, method: SearchMethod, folder: Path, epochs: int | No
             f"{folder} has no snapshot of the supernet after {epochs} epochs; there are: {kept}. Search with "
             "search.snapshots=N to keep one after every N epochs."
         )
+    with torch.device("meta"):  # the file bounds what is made: a config could ask for more than this machine has
+        tensors.check_fits(new_supernet(job, method), tensors.load_state(file), file)
     supernet = new_supernet(job, method)
-    supernet.load_state_dict(load_finished(file))
+    tensors.load_into(supernet, file)
     return supernet
 
 

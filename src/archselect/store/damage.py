@@ -1,11 +1,11 @@
 """What is wrong with a stage's folder, if anything: damaged files are noticed before they are used."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from archselect.foreign.json import parse_json
 from archselect.store.durable import whole_lines
 from archselect.store.key import StageKey, canonical
 
@@ -108,6 +108,6 @@ def _json(path: Path) -> Any:
 def _parsed(text: bytes) -> Any:
     """Return what JSON says; None where it says nothing."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return parse_json(text)
+    except ValueError:
         return None

@@ -1,6 +1,5 @@
 """How a result came to be: versions, commit, command, device, seeds. User and host names stay out."""
 
-import os
 import platform
 import subprocess
 import sys
@@ -8,6 +7,8 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from archselect.places import written
 
 DIFF_CHARACTERS = 200_000
 """Of a diff, that are kept."""
@@ -37,10 +38,9 @@ def provenance(device: str, seeds: Mapping[str, int]) -> dict[str, Any]:
 
 
 def command(arguments: list[str]) -> list[str]:
-    """Return the command line with the script's bare name and `~` for the home folder, whose name is the user's."""
+    """Return the command line with the script's bare name, and paths as they are written down."""
     script, *rest = arguments
-    home = str(Path.home())
-    return [Path(script).name, *(part if home == os.sep else part.replace(home, "~") for part in rest)]
+    return [Path(script).name, *map(written, rest)]
 
 
 def git_state(source: Path) -> dict[str, Any] | None:
@@ -60,7 +60,7 @@ def git_state(source: Path) -> dict[str, Any] | None:
         return None
     if not changes:
         return {"commit": commit, "dirty": False}
-    diff = command(["", _git(folder, "diff", "--no-ext-diff", "HEAD", "--", ":/") or ""])[1]
+    diff = written(_git(folder, "diff", "--no-ext-diff", "HEAD", "--", ":/") or "")
     left_out = f"\n[{len(diff) - DIFF_CHARACTERS} characters more]" if len(diff) > DIFF_CHARACTERS else ""
     untracked = [line[3:] for line in changes.splitlines() if line.startswith("?? ")]
     return {"commit": commit, "dirty": True, "diff": diff[:DIFF_CHARACTERS] + left_out, "untracked": untracked}

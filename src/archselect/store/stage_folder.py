@@ -17,6 +17,9 @@ from typing import Any, Literal, cast
 import yaml
 from filelock import FileLock, Timeout
 
+from archselect.foreign.files import read_bytes
+from archselect.foreign.json import parse_json, read_json
+from archselect.foreign.limits import JSON_BYTES
 from archselect.store.damage import CHECKPOINTS, IDENTITY, MARKER, SCRATCH, damage, manifest
 from archselect.store.durable import StoreError, disk_errors_explained, replacing, whole_lines
 from archselect.store.key import Kind, StageKey
@@ -61,7 +64,9 @@ class StageFolder:
         path = path.resolve()
         if not (path / IDENTITY).is_file():
             raise FileNotFoundError(f"There is no stage in {path}: it has no {IDENTITY}.")
-        identity = json.loads((path / IDENTITY).read_text(encoding="utf-8"))
+        identity = read_json(path / IDENTITY, path)
+        if not isinstance(identity, dict):
+            raise ValueError(f"{path / IDENTITY} does not say what the stage was made from. Compute it again.")
         kind = path.parent.name
         key = StageKey(cast(Kind, kind), path.name.rpartition("-")[0], identity)
         if key.folder_name != path.name:
@@ -211,7 +216,7 @@ class StageFolder:
             raise FileNotFoundError(
                 f"The stage {self.path} has no {name}. If it was deleted, delete the folder and run again."
             )
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, self.path)
 
     def append_line(self, name: str, record: Mapping[str, Any]) -> None:
         """Add a record to the `.jsonl` file `name`; it is on disk when this returns. A half-written last line goes."""
@@ -234,9 +239,9 @@ class StageFolder:
         if not path.exists():
             return []
         records = []
-        for number, line in enumerate(whole_lines(path.read_bytes()).splitlines(), start=1):
+        for number, line in enumerate(whole_lines(read_bytes(path, self.path, JSON_BYTES)).splitlines(), start=1):
             try:
-                records.append(json.loads(line))
+                records.append(parse_json(line))
             except ValueError as error:
                 raise ValueError(
                     f"Line {number} of {path} is damaged ({error}). Delete {self.path} to compute the stage anew."

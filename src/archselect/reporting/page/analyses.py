@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from archselect.foreign.files import read_text
+from archselect.foreign.limits import TEXT_BYTES
 from archselect.reporting.page.links import Links
 from archselect.reporting.page.notes import Notes
 from archselect.reporting.page.pictures import Picture, Pictures
@@ -36,7 +38,7 @@ class Analysis:
 def analyses_in(folder: Path, pictures: Pictures, links: Links, notes: Notes) -> list[Analysis]:
     """Return the analyses that lie in `folder`, such as a run's, in alphabetical order."""
     homes = sorted(home for home in (folder / FOLDER).glob("*") if any(map(Path.exists, _files(home))))
-    return [_analysis(home, pictures, links, notes) for home in homes]
+    return [_analysis(home, folder, pictures, links, notes) for home in homes]
 
 
 def _files(home: Path) -> list[Path]:
@@ -44,14 +46,14 @@ def _files(home: Path) -> list[Path]:
     return [home / READING, home / f"{home.name}.png", home / f"{home.name}.csv"]
 
 
-def _analysis(home: Path, pictures: Pictures, links: Links, notes: Notes) -> Analysis:
+def _analysis(home: Path, folder: Path, pictures: Pictures, links: Links, notes: Notes) -> Analysis:
     name = home.name
     text = notes.attempt(
-        f"The reading of the analysis {name}", lambda: (home / READING).read_text(encoding="utf-8"), ""
+        f"The reading of the analysis {name}", lambda: read_text(home / READING, folder, TEXT_BYTES), ""
     )
     picture: Picture | None = notes.attempt(
         f"The picture of the analysis {name}",
-        lambda: pictures.add(home / f"{name}.png", f"Analysis: {name.replace('_', ' ')}"),
+        lambda: pictures.add(home / f"{name}.png", folder, f"Analysis: {name.replace('_', ' ')}"),
         None,
     )
     tables = tuple((table.name, links.to(table)) for table in sorted(home.glob("*.csv")))

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import yaml
-
 T = TypeVar("T")
 
 
@@ -24,7 +22,7 @@ class Notes:
         """Return what `read` returns, or `otherwise` where the files do not have it: then a sentence says why."""
         try:
             return read()
-        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             self.add(f"{what} cannot be shown: {_reason(error)}")
             return otherwise
 
@@ -37,10 +35,6 @@ def _reason(error: Exception) -> str:
             reason = f"{text}: {name}"
         case ValueError() | OSError():
             reason = str(error)
-        case yaml.MarkedYAMLError(problem=str(problem), problem_mark=yaml.Mark() as mark):
-            reason = f"{problem} in line {mark.line + 1} of {mark.name}"
-        case yaml.YAMLError():
-            reason = "the file is not YAML"
         case _:
             reason = f"a record is not what it should be ({error})"
     return reason if reason.endswith(".") else f"{reason}."

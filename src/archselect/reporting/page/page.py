@@ -14,6 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from archselect.places import written
 from archselect.reporting.grid import Grid
 from archselect.reporting.page.analyses import analyses_in, folders_beside
 from archselect.reporting.page.links import Links
@@ -56,7 +57,7 @@ def write_page(
         warn(sentence)
     script = _asset("page.js")
     html = _template().render(
-        folder=str(folder.resolve()),
+        folder=written(str(folder.resolve())),
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         table=summary_table(report, {run.folder: run.anchor for run in runs}),
         footnotes=footnotes(report),
@@ -84,6 +85,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["written"] = lambda path: written(str(path))
     return environment.get_template("page.html")
 
 

@@ -6,7 +6,11 @@ from base64 import b64encode
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+
+from archselect.foreign.files import read_bytes
+from archselect.foreign.limits import PICTURE_BYTES
+from archselect.foreign.pictures import open_picture
 
 COLOURS = 256
 """Of an embedded picture: enough for the drawings of a run, at a third of the size."""
@@ -35,22 +39,23 @@ class Pictures:
 
     data: dict[str, str] = field(default_factory=dict)
 
-    def add(self, path: Path, caption: str) -> Picture:
-        """Return the picture at `path`, embedded.
+    def add(self, path: Path, root: Path, caption: str) -> Picture:
+        """Return the picture at `path`, which lies in the folder `root`, embedded.
 
         Raises:
             OSError: It is not there.
             ValueError: It is no picture, or a damaged one.
         """
-        content = path.read_bytes()
+        content = read_bytes(path, root, PICTURE_BYTES)
         key = hashlib.sha256(content).hexdigest()[:16]
         try:
-            with Image.open(io.BytesIO(content)) as image:
+            with open_picture(io.BytesIO(content)) as image:
                 width, height = image.size
                 if key not in self.data:
                     self.data[key] = f"data:image/png;base64,{b64encode(_smaller(image)).decode()}"
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # pillow raises all of these
-            raise ValueError(f"{path} is damaged, or no picture") from error
+            why = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
+            raise ValueError(f"{path} is damaged, or no picture: {why}") from error
         return Picture(key, caption, width, height)
 
 

@@ -1,15 +1,16 @@
 """What one run shows on the page: everything that its folder and its stages have, and sentences on what they lack."""
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from archselect.foreign.config import read_config, read_overrides
 from archselect.reporting.page.analyses import Analysis, analyses_in
 from archselect.reporting.page.decisions import Decisions, tabulate
 from archselect.reporting.page.links import Links
@@ -17,7 +18,7 @@ from archselect.reporting.page.notes import Notes
 from archselect.reporting.page.pictures import Picture, Pictures
 from archselect.reporting.results import STAGES, RunResult
 from archselect.reporting.words import duration
-from archselect.runs import CONFIG, FinishedRun
+from archselect.runs import CONFIG, FinishedRun, stage_place
 
 FIGURES = {
     "cells": "The cells that were selected",
@@ -98,11 +99,11 @@ def view(result: RunResult, anchor: str, pictures: Pictures, links: Links) -> Ru
     """Read the run of `result`; the last one, where the command was typed several times."""
     *repeats, folder = result.runs
     notes = Notes()
-    config = notes.attempt("The run's options", lambda: _config(folder), DictConfig({}))
-    run = FinishedRun(folder, config)
+    config: Any = notes.attempt("The run's options", lambda: read_config(folder / CONFIG, folder, "logger"), {})
+    run = FinishedRun(folder, DictConfig({}))  # nothing of it is made
     decisions: Decisions | None = None
     if "selection" in run.summary["stages"]:
-        decisions = notes.attempt("The decisions", lambda: _decisions(run, notes), None)
+        decisions = notes.attempt("The decisions", lambda: _decisions(run, config, notes), None)
     return RunView(
         anchor=anchor,
         result=result,
@@ -120,32 +121,30 @@ def view(result: RunResult, anchor: str, pictures: Pictures, links: Links) -> Ru
     )
 
 
-def _config(folder: Path) -> DictConfig:
-    config = OmegaConf.load(folder / CONFIG)
-    if not isinstance(config, DictConfig):
-        raise ValueError(f"{folder / CONFIG} is not a config")
-    return config
-
-
-def _decisions(run: FinishedRun, notes: Notes) -> Decisions | None:
+def _decisions(run: FinishedRun, config: Any, notes: Notes) -> Decisions | None:
     records, made = run.decisions, run.stage("selection").result.get("decisions")
     if made is not None and len(records) < made:
         notes.add(f"Decisions are missing: {made} were made, and decisions.jsonl holds {len(records)}.")
-    return tabulate(records, _criterion(run.config)) if records or not made else None
+    return tabulate(records, _criterion(config)) if records or not made else None
 
 
-def _criterion(config: DictConfig) -> Any:
+def _criterion(config: Any) -> Literal["accuracy", "loss"]:
     """Return what a perturbation-based selection compared the operations by; most need no such option."""
-    selection = config.get("selection") or {}
-    return selection.get("operation_criterion", "accuracy")
+    selection = config.get("selection") if isinstance(config, dict) else None
+    by_loss = isinstance(selection, dict) and selection.get("operation_criterion") == "loss"
+    return "loss" if by_loss else "accuracy"
 
 
 def _command(folder: Path) -> str:
-    with (folder / CONFIG).with_name("overrides.yaml").open(encoding="utf-8") as file:
-        overrides = yaml.safe_load(file)
-    if not isinstance(overrides, list):
-        raise ValueError("overrides.yaml holds no list of overrides")
-    return shlex.join(["python", "train.py", *map(str, overrides)])
+    overrides = read_overrides((folder / CONFIG).with_name("overrides.yaml"), folder)
+    return " ".join(["python train.py", *(_typed(str(override)) for override in overrides)])
+
+
+def _typed(override: str) -> str:
+    """Return an override for a shell, which puts in the home folder and the name of the user."""
+    parts = re.split(r"((?<![\w.])~(?=/)|(?<=/)\$USER(?![\w.-]))", override)
+    words = {"~": '"$HOME"', "$USER": '"$USER"'}
+    return "".join(words.get(part) or shlex.quote(part) for part in parts if part)
 
 
 def _outcomes(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -176,10 +175,16 @@ def _stages(summary: Mapping[str, Any], folder: Path, links: Links) -> list[Stag
             duration(stage["seconds"]),
             bool(stage.get("reused")),
             str(stage["folder"]),
-            links.to(folder / name) or links.to(Path(stage["folder"])),
+            _link(folder, name, stage["folder"], links),
         )
         for name, stage in stages.items()
     ]
+
+
+def _link(folder: Path, name: str, written: str, links: Links) -> str | None:
+    """Return the link to a stage: by way of the run's own link, with which it can be moved, where there is one."""
+    place = stage_place(folder, name, written)
+    return links.to(folder / name) or links.to(place)
 
 
 def _pictures(
@@ -194,7 +199,7 @@ def _pictures(
     for name, caption in FIGURES.items():
         path = home / f"{name}.png"
         if path.exists() or name in _expected(summary, decisions):
-            add = partial(pictures.add, path, caption)
+            add = partial(pictures.add, path, folder, caption)
             picture: Picture | None = notes.attempt(f"The picture {name}.png", add, None)
             found += [picture] if picture else []
     return found
