@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback, Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from archselect.stages.progress import Progress, ProgressCallback
+from archselect.stopping import SignalsLeftAlone
 from archselect.store import StageFolder, replacing
 
 CHECKPOINT = "checkpoint.ckpt"
@@ -159,7 +160,8 @@ class Fitting:
             "inference_mode": False,  # what it makes cannot be used in training, and some of it is remembered
             "plugins": [AtomicCheckpointIO()],
         }
-        return self._trainer(**ours | options)
+        callbacks = [SignalsLeftAlone(), *options.pop("callbacks", ())]
+        return self._trainer(**ours | options, callbacks=callbacks)
 
 
 class EpochWriter(Checkpoint):
