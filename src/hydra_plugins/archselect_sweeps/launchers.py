@@ -16,6 +16,8 @@ THREADS = "OMP_NUM_THREADS"
 SHARED = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "name", "stderr_to_stdout")
 """What submitit calls the same on every cluster; the other options belong to one kind of it."""
 
+_CHOICES = {"local": "slurm_local", "slurm": "slurm"}
+
 
 class JoblibLauncher(Launcher):
     """`hydra-joblib-launcher`: so many processes, which take one job after the other.
@@ -28,7 +30,7 @@ class JoblibLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Make the plugin's launcher."""
-        with extra("sweeps", "hydra/launcher=joblib"):
+        with extra("sweeps", "hydra/launcher=processes"):
             from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher as Plugin
         self._plugin = Plugin(**self._options)
         self._plugin.setup(hydra_context=hydra_context, task_function=task_function, config=config)
@@ -39,6 +41,7 @@ class JoblibLauncher(Launcher):
         Raises:
             RunError: An option makes no sense, or a process was killed.
         """
+        from joblib.externals.loky import get_reusable_executor
         from joblib.externals.loky.process_executor import TerminatedWorkerError
 
         try:
@@ -51,6 +54,7 @@ class JoblibLauncher(Launcher):
             ) from error
         except (ValueError, TypeError) as error:
             raise RunError(f"hydra.launcher: joblib does not take these options: {error}") from error
+        get_reusable_executor(reuse=True).shutdown()  # the processes would keep their memory, of a GPU too
         return returns
 
 
@@ -77,7 +81,7 @@ class SubmititLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Make the plugin's launcher, which submitit will call in each job, and what submits it."""
-        with extra("sweeps", f"hydra/launcher=submitit_{self._cluster}"):
+        with extra("sweeps", f"hydra/launcher={_CHOICES[self._cluster]}"):
             from hydra_plugins.hydra_submitit_launcher.submitit_launcher import LocalLauncher, SlurmLauncher
         self._config = config
         self._context = hydra_context
@@ -96,8 +100,8 @@ class SubmititLauncher(Launcher):
             executor.update_parameters(**plain)
         except RuntimeError as error:
             raise RunError(
-                "hydra/launcher=submitit_slurm needs the commands of Slurm (srun, sbatch), which are not on this "
-                "machine. Type the command on a login node, or choose hydra/launcher=joblib."
+                "hydra/launcher=slurm needs the commands of Slurm (srun, sbatch), which are not on this "
+                "machine. Type the command on a login node, or choose hydra/launcher=processes."
             ) from error
         except (NameError, ValueError, TypeError, AssertionError) as error:
             raise RunError(f"hydra.launcher: submitit does not take these options: {error}") from error

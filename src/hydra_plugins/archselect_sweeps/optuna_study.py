@@ -61,7 +61,7 @@ class OptunaSweeper(Sweeper):
         Raises:
             RunError: There is nothing to optimise or to search over, another study has the name, or trials failed.
         """
-        with extra("sweeps", "hydra/sweeper=optuna"):
+        with extra("sweeps", "hydra/sweeper=study"):
             import optuna  # noqa: F401
         from hydra.utils import get_class
 
@@ -98,7 +98,7 @@ class OptunaSweeper(Sweeper):
         base = self._loader.load_sweep_config(self.config, list(fixed))
         if base.optimized_metric is None:
             scores = ", ".join(validation_scores(base)) or "none: set evaluation.validation_share=0.1"
-            raise RunError(f"optimized_metric is null: name what hydra/sweeper=optuna is to optimise ({scores}).")
+            raise RunError(f"optimized_metric is null: name what hydra/sweeper=study is to optimise ({scores}).")
         check_objective(base)
         if not space:
             raise RunError(
