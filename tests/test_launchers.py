@@ -42,7 +42,7 @@ def test_two_processes_share_a_supernet_and_one_that_fails_leaves_the_other_alon
     overrides = [*SHORT, "selection=magnitude,random", "search.batch_size=30,6000", f"logs={logs}"]
     overrides.remove("selection=magnitude")
     ended = Apart(tmp_path / "apart", ["-m", "hydra/launcher=processes", *overrides])
-    assert ended.end().code == 1
+    assert ended.end(400).code == 1
     output = ended.output.read_text()
     assert "2 of the 4 jobs of the sweep failed; the other 2 are finished." in output
     for number, selection in ((1, "magnitude"), (3, "random")):
@@ -80,7 +80,7 @@ def test_a_job_that_is_preempted_is_requeued_and_ends_as_the_one_left_alone(tmp_
     os.kill(task, signal.SIGTERM)  # what Slurm says first; submitit goes on
     until(lambda: any(len(lines(file)) >= 4 for file in history.glob("*/history.jsonl")))
     os.kill(task, signal.SIGUSR2)
-    assert at_work.end().code == 0, at_work.output.read_text()
+    assert at_work.end(400).code == 0, at_work.output.read_text()
     (job,) = jobs_of(logs)
     assert len(json.loads((job.stage("search") / "provenance.json").read_text())) == 2
     (said,) = (file.read_text() for file in logs.glob("sweeps/*/.submitit/*/*_0_log.err"))

@@ -111,7 +111,8 @@ def folder_label(*parts: str | int) -> str:
 def launch(main: Callable[[], Any]) -> None:
     """Run a Hydra main; show an error that a user can mend as a sentence and leave with exit code 1.
 
-    Ctrl-C and SIGTERM stop it, a sweep with all its jobs. Other errors, and with HYDRA_FULL_ERROR=1 all of them, keep their traceback.
+    Ctrl-C and SIGTERM stop it, a sweep with all its jobs. Other errors, and with HYDRA_FULL_ERROR=1 all of them, keep
+    their traceback.
     """
     traceback_wanted = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors on instead of printing tracebacks of its own

@@ -1,9 +1,10 @@
 """A study of Optuna that outlives the process: what was cut off goes on, what was tried is not tried again."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -35,15 +36,16 @@ class Study:
         self._sampler = sampler
         self._seed = seed
         self._space = dict(space)
+        self._exhausted = False
 
     def trials(self, most: int, total: int) -> list[Trial]:
-        """Return the next trials: those that a killed process left, or up to `most` new ones while there are fewer
-        than `total`.
-        """
+        """Return up to `most` trials to run: those that a killed process left, or new ones, up to `total` in all."""
         left = [trial for trial in self._of_state("RUNNING") if set(trial.params) == set(self._space)]
         if left:
             return [Trial(trial.number, trial.params) for trial in left[:most]]
         so_far = len(self.study.get_trials(deepcopy=False))
+        if self._exhausted or so_far >= total:
+            return []
         self.study.sampler = self._sampler(seed=(self._seed + 1_000_003 * so_far) % 2**32)
         made = [self.study.ask(self._space) for _ in range(min(most, total - so_far))]
         return [Trial(trial.number, trial.params) for trial in made]
@@ -52,10 +54,13 @@ class Study:
         """Write down what came of a trial; None, or no number: it failed."""
         from optuna.trial import TrialState
 
-        if value is None or value != value:
-            self.study.tell(trial.number, state=TrialState.FAIL)
-        else:
-            self.study.tell(trial.number, value)
+        failed = value is None or value != value
+        try:
+            self.study.tell(trial.number, None if failed else value, state=TrialState.FAIL if failed else None)
+        except RuntimeError as error:
+            if "Study.stop" not in str(error):
+                raise
+            self._exhausted = True  # so a sampler that has tried everything says; the trial is written down
 
     def drop_halves(self) -> None:
         """Give up trials that were killed before all their options were drawn."""
@@ -100,7 +105,7 @@ def opened(url: str, name: str, lower_is_better: bool, identity: Mapping[str, An
             f"Another process is at the study {name} in {url}. Wait for it, or name another study: "
             "hydra.sweeper.study_name=NAME. More trials at a time: hydra.sweeper.n_jobs, with a launcher."
         ) from error
-    with lock:
+    try:
         direction = "minimize" if lower_is_better else "maximize"
         study = optuna.create_study(storage=url, study_name=name, direction=direction, load_if_exists=True)
         text = json.dumps(identity, sort_keys=True)
@@ -112,11 +117,11 @@ def opened(url: str, name: str, lower_is_better: bool, identity: Mapping[str, An
             )
         study.set_user_attr("identity", text)
         yield study
+    finally:
+        lock.release()
 
 
-def _made_folder(file: str) -> Any:
-    from pathlib import Path
-
+def _made_folder(file: str) -> Path:
     from archselect.store import disk_errors_explained
 
     folder = Path(file).parent
@@ -125,7 +130,7 @@ def _made_folder(file: str) -> Any:
     return folder
 
 
-def _differences(known: Any, now: Any, path: Sequence[str] = ()) -> str:
+def _differences(known: Any, now: Any) -> str:
     """Return the first few options in which two nested configs differ."""
     found = list(_differing(known, json.loads(json.dumps(now))))
     return ", ".join(found[:3] + (["..."] if len(found) > 3 else []))

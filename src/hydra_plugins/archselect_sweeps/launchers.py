@@ -22,7 +22,7 @@ _CHOICES = {"local": "slurm_local", "slurm": "slurm"}
 class JoblibLauncher(Launcher):
     """`hydra-joblib-launcher`: so many processes, which take one job after the other.
 
-    Each has an equal share of the cores as its threads, which is joblib's rule, unless `OMP_NUM_THREADS` says otherwise.
+    Each has an equal share of the cores as its threads, by joblib's rule, unless `OMP_NUM_THREADS` says otherwise.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -61,8 +61,8 @@ class JoblibLauncher(Launcher):
 class SubmititLauncher(Launcher):
     """`hydra-submitit-launcher`, which runs a job and requeues it; submitted and waited for here.
 
-    The plugin's own waiting ends at the first job that left no result, such as one out of memory, and leaves the jobs to
-    themselves when the sweep is stopped.
+    The plugin's own waiting ends at the first job that left no result, such as one out of memory, and leaves the jobs
+    to themselves when the sweep is stopped.
 
     Args:
         cluster: Where the jobs run.

@@ -1,6 +1,7 @@
 """A search over options: `python train.py -m hparams_search=NAME`.
 
-The official hydra-optuna-sweeper for Hydra 1.3 needs an Optuna before 3, which cannot open a storage with the SQLAlchemy of today.
+The official hydra-optuna-sweeper for Hydra 1.3 needs an Optuna before 3, which cannot open a storage with today's
+SQLAlchemy.
 """
 
 from collections.abc import Mapping, Sequence
