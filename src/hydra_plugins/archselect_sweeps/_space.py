@@ -37,16 +37,18 @@ def _distribution(override: Override) -> Any:
     value = override.value()
     if isinstance(value, IntervalSweep):
         assert value.start is not None and value.end is not None
-        whole = isinstance(value.start, int) and isinstance(value.end, int)
-        kind = IntDistribution if whole else FloatDistribution
-        return kind(value.start, value.end, log="log" in value.tags)
+        log = "log" in value.tags
+        if isinstance(value.start, int) and isinstance(value.end, int):
+            return IntDistribution(value.start, value.end, log=log)
+        return FloatDistribution(value.start, value.end, log=log)
     if isinstance(value, RangeSweep) and not value.shuffle:
-        numbers = list(override.sweep_iterator())
-        whole = all(isinstance(number, int) for number in numbers)
-        kind = IntDistribution if whole else FloatDistribution
-        return kind(numbers[0], numbers[-1], step=value.step)
+        numbers: list[Any] = list(override.sweep_iterator())
+        if all(isinstance(number, int) for number in numbers):
+            return IntDistribution(numbers[0], numbers[-1], step=int(value.step))
+        return FloatDistribution(numbers[0], numbers[-1], step=value.step)
     if override.is_discrete_sweep() and "glob" not in str(override.input_line):
-        return CategoricalDistribution(list(override.sweep_iterator(transformer=Transformer.encode)))
+        choices: list[Any] = list(override.sweep_iterator(transformer=Transformer.encode))
+        return CategoricalDistribution(choices)
     raise RunError(
         f"{override.input_line} cannot be searched over. Give an interval(LOW,HIGH), tag(log,interval(LOW,HIGH)), "
         "range(FROM,TO,STEP), or choices with commas."

@@ -106,8 +106,12 @@ def opened(url: str, name: str, lower_is_better: bool, identity: Mapping[str, An
             "hydra.sweeper.study_name=NAME. More trials at a time: hydra.sweeper.n_jobs, with a launcher."
         ) from error
     try:
-        direction = "minimize" if lower_is_better else "maximize"
-        study = optuna.create_study(storage=url, study_name=name, direction=direction, load_if_exists=True)
+        study = optuna.create_study(
+            storage=url,
+            study_name=name,
+            direction="minimize" if lower_is_better else "maximize",
+            load_if_exists=True,
+        )
         text = json.dumps(identity, sort_keys=True)
         known = study.user_attrs.get("identity", text)
         if known != text:

@@ -52,7 +52,7 @@ class OptunaSweeper(Sweeper):
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
-        self.config = config
+        self._config = config
         self._loader = hydra_context.config_loader
         self._launcher = Outcomes(launcher, str(config.hydra.sweep.dir))
 
@@ -79,9 +79,9 @@ class OptunaSweeper(Sweeper):
         def sampler(seed: int) -> Any:
             return get_class(str(self.sampler["_target_"]))(seed=seed, **options)
 
-        metric = self.config.optimized_metric
+        metric = self._config.optimized_metric
         with opened(self.storage, self.study_name, lower_is_better(metric), identity) as made:
-            study = Study(made, sampler, self.config.seed, space)
+            study = Study(made, sampler, self._config.seed, space)
             study.drop_halves()
             while trials := study.trials(self.n_jobs, self.n_trials):
                 overrides = [[*(f"{key}={value}" for key, value in trial.params.items()), *fixed] for trial in trials]
@@ -96,7 +96,7 @@ class OptunaSweeper(Sweeper):
         from archselect.config import identity_of
         from archselect.objective import check_objective, validation_scores
 
-        base = self._loader.load_sweep_config(self.config, list(fixed))
+        base = self._loader.load_sweep_config(self._config, list(fixed))
         if base.optimized_metric is None:
             scores = ", ".join(validation_scores(base)) or "none: set evaluation.validation_share=0.1"
             raise RunError(f"optimized_metric is null: name what hydra/sweeper=study is to optimise ({scores}).")
@@ -121,12 +121,12 @@ class OptunaSweeper(Sweeper):
             results |= {"best_trial": best.number, "best_value": best.value, "best_params": dict(best.params)}
             chosen = " ".join(f"{key}={value}" for key, value in best.params.items())
             Console(highlight=False).print(
-                f"Best of {count} trials ({self.study_name}): {self.config.optimized_metric} {best.value:.4f} in trial "
-                f"{best.number}: {chosen}",
+                f"Best of {count} trials ({self.study_name}): {self._config.optimized_metric} {best.value:.4f} "
+                f"in trial {best.number}: {chosen}",
                 markup=False,
                 soft_wrap=True,
             )
-        folder = Path(str(self.config.hydra.sweep.dir))
+        folder = Path(str(self._config.hydra.sweep.dir))
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(OmegaConf.create(results), folder / "optimization_results.yaml")
 
