@@ -3,10 +3,8 @@
 import hydra
 from omegaconf import DictConfig
 
-from archselect.analysis.command import analyze, register_resolvers
+from archselect.analysis.command import analyze
 from archselect.config import launch
-
-register_resolvers()
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="analyze")

@@ -4,15 +4,14 @@ import hydra
 from omegaconf import DictConfig
 
 from archselect import pipeline
-from archselect.config import launch, register_resolvers
-
-register_resolvers()
+from archselect.config import launch
+from archselect.objective import objective
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
-def main(config: DictConfig) -> None:
-    """Hand the composed config over."""
-    pipeline.run(config)
+def main(config: DictConfig) -> float | None:
+    """Hand the composed config over; return what a search over options optimises."""
+    return objective(config, pipeline.run(config))
 
 
 if __name__ == "__main__":

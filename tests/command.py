@@ -189,6 +189,12 @@ class Apart:
         )
         self._process.start()
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        assert self._process.pid is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """Kill it."""
         self._process.kill()

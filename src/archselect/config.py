@@ -15,19 +15,18 @@ from hydra.errors import CompactHydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from rich.console import Console
 
 from archselect.data import ImageData
+from archselect.errors import RunError as RunError
 from archselect.evaluation.method import Evaluation
 from archselect.genotype import Genotype
 from archselect.search import SearchMethod
 from archselect.selection import Selector
 from archselect.spaces import SearchSpace
 from archselect.stages.fitting import TrainerFactory
+from archselect.stopping import stopping_on_signals
 from archselect.store import explanation
-
-
-class RunError(CompactHydraException):
-    """An error that a user can mend: its message says what was expected, what came and what to do."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,9 @@ def protocol_for(search_space: str, data: str) -> str:
 def register_resolvers() -> None:
     """Make `${archselect.protocol:SPACE,DATA}` known; the defaults list of `train.yaml` uses it."""
     OmegaConf.register_new_resolver("archselect.protocol", protocol_for, replace=True)
+
+
+register_resolvers()  # here: a job of a sweep may begin in a process that never runs train.py
 
 
 def instantiate_parts(config: DictConfig) -> Parts:
@@ -110,12 +112,14 @@ def folder_label(*parts: str | int) -> str:
 def launch(main: Callable[[], Any]) -> None:
     """Run a Hydra main; show an error that a user can mend as a sentence and leave with exit code 1.
 
-    Other errors, and with HYDRA_FULL_ERROR=1 all of them, keep their traceback.
+    Ctrl-C and SIGTERM stop it, a sweep with all its jobs. Other errors, and with HYDRA_FULL_ERROR=1 all of them, keep
+    their traceback.
     """
     traceback_wanted = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors on instead of printing tracebacks of its own
     try:
-        main()
+        with stopping_on_signals(Console(highlight=False)):
+            main()
     except Exception as error:
         if traceback_wanted or not said_in_a_sentence(error):
             raise

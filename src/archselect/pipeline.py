@@ -5,10 +5,9 @@ import io
 import json
 import logging
 import os
-import signal
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,21 +19,21 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from archselect.config import Parts, RunError, instantiate_parts, plain, readable
+from archselect.errors import sentence
 from archselect.genotype import Genotype
+from archselect.objective import check_objective
 from archselect.places import all_written, rewrite, written
 from archselect.plan import Plan
 from archselect.preflight import check, check_data
 from archselect.report import STRENGTHS, draw_figures, show_plan, show_strengths, show_summary, strengths, tables
 from archselect.reporting.comparison import comparison
+from archselect.reporting.failures import FAILED, forget_failure, keep_failure
 from archselect.reporting.grid import REFUSED
 from archselect.runlog import RunLog
 from archselect.stages.job import Finished, Job, Stage, run_stage
 from archselect.stages.selection import DECISIONS
+from archselect.stopping import stopping_on_signals
 from archselect.store import Store, replacing
-
-
-class Stopped(BaseException):
-    """Ctrl-C or SIGTERM."""
 
 
 def run(config: DictConfig) -> dict[str, Any]:
@@ -46,9 +45,11 @@ def run(config: DictConfig) -> dict[str, Any]:
     quiet_lightning()
     console = Console(highlight=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with stopping_on_signals(console), noted(), readable():
+    with stopping_on_signals(console), failure_kept(config, folder), noted(), readable():
         without_home(folder)
-        with refusal_kept(config, folder), readable():
+        forget_failure(folder)
+        with failure_kept(config, folder, REFUSED), readable():
+            check_objective(config)
             parts = instantiate_parts(config)
             check(parts)
         loggers = [instantiate(logger) for logger in config.logger.values()]
@@ -172,42 +173,22 @@ class Run:
 
 
 @contextmanager
-def refusal_kept(config: DictConfig, folder: Path) -> Iterator[None]:
-    """Write down which choices were refused and why, for the report on a sweep."""
+def failure_kept(config: DictConfig, folder: Path, name: str = FAILED) -> Iterator[None]:
+    """Write down why a run failed, or was refused before it began, for the report on a sweep."""
     try:
         yield
-    except RunError as error:
-        names = {group: config[group].name for group in ("search_space", "search", "selection", "evaluation", "data")}
-        with replacing(folder / REFUSED) as file:
-            record = {**names, "seed": config.seed, "reason": written(str(error))}
-            file.write((json.dumps(record, indent=2) + "\n").encode())
+    except Exception as error:
+        if not (folder / REFUSED).exists():
+            with suppress(OSError):  # on a full disk the error itself is what matters
+                keep_failure(folder, config, written(sentence(error)), name if isinstance(error, RunError) else FAILED)
         raise
 
 
 @contextmanager
 def noted() -> Iterator[None]:
-    """Write an error into the run folder's log too: of a sweep's errors, the terminal shows the first."""
+    """Write an error into the run folder's log too: of a sweep's errors, the terminal shows a line each."""
     try:
         yield
-    except RunError as error:
-        logging.getLogger(__name__).error("%s", error)
+    except Exception as error:
+        logging.getLogger(__name__).error("%s", error, exc_info=not isinstance(error, RunError))
         raise
-
-
-@contextmanager
-def stopping_on_signals(console: Console) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into an orderly stop: the last checkpoint is kept, the exit code is 128 + signal."""
-
-    def stop(number: int, frame: Any) -> None:
-        raise Stopped(number)
-
-    signals: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, stop) for number in signals}
-    try:
-        yield
-    except Stopped as stopped:
-        console.print("\nStopped. What is finished is kept; the same command goes on from the last epoch.")
-        raise SystemExit(128 + stopped.args[0]) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

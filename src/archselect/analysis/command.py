@@ -20,13 +20,13 @@ from archselect.analysis.analysis import Analysis, Table, Tables
 from archselect.analysis.stage import TABLES, AnalysisStage
 from archselect.analysis.subject import Subject
 from archselect.config import RunError, instantiate_part, plain, readable
-from archselect.config import register_resolvers as config_resolvers
-from archselect.pipeline import noted, quiet_lightning, stopping_on_signals, without_home
+from archselect.pipeline import noted, quiet_lightning, without_home
 from archselect.places import all_written
 from archselect.preflight import check_search_images
 from archselect.runlog import RunLog
 from archselect.runs import FinishedRun, find_runs, open_run
 from archselect.stages.job import run_stage
+from archselect.stopping import stopping_on_signals
 from archselect.store import replacing
 
 READING = "reading.md"
@@ -58,15 +58,13 @@ class Findings:
         return f'<p>{html.escape(self.reading)}</p><img alt="{self.name}" src="data:image/png;base64,{image}">'
 
 
-def register_resolvers() -> None:
-    """Make the resolvers of the config known, and `${archselect.run_folder:FOLDER}`: the run in it, or all runs'."""
-    config_resolvers()
-    OmegaConf.register_new_resolver("archselect.run_folder", _run_folder, replace=True)
-
-
 def _run_folder(folder: str) -> str:
+    """Return what `${archselect.run_folder:FOLDER}` stands for: the run in it, or all runs'."""
     found = find_runs(folder)
     return str((found[0] if len(found) == 1 else Path(folder)).resolve())
+
+
+OmegaConf.register_new_resolver("archselect.run_folder", _run_folder, replace=True)  # here: see `register_resolvers`
 
 
 def analyze(config: DictConfig) -> Findings:
@@ -99,7 +97,6 @@ def look(analysis: str, run: str | Path, *overrides: str, configs: str | Path = 
     Raises:
         RunError: See `analyze`.
     """
-    register_resolvers()
     with readable(), initialize_config_dir(str(Path(configs).resolve()), version_base="1.3"):
         every = [f"analysis={analysis}", f"run='{run}'", *overrides]
         config = compose("analyze", every, return_hydra_config=True)

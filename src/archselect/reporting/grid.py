@@ -44,6 +44,12 @@ class Grid:
     def title(self) -> str:
         return f"Grid: {self.place.search_space}, {self.place.evaluation}, {self.place.data}"
 
+    @property
+    def refused(self) -> set[Choices]:
+        """The pairs whose refusal it shows."""
+        space, evaluation, data = self.place
+        return {Choices(space, *pair, evaluation, data) for pair, text in self.cells.items() if "refused" in text}
+
 
 def refusals(folder: str | Path, warn: Callable[[str], None]) -> dict[Choices, str]:
     """Return the pairs under `folder` that were refused before anything was computed, with the reason.

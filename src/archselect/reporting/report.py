@@ -15,18 +15,21 @@ from rich.console import Console
 from rich.markup import escape
 
 from archselect.foreign.files import printable
+from archselect.reporting.failures import Failure, failures
 from archselect.reporting.grid import Grid, grids, refusals
 from archselect.reporting.results import STAGES, Row, collect, mean_of, rows
-from archselect.reporting.terminal import print_grid, print_report
+from archselect.reporting.terminal import print_failures, print_grid, print_report
 from archselect.reporting.words import cells, footnotes, headings
 
 
-def write_report(report: Sequence[Row], folder: str | Path, made: Sequence[Grid] = ()) -> tuple[Path, Path]:
+def write_report(
+    report: Sequence[Row], folder: str | Path, made: Sequence[Grid] = (), failed: Sequence[Failure] = ()
+) -> tuple[Path, Path]:
     """Write `report.md`, for reading, and `report.csv`, for further work, into `folder`; return both paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     markdown, table = folder / "report.md", folder / "report.csv"
-    markdown.write_text(_markdown(report, made), encoding="utf-8")
+    markdown.write_text(_markdown(report, made, failed), encoding="utf-8")
     with table.open("w", newline="", encoding="utf-8") as file:
         records = [_record(row) for row in report]
         writer = csv.DictWriter(file, fieldnames=list(records[0]))
@@ -35,10 +38,11 @@ def write_report(report: Sequence[Row], folder: str | Path, made: Sequence[Grid]
     return markdown, table
 
 
-def _markdown(report: Sequence[Row], made: Sequence[Grid]) -> str:
+def _markdown(report: Sequence[Row], made: Sequence[Grid], failed: Sequence[Failure]) -> str:
     table = _markdown_table(headings(report), [cells(row, report) for row in report])
     notes = "\n".join(f"- {note.replace('*:', '&ast;:')}" for note in footnotes(report))
-    return f"# Results\n\n{table}\n\n{notes}\n" + "".join(map(_markdown_grid, made))
+    failures = "\n## Failed runs\n\n" + "".join(f"- {one}\n".replace("*", "&ast;") for one in failed) if failed else ""
+    return f"# Results\n\n{table}\n\n{notes}\n" + "".join(map(_markdown_grid, made)) + failures
 
 
 def _no_formula(value: object) -> object:
@@ -107,19 +111,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         report = rows(collect(options.folder, warn))
         made = grids(report, refusals(options.folder, warn))
-        written = [str(path) for path in write_report(report, options.output or options.folder, made)]
+        failed = failures(options.folder, warn, {choices for grid in made for choices in grid.refused})
+        written = [str(path) for path in write_report(report, options.output or options.folder, made, failed)]
         if options.html is not None:
             # It opens runs, which takes PyTorch: seconds that the tables need not wait for.
             from archselect.reporting.page.page import write_page
 
-            page = write_page(report, made, options.folder, options.html, warn)
+            page = write_page(report, made, options.folder, options.html, warn, failed)
             written.append(f"{page} ({page.stat().st_size / 1e6:.1f} MB)")
     except OSError as error:
         errors.print(escape(str(error)), style="red")
+        if options.folder.is_dir():
+            print_failures(failures(options.folder, warn), errors)
         return 1
     console = Console()
     print_report(report, console)
     for grid in made:
         print_grid(grid, console)
+    print_failures(failed, console)
     console.print(f"Written: {', '.join(written)}", markup=False, soft_wrap=True)
     return 0

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from archselect.reporting.failures import Failure
 from archselect.reporting.grid import Grid
 from archselect.reporting.results import STAGES, Row
 from archselect.reporting.words import duration, footnotes, millions, spread, star
@@ -38,6 +39,14 @@ def print_grid(grid: Grid, console: Console) -> None:
 def _short(words: str) -> str:
     first = words.split(" ")[-1 if words.startswith("refused") else 0]
     return {"decided": "✓", "": "·"}.get(first, first)
+
+
+def print_failures(failed: Sequence[Failure], console: Console) -> None:
+    """Print what failed, and why."""
+    if failed:
+        console.print(f"Failed runs: {len(failed)}", style="red")
+    for one in failed:
+        console.print(f"- {escape(str(one))}", highlight=False, soft_wrap=True)
 
 
 def print_report(report: Sequence[Row], console: Console) -> None:

@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import Callback, Checkpoint
 
 from archselect.stages.checkpoint import NEWEST, AtomicCheckpointIO, newest_sound
 from archselect.stages.progress import Progress, ProgressCallback
+from archselect.stopping import SignalsLeftAlone
 from archselect.store import StageFolder
 
 HISTORY = "history.jsonl"
@@ -145,7 +146,8 @@ class Fitting:
             "inference_mode": False,  # what it makes cannot be used in training, and some of it is remembered
             "plugins": [AtomicCheckpointIO()],
         }
-        return self._trainer(**ours | options)
+        callbacks = [SignalsLeftAlone(), *options.pop("callbacks", ())]
+        return self._trainer(**ours | options, callbacks=callbacks)
 
 
 class EpochWriter(Checkpoint):

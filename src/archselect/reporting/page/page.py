@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from archselect.places import written
+from archselect.reporting.failures import Failure
 from archselect.reporting.grid import Grid
 from archselect.reporting.page.analyses import analyses_in, folders_beside
 from archselect.reporting.page.links import Links
@@ -29,7 +30,12 @@ from archselect.store.durable import disk_errors_explained
 
 
 def write_page(
-    report: Sequence[Row], made: Sequence[Grid], folder: str | Path, path: str | Path, warn: Callable[[str], None]
+    report: Sequence[Row],
+    made: Sequence[Grid],
+    folder: str | Path,
+    path: str | Path,
+    warn: Callable[[str], None],
+    failed: Sequence[Failure] = (),
 ) -> Path:
     """Write the page on the runs under `folder` to `path` and return it.
 
@@ -39,6 +45,7 @@ def write_page(
         folder: Where the runs lie.
         path: The HTML file; its folder is made.
         warn: Told what is missing of each run; the page says the same in its place.
+        failed: Runs that came to nothing.
 
     Raises:
         StoreError: The disk refuses.
@@ -62,6 +69,7 @@ def write_page(
         table=summary_table(report, {run.folder: run.anchor for run in runs}),
         footnotes=footnotes(report),
         grids=made,
+        failed=[str(one) for one in failed],
         runs=runs,
         beside=beside,
         notes=notes.sentences,

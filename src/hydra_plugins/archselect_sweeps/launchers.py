@@ -1,0 +1,149 @@
+"""Jobs beside each other: in processes of joblib on one machine, or in jobs of submitit, on one machine or by Slurm."""
+
+import os
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from hydra.core.utils import JobReturn, JobStatus, env_override
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from archselect.errors import RunError, extra
+from hydra_plugins.archselect_sweeps._lost import keep_lost
+
+THREADS = "OMP_NUM_THREADS"
+SHARED = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "name", "stderr_to_stdout")
+"""What submitit calls the same on every cluster; the other options belong to one kind of it."""
+
+_CHOICES = {"local": "slurm_local", "slurm": "slurm"}
+
+
+class JoblibLauncher(Launcher):
+    """`hydra-joblib-launcher`: so many processes, which take one job after the other.
+
+    Each has an equal share of the cores as its threads, by joblib's rule, unless `OMP_NUM_THREADS` says otherwise.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Make the plugin's launcher."""
+        with extra("sweeps", "hydra/launcher=processes"):
+            from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher as Plugin
+        self._plugin = Plugin(**self._options)
+        self._plugin.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the jobs.
+
+        Raises:
+            RunError: An option makes no sense, or a process was killed.
+        """
+        from joblib.externals.loky import get_reusable_executor
+        from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+        try:
+            returns: Sequence[JobReturn] = self._plugin.launch(job_overrides, initial_job_idx)
+        except TerminatedWorkerError as error:
+            raise RunError(
+                "A process of joblib was killed, most often because the memory ran out, and joblib stopped the "
+                "others. What is finished is kept: type the same command again, with fewer jobs at a time "
+                "(hydra.launcher.n_jobs)."
+            ) from error
+        except (ValueError, TypeError) as error:
+            raise RunError(f"hydra.launcher: joblib does not take these options: {error}") from error
+        get_reusable_executor(reuse=True).shutdown()  # the processes would keep their memory, of a GPU too
+        return returns
+
+
+class SubmititLauncher(Launcher):
+    """`hydra-submitit-launcher`, which runs a job and requeues it; submitted and waited for here.
+
+    The plugin's own waiting ends at the first job that left no result, such as one out of memory, and leaves the jobs
+    to themselves when the sweep is stopped.
+
+    Args:
+        cluster: Where the jobs run.
+        submitit_folder: For what submitit writes.
+        max_num_timeout: How often a job that reached its time limit is requeued.
+        options: Those of submitit.
+    """
+
+    def __init__(
+        self, cluster: Literal["local", "slurm"], submitit_folder: str, max_num_timeout: int, **options: Any
+    ) -> None:
+        self._cluster = cluster
+        self._folder = submitit_folder
+        self._max_num_timeout = max_num_timeout
+        self._options = options
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Make the plugin's launcher, which submitit will call in each job, and what submits it."""
+        with extra("sweeps", f"hydra/launcher={_CHOICES[self._cluster]}"):
+            from hydra_plugins.hydra_submitit_launcher.submitit_launcher import LocalLauncher, SlurmLauncher
+        self._config = config
+        self._context = hydra_context
+        self._job = {"local": LocalLauncher, "slurm": SlurmLauncher}[self._cluster]()
+        self._job.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self._executor = self._made_executor()
+
+    def _made_executor(self) -> Any:
+        import submitit
+
+        named = {key if key in SHARED else f"{self._cluster}_{key}": value for key, value in self._options.items()}
+        plain = {key: OmegaConf.to_object(one) if OmegaConf.is_config(one) else one for key, one in named.items()}
+        often = {f"{self._cluster}_max_num_timeout": self._max_num_timeout}
+        try:
+            executor = submitit.AutoExecutor(self._folder, cluster=self._cluster, **often)
+            executor.update_parameters(**plain)
+        except RuntimeError as error:
+            raise RunError(
+                "hydra/launcher=slurm needs the commands of Slurm (srun, sbatch), which are not on this "
+                "machine. Type the command on a login node, or choose hydra/launcher=processes."
+            ) from error
+        except (NameError, ValueError, TypeError, AssertionError) as error:
+            raise RunError(f"hydra.launcher: submitit does not take these options: {error}") from error
+        return executor
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Submit the jobs and wait for all of them; cancel them if the waiting is cut short."""
+        from hydra.core.singleton import Singleton
+
+        numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
+        calls = [
+            (list(overrides), "hydra.sweep.dir", number, f"job_{number}", Singleton.get_state())
+            for number, overrides in zip(numbers, job_overrides, strict=True)
+        ]
+        # A process that shares the machine with others takes the threads it was given, not all.
+        threads = {THREADS: os.environ.get(THREADS, str(self._options.get("cpus_per_task") or 1))}
+        with env_override(threads):
+            jobs = self._executor.map_array(self._job, *zip(*calls, strict=True))
+        try:
+            return [
+                self._outcome(job, number, overrides)
+                for job, number, overrides in zip(jobs, numbers, job_overrides, strict=True)
+            ]
+        except BaseException:
+            for job in jobs:
+                job.cancel(check=False)
+            raise
+
+    def _outcome(self, job: Any, number: int, overrides: Sequence[str]) -> JobReturn:
+        """Wait for a job; one without a result has failed, whatever ended it."""
+        from submitit.core.utils import FailedJobError, UncompletedJobError
+
+        try:
+            returned: JobReturn = job.results()[0]
+            return returned
+        except (UncompletedJobError, FailedJobError) as error:
+            reason = (
+                f"it ended without a result (state {job.state}), most often because the memory ran out or the job was "
+                f"cancelled: see {job.paths.stderr}"
+            )
+            keep_lost(self._config, self._context.config_loader, number, overrides, reason)
+            failed = JobReturn(overrides=overrides, status=JobStatus.FAILED)
+            failed.return_value = RunError(reason)
+            failed._return_value.__cause__ = error
+            return failed

@@ -1,0 +1,135 @@
+"""A search over options: `python train.py -m hparams_search=NAME`.
+
+The official hydra-optuna-sweeper for Hydra 1.3 needs an Optuna before 3, which cannot open a storage with today's
+SQLAlchemy.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from archselect.errors import RunError, extra
+from hydra_plugins.archselect_sweeps._outcomes import Outcomes
+from hydra_plugins.archselect_sweeps._space import parsed
+
+
+class OptunaSweeper(Sweeper):
+    """Asks Optuna for options, runs them as jobs of the launcher, and tells it the score that `main` returns.
+
+    Args:
+        sampler: `_target_` of an Optuna sampler, and its options but the seed.
+        storage: URL of the database that remembers the trials.
+        study_name: The study in it.
+        n_trials: How many the study shall have, those of earlier sessions included.
+        n_jobs: How many are handed to the launcher at once; later ones learn from all of them.
+        params: What is searched over, in Hydra's syntax of sweeps; the command line may add to it.
+    """
+
+    def __init__(
+        self,
+        sampler: Mapping[str, Any],
+        storage: str,
+        study_name: str,
+        n_trials: int,
+        n_jobs: int,
+        params: Mapping[str, Any] | None,
+    ) -> None:
+        self.sampler = sampler
+        self.storage = storage
+        self.study_name = study_name
+        self.n_trials = n_trials
+        self.n_jobs = n_jobs
+        self.params = params or {}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Make the launcher."""
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+        self._config = config
+        self._loader = hydra_context.config_loader
+        self._launcher = Outcomes(launcher, str(config.hydra.sweep.dir))
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run trials until the study has `n_trials`, and write down which was the best.
+
+        Raises:
+            RunError: There is nothing to optimise or to search over, another study has the name, or trials failed.
+        """
+        with extra("sweeps", "hydra/sweeper=study"):
+            import optuna  # noqa: F401
+        from hydra.utils import get_class
+
+        from archselect.objective import lower_is_better
+        from hydra_plugins.archselect_sweeps._study import Study, opened
+
+        for name in ("n_trials", "n_jobs"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise RunError(f"hydra.sweeper.{name} must be a whole number above 0; got {getattr(self, name)!r}.")
+        space, fixed = parsed(self.params, arguments)
+        identity = self._checked(space, fixed)
+        options = {str(key): value for key, value in self.sampler.items() if key != "_target_"}
+
+        def sampler(seed: int) -> Any:
+            return get_class(str(self.sampler["_target_"]))(seed=seed, **options)
+
+        metric = self._config.optimized_metric
+        with opened(self.storage, self.study_name, lower_is_better(metric), identity) as made:
+            study = Study(made, sampler, self._config.seed, space)
+            study.drop_halves()
+            while trials := study.trials(self.n_jobs, self.n_trials):
+                overrides = [[*(f"{key}={value}" for key, value in trial.params.items()), *fixed] for trial in trials]
+                returns = self._launcher.run(overrides, trials[0].number)
+                for trial, job in zip(trials, returns, strict=True):
+                    study.tell(trial, _value(job))
+            self._conclude(study.best, len(made.get_trials(deepcopy=False)))
+        self._launcher.raise_failures()
+
+    def _checked(self, space: Mapping[str, Any], fixed: Sequence[str]) -> Mapping[str, Any]:
+        """Check what can be checked before the first trial, and return what all trials have in common."""
+        from archselect.config import identity_of
+        from archselect.objective import check_objective, validation_scores
+
+        base = self._loader.load_sweep_config(self._config, list(fixed))
+        if base.optimized_metric is None:
+            scores = ", ".join(validation_scores(base)) or "none: set evaluation.validation_share=0.1"
+            raise RunError(f"optimized_metric is null: name what hydra/sweeper=study is to optimise ({scores}).")
+        check_objective(base)
+        if not space:
+            raise RunError(
+                "There is nothing to search over: give an option several values, such as "
+                "'search.weight_optimizer.lr=tag(log,interval(0.005,0.1))', or choose hparams_search=NAME."
+            )
+        return {
+            "optimized_metric": base.optimized_metric,
+            "space": {key: str(distribution) for key, distribution in space.items()},
+            **identity_of(base, str(base.data.get("train_subset"))),
+        }
+
+    def _conclude(self, best: Any, count: int) -> None:
+        """Show and write down the best trial."""
+        from rich.console import Console
+
+        results: dict[str, Any] = {"name": "optuna", "trials": count}
+        if best is not None:
+            results |= {"best_trial": best.number, "best_value": best.value, "best_params": dict(best.params)}
+            chosen = " ".join(f"{key}={value}" for key, value in best.params.items())
+            Console(highlight=False).print(
+                f"Best of {count} trials ({self.study_name}): {self._config.optimized_metric} {best.value:.4f} "
+                f"in trial {best.number}: {chosen}",
+                markup=False,
+                soft_wrap=True,
+            )
+        folder = Path(str(self._config.hydra.sweep.dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(OmegaConf.create(results), folder / "optimization_results.yaml")
+
+
+def _value(job: JobReturn) -> float | None:
+    return None if job.status is JobStatus.FAILED else float(job.return_value)
