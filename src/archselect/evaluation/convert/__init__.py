@@ -9,7 +9,7 @@ FILE is one of
 - `NATS-tss-v1_0-3ffb9-simple`: a folder with `meta.pickle.pbz2` and a file for each architecture.
 
 They are pickles, which may call any function of Python, and their curves over all epochs take more than 10 GB once
-they are loaded. Here a pickle can name only what these files name (`globals`), gets inert data for it (`unpickler`),
+they are loaded. Here a pickle can name only what these files name (`stand_ins`), gets inert data for it (`unpickler`),
 and keeps only the accuracies after the last of 200 epochs; so the memory stays far below 4 GB.
 
 The accuracies are those of the official `get_more_info(index, data, hp="200", is_random=False)`, the mean over the
