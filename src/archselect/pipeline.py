@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import signal
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,13 +21,16 @@ from archselect.config import Parts, RunError, instantiate_parts, plain, readabl
 from archselect.genotype import Genotype
 from archselect.plan import Plan
 from archselect.preflight import check, check_data
+from archselect.quiet import quiet_lightning
 from archselect.report import STRENGTHS, draw_figures, show_plan, show_strengths, show_summary, strengths, tables
 from archselect.reporting.comparison import comparison
 from archselect.reporting.grid import REFUSED
 from archselect.runlog import RunLog
+from archselect.stages.devices import count_of
 from archselect.stages.job import Finished, Job, Stage, run_stage
 from archselect.stages.selection import DECISIONS
 from archselect.store import Store, replacing
+from archselect.team import ProcessTeam
 
 
 class Stopped(BaseException):
@@ -61,13 +63,6 @@ def run(config: DictConfig) -> dict[str, Any]:
     return summary
 
 
-def quiet_lightning() -> None:
-    """Leave out what Lightning says of devices, products, fits without validation, and its use of torch's pytree."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
-
-
 @dataclass
 class Run:
     """One run of the pipeline."""
@@ -81,8 +76,18 @@ class Run:
 
     def go(self) -> dict[str, Any]:
         """Make or reuse every stage, then write and show what came of it."""
-        parts, config = self.parts, self.config
-        job = Job(parts.seed, parts.space, parts.data, parts.trainer, Store(config.logs), self.console, self.log.record)
+        parts = self.parts
+        team = ProcessTeam(plain(self.config), parts.trainer, self.folder) if count_of(parts.trainer) > 1 else None
+        try:
+            genotype, finished = self._stages(team)
+        finally:
+            if team is not None:
+                team.end()
+        return self._conclude(genotype, finished)
+
+    def _stages(self, team: ProcessTeam | None) -> tuple[Genotype, dict[str, Finished]]:
+        parts, config, store = self.parts, self.config, Store(self.config.logs)
+        job = Job(parts.seed, parts.space, parts.data, parts.trainer, store, self.console, self.log.record, team)
         plan = Plan(config, parts, job)
         finished: dict[str, Finished] = {}
         search = plan.search()
@@ -95,7 +100,7 @@ class Run:
         evaluation = plan.evaluation(genotype)
         if evaluation is not None:
             finished["evaluation"] = self._run(evaluation, job)
-        return self._conclude(genotype, finished)
+        return genotype, finished
 
     def _run(self, stage: Stage, job: Job) -> Finished:
         """Make or reuse one stage. The data are checked before the first one that there is work for."""

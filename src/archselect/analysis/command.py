@@ -21,8 +21,9 @@ from archselect.analysis.stage import TABLES, AnalysisStage
 from archselect.analysis.subject import Subject
 from archselect.config import RunError, instantiate_part, plain, readable
 from archselect.config import register_resolvers as config_resolvers
-from archselect.pipeline import noted, quiet_lightning, stopping_on_signals
+from archselect.pipeline import noted, stopping_on_signals
 from archselect.preflight import check_search_images
+from archselect.quiet import quiet_lightning
 from archselect.runlog import RunLog
 from archselect.runs import FinishedRun, find_runs, open_run
 from archselect.stages.job import run_stage
