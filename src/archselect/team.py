@@ -59,17 +59,22 @@ class ProcessTeam:
         Raises:
             FollowerError: Another process ended early.
         """
-        if not self._processes:
-            self._start()
-        self._tell(order_of(stage))
         self._working = True
         try:
+            if not self._processes:
+                self._start()
+            for process in self._processes:
+                self._send(process, order_of(stage))
             yield
-        except BaseException as error:
+        except Exception as error:
+            # What is the user's to mend, all processes meet; one that is gone, this one meets as an error of its own.
             failed = None if isinstance(error, ValueError) else self._failed(wait=2.0)
             self.end(kill=True)
-            if failed is not None and isinstance(error, Exception):
+            if failed is not None:
                 raise FollowerError(failed) from error
+            raise
+        except BaseException:
+            self.end(kill=True)
             raise
         finally:
             self._working = False
@@ -119,10 +124,6 @@ class ProcessTeam:
         threading.Thread(target=self._watch, args=(list(self._processes),), daemon=True).start()
         ranks.join(store, Share(0, self.count), device, synchronised(self.trainer))
 
-    def _tell(self, order: Mapping[str, Any]) -> None:
-        for process in self._processes:
-            self._send(process, order)
-
     @staticmethod
     def _send(process: "subprocess.Popen[bytes]", message: Mapping[str, Any]) -> None:
         pipe = cast(BinaryIO, process.stdin)
@@ -146,10 +147,8 @@ class ProcessTeam:
 
     def _watch(self, processes: list["subprocess.Popen[bytes]"]) -> None:
         """End this process if it waits for one that is gone."""
-        while processes == self._processes or not self._processes:
+        while processes == self._processes:
             time.sleep(1)
-            if not self._processes and not self._working:
-                return
             if self._working and (failed := self._failed(wait=0)) is not None:
                 time.sleep(GRACE)
                 if processes == self._processes and self._working:

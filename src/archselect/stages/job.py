@@ -11,7 +11,7 @@ from rich.console import Console
 from archselect.allocation import keep_freed_memory
 from archselect.data import ImageData
 from archselect.spaces import SearchSpace
-from archselect.stages.devices import for_this_process
+from archselect.stages.devices import count_of, for_this_process
 from archselect.stages.fitting import HISTORY, Fitting, Record, TrainerFactory, out_of_memory
 from archselect.stages.progress import Progress, warn
 from archselect.stages.shared_folder import SharedFolder
@@ -118,7 +118,8 @@ def _fill(stage: Stage, folder: StageFolder, job: Job) -> Finished:
     kind = stage.key.kind
     with Progress(job.console, kind) as progress:
         fitting = fitting_for(folder, job, progress)
-        folder.begin(stage.config, provenance(_name(fitting.device), {"seed": job.seed}))
+        devices = _name(fitting.device) if job.team is None else f"{count_of(job.trainer)} x {_name(fitting.device)}"
+        folder.begin(stage.config, provenance(devices, {"seed": job.seed}))
         for record in folder.read_lines(HISTORY):
             job.log(kind, record)
         try:
