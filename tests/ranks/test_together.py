@@ -26,10 +26,12 @@ from archselect.selection.scorer import Racing
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "first order": {},
+    "an adversarial perturbation": {"smoothing": AdversarialSmoothing(steps=1)},
+    "one drawn operation": {"relaxation": GumbelSoftmax(hard=True, first=10.0, last=0.1)},
+}
+MORE_METHODS: Mapping[str, Mapping[str, Any]] = {
     "second order": {"architecture_gradient": Unrolled()},
     "a random perturbation": {"smoothing": RandomSmoothing()},
-    "an adversarial perturbation": {"smoothing": AdversarialSmoothing(steps=2)},
-    "one drawn operation": {"relaxation": GumbelSoftmax(hard=True, first=10.0, last=0.1)},
     "a drawn mixture": {"relaxation": Dirichlet()},
     "frozen operations": {"freezing": GradientMatching(interval=1, threshold=0.2)},
     "curvature": {"stopping": {"curvature": Curvature(window=1, batch_size=5)}},
@@ -150,10 +152,26 @@ def everything() -> dict[str, Any]:
     }
 
 
+def more() -> dict[str, Any]:
+    warnings.simplefilter("ignore")
+    return {name: searched(changes) for name, changes in MORE_METHODS.items()}
+
+
 @pytest.fixture(scope="module")
 def two() -> list[dict[str, Any]]:
     """What each of two processes came to."""
     return in_two(everything)
+
+
+@pytest.fixture(scope="module")
+def two_more() -> list[dict[str, Any]]:
+    return in_two(more)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MORE_METHODS)
+def test_a_search_with_more(name: str, two_more: list[dict[str, Any]]) -> None:
+    assert_same(searched(MORE_METHODS[name]), *(process[name] for process in two_more))
 
 
 @pytest.mark.parametrize("name", METHODS)
