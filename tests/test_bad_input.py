@@ -515,7 +515,8 @@ def test_a_gpu_that_is_not_there_is_refused(refused: Refused) -> None:
         ["trainer.precision must be one of 32-true, bf16-mixed; got 'nonsense'"],
     ),
     ("float16", "trainer.precision=16-mixed", ["trainer.precision must be one of", "got '16-mixed'"]),
-    ("two devices", "trainer.devices=2", ["trainer.devices must be 1 device; got 2", "not offered", "sweep"]),
+    ("another strategy", "trainer.strategy=fsdp", ["trainer.strategy must be one of auto, ddp; got 'fsdp'"]),
+    ("no flag", "trainer.sync_batchnorm=1", ["trainer.sync_batchnorm must be true or false; got 1"]),
     ("no device", "trainer.devices=0", ["devices=0", "trainer.devices=1"]),
     ("two machines", "+trainer.num_nodes=2", ["trainer.num_nodes is not for a user to set", "accelerator, devices"]),
     (
@@ -528,6 +529,32 @@ def test_a_gpu_that_is_not_there_is_refused(refused: Refused) -> None:
 )
 def test_a_trainer_that_cannot_be_is_refused(overrides: list[str], parts: Sequence[str], refused: Refused) -> None:
     assert_says(refused(*tiny(), *overrides), parts)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (["search.capture=compile"], ["search.capture=compile records a step of one process", "trainer.devices=1"]),
+        (["search.batch_size=29"], ["search.batch_size=29: of the 60 images", "the last batch has 2", "at least 3"]),
+        (["search.batch_size=2"], ["search.batch_size=2", "a batch has 2", "at least 3"]),
+        (
+            ["search.batch_size=5", "trainer.sync_batchnorm=false"],  # each needs two, for a spread
+            ["search.batch_size=5", "a batch has 5", "at least 6"],
+        ),
+        (["evaluation.batch_size=53"], ["evaluation.batch_size=53: of the 108 images", "the last batch has 2"]),
+    ],
+)
+def test_what_three_devices_cannot_share_is_refused(
+    overrides: list[str], parts: Sequence[str], refused: Refused
+) -> None:
+    assert_says(refused(*tiny(), "trainer.devices=3", *overrides), parts)
+
+
+def test_a_launcher_that_starts_the_processes_itself_is_refused(
+    refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert_says(refused(*tiny(), "trainer.devices=2"), ["starts a process for each device itself", "not by torchrun"])
 
 
 # --- The disk. ---

@@ -163,13 +163,16 @@ def readable(what: str = "") -> Iterator[None]:
         raise RunError(f"{what}{sentence}") from error
 
 
-def identity_of(config: DictConfig, data_fingerprint: str) -> Mapping[str, dict[str, Any]]:
+def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int = 1) -> Mapping[str, dict[str, Any]]:
     """Return, per stage, the parts of the config that determine its result.
 
-    Names, paths, devices and loggers do not; the precision does.
+    Names, paths, devices and loggers do not; the precision does. Into how many parts a batch is cut does where each is
+    normalised by itself.
     """
     data = {**plain(config.data, "name", "path", "source", "train_subset"), "fingerprint": data_fingerprint}
     common = {"seed": config.seed, "precision": str(config.trainer.precision)}
+    if parts_of_batch > 1:
+        common["batch_norm"] = f"of each of {parts_of_batch} parts of a batch"
     space = plain(config.search_space, "name", "protocol")
     search = plain(config.search, "name", "capture", "recompute")
     if search.get("snapshots") is None:

@@ -5,7 +5,6 @@ import io
 import json
 import logging
 import os
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,15 +24,18 @@ from archselect.objective import check_objective
 from archselect.places import all_written, rewrite, written
 from archselect.plan import Plan
 from archselect.preflight import check, check_data
+from archselect.quiet import quiet_lightning
 from archselect.report import STRENGTHS, draw_figures, show_plan, show_strengths, show_summary, strengths, tables
 from archselect.reporting.comparison import comparison
 from archselect.reporting.failures import FAILED, forget_failure, keep_failure
 from archselect.reporting.grid import REFUSED
 from archselect.runlog import RunLog
+from archselect.stages.devices import count_of
 from archselect.stages.job import Finished, Job, Stage, run_stage
 from archselect.stages.selection import DECISIONS
 from archselect.stopping import stopping_on_signals
 from archselect.store import Store, replacing
+from archselect.team import ProcessTeam
 
 
 def run(config: DictConfig) -> dict[str, Any]:
@@ -73,13 +75,6 @@ def without_home(folder: Path) -> None:
         rewrite(Path(hydra.sweep.dir) / "multirun.yaml")
 
 
-def quiet_lightning() -> None:
-    """Leave out what Lightning says of devices, products, fits without validation, and its use of torch's pytree."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
-
-
 @dataclass
 class Run:
     """One run of the pipeline."""
@@ -93,8 +88,18 @@ class Run:
 
     def go(self) -> dict[str, Any]:
         """Make or reuse every stage, then write and show what came of it."""
-        parts, config = self.parts, self.config
-        job = Job(parts.seed, parts.space, parts.data, parts.trainer, Store(config.logs), self.console, self.log.record)
+        parts = self.parts
+        team = ProcessTeam(plain(self.config), parts.trainer, self.folder) if count_of(parts.trainer) > 1 else None
+        try:
+            genotype, finished = self._stages(team)
+        finally:
+            if team is not None:
+                team.end()
+        return self._conclude(genotype, finished)
+
+    def _stages(self, team: ProcessTeam | None) -> tuple[Genotype, dict[str, Finished]]:
+        parts, config, store = self.parts, self.config, Store(self.config.logs)
+        job = Job(parts.seed, parts.space, parts.data, parts.trainer, store, self.console, self.log.record, team)
         plan = Plan(config, parts, job)
         finished: dict[str, Finished] = {}
         search = plan.search()
@@ -107,7 +112,7 @@ class Run:
         evaluation = plan.evaluation(genotype)
         if evaluation is not None:
             finished["evaluation"] = self._run(evaluation, job)
-        return self._conclude(genotype, finished)
+        return genotype, finished
 
     def _run(self, stage: Stage, job: Job) -> Finished:
         """Make or reuse one stage. The data are checked before the first one that there is work for."""

@@ -10,6 +10,7 @@ from archselect.config import Parts, folder_label, identity_of, plain
 from archselect.evaluation import NoEvaluation
 from archselect.genotype import Genotype
 from archselect.stages import EvaluationStage, SearchStage, SelectionStage
+from archselect.stages.devices import parts_of_batch
 from archselect.stages.job import Finished, Job
 
 
@@ -68,7 +69,7 @@ class Plan:
 
     @cached_property
     def _identities(self) -> Any:
-        return identity_of(self.config, self.parts.data.fingerprint())
+        return identity_of(self.config, self.parts.data.fingerprint(), parts_of_batch(self.parts.trainer))
 
     def _config_of(self, *groups: str) -> dict[str, Any]:
         return {"seed": self.parts.seed, **{group: plain(self.config[group]) for group in groups}}

@@ -1,6 +1,6 @@
 """What is checked before a run computes anything: that its parts go together, and that the data are enough for them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from archselect.evaluation import NASBench201Lookup, Retraining
 from archselect.networks.cell_space import CellSpace
 from archselect.search import SearchMethod
 from archselect.selection import Selector
+from archselect.stages.devices import count_of, parts_of_batch
 from archselect.stages.trainer import check_trainer
 
 
@@ -19,7 +20,9 @@ def check(parts: Parts) -> None:
     """Raise a ValueError for parts that do not go together; nothing is computed or decoded."""
     space, data, evaluation = parts.space, parts.data, parts.evaluation
     device = check_trainer(parts.trainer)
+    several = count_of(parts.trainer) > 1
     check_capture("search.capture", parts.search.capture, device)
+    _check_not_captured("search.capture", parts.search.capture, several)
     parts.selection.check(space.cells)
     check_pair(parts.search, parts.selection, space.cells)
     if parts.genotype is not None:
@@ -28,10 +31,19 @@ def check(parts: Parts) -> None:
         space.supernet(data.image_size, data.classes, parts.search.variant)
     if isinstance(evaluation, Retraining):
         check_capture("evaluation.capture", evaluation.capture, device)
+        _check_not_captured("evaluation.capture", evaluation.capture, several)
         _check_network(parts, evaluation)
         data.augmentation(evaluation.cutout)
     if isinstance(evaluation, NASBench201Lookup):
         _check_table(parts, evaluation)
+
+
+def _check_not_captured(option: str, capture: str, several: bool) -> None:
+    if several and capture != "none":
+        raise ValueError(
+            f"{option}={capture} records a step of one process, but with trainer.devices above 1 the processes speak "
+            f"to each other in every step. Use {option}=none, or trainer.devices=1."
+        )
 
 
 def check_pair(search: SearchMethod, selection: Selector, cells: Mapping[str, CellSpace]) -> None:
@@ -97,8 +109,12 @@ def check_search_images(parts: Parts) -> None:
     scored = architecture
     if scoring is not None and scoring.held_out_share:
         scored, architecture = _split("selection.scoring.held_out_share", architecture, scoring.held_out_share)
-    _check_batch("search.batch_size", search.batch_size, weights, "train the weights (search.weight_share of all)")
-    _check_batch("search.batch_size", search.batch_size, architecture, "train alpha (the others)")
+    least = _least(parts)
+    halves = {"train the weights (search.weight_share of all)": weights, "train alpha (the others)": architecture}
+    for purpose, labels in halves.items():
+        _check_batch("search.batch_size", search.batch_size, labels, purpose)
+        _check_spread("search.batch_size", search.batch_size, labels, purpose, least)
+    _check_scored("selection.scoring.held_out_share", scored, count_of(parts.trainer))
     if scoring is not None and scoring.batch_size is not None:
         _check_batch("selection.scoring.batch_size", scoring.batch_size, scored, "are scored on")
 
@@ -106,9 +122,37 @@ def check_search_images(parts: Parts) -> None:
 def _check_retraining_images(parts: Parts, evaluation: Retraining) -> None:
     images, share = parts.data.train.labels, evaluation.validation_share
     if share:
-        _, images = _split("evaluation.validation_share", images, share)
+        validation, images = _split("evaluation.validation_share", images, share)
+        _check_scored("evaluation.validation_share", validation, count_of(parts.trainer))
     _check_batch("evaluation.batch_size", evaluation.batch_size, images, "are trained on")
-    parts.data.source.open("test").check_labels(parts.data.classes)  # not decoded: no search sees a test image
+    _check_spread("evaluation.batch_size", evaluation.batch_size, images, "are trained on", _least(parts))
+    test = parts.data.source.open("test")  # not decoded: no search sees a test image
+    test.check_labels(parts.data.classes)
+    _check_scored("the test images", test, count_of(parts.trainer))
+
+
+def _least(parts: Parts) -> int:
+    """Return the fewest images that a batch can have so that each device has enough to normalise."""
+    devices = count_of(parts.trainer)
+    return devices if devices == 1 or parts_of_batch(parts.trainer) == 1 else 2 * devices
+
+
+def _check_spread(option: str, size: int, labels: Tensor, purpose: str, least: int) -> None:
+    """Raise a ValueError where a batch is too small to be spread over the devices."""
+    last = len(labels) % size
+    if size < least or 1 < last < least:  # a last batch of a single image is left out
+        which, images = ("a batch", size) if size < least else ("the last batch", last)
+        raise ValueError(
+            f"{option}={size}: of the {len(labels)} images that {purpose}, {which} has {images}, but trainer.devices "
+            f"asks for at least {least} in every batch. Choose another batch size or fewer devices."
+        )
+
+
+def _check_scored(option: str, labels: Sized, devices: int) -> None:
+    if len(labels) < devices:
+        raise ValueError(
+            f"trainer.devices={devices}, but only {len(labels)} images are scored on ({option}). Use fewer devices."
+        )
 
 
 def _split(option: str, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from archselect.data import Augmentation, BilevelBatches, Normalisation, ResidentBatches
 from archselect.randomness import generator_for
+from archselect.ranks import Share
 
 RAW = Normalisation((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))  # leaves the pixels 0..255
 
@@ -187,3 +188,22 @@ def test_weight_and_architecture_batches_in_the_same_order_are_refused() -> None
 
 def test_scoring_in_order_needs_no_purpose() -> None:
     assert order(batches_of(10, 5, ())) == list(range(10))
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_the_shares_of_several_processes_make_the_batches_of_one(processes: int) -> None:
+    options = {"shuffle": True, "augmentation": Augmentation(pad=1)}
+    whole = list(batches_of(17, 6, **options))
+    shares = [list(batches_of(17, 6, share=Share(rank, processes), **options)) for rank in range(processes)]
+    for batch, parts in zip(whole, zip(*shares, strict=True), strict=True):
+        sizes = [len(labels) for _, labels in parts]
+        assert max(sizes) - min(sizes) <= 1
+        for one, several in zip(batch, zip(*parts, strict=True), strict=True):
+            assert torch.equal(one, torch.cat(several))
+
+
+def test_a_batch_of_which_a_share_has_nothing_is_left_out_of_it() -> None:
+    first, second = (batches_of(5, 4, share=Share(rank, 2)) for rank in range(2))
+    assert (len(first), order(first)) == (1, [0, 1])
+    assert (len(second), order(second)) == (2, [2, 3, 4])
+    assert order(first.whole) == [0, 1, 2, 3, 4]

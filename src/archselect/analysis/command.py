@@ -20,9 +20,10 @@ from archselect.analysis.analysis import Analysis, Table, Tables
 from archselect.analysis.stage import TABLES, AnalysisStage
 from archselect.analysis.subject import Subject
 from archselect.config import RunError, instantiate_part, plain, readable
-from archselect.pipeline import noted, quiet_lightning, without_home
+from archselect.pipeline import noted, without_home
 from archselect.places import all_written
 from archselect.preflight import check_search_images
+from archselect.quiet import quiet_lightning
 from archselect.runlog import RunLog
 from archselect.runs import FinishedRun, find_runs, open_run
 from archselect.stages.job import run_stage

@@ -1,5 +1,6 @@
 """Batches of images that lie on the training device, in an order that depends on purpose and epoch alone."""
 
+import copy
 import itertools
 from collections.abc import Iterator
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from archselect.data.augmentation import Augmentation, Normalisation, crop_and_flip, cutout_mask
 from archselect.randomness import generator_for
+from archselect.ranks import WHOLE, Share
 
 Batch = tuple[Tensor, Tensor]  # images (B, 3, H, W), normalised, channels_last; labels (B,)
 
@@ -35,6 +37,8 @@ class ResidentBatches:
         shuffle: whether each epoch has its own random order.
         drop_last: whether a smaller last batch is left out.
         dtype: of the images.
+        share: the part of every batch that is given out; order and augmentation are those of the whole batches. A batch
+            of which it has nothing is left out.
 
     Raises:
         ValueError: for a batch size below 1 or above N, randomness without a purpose, or a cutout larger than an image.
@@ -52,6 +56,7 @@ class ResidentBatches:
         shuffle: bool = False,
         drop_last: bool = False,
         dtype: torch.dtype = torch.float32,
+        share: Share = WHOLE,
     ) -> None:
         if not 1 <= batch_size <= len(images):
             raise ValueError(
@@ -64,7 +69,7 @@ class ResidentBatches:
                 'for example (seed, "search", "weights").'
             )
         self.batch_size, self.augmentation, self.purpose = batch_size, augmentation, purpose
-        self.shuffle, self.drop_last, self.dtype = shuffle, drop_last, dtype
+        self.shuffle, self.drop_last, self.dtype, self.share = shuffle, drop_last, dtype, share
         self.epoch = 0
         self._height, self._width = images.shape[2:]
         pixels = images.to(device).permute(0, 2, 3, 1)
@@ -79,9 +84,16 @@ class ResidentBatches:
         """Choose the epoch whose order and augmentation the next iteration takes."""
         self.epoch = epoch
 
+    @property
+    def whole(self) -> "ResidentBatches":
+        """The same with all images of every batch."""
+        batches = copy.copy(self)
+        batches.share = WHOLE
+        return batches
+
     def __len__(self) -> int:
         full, rest = divmod(len(self._labels), self.batch_size)
-        left_out = rest == 0 or self.drop_last or (self.shuffle and rest == 1)
+        left_out = rest == 0 or self.drop_last or (self.shuffle and rest == 1) or not range(rest)[self.share.part(rest)]
         return full if left_out else full + 1
 
     def __iter__(self) -> Iterator[Batch]:
@@ -97,8 +109,9 @@ class ResidentBatches:
         order, draws = self._order(*moment), self._draws(*moment)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             indices = order[start : start + self.batch_size]
-            draws_of_batch = None if draws is None else draws[start : start + self.batch_size]
-            yield self._images(indices, draws_of_batch), self._labels[indices]
+            own = self.share.part(len(indices))
+            draws_of_batch = None if draws is None else draws[start : start + self.batch_size][own]
+            yield self._images(indices[own], draws_of_batch), self._labels[indices[own]]
 
     def _order(self, *moment: int) -> Tensor:
         count = len(self._labels)

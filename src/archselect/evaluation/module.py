@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
+from archselect import ranks
 from archselect.capture import Capture, NoCapture, capture_for
 from archselect.evaluation.method import Retraining
 from archselect.networks.discrete import DiscreteNetwork
@@ -64,7 +64,7 @@ class RetrainModule(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Seed the network's randomness, let drop path grow (DARTS, sec. 3.2) and report the epoch's learning rate."""
-        torch.manual_seed(derived_seed(self.seed, "evaluation", "network", self.current_epoch))
+        ranks.seed(derived_seed(self.seed, "evaluation", "network", self.current_epoch))
         self.trainer.train_dataloader.set_epoch(self.current_epoch)  # type: ignore[union-attr]
         probability = self.protocol.drop_path * self.current_epoch / self.protocol.epochs
         if probability != self.network.drop_path_probability:
@@ -85,20 +85,25 @@ class RetrainModule(pl.LightningModule):
         """Return the loss, the logits `(B, classes)` and the gradient in every parameter."""
         logits, auxiliary = self.network.forward_with_auxiliary(images)
         smoothing = self.protocol.label_smoothing
-        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        loss = ranks.cross_entropy(logits, labels, label_smoothing=smoothing)
         if auxiliary is not None:
-            loss = loss + self.protocol.auxiliary_weight * F.cross_entropy(auxiliary, labels, label_smoothing=smoothing)
+            loss = loss + self.protocol.auxiliary_weight * ranks.cross_entropy(auxiliary, labels, smoothing)
         # A cell that nothing reads has no gradient.
-        gradients = torch.autograd.grad(loss, list(self.network.parameters()), allow_unused=True)
-        return loss.detach(), logits.detach(), gradients
+        gradients = ranks.gradients(loss, list(self.network.parameters()), allow_unused=True)
+        return ranks.total(loss.detach()), logits.detach(), gradients
 
     def on_train_epoch_end(self) -> None:
         """Report the epoch's means and step the schedule."""
+        ranks.average_statistics(self.network)
         self.log_dict(self.train_metrics.compute())
         self.train_metrics.reset()
         schedule: Any = self.lr_schedulers()
         if schedule is not None:
             schedule.step()
+
+    def on_validation_epoch_start(self) -> None:
+        """Let several processes have the same running statistics."""
+        ranks.average_statistics(self.network)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score the network on held-out images."""
@@ -106,7 +111,7 @@ class RetrainModule(pl.LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """Seed the network's randomness (noise), so that a test does not depend on what the process did before."""
-        torch.manual_seed(derived_seed(self.seed, "evaluation", "test"))
+        ranks.seed(derived_seed(self.seed, "evaluation", "test"))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score the network on the test images."""

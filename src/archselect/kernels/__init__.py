@@ -12,6 +12,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
+from archselect import ranks
 from archselect.kernels.edges import (
     DENSE_KERNELS,
     SEPARABLE_KERNELS,
@@ -85,8 +86,15 @@ def left_out() -> Iterator[None]:
 def serve(x: Tensor) -> bool:
     """Return whether these are for `x` `(B, C, H, W)`.
 
-    They are not under autocast, which does not reach into them, nor while compiling, nor where they cannot be compiled.
+    They are not under autocast, which does not reach into them, nor while compiling, nor where they cannot be compiled,
+    nor where a batch is spread over several processes: they take its statistics themselves.
     """
-    if not _wanted.get() or x.device.type != "cpu" or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
+    if (
+        not _wanted.get()
+        or ranks.normalises_together()
+        or x.device.type != "cpu"
+        or torch.is_autocast_enabled("cpu")
+        or torch.compiler.is_compiling()
+    ):
         return False
     return calls.serve(x)

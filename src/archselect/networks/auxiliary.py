@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from archselect.operations.batch_norm import BatchNorm2d
+
 _OFFICIAL_STRIDES = {8: 3, 7: 2}
 
 
@@ -19,10 +21,10 @@ class AuxiliaryHead(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(channels, 128, 1, bias=False),
-            nn.BatchNorm2d(128),
+            BatchNorm2d(128),
             nn.ReLU(inplace=True),
             nn.Conv2d(128, 768, 2, bias=False),
-            nn.BatchNorm2d(768),
+            BatchNorm2d(768),
             nn.ReLU(inplace=True),
             nn.Flatten(),
             nn.Linear(768, classes),

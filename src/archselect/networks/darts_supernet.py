@@ -14,6 +14,7 @@ from archselect.networks.source import CellOutput, Source
 from archselect.networks.supernet import Begun, Supernet, layers_until
 from archselect.networks.variant import PLAIN, Variant
 from archselect.operations import FactorizedReduce, ReLUConvBN
+from archselect.operations.batch_norm import BatchNorm2d
 
 
 class DartsSupernet(Supernet):
@@ -41,7 +42,7 @@ class DartsSupernet(Supernet):
     ) -> None:
         super().__init__(cells, variant, alpha_scale)
         stem_channels = stem_multiplier * channels
-        self.stem = nn.Sequential(nn.Conv2d(3, stem_channels, 3, padding=1, bias=False), nn.BatchNorm2d(stem_channels))
+        self.stem = nn.Sequential(nn.Conv2d(3, stem_channels, 3, padding=1, bias=False), BatchNorm2d(stem_channels))
         self.preprocess = nn.ModuleList()
         self.cells = nn.ModuleList()
         before_previous, previous, reduced = stem_channels, stem_channels, False
@@ -92,6 +93,6 @@ def _preprocess(module: nn.Module, output: CellOutput) -> Tensor:
     if isinstance(module, FactorizedReduce):
         weights, norm = [module.first.weight, module.second.weight], module.norm
     else:
-        _, convolution, norm = cast(tuple[nn.ReLU, nn.Conv2d, nn.BatchNorm2d], tuple(cast(ReLUConvBN, module)))
+        _, convolution, norm = cast(tuple[nn.ReLU, nn.Conv2d, BatchNorm2d], tuple(cast(ReLUConvBN, module)))
         weights = [convolution.weight]
     return kernels.mix(parts, weights, kernels.running(norm), kernels.batch(norm))

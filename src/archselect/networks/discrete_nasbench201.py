@@ -6,6 +6,7 @@ from archselect.genotype import Genotype
 from archselect.networks.discrete import DiscreteNetwork, require_at_least, require_topology
 from archselect.networks.discrete_cell import DiscreteCell
 from archselect.networks.topology import CellTopology
+from archselect.operations.batch_norm import BatchNorm2d
 from archselect.operations.residual import ResidualReduction
 
 STAGES = 3
@@ -37,14 +38,14 @@ class NASBench201Network(DiscreteNetwork):
         require_at_least(1, channels=channels, cells_per_stage=cells_per_stage)
         super().__init__(classes, smallest_image_size=2 ** (STAGES - 1))
         cell = genotype.cell("cell")
-        self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+        self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), BatchNorm2d(channels))
         self.blocks = nn.ModuleList()
         for stage in range(STAGES):
             if stage > 0:
                 self.blocks.append(ResidualReduction(channels, 2 * channels))
                 channels *= 2
             self.blocks.extend(DiscreteCell(cell, channels) for _ in range(cells_per_stage))
-        self.head = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+        self.head = nn.Sequential(BatchNorm2d(channels), nn.ReLU(inplace=True))
         self.classifier = nn.Linear(channels, classes)
 
     def _evaluate(self, x: Tensor, with_auxiliary: bool) -> tuple[Tensor, Tensor | None]:

@@ -11,6 +11,7 @@ from archselect.networks.mixture import Mixture
 from archselect.networks.source import CellOutput, Source
 from archselect.networks.supernet import Begun, Supernet, layers_until
 from archselect.networks.variant import PLAIN, Variant
+from archselect.operations.batch_norm import BatchNorm2d
 from archselect.operations.residual import ResidualReduction
 
 
@@ -36,7 +37,7 @@ class NASBench201Supernet(Supernet):
         variant: Variant = PLAIN,
     ) -> None:
         super().__init__(cells, variant, alpha_scale)
-        self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+        self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), BatchNorm2d(channels))
         self.blocks = nn.ModuleList()
         for stage in range(3):
             if stage > 0:
@@ -45,7 +46,7 @@ class NASBench201Supernet(Supernet):
             self.blocks.extend(
                 MixedCell(cells["cell"], channels, pool_norm=False, variant=variant) for _ in range(cells_per_stage)
             )
-        self.last = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())
+        self.last = nn.Sequential(BatchNorm2d(channels), nn.ReLU())
         self.classifier = nn.Linear(channels, classes)
 
     def begin(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> Begun:

@@ -10,6 +10,7 @@ from typing import Literal, cast
 from torch import Tensor, nn
 
 from archselect.networks.discrete import DiscreteNetwork, require_at_least
+from archselect.operations.batch_norm import BatchNorm2d
 
 Kind = Literal["vgg", "resnet"]
 STAGES = 3
@@ -19,9 +20,7 @@ class PlainLayer(nn.Sequential):
     """Conv3x3, BN, ReLU (VGG, Simonyan and Zisserman, ICLR 2015, with batch normalisation)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
-        super().__init__(
-            nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
-        )
+        super().__init__(nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), BatchNorm2d(outputs), nn.ReLU())
 
 
 class ResidualLayer(nn.Module):
@@ -32,7 +31,7 @@ class ResidualLayer(nn.Module):
         self.residual = nn.Sequential(
             PlainLayer(channels, channels),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
+            BatchNorm2d(channels),
         )
         self.relu = nn.ReLU()
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archselect import kernels
+from archselect.operations.batch_norm import BatchNorm2d, batch_norm
 
 
 class StackedWeight(nn.Module):
@@ -36,7 +36,7 @@ class StackedWeight(nn.Module):
         return torch.cat([edges[position] for position in positions])
 
 
-class StackedBatchNorm(nn.BatchNorm2d):
+class StackedBatchNorm(BatchNorm2d):
     """Batch normalisation without affine parameters of `channels` channels on each of several edges."""
 
     def __init__(self, edges: int, channels: int) -> None:
@@ -58,11 +58,11 @@ class StackedBatchNorm(nn.BatchNorm2d):
         mean, variance = cast(Tensor, self.running_mean), cast(Tensor, self.running_var)
         if span := _span(positions, self.channels):
             mean, variance = mean[span], variance[span]  # views: the statistics move in place
-            return F.batch_norm(x, mean, variance, weight, None, self.training, self.momentum or 0.0, self.eps)
+            return batch_norm(x, mean, variance, weight, None, self.training, self.momentum or 0.0, self.eps)
         some = [slice(position * self.channels, (position + 1) * self.channels) for position in positions]
         some_mean = torch.cat([mean[part] for part in some])
         some_variance = torch.cat([variance[part] for part in some])
-        out = F.batch_norm(x, some_mean, some_variance, weight, None, self.training, self.momentum or 0.0, self.eps)
+        out = batch_norm(x, some_mean, some_variance, weight, None, self.training, self.momentum or 0.0, self.eps)
         if self.training:
             for part, new_mean, new_variance in zip(
                 some, some_mean.split(self.channels), some_variance.split(self.channels), strict=True

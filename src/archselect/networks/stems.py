@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from archselect.operations.batch_norm import BatchNorm2d
+
 
 class SmallImageStem(nn.Module):
     """Conv3x3 and BN; both inputs of the first cell are its output (CIFAR-10 and images like those)."""
@@ -14,7 +16,7 @@ class SmallImageStem(nn.Module):
         self.out_channels = multiplier * channels
         self.last_reduces = False
         self.layers = nn.Sequential(
-            nn.Conv2d(3, self.out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(self.out_channels)
+            nn.Conv2d(3, self.out_channels, 3, padding=1, bias=False), BatchNorm2d(self.out_channels)
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,15 +40,15 @@ class ImageNetStem(nn.Module):
         self.last_reduces = True
         self.first = nn.Sequential(
             nn.Conv2d(3, channels // 2, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(channels // 2),
+            BatchNorm2d(channels // 2),
             nn.ReLU(inplace=True),
             nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
+            BatchNorm2d(channels),
         )
         self.second = nn.Sequential(
             nn.ReLU(),
             nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
+            BatchNorm2d(channels),
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

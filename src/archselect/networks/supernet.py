@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from archselect import ranks
 from archselect.genotype import Genotype
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.mixed_cell import MixedCell
@@ -160,7 +161,8 @@ class Supernet(nn.Module):
 
     def sampled_weights(self) -> MixtureWeights:
         """Return what a training step evaluates: `mixture_weights`, or where the relaxation samples a draw."""
-        drawn = {name: self.relaxation.sample(self.masked_alpha(name)) for name in self.cell_spaces}
+        with ranks.shared_draws():
+            drawn = {name: self.relaxation.sample(self.masked_alpha(name)) for name in self.cell_spaces}
         if not self.relaxation.sparse:
             return self._under_decisions(drawn, self._active)
         weights = self._under_decisions(drawn, self._active)

@@ -8,6 +8,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from archselect import kernels
+from archselect.operations.batch_norm import BatchNorm2d
 
 
 class ReLUConvBN(nn.Sequential):
@@ -19,7 +20,7 @@ class ReLUConvBN(nn.Sequential):
         super().__init__(
             nn.ReLU(),
             nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False),
-            nn.BatchNorm2d(out_channels, affine=affine),
+            BatchNorm2d(out_channels, affine=affine),
         )
         self.square = in_channels == out_channels and kernel in kernels.DENSE_KERNELS and padding == kernel // 2
 
@@ -74,4 +75,4 @@ def _separable(channels: int, kernel: int, stride: int, dilation: int, affine: b
     padding = dilation * (kernel - 1) // 2
     depthwise = nn.Conv2d(channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False)
     pointwise = nn.Conv2d(channels, channels, 1, bias=False)
-    return depthwise, pointwise, nn.BatchNorm2d(channels, affine=affine)
+    return depthwise, pointwise, BatchNorm2d(channels, affine=affine)

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from torch import nn
 
+from archselect.operations.batch_norm import BatchNorm2d
 from archselect.operations.convolution import DilConv, ReLUConvBN, SepConv
 from archselect.operations.pooling import AvgPool, MaxPool
 from archselect.operations.skip import build_skip
@@ -87,5 +88,5 @@ def build_operation(
     found = primitive(name)
     operation = found.build(channels, stride, affine)
     if normalized_pooling and found.pooling:
-        return nn.Sequential(operation, nn.BatchNorm2d(channels, affine=affine))
+        return nn.Sequential(operation, BatchNorm2d(channels, affine=affine))
     return operation

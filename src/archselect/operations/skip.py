@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from archselect.operations.batch_norm import BatchNorm2d
+
 
 class FactorizedReduce(nn.Module):
     """Halves the resolution: ReLU, two 1x1 convolutions of stride 2, concatenation, batch normalisation.
@@ -21,7 +23,7 @@ class FactorizedReduce(nn.Module):
             )
         self.first = nn.Conv2d(in_channels, out_channels // 2, 1, stride=2, bias=False)
         self.second = nn.Conv2d(in_channels, out_channels // 2, 1, stride=2, bias=False)
-        self.norm = nn.BatchNorm2d(out_channels, affine=affine)
+        self.norm = BatchNorm2d(out_channels, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(x)

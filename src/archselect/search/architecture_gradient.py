@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from archselect import ranks
 from archselect.checks import check_choice, check_number
 from archselect.networks.preserved import still_statistics
 from archselect.networks.supernet import Supernet
@@ -72,9 +72,9 @@ class FirstOrder:
         images, labels = step.architecture_batch if self.batch == "architecture" else step.weight_batch
         supernet = step.supernet
         with constant(supernet.weight_parameters()):
-            loss = F.cross_entropy(supernet(images, supernet.sampled_weights()), labels)
+            loss = ranks.cross_entropy(supernet(images, supernet.sampled_weights()), labels)
             # A cell type that is decided to be empty (`none` on every edge) is not in the graph: its gradient is zero.
-            return torch.autograd.grad(loss, supernet.architecture_parameters(), materialize_grads=True)
+            return ranks.gradients(loss, supernet.architecture_parameters(), materialize_grads=True)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Unrolled:
 
         def loss_on(batch: Batch) -> Callable[[], Tensor]:
             images, labels = batch
-            return lambda: F.cross_entropy(supernet(images, supernet.sampled_weights()), labels)
+            return lambda: ranks.cross_entropy(supernet(images, supernet.sampled_weights()), labels)
 
         with still_statistics(supernet):
             return unrolled_gradient(
@@ -141,11 +141,11 @@ def unrolled_gradient(
     """
     before = [weight.detach().clone() for weight in weights]
     with constant(alphas):
-        gradients = torch.autograd.grad(train_loss(), weights, materialize_grads=True)
+        gradients = ranks.gradients(train_loss(), weights, materialize_grads=True)
     xi, directions, shares = next_step(weights, gradients)
     try:
         _move(weights, before, directions, -xi)
-        both = torch.autograd.grad(val_loss(), [*alphas, *weights], materialize_grads=True)
+        both = ranks.gradients(val_loss(), [*alphas, *weights], materialize_grads=True)
         in_alphas, in_weights = both[: len(alphas)], both[len(alphas) :]
         in_gradients = [share * gradient for share, gradient in zip(shares, in_weights, strict=True)]
         norm = torch.stack([gradient.norm() for gradient in in_gradients]).norm()
@@ -154,7 +154,7 @@ def unrolled_gradient(
         for sign in (1, -1):
             _move(weights, before, in_gradients, sign * epsilon)
             with constant(weights):
-                sides.append(torch.autograd.grad(train_loss(), alphas, materialize_grads=True))
+                sides.append(ranks.gradients(train_loss(), alphas, materialize_grads=True))
     finally:
         _move(weights, before, before, 0.0)
     return [

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
+from archselect import ranks
 from archselect.capture import Capture, NoCapture, capture_for
 from archselect.networks.mixture import MixtureWeights
 from archselect.networks.preserved import still_statistics
@@ -21,6 +22,7 @@ from archselect.randomness import derived_seed, generator_for
 from archselect.search.architecture_gradient import Batch, BilevelStep
 from archselect.search.greedy import Mixtures
 from archselect.search.method import SearchMethod
+from archselect.search.stopping import StoppingRule
 
 
 class SearchModule(pl.LightningModule):
@@ -87,7 +89,7 @@ class SearchModule(pl.LightningModule):
         """Tell the batches the epoch, which Lightning does for samplers only, seed the noise, set what changes."""
         batches: Any = self.trainer.train_dataloader
         batches.set_epoch(self.current_epoch)
-        torch.manual_seed(derived_seed(*self.purpose, "network", self.current_epoch))
+        ranks.seed(derived_seed(*self.purpose, "network", self.current_epoch))
         self.set_progress(self.method.progress(self.current_epoch))
 
     def set_progress(self, progress: float) -> None:
@@ -167,11 +169,11 @@ class SearchModule(pl.LightningModule):
         return torch.autograd.grad(total, supernet.architecture_parameters(), materialize_grads=True)
 
     def _weight_gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
-        """Return the losses `(B,)`, the logits `(B, classes)` and the gradient of the mean loss in every weight."""
+        """Return losses `(B,)`, logits `(B, classes)`, and the gradient of the mean loss in every weight."""
         logits = self.supernet(images, self._weights_of_a_step(images, labels))
         losses = F.cross_entropy(logits, labels, reduction="none")
         # Weights of operations that are not evaluated any more have no gradient.
-        gradients = torch.autograd.grad(losses.mean(), self.supernet.weight_parameters(), allow_unused=True)
+        gradients = ranks.gradients(ranks.mean(losses), self.supernet.weight_parameters(), allow_unused=True)
         return losses.detach(), logits.detach(), gradients
 
     def _weights_of_a_step(self, images: Tensor, labels: Tensor) -> MixtureWeights:
@@ -180,7 +182,7 @@ class SearchModule(pl.LightningModule):
         if self._smoothing is not None:
 
             def loss(moved: MixtureWeights) -> Tensor:
-                return F.cross_entropy(self.supernet(images, moved), labels)
+                return ranks.cross_entropy(self.supernet(images, moved), labels)
 
             with still_statistics(self.supernet):
                 weights = self._smoothing(weights, self.supernet.mixed, loss)
@@ -189,11 +191,12 @@ class SearchModule(pl.LightningModule):
     def _validation_gradients(self, images: Tensor, labels: Tensor) -> Sequence[Tensor | None]:
         """Return the gradient in every weight of the loss on images that train none."""
         with still_statistics(self.supernet):
-            loss = F.cross_entropy(self.supernet(images, self.supernet.sampled_weights().detach()), labels)
-        return torch.autograd.grad(loss, self.supernet.weight_parameters(), allow_unused=True)
+            loss = ranks.cross_entropy(self.supernet(images, self.supernet.sampled_weights().detach()), labels)
+        return ranks.gradients(loss, self.supernet.weight_parameters(), allow_unused=True)
 
     def on_train_epoch_end(self) -> None:
         """Report the epoch's means, step the schedule, decide greedily, and end the search if a rule says so."""
+        ranks.average_statistics(self.supernet)
         self.log_dict(self.train_metrics.compute())
         self.train_metrics.reset()
         schedule: Any = self.lr_schedulers()
@@ -217,13 +220,24 @@ class SearchModule(pl.LightningModule):
     def _stop_early(self) -> None:
         for name, rule in self.method.stopping.items():
             generator = generator_for(*self.purpose, "stopping", name, self.current_epoch)
-            value = rule.measure(self.supernet, self.trainer.val_dataloaders or (), generator)
+            value = self._measured(rule, generator)
             self.log(f"stopping_{name}", value)
             self._curves[name].append(value)
             kept = rule.kept_epochs(self._curves[name], self.method.epochs)
             if kept is not None and self.kept_epochs is None:
                 self.kept_epochs = kept
                 self.trainer.should_stop = True
+
+    def _measured(self, rule: StoppingRule, generator: torch.Generator) -> float:
+        """Return what a rule measures: of several processes each looks at whole batches, and the first one's counts."""
+        batches: Any = self.trainer.val_dataloaders or ()
+        with ranks.apart():
+            value = rule.measure(self.supernet, batches.whole if ranks.several() else batches, generator)
+        return ranks.from_first(lambda: value)
+
+    def on_validation_epoch_start(self) -> None:
+        """Let several processes have the same running statistics."""
+        ranks.average_statistics(self.supernet)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what the parts remember, as plain data."""

@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from archselect import ranks
 from archselect.checks import check_number, check_positive
 from archselect.networks.mixture import MixtureWeights
 
@@ -26,7 +27,8 @@ class Smoothing(Protocol):
         Args:
             weights: The present mixture, as constants.
             mixed: Per cell type `(edges, operations)`, 1 for the candidates of undecided edges and 0 elsewhere.
-            loss: The loss of the step under given weights. Evaluating it moves no statistics.
+            loss: The loss of the step under given weights, of several processes each one's part. Evaluating it moves no
+                statistics.
         """
         ...
 
@@ -92,13 +94,14 @@ class AdversarialSmoothing:
         moved = {cell: _projected(row + _noise(row, epsilon), row, mixed[cell]) for cell, row in weights.items()}
         for _ in range(self.steps):
             at = {cell: value.detach().requires_grad_() for cell, value in moved.items()}
-            gradients = torch.autograd.grad(loss(weights.replaced(at)), list(at.values()), materialize_grads=True)
+            gradients = ranks.gradients(loss(weights.replaced(at)), list(at.values()), materialize_grads=True)
             for cell, gradient in zip(cells, gradients, strict=True):
                 step = gradient.sign() * (2 * epsilon / self.steps)
                 offset = (at[cell].detach() + step - weights[cell]).clamp(-epsilon, epsilon)
                 moved[cell] = _projected(weights[cell] + offset, weights[cell], mixed[cell])
         with torch.no_grad():
-            risen = loss(weights.replaced(moved)) > loss(weights)
+            worst, present = ranks.total(torch.stack([loss(weights.replaced(moved)), loss(weights)]))
+            risen = worst > present
         return weights.replaced({cell: torch.where(risen, moved[cell], weights[cell]) for cell in cells})
 
     def at(self, progress: float) -> "AdversarialSmoothing":
@@ -108,7 +111,8 @@ class AdversarialSmoothing:
 
 
 def _noise(like: Tensor, epsilon: float) -> Tensor:
-    return torch.empty_like(like).uniform_(-epsilon, epsilon)
+    with ranks.shared_draws():
+        return torch.empty_like(like).uniform_(-epsilon, epsilon)
 
 
 def _projected(moved: Tensor, before: Tensor, mixed: Tensor) -> Tensor:

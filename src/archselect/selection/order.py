@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import torch
 import torch.nn.functional as F
 
+from archselect import ranks
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.preserved import preserved
 from archselect.networks.supernet import Supernet
@@ -98,7 +99,7 @@ def gradient_norms(supernet: Supernet, trials: Trials, purpose: tuple[int | str,
     alphas = list(supernet.alphas.values())
     total = [torch.zeros_like(alpha) for alpha in alphas]
     images_seen = 0
-    with preserved(supernet):
+    with preserved(supernet), ranks.apart():
         supernet.train()
         torch.manual_seed(derived_seed(*purpose, "gradient norm"))
         for images, labels in trials.batches():
@@ -106,10 +107,11 @@ def gradient_norms(supernet: Supernet, trials: Trials, purpose: tuple[int | str,
             for sum_, gradient in zip(total, torch.autograd.grad(loss, alphas, materialize_grads=True), strict=True):
                 sum_ += gradient
             images_seen += len(labels)
-    return {
+    norms = {
         cell: (gradient / images_seen).norm(dim=1).tolist()
         for cell, gradient in zip(supernet.alphas, total, strict=True)
     }
+    return ranks.from_first(lambda: norms)
 
 
 def check_edge_order(

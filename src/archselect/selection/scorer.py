@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from archselect import ranks
 from archselect.capture import Capture, NoCapture
 from archselect.checks import check_choice, check_number, check_positive, check_share
 from archselect.networks.mixture import Mixture, MixtureWeights
@@ -161,13 +162,14 @@ class Scorer:
 
         The candidates of a round are scored side by side: each batch is read once, and what they have in common in
         front of the first cell that they differ in is evaluated once. The host waits for the device once, at the end,
-        and in a race at each comparison.
+        and in a race at each comparison. Several processes take turns with whole batches, so the scores are those of
+        one; each gathers the statistics of `recalibrated` itself.
 
         Args:
             candidates: Mixture weights.
             race: What the candidates compete for; looked at where the scoring is a `Racing`.
         """
-        with preserved(self.supernet):
+        with preserved(self.supernet), ranks.apart():
             if self.scoring.batch_norm == "recalibrated":
                 scores = [score for weights in candidates for score in self._round([weights], None)]
             else:
@@ -199,8 +201,11 @@ class Scorer:
         checks = self.scoring.checks() if isinstance(self.scoring, Racing) else iter(())
         check = next(checks, None) if race else None
         for number, (images, labels) in enumerate(self.read(), start=1):
-            running = [mixtures[index] for index in tallies.running]
-            tallies.add(self._batch(running, shared_layers, images, labels, number), labels)
+            if (number - 1) % ranks.count() == ranks.rank():
+                running = [mixtures[index] for index in tallies.running]
+                tallies.add(self._batch(running, shared_layers, images, labels, number), labels)
+            else:
+                tallies.leave_out(labels)
             if race and number == check:
                 assert isinstance(self.scoring, Racing)
                 tallies.drop_beaten(race, self.scoring.confidence)
@@ -268,6 +273,7 @@ class _Tallies:
         self.running = list(range(candidates))
         self._counted: list[list[Tensor]] = [[] for _ in self.running]
         self._images: list[int] = []
+        self._gathered = 0
         self._beaten_after: dict[int, int] = {}
 
     def add(self, counted: Tensor, labels: Tensor) -> None:
@@ -276,12 +282,27 @@ class _Tallies:
         for index, row in zip(self.running, counted.clone().unbind(), strict=True):  # a replay overwrites its output
             self._counted[index].append(row)
 
+    def leave_out(self, labels: Tensor) -> None:
+        """Leave a batch to another process."""
+        self.add(torch.zeros(len(self.running), 2, dtype=torch.float64, device=labels.device), labels)
+
+    def _gather(self) -> None:
+        """Take over what the other processes have counted since the last time; each batch is counted by one of them."""
+        new = len(self._images) - self._gathered
+        if not ranks.several() or not new:
+            return
+        counted = torch.stack([torch.stack(self._counted[index][-new:]) for index in self.running])
+        for index, rows in zip(self.running, ranks.total(counted), strict=True):
+            self._counted[index][-new:] = rows.unbind()
+        self._gathered = len(self._images)
+
     def runners(self, race: Race) -> list[int]:
         """Return the indices of the candidates that are still in the race."""
         return [index for index in self.running if index < race.runners]
 
     def drop_beaten(self, race: Race, confidence: float) -> None:
         """Stop scoring the candidates that are beaten; waits for the device."""
+        self._gather()
         runners = self.runners(race)
         scores = torch.stack([torch.stack(self._counted[index]) for index in runners], dim=1).cpu()
         per_image = scores / torch.tensor(self._images, dtype=scores.dtype).view(-1, 1, 1)
@@ -294,6 +315,7 @@ class _Tallies:
         """Return the score of each candidate; waits for the device."""
         if not self._images:
             raise ValueError("There is no image to score on: give more training images or a larger held-out share.")
+        self._gather()
         counted = torch.cat([torch.stack(rows) for rows in self._counted]).tolist()
         scores = []
         for index, rows in enumerate(self._counted):

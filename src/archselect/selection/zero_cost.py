@@ -12,6 +12,7 @@ from typing import get_args
 
 from torch import Tensor
 
+from archselect import ranks
 from archselect.checks import check_choice, check_flag, check_positive
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.mixture import MixtureWeights
@@ -146,7 +147,9 @@ class ZeroCost:
 
     def _values(self, supernet: Supernet, weights: MixtureWeights, batches: Batches) -> list[float]:
         """Return the proxy on each batch."""
-        values = [PROXIES[self.proxy](supernet, weights, images, labels) for images, labels in batches]
+        with ranks.apart():
+            found = [PROXIES[self.proxy](supernet, weights, images, labels) for images, labels in batches]
+        values = ranks.from_first(lambda: found)
         for value in values:
             if not isfinite(value):
                 raise ValueError(

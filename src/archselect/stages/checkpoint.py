@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from archselect import ranks
 from archselect.foreign import tensors
 from archselect.store import CHECKPOINTS, DamagedError, replacing
 
@@ -22,7 +23,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint as a whole or not at all, and keeps the one before it: a kill damages neither."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Save beside the old checkpoint, which becomes the previous one, then take its place."""
+        """Save beside the old checkpoint, which becomes the previous one, then take its place.
+
+        All processes of a run hold the same; the first one writes.
+        """
+        if not ranks.first():
+            return
         path = Path(path)
         content = _bytes({**checkpoint, _LAYOUT: LAYOUT})
         with replacing(path, previous=path.with_name(PREVIOUS)) as file:
@@ -51,10 +57,12 @@ def newest_sound(folder: Path) -> tuple[Path | None, list[str]]:
 
 
 def save(state: Mapping[str, Any], path: Path) -> None:
-    """Write what `load_state` reads, as a whole or not at all."""
-    content = _bytes(state)
-    with replacing(path) as file:
-        file.write(content)
+    """Write what `load_state` reads, as a whole or not at all; several processes go on when the first has done so."""
+    if ranks.first():
+        content = _bytes(state)
+        with replacing(path) as file:
+            file.write(content)
+    ranks.barrier()
 
 
 def _bytes(state: Mapping[str, Any]) -> memoryview:

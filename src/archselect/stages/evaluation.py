@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from archselect import ranks
 from archselect.data import ResidentBatches, stratified_split
 from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
 from archselect.genotype import Genotype
@@ -105,7 +106,9 @@ def _loaders(job: Job, protocol: Retraining, device: torch.device) -> Loaders:
         held_out, rest = stratified_split(data.train.labels, protocol.validation_share, generator)
         train, validation = data.train.select(rest), data.train.select(held_out)
         size = min(protocol.batch_size, len(validation.labels))
-        val = ResidentBatches(validation.images, validation.labels, size, device, data.normalisation)
+        val = ResidentBatches(
+            validation.images, validation.labels, size, device, data.normalisation, share=ranks.share()
+        )
     batches = ResidentBatches(
         train.images,
         train.labels,
@@ -115,6 +118,7 @@ def _loaders(job: Job, protocol: Retraining, device: torch.device) -> Loaders:
         augmentation=data.augmentation(protocol.cutout),
         purpose=(job.seed, "evaluation", "train"),
         shuffle=True,
+        share=ranks.share(),
     )
     return Loaders(batches, val, len(train.labels))
 
@@ -122,4 +126,4 @@ def _loaders(job: Job, protocol: Retraining, device: torch.device) -> Loaders:
 def _test_batches(job: Job, device: torch.device) -> ResidentBatches:
     test = job.data.test
     size = min(512, len(test.labels))
-    return ResidentBatches(test.images, test.labels, size, device, job.data.normalisation)
+    return ResidentBatches(test.images, test.labels, size, device, job.data.normalisation, share=ranks.share())

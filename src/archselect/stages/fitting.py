@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
 
+from archselect import ranks
 from archselect.stages.checkpoint import NEWEST, AtomicCheckpointIO, newest_sound
 from archselect.stages.progress import Progress, ProgressCallback
 from archselect.stopping import SignalsLeftAlone
@@ -64,7 +65,7 @@ class Fitting:
 
     Args:
         folder: The stage's folder; checkpoint and history lie here.
-        trainer: Makes the Lightning trainer; accelerator, devices and precision are its own.
+        trainer: Makes the Lightning trainer; accelerator, device and precision are its own.
         progress: Shows what is going on.
         on_record: Called with every record of the history as it is made.
     """
@@ -102,7 +103,7 @@ class Fitting:
         Raises:
             DivergedError: The loss is not finite.
         """
-        checkpoint, wrong = newest_sound(self.folder.path)
+        checkpoint, wrong = ranks.from_first(lambda: newest_sound(self.folder.path))
         if wrong:
             then = f"going on from {checkpoint.name}" if checkpoint else "starting afresh"
             self.progress.warn(f"in {self.folder.path}, {' and '.join(wrong)}; {then}")
@@ -179,7 +180,8 @@ class EpochWriter(Checkpoint):
         self._started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write record and checkpoint."""
+        """Write record and checkpoint; several processes compare first what they hold."""
+        ranks.check_alike(pl_module, f"after epoch {trainer.current_epoch + 1}")
         seconds = time.perf_counter() - self._started
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         for name, value in metrics.items():

@@ -1,6 +1,7 @@
 """What all stages of a run have in common, and how a stage's folder is filled once and for all."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,8 +12,10 @@ from archselect.allocation import keep_freed_memory
 from archselect.data import ImageData
 from archselect.places import all_written
 from archselect.spaces import SearchSpace
+from archselect.stages.devices import count_of, for_this_process
 from archselect.stages.fitting import HISTORY, Fitting, Record, TrainerFactory, out_of_memory
 from archselect.stages.progress import Progress, warn
+from archselect.stages.shared_folder import SharedFolder
 from archselect.store import DamagedError, StageFolder, StageKey, Store
 from archselect.store.provenance import provenance
 
@@ -29,6 +32,7 @@ class Job:
         store: Where stages are kept.
         console: Where progress is shown.
         log: Called with a stage's name and each record of its history.
+        team: The processes that work on a stage together with this one; None: it works alone, on one device.
     """
 
     seed: int
@@ -38,6 +42,15 @@ class Job:
     store: Store
     console: Console
     log: Callable[[str, Record], None]
+    team: "Team | None" = None
+
+
+class Team(Protocol):
+    """Other processes that work on stages together with this one."""
+
+    def at(self, stage: "Stage") -> AbstractContextManager[None]:
+        """Let them do the work of a stage as long as this process does."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -106,18 +119,27 @@ def _fill(stage: Stage, folder: StageFolder, job: Job) -> Finished:
     """Do the work of a stage, or go on with it, and mark its folder finished."""
     kind = stage.key.kind
     with Progress(job.console, kind) as progress:
-        fitting = Fitting(folder, job.trainer, progress, lambda record: job.log(kind, record))
-        if fitting.device.type == "cpu":
-            keep_freed_memory()
-        folder.begin(all_written(stage.config), provenance(_name(fitting.device), {"seed": job.seed}))
+        fitting = fitting_for(folder, job, progress)
+        devices = _name(fitting.device) if job.team is None else f"{count_of(job.trainer)} x {_name(fitting.device)}"
+        folder.begin(all_written(stage.config), provenance(devices, {"seed": job.seed}))
         for record in folder.read_lines(HISTORY):
             job.log(kind, record)
         try:
-            result = stage.work(fitting)
+            with nullcontext() if job.team is None else job.team.at(stage):
+                result = stage.work(fitting)
         except torch.OutOfMemoryError as error:
             raise ValueError(out_of_memory(kind, fitting.device, error)) from error
     folder.finish(result)
     return Finished(folder, result, reused=False)
+
+
+def fitting_for(folder: StageFolder, job: Job, progress: Progress) -> Fitting:
+    """Return what runs the fits of a stage on this process's device."""
+    kind, trainer = folder.key.kind, for_this_process(job.trainer)
+    fitting = Fitting(SharedFolder.of(folder), trainer, progress, lambda record: job.log(kind, record))
+    if fitting.device.type == "cpu":
+        keep_freed_memory()
+    return fitting
 
 
 def _name(device: torch.device) -> str:

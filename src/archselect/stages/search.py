@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
+from archselect import ranks
 from archselect.data import BilevelBatches, ImageData, LabelledImages, ResidentBatches, stratified_split
 from archselect.foreign import tensors
 from archselect.genotype import Genotype
@@ -107,7 +108,7 @@ class Snapshots(Checkpoint):
             return
         snapshot(self.path, done).parent.mkdir(parents=True, exist_ok=True)
         save(self.supernet.state_dict(), snapshot(self.path, done))
-        if self.newest is not None:
+        if self.newest is not None and ranks.first():
             snapshot(self.path, done - self.newest * self.every).unlink(missing_ok=True)
 
 
@@ -157,7 +158,12 @@ def architecture_images(data: ImageData, method: SearchMethod, seed: int) -> tup
 
 
 def batches_of(
-    data: ImageData, images: LabelledImages, batch_size: int, device: torch.device, purpose: tuple[int | str, ...] = ()
+    data: ImageData,
+    images: LabelledImages,
+    batch_size: int,
+    device: torch.device,
+    purpose: tuple[int | str, ...] = (),
+    share: ranks.Share = ranks.WHOLE,
 ) -> ResidentBatches:
     """Return batches on the device: shuffled and augmented for a purpose, or in order and as they are without one."""
     return ResidentBatches(
@@ -169,24 +175,28 @@ def batches_of(
         augmentation=data.augmentation() if purpose else None,
         purpose=purpose,
         shuffle=bool(purpose),
+        share=share,
     )
 
 
 def search_loaders(
     data: ImageData, method: SearchMethod, device: torch.device, seed: int, stage: str, held_out_share: float = 0.0
 ) -> Loaders:
-    """Return bilevel batches, validated on the images that train `alpha`; a held-out share of those trains nothing."""
+    """Return bilevel batches, validated on the images that train `alpha`; a held-out share of those trains nothing.
+
+    Of several processes each has its share of every batch.
+    """
     weights, architecture = architecture_images(data, method, seed)
     validation = architecture
     if held_out_share:
         validation, architecture = hold_out(architecture, held_out_share, seed)
-    size = method.batch_size
+    size, share = method.batch_size, ranks.share()
     train = BilevelBatches(
-        batches_of(data, weights, size, device, (seed, stage, "weights")),
-        batches_of(data, architecture, size, device, (seed, stage, "architecture")),
+        batches_of(data, weights, size, device, (seed, stage, "weights"), share),
+        batches_of(data, architecture, size, device, (seed, stage, "architecture"), share),
     )
     val_size = min(512, len(validation.labels))
-    return Loaders(train, batches_of(data, validation, val_size, device), len(weights.labels))
+    return Loaders(train, batches_of(data, validation, val_size, device, share=share), len(weights.labels))
 
 
 def hold_out(images: LabelledImages, share: float, seed: int) -> tuple[LabelledImages, LabelledImages]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from archselect import ranks
 from archselect.capture import NoCapture, capture_for
 from archselect.networks.cell_space import CellDecisions
 from archselect.networks.mixture import MixtureWeights
@@ -76,7 +77,8 @@ class StageTrials:
     def adopt(self, name: str) -> None:
         """Let the supernet stand where a trial ended, and forget the weights of the others of its group."""
         self.supernet.load_state_dict(load_state(self._file(name)))
-        for file in self._file(name).parent.iterdir():
+        ranks.barrier()  # until all have read it
+        for file in self._file(name).parent.iterdir() if ranks.first() else ():
             if file != self._file(name):
                 file.unlink()
 

@@ -45,7 +45,7 @@ def test_the_whole_benchmark_would_take_less_than_four_gigabytes(layout: str, tm
         results = {index: trained(index, CELLS[index], accuracies(3, 40.0), every=1) for index in range(count)}
         folder = tmp_path / str(count)
         folder.mkdir()
-        before, after, done = measured(WRITERS[layout](folder, CELLS, results))
+        _before, after, done = measured(WRITERS[layout](folder, CELLS, results))
         assert done.returncode == 0 and len(NASBench201Table(folder / "table.csv")) == count
         taken[count] = after
     each = (taken[250] - taken[50]) / 200
