@@ -152,6 +152,11 @@ def everything() -> dict[str, Any]:
     }
 
 
+def plainly_searched() -> tuple[dict[str, Tensor], dict[str, float]]:
+    warnings.simplefilter("ignore")
+    return searched({})
+
+
 def more() -> dict[str, Any]:
     warnings.simplefilter("ignore")
     return {name: searched(changes) for name, changes in MORE_METHODS.items()}
@@ -177,6 +182,14 @@ def test_a_search_with_more(name: str, two_more: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_search_with(name: str, two: list[dict[str, Any]]) -> None:
     assert_same(searched(METHODS[name]), *(process[name] for process in two))
+
+
+@pytest.mark.slow
+def test_processes_that_normalise_by_themselves_hold_the_same_but_not_what_one_holds() -> None:
+    first, second = in_two(plainly_searched, synchronised=False)
+    assert_same(first, second)
+    alone, _ = searched({})
+    assert not torch.allclose(first[0]["stem.1.running_var"], alone["stem.1.running_var"], rtol=1e-6)
 
 
 def test_a_retraining(two: list[dict[str, Any]]) -> None:
