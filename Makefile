@@ -19,7 +19,7 @@ SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_inf
 # One thread in each process of the tests: two that share the cores' threads are slower than either alone.
 demo test test-slow: export OMP_NUM_THREADS = 1
 
-.PHONY: help demo test test-slow bench bench-scaling profile paper lint format clean FORCE
+.PHONY: help demo test test-slow test-lowest audit bench bench-scaling profile paper lint format clean FORCE
 .DELETE_ON_ERROR:
 
 help:  ## List the targets
@@ -33,6 +33,23 @@ test: $(INSTALLED)  ## Run the tests, without the slow ones
 
 test-slow: $(INSTALLED)  ## Run the slow tests
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+# What needs most of the dependencies: images, configs, the store, tables, and one whole run.
+LOWEST_TESTS = tests/genotype tests/store tests/data tests/evaluation/test_nasbench201.py tests/evaluation/convert \
+    tests/test_configs.py \
+    tests/test_runs.py::test_python_train_py_ends_with_a_table_and_typed_again_returns_what_is_there
+
+test-lowest: export OMP_NUM_THREADS = 1
+test-lowest: $(INSTALLED)  ## Run some of the tests with the oldest versions that pyproject.toml allows, on Python 3.11
+	$(BIN)/python -m venv .venv/lowest
+	.venv/lowest/bin/python -m pip install --quiet --constraint constraints.txt torch
+	.venv/lowest/bin/python -m pip install --quiet --no-deps --requirement constraints-lowest.txt
+	.venv/lowest/bin/python -m pytest $(PYTEST_ARGS) $(LOWEST_TESTS)
+
+audit: $(INSTALLED)  ## Ask PyPI for known vulnerabilities of the versions in constraints.txt
+	$(BIN)/python -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet 'pip-audit>=2.10,<3'
+	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 bench: $(INSTALLED)  ## Time the supernets against the plain ones of tests/reference; nothing else may run meanwhile
 	$(BIN)/python -m tests.speed $(BENCH_ARGS)
