@@ -34,16 +34,16 @@ test: $(INSTALLED)  ## Run the tests, without the slow ones
 test-slow: $(INSTALLED)  ## Run the slow tests
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
-# What needs most of the dependencies: images, configs, the store, tables, and one whole run.
+# What needs most of the dependencies: images, configs, the store, tables, loggers, a page, and one whole run.
 LOWEST_TESTS = tests/genotype tests/store tests/data tests/evaluation/test_nasbench201.py tests/evaluation/convert \
-    tests/test_configs.py \
+    tests/test_configs.py tests/test_listeners.py tests/reporting/test_page.py \
     tests/test_runs.py::test_python_train_py_ends_with_a_table_and_typed_again_returns_what_is_there
 
 test-lowest: export OMP_NUM_THREADS = 1
 test-lowest: $(INSTALLED)  ## Run some of the tests with the oldest versions that pyproject.toml allows, on Python 3.11
 	$(BIN)/python -m venv .venv/lowest
 	.venv/lowest/bin/python -m pip install --quiet --constraint constraints.txt torch
-	.venv/lowest/bin/python -m pip install --quiet --no-deps --requirement constraints-lowest.txt
+	.venv/lowest/bin/python -m pip install --quiet --no-deps --requirement constraints-lowest.txt --editable .
 	.venv/lowest/bin/python -m pytest $(PYTEST_ARGS) $(LOWEST_TESTS)
 
 audit: $(INSTALLED)  ## Ask PyPI for known vulnerabilities of the versions in constraints.txt
