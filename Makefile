@@ -20,7 +20,7 @@ SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_inf
 # One thread in each process of the tests: two that share the cores' threads are slower than either alone.
 demo test test-slow chaos: export OMP_NUM_THREADS = 1
 
-.PHONY: help demo test test-slow chaos bench bench-scaling profile paper lint format clean FORCE
+.PHONY: help demo test test-slow test-lowest audit chaos bench bench-scaling profile paper lint format clean FORCE
 .DELETE_ON_ERROR:
 
 help:  ## List the targets
@@ -34,6 +34,23 @@ test: $(INSTALLED)  ## Run the tests, without the slow ones
 
 test-slow: $(INSTALLED)  ## Run the slow tests
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+# What needs most of the dependencies: images, configs, the store, tables, loggers, a page, and one whole run.
+LOWEST_TESTS = tests/genotype tests/store tests/data tests/evaluation/test_nasbench201.py tests/evaluation/convert \
+    tests/test_configs.py tests/test_listeners.py tests/reporting/test_page.py \
+    tests/test_runs.py::test_python_train_py_ends_with_a_table_and_typed_again_returns_what_is_there
+
+test-lowest: export OMP_NUM_THREADS = 1
+test-lowest: $(INSTALLED)  ## Run some of the tests with the oldest versions that pyproject.toml allows, on Python 3.11
+	$(BIN)/python -m venv .venv/lowest
+	.venv/lowest/bin/python -m pip install --quiet --constraint constraints.txt torch
+	.venv/lowest/bin/python -m pip install --quiet --no-deps --requirement constraints-lowest.txt --editable .
+	.venv/lowest/bin/python -m pytest $(PYTEST_ARGS) $(LOWEST_TESTS)
+
+audit: $(INSTALLED)  ## Ask PyPI for known vulnerabilities of the versions in constraints.txt
+	$(BIN)/python -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet 'pip-audit>=2.10,<3'
+	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 chaos: $(INSTALLED)  ## Kill runs at random moments, 100 times, and compare what they come to with undisturbed ones
 	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)

@@ -99,6 +99,13 @@ def test_missing_architectures_are_counted_and_nothing_is_written(
     assert not (tmp_path / "table.csv").exists()
 
 
+def test_a_whole_benchmark_needs_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole is here all of three cells."""
+    monkeypatch.setattr("archselect.evaluation.convert.table.CELLS", frozenset(ARCHS))
+    assert main([str(write_nats_simple(tmp_path, ARCHS, made())), "--out", str(tmp_path / "table.csv")]) == 0
+    assert len(NASBench201Table(tmp_path / "table.csv")) == 3
+
+
 def without_an_image_set(results: dict[int, Any]) -> None:
     del results[1]["all_results"]["cifar100", 777]["eval_acc1es"]["x-test@199"]
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from tests.evaluation.convert.layouts import WRITERS, accuracies, trained
 
-from archselect.evaluation.convert.command import main
 from archselect.evaluation.convert.table import OPERATIONS
 from archselect.evaluation.nasbench201 import ARCH, NASBench201Table
 
@@ -31,7 +30,7 @@ sys.exit(code)
 def measured(path: Path, most: int = 0) -> tuple[int, int, subprocess.CompletedProcess[str]]:
     """Return the memory of a process in bytes before and after it converted a file, and the process."""
     command = [sys.executable, "-c", MEASURE, str(path), str(path.parent / "table.csv"), str(most)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     before, after = done.stdout.splitlines()[-1].split()
     return int(before), int(after), done
 
@@ -41,16 +40,16 @@ def measured(path: Path, most: int = 0) -> tuple[int, int, subprocess.CompletedP
 def test_the_whole_benchmark_would_take_less_than_four_gigabytes(layout: str, tmp_path: Path) -> None:
     """Each architecture here has 3 seeds x 4 data sets x 200 epochs, every curve whole; half of the real have fewer."""
     taken = {}
-    for count in (50, 250):
+    for count in (20, 100):
         results = {index: trained(index, CELLS[index], accuracies(3, 40.0), every=1) for index in range(count)}
         folder = tmp_path / str(count)
         folder.mkdir()
         _before, after, done = measured(WRITERS[layout](folder, CELLS, results))
         assert done.returncode == 0 and len(NASBench201Table(folder / "table.csv")) == count
         taken[count] = after
-    each = (taken[250] - taken[50]) / 200
+    each = (taken[100] - taken[20]) / 80
     assert each > 1000  # an architecture leaves something, or nothing was measured
-    assert taken[50] + 15_625 * each < 4e9
+    assert taken[20] + 15_625 * each < 4e9
 
 
 @pytest.mark.slow
@@ -61,13 +60,3 @@ def test_a_file_that_fills_the_memory_is_stopped(tmp_path: Path) -> None:
     before, after, done = measured(path, most=200 * 10**6)
     assert done.returncode == 1 and "takes more than 200,000,000 bytes of memory" in " ".join(done.stderr.split())
     assert after - before < 400 * 10**6
-
-
-@pytest.mark.slow
-def test_a_whole_benchmark_is_converted_without_being_called_incomplete(tmp_path: Path) -> None:
-    results = {index: trained(index, cell, accuracies(1, 40.0), every=200) for index, cell in enumerate(CELLS)}
-    path = WRITERS["nats simple"](tmp_path, CELLS, results)
-    assert main([str(path), "--out", str(tmp_path / "table.csv")]) == 0
-    table = NASBench201Table(tmp_path / "table.csv")
-    assert len(table) == 15_625
-    table.check_covers([OPERATIONS] * 6)
