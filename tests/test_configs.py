@@ -125,8 +125,13 @@ def test_every_yaml_file_is_in_a_group_that_is_tested() -> None:
     parts = {f"search/part/{name}.yaml" for name in members("search/part")}  # see test_grid.py
     grids = {"experiment/grid_small.yaml", "experiment/grid_tiny.yaml"}  # see there too
     analyses = {f"analysis/{name}.yaml" for name in members("analysis")}  # see tests/analysis
+    sweeps = {  # see test_launchers.py and test_hparams_search.py
+        f"{group}/{name}.yaml"
+        for group in ("hydra/launcher", "hydra/sweeper", "hparams_search")
+        for name in members(group)
+    }
     others = {"train.yaml", "analyze.yaml", "hydra/folders.yaml", "hydra/analysis_folders.yaml"}
-    assert files == tested | scorings | parts | grids | analyses | others
+    assert files == tested | scorings | parts | grids | analyses | sweeps | others
 
 
 @pytest.mark.parametrize("name", members("analysis"))

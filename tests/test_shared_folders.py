@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from archselect.config import RunError
-from archselect.pipeline import refusal_kept
+from archselect.pipeline import failure_kept
+from archselect.reporting.grid import REFUSED
 from archselect.runs import open_run
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -82,7 +83,7 @@ def test_what_was_refused_and_a_sweep_name_no_user_either(
     assert list((home / "logs").rglob("multirun.yaml"))
     groups = ("search_space", "search", "selection", "evaluation", "data")
     config = OmegaConf.create({"seed": 0, **{group: {"name": "a"} for group in groups}})
-    with pytest.raises(RunError), refusal_kept(config, home / "logs"):
+    with pytest.raises(RunError), failure_kept(config, home / "logs", REFUSED):
         raise RunError(f"There is no {home / 'table.csv'}.")
     assert "There is no ~/table.csv." in (home / "logs" / "refused.json").read_text()
     assert betraying(home / "logs") == {}
