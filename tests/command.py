@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from signal import SIGKILL, Signals
+from signal import SIGINT, SIGKILL, Signals, default_int_handler, signal
 from typing import Any
 from unittest import mock
 
@@ -235,6 +235,7 @@ def _child(arguments: list[str], blow: Blow | None, counted: tuple[str, ...], ou
                 os.kill(os.getpid(), blow.signal)
 
         _before(blow.function, strike)
+    signal(SIGINT, default_int_handler)  # whoever runs the tests in the background has it ignored
     sys.argv = [str(TRAIN), *arguments]
     runpy.run_path(str(TRAIN), run_name="__main__")
 
