@@ -3,7 +3,7 @@
 import resource
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
@@ -52,6 +52,14 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join(capsys.readouterr().err.split())
 
 
+def refused(command: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what a command says that ends with the exit code 1."""
+    with pytest.raises(SystemExit) as ended:
+        train(*command)
+    assert ended.value.code == 1
+    return said(capsys)
+
+
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
     """Let the operating system refuse larger files, as a full disk does."""
@@ -70,10 +78,8 @@ def test_a_checkpoint_that_cannot_grow_keeps_the_last_good_one_and_the_run_goes_
     cut_off_after_an_epoch(*command)
     checkpoint = the_search(tmp_path) / "checkpoint.ckpt"
     good = checkpoint.read_bytes()
-    with files_of_at_most(len(good) // 2), pytest.raises(SystemExit) as ended:
-        train(*command)
-    assert ended.value.code == 1
-    message = said(capsys)
+    with files_of_at_most(len(good) // 2):
+        message = refused(command, capsys)
     assert "checkpoint.ckpt is larger than files may be here (ulimit -f): raise that limit" in message
     assert "the same command typed again goes on from there" in message
     assert checkpoint.read_bytes() == good
@@ -116,10 +122,7 @@ def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(
             file.write(bytes(4096))
     with ballast.open("r+b") as file:
         file.truncate(ballast.stat().st_size - len(good) // 2)
-    with pytest.raises(SystemExit) as ended:
-        train(*command)
-    assert ended.value.code == 1
-    message = said(capsys)
+    message = refused(command, capsys)
     assert "No space is left on the disk for" in message
     assert "free some or name another folder" in message
     assert checkpoint.read_bytes() == good
@@ -133,10 +136,7 @@ def test_a_read_only_folder_is_refused_in_a_sentence(
     command = [*COMMAND, f"logs={mounted('size=64m')}"]
     cut_off_after_an_epoch(*command)
     mounted("ro")
-    with pytest.raises(SystemExit) as ended:
-        train(*command)
-    assert ended.value.code == 1
-    message = said(capsys)
+    message = refused(command, capsys)
     assert "is not permitted: change that or name another folder for the results" in message
     assert "set logs=FOLDER" in message
 
@@ -152,9 +152,8 @@ def test_an_alpha_that_is_no_number_ends_the_search_and_names_its_learning_rate(
             with torch.no_grad():
                 module.supernet.architecture_parameters()[0][0, 0] = torch.inf
 
-    with mock.patch.object(SearchModule, "on_train_epoch_end", spoil), pytest.raises(SystemExit):
-        train(*COMMAND, f"logs={tmp_path}")
-    message = said(capsys)
+    with mock.patch.object(SearchModule, "on_train_epoch_end", spoil):
+        message = refused([*COMMAND, f"logs={tmp_path}"], capsys)
     assert "The search diverged: supernet.alphas.normal became inf in epoch 2." in message
     assert "Lower search.architecture_optimizer.lr" in message
     assert [record["epoch"] for record in lines(the_search(tmp_path) / "history.jsonl")] == [0]

@@ -18,3 +18,15 @@ def derived_seed(*purpose: int | str) -> int:
 def generator_for(*purpose: int | str) -> torch.Generator:
     """Return a CPU generator seeded for `purpose`, e.g. `generator_for(seed, "search", "order", epoch)`."""
     return torch.Generator().manual_seed(derived_seed(*purpose))
+
+
+def seed_generators(seed: int) -> None:
+    """Seed PyTorch's own generators on all devices that are here.
+
+    `torch.manual_seed` does so for absent ones, too: it keeps a formatted stack trace of each call until they appear.
+    """
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)

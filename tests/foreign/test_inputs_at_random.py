@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow
 import pytest
 import yaml
+from genotypes_at_random import NAMES, genotypes
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import HealthCheck, given, settings
@@ -25,10 +26,9 @@ from archselect.evaluation import NASBench201Table
 from archselect.evaluation.nasbench201 import ACCURACIES, COLUMNS
 from archselect.foreign.config import read_config
 from archselect.foreign.json import parse_json
-from archselect.genotype import CellGenotype, Genotype, Input
+from archselect.genotype import Genotype
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,12}", fullmatch=True)
 READERS = (
     Genotype.from_text,
     Genotype.from_json,
@@ -62,19 +62,6 @@ def value_or_sentence(read: Callable[[], Any]) -> Any:
     except ValueError as error:
         assert len(str(error).split()) > 3 and len(str(error)) < 2000, repr(error)
         return None
-
-
-@st.composite
-def genotypes(draw: st.DrawFn) -> Genotype:
-    cells = []
-    for name in draw(st.lists(NAMES, min_size=1, max_size=3, unique=True)):
-        inputs = draw(st.integers(1, 3))
-        nodes = []
-        for state in range(inputs, inputs + draw(st.integers(1, 4))):
-            sources = draw(st.lists(st.integers(0, state - 1), min_size=1, unique=True))
-            nodes.append(tuple(Input(draw(NAMES), source) for source in sources))
-        cells.append(CellGenotype(name, inputs, tuple(nodes)))
-    return Genotype(tuple(cells))
 
 
 @st.composite

@@ -1,6 +1,7 @@
 import shlex
 
 import pytest
+from genotypes_at_random import genotypes
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,20 +26,6 @@ TWO_CELLS_OFFICIAL = (
     "reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('a', 0), ('b', 2)], reduce_concat=range(2, 4))"
 )
 NASBENCH201_6111 = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
-
-
-@st.composite
-def genotypes(draw):
-    names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,12}", fullmatch=True)
-    cells = []
-    for name in draw(st.lists(names, min_size=1, max_size=3, unique=True)):
-        inputs = draw(st.integers(1, 3))
-        nodes = []
-        for state in range(inputs, inputs + draw(st.integers(1, 4))):
-            sources = draw(st.lists(st.integers(0, state - 1), min_size=1, unique=True))
-            nodes.append(tuple(Input(draw(names), source) for source in sources))
-        cells.append(CellGenotype(name, inputs, tuple(nodes)))
-    return Genotype(tuple(cells))
 
 
 class TestOneLine:

@@ -18,7 +18,7 @@ from archselect.runs import FinishedRun
 from archselect.selection import Scorer, Scoring
 from archselect.selection.inputs import harm
 from archselect.selection.race import Criterion
-from archselect.selection.scorer import standard_error_of_difference
+from archselect.selection.score import standard_error_of_difference
 from archselect.selection.selector import check_unraced
 from archselect.stages.job import Finished
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from archselect.randomness import derived_seed
+from archselect.randomness import derived_seed, seed_generators
 from archselect.ranks.group import rank, several
 
 _shared: list[Tensor] = []
@@ -19,10 +19,10 @@ _shared: list[Tensor] = []
 
 def seed(value: int) -> None:
     """Seed PyTorch's generators: with one process by `value`; with several, the shared stream by it."""
-    torch.manual_seed(value)
+    seed_generators(value)
     if several():
         _shared[:] = _state()
-        torch.manual_seed(derived_seed(value, "rank", rank()))
+        seed_generators(derived_seed(value, "rank", rank()))
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from archselect.selection.perturbation import Perturbation
 from archselect.selection.race import Race
 from archselect.selection.random import Random
 from archselect.selection.sampling import Sampling
-from archselect.selection.scorer import Racing, Score, Scorer, Scoring
+from archselect.selection.score import Score
+from archselect.selection.scorer import Racing, Scorer, Scoring
 from archselect.selection.selector import ONLY, Point, Selector, Trials, TrialTraining, Tuning
 from archselect.selection.shapley import Shapley
 from archselect.selection.zero_cost import ZeroCost

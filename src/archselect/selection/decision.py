@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from archselect.networks.cell_space import CellDecisions, CellSpace
-from archselect.selection.scorer import Score
+from archselect.selection.score import Score
 
 
 @dataclass(frozen=True)

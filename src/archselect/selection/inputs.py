@@ -8,7 +8,7 @@ from archselect.networks.mixture import MixtureWeights
 from archselect.networks.supernet import Supernet
 from archselect.selection.decision import TopologyDecision, TopologyRound
 from archselect.selection.race import Criterion, Race
-from archselect.selection.scorer import Score
+from archselect.selection.score import Score
 from archselect.selection.selector import Trials
 
 Rounds = Literal["independent", "cumulative"]

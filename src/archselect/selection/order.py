@@ -10,7 +10,7 @@ from archselect import ranks
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.preserved import preserved
 from archselect.networks.supernet import Supernet
-from archselect.randomness import derived_seed, generator_for
+from archselect.randomness import derived_seed, generator_for, seed_generators
 from archselect.selection.selector import Point, Trials
 
 NodeOrder = Literal["random"] | Sequence[int] | Mapping[str, Sequence[int]]
@@ -101,7 +101,7 @@ def gradient_norms(supernet: Supernet, trials: Trials, purpose: tuple[int | str,
     images_seen = 0
     with preserved(supernet), ranks.apart():
         supernet.train()
-        torch.manual_seed(derived_seed(*purpose, "gradient norm"))
+        seed_generators(derived_seed(*purpose, "gradient norm"))
         for images, labels in trials.batches():
             loss = F.cross_entropy(supernet(images), labels, reduction="sum")
             for sum_, gradient in zip(total, torch.autograd.grad(loss, alphas, materialize_grads=True), strict=True):

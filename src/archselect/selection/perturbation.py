@@ -26,7 +26,8 @@ from archselect.selection.order import (
     node_points,
 )
 from archselect.selection.race import Criterion, Race
-from archselect.selection.scorer import Score, Scoring, standard_error_of_difference
+from archselect.selection.score import Score, standard_error_of_difference
+from archselect.selection.scorer import Scoring
 from archselect.selection.selector import (
     Point,
     Trials,

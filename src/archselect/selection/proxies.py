@@ -18,7 +18,7 @@ from archselect.networks.mixture import MixtureWeights
 from archselect.networks.preserved import preserved
 from archselect.networks.stacks import StackedWeight
 from archselect.networks.supernet import Supernet
-from archselect.randomness import derived_seed
+from archselect.randomness import derived_seed, seed_generators
 
 Proxy = Callable[[Supernet, MixtureWeights, Tensor, Tensor], float]
 """From a supernet, mixture weights, which count as constants, images `(B, 3, H, W)` and labels `(B,)`.
@@ -159,7 +159,7 @@ def _hold_statistics(network: Supernet, weights: MixtureWeights, images: Tensor)
 
 
 def _seed() -> None:
-    torch.manual_seed(derived_seed("selection", "proxy"))
+    seed_generators(derived_seed("selection", "proxy"))
 
 
 def _sum(values: list[Tensor]) -> float:

@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
-from statistics import stdev
 from typing import Literal, cast, get_args
 
 import torch
@@ -17,45 +16,12 @@ from archselect.checks import check_choice, check_number, check_positive, check_
 from archselect.networks.mixture import Mixture, MixtureWeights
 from archselect.networks.preserved import preserved
 from archselect.networks.supernet import Supernet
-from archselect.randomness import derived_seed
-from archselect.selection.race import Race, beaten
+from archselect.randomness import derived_seed, seed_generators
+from archselect.selection.race import Race
+from archselect.selection.score import Score
+from archselect.selection.tallies import Tallies
 
 BatchNorm = Literal["batch", "running", "recalibrated"]
-
-
-@dataclass(frozen=True)
-class Score:
-    """How good a supernet is.
-
-    Attributes:
-        accuracy: In [0, 1], over the images that it was scored on.
-        loss: Mean cross-entropy over these images.
-        beaten_after: After so many images a race was lost; None: it was not.
-        per_batch: Accuracy and loss of each batch.
-    """
-
-    accuracy: float
-    loss: float
-    beaten_after: int | None = None
-    per_batch: tuple[tuple[float, float], ...] = field(default=(), compare=False, repr=False)
-
-    def to_record(self) -> dict[str, float]:
-        """Return JSON-able data."""
-        beaten = {} if self.beaten_after is None else {"beaten_after": self.beaten_after}
-        return {"accuracy": self.accuracy, "loss": self.loss, **beaten}
-
-
-def standard_error_of_difference(score: Score, other: Score, column: int) -> float | None:
-    """Return the standard error of the difference of two scores, paired by batches; None of fewer than two batches.
-
-    Args:
-        score: Of one candidate.
-        other: Of another, on the same batches; one of them may have been beaten and have fewer.
-        column: 0: accuracy; 1: loss.
-    """
-    pairs = zip(score.per_batch, other.per_batch, strict=False)
-    differences = [one[column] - another[column] for one, another in pairs]
-    return stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -189,7 +155,7 @@ class Scorer:
     def _round(self, candidates: Sequence[MixtureWeights], race: Race | None) -> list[Score]:
         """Score candidates side by side."""
         if self.scoring.batch_norm == "recalibrated":
-            torch.manual_seed(derived_seed(*self.purpose, "calibration"))
+            seed_generators(derived_seed(*self.purpose, "calibration"))
             self._recalibrate(candidates[0])
         self.supernet.train(self.scoring.batch_norm == "batch")
         differing = [
@@ -197,7 +163,7 @@ class Scorer:
         ]
         shared_layers = self.supernet.layers_before(differing)
         mixtures = [self.supernet.mixtures(weights) for weights in candidates]
-        tallies = _Tallies(len(candidates))
+        tallies = Tallies(len(candidates))
         checks = self.scoring.checks() if isinstance(self.scoring, Racing) else iter(())
         check = next(checks, None) if race else None
         for number, (images, labels) in enumerate(self.read(), start=1):
@@ -240,7 +206,7 @@ class Scorer:
         def seed(part: int) -> None:
             """Let the network's noise be the same for all candidates, and another for every batch."""
             if self.noisy:
-                torch.manual_seed(derived_seed(*self.purpose, "scoring", number, part))
+                seed_generators(derived_seed(*self.purpose, "scoring", number, part))
 
         # Replayed, the random numbers of a graph would go on from candidate to candidate.
         capture = NoCapture() if self.noisy else self.capture
@@ -260,68 +226,3 @@ class Scorer:
             for norm in norms:
                 norm.momentum = 1 / (index + 1)
             self.supernet(images, weights)
-
-
-class _Tallies:
-    """What was counted of each candidate, batch by batch; it stays on the device until a race or the end asks.
-
-    Attributes:
-        running: Indices of the candidates that are still scored.
-    """
-
-    def __init__(self, candidates: int) -> None:
-        self.running = list(range(candidates))
-        self._counted: list[list[Tensor]] = [[] for _ in self.running]
-        self._images: list[int] = []
-        self._gathered = 0
-        self._beaten_after: dict[int, int] = {}
-
-    def add(self, counted: Tensor, labels: Tensor) -> None:
-        """Add (correct, summed cross-entropy) of the running candidates on one batch."""
-        self._images.append(len(labels))
-        for index, row in zip(self.running, counted.clone().unbind(), strict=True):  # a replay overwrites its output
-            self._counted[index].append(row)
-
-    def leave_out(self, labels: Tensor) -> None:
-        """Leave a batch to another process."""
-        self.add(torch.zeros(len(self.running), 2, dtype=torch.float64, device=labels.device), labels)
-
-    def _gather(self) -> None:
-        """Take over what the other processes have counted since the last time; each batch is counted by one of them."""
-        new = len(self._images) - self._gathered
-        if not ranks.several() or not new:
-            return
-        counted = torch.stack([torch.stack(self._counted[index][-new:]) for index in self.running])
-        for index, rows in zip(self.running, ranks.total(counted), strict=True):
-            self._counted[index][-new:] = rows.unbind()
-        self._gathered = len(self._images)
-
-    def runners(self, race: Race) -> list[int]:
-        """Return the indices of the candidates that are still in the race."""
-        return [index for index in self.running if index < race.runners]
-
-    def drop_beaten(self, race: Race, confidence: float) -> None:
-        """Stop scoring the candidates that are beaten; waits for the device."""
-        self._gather()
-        runners = self.runners(race)
-        scores = torch.stack([torch.stack(self._counted[index]) for index in runners], dim=1).cpu()
-        per_image = scores / torch.tensor(self._images, dtype=scores.dtype).view(-1, 1, 1)
-        for index, out in zip(runners, beaten(race.lead(per_image), confidence), strict=True):
-            if out:
-                self.running.remove(index)
-                self._beaten_after[index] = sum(self._images)
-
-    def scores(self) -> list[Score]:
-        """Return the score of each candidate; waits for the device."""
-        if not self._images:
-            raise ValueError("There is no image to score on: give more training images or a larger held-out share.")
-        self._gather()
-        counted = torch.cat([torch.stack(rows) for rows in self._counted]).tolist()
-        scores = []
-        for index, rows in enumerate(self._counted):
-            here, counted = counted[: len(rows)], counted[len(rows) :]
-            images = sum(self._images[: len(rows)])
-            correct, loss = (math.fsum(column) for column in zip(*here, strict=True))
-            per_batch = tuple((c / n, total / n) for (c, total), n in zip(here, self._images, strict=False))
-            scores.append(Score(correct / images, loss / images, self._beaten_after.get(index), per_batch))
-        return scores

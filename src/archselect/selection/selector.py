@@ -12,7 +12,8 @@ from archselect.networks.mixture import MixtureWeights
 from archselect.networks.supernet import Supernet
 from archselect.selection.decision import Decision
 from archselect.selection.race import Race
-from archselect.selection.scorer import Racing, Score, Scoring
+from archselect.selection.score import Score
+from archselect.selection.scorer import Racing, Scoring
 
 Schedule = Literal["constant", "cosine"]
 

@@ -13,7 +13,7 @@ from archselect.data import ResidentBatches, stratified_split
 from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
 from archselect.genotype import Genotype
 from archselect.networks.discrete import DiscreteNetwork
-from archselect.randomness import derived_seed, generator_for
+from archselect.randomness import derived_seed, generator_for, seed_generators
 from archselect.stages.checkpoint import save
 from archselect.stages.fitting import Fitting, Loaders
 from archselect.stages.job import Job
@@ -81,7 +81,7 @@ def retrain(make: Callable[[], DiscreteNetwork], protocol: Retraining, job: Job,
         fitting: Of the stage.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(job.seed, "evaluation", "initialisation"))
+        seed_generators(derived_seed(job.seed, "evaluation", "initialisation"))
         network = make()
     _ = job.data.test  # decoded now: a damaged image must not be met after the training
     module = RetrainModule(network, protocol, job.data.classes, job.seed)

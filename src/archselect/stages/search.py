@@ -15,7 +15,7 @@ from archselect.foreign import tensors
 from archselect.genotype import Genotype
 from archselect.networks.strongest import strongest
 from archselect.networks.supernet import Supernet
-from archselect.randomness import derived_seed, generator_for
+from archselect.randomness import derived_seed, generator_for, seed_generators
 from archselect.search import SearchMethod, SearchModule, cap_skips
 from archselect.stages.checkpoint import load_state, save
 from archselect.stages.fitting import Fitting, Loaders
@@ -125,7 +125,7 @@ def snapshots(path: Path) -> list[int]:
 def new_supernet(job: Job, method: SearchMethod) -> Supernet:
     """Return the supernet as the seed draws it."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(job.seed, "search", "initialisation"))
+        seed_generators(derived_seed(job.seed, "search", "initialisation"))
         return job.space.supernet(job.data.image_size, job.data.classes, method.variant)
 
 
