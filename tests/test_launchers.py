@@ -53,6 +53,19 @@ def test_two_processes_share_a_supernet_and_one_that_fails_leaves_the_other_alon
     assert len({job.stage("search") for job in jobs}) == 1
 
 
+@pytest.mark.slow
+def test_twenty_jobs_train_four_supernets(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    shared = [one for one in SHORT if not one.startswith(("search_space=", "selection="))]
+    grid = ["search_space=s2,s4", "selection=magnitude,random,perturb,sampling,zero_cost", "seed=0,1"]
+    command = ["-m", "hydra/launcher=processes", "hydra.launcher.n_jobs=4", *shared, *grid, f"logs={logs}"]
+    assert Apart(tmp_path / "apart", command).end(580).code == 0
+    jobs = jobs_of(logs)
+    assert len(jobs) == 20
+    assert sum(not job.reused()["search"] for job in jobs) == len({job.stage("search") for job in jobs}) == 4
+    assert len({job.stage("selection") for job in jobs}) == 20
+
+
 # --- submitit. ---
 
 

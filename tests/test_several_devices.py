@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 import torch
 from command import Apart, Blow, Run, lines, sweep, tiny, train
+from tests.chaos.commands import COMMANDS
 
 from archselect.config import instantiate_parts
 from archselect.plan import Plan
@@ -67,6 +68,26 @@ def test_a_run_on_two_devices_comes_to_what_one_comes_to(tmp_path: Path, no_figu
                 assert first["metrics"][name] == pytest.approx(second["metrics"][name], rel=1e-3)
     assert two.summary["evaluation.test_accuracy"] == pytest.approx(one.summary["evaluation.test_accuracy"], abs=0.01)
     assert list(followers(f"logs={tmp_path / 'two'}")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sgas", "discretization"])
+def test_decisions_in_a_search_and_trials_of_a_selection_on_two_devices(
+    name: str, tmp_path: Path, no_figures: None
+) -> None:
+    command = COMMANDS[name]
+    one, two = train(*command, f"logs={tmp_path / 'one'}"), train(*command, *TWO, f"logs={tmp_path / 'two'}")
+    assert_alike(one, two, rtol=1e-3, atol=1e-4)
+    assert [decision["kept"] for decision in one.decisions()] == [decision["kept"] for decision in two.decisions()]
+
+
+@pytest.mark.slow
+def test_bf16_on_two_devices(tmp_path: Path, no_figures: None) -> None:
+    command = [*tiny(), "trainer.precision=bf16-mixed"]
+    one, two = train(*command, f"logs={tmp_path / 'one'}"), train(*command, *TWO, f"logs={tmp_path / 'two'}")
+    for kind in ("search", "evaluation"):  # whose processes compared their weights, to the bit, after every epoch
+        first, second = one.history(kind)[0]["metrics"], two.history(kind)[0]["metrics"]
+        assert second["train_loss"] == pytest.approx(first["train_loss"], rel=0.05)
 
 
 @pytest.mark.slow

@@ -88,7 +88,8 @@ class Harness:
     def _killed_session(self, logs: Path) -> Kill | None:
         """Run the command and kill it at a random moment; None: it ended before."""
         left = [kind for kind in STAGES if not _stage(logs, kind, "finished.json")]
-        aim = self.chance.choice([*left, *([BETWEEN] if left else []), START])
+        # Most often at the next stage: aimed at a later one, a kill lets the stages before it end undisturbed.
+        aim = self.chance.choice([*left[:1] * 3, *left, *([BETWEEN] if left else []), START])
         number = self.chance.choice(SIGNALS)
         session = self._session(logs)
         if aim == START:
