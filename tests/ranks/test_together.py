@@ -22,7 +22,7 @@ from archselect.search.freezing import GradientMatching
 from archselect.search.smoothing import AdversarialSmoothing, RandomSmoothing
 from archselect.search.stopping import Curvature
 from archselect.selection import Race, Scorer, Scoring
-from archselect.selection.scorer import Racing
+from archselect.selection.scoring import Racing
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "first order": {},

@@ -8,7 +8,8 @@ from archselect.selection.race import Race
 from archselect.selection.random import Random
 from archselect.selection.sampling import Sampling
 from archselect.selection.score import Score
-from archselect.selection.scorer import Racing, Scorer, Scoring
+from archselect.selection.scorer import Scorer
+from archselect.selection.scoring import Racing, Scoring
 from archselect.selection.selector import ONLY, Point, Selector, Trials, TrialTraining, Tuning
 from archselect.selection.shapley import Shapley
 from archselect.selection.zero_cost import ZeroCost

@@ -22,7 +22,7 @@ from archselect.selection.order import (
     node_points,
 )
 from archselect.selection.race import Criterion
-from archselect.selection.scorer import Scoring
+from archselect.selection.scoring import Scoring
 from archselect.selection.selector import Point, Trials, TrialTraining, check_candidates, check_scoring_node
 
 

@@ -27,7 +27,7 @@ from archselect.selection.order import (
 )
 from archselect.selection.race import Criterion, Race
 from archselect.selection.score import Score, standard_error_of_difference
-from archselect.selection.scorer import Scoring
+from archselect.selection.scoring import Scoring
 from archselect.selection.selector import (
     Point,
     Trials,

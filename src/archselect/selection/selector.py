@@ -13,7 +13,7 @@ from archselect.networks.supernet import Supernet
 from archselect.selection.decision import Decision
 from archselect.selection.race import Race
 from archselect.selection.score import Score
-from archselect.selection.scorer import Racing, Scoring
+from archselect.selection.scoring import Racing, Scoring
 
 Schedule = Literal["constant", "cosine"]
 

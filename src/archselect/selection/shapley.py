@@ -19,7 +19,7 @@ from archselect.randomness import generator_for
 from archselect.selection.decision import Decision, OperationDecision, Strength, TopologyDecision
 from archselect.selection.inputs import harm
 from archselect.selection.race import Criterion
-from archselect.selection.scorer import Scoring
+from archselect.selection.scoring import Scoring
 from archselect.selection.selector import Point, Trials, check_candidates, check_unraced
 
 P = TypeVar("P", bound=Hashable)

@@ -21,7 +21,7 @@ from archselect.selection.decision import Decision, OperationDecision, Strength,
 from archselect.selection.inputs import LeastHarm, Rounds, by_value, decide_inputs
 from archselect.selection.order import NodeOrder, check_edge_order, next_of
 from archselect.selection.proxies import PROXIES
-from archselect.selection.scorer import Scoring
+from archselect.selection.scoring import Scoring
 from archselect.selection.selector import Point, Trials, check_candidates, check_unraced
 
 Batches = Sequence[tuple[Tensor, Tensor]]

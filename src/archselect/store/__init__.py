@@ -3,7 +3,8 @@
 from archselect.store.damage import CHECKPOINTS, SCRATCH, DamagedError
 from archselect.store.durable import StoreError, disk_errors_explained, explanation, replacing
 from archselect.store.key import StageKey
-from archselect.store.stage_folder import StageFolder, Store
+from archselect.store.stage_folder import StageFolder
+from archselect.store.store import Store
 
 __all__ = [
     "CHECKPOINTS",
