@@ -1,9 +1,11 @@
-"""Freed memory is kept: in a process of its own, because it cannot be undone."""
+"""Freed memory is kept: in a process of its own, because it cannot be undone. And how much a process has held."""
 
 import subprocess
 import sys
 
 import pytest
+
+from archselect.allocation import peak_resident
 
 PROGRAM = """
 import resource, sys
@@ -34,3 +36,12 @@ def faults(what: str) -> int:
 
 def test_memory_that_is_kept_is_not_mapped_again() -> None:
     assert faults("keep") < faults("leave")
+
+
+def test_a_process_does_not_count_what_the_one_that_started_it_held() -> None:
+    held = bytes(range(1, 251)) * 10**6
+    assert peak_resident() > len(held)
+    del held
+    program = "from archselect.allocation import peak_resident; print(peak_resident())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert 5e6 < int(done.stdout) < 250e6

@@ -5,6 +5,10 @@ every page of them again, thousands of times per step. Kept, a step on a CPU tak
 """
 
 import ctypes
+import re
+import resource
+import sys
+from pathlib import Path
 
 # Of mallopt(3): blocks of up to 32 MB, its largest value, come from the heap, and the heap's free end stays.
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
@@ -17,3 +21,15 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(MMAP_THRESHOLD, LARGEST_FROM_HEAP) and mallopt(TRIM_THRESHOLD, KEPT))
+
+
+def peak_resident() -> int:
+    """Return the most memory that this process has held, in bytes.
+
+    Linux hands `ru_maxrss` on to the programs that a process starts: of one that a large process started, it tells the
+    size of that one. So it is asked for where there is nothing better.
+    """
+    status = Path("/proc/self/status")
+    if status.exists() and (found := re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text("ascii"), re.MULTILINE)):
+        return 1024 * int(found[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

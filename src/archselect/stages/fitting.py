@@ -1,8 +1,6 @@
 """One Lightning fit inside a stage folder: it goes on from its checkpoint, writes its history, stops without loss."""
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
 
 from archselect import ranks
+from archselect.allocation import peak_resident
 from archselect.stages.checkpoint import NEWEST, AtomicCheckpointIO, newest_sound
 from archselect.stages.progress import Progress, ProgressCallback
 from archselect.stopping import SignalsLeftAlone
@@ -223,5 +222,4 @@ def _peak_memory(device: torch.device) -> int:
     """Return the peak memory in bytes: allocated on a GPU, resident in the process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak_resident()

@@ -17,12 +17,13 @@ CELLS = [ARCH.format(*choice) for choice in itertools.product(OPERATIONS, repeat
 
 MEASURE = """
 import sys
+from archselect.allocation import peak_resident
 from archselect.evaluation.convert import source
 from archselect.evaluation.convert.command import main
-before = source.memory()
+before = peak_resident()
 source.MOST_MEMORY = int(sys.argv[3]) or source.MOST_MEMORY
 code = main([sys.argv[1], "--out", sys.argv[2], "--incomplete", "--overwrite"])
-print(before, source.memory())
+print(before, peak_resident())
 sys.exit(code)
 """
 

@@ -1,11 +1,10 @@
 """A file as the unpickler reads it: in pieces that are counted, and never more than the largest of the benchmark's."""
 
 import io
-import resource
-import sys
 from collections.abc import Callable
 from typing import IO, Any, Final, cast
 
+from archselect.allocation import peak_resident
 from archselect.evaluation.convert.stand_ins import ConversionError
 
 PIECE: Final = 1 << 20
@@ -49,14 +48,14 @@ class _Counted(io.RawIOBase):
         self._file = cast(Any, file)
         self._most = most
         self._advance = advance
-        self._before = memory()
+        self._before = peak_resident()
         self._count = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        if memory() - self._before > MOST_MEMORY:
+        if peak_resident() - self._before > MOST_MEMORY:
             raise ConversionError(f"It takes more than {MOST_MEMORY:,} bytes of memory, far more than the benchmark.")
         self._advance()
         count: int = self._file.readinto(buffer)
@@ -75,8 +74,3 @@ def check_size(size: int) -> int:
     if size > LARGEST:
         raise ConversionError(f"It holds a value of {size:,} bytes; the benchmark's are small ones.")
     return size
-
-
-def memory() -> int:
-    """Return the most memory that this process has had, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
