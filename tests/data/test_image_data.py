@@ -1,4 +1,5 @@
 import hashlib
+import warnings
 from pathlib import Path
 
 import pytest
@@ -121,12 +122,14 @@ def test_progress_goes_to_the_console_when_there_is_much_to_decode(
     parquet_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = []
-    for worth in (7, 6):
+    for worth, notebook in ((7, False), (6, False), (6, True)):
         monkeypatch.setattr(stored, "WORTH_A_PROGRESS_BAR", worth)
         console = Console(record=True, force_terminal=True)
-        _ = hub_data(parquet_folder, console=console).train
+        console.is_jupyter = notebook  # where a bar warns that it needs ipywidgets
+        with warnings.catch_warnings(action="error", category=UserWarning):
+            _ = hub_data(parquet_folder, console=console).train
         shown.append("Decoding set, train" in console.export_text())
-    assert shown == [False, True]
+    assert shown == [False, True, False]
 
 
 def test_labelled_images_check_themselves() -> None:

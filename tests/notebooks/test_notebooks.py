@@ -67,4 +67,4 @@ def test_a_notebook_comes_with_what_it_printed(name: str, shown: int) -> None:
     assert pictures(notebook) == shown
     assert [cell.execution_count for cell in code(notebook)] == list(range(1, len(code(notebook)) + 1))
     assert not any(output.output_type == "error" for cell in code(notebook) for output in cell.outputs)
-    assert "/tmp/" not in str(notebook)
+    assert "/tmp/" not in str(notebook) and "Warning" not in str(notebook)

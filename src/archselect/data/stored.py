@@ -76,7 +76,7 @@ class StoredImages:
             total=len(rows),
             console=console,
             transient=True,
-            disable=len(rows) < WORTH_A_PROGRESS_BAR,
+            disable=len(rows) < WORTH_A_PROGRESS_BAR or console.is_jupyter,  # where a bar asks for ipywidgets
         )
         for position, row in progress:
             pixels[position] = self._decoded(row, size, resize)
