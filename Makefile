@@ -29,8 +29,8 @@ help:  ## List the targets
 demo: $(INSTALLED)  ## Search, select and judge a small architecture on a CPU, in one to two minutes
 	$(BIN)/python train.py experiment=quickstart
 
-test: $(INSTALLED)  ## Run the tests, without the slow ones
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(INSTALLED)  ## Run the tests, without the slow ones, a process per core
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(PYTEST_ARGS)
 
 test-slow: $(INSTALLED)  ## Run the slow tests
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
