@@ -10,7 +10,6 @@ from typing import Any, cast
 import pytest
 import torch
 from command import Apart, Blow, Run, lines, sweep, tiny, train
-from tests.chaos.commands import COMMANDS
 
 from archselect.config import instantiate_parts
 from archselect.plan import Plan
@@ -71,11 +70,14 @@ def test_a_run_on_two_devices_comes_to_what_one_comes_to(tmp_path: Path, no_figu
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["sgas", "discretization"])
-def test_decisions_in_a_search_and_trials_of_a_selection_on_two_devices(
-    name: str, tmp_path: Path, no_figures: None
-) -> None:
-    command = COMMANDS[name]
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(tiny("s2", "sgas", "perturb", *UNTUNED), id="decisions in a search"),
+        pytest.param(tiny("nasbench201", "darts", "discretization"), id="trials of a selection"),
+    ],
+)
+def test_what_else_decides_on_two_devices(command: list[str], tmp_path: Path, no_figures: None) -> None:
     one, two = train(*command, f"logs={tmp_path / 'one'}"), train(*command, *TWO, f"logs={tmp_path / 'two'}")
     assert_alike(one, two, rtol=1e-3, atol=1e-4)
     assert [decision["kept"] for decision in one.decisions()] == [decision["kept"] for decision in two.decisions()]
