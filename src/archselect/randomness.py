@@ -21,9 +21,9 @@ def generator_for(*purpose: int | str) -> torch.Generator:
 
 
 def seed_generators(seed: int) -> None:
-    """Seed PyTorch's own generators on all devices that are here.
+    """Seed PyTorch's own generators: that of the CPU, and those of CUDA and MPS devices where there are any.
 
-    `torch.manual_seed` does so for absent ones, too: it keeps a formatted stack trace of each call until they appear.
+    `torch.manual_seed` prepares absent devices, too: a formatted stack trace for each kind, 40 times the time.
     """
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_available():

@@ -5,6 +5,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pyarrow
 import pytest
 from PIL import Image
@@ -48,9 +49,9 @@ def repeated(value: bytes | str, times: int) -> pyarrow.DictionaryArray:
     return pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * times), pyarrow.array([value]))
 
 
-def decode(path: Path) -> None:
+def decode(path: Path) -> np.ndarray:
     stored = local_images(path, "img", "label").open("train")
-    stored._decoded(0, 8, resize=True)
+    return stored._decoded(0, 8, resize=True)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_formats_that_are_programs_or_rare_are_no_images(kind: str, tmp_path: Pa
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM"])
 def test_the_formats_of_image_folders_are_images(kind: str, tmp_path: Path) -> None:
-    decode(written(tmp_path, [encoded(kind)]))
+    assert decode(written(tmp_path, [encoded(kind)])).shape == (8, 8, 3)
 
 
 def test_a_table_does_not_name_files_of_this_machine(tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ class Source(Protocol):
         """
         ...
 
-    def open(self, split: Split) -> StoredImages: ...
+    def open(self, split: Split) -> StoredImages:
+        """Return the images of a split, undecoded; `ValueError` where it is missing or damaged."""
+        ...
 
     def classes(self) -> int:
         """Return the number of classes without opening images; `ValueError` where the configuration must say it."""
