@@ -27,7 +27,7 @@ class Cells:
 
     name: str = "cells"
     several: ClassVar[bool] = True
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
         """See `Analysis.check`."""

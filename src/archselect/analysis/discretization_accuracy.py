@@ -44,7 +44,7 @@ class DiscretizationAccuracy:
     training: TrialTraining = field(default_factory=TrialTraining)
     scoring: Scoring = field(default_factory=Scoring)
     several: ClassVar[bool] = False
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         check_positive("analysis.edges", self.edges)

@@ -49,7 +49,7 @@ class Landscape:
     curvature: Curvature = field(default_factory=Curvature)
     scoring: Scoring = field(default_factory=Scoring)
     several: ClassVar[bool] = False
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         check_number("analysis.radius", self.radius, zero=False)

@@ -40,7 +40,7 @@ class OperationStrength:
     criterion: Criterion = "accuracy"
     scoring: Scoring = field(default_factory=Scoring)
     several: ClassVar[bool] = False
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         check_choice("analysis.criterion", self.criterion, get_args(Criterion))

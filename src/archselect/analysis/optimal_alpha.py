@@ -54,7 +54,7 @@ class OptimalAlpha:
     batches: int = 4
     batch_size: int = 64
     several: ClassVar[bool] = False
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         check_positive("analysis.batches", self.batches)

@@ -30,7 +30,7 @@ class Seeds:
 
     name: str = "seeds"
     several: ClassVar[bool] = True
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
         """See `Analysis.check`."""

@@ -26,7 +26,7 @@ class SelectionCurve:
 
     name: str = "selection_curve"
     several: ClassVar[bool] = False
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
         """See `Analysis.check`."""

@@ -54,7 +54,7 @@ class Shuffle:
     layers: int = 4
     batch_norm: Literal["running", "batch"] = "running"
     several: ClassVar[bool] = False
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         for option in ("shuffles", "channels", "layers"):

@@ -32,7 +32,7 @@ class SkipDominance:
 
     name: str = "skip_dominance"
     several: ClassVar[bool] = False
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
         """See `Analysis.check`."""

@@ -37,7 +37,7 @@ class Trajectory:
     epochs: Sequence[int] | None = None
     judge: bool = False
     several: ClassVar[bool] = False
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         check_flag("analysis.judge", self.judge)

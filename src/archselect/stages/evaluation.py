@@ -19,7 +19,7 @@ from archselect.stages.fitting import Fitting, Loaders
 from archselect.stages.job import Job
 from archselect.store import StageKey
 
-VERSION = 2
+VERSION = 3
 """Raised when a change of the code changes the stage's results."""
 
 NETWORK = "network.pt"

@@ -12,7 +12,7 @@ from archselect.stages.fitting import Fitting
 from archselect.stages.job import Finished, Job
 from archselect.store import StageKey
 
-VERSION = 1
+VERSION = 2
 """Raised when a change of the code changes the stage's results."""
 
 

@@ -22,7 +22,7 @@ from archselect.stages.fitting import Fitting, Loaders
 from archselect.stages.job import Job
 from archselect.store import SCRATCH, StageKey
 
-VERSION = 3
+VERSION = 4
 """Raised when a change of the code changes the stage's results."""
 
 SUPERNET = "supernet.pt"

@@ -21,7 +21,7 @@ from archselect.stages.search import SUPERNET, describe_supernet, load_supernet,
 from archselect.stages.trials import StageTrials, trials_on
 from archselect.store import DamagedError, StageFolder, StageKey
 
-VERSION = 3
+VERSION = 4
 """Raised when a change of the code changes the stage's results."""
 
 DECISIONS = "decisions.jsonl"
