@@ -20,15 +20,15 @@ from archselect.stages.evaluation import _loaders, _test_batches
 from archselect.stages.search import fixed_batches, search_loaders
 from archselect.stages.trials import scorer_of
 
-CLASSES, PER_CLASS = small_search.CLASSES, 64
+CLASSES = small_search.CLASSES
 CPU = torch.device("cpu")
 METHOD = small_search.method(batch_size=32)
 
 
-def by_class() -> LabelledImages:
+def by_class(per_class: int = 400) -> LabelledImages:
     """Noisy images one class after the other; a class is a colour."""
     generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(CLASSES).repeat_interleave(PER_CLASS)
+    labels = torch.arange(CLASSES).repeat_interleave(per_class)
     colours = 60 * F.one_hot(labels, CLASSES)[:, :3].view(-1, 3, 1, 1)
     noise = torch.randint(120, (len(labels), 3, 8, 8), generator=generator)
     return LabelledImages((colours + noise).to(torch.uint8), labels)
@@ -84,7 +84,7 @@ READERS: dict[str, Callable[[Any], Iterable[tuple[Tensor, Tensor]] | None]] = {
 
 @pytest.mark.parametrize("reader", READERS)
 def test_every_batch_of_a_data_set_sorted_by_class_holds_all_classes(reader: str) -> None:
-    """In the order of the data set every batch of 32 images would hold one class, or two where only 16 are read."""
+    """In the order of the data set batches of 32 would hold a class or two, and so would the first or last of 512."""
     batches = READERS[reader](job_of(by_class()))
     assert batches is not None
     for _, labels in batches:
@@ -110,7 +110,7 @@ def test_held_out_images_are_scored_in_the_order_in_which_they_are_validated() -
 
 def test_a_supernet_scores_a_data_set_sorted_by_class_as_it_scores_it_shuffled() -> None:
     """Normalised by the statistics of a batch of one colour, the colour would be gone: one image in three is right."""
-    images = by_class()
+    images = by_class(64)
     supernet = trained(data_of(shuffled(images)))
     sorted_, mixed = (scored(supernet, data_of(one)) for one in (images, shuffled(images)))
     assert mixed > 0.95
