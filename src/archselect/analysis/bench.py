@@ -46,7 +46,7 @@ class Bench:
         return trials_on(supernet, self.subject.job, run.parts.search, scoring, self.fitting, self.device)
 
     def validation(self, batch_size: int, batches: int | None = None) -> Iterable[tuple[Tensor, Tensor]]:
-        """Return the first batches of the images that trained `alpha`: those that were validated and scored on."""
+        """Return batches of the images that trained `alpha`, in the order in which they were validated."""
         run = self.subject.run
         _, images = architecture_images(run.parts.data, run.parts.search, run.parts.seed)
         return islice(self._batches(images, batch_size), batches)
