@@ -5,6 +5,7 @@ import pytest
 import torch
 from tests.command import analyze
 
+from archselect.randomness import generator_for
 from archselect.runs import open_run
 from archselect.stages.search import architecture_images
 
@@ -17,7 +18,8 @@ def test_a_strength_is_the_accuracy_that_the_supernet_loses_without_the_operatio
     supernet = run.supernet().train()
     data = run.parts.data
     _, images = architecture_images(data, run.parts.search, run.parts.seed)
-    first = slice(0, run.parts.search.batch_size)  # the tiny run scores on one batch
+    order = torch.randperm(len(images), generator=generator_for(run.parts.seed, "fixed", "order"))
+    first = order[: run.parts.search.batch_size]  # the tiny run scores on one batch
     scale, shift = data.normalisation.scale_and_shift()
     x = images.images[first].float() * scale.view(3, 1, 1) + shift.view(3, 1, 1)
     labels = images.labels[first]

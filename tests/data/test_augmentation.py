@@ -66,7 +66,7 @@ def test_every_image_has_its_own_cutout() -> None:
 def test_normalisation_of_known_pixels() -> None:
     images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)
     normalisation = Normalisation((0.5, 0.1, 0.4), (0.25, 0.5, 0.2))
-    ((batch, _),) = ResidentBatches(images, torch.tensor([0]), 1, "cpu", normalisation)
+    ((batch, _),) = ResidentBatches(images, torch.tensor([0]), 1, "cpu", normalisation, ("one",))
     assert batch.flatten().tolist() == pytest.approx([-2.0, 0.2, 3.0])  # (0 - .5) / .25, (.2 - .1) / .5, (1 - .4) / .2
 
 
@@ -94,7 +94,7 @@ def test_batches_equal_a_loop_over_images_and_pixels(augmentation: Augmentation)
                     cut = all(-half <= offset < augmentation.cutout - half for offset in (from_row, from_column))
                     expected[position, channel, row, column] = 0.0 if cut else value
     batches = ResidentBatches(
-        images, torch.zeros(count, dtype=torch.int64), 4, "cpu", normalisation, augmentation, purpose, shuffle=True
+        images, torch.zeros(count, dtype=torch.int64), 4, "cpu", normalisation, purpose, augmentation, shuffle=True
     )
     batches.set_epoch(3)
     got = torch.cat([batch for batch, _ in batches])
@@ -135,8 +135,8 @@ def test_a_cutout_larger_than_the_images_is_refused() -> None:
             2,
             "cpu",
             Normalisation((0, 0, 0), (1, 1, 1)),
-            Augmentation(cutout=16),
             ("purpose",),
+            Augmentation(cutout=16),
         )
 
 

@@ -59,12 +59,12 @@ def method(**changes: Any) -> SearchMethod:
 
 
 def resident(count: int, batch_size: int, purpose: tuple[int | str, ...] = ()) -> ResidentBatches:
-    """Images of which the first channel is the image's number; shuffled if there is a purpose."""
+    """Images of which the first channel is the image's number; shuffled anew in every epoch if there is a purpose."""
     generator = torch.Generator().manual_seed(count)
     images = torch.randint(256, (count, 3, 8, 8), generator=generator, dtype=torch.uint8)
     images[:, 0] = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1)
     labels = torch.randint(CLASSES, (count,), generator=generator)
-    return ResidentBatches(images, labels, batch_size, "cpu", PLAIN, purpose=purpose, shuffle=bool(purpose))
+    return ResidentBatches(images, labels, batch_size, "cpu", PLAIN, purpose or (0, "fixed"), shuffle=bool(purpose))
 
 
 def bilevel(weights: int = 8, architecture: int = 8, batch_size: int = 4) -> BilevelBatches:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from archselect.networks.mixture import MixtureWeights
 from archselect.networks.supernet import Supernet
-from archselect.stages.search import SUPERNET, architecture_images, batches_of
+from archselect.stages.search import SUPERNET, architecture_images, fixed_batches
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,7 @@ def load_search(folder: Path, batches: int | None, device: str = "cpu") -> Finis
     supernet = space.supernet(data.image_size, data.classes, method.variant)
     supernet.load_state_dict(torch.load(folder / SUPERNET, weights_only=True))
     _, images = architecture_images(data, method, int(config.seed))
-    size = min(method.batch_size, len(images.labels))
-    read = islice(batches_of(data, images, size, torch.device(device)), batches)
+    read = islice(fixed_batches(data, images, method.batch_size, torch.device(device), int(config.seed)), batches)
     return FinishedSearch(supernet.to(device).train(), list(read))
 
 

@@ -39,7 +39,7 @@ def batches(size: int, steps: int, device: str) -> BilevelBatches:
         shape = (size * steps, 3, IMAGE_SIZE, IMAGE_SIZE)
         images = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
         labels = torch.randint(CLASSES, shape[:1], generator=generator)
-        return ResidentBatches(images, labels, size, device, NORMALISATION, Augmentation(), (0, purpose), shuffle=True)
+        return ResidentBatches(images, labels, size, device, NORMALISATION, (0, purpose), Augmentation(), shuffle=True)
 
     return BilevelBatches(half("weights"), half("alpha"))
 

@@ -12,7 +12,7 @@ from archselect.data import LabelledImages
 from archselect.networks.supernet import Supernet
 from archselect.selection import Scorer, Scoring
 from archselect.stages.fitting import Fitting
-from archselect.stages.search import architecture_images, batches_of
+from archselect.stages.search import architecture_images, fixed_batches
 from archselect.stages.trials import StageTrials, scorer_of, trials_on
 
 MEASURED = "measured.jsonl"
@@ -46,17 +46,18 @@ class Bench:
         return trials_on(supernet, self.subject.job, run.parts.search, scoring, self.fitting, self.device)
 
     def validation(self, batch_size: int, batches: int | None = None) -> Iterable[tuple[Tensor, Tensor]]:
-        """Return batches of the images that trained `alpha`, in order and as they are."""
+        """Return batches of the images that trained `alpha`, in the order in which they were validated."""
         run = self.subject.run
         _, images = architecture_images(run.parts.data, run.parts.search, run.parts.seed)
         return islice(self._batches(images, batch_size), batches)
 
     def test(self, batch_size: int = 512) -> Iterable[tuple[Tensor, Tensor]]:
-        """Return the test images, in order and as they are."""
+        """Return the test images, shuffled once and for all: a supernet may normalise by each batch's statistics."""
         return self._batches(self.subject.run.parts.data.test, batch_size)
 
     def _batches(self, images: LabelledImages, batch_size: int) -> Iterable[tuple[Tensor, Tensor]]:
-        return batches_of(self.subject.run.parts.data, images, min(batch_size, len(images.labels)), self.device)
+        parts = self.subject.run.parts
+        return fixed_batches(parts.data, images, batch_size, self.device, parts.seed)
 
     def once(self, what: str, measure: Callable[[], Any]) -> Any:
         """Return `measure()`, plain data, or what it was before the session was cut off; a step of progress."""

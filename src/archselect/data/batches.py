@@ -22,6 +22,10 @@ class ResidentBatches:
     first, so iterating twice gives the same batches twice. The images take `N * (H + 2 pad) * (W + 2 pad) * 3` bytes on
     the device, and nothing is read back from the device.
 
+    No order is that of the images given: without shuffling it is one random permutation, the same in every epoch. Data
+    sets often list their images class by class, and a network that normalises with the statistics of a batch answers
+    nonsense to a batch of one class.
+
     The last batch is smaller where the batch size does not divide N. While shuffling, a last batch of a *single* image
     is left out, because batch normalisation cannot train on one value per channel; it is another image every epoch.
     Without shuffling no image is left out unless `drop_last` says so.
@@ -32,16 +36,17 @@ class ResidentBatches:
         batch_size: at most N.
         device: where the images lie and the batches are made.
         normalisation: applied after crop and flip, before the cutout.
+        purpose: what the random numbers are for, e.g. `(seed, "search", "weights")`. Unshuffled batches of as many
+            images, for the same purpose, have the same order.
         augmentation: `None` leaves the images as they are.
-        purpose: what the random numbers are for, e.g. `(seed, "search", "weights")`; needed where there are any.
-        shuffle: whether each epoch has its own random order.
+        shuffle: whether each epoch has its own random order, rather than all the same.
         drop_last: whether a smaller last batch is left out.
         dtype: of the images.
         share: the part of every batch that is given out; order and augmentation are those of the whole batches. A batch
             of which it has nothing is left out.
 
     Raises:
-        ValueError: for a batch size below 1 or above N, randomness without a purpose, or a cutout larger than an image.
+        ValueError: for a batch size below 1 or above N, no purpose, or a cutout larger than an image.
     """
 
     def __init__(
@@ -51,8 +56,8 @@ class ResidentBatches:
         batch_size: int,
         device: torch.device | str,
         normalisation: Normalisation,
+        purpose: tuple[int | str, ...],
         augmentation: Augmentation | None = None,
-        purpose: tuple[int | str, ...] = (),
         shuffle: bool = False,
         drop_last: bool = False,
         dtype: torch.dtype = torch.float32,
@@ -63,10 +68,10 @@ class ResidentBatches:
                 f"The batch size is {batch_size}, but the split has {len(images)} images. "
                 "Expected at least 1 and at most the size of the split: change the batch size or use more images."
             )
-        if (shuffle or augmentation is not None) and not purpose:
+        if not purpose:
             raise ValueError(
-                "Shuffled or augmented batches need a purpose that their random numbers derive from, "
-                'for example (seed, "search", "weights").'
+                "Batches need a purpose that their order and augmentation derive from, for example "
+                '(seed, "search", "weights"); got none.'
             )
         self.batch_size, self.augmentation, self.purpose = batch_size, augmentation, purpose
         self.shuffle, self.drop_last, self.dtype, self.share = shuffle, drop_last, dtype, share
@@ -79,6 +84,7 @@ class ResidentBatches:
         self._pixels = pixels.contiguous()  # (N, H + 2 pad, W + 2 pad, 3)
         self._labels = labels.to(device)
         self._scale, self._shift = (channels.to(device) for channels in normalisation.scale_and_shift())
+        self._fixed_order = None if shuffle else self._permutation()
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order and augmentation the next iteration takes."""
@@ -100,7 +106,7 @@ class ResidentBatches:
         return self.repetition(0)
 
     def repetition(self, number: int) -> Iterator[Batch]:
-        """Iterate over the epoch once more, in an order and with augmentations of its own for each `number` from 1 on.
+        """Iterate over the epoch once more, shuffled and augmented in another way for each `number` from 1 on.
 
         Number 0 is the epoch itself. The epoch is looked at when the first batch is asked for, not before: training
         loops make the iterator first and announce the epoch, for instance a resumed one, afterwards.
@@ -114,10 +120,11 @@ class ResidentBatches:
             yield self._images(indices[own], draws_of_batch), self._labels[indices[own]]
 
     def _order(self, *moment: int) -> Tensor:
-        count = len(self._labels)
-        if not self.shuffle:
-            return torch.arange(count, device=self._labels.device)
-        return torch.randperm(count, generator=generator_for(*self.purpose, "order", *moment)).to(self._labels.device)
+        return self._permutation(*moment) if self._fixed_order is None else self._fixed_order
+
+    def _permutation(self, *moment: int) -> Tensor:
+        generator = generator_for(*self.purpose, "order", *moment)
+        return torch.randperm(len(self._labels), generator=generator).to(self._labels.device)
 
     def _draws(self, *moment: int) -> Tensor | None:
         if self.augmentation is None:

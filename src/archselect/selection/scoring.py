@@ -21,7 +21,7 @@ class Scoring:
         batch_size: Images per scoring batch; null: that of the search.
         held_out_share: This share of the `alpha` half is kept from tuning and scored on; 0: the whole half does both
             (the official code).
-        batches: Score on the first so many batches; null: on all.
+        batches: Score on so many batches, the same random sample in every pass; null: on all.
     """
 
     batch_norm: BatchNorm = "batch"

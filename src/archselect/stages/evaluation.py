@@ -17,6 +17,7 @@ from archselect.randomness import derived_seed, generator_for, seed_generators
 from archselect.stages.checkpoint import save
 from archselect.stages.fitting import Fitting, Loaders
 from archselect.stages.job import Job
+from archselect.stages.search import fixed_batches
 from archselect.store import StageKey
 
 VERSION = 3
@@ -105,18 +106,15 @@ def _loaders(job: Job, protocol: Retraining, device: torch.device) -> Loaders:
         generator = generator_for(job.seed, "evaluation", "split")
         held_out, rest = stratified_split(data.train.labels, protocol.validation_share, generator)
         train, validation = data.train.select(rest), data.train.select(held_out)
-        size = min(protocol.batch_size, len(validation.labels))
-        val = ResidentBatches(
-            validation.images, validation.labels, size, device, data.normalisation, share=ranks.share()
-        )
+        val = fixed_batches(data, validation, protocol.batch_size, device, job.seed, ranks.share())
     batches = ResidentBatches(
         train.images,
         train.labels,
         protocol.batch_size,
         device,
         data.normalisation,
-        augmentation=data.augmentation(protocol.cutout),
-        purpose=(job.seed, "evaluation", "train"),
+        (job.seed, "evaluation", "train"),
+        data.augmentation(protocol.cutout),
         shuffle=True,
         share=ranks.share(),
     )
@@ -124,6 +122,4 @@ def _loaders(job: Job, protocol: Retraining, device: torch.device) -> Loaders:
 
 
 def _test_batches(job: Job, device: torch.device) -> ResidentBatches:
-    test = job.data.test
-    size = min(512, len(test.labels))
-    return ResidentBatches(test.images, test.labels, size, device, job.data.normalisation, share=ranks.share())
+    return fixed_batches(job.data, job.data.test, 512, device, job.seed, ranks.share())

@@ -157,24 +157,48 @@ def architecture_images(data: ImageData, method: SearchMethod, seed: int) -> tup
     return data.train.select(weights), data.train.select(architecture)
 
 
-def batches_of(
+def training_batches(
     data: ImageData,
     images: LabelledImages,
     batch_size: int,
     device: torch.device,
-    purpose: tuple[int | str, ...] = (),
+    purpose: tuple[int | str, ...],
     share: ranks.Share = ranks.WHOLE,
 ) -> ResidentBatches:
-    """Return batches on the device: shuffled and augmented for a purpose, or in order and as they are without one."""
+    """Return batches on the device, augmented, in another order in every epoch."""
     return ResidentBatches(
         images.images,
         images.labels,
         batch_size,
         device,
         data.normalisation,
-        augmentation=data.augmentation() if purpose else None,
-        purpose=purpose,
-        shuffle=bool(purpose),
+        purpose,
+        data.augmentation(),
+        shuffle=True,
+        share=share,
+    )
+
+
+def fixed_batches(
+    data: ImageData,
+    images: LabelledImages,
+    batch_size: int,
+    device: torch.device,
+    seed: int,
+    share: ranks.Share = ranks.WHOLE,
+) -> ResidentBatches:
+    """Return batches on the device, not augmented, in the one random order that a seed has for so many images.
+
+    It depends on nothing else: what is validated, scored and analysed on the same images meets the same batches, in
+    every pass and stage of a run, so that its results can be compared. The first of them hold a random sample.
+    """
+    return ResidentBatches(
+        images.images,
+        images.labels,
+        min(batch_size, len(images)),
+        device,
+        data.normalisation,
+        (seed, "fixed"),
         share=share,
     )
 
@@ -192,11 +216,10 @@ def search_loaders(
         validation, architecture = hold_out(architecture, held_out_share, seed)
     size, share = method.batch_size, ranks.share()
     train = BilevelBatches(
-        batches_of(data, weights, size, device, (seed, stage, "weights"), share),
-        batches_of(data, architecture, size, device, (seed, stage, "architecture"), share),
+        training_batches(data, weights, size, device, (seed, stage, "weights"), share),
+        training_batches(data, architecture, size, device, (seed, stage, "architecture"), share),
     )
-    val_size = min(512, len(validation.labels))
-    return Loaders(train, batches_of(data, validation, val_size, device, share=share), len(weights.labels))
+    return Loaders(train, fixed_batches(data, validation, 512, device, seed, share), len(weights.labels))
 
 
 def hold_out(images: LabelledImages, share: float, seed: int) -> tuple[LabelledImages, LabelledImages]:

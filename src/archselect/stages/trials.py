@@ -18,7 +18,7 @@ from archselect.selection.selector import TrialTraining
 from archselect.stages.checkpoint import load_state, save
 from archselect.stages.fitting import Fitting
 from archselect.stages.job import Job
-from archselect.stages.search import architecture_images, batches_of, hold_out, search_loaders
+from archselect.stages.search import architecture_images, fixed_batches, hold_out, search_loaders, training_batches
 from archselect.store import SCRATCH, StageFolder
 
 TRIALS = "trials.jsonl"
@@ -135,8 +135,8 @@ def scorer_of(supernet: Supernet, job: Job, method: SearchMethod, scoring: Scori
     if scoring.held_out_share:
         images, _ = hold_out(images, scoring.held_out_share, job.seed)
     size = min(scoring.batch_size or method.batch_size, len(images.labels))
-    batches = batches_of(job.data, images, size, device)
-    calibration = batches_of(
+    batches = fixed_batches(job.data, images, size, device, job.seed)
+    calibration = training_batches(
         job.data, weights, min(size, len(weights.labels)), device, (job.seed, "selection", "calibration")
     )
     # Every candidate has other operations, and compiling them takes longer than scoring them.
