@@ -1,7 +1,7 @@
 """Images in channels_last: every operation, forwards and backwards, equals itself in float64 on images in NCHW.
 
-In processes of their own: PyTorch's kernels for a CPU with AVX-512 have corrupted memory here (see `every`), which ends
-a process now or later, or leaves wrong numbers.
+In processes of their own: PyTorch's kernels for a CPU with AVX-512 have corrupted memory here (see `subsampled`), which
+ends a process now or later, or leaves wrong numbers.
 """
 
 from collections.abc import Callable, Sequence
@@ -93,9 +93,7 @@ def difference(case: Case) -> str:
     if case.name.endswith(DRAWN):
         return ""
     size = expected[0].numel() ** 0.5
-    off = [
-        float((one - other).norm() / (other.norm() + size)) for one, other in zip(found, expected, strict=True)
-    ]
+    off = [float((one - other).norm() / (other.norm() + size)) for one, other in zip(found, expected, strict=True)]
     return "" if max(off) < TOLERANCE else f"off by {max(off):.1e}"
 
 

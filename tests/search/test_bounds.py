@@ -1,4 +1,4 @@
-"""What `alpha` learns must not depend on what a framework takes for the derivative of a clamp, a ReLU, ... at its bound.
+"""What `alpha` learns does not depend on what a framework takes for the derivative of a clamp at its bound.
 
 PyTorch 2.13 gives `clamp_max` the gradient 1 at its bound, 2.14.1 gives it 0; `alpha` begins at 0 where
 `search_space.alpha_scale=0`.

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from archselect import kernels
 from archselect.networks.source import Source
 from archselect.networks.stacks import StackedBatchNorm, StackedWeight
-from archselect.operations.convolution import every
+from archselect.operations.convolution import subsampled
 from archselect.operations.skip import check_halves
 
 
@@ -159,8 +159,8 @@ class FactorizedReduction(StackedOperation):
         self.norm = StackedBatchNorm(edges, channels)
 
     def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
-        even = F.conv2d(every(2, source.relu), self.conv_1.of(positions)).chunk(len(positions), dim=1)
-        odd = F.conv2d(every(2, source.relu[:, :, 1:, 1:]), self.conv_2.of(positions)).chunk(len(positions), dim=1)
+        even = F.conv2d(subsampled(source.relu, 2), self.conv_1.of(positions)).chunk(len(positions), dim=1)
+        odd = F.conv2d(subsampled(source.relu[:, :, 1:, 1:], 2), self.conv_2.of(positions)).chunk(len(positions), dim=1)
         out = torch.cat([half for pair in zip(even, odd, strict=True) for half in pair], dim=1)
         return self.norm.of(out, positions, weights)
 
@@ -190,7 +190,7 @@ class Convolution(StackedOperation):
         self.padding = kernel // 2
 
     def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
-        x, stride = (source.relu, source.stride) if self.padding else (every(source.stride, source.relu), 1)
+        x, stride = (source.relu, source.stride) if self.padding else (subsampled(source.relu, source.stride), 1)
         out = F.conv2d(x, self.conv.of(positions), stride=stride, padding=self.padding)
         return self.norm.of(out, positions, weights)
 

@@ -11,7 +11,7 @@ from archselect import kernels
 from archselect.operations.batch_norm import BatchNorm2d
 
 
-def every(stride: int, x: Tensor) -> Tensor:
+def subsampled(x: Tensor, stride: int) -> Tensor:
     """Return the pixels `(B, C, ceil(H / stride), ceil(W / stride))` that a 1x1 convolution of this stride reads.
 
     All such convolutions of the package are of stride 1 on these. Equal, and safe: PyTorch 2.13 to 2.14.1 write beyond
@@ -27,18 +27,18 @@ class ReLUConvBN(nn.Sequential):
     def __init__(
         self, in_channels: int, out_channels: int, kernel: int, stride: int, padding: int, affine: bool = True
     ) -> None:
-        reads_every, stride = (stride, 1) if kernel == 1 else (1, stride)
+        subsampling, stride = (stride, 1) if kernel == 1 else (1, stride)
         super().__init__(
             nn.ReLU(),
             nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=False),
             BatchNorm2d(out_channels, affine=affine),
         )
-        self.reads_every = reads_every
+        self.subsampling = subsampling
         self.square = in_channels == out_channels and kernel in kernels.DENSE_KERNELS and padding == kernel // 2
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `(B, out_channels, H', W')`."""
-        x = every(self.reads_every, x)
+        x = subsampled(x, self.subsampling)
         if not (self.square and kernels.serve(x)):
             return cast(Tensor, super().forward(x))
         convolution, norm = cast(nn.Conv2d, self[1]), cast(nn.BatchNorm2d, self[2])

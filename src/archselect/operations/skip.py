@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archselect.operations.batch_norm import BatchNorm2d
-from archselect.operations.convolution import every
+from archselect.operations.convolution import subsampled
 
 
 class FactorizedReduce(nn.Module):
@@ -24,14 +24,15 @@ class FactorizedReduce(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(x)
-        return self.norm(torch.cat([self.first(every(2, x)), self.second(every(2, _shifted(x)))], dim=1))
+        return self.norm(torch.cat([self.first(subsampled(x, 2)), self.second(subsampled(_shifted(x), 2))], dim=1))
 
 
 def check_halves(channels: int) -> None:
-    """Raise a ValueError unless each of the two convolutions of a factorized reduction can give half of the channels."""
+    """Raise a ValueError unless the two convolutions of a factorized reduction can give half of the channels each."""
     if channels % 2:
         raise ValueError(
-            f"A factorized reduction gives an even number of channels, half by each of its convolutions; got {channels}."
+            "A factorized reduction gives an even number of channels, half by each of its convolutions; "
+            f"got {channels}."
         )
 
 
