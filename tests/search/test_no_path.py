@@ -79,10 +79,3 @@ def test_a_search_goes_on_with(name: str) -> None:
     trainer(1).fit(SearchModule(supernet, settings, CLASSES, (0, "search")), bilevel(), resident(8, 4))
     assert all(value.isfinite().all() for _, value in parameters_of(supernet))
     assert not torch.equal(supernet.classifier.bias, before)  # type: ignore[arg-type]
-
-
-def test_freezing_operations_is_refused_where_none_has_weights() -> None:
-    space = CellSpace("cell", CellTopology(1, 2, "last", None), (("none", "skip_connect"),) * 3)
-    supernet = NASBench201Supernet({"cell": space}, 2, 1, CLASSES)
-    with pytest.raises(ValueError, match=r"no operation of this search space has weights\. Leave search\.freezing out"):
-        SearchModule(supernet, method(freezing=GradientMatching()), CLASSES, (0, "search"))
