@@ -22,8 +22,9 @@ from archselect.networks.topology import CellTopology
 from archselect.operations import PRIMITIVES, FactorizedReduce, ReLUConvBN, build_operation
 from archselect.operations.residual import ResidualReduction
 
-TOLERANCE = 1e-4
-"""Of the norm of a difference; float32 comes to 1e-5, memory that was not written to more than 1."""
+TOLERANCE = 1e-2
+"""Of the norm of a difference, relative. float32 comes to 1e-5, and to 3e-3 where rounding takes one value of 100,000 to
+the other side of a ReLU; a single wrong pixel of the largest images comes to more."""
 
 TWO_EDGES = CellTopology(inputs=1, nodes=2, output="concat", inputs_per_node=None)
 DRAWN = ("noise", "none")  # neither reads its input
