@@ -23,8 +23,8 @@ from archselect.operations import PRIMITIVES, FactorizedReduce, ReLUConvBN, buil
 from archselect.operations.residual import ResidualReduction
 
 TOLERANCE = 1e-2
-"""Of the norm of a difference, relative. float32 comes to 1e-5, and to 3e-3 where rounding takes one value of 100,000 to
-the other side of a ReLU; a single wrong pixel of the largest images comes to more."""
+"""Of the norm of a difference, relative. float32 comes to 1e-5, and to 3e-3 where rounding takes one value of 100,000
+to the other side of a ReLU; a single wrong row of pixels comes to more than 0.05."""
 
 TWO_EDGES = CellTopology(inputs=1, nodes=2, output="concat", inputs_per_node=None)
 DRAWN = ("noise", "none")  # neither reads its input
