@@ -20,7 +20,7 @@ SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_inf
 # One thread in each process of the tests: two that share the cores' threads are slower than either alone.
 demo test test-slow chaos: export OMP_NUM_THREADS = 1
 
-.PHONY: help demo test test-slow test-lowest audit chaos bench bench-scaling profile paper lint format clean FORCE
+.PHONY: help demo test test-slow test-lowest test-newest audit chaos bench bench-scaling profile paper lint format clean FORCE
 .DELETE_ON_ERROR:
 
 help:  ## List the targets
@@ -46,6 +46,15 @@ test-lowest: $(INSTALLED)  ## Run some of the tests with the oldest versions tha
 	.venv/lowest/bin/python -m pip install --quiet --constraint constraints.txt torch
 	.venv/lowest/bin/python -m pip install --quiet --no-deps --requirement constraints-lowest.txt --editable .
 	.venv/lowest/bin/python -m pytest $(PYTEST_ARGS) $(LOWEST_TESTS)
+
+# Without constraints.txt: what `pip install -e .` brings today. The versions are printed, so that a failure names them.
+test-newest: export OMP_NUM_THREADS = 1
+test-newest: $(INSTALLED)  ## Run the tests with the newest versions that pyproject.toml allows, PyTorch's included
+	$(BIN)/python -m venv .venv/newest
+	.venv/newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager torch
+	.venv/newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
+	.venv/newest/bin/python -m pip freeze --exclude-editable
+	.venv/newest/bin/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(PYTEST_ARGS)
 
 audit: $(INSTALLED)  ## Ask PyPI for known vulnerabilities of the versions in constraints.txt
 	$(BIN)/python -m venv .venv/audit

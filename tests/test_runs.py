@@ -275,6 +275,15 @@ def test_another_seed_another_supernet(logs: str, no_figures: None) -> None:
 # --- Tuning between the decisions. ---
 
 
+def test_a_tuning_goes_on_when_decisions_leave_no_path_from_the_images(logs: str, no_figures: None) -> None:
+    overrides = [one for one in tiny("nasbench201", "darts", "perturb_random") if "evaluation" not in one]
+    run = train(*overrides, "evaluation=none", "seed=129", logs)
+    assert run.summary["genotype"].endswith("/none@0+none@1+none@2")
+    # The edges into the last node are 3, 4 and 5. Those decided after them are tuned with an `alpha` of no effect.
+    assert {3, 4, 5} < {record["edge"] for record in run.decisions()[:4]}
+    assert len(run.history("selection")) == 6
+
+
 def test_a_tuned_selection_decides_an_edge_and_tunes_an_epoch_in_turn(logs: str) -> None:
     run = train(*tiny("s2", "darts", "perturb", logs))
     history, records = run.history("selection"), run.decisions()

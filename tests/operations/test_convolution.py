@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from archselect import kernels
@@ -70,3 +71,11 @@ def test_affine_is_that_of_every_normalisation(build):
     norms = [layer for layer in build().modules() if isinstance(layer, nn.BatchNorm2d)]
     assert norms
     assert not any(norm.affine for norm in norms)
+
+
+@pytest.mark.parametrize("size", [7, 8])
+def test_a_convolution_of_one_pixel_and_stride_2_is_that_of_pytorch(size):
+    module = ReLUConvBN(3, 3, kernel=1, stride=2, padding=0, affine=False).double()
+    x = torch.randn(2, 3, size, size, dtype=torch.float64)
+    strided = F.batch_norm(F.conv2d(x.relu(), module[1].weight, stride=2), None, None, training=True)
+    torch.testing.assert_close(module(x), strided)

@@ -38,6 +38,9 @@ MORE_METHODS: Mapping[str, Mapping[str, Any]] = {
     "recomputed cells": {"recompute": True},
 }
 
+NO_PATH = {1: 0, 2: 0}
+"""Both edges into the last node give nothing but zeros, so no loss depends on `alpha`."""
+
 EXACT = {"rtol": 1e-7, "atol": 1e-9}
 
 
@@ -65,10 +68,14 @@ def state(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in network.state_dict().items() if isinstance(value, Tensor)}
 
 
-def searched(changes: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, float]]:
+def searched(
+    changes: Mapping[str, Any], decided: Mapping[int, int] | None = None
+) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Return supernet and metrics after two epochs; batches of 5 and 3 images are not equally spread."""
     quiet_lightning()
-    supernet = small_search.cell_supernet("skip_connect", "nor_conv_3x3", "avg_pool_3x3").double()
+    first = "none" if decided else "skip_connect"
+    supernet = small_search.cell_supernet(first, "nor_conv_3x3", "avg_pool_3x3").double()
+    small_search.decide(supernet, "cell", decided or {})
     method = small_search.method(epochs=2, batch_size=5, **changes)
     module = SearchModule(supernet, method, small_search.CLASSES, (0, "search"))
     train = BilevelBatches(batches(8, 5, (0, "weights")), batches(7, 5, (0, "architecture")))
@@ -146,6 +153,7 @@ def everything() -> dict[str, Any]:
     return {
         **{name: searched(changes) for name, changes in METHODS.items()},
         **{name: scored(scoring) for name, scoring in SCORINGS.items()},
+        "no path": searched({}, decided=NO_PATH),
         "retraining": retrained(),
         "normalisation": normalised(),
         "disagreement": disagreement(),
@@ -182,6 +190,10 @@ def test_a_search_with_more(name: str, two_more: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_search_with(name: str, two: list[dict[str, Any]]) -> None:
     assert_same(searched(METHODS[name]), *(process[name] for process in two))
+
+
+def test_a_search_whose_loss_depends_on_no_alpha(two: list[dict[str, Any]]) -> None:
+    assert_same(searched({}, decided=NO_PATH), *(process["no path"] for process in two))
 
 
 @pytest.mark.slow

@@ -59,7 +59,12 @@ def frozen_by_operation(freezing: Freezing, supernet: Supernet) -> dict[str, lis
 
 def test_operations_are_counted_per_edge_and_cell() -> None:
     assert GradientMatching().start(separable()).operations == 3 * 3  # one cell per stage
-    assert GradientMatching().start(cell_supernet("skip_connect", "avg_pool_3x3")).operations == 0
+
+
+def test_where_no_operation_has_weights_there_is_nothing_to_freeze() -> None:
+    supernet = cell_supernet("none", "skip_connect", "avg_pool_3x3")
+    with pytest.raises(ValueError, match=r"no operation of this search space has weights\. Leave search\.freezing out"):
+        GradientMatching().start(supernet)
 
 
 def test_those_whose_gradients_have_a_mean_cosine_below_the_threshold_freeze() -> None:

@@ -133,6 +133,13 @@ def test_the_edge_with_the_largest_gradient_comes_first_and_the_others_are_compa
         assert norms[decision.edge] == max(norms)
 
 
+def test_all_gradients_are_zero_where_no_path_is_left_and_the_first_edge_comes_first() -> None:
+    supernet = plain()
+    apply(TopologyDecision("cell", 2, ()), supernet)
+    assert gradient_norms(supernet, Reader(), (0,)) == {"cell": [0, 0, 0]}
+    assert next_edge("gradient_norm", supernet, "cell", Reader(), (0,)) == 0
+
+
 @pytest.mark.parametrize("make", [plain, noisy])
 def test_reading_a_gradient_leaves_no_trace_and_depends_on_the_purpose_only(make: Any) -> None:
     supernet = make().eval()

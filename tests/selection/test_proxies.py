@@ -100,6 +100,15 @@ def test_proxies_are_those_worked_out_by_hand(masked: int | None) -> None:
         assert PROXIES[name](supernet, weights, torch.ones(1, 3, 1, 1), torch.zeros(1).long()) == pytest.approx(value)
 
 
+@pytest.mark.parametrize("name", PROXIES)
+def test_a_supernet_without_a_path_from_the_images_has_a_finite_proxy(name: str) -> None:
+    supernet = nasbench201()
+    weights = supernet.mixture_weights()
+    value = proxy(name, supernet, weights.masked("cell", 1).masked("cell", 2))
+    assert math.isfinite(value)
+    assert value < proxy(name, supernet, weights)
+
+
 @pytest.mark.parametrize("name", ["snip", "grad_norm", "synflow"])
 def test_a_network_that_loses_an_operation_of_which_all_depends_loses_proxy(name: str) -> None:
     supernet = Product()

@@ -59,6 +59,40 @@ def test_impossible_operations_are_refused(operations, message):
         darts(operations)
 
 
+LAST_NODE = [["none", "skip_connect"]] * 3 + [["none"]] * 3  # the edges into the last node of NAS-Bench-201 give zeros
+
+
+@pytest.mark.parametrize(
+    ("make", "operations", "layers"),
+    [
+        (nasbench201, ["none"], None),
+        (nasbench201, LAST_NODE, None),
+        (darts, ["none"], 8),
+        (darts, {"normal": ["none"], "reduction": S2}, 8),  # two normal cells in a row, 3 and 4
+        (darts, {"normal": S2, "reduction": ["none"]}, 4),  # two reductions in a row, 1 and 2
+        (darts, [*[["none"]] * 2, *[["none"]] * 2, ["skip_connect"], *[["none"]] * 9], 8),  # from node 2 to node 3 only
+    ],
+    ids=["one cell", "its last node", "two cells", "normal", "reduction", "an edge that nothing leads to"],
+)
+def test_a_space_without_a_path_from_image_to_classifier_is_refused(make, operations, layers):
+    with pytest.raises(ValueError, match=r"no path from the image to the classifier .* Add operations to search_space"):
+        make(operations, **({} if layers is None else {"layers": layers}))
+
+
+@pytest.mark.parametrize(
+    ("make", "operations", "layers"),
+    [
+        (nasbench201, [["none"]] * 3 + [["skip_connect"]] + [["none"]] * 2, None),
+        (darts, {"normal": S2, "reduction": ["none"]}, 8),  # cell 7 reads 6, which reads 4, and so on
+        (darts, {"normal": ["none"], "reduction": S2}, 3),  # cells 1 and 2 are reductions, and 1 reads the stem
+        (darts, [["noise"], *[["none"]] * 13], 8),
+    ],
+    ids=["one edge", "without reductions", "without normal cells", "noise"],
+)
+def test_a_space_with_one_path_is_accepted(make, operations, layers):
+    make(operations, **({} if layers is None else {"layers": layers}))
+
+
 @pytest.mark.parametrize(
     ("make", "options", "message"),
     [

@@ -28,7 +28,8 @@ def mix(parts: Sequence[Tensor], weights: Sequence[Tensor], norm: Running, batch
         `(B, D, H, W)`; of two weights `(B, D, H / 2, W / 2)`.
 
     Raises:
-        ValueError: Weights are not of the dtype and channels of the parts, or images of an odd size are to be halved.
+        ValueError: Weights are not of the dtype and channels of the parts, or give unequal numbers of channels; or
+            images of an odd size are to be halved.
     """
     ins, *size = parts[0].shape[1:]
     for weight in weights:
@@ -37,6 +38,8 @@ def mix(parts: Sequence[Tensor], weights: Sequence[Tensor], norm: Running, batch
                 f"{len(parts)} images of {ins} channels in {parts[0].dtype} need weights (D, {len(parts) * ins}, 1, 1) "
                 f"of that dtype; got {tuple(weight.shape)} in {weight.dtype}."
             )
+    if len({len(weight) for weight in weights}) > 1:
+        raise ValueError(f"Both weights give as many channels; got {[len(weight) for weight in weights]}.")
     if len(weights) == 2 and any(side % 2 for side in size):
         raise ValueError(f"A factorized reduction halves images of even height and width; got {tuple(size)}.")
     out: Tensor = _Mix.apply(_Work(len(weights), norm, batch), *(weight.contiguous() for weight in weights), *parts)

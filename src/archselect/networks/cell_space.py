@@ -1,6 +1,6 @@
 """What can be chosen in one type of cell, and what has been chosen so far."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,6 +39,14 @@ class CellSpace:
     def width(self) -> int:
         """The largest number of candidates on an edge: the second dimension of `alpha` and of mixture weights."""
         return max(len(candidates) for candidates in self.operations)
+
+    def carries(self, inputs: Sequence[bool]) -> bool:
+        """Return whether a path of operations other than `none` leads to the output from an input that carries."""
+        states = list(inputs) + [False] * self.topology.nodes
+        for (source, target), candidates in zip(self.topology.edges, self.operations, strict=True):
+            states[target] |= states[source] and any(name != "none" for name in candidates)
+        nodes = states[self.topology.inputs :]
+        return any(nodes) if self.topology.output == "concat" else nodes[-1]
 
     def describe(self) -> dict[str, Any]:
         """Return edges and candidates as JSON-able lists."""

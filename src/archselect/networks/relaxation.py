@@ -173,8 +173,10 @@ class Dirichlet:
     @staticmethod
     def concentration(alpha: Tensor) -> Tensor:
         """Return the concentration, 0 where there is no candidate."""
-        # The sum would be rounded to 0 where alpha is far below 0, and a draw has no gradient there.
-        return torch.where(alpha > 0, alpha + 1, alpha.clamp_max(0).exp())
+        # The sum would be rounded to 0 where alpha is far below 0, and a draw has no gradient there. Filled rather than
+        # clamped: the gradient of a clamp at its bound, where alpha starts, differs between versions of PyTorch.
+        above = alpha > 0
+        return torch.where(above, alpha + 1, alpha.masked_fill(above, 0.0).exp())
 
 
 EdgeNormalization = Literal["none", "share", "scaled"]

@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from archselect import kernels
 from archselect.networks.source import Source
 from archselect.networks.stacks import StackedBatchNorm, StackedWeight
+from archselect.operations.convolution import subsampled
+from archselect.operations.skip import check_halves
 
 
 class StackedOperation(nn.Module, ABC):
@@ -151,13 +153,14 @@ class FactorizedReduction(StackedOperation):
 
     def __init__(self, edges: int, channels: int) -> None:
         super().__init__()
+        check_halves(channels)
         self.conv_1 = StackedWeight(edges, channels // 2, channels)
-        self.conv_2 = StackedWeight(edges, channels - channels // 2, channels)
+        self.conv_2 = StackedWeight(edges, channels // 2, channels)
         self.norm = StackedBatchNorm(edges, channels)
 
     def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
-        even = F.conv2d(source.relu, self.conv_1.of(positions), stride=2).chunk(len(positions), dim=1)
-        odd = F.conv2d(source.relu[:, :, 1:, 1:], self.conv_2.of(positions), stride=2).chunk(len(positions), dim=1)
+        even = F.conv2d(subsampled(source.relu, 2), self.conv_1.of(positions)).chunk(len(positions), dim=1)
+        odd = F.conv2d(subsampled(source.relu[:, :, 1:, 1:], 2), self.conv_2.of(positions)).chunk(len(positions), dim=1)
         out = torch.cat([half for pair in zip(even, odd, strict=True) for half in pair], dim=1)
         return self.norm.of(out, positions, weights)
 
@@ -187,7 +190,8 @@ class Convolution(StackedOperation):
         self.padding = kernel // 2
 
     def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
-        out = F.conv2d(source.relu, self.conv.of(positions), stride=source.stride, padding=self.padding)
+        x, stride = (source.relu, source.stride) if self.padding else (subsampled(source.relu, source.stride), 1)
+        out = F.conv2d(x, self.conv.of(positions), stride=stride, padding=self.padding)
         return self.norm.of(out, positions, weights)
 
     def for_loops(

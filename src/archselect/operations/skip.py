@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archselect.operations.batch_norm import BatchNorm2d
+from archselect.operations.convolution import subsampled
 
 
 class FactorizedReduce(nn.Module):
@@ -16,18 +17,23 @@ class FactorizedReduce(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, affine: bool = True) -> None:
         super().__init__()
-        if out_channels % 2:
-            raise ValueError(
-                "A factorized reduction gives an even number of channels, half by each of its convolutions; "
-                f"got {out_channels}."
-            )
-        self.first = nn.Conv2d(in_channels, out_channels // 2, 1, stride=2, bias=False)
-        self.second = nn.Conv2d(in_channels, out_channels // 2, 1, stride=2, bias=False)
+        check_halves(out_channels)
+        self.first = nn.Conv2d(in_channels, out_channels // 2, 1, bias=False)
+        self.second = nn.Conv2d(in_channels, out_channels // 2, 1, bias=False)
         self.norm = BatchNorm2d(out_channels, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(x)
-        return self.norm(torch.cat([self.first(x), self.second(_shifted(x))], dim=1))
+        return self.norm(torch.cat([self.first(subsampled(x, 2)), self.second(subsampled(_shifted(x), 2))], dim=1))
+
+
+def check_halves(channels: int) -> None:
+    """Raise a ValueError unless the two convolutions of a factorized reduction can give half of the channels each."""
+    if channels % 2:
+        raise ValueError(
+            "A factorized reduction gives an even number of channels, half by each of its convolutions; "
+            f"got {channels}."
+        )
 
 
 def _shifted(x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from archselect.gradients import gradients_of
 from archselect.ranks.group import several, summed, total
 
 
@@ -34,9 +35,13 @@ def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) 
     return own / _images(len(labels), logits.device)
 
 
-def gradients(loss: Tensor, inputs: Sequence[Tensor], **options: Any) -> list[Any]:
-    """Return the gradients of a loss of which each process holds a part: see `torch.autograd.grad`."""
-    return summed(torch.autograd.grad(loss, inputs, **options))
+def gradients(loss: Tensor, inputs: Sequence[Tensor], *, allow_unused: bool = False) -> list[Any]:
+    """Return the gradients of a loss of which each process holds a part: see `gradients_of`.
+
+    Every process must call this: whether a loss depends on an input is the same in all of them, since they share what
+    they draw and decide.
+    """
+    return summed(gradients_of(loss, inputs, allow_unused=allow_unused))
 
 
 def _images(own: int, device: torch.device) -> Tensor:

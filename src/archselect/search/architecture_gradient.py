@@ -74,7 +74,7 @@ class FirstOrder:
         with constant(supernet.weight_parameters()):
             loss = ranks.cross_entropy(supernet(images, supernet.sampled_weights()), labels)
             # A cell type that is decided to be empty (`none` on every edge) is not in the graph: its gradient is zero.
-            return ranks.gradients(loss, supernet.architecture_parameters(), materialize_grads=True)
+            return ranks.gradients(loss, supernet.architecture_parameters())
 
 
 @dataclass(frozen=True)
@@ -141,11 +141,11 @@ def unrolled_gradient(
     """
     before = [weight.detach().clone() for weight in weights]
     with constant(alphas):
-        gradients = ranks.gradients(train_loss(), weights, materialize_grads=True)
+        gradients = ranks.gradients(train_loss(), weights)
     xi, directions, shares = next_step(weights, gradients)
     try:
         _move(weights, before, directions, -xi)
-        both = ranks.gradients(val_loss(), [*alphas, *weights], materialize_grads=True)
+        both = ranks.gradients(val_loss(), [*alphas, *weights])
         in_alphas, in_weights = both[: len(alphas)], both[len(alphas) :]
         in_gradients = [share * gradient for share, gradient in zip(shares, in_weights, strict=True)]
         norm = torch.stack([gradient.norm() for gradient in in_gradients]).norm()
@@ -154,7 +154,7 @@ def unrolled_gradient(
         for sign in (1, -1):
             _move(weights, before, in_gradients, sign * epsilon)
             with constant(weights):
-                sides.append(ranks.gradients(train_loss(), alphas, materialize_grads=True))
+                sides.append(ranks.gradients(train_loss(), alphas))
     finally:
         _move(weights, before, before, 0.0)
     return [

@@ -49,6 +49,9 @@ class Freezing:
     Args:
         rule: When an operation is frozen.
         supernet: The supernet.
+
+    Raises:
+        ValueError: None of its operations has weights, so there is nothing to freeze.
     """
 
     def __init__(self, rule: GradientMatching, supernet: Supernet) -> None:
@@ -60,6 +63,11 @@ class Freezing:
             if isinstance(module, StackedOperation) and stacks:
                 weights = [stack.weight for stack in stacks]
                 self._groups.append(_Group(weights, [numbers[id(weight)] for weight in weights], stacks[0].edges))
+        if not self._groups:
+            raise ValueError(
+                "search.freezing ends the training of single operations, but no operation of this search space has "
+                "weights. Leave search.freezing out, or offer convolutions in search_space.operations."
+            )
         self._steps = 0
 
     @property

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from archselect.checks import check_positive
+from archselect.gradients import gradients_of
 
 Product = Callable[[Tensor], Tensor]
 """Multiplies a symmetric matrix by a vector `(size,)`."""
@@ -87,13 +88,10 @@ def hessian_product(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Product
         loss: A scalar, evaluated with operators that can be differentiated twice.
         parameters: What it depends on; one that it does not depend on has a row of zeros.
     """
-    gradients = torch.autograd.grad(loss, parameters, create_graph=True, materialize_grads=True)
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    flat = torch.cat([gradient.flatten() for gradient in gradients_of(loss, parameters, create_graph=True)])
 
     def product(vector: Tensor) -> Tensor:
-        if not flat.requires_grad:  # the loss is linear in all parameters
-            return torch.zeros_like(flat)
-        columns = torch.autograd.grad(flat @ vector, parameters, retain_graph=True, materialize_grads=True)
+        columns = gradients_of(flat @ vector, parameters, retain_graph=True)
         return torch.cat([column.flatten() for column in columns]).detach()
 
     return product, len(flat)

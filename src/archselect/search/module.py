@@ -14,6 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from archselect import ranks
 from archselect.capture import Capture, NoCapture, capture_for
+from archselect.gradients import gradients_of
 from archselect.networks.mixture import MixtureWeights
 from archselect.networks.preserved import still_statistics
 from archselect.networks.supernet import Supernet
@@ -166,7 +167,7 @@ class SearchModule(pl.LightningModule):
             weights.append(F.pad(supernet.relaxed(name)[undecided], (0, missing)))
         rows = torch.cat(alphas), torch.cat(weights)
         total = torch.stack([regularizer(*rows) for regularizer in self.method.regularizers.values()]).sum()
-        return torch.autograd.grad(total, supernet.architecture_parameters(), materialize_grads=True)
+        return gradients_of(total, supernet.architecture_parameters())
 
     def _weight_gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
         """Return losses `(B,)`, logits `(B, classes)`, and the gradient of the mean loss in every weight."""

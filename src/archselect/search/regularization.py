@@ -55,8 +55,8 @@ class Entropy:
     def __call__(self, alpha: Tensor, weights: Tensor) -> Tensor:
         """See `Regularizer`."""
         shares = weights / weights.sum(dim=1, keepdim=True)
-        # The derivative of p log p is infinite at p = 0, where there is no candidate.
-        return self.weight * -(shares * shares.clamp_min(torch.finfo(shares.dtype).tiny).log()).sum(dim=1).mean()
+        # The derivative of p log p is infinite at p = 0, where there is no candidate: no share, no gradient.
+        return self.weight * -(shares * shares.masked_fill(shares == 0, 1.0).log()).sum(dim=1).mean()
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ class AdversarialSmoothing:
         moved = {cell: _projected(row + _noise(row, epsilon), row, mixed[cell]) for cell, row in weights.items()}
         for _ in range(self.steps):
             at = {cell: value.detach().requires_grad_() for cell, value in moved.items()}
-            gradients = ranks.gradients(loss(weights.replaced(at)), list(at.values()), materialize_grads=True)
+            gradients = ranks.gradients(loss(weights.replaced(at)), list(at.values()))
             for cell, gradient in zip(cells, gradients, strict=True):
                 step = gradient.sign() * (2 * epsilon / self.steps)
                 offset = (at[cell].detach() + step - weights[cell]).clamp(-epsilon, epsilon)

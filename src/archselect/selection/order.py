@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from archselect import ranks
+from archselect.gradients import gradients_of
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.preserved import preserved
 from archselect.networks.supernet import Supernet
@@ -104,7 +105,7 @@ def gradient_norms(supernet: Supernet, trials: Trials, purpose: tuple[int | str,
         seed_generators(derived_seed(*purpose, "gradient norm"))
         for images, labels in trials.batches():
             loss = F.cross_entropy(supernet(images), labels, reduction="sum")
-            for sum_, gradient in zip(total, torch.autograd.grad(loss, alphas, materialize_grads=True), strict=True):
+            for sum_, gradient in zip(total, gradients_of(loss, alphas), strict=True):
                 sum_ += gradient
             images_seen += len(labels)
     norms = {

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from archselect.gradients import gradients_of
 from archselect.networks.mixture import MixtureWeights
 from archselect.networks.preserved import preserved
 from archselect.networks.stacks import StackedWeight
@@ -68,7 +69,7 @@ def synflow(supernet: Supernet, weights: MixtureWeights, images: Tensor, labels:
         )
         _seed()
         total = copy(torch.ones_like(images[:1], dtype=torch.float64), exact).sum()
-        gradients = torch.autograd.grad(total, parameters, materialize_grads=True)
+        gradients = gradients_of(total, parameters)
     return _sum([(w * gradient).abs().sum() for w, gradient in zip(parameters, gradients, strict=True)])
 
 
@@ -96,7 +97,7 @@ def jacobian_covariance(supernet: Supernet, weights: MixtureWeights, images: Ten
         _seed()
         inputs = images.detach().requires_grad_()
         total = supernet(inputs, weights.detach()).sum()
-        (gradients,) = torch.autograd.grad(total, [inputs], materialize_grads=True)
+        (gradients,) = gradients_of(total, [inputs])
     rows = gradients.flatten(1).double()
     rows = F.normalize(rows - rows.mean(dim=1, keepdim=True), dim=1, eps=torch.finfo(rows.dtype).tiny)
     if not bool(rows.isfinite().all()):
@@ -122,7 +123,7 @@ def _loss_gradients(
     with preserved(supernet), torch.enable_grad():
         _seed()
         loss = F.cross_entropy(supernet.train()(images, weights.detach()), labels)
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        gradients = gradients_of(loss, parameters, allow_unused=True)
     return [
         (parameter, gradient) for parameter, gradient in zip(parameters, gradients, strict=True) if gradient is not None
     ]

@@ -9,7 +9,7 @@ from archselect.networks.darts_supernet import DartsSupernet
 from archselect.networks.discrete_darts import DartsNetwork
 from archselect.networks.topology import CellTopology
 from archselect.networks.variant import PLAIN, Variant
-from archselect.spaces.space import Operations, SearchSpace, check_image_size, check_positive
+from archselect.spaces.space import Operations, SearchSpace, check_carries, check_image_size, check_positive
 
 DARTS_CELL = CellTopology(inputs=2, nodes=4, output="concat", inputs_per_node=2)
 
@@ -49,9 +49,18 @@ class DartsSpace(SearchSpace):
             raise ValueError(
                 f"The channels of the supernet must be even: a reduction joins two halves; got {channels}."
             )
+        check_carries(name, self._carries(layers))
         self.channels = channels
         self.layers = layers
         self.alpha_scale = alpha_scale
+
+    def _carries(self, layers: int) -> bool:
+        """Return whether some path of operations other than `none` leads through the cells of the supernet."""
+        before_previous, previous = True, True
+        for layer in range(layers):
+            cell = self.cells["reduction" if layer in (layers // 3, 2 * layers // 3) else "normal"]
+            before_previous, previous = previous, cell.carries([before_previous, previous])
+        return previous
 
     def supernet(self, image_size: int, classes: int, variant: Variant = PLAIN) -> DartsSupernet:
         """See `SearchSpace.supernet`."""

@@ -9,7 +9,7 @@ from archselect.networks.discrete_nasbench201 import NASBench201Network
 from archselect.networks.nasbench201_supernet import NASBench201Supernet
 from archselect.networks.topology import CellTopology
 from archselect.networks.variant import PLAIN, Variant
-from archselect.spaces.space import Operations, SearchSpace, check_image_size, check_positive
+from archselect.spaces.space import Operations, SearchSpace, check_carries, check_image_size, check_positive
 
 NASBENCH201_CELL = CellTopology(inputs=1, nodes=3, output="last", inputs_per_node=None)
 
@@ -40,6 +40,7 @@ class NASBench201Space(SearchSpace):
         super().__init__(name, operations, protocol)
         check_positive("the supernet", channels=channels, cells_per_stage=cells_per_stage)
         check_number("search_space.alpha_scale", alpha_scale)
+        check_carries(name, self.cells["cell"].carries([True]))
         self.channels = channels
         self.cells_per_stage = cells_per_stage
         self.alpha_scale = alpha_scale

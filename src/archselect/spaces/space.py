@@ -107,6 +107,15 @@ def check_positive(what: str, **values: int) -> None:
             raise ValueError(f"The {name} of {what} must be a whole number above 0; got {value!r}.")
 
 
+def check_carries(space: str, carries: bool) -> None:
+    """Raise a ValueError for a space whose operations carry nothing from the image to the classifier."""
+    if not carries:
+        raise ValueError(
+            f"Search space {space!r} has no path from the image to the classifier on which every edge offers another "
+            "operation than 'none', so no network in it would see an image. Add operations to search_space.operations."
+        )
+
+
 def check_operation(name: object) -> None:
     """Raise a ValueError unless there is an operation of that name."""
     if name not in PRIMITIVES:
