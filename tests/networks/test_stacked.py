@@ -74,8 +74,8 @@ def test_the_scale_of_a_stacked_norm_multiplies_each_edge(edges, positions, trai
     norm.running_var.uniform_(0.5, 2)
     x = torch.randn(2, len(positions) * 4, 5, 5).contiguous(memory_format=memory_format).requires_grad_()
     scale = torch.tensor([0.5, -2.0, 3.0])[: len(positions)].requires_grad_()
-    plain = deepcopy(norm).of(x, positions) * scale.repeat_interleave(4)[:, None, None]
-    scaled = norm.of(x, positions, scale)
+    plain = deepcopy(norm)(x, positions) * scale.repeat_interleave(4)[:, None, None]
+    scaled = norm(x, positions, scale)
     torch.testing.assert_close(scaled, plain)
     upstream = torch.randn_like(scaled)  # in the memory format of x: there the CPU kernel is another one
     for actual, expected in zip(
@@ -86,7 +86,7 @@ def test_the_scale_of_a_stacked_norm_multiplies_each_edge(edges, positions, trai
 
 def test_a_stacked_norm_moves_the_statistics_of_the_edges_it_sees_only():
     norm = StackedBatchNorm(3, 2)
-    norm.of(5 + torch.randn(64, 4, 8, 8), [0, 2])
+    norm(5 + torch.randn(64, 4, 8, 8), [0, 2])
     moved = norm.running_mean.reshape(3, 2)
     torch.testing.assert_close(moved[[0, 2]], torch.full((2, 2), 0.5), atol=0.05, rtol=0)  # a tenth of the way to 5
     assert moved[1].tolist() == [0, 0]
@@ -95,8 +95,8 @@ def test_a_stacked_norm_moves_the_statistics_of_the_edges_it_sees_only():
 
 def test_a_stacked_norm_in_evaluation_mode_moves_nothing():
     norm = StackedBatchNorm(2, 2).eval()
-    norm.of(5 + torch.randn(4, 2, 8, 8), [1])
-    norm.of(5 + torch.randn(4, 4, 8, 8), [0, 1])
+    norm(5 + torch.randn(4, 2, 8, 8), [1])
+    norm(5 + torch.randn(4, 4, 8, 8), [0, 1])
     assert norm.running_mean.tolist() == [0] * 4
     assert norm.running_var.tolist() == [1] * 4
 
