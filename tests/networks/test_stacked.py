@@ -101,6 +101,30 @@ def test_a_stacked_norm_in_evaluation_mode_moves_nothing():
     assert norm.running_var.tolist() == [1] * 4
 
 
+def test_without_momentum_each_edge_has_the_average_of_the_batches_that_it_saw():
+    norm = StackedBatchNorm(3, 1).double()
+    norm.momentum = None
+    batches = torch.randn(3, 8, 2, 4, 4, dtype=torch.float64)
+    for batch, positions in zip(batches, ([0, 1], [1, 2], [0, 2]), strict=True):
+        norm(batch, positions)
+    seen = [
+        (batches[0, :, 0], batches[2, :, 0]),
+        (batches[0, :, 1], batches[1, :, 0]),
+        (batches[1, :, 1], batches[2, :, 1]),
+    ]
+    means = [(one.mean() + other.mean()) / 2 for one, other in seen]
+    variances = [(one.var() + other.var()) / 2 for one, other in seen]
+    torch.testing.assert_close(norm.running_mean, torch.stack(means))
+    torch.testing.assert_close(norm.running_var, torch.stack(variances))
+    assert norm.num_batches_tracked.tolist() == [2, 2, 2]
+    norm.reset_running_stats()
+    assert norm.num_batches_tracked.tolist() == [0, 0, 0]
+
+
+def test_what_a_stacked_norm_counts_is_not_kept():
+    assert list(StackedBatchNorm(3, 1).state_dict()) == ["running_mean", "running_var"]
+
+
 def test_stacked_weights_are_drawn_as_those_of_single_convolutions():
     torch.manual_seed(0)
     weight = StackedWeight(8, 16, 4, 3).weight
