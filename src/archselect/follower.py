@@ -24,7 +24,7 @@ from archselect.quiet import quiet_lightning
 from archselect.ranks import Share
 from archselect.stages import EvaluationStage, SearchStage, SelectionStage
 from archselect.stages.devices import devices_of, synchronised
-from archselect.stages.job import Finished, Job, Stage, fitting_for
+from archselect.stages.job import Finished, Job, Stage, fitting_for, work
 from archselect.stages.progress import Progress
 from archselect.store import StageFolder, Store
 
@@ -105,7 +105,7 @@ def follow(start: Start, orders: Orders) -> None:
     plan = Plan(config, parts, job)
     for order in orders:
         stage = stage_of(plan, order)
-        stage.work(fitting_for(job.store.folder(stage.key), job, Progress(quiet, stage.key.kind)))
+        work(stage, fitting_for(job.store.folder(stage.key), job, Progress(quiet, stage.key.kind)))
     ranks.leave()
 
 

@@ -1,7 +1,14 @@
 import pytest
 import torch
 
+from archselect import kernels
 from archselect.kernels.native import calls
+
+
+@pytest.fixture(autouse=True)
+def _loops():
+    with kernels.enabled():
+        yield
 
 
 @pytest.fixture(autouse=True)

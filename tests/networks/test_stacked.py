@@ -74,8 +74,8 @@ def test_the_scale_of_a_stacked_norm_multiplies_each_edge(edges, positions, trai
     norm.running_var.uniform_(0.5, 2)
     x = torch.randn(2, len(positions) * 4, 5, 5).contiguous(memory_format=memory_format).requires_grad_()
     scale = torch.tensor([0.5, -2.0, 3.0])[: len(positions)].requires_grad_()
-    plain = deepcopy(norm).of(x, positions) * scale.repeat_interleave(4)[:, None, None]
-    scaled = norm.of(x, positions, scale)
+    plain = deepcopy(norm)(x, positions) * scale.repeat_interleave(4)[:, None, None]
+    scaled = norm(x, positions, scale)
     torch.testing.assert_close(scaled, plain)
     upstream = torch.randn_like(scaled)  # in the memory format of x: there the CPU kernel is another one
     for actual, expected in zip(
@@ -86,7 +86,7 @@ def test_the_scale_of_a_stacked_norm_multiplies_each_edge(edges, positions, trai
 
 def test_a_stacked_norm_moves_the_statistics_of_the_edges_it_sees_only():
     norm = StackedBatchNorm(3, 2)
-    norm.of(5 + torch.randn(64, 4, 8, 8), [0, 2])
+    norm(5 + torch.randn(64, 4, 8, 8), [0, 2])
     moved = norm.running_mean.reshape(3, 2)
     torch.testing.assert_close(moved[[0, 2]], torch.full((2, 2), 0.5), atol=0.05, rtol=0)  # a tenth of the way to 5
     assert moved[1].tolist() == [0, 0]
@@ -95,10 +95,34 @@ def test_a_stacked_norm_moves_the_statistics_of_the_edges_it_sees_only():
 
 def test_a_stacked_norm_in_evaluation_mode_moves_nothing():
     norm = StackedBatchNorm(2, 2).eval()
-    norm.of(5 + torch.randn(4, 2, 8, 8), [1])
-    norm.of(5 + torch.randn(4, 4, 8, 8), [0, 1])
+    norm(5 + torch.randn(4, 2, 8, 8), [1])
+    norm(5 + torch.randn(4, 4, 8, 8), [0, 1])
     assert norm.running_mean.tolist() == [0] * 4
     assert norm.running_var.tolist() == [1] * 4
+
+
+def test_without_momentum_each_edge_has_the_average_of_the_batches_that_it_saw():
+    norm = StackedBatchNorm(3, 1).double()
+    norm.momentum = None
+    batches = torch.randn(3, 8, 2, 4, 4, dtype=torch.float64)
+    for batch, positions in zip(batches, ([0, 1], [1, 2], [0, 2]), strict=True):
+        norm(batch, positions)
+    seen = [
+        (batches[0, :, 0], batches[2, :, 0]),
+        (batches[0, :, 1], batches[1, :, 0]),
+        (batches[1, :, 1], batches[2, :, 1]),
+    ]
+    means = [(one.mean() + other.mean()) / 2 for one, other in seen]
+    variances = [(one.var() + other.var()) / 2 for one, other in seen]
+    torch.testing.assert_close(norm.running_mean, torch.stack(means))
+    torch.testing.assert_close(norm.running_var, torch.stack(variances))
+    assert norm.num_batches_tracked.tolist() == [2, 2, 2]
+    norm.reset_running_stats()
+    assert norm.num_batches_tracked.tolist() == [0, 0, 0]
+
+
+def test_what_a_stacked_norm_counts_is_not_kept():
+    assert list(StackedBatchNorm(3, 1).state_dict()) == ["running_mean", "running_var"]
 
 
 def test_stacked_weights_are_drawn_as_those_of_single_convolutions():

@@ -1,5 +1,5 @@
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import mul
 
 import pytest
@@ -31,9 +31,10 @@ each_k = pytest.mark.parametrize("k", [2, 4])
 
 
 @pytest.fixture(params=[True, False], ids=["by_loops", "edges_together"])
-def evaluation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def evaluation(request: pytest.FixtureRequest) -> Iterator[None]:
     """How edges are evaluated on a CPU and on a GPU, both tried here."""
-    monkeypatch.setattr(kernels, "serve", lambda x: request.param)
+    with kernels.enabled(request.param):
+        yield
 
 
 each_evaluation = pytest.mark.usefixtures("evaluation")
@@ -48,11 +49,15 @@ def states() -> tuple[Tensor, Tensor]:
     return first.requires_grad_(), second.requires_grad_()
 
 
+def norms(cell: nn.Module) -> list[StackedBatchNorm]:
+    return [module for module in cell.modules() if isinstance(module, StackedBatchNorm)]
+
+
 def mixed_cell(variant: Variant = PLAIN, stride: int = 1, training: bool = True) -> MixedCell:
     """Return a cell with statistics as training leaves them."""
     torch.manual_seed(0)
     cell = MixedCell(SPACE, CHANNELS, stride, variant=variant).double().train(training)
-    for norm in cell.norms:
+    for norm in norms(cell):
         nn.init.normal_(norm.running_mean)
         nn.init.uniform_(norm.running_var, 0.5, 1.5)
     return cell
@@ -203,13 +208,13 @@ def test_the_other_channels_go_around_an_edge_of_none_too(k: int) -> None:
 
 
 @each_k
-def test_both_ways_to_evaluate_a_supernet_agree(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_ways_to_evaluate_a_supernet_agree(k: int) -> None:
     results = []
     for loops in (True, False):
-        monkeypatch.setattr(kernels, "serve", lambda x, loops=loops: loops)
         supernet = darts(Variant(partial_channels=k, edge_normalization="share", auxiliary_skip=True))
         supernet.auxiliary_weight = 0.5
-        logits = supernet(images())
+        with kernels.enabled(loops):
+            logits = supernet(images())
         results.append([logits, *gradients(logits, supernet.parameters()), *supernet.buffers()])
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other)
@@ -219,7 +224,7 @@ def test_operations_have_a_kth_of_the_channels() -> None:
     widths = {
         norm.channels
         for cell in darts(Variant(partial_channels=4)).cells
-        for norm in cell.norms
+        for norm in norms(cell)
         if cell.space.name == "normal"
     }
     assert widths == {CHANNELS // 4}

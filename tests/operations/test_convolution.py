@@ -8,9 +8,9 @@ from archselect.operations import DilConv, ReLUConvBN, SepConv
 
 
 @pytest.fixture(autouse=True, params=[True, False], ids=["by_loops", "by_pytorch"])
-def _how_modules_are_evaluated(request, monkeypatch):
-    if not request.param:
-        monkeypatch.setattr(kernels, "serve", lambda x: False)
+def _how_modules_are_evaluated(request):
+    with kernels.enabled(request.param):
+        yield
 
 
 def with_ones(module: nn.Module) -> nn.Module:

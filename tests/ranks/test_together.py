@@ -126,7 +126,10 @@ def normalised() -> dict[str, Tensor]:
     out = norm(x)
     in_x, in_weight = torch.autograd.grad((out * direction).sum(), [x, norm.weight], create_graph=True)
     (second,) = torch.autograd.grad(in_x.square().sum(), [x])
+    average = BatchNorm2d(4, momentum=None).double()
     with torch.no_grad():
+        for factor in (1, 2, 3):
+            average(factor * x)
         return {
             "output": out.detach(),
             "in the input": in_x.detach(),
@@ -134,6 +137,9 @@ def normalised() -> dict[str, Tensor]:
             "in the scale": ranks.total(in_weight.detach()),
             "mean": norm.running_mean.clone(),
             "variance": norm.running_var.clone(),
+            "cumulative mean": average.running_mean.clone(),
+            "cumulative variance": average.running_var.clone(),
+            "batches": average.num_batches_tracked.reshape(1),
         }
 
 

@@ -189,9 +189,10 @@ each_space = pytest.mark.parametrize("name", SPACES)
 
 
 @pytest.fixture(params=[True, False], ids=["by_loops", "edges_together"])
-def evaluation(request, monkeypatch):
+def evaluation(request):
     """How edges are evaluated on a CPU and on a GPU, both tried here."""
-    monkeypatch.setattr(kernels, "serve", lambda x: request.param)
+    with kernels.enabled(request.param):
+        yield
 
 
 @each_space

@@ -120,11 +120,6 @@ def test_on_a_quadratic_problem_it_is_the_hypergradient(
 # Supernets
 
 
-def plain_operations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The compiled loops have no second derivatives."""
-    monkeypatch.setattr(kernels, "serve", lambda x: False)
-
-
 def by_double_backward(supernet: Supernet, step: BilevelStep, optimizer: torch.optim.SGD) -> list[Tensor]:
     """The exact derivative of the validation loss at the weights of SGD's next step."""
     weights = supernet.weight_parameters()
@@ -158,10 +153,7 @@ def a_step(supernet: Supernet) -> tuple[BilevelStep, torch.optim.SGD]:
     return BilevelStep(supernet, a_batch(1, dtype), a_batch(2, dtype), optimizer), optimizer
 
 
-def test_it_is_the_exact_gradient_through_the_step_of_the_weights(
-    supernet: Supernet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain_operations(monkeypatch)
+def test_it_is_the_exact_gradient_through_the_step_of_the_weights(supernet: Supernet) -> None:
     step, optimizer = a_step(supernet)
     exact = by_double_backward(supernet, step, optimizer)
     first_order = FirstOrder()(step)
@@ -170,10 +162,10 @@ def test_it_is_the_exact_gradient_through_the_step_of_the_weights(
         assert (other - expected).norm() > 1e-2 * expected.norm(), "the second order matters here"
 
 
-def test_the_compiled_loops_give_the_same(supernet: Supernet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_compiled_loops_give_the_same(supernet: Supernet) -> None:
     step, _ = a_step(supernet.float())
-    by_loops = Unrolled()(step)
-    plain_operations(monkeypatch)
+    with kernels.enabled():
+        by_loops = Unrolled()(step)
     for found, expected in zip(by_loops, Unrolled()(step), strict=True):
         assert (found - expected).norm() < 1e-3 * expected.norm()
 

@@ -238,11 +238,11 @@ def mixtures(supernet: Supernet) -> list[MixtureWeights]:
 
 @pytest.mark.parametrize("on_cpu", [True, False], ids=["by_loops", "edges_together"])
 @pytest.mark.parametrize("name", PROXIES)
-def test_proxies_are_those_of_a_plain_network(name: str, on_cpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "serve", lambda x: on_cpu)
+def test_proxies_are_those_of_a_plain_network(name: str, on_cpu: bool) -> None:
     supernet = nasbench201()
     expected = [PLAIN[name](supernet, weights["cell"]) for weights in mixtures(supernet)]
-    found = [proxy(name, supernet, weights) for weights in mixtures(supernet)]
+    with kernels.enabled(on_cpu):
+        found = [proxy(name, supernet, weights) for weights in mixtures(supernet)]
     assert found == pytest.approx(expected, rel=1e-8)
     assert len({round(value, 6) for value in expected}) == 3, "each mixture has a proxy of its own"
 
@@ -250,10 +250,7 @@ def test_proxies_are_those_of_a_plain_network(name: str, on_cpu: bool, monkeypat
 class Through(nn.Module):
     """In place of a normalisation: hands on what it gets, times the mixture weights."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x
-
-    def of(self, x: Tensor, positions: Any, scale: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, positions: Any = None, scale: Tensor | None = None) -> Tensor:
         return x if scale is None else x * scale.repeat_interleave(x.shape[1] // len(scale)).view(1, -1, 1, 1)
 
 
@@ -266,11 +263,10 @@ def without_norms(supernet: Supernet) -> Supernet:
     return copy
 
 
-def test_synflow_is_that_of_a_network_without_batch_normalisation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_synflow_is_that_of_a_network_without_batch_normalisation() -> None:
     supernet = darts("avg_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_5x5")
-    found = [proxy("synflow", supernet, weights) for weights in mixtures(supernet)]
-
-    monkeypatch.setattr(kernels, "serve", lambda x: False)
+    with kernels.enabled():
+        found = [proxy("synflow", supernet, weights) for weights in mixtures(supernet)]
     plain = without_norms(supernet)
     assert not norms(plain)
     for parameter in plain.weight_parameters():
@@ -286,10 +282,10 @@ def test_synflow_is_that_of_a_network_without_batch_normalisation(monkeypatch: p
 
 
 @pytest.mark.parametrize("name", PROXIES)
-def test_the_loops_of_a_cpu_change_no_proxy_of_the_darts_family(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loops_of_a_cpu_change_no_proxy_of_the_darts_family(name: str) -> None:
     supernet = darts("avg_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_5x5")
-    by_loops = [proxy(name, supernet, weights) for weights in mixtures(supernet)]
-    monkeypatch.setattr(kernels, "serve", lambda x: False)
+    with kernels.enabled():
+        by_loops = [proxy(name, supernet, weights) for weights in mixtures(supernet)]
     assert by_loops == pytest.approx([proxy(name, supernet, weights) for weights in mixtures(supernet)], rel=1e-7)
 
 

@@ -2,12 +2,15 @@
 
 import platform
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import torch
 
+from archselect import kernels
 from archselect.allocation import keep_freed_memory
 from archselect.capture import CaptureName
 from archselect.checks import check_positive
@@ -50,10 +53,12 @@ class Conditions:
         if self.device == "cpu":
             keep_freed_memory()
 
-    def autocast(self) -> torch.autocast:
-        """Return what a step runs under, as Lightning enters it."""
-        enabled = self.precision == "bf16"
-        return torch.autocast(self.device, torch.bfloat16, enabled=enabled, cache_enabled=False)
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Run a step as a run does: on the compiled loops, and under autocast as Lightning enters it."""
+        autocast = torch.autocast(self.device, torch.bfloat16, self.precision == "bf16", cache_enabled=False)
+        with kernels.enabled(), autocast:
+            yield
 
     def __str__(self) -> str:
         threads = f"{self.threads} thread" + ("s" if self.threads > 1 else "")

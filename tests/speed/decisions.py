@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from unittest import mock
 
 import torch
 
@@ -40,7 +39,7 @@ def others(device: Device) -> list[Evaluation]:
     """Return what is compared with a run in float32."""
     bf16: Evaluation = ("bf16", lambda: torch.autocast(device, torch.bfloat16), "none")
     if device == "cpu":
-        return [("PyTorch's operators", lambda: mock.patch.object(kernels, "serve", return_value=False), "none"), bf16]
+        return [("PyTorch's operators", kernels.left_out, "none"), bf16]
     return [("without TF32", without_tf32, "none"), ("CUDA graphs", nullcontext, "cuda_graphs"), bf16]
 
 
@@ -55,7 +54,7 @@ def scored(search: FinishedSearch, evaluation: Evaluation, device: Device) -> li
         (0,),
         capture_for(capture, torch.device(device), search.supernet),
     )
-    with context():
+    with kernels.enabled(), context():
         return [scorer(candidates) for candidates in rounds_of(search.supernet)]
 
 

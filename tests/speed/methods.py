@@ -52,7 +52,7 @@ class Search(Fast):
 
     def alpha(self, data: Data) -> None:
         """Compute the gradient in `alpha`, regularisers included."""
-        with self.conditions.autocast():
+        with self.conditions.entered():
             self.module._alpha_gradients(data.weights, data.alpha)
 
     def step(self, data: Data) -> None:

@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from rich.console import Console
 
+from archselect import kernels
 from archselect.data import BilevelBatches, ResidentBatches
 from archselect.data.augmentation import Augmentation, Normalisation
 from archselect.search import SearchModule
@@ -87,7 +88,8 @@ def lightning_seconds_per_step(limits: Conditions, steps: int = 200) -> float:
             fitting = Fitting(stage, trainer, progress, lambda record: None)
             fitting.fit(module(), lambda device: Loaders(made, None, len(made) * 4), epochs=1)
 
-    loop, lightning = medians([bare, with_lightning], repeat=5, device=limits.device)
+    with kernels.enabled():
+        loop, lightning = medians([bare, with_lightning], repeat=5, device=limits.device)
     return (lightning - loop) / steps
 
 

@@ -5,7 +5,7 @@ The plain side is PyTorch's operators on images in the contiguous format, as in 
 
 import sys
 from argparse import ArgumentParser
-from unittest import mock
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -28,10 +28,10 @@ def build(name: str, channels: int, layers: int) -> DiscreteNetwork:
     return space.network(PUBLISHED[name], IMAGE_SIZE, CLASSES, channels=channels, layers=layers)
 
 
-def step(network: nn.Module, images: torch.Tensor, labels: torch.Tensor, limits: Conditions) -> None:
+def step(network: nn.Module, images: torch.Tensor, labels: torch.Tensor, limits: Conditions, loops: bool) -> None:
     """Compute the gradient of one training step."""
     network.zero_grad()
-    with limits.autocast():
+    with limits.entered(), kernels.enabled(loops):
         loss = F.cross_entropy(network(images), labels)
     loss.backward()
 
@@ -44,11 +44,11 @@ def images_per_second(name: str, channels: int, layers: int, limits: Conditions,
     last = images.contiguous(memory_format=torch.channels_last)
     fast, plain = (build(name, channels, layers).to(limits.device) for _ in range(2))
 
-    def without_kernels() -> None:
-        with mock.patch.object(kernels, "serve", return_value=False):
-            step(plain, images, labels, limits)
-
-    seconds = medians([lambda: step(fast, last, labels, limits), without_kernels], repeat, limits.device)
+    runs = [
+        partial(step, fast, last, labels, limits, loops=True),
+        partial(step, plain, images, labels, limits, loops=False),
+    ]
+    seconds = medians(runs, repeat, limits.device)
     return limits.batch / seconds[0], limits.batch / seconds[1]
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from correspondence import plain_counterpart
 from torch import Tensor
 
+from archselect import kernels
 from archselect.capture import capture_for
 from archselect.search import SearchModule
 
@@ -67,23 +68,24 @@ class Fast:
 
     def alpha(self, data: Data) -> None:
         """Compute the gradient in `alpha`."""
-        with self.conditions.autocast():
+        with self.conditions.entered():
             self.capture("alpha", self.module._architecture_gradients, (*data.weights, *data.alpha))
 
     def weights(self, data: Data) -> None:
         """Compute the gradient in the weights."""
-        with self.conditions.autocast():
+        with self.conditions.entered():
             self.capture("weights", self.module._weight_gradients, data.weights)
 
     def forward(self, data: Data) -> None:
         """See `Side`."""
-        with torch.no_grad(), self.conditions.autocast():
+        with torch.no_grad(), self.conditions.entered():
             self.capture("forward", self.supernet, data.alpha[:1])
 
     @torch.no_grad()
     def logits(self, data: Data) -> Tensor:
         """See `Side`."""
-        return self.supernet(data.alpha[0])
+        with kernels.enabled():
+            return self.supernet(data.alpha[0])
 
 
 class Reference:
@@ -108,13 +110,13 @@ class Reference:
         for images, labels in (data.alpha, data.weights):
             for parameter in (*self.plain.parameters(), *self.alphas.values()):
                 parameter.grad = None
-            with self.conditions.autocast():
+            with self.conditions.entered():
                 loss = F.cross_entropy(self._logits(images), labels)
             loss.backward()
 
     def forward(self, data: Data) -> None:
         """See `Side`."""
-        with torch.no_grad(), self.conditions.autocast():
+        with torch.no_grad(), self.conditions.entered():
             self._logits(data.alpha[0])
 
     @torch.no_grad()

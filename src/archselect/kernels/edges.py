@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from archselect.kernels.native.calls import Running
+from archselect.kernels.switch import is_plain
 
 SEPARABLE_KERNELS, DENSE_KERNELS = (3, 5, 7), (1, 3, 5, 7, 9, 11)
 
@@ -110,6 +111,8 @@ def check(state: Tensor, operations: Sequence[Operation]) -> None:
     """Raise a ValueError for operations that loops cannot evaluate on a state `(B, C, H, W)`: they would not notice."""
     for operation in operations:
         for kind, tensor in tensors_of(operation):
+            if not is_plain(tensor):
+                raise ValueError(f"The {kind} of an operation is no tensor in the memory of the CPU: {tensor!r}.")
             if tensor.dtype != state.dtype:
                 raise ValueError(f"The {kind} of an operation is {tensor.dtype}, but the image is {state.dtype}.")
         for stage in operation.stages if isinstance(operation, Convolutions) else ():

@@ -86,13 +86,27 @@ class DartsSupernet(Supernet):
 
 
 def _preprocess(module: nn.Module, output: CellOutput) -> Tensor:
-    """Return `module(output.value)`; on a CPU from the parts of the output, which are never concatenated."""
+    """Return `module(output.value)`; by compiled loops from the parts of the output, which are never concatenated."""
     parts = [part.state for part in output.parts]
-    if not kernels.serve(parts[0]):
-        return cast(Tensor, module(output.value))
+    if kernels.serve(*parts) and (weights := _weights_for_loops(module)):
+        norm = cast(BatchNorm2d, module.norm if isinstance(module, FactorizedReduce) else cast(ReLUConvBN, module)[2])
+        batch = kernels.batch([norm])
+        even = len(weights) == 1 or not any(side % 2 for side in parts[0].shape[2:])
+        if batch and even and kernels.affine(norm) is None:
+            return kernels.mix(parts, weights, kernels.running(norm), batch)
+    return cast(Tensor, module(output.value))
+
+
+def _weights_for_loops(module: nn.Module) -> list[Tensor]:
+    """Return the weights as `kernels.mix` takes them; none if the module does not do what they alone say."""
     if isinstance(module, FactorizedReduce):
-        weights, norm = [module.first.weight, module.second.weight], module.norm
-    else:
-        _, convolution, norm = cast(tuple[nn.ReLU, nn.Conv2d, BatchNorm2d], tuple(cast(ReLUConvBN, module)))
-        weights = [convolution.weight]
-    return kernels.mix(parts, weights, kernels.running(norm), kernels.batch(norm))
+        known = kernels.untouched(module, (FactorizedReduce,))
+        if known and kernels.made_of(module, nn.Conv2d, nn.Conv2d, BatchNorm2d):
+            halves = [module.first, module.second]
+            if all(map(kernels.is_pointwise, halves)):
+                return [half.weight for half in halves]
+    elif kernels.untouched(module, (ReLUConvBN,)) and kernels.made_of(module, nn.ReLU, nn.Conv2d, BatchNorm2d):
+        convolution = cast(nn.Conv2d, cast(ReLUConvBN, module)[1])
+        if kernels.is_pointwise(convolution) and module.subsampling == 1:
+            return [convolution.weight]
+    return []

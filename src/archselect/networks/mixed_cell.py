@@ -15,7 +15,7 @@ from archselect.networks.cell_space import CellSpace
 from archselect.networks.drop_path import drop_paths
 from archselect.networks.mixture import Mixture
 from archselect.networks.source import CellOutput, Source
-from archselect.networks.stacked import STACKED, StackedOperation
+from archselect.networks.stacked import STACKED, StackedOperation, norms_for_loops
 from archselect.networks.variant import PLAIN, Variant
 
 
@@ -94,9 +94,18 @@ class MixedCell(nn.Module):
 
     def forward(self, inputs: Sequence[Tensor], mixture: Mixture) -> CellOutput:
         """Return the nodes for the inputs `(B, C, H, W)`, each `(B, C, H', W')`."""
+        leaving = self._leaving(mixture)
         # The loops have no place for weights that differ from image to image.
-        evaluate = _by_loops if kernels.serve(inputs[0]) and not mixture.drop_path else _edges_together
-        return CellOutput(evaluate(self, inputs, mixture), self.space.topology.output)
+        batch = _batch_for_loops(leaving) if not mixture.drop_path and kernels.serve(*inputs) else None
+        if batch is None:
+            nodes = _edges_together(self, inputs, mixture, leaving)
+        else:
+            nodes = _by_loops(self, inputs, mixture, leaving, batch)
+        return CellOutput(nodes, self.space.topology.output)
+
+    def _leaving(self, mixture: Mixture) -> list[list[Leaving]]:
+        """Return per state every operation that leaves it and has weight."""
+        return [list(self.leaving(state, mixture)) for state in range(len(self.operations))]
 
     def source(self, state: int, value: Tensor) -> Source:
         """Return a state, given its value `(B, C, H, W)`, as its operations read it."""
@@ -146,14 +155,14 @@ class MixedCell(nn.Module):
             inputs: Of the cell, each `(B, C, H, W)`.
             mixture: The states of the cell follow from it.
         """
-        values = [*inputs, *(source.state for source in _edges_together(self, inputs, mixture))]
+        values = [*inputs, *(source.state for source in _edges_together(self, inputs, mixture, self._leaving(mixture)))]
         found: dict[int, dict[str, Tensor]] = {}
         for state, value in enumerate(values):
             source = self.source(state, value)
             for term, weights in mixture.leaving(state):
                 operation = cast(StackedOperation, cast(nn.ModuleDict, self.operations[state])[term.operation])
                 positions = [self._positions[state][term.operation][edge] for edge in term.edges]
-                outputs = operation.weighted(source, torch.ones_like(weights), positions).chunk(len(term.edges), dim=1)
+                outputs = operation(source, torch.ones_like(weights), positions).chunk(len(term.edges), dim=1)
                 for edge, output in zip(term.edges, outputs, strict=True):
                     found.setdefault(edge, {})[term.operation] = output
         return found
@@ -182,16 +191,6 @@ class MixedCell(nn.Module):
                 ]
                 cast(StackedOperation, stacks[0]).exchange(places[0], cast(StackedOperation, stacks[1]), places[1])
 
-    @property
-    def batch(self) -> kernels.Batch:
-        """How the cell's normalisations treat a batch."""
-        return kernels.batch(next(self.norms, nn.BatchNorm2d(1)))
-
-    @property
-    def norms(self) -> Iterator[nn.BatchNorm2d]:
-        """All normalisations."""
-        return (module for module in self.modules() if isinstance(module, nn.BatchNorm2d))
-
     def node_of(self, edge: int) -> int:
         """Return which of the nodes, counted from 0, an edge leads to."""
         return self.space.topology.edges[edge][1] - self.space.topology.inputs
@@ -201,7 +200,15 @@ class MixedCell(nn.Module):
         return torch.zeros_like(like[:, : self.passing, :: self.stride, :: self.stride])
 
 
-def _edges_together(cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixture) -> list[Source]:
+def _batch_for_loops(leaving: Sequence[Sequence[Leaving]]) -> kernels.Batch | None:
+    """Return how all normalisations treat a batch; None if the loops do not compute what the operations do."""
+    norms = norms_for_loops(one.operation for of_state in leaving for one in of_state)
+    return None if norms is None else kernels.batch(norms)
+
+
+def _edges_together(
+    cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixture, leaving: Sequence[Sequence[Leaving]]
+) -> list[Source]:
     """Evaluate an operation on all edges out of a state at once: few kernels."""
     values: list[Tensor] = list(inputs)
     fed: list[list[Tensor]] = [[] for _ in range(cell.space.topology.nodes)]
@@ -212,21 +219,27 @@ def _edges_together(cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixture)
             values.append(cell.completed(state, mixed, values, mixture))
         source = cell.source(state, values[state])
         totals: dict[tuple[int, ...], Tensor] = {}
-        for leaving in cell.leaving(state, mixture):
-            total = totals.get(leaving.edges)
-            if mixture.drop_path and not leaving.identity:
-                out = leaving.operation.weighted(source, leaving.weights, leaving.positions)
-                out = drop_paths(out, mixture.drop_path, len(leaving.edges))
-                totals[leaving.edges] = out if total is None else total + out
+        for one in leaving[state]:
+            total = totals.get(one.edges)
+            if mixture.drop_path and not one.identity:
+                out = one.operation(source, one.weights, one.positions)
+                out = drop_paths(out, mixture.drop_path, len(one.edges))
+                totals[one.edges] = out if total is None else total + out
             else:
-                totals[leaving.edges] = leaving.operation(source, leaving.weights, leaving.positions, total)
+                totals[one.edges] = one.operation(source, one.weights, one.positions, total)
         for edges, total in totals.items():
             for edge, output in zip(edges, total.chunk(len(edges), dim=1), strict=True):
                 fed[cell.node_of(edge)].append(output)
     return [Source(value) for value in values[len(inputs) :]]
 
 
-def _by_loops(cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixture) -> list[Source]:
+def _by_loops(
+    cell: MixedCell,
+    inputs: Sequence[Tensor],
+    mixture: Mixture,
+    leaving: Sequence[Sequence[Leaving]],
+    batch: kernels.Batch,
+) -> list[Source]:
     """Let compiled loops evaluate all operations out of a state, and sum what arrives at a node."""
     values: list[Tensor] = [channels_last(value) for value in inputs]
     arrived: list[list[kernels.Arrival]] = [[] for _ in range(cell.space.topology.nodes)]
@@ -236,17 +249,16 @@ def _by_loops(cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixture) -> li
             mixed = kernels.arrive(here) if here else channels_last(cell.zeros(inputs[0]))
             values.append(cell.completed(state, mixed, values, mixture))
         source = cell.source(state, values[state])
-        leaving = list(cell.leaving(state, mixture))
-        receivers = sorted({cell.node_of(edge) for one in leaving for edge in one.edges})
+        receivers = sorted({cell.node_of(edge) for one in leaving[state] for edge in one.edges})
         operations = [
             one.operation.for_loops(
                 source, one.weights, one.positions, [receivers.index(cell.node_of(edge)) for edge in one.edges]
             )
-            for one in leaving
+            for one in leaving[state]
         ]
         if operations:
             state_value = channels_last(source.state)
-            arrivals = kernels.leave(state_value, operations, source.stride, len(receivers), cell.batch)
+            arrivals = kernels.leave(state_value, operations, source.stride, len(receivers), batch)
             for node, arrival in zip(receivers, arrivals, strict=True):
                 arrived[node].append(arrival)
     return [Source(value) for value in values[len(inputs) :]]

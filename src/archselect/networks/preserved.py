@@ -29,11 +29,12 @@ def preserved(network: nn.Module) -> Iterator[None]:
 @contextmanager
 def still_statistics(network: nn.Module) -> Iterator[None]:
     """Leave running statistics alone, in training mode too: a batch that is evaluated again was counted before."""
-    norms = [(module, module.momentum) for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
     try:
-        for norm, _ in norms:
-            norm.momentum = 0.0
+        for norm in norms:
+            norm.momentum, norm.num_batches_tracked = 0.0, None
         yield
     finally:
-        for norm, momentum in norms:
-            norm.momentum = momentum
+        for norm, momentum, tracked in before:
+            norm.momentum, norm.num_batches_tracked = momentum, tracked

@@ -8,11 +8,12 @@ is that of one module per operation, multiplied and summed.
   mixture weight of an edge is the scale of the batch normalisation that ends the operation, so weighting costs no pass
   over memory and its gradient comes with the normalisation's.
 - `for_loops`, for CPUs, where every pass over memory costs: compiled loops take all operations out of a state and read
-  each image while it is in the cache (see `kernels`). An operation only says what they need to know of it.
+  each image while it is in the cache (see `kernels`). An operation only says what they need to know of it, which is all
+  there is to know as long as its modules are those of `PARTS`, and untouched.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import cast
 
@@ -85,7 +86,8 @@ class SharedOperation(StackedOperation):
     def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
         """See `StackedOperation`; in the memory format of the output."""
         out = source.once(self.shared)
-        if not out.is_contiguous(memory_format=torch.channels_last):
+        channels, _, width = out.shape[1:]
+        if out.stride()[1:] != (1, width * channels, channels):  # not in channels_last; `vmap` cannot be asked for that
             return (out.unsqueeze(1) * weights.view(-1, 1, 1, 1)).flatten(1, 2)
         last = out.permute(0, 2, 3, 1).unsqueeze(3) * weights.view(-1, 1)  # (B, H, W, E, C)
         return last.flatten(3).permute(0, 3, 1, 2)
@@ -107,20 +109,21 @@ class Identity(SharedOperation):
 class Pool(SharedOperation):
     """Max or average pooling, 3x3; with `norm`, followed by batch normalisation (the supernets of the DARTS family)."""
 
-    def __init__(self, pool: Callable[[Tensor, int], Tensor], channels: int, norm: bool) -> None:
+    def __init__(self, maximum: bool, channels: int, norm: bool) -> None:
         super().__init__()
-        self.pool = pool
+        self.maximum = maximum
         self.norm = StackedBatchNorm(1, channels) if norm else nn.Identity()
 
     def shared(self, source: Source) -> Tensor:
-        return cast(Tensor, self.norm(self.pool(source.state, source.stride)))
+        pool = max_pool if self.maximum else average_pool
+        return cast(Tensor, self.norm(pool(source.state, source.stride)))
 
     def for_loops(
         self, source: Source, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
     ) -> kernels.Operation:
         """See `StackedOperation.for_loops`."""
         running = self.norm.running() if isinstance(self.norm, StackedBatchNorm) else None
-        return kernels.Pools(weights, receivers, self.pool is max_pool, running)
+        return kernels.Pools(weights, receivers, self.maximum, running)
 
 
 def max_pool(x: Tensor, stride: int) -> Tensor:
@@ -159,21 +162,20 @@ class FactorizedReduction(StackedOperation):
         self.norm = StackedBatchNorm(edges, channels)
 
     def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
-        even = F.conv2d(subsampled(source.relu, 2), self.conv_1.of(positions)).chunk(len(positions), dim=1)
-        odd = F.conv2d(subsampled(source.relu[:, :, 1:, 1:], 2), self.conv_2.of(positions)).chunk(len(positions), dim=1)
+        even = F.conv2d(subsampled(source.relu, 2), self.conv_1(positions)).chunk(len(positions), dim=1)
+        odd = F.conv2d(subsampled(source.relu[:, :, 1:, 1:], 2), self.conv_2(positions)).chunk(len(positions), dim=1)
         out = torch.cat([half for pair in zip(even, odd, strict=True) for half in pair], dim=1)
-        return self.norm.of(out, positions, weights)
+        return self.norm(out, positions, weights)
 
     def for_loops(
         self, source: Source, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
     ) -> kernels.Operation:
         """See `StackedOperation.for_loops`."""
+        batch = kernels.batch([self.norm])
+        assert batch is not None, "asked for without `norms_for_loops`"
         values = (
             kernels.mix(
-                [source.state],
-                [self.conv_1.of([position]), self.conv_2.of([position])],
-                self.norm.running(position),
-                kernels.batch(self.norm),
+                [source.state], [self.conv_1([position]), self.conv_2([position])], self.norm.running(position), batch
             )
             for position in positions
         )
@@ -187,12 +189,13 @@ class Convolution(StackedOperation):
         super().__init__()
         self.conv = StackedWeight(edges, channels, channels, kernel)
         self.norm = StackedBatchNorm(edges, channels)
-        self.padding = kernel // 2
 
     def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
-        x, stride = (source.relu, source.stride) if self.padding else (subsampled(source.relu, source.stride), 1)
-        out = F.conv2d(x, self.conv.of(positions), stride=stride, padding=self.padding)
-        return self.norm.of(out, positions, weights)
+        weight = self.conv(positions)
+        padding = weight.shape[-1] // 2
+        x, stride = (source.relu, source.stride) if padding else (subsampled(source.relu, source.stride), 1)
+        out = F.conv2d(x, weight, stride=stride, padding=padding)
+        return self.norm(out, positions, weights)
 
     def for_loops(
         self, source: Source, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
@@ -210,17 +213,17 @@ class DepthwiseSeparable(nn.Module):
         self.depthwise = StackedWeight(edges, channels, 1, kernel)
         self.pointwise = StackedWeight(edges, channels, channels)
         self.norm = StackedBatchNorm(edges, channels)
-        self.padding = dilation * (kernel // 2)
         self.dilation = dilation
 
     def forward(self, x: Tensor, stride: int, positions: Sequence[int], scale: Tensor | None = None) -> Tensor:
         """Return `(B, E * C, H', W')`."""
-        depthwise = self.depthwise.of(positions)
+        depthwise = self.depthwise(positions)
         if x.shape[1] != len(depthwise):  # the edges share their input
             x = torch.cat([x] * len(positions), dim=1)
-        x = F.conv2d(x, depthwise, None, stride, self.padding, self.dilation, groups=len(depthwise))
-        x = F.conv2d(x, self.pointwise.of(positions), groups=len(positions))
-        return self.norm.of(x, positions, scale)
+        padding = self.dilation * (depthwise.shape[-1] // 2)
+        x = F.conv2d(x, depthwise, None, stride, padding, self.dilation, groups=len(depthwise))
+        x = F.conv2d(x, self.pointwise(positions), groups=len(positions))
+        return self.norm(x, positions, scale)
 
     def for_loops(self) -> kernels.Convolution:
         """Return the parameters and statistics of all stacked edges."""
@@ -267,10 +270,8 @@ def _skip(edges: int, channels: int, stride: int, norm: bool) -> StackedOperatio
     return Identity() if stride == 1 else FactorizedReduction(edges, channels)
 
 
-def _pool(
-    pool: Callable[[Tensor, int], Tensor], edges: int, channels: int, stride: int, norm: bool
-) -> StackedOperation:
-    return Pool(pool, channels, norm)
+def _pool(maximum: bool, edges: int, channels: int, stride: int, norm: bool) -> StackedOperation:
+    return Pool(maximum, channels, norm)
 
 
 def _noise(edges: int, channels: int, stride: int, norm: bool) -> StackedOperation:
@@ -285,11 +286,40 @@ def _convolution(
 
 STACKED: Mapping[str, Callable[[int, int, int, bool], StackedOperation]] = {
     "skip_connect": _skip,
-    "max_pool_3x3": partial(_pool, max_pool),
-    "avg_pool_3x3": partial(_pool, average_pool),
+    "max_pool_3x3": partial(_pool, True),
+    "avg_pool_3x3": partial(_pool, False),
     "noise": _noise,
     **{f"sep_conv_{k}x{k}": partial(_convolution, SeparableConvolution, k) for k in (3, 5, 7)},
     **{f"dil_conv_{k}x{k}": partial(_convolution, DilatedConvolution, k) for k in (3, 5)},
     **{f"nor_conv_{k}x{k}": partial(_convolution, Convolution, k) for k in (1, 3)},
 }
 """Primitive -> its stacked form, built from (edges, channels, stride, BN after pooling); `none` needs none."""
+
+PARTS: Mapping[type[nn.Module], tuple[tuple[type[nn.Module], ...], ...]] = {
+    Identity: ((),),
+    Pool: ((StackedBatchNorm,), (nn.Identity,)),
+    Noise: ((),),
+    FactorizedReduction: ((StackedWeight, StackedWeight, StackedBatchNorm),),
+    Convolution: ((StackedWeight, StackedBatchNorm),),
+    DilatedConvolution: ((DepthwiseSeparable,),),
+    SeparableConvolution: ((DepthwiseSeparable, DepthwiseSeparable),),
+    DepthwiseSeparable: ((StackedWeight, StackedWeight, StackedBatchNorm),),
+    StackedWeight: ((),),
+    StackedBatchNorm: ((),),
+    nn.Identity: ((),),
+}
+"""What the operations are made of: module -> the classes of its children, and other choices of them."""
+
+
+def norms_for_loops(operations: Iterable[StackedOperation]) -> list[StackedBatchNorm] | None:
+    """Return the normalisations of operations; None if `for_loops` does not say all of them: a module was changed."""
+    norms: list[StackedBatchNorm] = []
+    parts: list[nn.Module] = list(operations)
+    for part in parts:  # which grows
+        children = part.__dict__["_modules"].values()
+        if not kernels.untouched(part, PARTS) or tuple(map(type, children)) not in PARTS[type(part)]:
+            return None
+        if isinstance(part, StackedBatchNorm):
+            norms.append(part)
+        parts += children
+    return norms

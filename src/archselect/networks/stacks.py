@@ -25,7 +25,7 @@ class StackedWeight(nn.Module):
         """Let an edge here and an edge of `other` change weights."""
         _exchange((self.weight, self.edges, position), (other.weight, other.edges, other_position))
 
-    def of(self, positions: Sequence[int]) -> Tensor:
+    def forward(self, positions: Sequence[int]) -> Tensor:
         """Return `(len(positions) * out, in / groups, k, k)`, the weights of these edges one after another."""
         if len(positions) == self.edges:
             return self.weight
@@ -37,11 +37,15 @@ class StackedWeight(nn.Module):
 
 
 class StackedBatchNorm(BatchNorm2d):
-    """Batch normalisation without affine parameters of `channels` channels on each of several edges."""
+    """Batch normalisation without affine parameters of `channels` channels on each of several edges.
+
+    `num_batches_tracked` `(edges,)` counts for each edge the batches of a cumulative average (`momentum=None`), and
+    those alone: counting all would be one more kernel on a GPU for each normalisation. It is no part of a `state_dict`.
+    """
 
     def __init__(self, edges: int, channels: int) -> None:
         super().__init__(edges * channels, affine=False)
-        self.num_batches_tracked = None  # counted for cumulative averages only
+        self.register_buffer("num_batches_tracked", torch.zeros(edges, dtype=torch.long), persistent=False)
         self.edges = edges
         self.channels = channels
 
@@ -51,10 +55,16 @@ class StackedBatchNorm(BatchNorm2d):
             mine, theirs = cast(Tensor, getattr(self, name)), cast(Tensor, getattr(other, name))
             _exchange((mine, self.edges, position), (theirs, other.edges, other_position))
 
-    def of(self, x: Tensor, positions: Sequence[int], scale: Tensor | None = None) -> Tensor:
-        """Normalise `(B, E * C, H, W)`, the edges at `positions`; multiply edge e by `scale[e]` if given."""
+    def forward(self, x: Tensor, positions: Sequence[int] | None = None, scale: Tensor | None = None) -> Tensor:
+        """Normalise `(B, E * C, H, W)`, the edges at `positions`, by default all; multiply edge e by `scale[e]`."""
+        positions = range(self.edges) if positions is None else positions
         # Contiguous: the CPU kernels read the scale as if it were, and a single edge's would be a view of stride 0.
         weight = None if scale is None else scale.unsqueeze(1).expand(-1, self.channels).flatten().contiguous()
+        if self.training and self.momentum is None and self.num_batches_tracked is not None:
+            batch_mean, batch_variance = x.new_zeros(x.shape[1]), x.new_ones(x.shape[1])
+            out = batch_norm(x, batch_mean, batch_variance, weight, None, True, 1.0, self.eps)
+            self._average(positions, batch_mean, batch_variance)
+            return out
         mean, variance = cast(Tensor, self.running_mean), cast(Tensor, self.running_var)
         if span := _span(positions, self.channels):
             mean, variance = mean[span], variance[span]  # views: the statistics move in place
@@ -70,6 +80,16 @@ class StackedBatchNorm(BatchNorm2d):
                 mean[part] = new_mean
                 variance[part] = new_variance
         return out
+
+    def _average(self, positions: Sequence[int], mean: Tensor, variance: Tensor) -> None:
+        """Move the cumulative averages of edges by a batch's mean and variance: of n batches it counts 1 / n."""
+        counts = cast(Tensor, self.num_batches_tracked)
+        index = torch.tensor(positions, device=counts.device)
+        counts[index] += 1
+        for running, new in ((self.running_mean, mean), (self.running_var, variance)):
+            per_edge = cast(Tensor, running).view(self.edges, self.channels)
+            share = 1 / counts[index].to(per_edge.dtype).unsqueeze(1)
+            per_edge[index] = per_edge[index].lerp(new.to(per_edge.dtype).view(-1, self.channels), share)
 
     def running(self, position: int | None = None) -> kernels.Running:
         """Return the running statistics of all stacked edges, or of one."""

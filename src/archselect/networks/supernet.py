@@ -1,7 +1,7 @@
 """Supernets: networks whose cells are mixtures of all candidate operations."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import takewhile
 from operator import not_
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from archselect import ranks
+from archselect import kernels, ranks
 from archselect.genotype import Genotype
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.mixed_cell import MixedCell
@@ -228,6 +228,7 @@ class Supernet(nn.Module):
         mixture = mixtures[cell.space.name]
         if not (self.recompute and torch.is_grad_enabled()):
             return cast(CellOutput, cell(inputs, mixture))
+        by_loops = kernels.are_enabled()
         noisy = mixture.drop_path > 0 or any("noise" in names for names in cell.space.operations)
         output = checkpoint(
             cell,
@@ -235,7 +236,7 @@ class Supernet(nn.Module):
             mixture,
             use_reentrant=False,
             preserve_rng_state=noisy,
-            context_fn=lambda: (nullcontext(), still_statistics(cell)),
+            context_fn=lambda: (nullcontext(), _again(cell, by_loops)),
         )
         return cast(CellOutput, output)
 
@@ -259,6 +260,13 @@ class Supernet(nn.Module):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take the decisions back from a `state_dict`."""
         self.decisions = {name: CellDecisions.from_state(decisions) for name, decisions in state.items()}
+
+
+@contextmanager
+def _again(cell: nn.Module, by_loops: bool) -> Iterator[None]:
+    """Evaluate a cell as it was evaluated before, wherever the backward pass runs; its batch was counted."""
+    with still_statistics(cell), kernels.enabled(by_loops):
+        yield
 
 
 def layers_until(found: Iterable[bool]) -> int:

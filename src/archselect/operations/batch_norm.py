@@ -16,10 +16,13 @@ class BatchNorm2d(nn.BatchNorm2d):
         """Return `(B, C, H, W)`, normalised."""
         if not (self.training and ranks.normalises_together()):
             return super().forward(x)
+        momentum = self.momentum or 0.0
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
+            if self.momentum is None:  # a cumulative average, as of `nn.BatchNorm2d`
+                momentum = 1 / float(self.num_batches_tracked)
         mean, variance = cast(Tensor, self.running_mean), cast(Tensor, self.running_var)
-        return batch_norm(x, mean, variance, self.weight, self.bias, True, self.momentum or 0.0, self.eps)
+        return batch_norm(x, mean, variance, self.weight, self.bias, True, momentum, self.eps)
 
 
 def batch_norm(

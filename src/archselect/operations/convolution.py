@@ -34,16 +34,21 @@ class ReLUConvBN(nn.Sequential):
             BatchNorm2d(out_channels, affine=affine),
         )
         self.subsampling = subsampling
-        self.square = in_channels == out_channels and kernel in kernels.DENSE_KERNELS and padding == kernel // 2
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `(B, out_channels, H', W')`."""
         x = subsampled(x, self.subsampling)
-        if not (self.square and kernels.serve(x)):
+        if not (kernels.serve(x) and kernels.made_of(self, nn.ReLU, nn.Conv2d, BatchNorm2d)):
             return cast(Tensor, super().forward(x))
-        convolution, norm = cast(nn.Conv2d, self[1]), cast(nn.BatchNorm2d, self[2])
+        _, convolution, norm = cast(tuple[nn.ReLU, nn.Conv2d, BatchNorm2d], tuple(self))
+        batch = kernels.batch([norm])
+        if batch is None or not kernels.keeps_size(convolution, kernels.DENSE_KERNELS):
+            return cast(Tensor, super().forward(x))
         stage = kernels.Convolution(None, convolution.weight, kernels.running(norm), affine=kernels.affine(norm))
-        return kernels.convolve(x, (stage,), convolution.stride[0], kernels.batch(norm))
+        return kernels.convolve(x, (stage,), convolution.stride[0], batch)
+
+
+Stage = tuple[nn.ReLU, nn.Conv2d, nn.Conv2d, BatchNorm2d]
 
 
 class Separable(nn.Sequential):
@@ -51,18 +56,38 @@ class Separable(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `(B, C, ceil(H / stride), ceil(W / stride))`."""
-        if cast(nn.Conv2d, self[1]).kernel_size[0] not in kernels.SEPARABLE_KERNELS or not kernels.serve(x):
+        if not kernels.serve(x):
             return cast(Tensor, super().forward(x))
-        stages = tuple(self._stage(start) for start in range(0, len(self), 4))
-        stride, batch = cast(nn.Conv2d, self[1]).stride[0], kernels.batch(cast(nn.BatchNorm2d, self[3]))
-        return kernels.convolve(x, stages, stride, batch)
+        stages = self._stages()
+        batch = kernels.batch(norm for _, _, _, norm in stages)
+        if not stages or batch is None:
+            return cast(Tensor, super().forward(x))
+        first = stages[0][1]
+        return kernels.convolve(x, tuple(map(_for_loops, stages)), first.stride[0], batch)
 
-    def _stage(self, start: int) -> kernels.Convolution:
-        depthwise, pointwise = cast(nn.Conv2d, self[start + 1]), cast(nn.Conv2d, self[start + 2])
-        norm = cast(nn.BatchNorm2d, self[start + 3])
-        return kernels.Convolution(
-            depthwise.weight, pointwise.weight, kernels.running(norm), depthwise.dilation[0], kernels.affine(norm)
-        )
+    def _stages(self) -> list[Stage]:
+        """Return the stages; none if the children are others than the loops compute."""
+        if not kernels.made_of(self, *(nn.ReLU, nn.Conv2d, nn.Conv2d, BatchNorm2d) * (len(self) // 4)):
+            return []
+        children = tuple(self)
+        stages = [cast(Stage, children[start : start + 4]) for start in range(0, len(children), 4)]
+        keep_size = all(depthwise.stride == (1, 1) for _, depthwise, _, _ in stages[1:])
+        return stages if len(stages) <= 2 and keep_size and all(map(_is_separable, stages)) else []
+
+
+def _is_separable(stage: Stage) -> bool:
+    _, depthwise, pointwise, _ = stage
+    return (
+        kernels.keeps_size(depthwise, kernels.SEPARABLE_KERNELS, depthwise=True)
+        and kernels.keeps_size(pointwise, sides=(1,))
+        and pointwise.stride == (1, 1)
+    )
+
+
+def _for_loops(stage: Stage) -> kernels.Convolution:
+    _, depthwise, pointwise, norm = stage
+    running, affine = kernels.running(norm), kernels.affine(norm)
+    return kernels.Convolution(depthwise.weight, pointwise.weight, running, depthwise.dilation[0], affine)
 
 
 class SepConv(Separable):

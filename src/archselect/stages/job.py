@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from rich.console import Console
 
+from archselect import kernels
 from archselect.allocation import keep_freed_memory
 from archselect.data import ImageData
 from archselect.places import all_written
@@ -126,11 +127,17 @@ def _fill(stage: Stage, folder: StageFolder, job: Job) -> Finished:
             job.log(kind, record)
         try:
             with nullcontext() if job.team is None else job.team.at(stage):
-                result = stage.work(fitting)
+                result = work(stage, fitting)
         except torch.OutOfMemoryError as error:
             raise ValueError(out_of_memory(kind, fitting.device, error)) from error
     folder.finish(result)
     return Finished(folder, result, reused=False)
+
+
+def work(stage: Stage, fitting: Fitting) -> Mapping[str, Any]:
+    """Return the result of a stage. All that runs compute is computed in here, and on a CPU by the compiled loops."""
+    with kernels.enabled():
+        return stage.work(fitting)
 
 
 def fitting_for(folder: StageFolder, job: Job, progress: Progress) -> Fitting:

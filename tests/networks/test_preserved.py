@@ -1,0 +1,100 @@
+"""Evaluating a network without moving its statistics, and moving them on purpose, by compiled loops and by PyTorch."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from archselect import kernels
+from archselect.genotype import CellGenotype, Genotype, Input
+from archselect.networks.cell_space import CellSpace
+from archselect.networks.darts_supernet import DartsSupernet
+from archselect.networks.discrete_darts import DartsNetwork
+from archselect.networks.preserved import preserved, still_statistics
+from archselect.networks.topology import CellTopology
+
+TOPOLOGY = CellTopology(2, 1, "concat", 2)
+
+
+def discrete() -> nn.Module:
+    node = Input("sep_conv_3x3", 0), Input("dil_conv_3x3", 1)
+    genotype = Genotype(tuple(CellGenotype(name, 2, (node,)) for name in ("normal", "reduction")))
+    return DartsNetwork(genotype, TOPOLOGY, channels=4, layers=3, classes=5, image_size=16)
+
+
+def supernet() -> nn.Module:
+    names = ("skip_connect", "sep_conv_3x3", "avg_pool_3x3")
+    cells = {name: CellSpace(name, TOPOLOGY, (names,) * 2) for name in ("normal", "reduction")}
+    return DartsSupernet(cells, channels=4, layers=3, classes=5)
+
+
+@pytest.fixture(params=[discrete, supernet])
+def network(request: pytest.FixtureRequest) -> nn.Module:
+    torch.manual_seed(0)
+    network: nn.Module = request.param().double()
+    network(batches()[0])
+    return network
+
+
+@pytest.fixture(params=[True, False], ids=["by_loops", "by_pytorch"], autouse=True)
+def _how_it_is_evaluated(request: pytest.FixtureRequest) -> Iterator[None]:
+    with kernels.enabled(request.param):
+        yield
+
+
+def batches() -> Tensor:
+    return torch.randn(3, 4, 3, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def norms(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
+    return {name: module for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
+
+
+def test_averages_over_batches_are_those_of_what_reached_the_normalisations(network: nn.Module) -> None:
+    seen: dict[str, list[Tensor]] = defaultdict(list)
+    hooks = [
+        norm.register_forward_pre_hook(lambda _, arguments, name=name: seen[name].append(arguments[0]))
+        for name, norm in norms(network).items()
+    ]
+    for batch in batches():
+        network(batch)
+    for hook in hooks:
+        hook.remove()
+
+    update_bn(list(batches()), network)
+
+    for name, norm in norms(network).items():
+        means = torch.stack([x.mean(dim=(0, 2, 3)) for x in seen[name]])
+        variances = torch.stack([x.var(dim=(0, 2, 3)) for x in seen[name]])
+        torch.testing.assert_close(norm.running_mean, means.mean(dim=0), msg=name)
+        torch.testing.assert_close(norm.running_var, variances.mean(dim=0), msg=name)
+        assert norm.momentum == 0.1
+
+
+@pytest.mark.parametrize("context", [still_statistics, preserved])
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_no_statistic_moves_and_no_batch_is_counted(
+    network: nn.Module, context: Callable[[nn.Module], Iterator[None]], momentum: float | None
+) -> None:
+    for norm in norms(network).values():
+        norm.momentum = momentum
+    network(batches()[1])
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    with context(network):  # type: ignore[attr-defined]
+        network(batches()[2])
+    after = dict(network.named_buffers())
+    assert before.keys() == after.keys()
+    assert all(torch.equal(after[name], buffer) for name, buffer in before.items())
+    assert {norm.momentum for norm in norms(network).values()} == {momentum}
+
+
+def test_every_batch_is_counted_once(network: nn.Module) -> None:
+    counted = [
+        value for name, value in network.named_buffers() if name.endswith("num_batches_tracked") and value.dim() == 0
+    ]
+    assert {int(value) for value in counted} == {1}
+    network(batches()[1])
+    assert {int(value) for value in counted} == {2}
