@@ -15,7 +15,6 @@ from torch.distributions import Gamma
 
 from archselect.checks import check_choice, check_flag, check_number
 
-
 Undrawn = Literal["omitted", "constant"]
 """What becomes of the operations of an edge that a sparse relaxation does not draw: `omitted`: nothing; `constant`: the
 edge adds their weights to every element of its output. These are zero, so that the output stays what it is, but not
