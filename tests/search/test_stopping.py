@@ -64,8 +64,8 @@ def test_the_search_goes_back_to_the_middle_of_the_window_that_the_last_one_exce
 def by_the_authors(values: Sequence[float], epochs: int) -> int | None:
     """Return after how many epochs RobustDARTS' code takes the architecture, by its own bookkeeping: `EVLocalAvg`.
 
-    It measures in epochs 0, 2, 4, ...; the mean of the last five values belongs to the middle of them, 4 epochs back; it
-    is compared with the mean four values earlier, whose epoch must be 10 or later.
+    It measures in epochs 0, 2, 4, ...; the mean of the last five values belongs to the middle of them, 4 epochs back;
+    it is compared with the mean four values earlier, whose epoch must be 10 or later.
     """
     averages = [fmean(values[max(0, count - 5) : count]) for count in range(3, len(values) + 1)]
     epoch = 2 * (len(values) - 1)

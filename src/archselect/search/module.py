@@ -17,7 +17,7 @@ from archselect.capture import Capture, NoCapture, capture_for
 from archselect.networks.mixture import MixtureWeights
 from archselect.networks.preserved import still_statistics
 from archselect.networks.supernet import Supernet
-from archselect.optimizer_step import optimizer_step
+from archselect.optimizer_step import OptimizerState, load_optimizer_state, optimizer_step
 from archselect.randomness import derived_seed, generator_for
 from archselect.search.architecture_gradient import Batch, BilevelStep
 from archselect.search.greedy import Mixtures
@@ -33,12 +33,20 @@ class SearchModule(pl.LightningModule):
         method: The parts that the training is composed of.
         classes: Number of classes.
         purpose: What the randomness inside the network and of the parts is derived from, together with the epoch.
+        architecture_state: What the optimizer of `alpha` goes on from, see `architecture_state()`; None: afresh.
 
     Attributes:
         kept_epochs: Once a rule has ended the search: after how many epochs the supernet is to be taken.
     """
 
-    def __init__(self, supernet: Supernet, method: SearchMethod, classes: int, purpose: tuple[int | str, ...]) -> None:
+    def __init__(
+        self,
+        supernet: Supernet,
+        method: SearchMethod,
+        classes: int,
+        purpose: tuple[int | str, ...],
+        architecture_state: OptimizerState | None = None,
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.supernet = supernet
@@ -49,6 +57,8 @@ class SearchModule(pl.LightningModule):
         self.kept_epochs: int | None = None
         self._captured_under = dict(supernet.decisions)
         self._weight_optimizer: Optimizer | None = None
+        self._architecture_optimizer: Optimizer | None = None
+        self._architecture_state = architecture_state
         self._smoothing = method.smoothing_at(method.progress(0))
         self._drop_path = 0.0
         self._freezing = method.freezing and method.freezing.start(supernet)
@@ -72,8 +82,18 @@ class SearchModule(pl.LightningModule):
         optimizers: list[Any] = [{"optimizer": weights, **({"lr_scheduler": schedule} if schedule else {})}]
         if self.method.architecture_gradient is not None:
             alpha = self.method.architecture_optimizer(self.supernet.architecture_parameters())
+            if self._architecture_state is not None:
+                load_optimizer_state(alpha, self._architecture_state)
+            self._architecture_optimizer = alpha
             optimizers.append({"optimizer": alpha})
         return optimizers
+
+    def architecture_state(self) -> OptimizerState | None:
+        """Return what the optimizer of `alpha` remembers, as plain data; None where `alpha` does not train."""
+        if self._architecture_optimizer is None:
+            return None
+        state: OptimizerState = self._architecture_optimizer.state_dict()["state"]
+        return state
 
     def on_train_start(self) -> None:
         """Make what captures the steps, now that the device is known; a search that had ended stays so."""
