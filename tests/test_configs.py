@@ -123,6 +123,7 @@ def test_every_yaml_file_is_in_a_group_that_is_tested() -> None:
     files = {str(file.relative_to(CONFIGS)) for file in CONFIGS.rglob("*.yaml")}
     scorings = {f"selection/scoring/{name}.yaml" for name in SCORINGS}
     parts = {f"search/part/{name}.yaml" for name in members("search/part")}  # see test_grid.py
+    protocols = {str(file.relative_to(CONFIGS)) for file in (CONFIGS / "protocol").rglob("*.yaml")}  # test_protocols.py
     grids = {"experiment/grid_small.yaml", "experiment/grid_tiny.yaml"}  # see there too
     analyses = {f"analysis/{name}.yaml" for name in members("analysis")}  # see tests/analysis
     sweeps = {  # see test_launchers.py and test_hparams_search.py
@@ -131,7 +132,7 @@ def test_every_yaml_file_is_in_a_group_that_is_tested() -> None:
         for name in members(group)
     }
     others = {"train.yaml", "analyze.yaml", "hydra/folders.yaml", "hydra/analysis_folders.yaml"}
-    assert files == tested | scorings | parts | grids | analyses | sweeps | others
+    assert files == tested | scorings | parts | protocols | grids | analyses | sweeps | others
 
 
 @pytest.mark.parametrize("name", members("analysis"))
@@ -385,6 +386,7 @@ OPTIONS: list[tuple[str, str, Any]] = [
     ("tuning.learning_rate=0.01", "tuning.learning_rate", 0.01),
     ("tuning.schedule=cosine", "tuning.schedule", "cosine"),
     ("tuning.train_alpha=false", "tuning.train_alpha", False),
+    ("tuning.architecture_optimizer_state=fresh", "tuning.architecture_optimizer_state", "fresh"),
     ("scoring.batch_norm=recalibrated", "scoring.batch_norm", "recalibrated"),
     ("scoring.recalibration_batches=3", "scoring.recalibration_batches", 3),
     ("scoring.batch_size=17", "scoring.batch_size", 17),

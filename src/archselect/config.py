@@ -75,11 +75,22 @@ def instantiate_parts(config: DictConfig) -> Parts:
         value = config[option]
         if not isinstance(value, str) or not value.strip() or (option == "name" and "/" in value):
             raise RunError(f"{option} must be the name of a folder; got {value!r}.")
+    _check_protocol(config)
     groups = ("search_space", "search", "selection", "evaluation", "data", "trainer")
     space, search, selection, evaluation, data, trainer = (instantiate_part(config, group) for group in groups)
     with readable():
         genotype = None if config.genotype is None else Genotype.parse(str(config.genotype))
     return Parts(seed, space, search, selection, evaluation, data, trainer, genotype)
+
+
+def _check_protocol(config: DictConfig) -> None:
+    """Raise a `RunError` where protocol=authors has nothing to say of the search method, which would go unnoticed."""
+    if "protocol" in config and OmegaConf.is_missing(config.protocol, "authors_of"):  # runs of old have no protocol
+        raise RunError(
+            f"protocol={config.protocol.name} has no constants for search={config.search.name}: there is no "
+            "configs/protocol/search/authors/METHOD.yaml for it. Write one, beginning with protocol: {authors_of: "
+            "METHOD}, or leave protocol=authors out."
+        )
 
 
 def instantiate_part(config: DictConfig, group: str) -> Any:

@@ -178,8 +178,9 @@ def test_the_others_do_not_change_in_the_course_of_the_search(relaxation: Relaxa
             {"schedule": "cosine"},
             r"search\.relaxation\.schedule must be one of linear, exponential; got 'cosine'\.",
         ),
+        ({"undrawn": "kept"}, r"search\.relaxation\.undrawn must be one of omitted, constant; got 'kept'\."),
     ],
-    ids=["hard", "first", "last", "infinite", "schedule"],
+    ids=["hard", "first", "last", "infinite", "schedule", "undrawn"],
 )
 def test_impossible_options_are_refused(changes: dict[str, object], message: str) -> None:
     options: dict[str, object] = {"hard": True, "first": 1.0, "last": 0.1, "schedule": "linear"}

@@ -34,7 +34,7 @@ MORE_METHODS: Mapping[str, Mapping[str, Any]] = {
     "a random perturbation": {"smoothing": RandomSmoothing()},
     "a drawn mixture": {"relaxation": Dirichlet()},
     "frozen operations": {"freezing": GradientMatching(interval=1, threshold=0.2)},
-    "curvature": {"stopping": {"curvature": Curvature(window=1, batch_size=5)}},
+    "curvature": {"stopping": {"curvature": Curvature(window=1, lag=1, every=1, batch_size=5)}},
     "recomputed cells": {"recompute": True},
 }
 

@@ -6,6 +6,8 @@ import torch
 from small_search import method
 from torch import nn
 
+from archselect.search import L2, Curvature
+
 
 @pytest.mark.parametrize(
     ("changes", "message"),
@@ -36,11 +38,21 @@ from torch import nn
         ({"regularizers": {"l2": 0.1}}, "search.regularizers.l2 must name a class by its _target_, .*; got 0.1"),
         ({"stopping": {"skips": 2}}, "search.stopping.skips must name a class by its _target_, .*; got 2"),
         ({"gradient_clip": 0.0}, r"search.gradient_clip must be a finite number above 0; got 0\.0"),
+        ({"architecture_gradient_clip": 0}, "search.architecture_gradient_clip must be a finite number above 0; got 0"),
+        ({"update_order": "both"}, "search.update_order must be one of alpha_first, weights_first; got 'both'"),
     ],
 )
 def test_a_method_that_cannot_train_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         method(**changes)
+
+
+def test_null_in_place_of_a_part_leaves_it_out() -> None:
+    made = method(regularizers={"kl": None, "l2": L2(0.1)}, stopping={"skips": None, "eigenvalue": Curvature()})
+    assert made.regularizers == {"l2": L2(0.1)}
+    assert made.stopping == {"eigenvalue": Curvature()}
+    assert made.looks_back == Curvature().looks_back
+    assert method(regularizers={"kl": None}).regularizers == {}
 
 
 def rates(schedule: Any, optimizer: torch.optim.Optimizer, epochs: int) -> list[float]:

@@ -55,18 +55,23 @@ class Seen(Callback):
 
 
 def plain_bilevel_training(supernet: Supernet, batches: Any, method: SearchMethod) -> None:
-    """The textbook loop: full backward passes, `alpha` first, then the weights with their gradient clipped."""
+    """The textbook loop: full backward passes, one update after the other, each with its gradient clipped."""
     weights, alphas = supernet.weight_parameters(), supernet.architecture_parameters()
     weight_optimizer, alpha_optimizer = method.weight_optimizer(weights), method.architecture_optimizer(alphas)
     supernet.train()
     for weight_batch, architecture_batch in batches:
-        supernet.zero_grad()
-        F.cross_entropy(supernet(architecture_batch[0]), architecture_batch[1]).backward()
-        alpha_optimizer.step()
-        supernet.zero_grad()
-        F.cross_entropy(supernet(weight_batch[0]), weight_batch[1]).backward()
-        torch.nn.utils.clip_grad_norm_(weights, method.gradient_clip)
-        weight_optimizer.step()
+        updates = [
+            (architecture_batch, alphas, method.architecture_gradient_clip, alpha_optimizer),
+            (weight_batch, weights, method.gradient_clip, weight_optimizer),
+        ]
+        if method.update_order == "weights_first":
+            updates.reverse()
+        for (images, labels), parameters, clip, optimizer in updates:
+            supernet.zero_grad()
+            F.cross_entropy(supernet(images), labels).backward()
+            if clip is not None:
+                torch.nn.utils.clip_grad_norm_(parameters, clip)
+            optimizer.step()
 
 
 @pytest.mark.parametrize("clip", [5.0, 0.05], ids=["clip beyond the gradient", "clip that shortens the gradient"])
@@ -81,6 +86,31 @@ def test_an_epoch_is_that_of_a_plain_loop_with_two_optimizers(supernet: Supernet
     trainer(1).fit(module(supernet, gradient_clip=clip), bilevel())
     for (name, value), (_, expected) in zip(parameters_of(supernet), parameters_of(reference), strict=True):
         torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-6, msg=lambda text, n=name: f"{n}: {text}")
+
+
+ADAM = partial(torch.optim.Adam, lr=0.05)
+SGD = partial(torch.optim.SGD, lr=0.5)  # whose step is as long as the gradient, so that it shows a clip
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"update_order": "weights_first", "architecture_optimizer": ADAM},
+        {"update_order": "alpha_first", "architecture_optimizer": ADAM},
+        {"architecture_gradient_clip": 0.01, "architecture_optimizer": SGD},
+        {"architecture_gradient_clip": 100.0, "architecture_optimizer": SGD},
+    ],
+    ids=["weights first", "alpha first", "clip that shortens the gradient of alpha", "clip beyond it"],
+)
+def test_a_step_updates_in_the_order_and_with_the_clip_that_were_asked_for(changes: dict[str, Any]) -> None:
+    supernet, reference, other = (cell_supernet() for _ in range(3))
+    plain_bilevel_training(reference, bilevel(), method(**changes))
+    trainer(1).fit(module(supernet, **changes), bilevel())
+    for (name, value), (_, expected) in zip(parameters_of(supernet), parameters_of(reference), strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-6, msg=lambda text, n=name: f"{n}: {text}")
+    trainer(1).fit(module(other, architecture_optimizer=changes["architecture_optimizer"]), bilevel())
+    same = torch.allclose(supernet.alphas["cell"], other.alphas["cell"], rtol=1e-5)
+    assert same == (changes.get("update_order") == "alpha_first" or changes.get("architecture_gradient_clip") == 100)
 
 
 def test_fixed_alpha_is_never_changed_while_the_weights_are() -> None:

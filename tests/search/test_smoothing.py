@@ -146,6 +146,21 @@ def test_on_a_linear_loss_the_attack_ends_at_the_border_of_the_ball() -> None:
     assert after["cell"][0].tolist() == pytest.approx([0.35, 0.15, 0.35, 0.15], abs=1e-6)
 
 
+@pytest.mark.parametrize(("revive", "expected"), [(True, 0.15 / 1.1), (False, 0.0)])
+def test_an_operation_that_fell_to_weight_0_comes_back_or_stays_there(
+    revive: bool, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The random start takes its weight from the third operation; the step would give it 0.15, the edge sums to 1.1."""
+    start = torch.tensor([[0.0, 0.0, -0.1]])
+    monkeypatch.setattr("archselect.search.smoothing._noise", lambda like, epsilon: start)
+    weights = MixtureWeights({"cell": torch.tensor([[0.5, 0.45, 0.05]])}, {"cell": ((True,) * 3,)})
+    slope = torch.tensor([[9.0, -0.5, 1.0]])
+    smoothing = AdversarialSmoothing(0.1, 0.1, steps=1, revive=revive)
+    after = smoothing(weights, {"cell": torch.ones(1, 3)}, lambda w: (slope * w["cell"]).sum())
+    assert after["cell"][0, 0] > 0.5
+    assert after["cell"][0, 2] == pytest.approx(expected)
+
+
 def test_if_no_loss_is_higher_the_mixture_stays_as_it_was() -> None:
     weights = MixtureWeights({"cell": torch.full((1, 4), 0.25)}, {"cell": ((True,) * 4,)})
     after = AdversarialSmoothing()(weights, {"cell": torch.ones(1, 4)}, lambda w: -(w["cell"] - 0.25).square().sum())
@@ -189,15 +204,27 @@ def test_with_noise_it_is_another(smoothing: Smoothing) -> None:
         assert_same(smooth, plain)
 
 
-@pytest.mark.parametrize("smoothing", [RandomSmoothing(), AdversarialSmoothing()], ids=["random", "adversarial"])
-def test_the_noise_grows_linearly_from_the_first_epoch_to_the_last(smoothing: Smoothing) -> None:
-    epochs = method(epochs=4, smoothing=smoothing)
-    module: Any = SearchModule(cell_supernet(), epochs, CLASSES, (0,))
+def sizes_of(smoothing: Smoothing, epochs: int) -> list[float]:
+    """Return the size of the noise before the search begins and in each of its epochs."""
+    several = method(epochs=epochs, smoothing=smoothing)
+    module: Any = SearchModule(cell_supernet(), several, CLASSES, (0,))
     sizes = [module._smoothing.first]
-    for epoch in range(4):
-        module.set_progress(epochs.progress(epoch))
+    for epoch in range(epochs):
+        module.set_progress(several.progress(epoch))
         sizes.append(module._smoothing.first)
-    assert sizes == pytest.approx([0.03, 0.03, 0.12, 0.21, 0.3])
+    return sizes
+
+
+@pytest.mark.parametrize("kind", [RandomSmoothing, AdversarialSmoothing])
+def test_the_noise_grows_linearly_and_reaches_its_last_size_in_the_last_epoch_or_after_it(kind: Any) -> None:
+    assert sizes_of(kind(endpoint=True), 4) == pytest.approx([0.03, 0.03, 0.12, 0.21, 0.3])
+    assert sizes_of(kind(endpoint=False), 4) == pytest.approx([0.03, 0.03, 0.0975, 0.165, 0.2325])
+    assert sizes_of(kind(), 1) == [0.03, 0.03]
+
+
+def test_the_last_of_50_epochs_has_the_size_of_the_authors() -> None:
+    """SmoothDARTS and DARTS-PT, sota/cnn/train_search.py: 0.03 + (0.3 - 0.03) * epoch / epochs."""
+    assert sizes_of(RandomSmoothing(), 50)[-1] == pytest.approx(0.2946)
 
 
 def test_while_a_selection_tunes_the_noise_stays_where_the_search_ended() -> None:

@@ -1,6 +1,7 @@
 import copy
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -53,27 +54,49 @@ def test_a_limit_is_not_looked_at_before_its_share_of_the_epochs() -> None:
 
 
 def test_the_search_goes_back_to_the_middle_of_the_window_that_the_last_one_exceeds() -> None:
-    rule = Curvature(window=2, factor=1.5, earliest=0.0)
+    rule = Curvature(window=2, lag=2, every=1, factor=1.5, earliest=0.0)
     assert rule.looks_back == 3
     assert rule.kept_epochs([1, 3, 3.1, 2.8], 50) is None  # 2.95 < 1.5 * 2
     assert rule.kept_epochs([1, 3, 3.1, 3.0], 50) == 1  # 3.05 > 1.5 * 2
     assert rule.kept_epochs([9, 9, 1, 3, 3.1, 3.0], 50) == 3
-    assert Curvature().looks_back == 7
+
+
+def by_the_authors(values: Sequence[float], epochs: int) -> int | None:
+    """Return after how many epochs RobustDARTS' code takes the architecture, by its own bookkeeping: `EVLocalAvg`.
+
+    It measures in epochs 0, 2, 4, ...; the mean of the last five values belongs to the middle of them, 4 epochs back;
+    it is compared with the mean four values earlier, whose epoch must be 10 or later.
+    """
+    averages = [fmean(values[max(0, count - 5) : count]) for count in range(3, len(values) + 1)]
+    epoch = 2 * (len(values) - 1)
+    back_to = epoch - 4 - 8
+    if back_to < 10 or epoch == epochs - 1:
+        return None
+    return back_to + 1 if averages[-1] / averages[-5] > 1.3 else None
+
+
+@pytest.mark.parametrize("growth", [1.01, 1.03, 1.0332, 1.034, 1.2])
+def test_the_defaults_are_the_windows_of_the_authors(growth: float) -> None:
+    curve = [growth**epoch for epoch in range(50)]
+    for epoch in range(50):
+        expected = by_the_authors(curve[: epoch + 1 : 2], 50) if epoch % 2 == 0 else None
+        assert Curvature().kept_epochs(curve[: epoch + 1], 50) == expected, epoch
+    assert Curvature().looks_back == 12
 
 
 def test_the_growth_must_exceed_the_factor() -> None:
-    assert Curvature(window=1, factor=2.0, earliest=0.0).kept_epochs([1, 2], 50) is None
-    assert Curvature(window=1, factor=2.0, earliest=0.0).kept_epochs([1, 2.001], 50) == 1
+    assert Curvature(window=1, lag=1, every=1, factor=2.0, earliest=0.0).kept_epochs([1, 2], 50) is None
+    assert Curvature(window=1, lag=1, every=1, factor=2.0, earliest=0.0).kept_epochs([1, 2.001], 50) == 1
 
 
 def test_two_windows_are_needed() -> None:
-    rule = Curvature(window=3, earliest=0.0)
+    rule = Curvature(window=3, lag=3, every=1, earliest=0.0)
     curve = [1.0, 1, 1, 9, 9, 9]
     assert [rule.kept_epochs(curve[:epochs], 50) for epochs in range(1, 7)] == [None] * 5 + [2]
 
 
 def test_it_does_not_go_back_to_before_its_share_of_the_epochs() -> None:
-    rule = Curvature(window=5, factor=1.3, earliest=0.2)
+    rule = Curvature(window=5, lag=5, every=1, factor=1.3, earliest=0.2)
     curve = [2.0**epoch for epoch in range(20)]
     kept = [rule.kept_epochs(curve[:epochs], 50) for epochs in range(1, 21)]
     assert kept == [None] * 16 + [10, 11, 12, 13]
@@ -83,7 +106,7 @@ def test_it_does_not_go_back_to_before_its_share_of_the_epochs() -> None:
     "curve", [[3.0] * 4, [4.0, 4, 1, 1], [-1.0] * 4, [-2.0, -2, -1, -1], [-1.0, -1, -2, -2]], ids=str
 )
 def test_a_curvature_that_does_not_grow_or_is_negative_ends_nothing(curve: list[float]) -> None:
-    assert Curvature(window=2, earliest=0.0).kept_epochs(curve, 50) is None
+    assert Curvature(window=2, lag=2, every=1, earliest=0.0).kept_epochs(curve, 50) is None
 
 
 @pytest.mark.parametrize(
@@ -91,6 +114,8 @@ def test_a_curvature_that_does_not_grow_or_is_negative_ends_nothing(curve: list[
     [
         ({"factor": 1.0}, "factor must be above 1; got 1.0"),
         ({"window": 0}, "window must be a whole number above 0"),
+        ({"lag": 0}, "lag must be a whole number above 0"),
+        ({"every": 0}, "every must be a whole number above 0"),
         ({"batch_size": 0}, "batch_size must be a whole number above 0"),
         ({"earliest": 1.0}, "earliest must lie between 0 and 1"),
     ],

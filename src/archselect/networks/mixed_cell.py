@@ -114,16 +114,21 @@ class MixedCell(nn.Module):
     def completed(self, node: int, mixed: Tensor, values: Sequence[Tensor], mixture: Mixture) -> Tensor:
         """Return the value of a node: what its operations gave and, with partial channels, what went around them.
 
+        The weights of operations that were not drawn are added where they are wanted for their gradient; they are 0.
+
         Args:
             node: As a state.
             mixed: `(B, C / K, H', W')`.
             values: Of the states before it, `(B, C, H, W)`.
             mixture: Says which edges feed the node, and with which weight.
         """
+        into = self.space.topology.edges_into(node)
+        undrawn = mixture.undrawn_into(into)
+        mixed = mixed if undrawn is None else mixed + undrawn
         if self.groups == 1:
             return mixed
         around = None
-        for edge in self.space.topology.edges_into(node):
+        for edge in into:
             if edge in mixture.feeding:
                 source, _ = self.space.topology.edges[edge]
                 rest = values[source][:, self.passing :]

@@ -28,6 +28,8 @@ class MixtureWeights(dict[str, Tensor]):
         edges: Cell type -> `(edges,)`, what all weights of an edge are multiplied by; left out: 1.
         drop_path: Each operation but identities is left out of this share of the images, drawn anew for each edge and
             cell, and the others are scaled so that the mean stays.
+        undrawn: Cell type -> `(edges,)`, the sum of the weights that a draw left at zero, where edges add it to every
+            element of their output for the sake of its gradient (see `relaxation.Undrawn`); left out: they do not.
     """
 
     def __init__(
@@ -36,17 +38,20 @@ class MixtureWeights(dict[str, Tensor]):
         active: Mapping[str, Active],
         edges: Mapping[str, Tensor] | None = None,
         drop_path: float = 0.0,
+        undrawn: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__(weights)
         self.active = dict(active)
         self.edges = dict(edges or {})
         self.drop_path = drop_path
+        self.undrawn = dict(undrawn or {})
 
     def replaced(
         self,
         weights: Mapping[str, Tensor] | None = None,
         active: Mapping[str, Active] | None = None,
         drop_path: float | None = None,
+        undrawn: Mapping[str, Tensor] | None = None,
     ) -> "MixtureWeights":
         """Return the same with other weights."""
         return MixtureWeights(
@@ -54,13 +59,19 @@ class MixtureWeights(dict[str, Tensor]):
             {**self.active, **(active or {})},
             self.edges,
             self.drop_path if drop_path is None else drop_path,
+            {**self.undrawn, **(undrawn or {})},
         )
+
+    def with_undrawn(self) -> "MixtureWeights":
+        """Return these weights, of which a draw left most at zero, with the sums of these for their gradient."""
+        drawn = {cell: torch.tensor(self.active[cell], device=row.device) for cell, row in self.items()}
+        return self.replaced(undrawn={cell: (row * ~drawn[cell]).sum(dim=1) for cell, row in self.items()})
 
     def detach(self) -> "MixtureWeights":
         """Return the same weights as constants: no gradient reaches the architecture parameters."""
         edges = {cell: weights.detach() for cell, weights in self.edges.items()}
         weights = {cell: weights.detach() for cell, weights in self.items()}
-        return MixtureWeights(weights, self.active, edges, self.drop_path)
+        return MixtureWeights(weights, self.active, edges, self.drop_path)  # what was not drawn is 0 from here on
 
     def masked(self, cell: str, edge: int, operation: int | None = None, renormalize: bool = False) -> "MixtureWeights":
         """Return these weights with one operation of an edge, or the whole edge, set to zero.
@@ -147,6 +158,7 @@ class Mixture:
         auxiliary: Weight of the auxiliary skip connection beside each of `auxiliary_edges` (DARTS-minus).
         auxiliary_edges: The edges that have one.
         drop_path: See `MixtureWeights`.
+        undrawn: See `MixtureWeights`, `(edges,)`; None: nothing is added.
 
     Attributes:
         feeding: The edges that carry anything.
@@ -162,6 +174,7 @@ class Mixture:
         auxiliary: float = 0.0,
         auxiliary_edges: tuple[int, ...] = (),
         drop_path: float = 0.0,
+        undrawn: Tensor | None = None,
     ) -> None:
         if weights.shape != (len(space.operations), space.width):
             raise ValueError(
@@ -174,8 +187,10 @@ class Mixture:
         self.auxiliary_edges = auxiliary_edges if auxiliary else ()
         self.feeding = frozenset(edge for edge, candidates in enumerate(active) if any(candidates))
         self.drop_path = drop_path
+        self._undrawn = undrawn
         if edges is not None:
             weights = weights * edges.unsqueeze(1)
+            self._undrawn = None if undrawn is None else undrawn * edges
         self._like = weights
         self._plan = plan(space, active)
         ordered = weights.reshape(-1)[_order_on(self._plan.order, weights.device)]
@@ -190,3 +205,7 @@ class Mixture:
         """Return the weights `(len(edges),)` of the auxiliary skip connections beside edges."""
         weights = self._like.new_full((len(edges),), self.auxiliary)
         return weights if self.edges is None else weights * self.edges[list(edges)]
+
+    def undrawn_into(self, edges: Sequence[int]) -> Tensor | None:
+        """Return what some edges add to every element of their sum, a scalar; None: nothing."""
+        return None if self._undrawn is None else self._undrawn[list(edges)].sum()

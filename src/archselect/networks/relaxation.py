@@ -6,7 +6,7 @@ is drawn from PyTorch's own generator where the method samples.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol, get_args
 
 import torch
 import torch.nn.functional as F
@@ -15,17 +15,27 @@ from torch.distributions import Gamma
 
 from archselect.checks import check_choice, check_flag, check_number
 
+Undrawn = Literal["omitted", "constant"]
+"""What becomes of the operations of an edge that a sparse relaxation does not draw: `omitted`: nothing; `constant`: the
+edge adds their weights to every element of its output. These are zero, so that the output stays what it is, but not
+their gradients.
+"""
+
 
 class Relaxation(Protocol):
     """How `alpha` becomes mixture weights.
 
     Attributes:
         sparse: Whether most of what it draws is zero, so that the weights must be looked at before they are evaluated.
+        undrawn: See `Undrawn`; read where the relaxation is sparse.
         varies: Whether it changes in the course of the search.
     """
 
     @property
     def sparse(self) -> bool: ...
+
+    @property
+    def undrawn(self) -> "Undrawn": ...
 
     @property
     def varies(self) -> bool: ...
@@ -48,6 +58,7 @@ class Softmax:
     """The weights of an edge are positive and sum to 1 (DARTS, eq. 2)."""
 
     sparse = False
+    undrawn: ClassVar[Undrawn] = "omitted"
     varies = False
 
     def mean(self, alpha: Tensor) -> Tensor:
@@ -68,6 +79,7 @@ class Sigmoid:
     """Every operation has a weight between 0 and 1 of its own, so that none wins at the cost of others (FairDARTS)."""
 
     sparse = False
+    undrawn: ClassVar[Undrawn] = "omitted"
     varies = False
 
     def mean(self, alpha: Tensor) -> Tensor:
@@ -96,6 +108,9 @@ class GumbelSoftmax:
         first: Temperature in the first epoch.
         last: Temperature in the last epoch.
         schedule: `linear` or `exponential` in between.
+        undrawn: See `Undrawn`. The authors of GDAS add constants in NAS-Bench-201 (AutoDL-Projects,
+            xautodl/models/cell_searchs/search_cells.py, `NAS201SearchCell.forward_gdas`) and omit them in the DARTS
+            space (`NASNetSearchCell.forward_gdas`). Soft draws leave nothing undrawn.
         temperature: At the moment.
     """
 
@@ -103,6 +118,7 @@ class GumbelSoftmax:
     first: float
     last: float
     schedule: Literal["linear", "exponential"] = "linear"
+    undrawn: Undrawn = "omitted"
     temperature: float | None = None
 
     varies = True
@@ -112,6 +128,7 @@ class GumbelSoftmax:
         check_number("search.relaxation.first", self.first, zero=False)
         check_number("search.relaxation.last", self.last, zero=False)
         check_choice("search.relaxation.schedule", self.schedule, ("linear", "exponential"))
+        check_choice("search.relaxation.undrawn", self.undrawn, get_args(Undrawn))
 
     @property
     def sparse(self) -> bool:
@@ -151,6 +168,7 @@ class Dirichlet:
     """
 
     sparse = False
+    undrawn: ClassVar[Undrawn] = "omitted"
     varies = False
 
     def mean(self, alpha: Tensor) -> Tensor:

@@ -166,7 +166,8 @@ class Supernet(nn.Module):
         if not self.relaxation.sparse:
             return self._under_decisions(drawn, self._active)
         weights = self._under_decisions(drawn, self._active)
-        return weights.replaced(active={name: nonzero(row) for name, row in weights.items()})
+        weights = weights.replaced(active={name: nonzero(row) for name, row in weights.items()})
+        return weights.with_undrawn() if self.relaxation.undrawn == "constant" else weights
 
     def _under_decisions(self, relaxed: Mapping[str, Tensor], active: Mapping[str, Active]) -> MixtureWeights:
         weights = {
@@ -208,6 +209,7 @@ class Supernet(nn.Module):
                 self.auxiliary_weight,
                 self.decisions[name].undecided_edges,
                 known.drop_path if known else 0.0,
+                known.undrawn.get(name) if known else None,
             )
         return mixtures
 

@@ -34,6 +34,8 @@ OptimizerFactory = Callable[..., Optimizer]
 """Makes an optimizer of an iterable of parameters; `lr` overrides its learning rate."""
 
 
+UpdateOrder = Literal["alpha_first", "weights_first"]
+
 PARTS = {"relaxation": "sample", "smoothing": "at", "greedy": "decide", "freezing": "start"}
 """The options that hold a part, each with a member by which it is known."""
 
@@ -58,10 +60,15 @@ class SearchMethod:
         learning_rate_min: Where the cosine schedule of the weights' learning rate ends; None keeps the rate constant.
         gradient_clip: Largest norm of the weights' gradient.
         architecture_optimizer: Makes the optimizer of `alpha`.
+        architecture_gradient_clip: Largest norm of the gradient in `alpha`, regularisers included; None: it is not
+            clipped (SNAS: 10).
+        update_order: Which of the two updates of a step comes first: that of `alpha` (DARTS, Algorithm 1) or that of
+            the weights (GDAS), so that the gradient in `alpha` is taken at the weights that have just moved.
         architecture_gradient: Gradient of `alpha`; None: `alpha` is never updated (DARTS-PT, sec. 4.4, "fixed alpha").
         relaxation: How `alpha` becomes mixture weights.
         alpha_warmup: For this share of the epochs, at their start, the weights train alone.
-        regularizers: Terms that are added to the loss in `alpha`, by names of the user's choice.
+        regularizers: Terms that are added to the loss in `alpha`, by names of the user's choice; None in place of a
+            term leaves it out, which is how one of a YAML file is taken back.
         smoothing: Moves the mixture in the step of the weights; None: nothing does.
         greedy: Decides edges while the supernet is trained; None: nothing is decided.
         partial_channels: See `Variant`.
@@ -73,7 +80,8 @@ class SearchMethod:
             RobustDARTS drop skip connections too).
         skip_cap: The cell that magnitude chooses at the end has no more skip connections: see `cap_skips`. None: as
             many as there are.
-        stopping: Rules that end the search early, by names of the user's choice; the first that says so ends it.
+        stopping: Rules that end the search early, by names of the user's choice; the first that says so ends it. None
+            in place of a rule leaves it out.
         freezing: Ends the training of single operations early; None: all train on.
         snapshots: Keep the supernet after every so many epochs and after the last, for analyses that follow it through
             the search: each takes as much disk as the supernet (S2: 2.7 MB, the DARTS space: 8 MB). None: only the
@@ -93,6 +101,8 @@ class SearchMethod:
     gradient_clip: float
     architecture_optimizer: OptimizerFactory
     architecture_gradient: ArchitectureGradient | None
+    architecture_gradient_clip: float | None = None
+    update_order: UpdateOrder = "alpha_first"
     relaxation: Relaxation = field(default_factory=Softmax)
     alpha_warmup: float = 0.0
     regularizers: Mapping[str, Regularizer] = field(default_factory=dict)
@@ -120,6 +130,9 @@ class SearchMethod:
         if self.learning_rate_min is not None:
             check_number("search.learning_rate_min", self.learning_rate_min)
         check_number("search.gradient_clip", self.gradient_clip, zero=False)
+        if self.architecture_gradient_clip is not None:
+            check_number("search.architecture_gradient_clip", self.architecture_gradient_clip, zero=False)
+        check_choice("search.update_order", self.update_order, get_args(UpdateOrder))
         if self.architecture_gradient is not None and not callable(self.architecture_gradient):
             raise ValueError(
                 "search.architecture_gradient must be null or name a class by its _target_, such as "
@@ -130,11 +143,13 @@ class SearchMethod:
             if part is not None or option == "relaxation":
                 _check_part(option, part, member)
         for option in ("regularizers", "stopping"):
-            if not isinstance(getattr(self, option), Mapping):
+            parts = getattr(self, option)
+            if not isinstance(parts, Mapping):
                 raise ValueError(
-                    f"search.{option} must hold parts by name, such as {{a_name: {{_target_: ...}}}}; got "
-                    f"{getattr(self, option)!r}."
+                    f"search.{option} must hold parts by name, such as {{a_name: {{_target_: ...}}}}; got {parts!r}."
                 )
+            wanted = {name: part for name, part in parts.items() if part is not None}
+            object.__setattr__(self, option, wanted)  # the class is frozen
         for option, member in (("regularizers", "__call__"), ("stopping", "kept_epochs")):
             for name, part in getattr(self, option).items():
                 _check_part(f"{option}.{name}", part, member)
@@ -192,6 +207,13 @@ class SearchMethod:
     def progress(self, epoch: int) -> float:
         """Return where in the search an epoch lies, from 0, the first, to 1, the last."""
         return 1.0 if self.settled else epoch / max(1, self.epochs - 1)
+
+    def smoothing_at(self, progress: float) -> Smoothing | None:
+        """Return the smoothing at a moment of the search, see `progress`."""
+        if self.smoothing is None:
+            return None
+        whole = self.settled or self.smoothing.endpoint
+        return self.smoothing.at(progress if whole else progress * (self.epochs - 1) / self.epochs)
 
     def trains_alpha(self, epoch: int) -> bool:
         """Return whether `alpha` trains in an epoch."""

@@ -18,7 +18,7 @@ from archselect.gradients import gradients_of
 from archselect.networks.mixture import MixtureWeights
 from archselect.networks.preserved import still_statistics
 from archselect.networks.supernet import Supernet
-from archselect.optimizer_step import optimizer_step
+from archselect.optimizer_step import OptimizerState, load_optimizer_state, optimizer_step
 from archselect.randomness import derived_seed, generator_for
 from archselect.search.architecture_gradient import Batch, BilevelStep
 from archselect.search.greedy import Mixtures
@@ -34,12 +34,20 @@ class SearchModule(pl.LightningModule):
         method: The parts that the training is composed of.
         classes: Number of classes.
         purpose: What the randomness inside the network and of the parts is derived from, together with the epoch.
+        architecture_state: What the optimizer of `alpha` goes on from, see `architecture_state()`; None: afresh.
 
     Attributes:
         kept_epochs: Once a rule has ended the search: after how many epochs the supernet is to be taken.
     """
 
-    def __init__(self, supernet: Supernet, method: SearchMethod, classes: int, purpose: tuple[int | str, ...]) -> None:
+    def __init__(
+        self,
+        supernet: Supernet,
+        method: SearchMethod,
+        classes: int,
+        purpose: tuple[int | str, ...],
+        architecture_state: OptimizerState | None = None,
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.supernet = supernet
@@ -50,7 +58,9 @@ class SearchModule(pl.LightningModule):
         self.kept_epochs: int | None = None
         self._captured_under = dict(supernet.decisions)
         self._weight_optimizer: Optimizer | None = None
-        self._smoothing = method.smoothing and method.smoothing.at(method.progress(0))
+        self._architecture_optimizer: Optimizer | None = None
+        self._architecture_state = architecture_state
+        self._smoothing = method.smoothing_at(method.progress(0))
         self._drop_path = 0.0
         self._freezing = method.freezing and method.freezing.start(supernet)
         self._past: list[Mixtures] = []
@@ -73,8 +83,18 @@ class SearchModule(pl.LightningModule):
         optimizers: list[Any] = [{"optimizer": weights, **({"lr_scheduler": schedule} if schedule else {})}]
         if self.method.architecture_gradient is not None:
             alpha = self.method.architecture_optimizer(self.supernet.architecture_parameters())
+            if self._architecture_state is not None:
+                load_optimizer_state(alpha, self._architecture_state)
+            self._architecture_optimizer = alpha
             optimizers.append({"optimizer": alpha})
         return optimizers
+
+    def architecture_state(self) -> OptimizerState | None:
+        """Return what the optimizer of `alpha` remembers, as plain data; None where `alpha` does not train."""
+        if self._architecture_optimizer is None:
+            return None
+        state: OptimizerState = self._architecture_optimizer.state_dict()["state"]
+        return state
 
     def on_train_start(self) -> None:
         """Make what captures the steps, now that the device is known; a search that had ended stays so."""
@@ -98,28 +118,40 @@ class SearchModule(pl.LightningModule):
         method = self.method
         self.supernet.relaxation = method.relaxation.at(progress)
         self.supernet.auxiliary_weight = 1 - progress if method.auxiliary_skip else 0.0
-        self._smoothing = method.smoothing and method.smoothing.at(progress)
+        self._smoothing = method.smoothing_at(progress)
         self._drop_path = method.drop_path * progress
         if method.varies:
             self.capture.forget()
 
     def training_step(self, batch: tuple[Batch, Batch], batch_idx: int) -> None:
         """Make one bilevel step."""
-        weight_batch, architecture_batch = batch
-        optimizers: Any = self.optimizers()
-        weight_optimizer, *architecture_optimizer = optimizers if isinstance(optimizers, list) else [optimizers]
         self._forget_if_decided()
+        updates = [self._update_alpha, self._update_weights]
+        for update in updates if self.method.update_order == "alpha_first" else reversed(updates):
+            update(*batch)
+
+    def _update_alpha(self, weight_batch: Batch, architecture_batch: Batch) -> None:
         if self.method.trains_alpha(self.current_epoch) and self._undecided:
             gradients = self._alpha_gradients(weight_batch, architecture_batch)
-            optimizer_step(architecture_optimizer[0], self.supernet.architecture_parameters(), gradients)
+            alphas, clip = self.supernet.architecture_parameters(), self.method.architecture_gradient_clip
+            optimizer_step(self._optimizers[1], alphas, gradients, clip)
+
+    def _update_weights(self, weight_batch: Batch, architecture_batch: Batch) -> None:
         losses, logits, gradients = self.capture("weights", self._weight_gradients, weight_batch)
         if self._freezing:
             validation = self.capture("matching", self._validation_gradients, architecture_batch)
             self._freezing.observe(gradients, validation)
         with self._freezing.held() if self._freezing else nullcontext():
-            optimizer_step(weight_optimizer, self.supernet.weight_parameters(), gradients, self.method.gradient_clip)
+            weights = self.supernet.weight_parameters()
+            optimizer_step(self._optimizers[0], weights, gradients, self.method.gradient_clip)
         self.train_metrics["loss"].update(losses)
         self.train_metrics["accuracy"].update(logits, weight_batch[1])
+
+    @property
+    def _optimizers(self) -> list[Any]:
+        """Return Lightning's wrappers of the optimizer of the weights and, if it trains, of that of `alpha`."""
+        optimizers: Any = self.optimizers()
+        return optimizers if isinstance(optimizers, list) else [optimizers]
 
     @property
     def _undecided(self) -> bool:
@@ -201,9 +233,8 @@ class SearchModule(pl.LightningModule):
         self.log_dict(self.train_metrics.compute())
         self.train_metrics.reset()
         schedule: Any = self.lr_schedulers()
-        optimizers: Any = self.optimizers()
         names = ("learning_rate", "architecture_learning_rate")
-        for name, optimizer in zip(names, optimizers if isinstance(optimizers, list) else [optimizers], strict=False):
+        for name, optimizer in zip(names, self._optimizers, strict=False):
             self.log(name, optimizer.param_groups[0]["lr"])
         if schedule is not None:
             schedule.step()

@@ -12,14 +12,22 @@ import torch
 from torch import Tensor
 
 from archselect import ranks
-from archselect.checks import check_number, check_positive
+from archselect.checks import check_flag, check_number, check_positive
 from archselect.networks.mixture import MixtureWeights
 
 Loss = Callable[[MixtureWeights], Tensor]
 
 
 class Smoothing(Protocol):
-    """Moves the mixture weights that a weight step evaluates."""
+    """Moves the mixture weights that a weight step evaluates.
+
+    Attributes:
+        endpoint: Whether the last epoch of the search has the last size, as in `numpy.linspace`; otherwise epoch k of N
+            lies at k / N, and only the tuning after the search reaches it.
+    """
+
+    @property
+    def endpoint(self) -> bool: ...
 
     def __call__(self, weights: MixtureWeights, mixed: Mapping[str, Tensor], loss: Loss) -> MixtureWeights:
         """Return the weights to take the step at.
@@ -43,15 +51,19 @@ class RandomSmoothing:
 
     Attributes:
         first: e in the first epoch.
-        last: e in the last epoch; it grows linearly in between.
+        last: e after the last epoch, from where on a selection tunes; it grows linearly in between.
+        endpoint: See `Smoothing`. Without it the last of 50 epochs has e = 0.2946, as in the authors' code
+            (SmoothDARTS, sota/cnn/train_search.py; DARTS-PT tunes with 0.3).
     """
 
     first: float = 0.03
     last: float = 0.3
+    endpoint: bool = False
 
     def __post_init__(self) -> None:
         check_number("search.smoothing.first", self.first)
         check_number("search.smoothing.last", self.last)
+        check_flag("search.smoothing.endpoint", self.endpoint)
 
     def __call__(self, weights: MixtureWeights, mixed: Mapping[str, Tensor], loss: Loss) -> MixtureWeights:
         """See `Smoothing`."""
@@ -75,18 +87,25 @@ class AdversarialSmoothing:
 
     Attributes:
         first: e in the first epoch.
-        last: e in the last epoch; it grows linearly in between.
+        last: See `RandomSmoothing`.
         steps: Of the ascent. Each costs about as much as a step of the weights.
+        revive: Whether an operation that the ascent has brought to weight 0 may come back, as in the authors' code. In
+            DARTS-PT's copy it has no gradient (sota/cnn/model_search.py, `MixedOp`) and stays at 0.
+        endpoint: See `RandomSmoothing`.
     """
 
     first: float = 0.03
     last: float = 0.3
     steps: int = 7
+    revive: bool = True
+    endpoint: bool = False
 
     def __post_init__(self) -> None:
         check_number("search.smoothing.first", self.first)
         check_number("search.smoothing.last", self.last)
         check_positive("search.smoothing.steps", self.steps)
+        check_flag("search.smoothing.revive", self.revive)
+        check_flag("search.smoothing.endpoint", self.endpoint)
 
     def __call__(self, weights: MixtureWeights, mixed: Mapping[str, Tensor], loss: Loss) -> MixtureWeights:
         """See `Smoothing`."""
@@ -96,8 +115,11 @@ class AdversarialSmoothing:
             at = {cell: value.detach().requires_grad_() for cell, value in moved.items()}
             gradients = ranks.gradients(loss(weights.replaced(at)), list(at.values()))
             for cell, gradient in zip(cells, gradients, strict=True):
+                start = at[cell].detach()
                 step = gradient.sign() * (2 * epsilon / self.steps)
-                offset = (at[cell].detach() + step - weights[cell]).clamp(-epsilon, epsilon)
+                if not self.revive:
+                    step = step * (start != 0)
+                offset = (start + step - weights[cell]).clamp(-epsilon, epsilon)
                 moved[cell] = _projected(weights[cell] + offset, weights[cell], mixed[cell])
         with torch.no_grad():
             worst, present = ranks.total(torch.stack([loss(weights.replaced(moved)), loss(weights)]))

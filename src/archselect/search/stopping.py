@@ -81,12 +81,15 @@ class SkipLimit:
 class Curvature:
     """Ends the search when the dominant eigenvalue of the Hessian of the validation loss in `alpha` grows too fast.
 
-    RobustDARTS (Zela et al., ICLR 2020, early stopping): where the mean over the last `window` epochs exceeds `factor`
-    times that over the `window` before them, the search goes back to the middle of the earlier ones. (The authors' code
-    measures every second epoch and adds the weight decay of `alpha` to the Hessian.)
+    RobustDARTS (Zela et al., ICLR 2020, early stopping): where the mean of the last `window` values exceeds `factor`
+    times that of the window `lag` values before, the search goes back to the middle of the earlier window. The defaults
+    are the authors' (src/utils.py, `EVLocalAvg`; --report_freq_hessian 2): windows of 10 epochs, 8 apart, and 12 epochs
+    back. (Their code adds the weight decay of `alpha` to the Hessian.)
 
     Attributes:
-        window: In epochs.
+        window: In values of those that count.
+        lag: How many of these the two windows are apart.
+        every: The value of every so many epochs counts, from the first on; all are logged.
         factor: Above 1; 1.3 in the authors' code, 1 / 0.75 in the paper.
         earliest: Share of the epochs to which the search does not go back; 10 of 50 in the authors' code.
         batches: Validation batches that the loss is the mean over.
@@ -96,6 +99,8 @@ class Curvature:
     """
 
     window: int = 5
+    lag: int = 4
+    every: int = 2
     factor: float = 1.3
     earliest: float = 0.2
     batches: int = 1
@@ -103,7 +108,7 @@ class Curvature:
     products: int = 10
 
     def __post_init__(self) -> None:
-        for option in ("window", "batches", "batch_size", "products"):
+        for option in ("window", "lag", "every", "batches", "batch_size", "products"):
             check_positive(f"search.stopping: {option}", getattr(self, option))
         check_number("search.stopping: factor", self.factor)
         if self.factor <= 1:
@@ -113,7 +118,7 @@ class Curvature:
     @property
     def looks_back(self) -> int:
         """See `StoppingRule`."""
-        return self.window + self.window // 2
+        return self.every * (self.lag + self.window // 2)
 
     def measure(self, supernet: Supernet, validation: Iterable[Batch], generator: torch.Generator) -> float:
         """Return the eigenvalue of largest size, with its sign; the batches' statistics are those of training."""
@@ -130,10 +135,11 @@ class Curvature:
 
     def kept_epochs(self, curve: Sequence[float], epochs: int) -> int | None:
         """See `StoppingRule`."""
-        kept = len(curve) - self.looks_back
-        if len(curve) < 2 * self.window or kept < self.earliest * epochs:
+        values, kept = curve[:: self.every], len(curve) - self.looks_back
+        counts = (len(curve) - 1) % self.every == 0  # the newest one
+        if not counts or len(values) < self.window + self.lag or kept < self.earliest * epochs:
             return None
-        now, then = fmean(curve[-self.window :]), fmean(curve[-2 * self.window : -self.window])
+        now, then = fmean(values[-self.window :]), fmean(values[-self.window - self.lag : -self.lag])
         return kept if now > self.factor * then > 0 else None
 
 

@@ -74,6 +74,9 @@ class Tuning:
         learning_rate: Of the weights, at its start (official: a tenth of the search's).
         schedule: `constant` (the official code builds a cosine and never steps it) or `cosine`.
         train_alpha: Whether the `alpha` of undecided edges trains on.
+        architecture_optimizer_state: Whether the optimizer of `alpha` goes on with what it remembers of the `search`,
+            Adam's moments and its count of steps, or starts `fresh`. The official code keeps the optimizer object, and
+            makes a new one for the weights, whose momentum starts at 0 (sota/cnn/projection.py, `reset_optimizer`).
     """
 
     epochs_between: int = 5
@@ -81,6 +84,7 @@ class Tuning:
     learning_rate: float = 0.0025
     schedule: Schedule = "constant"
     train_alpha: bool = True
+    architecture_optimizer_state: Literal["search", "fresh"] = "search"
 
     def __post_init__(self) -> None:
         check_count("selection.tuning.epochs_between", self.epochs_between)
@@ -89,6 +93,8 @@ class Tuning:
         check_number("selection.tuning.learning_rate", self.learning_rate)
         check_choice("selection.tuning.schedule", self.schedule, get_args(Schedule))
         check_flag("selection.tuning.train_alpha", self.train_alpha)
+        states = ("search", "fresh")
+        check_choice("selection.tuning.architecture_optimizer_state", self.architecture_optimizer_state, states)
 
     def total_epochs(self, points: int) -> int:
         """Return the epochs of the whole tuning: `epochs`, or with one epoch after the last point."""
@@ -103,7 +109,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class TrialTraining:
-    """How a copy of the supernet is trained on trial.
+    """How a copy of the supernet is trained on trial; both of its optimizers start afresh.
 
     Attributes:
         epochs: Of the training.

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from archselect.genotype import Genotype
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.discrete import DiscreteNetwork
+from archselect.networks.relaxation import Undrawn
 from archselect.networks.supernet import Supernet
 from archselect.networks.topology import CellTopology
 from archselect.networks.variant import PLAIN, Variant
@@ -20,7 +21,7 @@ Operations = Sequence[str] | Sequence[Sequence[str]] | Mapping[str, Sequence[str
 
 @dataclass(frozen=True)
 class Protocol:
-    """The lengths that the paper gives for a space.
+    """What the papers give for a space and other groups' defaults read: lengths, and how GDAS treats it.
 
     Attributes:
         search_epochs: Epochs of the supernet's training.
@@ -28,12 +29,14 @@ class Protocol:
             many as the decisions need.
         epochs_between: Epochs of tuning between two of its decisions.
         scoring_batches: Batches that each of its scores is taken on; None: all.
+        undrawn: Of GDAS, see `GumbelSoftmax`.
     """
 
     search_epochs: int
     selection_epochs: int | None
     epochs_between: int = 5
     scoring_batches: int | None = None
+    undrawn: Undrawn = "omitted"
 
 
 class SearchSpace(ABC):

@@ -15,6 +15,7 @@ from archselect.foreign import tensors
 from archselect.genotype import Genotype
 from archselect.networks.strongest import strongest
 from archselect.networks.supernet import Supernet
+from archselect.optimizer_step import OptimizerState
 from archselect.randomness import derived_seed, generator_for, seed_generators
 from archselect.search import SearchMethod, SearchModule, cap_skips
 from archselect.stages.checkpoint import load_state, save
@@ -26,6 +27,8 @@ VERSION = 4
 """Raised when a change of the code changes the stage's results."""
 
 SUPERNET = "supernet.pt"
+ARCHITECTURE_OPTIMIZER = "architecture_optimizer.pt"
+"""What the optimizer of `alpha` remembered at the end; a search with fixed `alpha` keeps none."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,16 @@ class SearchStage:
             callbacks=list(self._snapshots(supernet, folder.path)),
             describe=lambda: describe_supernet(supernet),
         )
-        kept = module.kept_epochs or len(history)
+        kept, state = module.kept_epochs or len(history), module.architecture_state()
         if kept < len(history):
-            supernet.load_state_dict(load_state(snapshot(folder.path / SCRATCH, kept)))
+            scratch = folder.path / SCRATCH
+            supernet.load_state_dict(load_state(snapshot(scratch, kept)))
+            state = None if state is None else load_state(optimizer_snapshot(scratch, kept))["state"]
         if self.method.skip_cap is not None:
             cap_skips(supernet, self.method.skip_cap)
         save(supernet.cpu().state_dict(), folder.path / SUPERNET)
+        if state is not None:
+            save({"state": state}, folder.path / ARCHITECTURE_OPTIMIZER)
         last = history[kept - 1]
         return {
             "epochs": len(history),
@@ -89,7 +96,7 @@ class SearchStage:
 
 
 class Snapshots(Checkpoint):
-    """Keeps the supernet as it is after an epoch.
+    """Keeps the supernet as it is after an epoch, and what the optimizer of `alpha` remembers then.
 
     Args:
         supernet: The supernet.
@@ -106,15 +113,25 @@ class Snapshots(Checkpoint):
         done = trainer.current_epoch + 1
         if done % self.every and done != trainer.max_epochs:
             return
+        assert isinstance(pl_module, SearchModule)
+        state = pl_module.architecture_state()
         snapshot(self.path, done).parent.mkdir(parents=True, exist_ok=True)
+        if state is not None:
+            save({"state": state}, optimizer_snapshot(self.path, done))
         save(self.supernet.state_dict(), snapshot(self.path, done))
         if self.newest is not None and ranks.first():
-            snapshot(self.path, done - self.newest * self.every).unlink(missing_ok=True)
+            for file in (snapshot, optimizer_snapshot):
+                file(self.path, done - self.newest * self.every).unlink(missing_ok=True)
 
 
 def snapshot(path: Path, epochs: int) -> Path:
     """Return the file of the supernet after so many epochs, below a stage's folder or its scratch."""
     return path / "snapshots" / f"epoch-{epochs}.pt"
+
+
+def optimizer_snapshot(path: Path, epochs: int) -> Path:
+    """Return the file beside it of what the optimizer of `alpha` remembered then."""
+    return path / "snapshots" / f"architecture_optimizer-{epochs}.pt"
 
 
 def snapshots(path: Path) -> list[int]:
@@ -147,6 +164,24 @@ def load_supernet(job: Job, method: SearchMethod, folder: Path, epochs: int | No
     supernet = new_supernet(job, method)
     tensors.load_into(supernet, file)
     return supernet
+
+
+def load_architecture_state(folder: Path, epochs: int | None = None) -> OptimizerState:
+    """Return what the optimizer of `alpha` remembered at the end of a search stage, or after so many epochs.
+
+    Raises:
+        ValueError: The search kept no such file, or it is damaged.
+    """
+    file = folder / ARCHITECTURE_OPTIMIZER if epochs is None else optimizer_snapshot(folder, epochs)
+    if not file.exists():
+        raise ValueError(
+            f"{folder} has no {file.relative_to(folder)}, the state of the optimizer of alpha, which older versions of "
+            "this program did not keep. Search again, or set selection.tuning.architecture_optimizer_state=fresh."
+        )
+    state = tensors.load_state(file).get("state")
+    if not isinstance(state, dict):
+        raise ValueError(f"{file} holds no state of an optimizer.")
+    return state
 
 
 def architecture_images(data: ImageData, method: SearchMethod, seed: int) -> tuple[LabelledImages, LabelledImages]:

@@ -10,14 +10,21 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from archselect.networks.supernet import Supernet
+from archselect.optimizer_step import OptimizerState
 from archselect.search import SearchMethod, SearchModule
-from archselect.selection import Point, Selector
+from archselect.selection import Point, Selector, Tuning
 from archselect.selection.decision import Decision, OperationDecision, from_record
 from archselect.stages.checkpoint import save
 from archselect.stages.fitting import Fitting
 from archselect.stages.job import Finished, Job
 from archselect.stages.progress import Progress
-from archselect.stages.search import SUPERNET, describe_supernet, load_supernet, search_loaders
+from archselect.stages.search import (
+    SUPERNET,
+    describe_supernet,
+    load_architecture_state,
+    load_supernet,
+    search_loaders,
+)
 from archselect.stages.trials import StageTrials, trials_on
 from archselect.store import DamagedError, StageFolder, StageKey
 
@@ -78,8 +85,9 @@ class SelectionStage:
         else:
             method = self.method.for_tuning(epochs, tuning.learning_rate, tuning.schedule, tuning.train_alpha)
             due = {tuning.epoch_of(point, points): Point(point, points) for point in range(points)}
+            state = self._architecture_state(method, tuning)
             fitting.fit(
-                SearchModule(supernet, method, job.data.classes, (job.seed, "selection")),
+                SearchModule(supernet, method, job.data.classes, (job.seed, "selection"), state),
                 lambda device: search_loaders(job.data, method, device, job.seed, "selection", self._held_out),
                 epochs,
                 callbacks=[DecisionCallback(decider, due, lambda device: self._trials(supernet, fitting, device))],
@@ -89,6 +97,12 @@ class SelectionStage:
         genotype = supernet.genotype()
         folder.write_text("genotype.json", genotype.to_json())
         return {"genotype": str(genotype), "decisions": len(folder.read_lines(DECISIONS)), "epochs": epochs}
+
+    def _architecture_state(self, method: SearchMethod, tuning: Tuning) -> OptimizerState | None:
+        """Return what the optimizer of `alpha` goes on from; None where it starts afresh, or `alpha` does not train."""
+        if method.architecture_gradient is None or tuning.architecture_optimizer_state == "fresh":
+            return None
+        return load_architecture_state(self.search.folder.path, self.snapshot)
 
     @property
     def _held_out(self) -> float:

@@ -1,0 +1,124 @@
+import copy
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from small_search import CLASSES, bilevel, cell_supernet, decide, method, parameters_of, trainer
+from torch import nn
+
+from archselect.networks.supernet import Supernet
+from archselect.optimizer_step import load_optimizer_state
+from archselect.search import SearchMethod, SearchModule
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*Experiment logs directory", "ignore:.*number of training batches"
+)
+SEARCH, TUNING = (0, "search"), (0, "selection")
+
+
+def searched(supernet: Supernet, **changes: Any) -> tuple[SearchMethod, SearchModule]:
+    """Search for two epochs; return the method of a tuning of two and the module of the search."""
+    searching = method(epochs=2, **changes)
+    module = SearchModule(supernet, searching, CLASSES, SEARCH)
+    trainer(2).fit(module, bilevel())
+    return searching.for_tuning(2, 0.05, "constant", train_alpha=True), module
+
+
+def tuned(supernet: Supernet, tuning: SearchMethod, state: Any) -> Supernet:
+    decide(supernet, "cell", {0: 1})
+    trainer(2).fit(SearchModule(supernet, tuning, CLASSES, TUNING, state), bilevel())
+    return supernet
+
+
+def official_tuning(supernet: Supernet, searching: SearchMethod, tuning: SearchMethod) -> Supernet:
+    """Search and tune as DARTS-PT's code does: one optimizer of alpha throughout, a new one of the weights to tune."""
+    weights, alphas = supernet.weight_parameters(), supernet.architecture_parameters()
+    alpha_optimizer = searching.architecture_optimizer(alphas)
+    supernet.train()
+    for phase in (searching, tuning):
+        weight_optimizer = phase.weight_optimizer(weights)
+        schedule = phase.schedule(weight_optimizer)
+        batches = bilevel()
+        for epoch in range(2):
+            batches.set_epoch(epoch)
+            for weight_batch, architecture_batch in batches:
+                for (images, labels), parameters, clip, optimizer in (
+                    (architecture_batch, alphas, None, alpha_optimizer),
+                    (weight_batch, weights, phase.gradient_clip, weight_optimizer),
+                ):
+                    supernet.zero_grad(set_to_none=False)  # a decided alpha still decays, in Adam's own way
+                    F.cross_entropy(supernet(images), labels).backward()
+                    if clip is not None:
+                        torch.nn.utils.clip_grad_norm_(parameters, clip)
+                    optimizer.step()
+            if schedule is not None:
+                schedule.step()
+        if phase is searching:
+            decide(supernet, "cell", {0: 1})
+    return supernet
+
+
+def test_the_tuning_goes_on_with_the_moments_of_the_search_and_with_a_new_momentum_of_the_weights() -> None:
+    supernet, reference, fresh = (cell_supernet() for _ in range(3))
+    tuning, module = searched(supernet)
+    tuned(supernet, tuning, module.architecture_state())
+    official_tuning(reference, method(epochs=2), tuning)
+    for (name, value), (_, expected) in zip(parameters_of(supernet), parameters_of(reference), strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6, msg=lambda text, n=name: f"{n}: {text}")
+    tuning, _ = searched(fresh)
+    assert not torch.allclose(tuned(fresh, tuning, None).alphas["cell"], reference.alphas["cell"], rtol=1e-3)
+
+
+def test_a_search_with_fixed_alpha_remembers_nothing_and_its_tuning_starts_afresh() -> None:
+    tuning, module = searched(cell_supernet(), architecture_gradient=None)
+    assert module.architecture_state() is None
+    assert tuning.architecture_gradient is None
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        partial(torch.optim.SGD, lr=0.1, momentum=0.9),
+        partial(torch.optim.SGD, lr=0.1),
+        partial(torch.optim.AdamW, lr=0.1),
+    ],
+    ids=["SGD with momentum", "SGD without", "AdamW"],
+)
+def test_whatever_the_optimizer_remembers_goes_over(optimizer: Any) -> None:
+    supernet = cell_supernet()
+    tuning, module = searched(supernet, architecture_optimizer=optimizer)
+    state = copy.deepcopy(module.architecture_state())
+    follower = SearchModule(supernet, tuning, CLASSES, TUNING, state)
+    follower.configure_optimizers()
+    got = follower.architecture_state()
+    assert got is not None
+    assert state is not None
+    for number, values in state.items():
+        for name, value in values.items():
+            assert got[number][name] is value is None or torch.equal(got[number][name], value)
+
+
+def test_the_settings_of_an_optimizer_stay_its_own() -> None:
+    one, other = ([nn.Parameter(torch.ones(2, 3))] for _ in range(2))
+    before, after = torch.optim.Adam(one, lr=0.1, betas=(0.5, 0.9)), torch.optim.Adam(other, lr=0.2, betas=(0.6, 0.8))
+    one[0].grad = torch.full((2, 3), 2.0)
+    before.step()
+    load_optimizer_state(after, before.state_dict()["state"])
+    assert (after.param_groups[0]["lr"], after.param_groups[0]["betas"]) == (0.2, (0.6, 0.8))
+    assert after.state[other[0]]["exp_avg"].tolist() == [[1.0] * 3] * 2  # (1 - 0.5) * 2
+    assert after.state[other[0]]["step"] == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({0: {"exp_avg": torch.zeros(3, 2)}}, r"exp_avg of parameter 0 has the shape \(3, 2\), the parameter \(2, 3\)"),
+        ({1: {}}, "The state knows a parameter 1, but the optimizer has 1"),
+    ],
+    ids=["another shape", "another parameter"],
+)
+def test_the_state_of_other_parameters_is_refused(state: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_optimizer_state(torch.optim.Adam([nn.Parameter(torch.ones(2, 3))]), state)
