@@ -11,7 +11,9 @@ from omegaconf._utils import get_yaml_loader  # 1e-3 is a number to OmegaConf, a
 from archselect.foreign.files import read_text
 from archselect.foreign.limits import CONFIG_BYTES, CONFIG_DEPTH
 
-_REFERENCE = re.compile(r"\$\{[A-Za-z0-9_.\[\]-]+\}")
+_REFERENCE = re.compile(r"\$\{[A-Za-z0-9_.\[\]-]+\}|\$\{archselect\.data_name:[a-z_]+\}")
+"""`${key}`, and the one resolver that reads nothing but the options beside it: see `archselect.naming`."""
+
 _STRAY_DOLLAR = re.compile(r"\$(?![A-Za-z])")
 """All dollar signs but those of `${key}` and `$USER`: they could be put together to a resolver."""
 
