@@ -5,7 +5,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -39,12 +39,9 @@ def register_data_name() -> None:
     """Make `${archselect.data_name:FALLBACK}` known: the name of the data set whose options stand beside it."""
 
     def resolve(fallback: str, *, _parent_: DictConfig) -> str:
-        source = OmegaConf.to_container(_parent_.source, resolve=True)
-        assert isinstance(source, dict)
+        source = cast(dict[str, Any], OmegaConf.to_container(_parent_.source, resolve=True))
         path = _parent_.path
-        return data_name(
-            None if path is None else str(path), {str(key): part for key, part in source.items()}, fallback
-        )
+        return data_name(None if path is None else str(path), source, fallback)
 
     OmegaConf.register_new_resolver(RESOLVER, resolve, replace=True)
 

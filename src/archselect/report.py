@@ -245,7 +245,8 @@ def _per_class(summary: Mapping[str, Any]) -> str:
     worst = sorted((row for row in rows if row[1] is not None), key=lambda row: float(row[1]))
     shown = rows if len(rows) <= FEW_CLASSES else worst[: FEW_CLASSES // 2]
     lines = [
-        f"{name}: {'not tested' if share is None else f'{100 * share:.2f} %'} ({train:,} images to train, {test:,} to test)"
+        f"{name}: {'not tested' if share is None else f'{100 * share:.2f} %'} "
+        f"({train:,} images to train, {test:,} to test)"
         for name, share, train, test in shown
     ]
     if len(shown) < len(rows):

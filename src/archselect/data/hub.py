@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 from archselect.data.fingerprint import digest, digest_of_files
 from archselect.data.local import LAYOUTS, LocalImages, Split, SplitNames, local_images
@@ -34,8 +35,8 @@ class HubImages:
     train_split: str | None = None
     test_split: str | None = None
 
-    label = None
-    resizes = False
+    label: ClassVar[str | None] = None
+    resizes: ClassVar[bool] = False
 
     def at(self, path: Path) -> "HubImages":
         return replace(self, path=path)

@@ -77,8 +77,8 @@ def footnotes(report: Sequence[Row]) -> list[str]:
         )
     if any(row.unbalanced for row in report):
         notes.append(
-            "balanced: test accuracy of each class, mean over the classes; the accuracy beside it is mostly that of the "
-            "classes with most images."
+            "balanced: test accuracy of each class, mean over the classes; the accuracy beside it is mostly that of "
+            "the classes with most images."
         )
     if any(row.ranks for row in report):
         notes.append(

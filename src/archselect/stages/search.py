@@ -30,14 +30,8 @@ SUPERNET = "supernet.pt"
 REPORTED = ("val_accuracy", "val_balanced_accuracy", "val_loss", "train_accuracy", "train_loss")
 """The metrics of the last kept epoch that are what a search comes to."""
 
-SUMMARISED = (
-    "val_accuracy",
-    "val_balanced_accuracy",
-    "val_accuracy_per_class",
-    "train_images_per_class",
-    "mean",
-    "std",
-)
+OF_CLASSES = ("val_accuracy_per_class", "train_images_per_class")
+SUMMARISED = ("val_accuracy", "val_balanced_accuracy", *OF_CLASSES, "mean", "std")
 """What the summary of a run says of its search, as `search.NAME`; the names of the classes are `class_names` there."""
 
 
