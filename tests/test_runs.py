@@ -68,8 +68,18 @@ def check_summary(run: Run, space: str, search: str, selection: str) -> None:
     assert {key: summary[key] for key in chosen} == chosen
     assert (summary["name"], summary["evaluation"]) == (f"{space}-{search}-{selection}-digits", retraining)
     measured = {
-        "search.val_accuracy",
+        *(f"search.val_{metric}" for metric in ("accuracy", "balanced_accuracy")),
         *(f"evaluation.{split}_{metric}" for split in ("train", "val", "test") for metric in ("accuracy", "loss")),
+        *(f"evaluation.{split}_balanced_accuracy" for split in ("val", "test")),
+    }
+    of_classes = {
+        *(
+            f"{stage}.{what}"
+            for stage in ("search", "evaluation")
+            for what in ("mean", "std", "train_images_per_class")
+        ),
+        *(f"{part}_accuracy_per_class" for part in ("search.val", "evaluation.val", "evaluation.test")),
+        "evaluation.test_images_per_class",
     }
     assert set(summary) == {
         *chosen,
@@ -79,8 +89,11 @@ def check_summary(run: Run, space: str, search: str, selection: str) -> None:
         "params",
         "evaluation.epochs",
         "stages",
+        "class_names",
         *measured,
+        *of_classes,
     }
+    check_classes(summary)
     for key in measured:
         assert isinstance(summary[key], float)
         assert 0 <= summary[key] <= (1 if key.endswith("accuracy") else 20)
@@ -96,6 +109,22 @@ def check_summary(run: Run, space: str, search: str, selection: str) -> None:
     network = torch.load(run.stage("evaluation") / "network.pt", weights_only=True)
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     assert summary["params"] == sum(value.numel() for name, value in network.items() if not name.endswith(statistics))
+
+
+def check_classes(summary: Mapping[str, Any]) -> None:
+    """Check what is said class by class: its mean over the images is the accuracy, over the classes the balanced one."""
+    assert summary["class_names"] == [str(digit) for digit in range(10)]
+    assert sum(summary["search.train_images_per_class"]) == sum(summary["evaluation.train_images_per_class"]) == 120
+    images, shares = summary["evaluation.test_images_per_class"], summary["evaluation.test_accuracy_per_class"]
+    assert sum(images) == 359
+    correct = [share * count for share, count in zip(shares, images, strict=True)]
+    assert correct == pytest.approx([round(count) for count in correct])
+    assert summary["evaluation.test_accuracy"] == pytest.approx(sum(correct) / 359, abs=1e-6)
+    for part in ("search.val", "evaluation.val", "evaluation.test"):
+        known = [share for share in summary[f"{part}_accuracy_per_class"] if share is not None]
+        assert summary[f"{part}_balanced_accuracy"] == pytest.approx(sum(known) / len(known), abs=1e-6)
+    for stage in ("search", "evaluation"):  # those of configs/data/digits.yaml
+        assert (summary[f"{stage}.mean"], summary[f"{stage}.std"]) == ([0.3053] * 3, [0.3759] * 3)
 
 
 def check_genotype(run: Run) -> None:

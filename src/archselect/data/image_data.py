@@ -171,8 +171,8 @@ class ImageData:
     def _open(self, split: Split) -> StoredImages:
         """Open a split, check its labels and note what is not as one would think."""
         stored = self.source.open(split)
-        stored.check_labels(self.classes)
         self._check_names(split, stored)
+        stored.check_labels(self.classes)
         counts = self.count_classes(stored.labels)
         absent = [name for name, count in zip(self.class_names, counts, strict=True) if not count]
         if absent:

@@ -189,9 +189,14 @@ class SavedDataset:
         there = read_json(self.path / "dataset_dict.json", self.path)
         splits = [str(name) for name in there.get("splits", ())] if isinstance(there, dict) else []
         name = self.names.find(split, splits)
-        if name is None or Path(name).name != name:
+        if name is None or not _is_plain(name):
             raise _missing_split(self.path, split, f"a {self.names.candidates(split)[0]} split", splits)
         return self.path / name, name
+
+
+def _is_plain(name: str) -> bool:
+    """Return whether a name is that of something in a folder, and leads nowhere else."""
+    return name not in ("", ".", "..") and Path(name).name == name
 
 
 def _check_own_files(place: Path) -> None:
@@ -202,7 +207,7 @@ def _check_own_files(place: Path) -> None:
         raise ValueError(f"{place / 'state.json'} does not name the files of the data")
     for file in files:
         name = file.get("filename") if isinstance(file, dict) else None
-        if not isinstance(name, str) or Path(name).name != name or (place / name).is_symlink():
+        if not isinstance(name, str) or not _is_plain(name) or (place / name).is_symlink():
             raise ValueError(f"{place / 'state.json'} names the file {name!r}, which does not lie in {place}")
 
 
