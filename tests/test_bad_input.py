@@ -407,14 +407,7 @@ def test_a_missing_or_empty_path_is_refused(
 
 @each(
     ("mean in 0..255", "data.mean=[125.3,123,113.9]", ["between 0 and 1", "got [125.3", "0 to 255 is [0.4914, 0.4824"]),
-    (
-        "std in 0..255",
-        "data.std=[63,62.1,66.7]",
-        ["above 0 and at most at 1", "between 0 and 1", "0 to 255 is [0.2471,"],
-    ),
-    ("a mean that is none", "data.mean=[nan,0.5,0.5]", ["data.mean to lie between 0 and 1", "got [nan"]),
-    ("a std of 0", "data.std=[0.2,0,0.2]", ["data.std to lie above 0", "got [0.2, 0.0"]),
-    ("a negative std", "data.std=[0.2,-0.2,0.2]", ["data.std to lie above 0"]),
+    ("a std that is none", "data.std=[nan,0.5,0.5]", ["data.std to lie above 0 and at most at 1", "got [nan"]),
 )
 def test_channel_statistics_in_another_unit_are_refused(
     overrides: list[str], parts: Sequence[str], refused: Refused

@@ -31,7 +31,7 @@ def saved(folder: Path) -> Path:
 def ran(place: Path, logs: Path) -> Run:
     overrides = ["data=huggingface", f"data.path={place}", "data.source.test_split=validation", f"logs={logs}"]
     own = ["data.train_subset=null", "evaluation.batch_size=7", "evaluation.validation_share=0.25", "genotype=DARTS_V2"]
-    return train(*tiny(), *overrides, *own)
+    return train(*tiny("darts"), *overrides, *own)
 
 
 def test_a_run_on_own_data_says_what_they_are_and_how_each_class_fares(

@@ -112,7 +112,7 @@ def check_summary(run: Run, space: str, search: str, selection: str) -> None:
 
 
 def check_classes(summary: Mapping[str, Any]) -> None:
-    """Check what is said class by class: its mean over the images is the accuracy, over the classes the balanced one."""
+    """Check what is said class by class: the mean over images is the accuracy, over classes the balanced one."""
     assert summary["class_names"] == [str(digit) for digit in range(10)]
     assert sum(summary["search.train_images_per_class"]) == sum(summary["evaluation.train_images_per_class"]) == 120
     images, shares = summary["evaluation.test_images_per_class"], summary["evaluation.test_accuracy_per_class"]
