@@ -17,14 +17,22 @@ from archselect.data import HuggingFaceImages, ImageData, LabelledImages
 NAMES = ["crow", "gull", "wren"]
 
 
-def saved(folder: Path, names: Sequence[str] = NAMES, **splits: Sequence[int]) -> Path:
-    """Write a data set with columns photo, species and id; of each split the labels are given."""
+def saved(
+    folder: Path,
+    names: Sequence[str] = NAMES,
+    image: str = "photo",
+    label: str = "species",
+    size: int = 4,
+    **splits: Sequence[int],
+) -> Path:
+    """Write a data set with columns of images, classes and numbers; of each split the labels are given."""
     features = datasets.Features(
-        {"id": datasets.Value("int32"), "photo": datasets.Image(), "species": datasets.ClassLabel(names=list(names))}
+        {"id": datasets.Value("int32"), image: datasets.Image(), label: datasets.ClassLabel(names=list(names))}
     )
     made = {}
     for split, labels in splits.items():
-        columns = {"id": list(range(len(labels))), "photo": [picture(i) for i in range(len(labels))], "species": labels}
+        photos = [picture(i, size) for i in range(len(labels))]
+        columns = {"id": list(range(len(labels))), image: photos, label: labels}
         made[split] = datasets.Dataset.from_dict(columns, features)
     datasets.DatasetDict(made).save_to_disk(folder)
     return folder
@@ -138,25 +146,25 @@ def test_another_source_under_the_name_of_a_published_set_is_refused(name: str, 
 
 
 def test_other_classes_under_the_name_of_a_published_set_are_refused(tmp_path: Path) -> None:
-    names = [*"abcdefghij"]
-    data = make(
-        "cifar10",
-        path=str(saved(tmp_path, names, train=[0, 1])),
-        source={"image_column": "photo", "label_column": "species"},
-        published=None,
-    )
+    place = saved(tmp_path, [*"abcdefghij"], "img", "label", 32, train=[0, 1])
     with pytest.raises(ValueError, match=r"number 0 is 'a' and not 'airplane'\. Another data set is data=huggingface"):
-        _ = data.train
+        _ = make("cifar10", path=str(place)).train
+    assert make("cifar10", path=str(place), published=None).train.labels.tolist() == [0, 1]
 
 
 def test_the_classes_of_a_copy_may_be_spelt_a_little_differently_or_not_at_all(tmp_path: Path) -> None:
     for number, names in enumerate((make("cifar100").class_names, [str(i) for i in range(100)])):
         spelt = [name.replace("_", " ").title() for name in names]
-        options = {"image_column": "photo", "label_column": "species"}
-        place = saved(tmp_path / str(number), spelt, train=[0, 99])
-        data = make("cifar100", path=str(place), source=options, published=None, image_size=4)
+        place = saved(tmp_path / str(number), spelt, "img", "fine_label", 32, train=[0, 99])
+        data = make("cifar100", path=str(place))
         assert data.train.labels.tolist() == [0, 99]
         assert data.class_names[:2] == ("apple", "aquarium_fish")
+
+
+def test_classes_of_own_data_may_be_given_other_names(tmp_path: Path) -> None:
+    place = saved(tmp_path, train=[0, 1, 2])
+    data = make("huggingface", path=str(place), class_names=["Corvus", "Larus", "Troglodytes"])
+    assert (data.train.labels.tolist(), data.class_names[2]) == ([0, 1, 2], "Troglodytes")
 
 
 def test_labels_say_how_many_images_each_class_has(tmp_path: Path) -> None:

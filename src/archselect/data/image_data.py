@@ -46,7 +46,7 @@ class ImageData:
         path: a file or folder that `source` is read from.
         class_names: names of the classes, in the order of their numbers; `None` to let the source tell.
         published: what options of `source` must be for name, statistics and classes to be those of the data set of that
-            name; `None` to check nothing.
+            name; where the data name their classes, these have to be `class_names`. `None` to check nothing.
         console: where progress is shown; standard error when `None`.
 
     Attributes:
@@ -86,6 +86,7 @@ class ImageData:
         # What is given is checked now, in place of what is not a number that is right.
         Normalisation.of((0, 0, 0) if mean is None else mean, (1, 1, 1) if std is None else std)
         self._classes, self._image_size = classes, image_size
+        self._published = bool(published)
         self._class_names = None if class_names is None else tuple(map(str, class_names))
         self._augmentation = Augmentation(pad, flip)
         self._console = console or Console(stderr=True)
@@ -171,7 +172,7 @@ class ImageData:
     def _open(self, split: Split) -> StoredImages:
         """Open a split, check its labels and note what is not as one would think."""
         stored = self.source.open(split)
-        self._check_names(split, stored)
+        self._check_class_names(split, stored)
         stored.check_labels(self.classes)
         counts = self.count_classes(stored.labels)
         absent = [name for name, count in zip(self.class_names, counts, strict=True) if not count]
@@ -189,12 +190,13 @@ class ImageData:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def _check_names(self, split: Split, stored: StoredImages) -> None:
-        """Refuse images of other classes than the configuration names, or the other split has."""
-        expected = self._class_names or (self.source.class_names() if split == "test" else None)
+    def _check_class_names(self, split: Split, stored: StoredImages) -> None:
+        """Refuse images of other classes than the published set or the train split has."""
+        published = self._class_names if self._published else None
+        expected = published or (self.source.class_names() if split == "test" else None)
         if stored.class_names is None or expected is None or _alike(stored.class_names) == _alike(expected):
             return
-        whose = f"data={self.name} has" if self._class_names else "the training images have"
+        whose = f"data={self.name} has" if published else "the training images have"
         wrong = next(
             (
                 f"number {number} is {found!r} and not {name!r}"
@@ -203,7 +205,7 @@ class ImageData:
             ),
             f"there are {len(stored.class_names)} and not {len(expected)}",
         )
-        mend = OWN_CHOICE if self._class_names else "Give both splits the same classes."
+        mend = OWN_CHOICE if published else "Give both splits the same classes."
         raise ValueError(f"The {split} images have other classes than {whose}: {wrong}. {mend}")
 
 
