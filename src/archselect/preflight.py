@@ -27,8 +27,9 @@ def check(parts: Parts) -> None:
     check_pair(parts.search, parts.selection, space.cells)
     if parts.genotype is not None:
         space.check(parts.genotype)
+    size, classes = data.image_size, data.classes  # told by the data, whose labels are no tensors of the kind below
     with torch.device("meta"):
-        space.supernet(data.image_size, data.classes, parts.search.variant)
+        space.supernet(size, classes, parts.search.variant)
     if isinstance(evaluation, Retraining):
         check_capture("evaluation.capture", evaluation.capture, device)
         _check_not_captured("evaluation.capture", evaluation.capture, several)
