@@ -405,6 +405,33 @@ def test_a_missing_or_empty_path_is_refused(
         assert_says(refused(*overrides(path)), ["data.path", str(path), "xpected", "train/CLASS/IMAGE.png"])
 
 
+@each(
+    ("mean in 0..255", "data.mean=[125.3,123,113.9]", ["between 0 and 1", "got [125.3", "0 to 255 is [0.4914, 0.4824"]),
+    ("a std that is none", "data.std=[nan,0.5,0.5]", ["data.std to lie above 0 and at most at 1", "got [nan"]),
+)
+def test_channel_statistics_in_another_unit_are_refused(
+    overrides: list[str], parts: Sequence[str], refused: Refused
+) -> None:
+    assert_says(refused(*tiny(), *overrides), parts)
+
+
+def test_one_class_alone_is_refused(refused: Refused, tmp_path: Path) -> None:
+    overrides = class_folders(tmp_path / "set")
+    for split in ("train", "test"):
+        (tmp_path / "set" / split / "bee").rename(tmp_path / "set" / split / "ant" / "below")
+    message = refused(*overrides)
+    assert_says(
+        message, ["All 8 training images", "are of one class, 'ant'", "two classes or more", "a folder per class"]
+    )
+
+
+def test_another_set_under_the_name_of_cifar10_is_refused_and_the_right_choice_named(
+    refused: Refused, tmp_path: Path
+) -> None:
+    message = refused(*tables(tmp_path / "set"), "data.source.image_column=photo")
+    assert_says(message, ["data.source.image_column is 'photo'", "data=huggingface data.path=FOLDER", "published=null"])
+
+
 def test_a_table_without_labels_is_refused(refused: Refused, tmp_path: Path) -> None:
     message = refused(*tables(tmp_path / "set", labels=False))
     assert_says(message, ["a column 'label'", "train.parquet", "found img", "data.source.label_column="])

@@ -150,9 +150,9 @@ def test_a_command_composes_to_parts_that_go_together(
     command: Command, own_files: Path, monkeypatch: pytest.MonkeyPatch, hydra: None
 ) -> None:
     monkeypatch.syspath_prepend(str(own_files))
-    for name in ("cat", "dog"):
-        (own_files / "FOLDER" / "train" / name).mkdir(parents=True)
-        Image.new("RGB", (40, 40)).save(own_files / "FOLDER" / "train" / name / "0.png")
+    for folder in (f"{split}/{name}" for split in ("train", "training") for name in ("cat", "dog")):
+        (own_files / "FOLDER" / folder).mkdir(parents=True)
+        Image.new("RGB", (40, 40)).save(own_files / "FOLDER" / folder / "0.png")
     more = [f"hydra.searchpath=[file://{own_files / command.config_dir}]"] if command.config_dir else []
     apart = "glob" in command.overrides[0] or "hparams_search" in command.overrides[0]
     made = [] if apart else jobs(command)  # the grid and searches over options have tests of their own

@@ -68,8 +68,18 @@ def check_summary(run: Run, space: str, search: str, selection: str) -> None:
     assert {key: summary[key] for key in chosen} == chosen
     assert (summary["name"], summary["evaluation"]) == (f"{space}-{search}-{selection}-digits", retraining)
     measured = {
-        "search.val_accuracy",
+        *(f"search.val_{metric}" for metric in ("accuracy", "balanced_accuracy")),
         *(f"evaluation.{split}_{metric}" for split in ("train", "val", "test") for metric in ("accuracy", "loss")),
+        *(f"evaluation.{split}_balanced_accuracy" for split in ("val", "test")),
+    }
+    of_classes = {
+        *(
+            f"{stage}.{what}"
+            for stage in ("search", "evaluation")
+            for what in ("mean", "std", "train_images_per_class")
+        ),
+        *(f"{part}_accuracy_per_class" for part in ("search.val", "evaluation.val", "evaluation.test")),
+        "evaluation.test_images_per_class",
     }
     assert set(summary) == {
         *chosen,
@@ -79,8 +89,11 @@ def check_summary(run: Run, space: str, search: str, selection: str) -> None:
         "params",
         "evaluation.epochs",
         "stages",
+        "class_names",
         *measured,
+        *of_classes,
     }
+    check_classes(summary)
     for key in measured:
         assert isinstance(summary[key], float)
         assert 0 <= summary[key] <= (1 if key.endswith("accuracy") else 20)
@@ -96,6 +109,22 @@ def check_summary(run: Run, space: str, search: str, selection: str) -> None:
     network = torch.load(run.stage("evaluation") / "network.pt", weights_only=True)
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     assert summary["params"] == sum(value.numel() for name, value in network.items() if not name.endswith(statistics))
+
+
+def check_classes(summary: Mapping[str, Any]) -> None:
+    """Check what is said class by class: the mean over images is the accuracy, over classes the balanced one."""
+    assert summary["class_names"] == [str(digit) for digit in range(10)]
+    assert sum(summary["search.train_images_per_class"]) == sum(summary["evaluation.train_images_per_class"]) == 120
+    images, shares = summary["evaluation.test_images_per_class"], summary["evaluation.test_accuracy_per_class"]
+    assert sum(images) == 359
+    correct = [share * count for share, count in zip(shares, images, strict=True)]
+    assert correct == pytest.approx([round(count) for count in correct])
+    assert summary["evaluation.test_accuracy"] == pytest.approx(sum(correct) / 359, abs=1e-6)
+    for part in ("search.val", "evaluation.val", "evaluation.test"):
+        known = [share for share in summary[f"{part}_accuracy_per_class"] if share is not None]
+        assert summary[f"{part}_balanced_accuracy"] == pytest.approx(sum(known) / len(known), abs=1e-6)
+    for stage in ("search", "evaluation"):  # those of configs/data/digits.yaml
+        assert (summary[f"{stage}.mean"], summary[f"{stage}.std"]) == ([0.3053] * 3, [0.3759] * 3)
 
 
 def check_genotype(run: Run) -> None:
@@ -183,7 +212,7 @@ def check_search_history(run: Run, search: str) -> None:
     cells = run.parts.space.describe()["cells"]
     for record in history:
         metrics = record["metrics"]
-        assert set(metrics) == quality | rates | {"images_per_second", "peak_memory_gb"}
+        assert set(metrics) == quality | rates | {"val_balanced_accuracy", "images_per_second", "peak_memory_gb"}
         assert metrics["images_per_second"] == pytest.approx(WEIGHT_IMAGES / record["seconds"])
         assert 0.05 < metrics["peak_memory_gb"] < 50
         assert all(0 <= metrics[f"{split}_accuracy"] <= 1 for split in ("train", "val"))
@@ -213,7 +242,8 @@ def check_evaluation_history(run: Run) -> None:
     for record in history:
         metrics = record["metrics"]
         quality = {f"{split}_{metric}" for split in ("train", "val") for metric in ("loss", "accuracy")}
-        assert set(metrics) == quality | {"learning_rate", "images_per_second", "peak_memory_gb"}
+        others = {"learning_rate", "images_per_second", "peak_memory_gb"}
+        assert set(metrics) == quality | others | {"val_balanced_accuracy"}
         assert metrics["learning_rate"] == pytest.approx(peak * (1 + math.cos(math.pi * record["epoch"] / EPOCHS)) / 2)
         assert metrics["images_per_second"] == pytest.approx(RETRAIN_IMAGES / record["seconds"])
     for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
@@ -453,7 +483,7 @@ def test_a_cell_of_nasbench201_is_looked_up(logs: str, tmp_path: Path, no_figure
             "cifar100_test": 90.0 - number,
             "cifar100_valid": 5.5,
         },
-        **{"imagenet16_120_test": 12.25, "imagenet16_120_valid": 1.0},
+        **{"imagenet16_120_test": 12.25, "imagenet16_120_valid": 1.25},
         **{"rank": 64 - number, "cifar100_rank": 1 + number, "imagenet16_120_rank": 1, "of": 64},
     }
     assert run.summary["evaluation"] == "nasbench201"
@@ -472,7 +502,7 @@ def table_of(operations: tuple[str, str], path: Path) -> Path:
     for number in range(64):
         on = [operations[number >> edge & 1] for edge in range(6)]
         arch = f"|{on[0]}~0|+|{on[1]}~0|{on[2]}~1|+|{on[3]}~0|{on[4]}~1|{on[5]}~2|"
-        rows.append((number, arch, 20.0 + number, 10.0 + number, 90.0 - number, 5.5, 12.25, 1.0))
+        rows.append((number, arch, 20.0 + number, 10.0 + number, 90.0 - number, 5.5, 12.25, 1.25))
     columns = [
         "index",
         "arch",

@@ -21,6 +21,7 @@ from archselect.data import ImageData
 from archselect.errors import RunError as RunError
 from archselect.evaluation.method import Evaluation
 from archselect.genotype import Genotype
+from archselect.naming import register_data_name
 from archselect.search import SearchMethod
 from archselect.selection import Selector
 from archselect.spaces import SearchSpace
@@ -55,8 +56,13 @@ def protocol_for(search_space: str, data: str) -> str:
 
 
 def register_resolvers() -> None:
-    """Make `${archselect.protocol:SPACE,DATA}` known; the defaults list of `train.yaml` uses it."""
+    """Make known what configs use.
+
+    `${archselect.protocol:SPACE,DATA}` stands in the defaults list of `train.yaml`, `${archselect.data_name:FALLBACK}`
+    in the data sets that a user brings.
+    """
     OmegaConf.register_new_resolver("archselect.protocol", protocol_for, replace=True)
+    register_data_name()
 
 
 register_resolvers()  # here: a job of a sweep may begin in a process that never runs train.py
@@ -180,7 +186,9 @@ def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int =
     Names, paths, devices and loggers do not; the precision does. Into how many parts a batch is cut does where each is
     normalised by itself.
     """
-    data = {**plain(config.data, "name", "path", "source", "train_subset"), "fingerprint": data_fingerprint}
+    # The images in the fingerprint determine a mean and std that are measured: null in the config, null here.
+    named = ("name", "path", "source", "train_subset", "class_names", "published")
+    data = {**plain(config.data, *named), "fingerprint": data_fingerprint}
     common = {"seed": config.seed, "precision": str(config.trainer.precision)}
     if parts_of_batch > 1:
         common["batch_norm"] = f"of each of {parts_of_batch} parts of a batch"

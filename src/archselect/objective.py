@@ -34,9 +34,9 @@ def check_objective(config: DictConfig) -> None:
 def validation_scores(config: DictConfig) -> list[str]:
     """Return the validation scores that the summary of a run will have."""
     evaluation = config.evaluation
-    scores = ["search.val_accuracy"] if config.genotype is None else []
+    scores = ["search.val_accuracy", "search.val_balanced_accuracy"] if config.genotype is None else []
     if evaluation.get("validation_share"):
-        scores += ["evaluation.val_accuracy", "evaluation.val_loss"]
+        scores += [f"evaluation.val_{name}" for name in ("accuracy", "balanced_accuracy", "loss")]
     if "table" in evaluation:
         scores += [f"evaluation.{data}_valid" for data in ("cifar10", "cifar100", "imagenet16_120")]
     return scores

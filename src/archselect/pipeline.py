@@ -25,13 +25,23 @@ from archselect.places import all_written, rewrite, written
 from archselect.plan import Plan
 from archselect.preflight import check, check_data
 from archselect.quiet import quiet_lightning
-from archselect.report import STRENGTHS, draw_figures, show_plan, show_strengths, show_summary, strengths, tables
+from archselect.report import (
+    STRENGTHS,
+    draw_figures,
+    show_data,
+    show_plan,
+    show_strengths,
+    show_summary,
+    strengths,
+    tables,
+)
 from archselect.reporting.comparison import comparison
 from archselect.reporting.failures import FAILED, forget_failure, keep_failure
 from archselect.reporting.grid import REFUSED
 from archselect.runlog import RunLog
 from archselect.stages.devices import count_of
 from archselect.stages.job import Finished, Job, Stage, run_stage
+from archselect.stages.search import SUMMARISED
 from archselect.stages.selection import DECISIONS
 from archselect.stopping import stopping_on_signals
 from archselect.store import Store, replacing
@@ -118,6 +128,7 @@ class Run:
         """Make or reuse one stage. The data are checked before the first one that there is work for."""
         if not self.data_checked and job.store.folder(stage.key).state != "finished":
             check_data(self.parts)
+            show_data(self.console, self.parts.data)
             self.data_checked = True
         return run_stage(stage, job)
 
@@ -131,12 +142,14 @@ class Run:
             "selection": parts.selection.name if parts.genotype is None else None,
             "evaluation": parts.evaluation.name,
             "data": parts.data.name,
+            "class_names": list(parts.data.class_names),
             "seed": parts.seed,
             "genotype": str(genotype),
             "params": evaluation.get("params"),
         }
         if "search" in finished:
-            summary["search.val_accuracy"] = finished["search"].result["val_accuracy"]
+            search = finished["search"].result
+            summary |= {f"search.{name}": search[name] for name in SUMMARISED if name in search}
         summary |= {f"evaluation.{name}": value for name, value in evaluation.items() if name != "params"}
         summary["stages"] = {
             kind: {

@@ -76,4 +76,4 @@ class Plan:
 
     def _label(self, *names: str) -> str:
         parts = self.parts
-        return folder_label(parts.space.name, *names, parts.data.name, f"seed{parts.seed}")
+        return folder_label(parts.space.name, *names, parts.data.label, f"seed{parts.seed}")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from archselect.capture import check_capture
 from archselect.config import Parts
-from archselect.data import stratified_split
+from archselect.data import ImageData, stratified_split
 from archselect.evaluation import NASBench201Lookup, Retraining
 from archselect.networks.cell_space import CellSpace
 from archselect.search import SearchMethod
@@ -27,8 +27,9 @@ def check(parts: Parts) -> None:
     check_pair(parts.search, parts.selection, space.cells)
     if parts.genotype is not None:
         space.check(parts.genotype)
+    size, classes = data.image_size, data.classes  # told by the data, whose labels are no tensors of the kind below
     with torch.device("meta"):
-        space.supernet(data.image_size, data.classes, parts.search.variant)
+        space.supernet(size, classes, parts.search.variant)
     if isinstance(evaluation, Retraining):
         check_capture("evaluation.capture", evaluation.capture, device)
         _check_not_captured("evaluation.capture", evaluation.capture, several)
@@ -65,8 +66,9 @@ def check_data(parts: Parts) -> None:
     """Decode the images that the stages will read and cut them up as they will.
 
     Raises:
-        ValueError: An image is damaged, a part is empty, a batch is larger than its part.
+        ValueError: An image is damaged, there is but one class, a part is empty, a batch is larger than its part.
     """
+    _check_classes(parts.data)
     if parts.genotype is None:
         check_search_images(parts)
     if isinstance(parts.evaluation, Retraining):
@@ -126,9 +128,19 @@ def _check_retraining_images(parts: Parts, evaluation: Retraining) -> None:
         _check_scored("evaluation.validation_share", validation, count_of(parts.trainer))
     _check_batch("evaluation.batch_size", evaluation.batch_size, images, "are trained on")
     _check_spread("evaluation.batch_size", evaluation.batch_size, images, "are trained on", _least(parts))
-    test = parts.data.source.open("test")  # not decoded: no search sees a test image
-    test.check_labels(parts.data.classes)
-    _check_scored("the test images", test, count_of(parts.trainer))
+    _check_scored("the test images", parts.data.test_labels, count_of(parts.trainer))  # no search sees a test image
+
+
+def _check_classes(data: ImageData) -> None:
+    """Raise a ValueError where all images are of one class."""
+    counts = data.count_classes(data.train.labels)
+    if sum(count > 0 for count in counts) < 2:
+        (only,) = (name for name, count in zip(data.class_names, counts, strict=True) if count)
+        raise ValueError(
+            f"All {sum(counts)} training images of data={data.name} are of one class, {only!r}, so there is nothing to "
+            "tell apart and every network would be right. Expected two classes or more: for image folders, "
+            "train/CLASS/IMAGE.png with a folder per class; for tables, another data.source.label_column."
+        )
 
 
 def _least(parts: Parts) -> int:

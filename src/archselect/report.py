@@ -7,18 +7,22 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from archselect.config import Parts
+from archselect.data import ImageData
 from archselect.evaluation import NASBench201Lookup, NoEvaluation, Retraining
 from archselect.figures.alpha_map import draw_alpha_map
 from archselect.figures.cells import draw_cells
 from archselect.figures.strengths import draw_operation_strengths, draw_strengths, draw_topology_strengths
 from archselect.figures.trajectories import draw_alpha, draw_curves
 from archselect.genotype import Genotype
+from archselect.reporting.results import is_unbalanced
 from archselect.selection import Discretization
 from archselect.stages.fitting import HISTORY
 from archselect.stages.job import Finished, Stage
+from archselect.stages.progress import warn
 from archselect.stages.selection import DECISIONS
 from archselect.store import CHECKPOINTS, Store
 
@@ -68,6 +72,28 @@ def _state(store: Store, stage: Stage) -> str:
         epochs = len(folder.read_lines(HISTORY)) if any((folder.path / name).exists() for name in CHECKPOINTS) else 0
         return f"goes on after epoch {epochs}" if epochs else "starts again"
     return {"finished": "is there", "absent": "to do", "damaged": "damaged: starts again"}[folder.state]
+
+
+def show_data(console: Console, data: ImageData) -> None:
+    """Show what the training images are, by what they are normalised, and what is not as one would think."""
+    counts = data.count_classes(data.train.labels)
+    normalisation = data.normalisation
+    by = f"mean {list(normalisation.mean)}, std {list(normalisation.std)}"
+    words = (
+        f"{data.name}: {sum(counts):,} training images of {_classes(data.class_names, counts)}, {data.image_size} x "
+        f"{data.image_size} pixels; {by}{', measured on them' if data.is_measured else ''}"
+    )
+    console.print(f"{'data':<10} {escape(words)}", highlight=False, soft_wrap=True)
+    for note in data.notes:
+        warn(console, "data", note)
+
+
+def _classes(names: Sequence[str], counts: Sequence[int]) -> str:
+    """Return how many images classes have: each, or where there are many the smallest and the largest number."""
+    if len(counts) > FEW_CLASSES:
+        spread = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
+        return f"{len(counts)} classes ({spread} each)"
+    return f"{len(counts)} classes ({', '.join(f'{n} {c:,}' for n, c in zip(names, counts, strict=True))})"
 
 
 def draw_figures(
@@ -122,6 +148,9 @@ def tables(
         yield "decisions", columns, rows
 
 
+FEW_CLASSES = 10
+"""So many classes are listed one by one; of more, only those that are recognised worst."""
+
 STRENGTHS = ("cell", "edge", "candidate", "rank", "strength", "standard_error", "kept")
 
 
@@ -171,9 +200,11 @@ def show_summary(console: Console, summary: Mapping[str, Any], folder: Path) -> 
     if summary["params"] is not None:
         table.add_row("parameters", f"{summary['params']:,}")
     if "search.val_accuracy" in summary:
-        table.add_row("supernet", f"{100 * summary['search.val_accuracy']:.2f} % validation accuracy")
+        table.add_row("supernet", f"{_accuracy(summary, 'search.val')} validation accuracy")
     if "evaluation.test_accuracy" in summary:
-        table.add_row("test accuracy", f"[bold green]{100 * summary['evaluation.test_accuracy']:.2f} %")
+        table.add_row("test accuracy", f"[bold green]{_accuracy(summary, 'evaluation.test')}")
+        if lines := _per_class(summary):
+            table.add_row("of each class", escape(lines))
     if "evaluation.rank" in summary:
         for data in ("cifar10", "cifar100", "imagenet16_120"):
             table.add_row(f"{data} test", f"[bold green]{summary[f'evaluation.{data}_test']:.2f} %")
@@ -188,6 +219,39 @@ def show_summary(console: Console, summary: Mapping[str, Any], folder: Path) -> 
     )
     table.add_row("folder", str(folder))
     console.print(table)
+
+
+def _accuracy(summary: Mapping[str, Any], part: str) -> str:
+    """Return an accuracy in percent; beside it, where the sizes of the classes differ, the balanced one."""
+    text = f"{100 * summary[f'{part}_accuracy']:.2f} %"
+    if f"{part}_balanced_accuracy" in summary and _is_unbalanced(summary):
+        text += f" (balanced: {100 * summary[f'{part}_balanced_accuracy']:.2f} %)"
+    return text
+
+
+def _is_unbalanced(summary: Mapping[str, Any]) -> bool:
+    """Return whether some classes have far fewer images than others, to train on or to test on."""
+    kinds = ("search.train", "evaluation.train", "evaluation.test")
+    return any(is_unbalanced(summary.get(f"{kind}_images_per_class", ())) for kind in kinds)
+
+
+def _per_class(summary: Mapping[str, Any]) -> str:
+    """Return the test accuracy of each class and the training images it had; nothing where classes are of one size."""
+    accuracies = summary.get("evaluation.test_accuracy_per_class")
+    if accuracies is None or not _is_unbalanced(summary):
+        return ""
+    trained, tested = (summary[f"evaluation.{part}_images_per_class"] for part in ("train", "test"))
+    rows = list(zip(summary["class_names"], accuracies, trained, tested, strict=True))
+    worst = sorted((row for row in rows if row[1] is not None), key=lambda row: float(row[1]))
+    shown = rows if len(rows) <= FEW_CLASSES else worst[: FEW_CLASSES // 2]
+    lines = [
+        f"{name}: {'not tested' if share is None else f'{100 * share:.2f} %'} "
+        f"({train:,} images to train, {test:,} to test)"
+        for name, share, train, test in shown
+    ]
+    if len(shown) < len(rows):
+        lines.append(f"the worst {len(shown)} of {len(rows)}; all: summary.json, evaluation.test_accuracy_per_class")
+    return "\n".join(lines)
 
 
 def _duration(seconds: float) -> str:

@@ -14,6 +14,7 @@ from archselect.foreign.json import parse_json, read_json
 from archselect.foreign.limits import JSON_BYTES
 from archselect.genotype import Genotype
 from archselect.runs import SUMMARY, FinishedRun
+from archselect.stages.search import SUMMARISED
 from archselect.store import StageFolder
 from archselect.store.key import Kind
 
@@ -130,7 +131,7 @@ def _disagreements(run: FinishedRun, results: Mapping[str, Mapping[str, Any]]) -
     summary = run.summary
     said: dict[str, Any] = {}
     if "search" in results:
-        said["search.val_accuracy"] = results["search"]["val_accuracy"]
+        said |= {f"search.{name}": results["search"][name] for name in SUMMARISED if name in results["search"]}
     if "selection" in results:
         said["genotype"] = results["selection"]["genotype"]
     said |= {f"evaluation.{name}": value for name, value in results.get("evaluation", {}).items() if name != "params"}

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -140,8 +142,44 @@ def test_a_cutout_larger_than_the_images_is_refused() -> None:
         )
 
 
-def test_channel_statistics_must_be_three_and_deviations_positive() -> None:
-    with pytest.raises(ValueError, match="three numbers in mean"):
-        Normalisation.of([0.5], [1, 1, 1])
-    with pytest.raises(ValueError, match="positive standard deviations"):
-        Normalisation.of([0, 0, 0], [1, 0, 1])
+@pytest.mark.parametrize(
+    ("mean", "std", "told"),
+    [
+        ([0.5], [1, 1, 1], "three numbers in data.mean, one per channel, got"),
+        ([0.5, "a", 0.5], [1, 1, 1], "three numbers in data.mean, one per channel, got"),
+        ([True, 0, 0], [1, 1, 1], "three numbers in data.mean, one per channel, got"),
+        ([0, 0, 0], 0.5, "three numbers in data.std, one per channel, got 0.5"),
+        ([0, 0, 0], [1, 0, 1], "data.std to lie above 0 and at most at 1, for pixels whose values are between 0 and 1"),
+        ([0, 0, 0], [1, -0.2, 1], "data.std to lie above 0 and at most at 1"),
+        ([0, 0, 0], [1, float("nan"), 1], "data.std to lie above 0 and at most at 1"),
+        ([float("nan"), 0, 0], [1, 1, 1], "data.mean to lie between 0 and 1"),
+        ([0, float("inf"), 0], [1, 1, 1], "data.mean to lie between 0 and 1"),
+        ([-0.1, 0, 0], [1, 1, 1], "data.mean to lie between 0 and 1"),
+        ([125.307, 122.961, 113.8575], [1, 1, 1], r"In that unit 0 to 255 is \[0.4914, 0.4822, 0.4465\]"),
+        ([0, 0, 0], [62.985, 62.0925, 66.708], r"In that unit 0 to 255 is \[0.247, 0.2435, 0.2616\]"),
+    ],
+)
+def test_channel_statistics_in_another_unit_or_that_are_none_are_refused(mean: Any, std: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Normalisation.of(mean, std)
+
+
+def test_statistics_are_measured_over_all_pixels_of_all_images() -> None:
+    # Red is 0 and 255 in equal parts: mean 1/2, deviation 1/2. Green is 51 = 1/5 of 255 in three of four pixels and 255
+    # in one: mean (3/5 + 1) / 4 = 0.4, variance 3/4 * 0.04 + 1/4 * 0.36 = 0.12. Blue is green mirrored.
+    images = torch.zeros(2, 3, 2, 2, dtype=torch.uint8)
+    images[1, 0] = 255
+    images[:, 1] = images[:, 2] = 51
+    images[:, 1, 0, 0] = images[:, 2, 1, 1] = 255
+    measured = Normalisation.measured(images, None, None)
+    assert measured == Normalisation((0.5, 0.4, 0.4), (0.5, 0.3464, 0.3464))
+    assert Normalisation.measured(images, [0.1, 0.2, 0.3], None).mean == (0.1, 0.2, 0.3)
+    assert Normalisation.measured(images, None, [0.1, 0.2, 0.3]) == Normalisation((0.5, 0.4, 0.4), (0.1, 0.2, 0.3))
+
+
+def test_a_channel_of_one_value_has_no_deviation_to_divide_by() -> None:
+    images = torch.randint(256, (2, 3, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    images[:, 2] = 7
+    with pytest.raises(ValueError, match=r"one value in a whole channel.*data.std=\[\.\.\.\]"):
+        Normalisation.measured(images, None, None)
+    assert Normalisation.measured(images, None, [1, 1, 1]).std == (1, 1, 1)

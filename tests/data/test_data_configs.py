@@ -5,9 +5,13 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from archselect.data import ImageData
+from archselect.naming import register_data_name
 
 FOLDER = Path(__file__).parents[2] / "configs" / "data"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.yaml"))
+
+
+register_data_name()  # `archselect.config` does it where a config is composed
 
 
 def make(name: str, **options: object) -> ImageData:
@@ -40,6 +44,12 @@ def test_the_statistics_of_the_digits_are_those_of_their_train_split() -> None:
 def test_a_path_takes_the_place_of_the_hub(parquet_folder: Path) -> None:
     data = make("cifar10", path=str(parquet_folder), image_size=4)
     assert len(data.train) == 6
+
+
+def test_named_sets_know_the_names_of_their_classes() -> None:
+    assert make("cifar10").class_names[3] == "cat"
+    assert make("cifar100").class_names[-1] == "worm"
+    assert make("svhn").class_names == make("digits").class_names == tuple("0123456789")
 
 
 def test_an_image_folder_needs_nothing_but_its_path(class_folders: Path) -> None:

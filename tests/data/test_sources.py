@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 from small_sets import encoded, hub_data, picture, write_image, write_parquet
 
 from archselect.data import HubImages, ImageData, ImageFolder, LabelledImages
+from archselect.data.local import IMAGE_SUFFIXES
 
 
 def own_data(path: Path | None, **options: object) -> ImageData:
@@ -78,7 +80,7 @@ def test_a_set_of_the_hub_is_read_by_repository_configuration_and_revision(monke
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     source = HubImages("someone/set", "x", "y", configuration="small", revision="abc")
-    data = ImageData("set", source, [0] * 3, [1] * 3, 2, 4)
+    data = ImageData("set", source, [0] * 3, [1] * 3, 2, 4, class_names=["a", "b"])
     assert (numbers(data.train), data.train.labels.tolist()) == ([3, 1], [1, 0])
     assert asked == [("someone/set", "small", "abc", "train")]
 
@@ -175,10 +177,13 @@ def test_columns_of_the_wrong_kind_are_refused(tmp_path: Path) -> None:
             _ = data.train
 
 
-def test_a_hub_set_must_be_told_classes_and_size() -> None:
-    for option in ("classes", "image_size"):
-        with pytest.raises(ValueError, match=f"Set data.{option}"):
-            getattr(hub_data(None, **{option: None}), option)
+def test_classes_without_names_are_counted_from_0_and_a_gap_is_refused(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train.parquet", [0, 1, 2, 1])
+    data = hub_data(tmp_path, classes=None, image_size=None)
+    assert (data.classes, data.class_names, data.image_size) == (3, ("0", "1", "2"), 4)
+    write_parquet(tmp_path / "train.parquet", [0, 5, 2, 5])
+    with pytest.raises(ValueError, match=r"without a gap .* have the labels 0, 2, 5\. Number .* or set data\.classes"):
+        _ = hub_data(tmp_path, classes=None).classes
 
 
 # Folders of images ------------------------------------------------------------------------------------------------
@@ -197,9 +202,72 @@ def test_a_hub_set_is_also_read_from_folders_of_images(class_folders: Path) -> N
     assert (numbers(data.train), data.train.labels.tolist()) == ([10, 11, 20, 21], [0, 0, 1, 1])
 
 
-def test_other_files_are_no_images(class_folders: Path) -> None:
-    (class_folders / "train" / "ant" / "notes.txt").write_text("ants")
-    assert len(own_data(class_folders).train) == 4
+def test_images_in_folders_below_a_class_count_to_it(class_folders: Path) -> None:
+    write_image(class_folders / "train" / "ant" / "red" / "small" / "7.png", picture(7))
+    write_image(class_folders / "train" / "ant" / "A.PNG", picture(8))
+    data = own_data(class_folders)
+    assert (numbers(data.train), data.train.labels.tolist()) == ([10, 11, 8, 7, 20, 21], [0, 0, 0, 0, 1, 1])
+    assert data.notes == []
+    fingerprint = data.fingerprint()
+    write_image(class_folders / "train" / "ant" / "red" / "small" / "7.png", picture(9))
+    assert own_data(class_folders).fingerprint() != fingerprint
+
+
+@pytest.mark.parametrize("ending", sorted(IMAGE_SUFFIXES))
+def test_every_ending_of_images_is_read_in_capitals_too(tmp_path: Path, ending: str) -> None:
+    for name in (f"a{ending}", f"b{ending.upper()}"):
+        file = tmp_path / "train" / "only" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("wb") as stream:
+            picture(0).save(stream, Image.registered_extensions().get(ending, "PNG"))
+    assert len(own_data(tmp_path).train) == 2
+
+
+def test_files_that_are_not_read_are_told_of_once_and_hidden_ones_are_not(class_folders: Path) -> None:
+    ant = class_folders / "train" / "ant"
+    (ant / "red").mkdir()
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "red/._0.png"):
+        (ant / name).write_text("what a system left")
+    (ant / ".ipynb_checkpoints").mkdir()
+    write_image(ant / ".ipynb_checkpoints" / "0-checkpoint.png", picture(5))
+    data = own_data(class_folders)
+    assert (len(data.train), data.notes) == (4, [])
+    for name in ("ant/notes.txt", "ant/red/photo.heic", "ant/red/other.HEIC", "stray.png"):
+        (class_folders / "train" / name).write_text("no one reads this")
+    (ant / "more").symlink_to(class_folders / "test" / "ant", target_is_directory=True)
+    data = own_data(class_folders)
+    assert len(data.train) == 4
+    (note,) = data.notes
+    assert note.startswith(f"5 files in {class_folders / 'train'} are not read, 1 of them in no folder of a class (")
+    assert ".heic: 2" in note and ".txt: 1" in note and "a link to a folder: 1" in note
+    assert f"the first {ant / 'more'}; images end in .apng, .bmp" in note
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(class_folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = class_folders / "train" / "ant" / "closed"
+    closed.mkdir()
+    scandir = os.scandir
+
+    def refuse(path: Path) -> Any:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # the tests may run as root, who may read all
+    with pytest.raises(PermissionError, match="closed"):
+        _ = own_data(class_folders).train
+
+
+def test_folders_of_splits_may_have_other_names(class_folders: Path) -> None:
+    (class_folders / "train").rename(class_folders / "training")
+    (class_folders / "test").rename(class_folders / "val")
+    data = own_data(class_folders)
+    assert len(data.train) == 4
+    with pytest.raises(FileNotFoundError, match=r"no test split.*data\.source\.test_split=\.\.\. \(training, val\)"):
+        _ = data.test
+    named = ImageData("own", ImageFolder(test_split="val"), path=class_folders)
+    assert numbers(named.test) == [10, 20]
+    assert named.fingerprint() != data.fingerprint()
 
 
 def test_images_of_different_sizes_need_a_size(class_folders: Path) -> None:

@@ -118,6 +118,30 @@ def test_refuses_what_is_no_accuracy_and_names_its_place(column: str, value: flo
         NASBench201Table(written(table, tmp_path))
 
 
+def test_a_table_in_fractions_is_refused(tmp_path: Path) -> None:
+    table = small_table()
+    table[list(ACCURACIES)] /= 100
+    told = r"in percent, but the best in cifar10_test, .*, imagenet16_120_valid is 0\.94, .*fractions.*Multiply them"
+    with pytest.raises(ValueError, match=told):
+        NASBench201Table(written(table, tmp_path))
+
+
+@pytest.mark.parametrize("column", ACCURACIES)
+def test_a_single_column_in_fractions_is_refused(column: str, tmp_path: Path) -> None:
+    table = small_table()
+    table[column] /= 100
+    with pytest.raises(ValueError, match=rf"but the best in (cifar10_test, )?{column} is 0"):
+        NASBench201Table(written(table, tmp_path))
+
+
+def test_cells_that_know_no_more_than_chance_are_not_taken_for_fractions(tmp_path: Path) -> None:
+    """All of CIFAR-100 at 1 % and ImageNet16-120 at 0.75 %, as of every cell that lets nothing through."""
+    table = small_table().iloc[[3]]
+    assert (
+        NASBench201Table(written(table, tmp_path)).look_up(Genotype.from_nasbench201(NONES)).imagenet16_120_test == 0.5
+    )
+
+
 @pytest.mark.parametrize("column", ["index", "arch"])
 def test_refuses_a_row_without_a_name(column: str, tmp_path: Path) -> None:
     table = small_table().astype({column: object})

@@ -1,6 +1,7 @@
 """Images and tables of somebody else's making: one sentence, and neither a program nor much memory."""
 
 import io
+import json
 import struct
 import zlib
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from archselect.data.image_folder import ImageFolder
-from archselect.data.local import local_images
+from archselect.data.local import SplitNames, local_images
 from archselect.evaluation import NASBench201Table
 from archselect.evaluation.nasbench201 import COLUMNS
 from archselect.foreign import limits
@@ -87,6 +88,42 @@ def test_a_table_does_not_name_files_of_this_machine(tmp_path: Path) -> None:
     kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
     with pytest.raises(ValueError, match="it names a file in place of the image"):
         decode(written(tmp_path, [{"bytes": None, "path": str(tmp_path / "private.png")}], kind))
+
+
+@pytest.mark.parametrize("name", ["../private.arrow", "/etc/passwd", "link.arrow", None])
+def test_a_saved_set_does_not_name_files_outside_of_it(name: str | None, tmp_path: Path) -> None:
+    import datasets
+
+    table = datasets.Dataset.from_dict({"img": [encoded("PNG")], "label": [0]})
+    table.save_to_disk(tmp_path / "private")
+    table.save_to_disk(tmp_path / "set")
+    (own,) = (tmp_path / "private").glob("*.arrow")
+    own.rename(tmp_path / "private.arrow")
+    (tmp_path / "set" / "link.arrow").symlink_to(tmp_path / "private.arrow")
+    state = json.loads((tmp_path / "set" / "state.json").read_text())
+    state["_data_files"] = [{"filename": name}]
+    (tmp_path / "set" / "state.json").write_text(json.dumps(state))
+    with pytest.raises(ValueError, match=r"names the file .*, which does not lie in"):
+        local_images(tmp_path / "set", "img", "label").open("train")
+
+
+@pytest.mark.parametrize("split", ["../private", "/etc", ".."])
+def test_a_saved_set_does_not_name_splits_outside_of_it(split: str, tmp_path: Path) -> None:
+    (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": [split]}))
+    with pytest.raises(FileNotFoundError, match="has no train split"):
+        local_images(tmp_path, "img", "label", SplitNames(train=split)).open("train")
+
+
+def test_names_of_classes_hold_nothing_that_a_terminal_obeys(tmp_path: Path) -> None:
+    import datasets
+
+    features = datasets.Features(
+        {"img": datasets.Image(), "label": datasets.ClassLabel(names=["a\x1b[2J", "b" * 9999])}
+    )
+    rows = {"img": [{"bytes": encoded("PNG"), "path": None}], "label": [1]}
+    datasets.Dataset.from_dict(rows, features).to_parquet(tmp_path / "train.parquet")
+    names = local_images(tmp_path, None, None).open("train").class_names
+    assert names == ("a\N{REPLACEMENT CHARACTER}[2J", "b" * 100)
 
 
 def test_a_column_that_grows_many_times_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

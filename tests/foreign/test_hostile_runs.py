@@ -16,6 +16,7 @@ from foreign.hostile import GENOTYPE, MadeRun, Touch, make_run, touching
 
 from archselect.foreign import tensors
 from archselect.foreign.config import read_config
+from archselect.naming import data_name
 from archselect.runs import load_genotype, open_run
 from archselect.stages.fitting import AtomicCheckpointIO
 from archselect.store import StageFolder
@@ -109,6 +110,10 @@ def test_a_package_of_ones_own_is_run_when_it_is_trusted_and_only_what_it_define
         {"data": [{"path": "\\${oc.env:SECRET}"}]},
         {"data": {"path": "${oc.decode:'${oc.env:SECRET}'}"}},
         {"data": {"path": "${hydra:runtime.cwd}"}},
+        {"data": {"path": "${archselect.data_name:own}"}},
+        {"data": {"name": "${archselect.data_name:own}${oc.env:SECRET}"}},
+        {"data": {"name": "${archselect.data_name:${oc.env:SECRET}}"}},
+        {"data": {"name": "${archselect.protocol:s2,digits}"}},
     ],
     ids=lambda config: str(config["data"]),
 )
@@ -119,6 +124,12 @@ def test_no_resolver_of_a_config_that_is_read_back_is_asked(
     with pytest.raises(ValueError, match="Write the value itself there") as said:
         open_run(make_run(tmp_path, config).folder)
     assert "unsaid" not in str(said.value)
+
+
+def test_the_name_of_own_data_is_asked_for_where_it_stands(tmp_path: Path) -> None:
+    data = {"name": "${archselect.data_name:own}", "path": "/a/birds", "source": {"repository": None}}
+    run = open_run(make_run(tmp_path, {"data": data}).folder, {"data": {"path": "/b/birds"}})
+    assert run.config.data.name == data_name("/b/birds", {"repository": None}, "own")
 
 
 def test_references_to_other_options_are_kept_and_the_loggers_of_the_run_are_not(tmp_path: Path) -> None:

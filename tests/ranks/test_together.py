@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from archselect import ranks
 from archselect.data import Augmentation, BilevelBatches, ResidentBatches
 from archselect.evaluation import RetrainModule
+from archselect.metrics import ClassAccuracy
 from archselect.networks.relaxation import Dirichlet, GumbelSoftmax
 from archselect.operations.batch_norm import BatchNorm2d
 from archselect.quiet import quiet_lightning
@@ -143,6 +144,16 @@ def normalised() -> dict[str, Tensor]:
         }
 
 
+def per_class() -> Tensor:
+    """Return the accuracy of each class over 31 images, of which each process counts its part."""
+    generator = torch.Generator().manual_seed(1)
+    labels, predictions = torch.randint(4, (2, 31), generator=generator)
+    own = ranks.share().part(31)
+    metric = ClassAccuracy(4)
+    metric.update(nn.functional.one_hot(predictions[own], 4).float(), labels[own])
+    return metric.compute()
+
+
 def disagreement() -> str:
     norm = BatchNorm2d(2)
     ranks.check_alike(norm, "before")
@@ -162,6 +173,7 @@ def everything() -> dict[str, Any]:
         "no path": searched({}, decided=NO_PATH),
         "retraining": retrained(),
         "normalisation": normalised(),
+        "per class": per_class(),
         "disagreement": disagreement(),
     }
 
@@ -227,6 +239,12 @@ def test_a_normalisation_and_its_derivatives(two: list[dict[str, Any]]) -> None:
         first, second = (process["normalisation"][name] for process in two)
         found = torch.cat([first, second]) if len(value) == 5 else first
         torch.testing.assert_close(found, value, **EXACT)
+
+
+def test_the_accuracy_of_each_class_to_the_last_bit(two: list[dict[str, Any]]) -> None:
+    expected = per_class()
+    assert not expected.isnan().any() and len(set(expected.tolist())) > 1
+    assert all(torch.equal(process["per class"], expected) for process in two)
 
 
 def test_a_difference_between_processes_is_an_error(two: list[dict[str, Any]]) -> None:

@@ -113,6 +113,28 @@ def test_shows_ranks_where_cells_were_looked_up(tmp_path: Path) -> None:
     assert retrained["mean rank (best)"] == "–"
 
 
+def test_shows_balanced_accuracies_where_some_classes_have_far_fewer_images(tmp_path: Path) -> None:
+    """The column is there for the first two runs, whose mean it shows; that of the third says nothing new."""
+    counts = {"evaluation.train_images_per_class": [200, 40, 8], "evaluation.test_images_per_class": [10, 10, 10]}
+    for seed, share in enumerate([0.5, 0.6]):
+        write_summary(tmp_path, seed, 0.8, data="birds", **counts, **{"evaluation.test_balanced_accuracy": share})
+    even = {name: [10, 10, 10] for name in counts}
+    write_summary(tmp_path, 2, 0.9, **even, **{"evaluation.test_balanced_accuracy": 0.9})
+    main([str(tmp_path)])
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    rows = {row["data"]: row["balanced %"] for row in table_of(text)}
+    assert set(rows.values()) == {"55.00", "90.00"} and rows["birds"] == "55.00"
+    assert "mean over the classes" in text
+    with (tmp_path / "report.csv").open(encoding="utf-8") as file:
+        means = {row["data"]: float(row["test_balanced_accuracy_mean"]) for row in csv.DictReader(file)}
+    assert means["birds"] == pytest.approx(55)
+
+    for seed in range(2):
+        (tmp_path / f"run-{seed}" / "summary.json").unlink()
+    main([str(tmp_path)])
+    assert "balanced" not in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
 def test_stars_a_row_that_mixes_settings(tmp_path: Path) -> None:
     write_summary(tmp_path, 0, 0.9)
     longer = {"selection": {"folder": "s", "seconds": 1.0}, "evaluation": {"folder": "other", "seconds": 1.0}}

@@ -83,7 +83,7 @@ class Shuffle:
         of_run = identity_of(run.config, run.parts.data.fingerprint())["evaluation"]
         recipe = {name: value for name, value in subject.options["recipe"].items() if name not in ("name", "capture")}
         identity = {name: of_run[name] for name in ("seed", "precision", "data")} | {"recipe": recipe}
-        label = f"{kind}-{run.parts.data.name}-seed{run.parts.seed}"
+        label = f"{kind}-{run.parts.data.label}-seed{run.parts.seed}"
         return ReferenceStage(subject.job, self._shape(kind), self.recipe, identity, label)
 
     def _shape(self, kind: Kind) -> Shape:

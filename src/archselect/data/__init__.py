@@ -18,7 +18,7 @@ Behind ImageData:
 from archselect.data.augmentation import Augmentation, Normalisation
 from archselect.data.batches import Batch, BilevelBatches, ResidentBatches
 from archselect.data.digits import Digits
-from archselect.data.hub import HubImages
+from archselect.data.hub import HubImages, HuggingFaceImages
 from archselect.data.image_data import ImageData
 from archselect.data.image_folder import ImageFolder
 from archselect.data.labelled import LabelledImages
@@ -31,6 +31,7 @@ __all__ = [
     "BilevelBatches",
     "Digits",
     "HubImages",
+    "HuggingFaceImages",
     "ImageData",
     "ImageFolder",
     "LabelledImages",

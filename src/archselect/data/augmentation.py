@@ -22,22 +22,61 @@ class Normalisation:
     def __post_init__(self) -> None:
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != 3:
-                raise ValueError(f"Expected three numbers in {name}, one per channel, got {list(values)}.")
-        if min(self.std) <= 0:
-            raise ValueError(f"Expected positive standard deviations, got {list(self.std)}.")
+                raise ValueError(f"Expected three numbers in data.{name}, one per channel, got {list(values)}.")
+        if not all(0 <= value <= 1 for value in self.mean):  # NaN lies nowhere
+            raise ValueError(f"Expected each number in data.mean to lie between 0 and 1, {_unit(self.mean)}")
+        if not all(0 < value <= 1 for value in self.std):
+            raise ValueError(f"Expected each number in data.std to lie above 0 and at most at 1, {_unit(self.std)}")
 
     @classmethod
     def of(cls, mean: Sequence[float], std: Sequence[float]) -> "Normalisation":
         """Return the normalisation for sequences as a configuration holds them."""
-        for name, values in (("mean", mean), ("std", std)):
-            if isinstance(values, str) or not all(isinstance(value, int | float) for value in values):
-                raise ValueError(f"Expected three numbers in {name}, one per channel, got {values!r}.")
-        return cls(tuple(map(float, mean)), tuple(map(float, std)))  # type: ignore[arg-type]  # lengths are checked
+        return cls(_three("mean", mean), _three("std", std))
+
+    @classmethod
+    def measured(cls, images: Tensor, mean: Sequence[float] | None, std: Sequence[float] | None) -> "Normalisation":
+        """Return the statistics of all pixels of `images` `(N, 3, H, W)`, uint8, where they are not given.
+
+        They are sums over whole numbers, rounded to four digits: the same on every machine and in any order, and
+        what is shown can be typed.
+
+        Raises:
+            ValueError: when all pixels of a channel have one value.
+        """
+        values = torch.arange(256, dtype=torch.float64) / 255
+        counts = torch.stack([torch.bincount(images[:, channel].flatten(), minlength=256) for channel in range(3)])
+        shares = counts.double() / counts.sum(dim=1, keepdim=True)  # (3, 256)
+        means = shares @ values
+        deviations = (shares * (values - means[:, None]).square()).sum(dim=1).sqrt()
+        digits = [[round(value, 4) for value in channels.tolist()] for channels in (means, deviations)]
+        if std is None and not all(digits[1]):
+            raise ValueError(
+                f"The training images have one value in a whole channel: their standard deviations are {digits[1]}, "
+                "by which images cannot be divided. Say by what instead: data.std=[...], for example with 1 there."
+            )
+        return cls.of(digits[0] if mean is None else mean, digits[1] if std is None else std)
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """Return `(3,)` tensors with `(x / 255 - mean) / std == x * scale + shift`."""
         mean, std = torch.tensor(self.mean, dtype=torch.float64), torch.tensor(self.std, dtype=torch.float64)
         return (1 / (255 * std)).float(), (-mean / std).float()
+
+
+def _three(name: str, values: Sequence[float]) -> tuple[float, float, float]:
+    if not (isinstance(values, Sequence) and not isinstance(values, str) and len(values) == 3) or not all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in values
+    ):
+        raise ValueError(f"Expected three numbers in data.{name}, one per channel, got {values!r}.")
+    first, second, third = map(float, values)
+    return first, second, third
+
+
+def _unit(values: Sequence[float]) -> str:
+    """Return the end of a sentence on numbers that are not in the unit of `Normalisation`."""
+    told = f"for pixels whose values are between 0 and 1; got {list(values)}."
+    if max(values) > 1 and all(0 <= value <= 255 for value in values):
+        told += f" In that unit 0 to 255 is {[round(value / 255, 4) for value in values]}."
+    return told
 
 
 @dataclass(frozen=True)

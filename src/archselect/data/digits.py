@@ -25,6 +25,7 @@ class Digits:
     They come without a split; 80 % of every class, the same in every run, are the train split.
     """
 
+    label = None
     resizes = False
 
     def at(self, path: Path) -> "Digits":
@@ -40,6 +41,9 @@ class Digits:
 
     def classes(self) -> int:
         return 10
+
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(map(str, range(10)))
 
     def image_size(self) -> int:
         return 8

@@ -1,11 +1,13 @@
 """A data set as the configuration group `data` describes it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from archselect.checks import check_flag
 from archselect.data.augmentation import Augmentation, Normalisation
@@ -14,7 +16,14 @@ from archselect.data.labelled import LabelledImages
 from archselect.data.local import Split
 from archselect.data.source import Source
 from archselect.data.splits import stratified_subset
+from archselect.data.stored import StoredImages
 from archselect.randomness import generator_for
+
+OWN_CHOICE = (
+    "Another data set is data=huggingface data.path=FOLDER (or data.source.repository=OWNER/NAME), with "
+    "data.source.image_column=... data.source.label_column=... data.source.train_split=... data.source.test_split=... "
+    "where the data do not tell."
+)
 
 
 class ImageData:
@@ -26,7 +35,7 @@ class ImageData:
     Args:
         name: as it appears in results.
         source: where the images come from.
-        mean: of each channel, for values between 0 and 1.
+        mean: of each channel, for values between 0 and 1; `None` to measure it on the training images.
         std: of each channel, likewise.
         classes: number of classes; `None` to let the source tell.
         image_size: pixels of height and width; `None` for the size of the source's images, which must be equal.
@@ -35,45 +44,78 @@ class ImageData:
         train_subset: so many images of the train split, drawn once and for all and with every class's share kept, in
             place of all.
         path: a file or folder that `source` is read from.
+        class_names: names of the classes, in the order of their numbers; `None` to let the source tell.
+        published: what options of `source` must be for name, statistics and classes to be those of the data set of that
+            name; where the data name their classes, these have to be `class_names`. `None` to check nothing.
         console: where progress is shown; standard error when `None`.
 
+    Attributes:
+        notes: what a user should know of the images that were opened so far, a sentence each, without a full stop.
+
     Raises:
-        ValueError: for numbers that make no sense.
+        ValueError: for numbers that make no sense, or another source than is `published`.
     """
 
     def __init__(
         self,
         name: str,
         source: Source,
-        mean: Sequence[float],
-        std: Sequence[float],
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         classes: int | None = None,
         image_size: int | None = None,
         pad: int = 4,
         flip: bool = True,
         train_subset: int | None = None,
         path: str | Path | None = None,
+        class_names: Sequence[str] | None = None,
+        published: Mapping[str, Any] | None = None,
         console: Console | None = None,
     ) -> None:
         for option, number in (("classes", classes), ("image_size", image_size), ("train_subset", train_subset)):
             if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
                 raise ValueError(f"Expected data.{option} to be a positive whole number, got {number!r}.")
         check_flag("data.flip", flip)
+        _check_published(name, source, published or {})
         self.name = name
         self.source = source if path is None else source.at(Path(path).expanduser())
-        self.normalisation = Normalisation.of(mean, std)
         self.train_subset = train_subset
+        self.notes: list[str] = []
+        self.is_measured = mean is None or std is None
+        self._mean, self._std = mean, std
+        # What is given is checked now, in place of what is not a number that is right.
+        Normalisation.of((0, 0, 0) if mean is None else mean, (1, 1, 1) if std is None else std)
         self._classes, self._image_size = classes, image_size
+        self._published = bool(published)
+        self._class_names = None if class_names is None else tuple(map(str, class_names))
         self._augmentation = Augmentation(pad, flip)
         self._console = console or Console(stderr=True)
+
+    @property
+    def label(self) -> str:
+        """The name in stages' folders: that of the choice where the name follows from where the data lie."""
+        return self.source.label or self.name
 
     @cached_property
     def classes(self) -> int:
         return self.source.classes() if self._classes is None else self._classes
 
     @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes in the order of their numbers; the numbers where nothing tells names."""
+        names = self.source.class_names() if self._class_names is None else self._class_names
+        return tuple(map(str, range(self.classes))) if names is None or len(names) != self.classes else names
+
+    @cached_property
     def image_size(self) -> int:
         return self.source.image_size() if self._image_size is None else self._image_size
+
+    @cached_property
+    def normalisation(self) -> Normalisation:
+        """By what images are normalised; measured on `train` where it is not given."""
+        if self._mean is None or self._std is None:
+            return Normalisation.measured(self.train.images, self._mean, self._std)
+        return Normalisation.of(self._mean, self._std)
 
     def augmentation(self, cutout: int = 0) -> Augmentation:
         """Return the crop and flip that suit these images, with a cutout of `cutout` pixels.
@@ -95,6 +137,15 @@ class ImageData:
         """The test split, always whole."""
         return self._load("test", None)
 
+    @cached_property
+    def test_labels(self) -> Tensor:
+        """The labels `(N,)` of the test split, without decoding an image."""
+        return self._open("test").labels
+
+    def count_classes(self, labels: Tensor) -> list[int]:
+        """Return how many of `labels` `(N,)` each class has."""
+        return torch.bincount(labels, minlength=self.classes).tolist()
+
     def fingerprint(self) -> str:
         """Return a SHA-256 of what determines the images and labels.
 
@@ -109,8 +160,7 @@ class ImageData:
         return digest(self.source.fingerprint(), resized_to, self.train_subset)
 
     def _load(self, split: Split, subset: int | None) -> LabelledImages:
-        stored = self.source.open(split)
-        stored.check_labels(self.classes)
+        stored = self._open(split)
         if subset is None:
             rows = torch.arange(len(stored))
         else:
@@ -118,3 +168,58 @@ class ImageData:
         description = f"Decoding {self.name}, {split}"
         resize = self.source.resizes and self._image_size is not None
         return stored.decode(rows, self.image_size, resize, description, self._console)
+
+    def _open(self, split: Split) -> StoredImages:
+        """Open a split, check its labels and note what is not as one would think."""
+        stored = self.source.open(split)
+        self._check_class_names(split, stored)
+        stored.check_labels(self.classes)
+        counts = self.count_classes(stored.labels)
+        absent = [name for name, count in zip(self.class_names, counts, strict=True) if not count]
+        if absent:
+            what = "nothing can be learnt of them" if split == "train" else "nothing is said of how well they are known"
+            self._note(
+                f"the {split} images have none of {len(absent)} of the {self.classes} classes "
+                f"({', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}): {what}"
+            )
+        if stored.unread:
+            self._note(stored.unread)
+        return stored
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    def _check_class_names(self, split: Split, stored: StoredImages) -> None:
+        """Refuse images of other classes than the published set or the train split has."""
+        published = self._class_names if self._published else None
+        expected = published or (self.source.class_names() if split == "test" else None)
+        if stored.class_names is None or expected is None or _alike(stored.class_names) == _alike(expected):
+            return
+        whose = f"data={self.name} has" if published else "the training images have"
+        wrong = next(
+            (
+                f"number {number} is {found!r} and not {name!r}"
+                for number, (found, name) in enumerate(zip(stored.class_names, expected, strict=False))
+                if _alike([found]) != _alike([name])
+            ),
+            f"there are {len(stored.class_names)} and not {len(expected)}",
+        )
+        mend = OWN_CHOICE if published else "Give both splits the same classes."
+        raise ValueError(f"The {split} images have other classes than {whose}: {wrong}. {mend}")
+
+
+def _alike(names: Sequence[str]) -> list[str]:
+    return [name.casefold().replace("_", " ").replace("-", " ") for name in names]
+
+
+def _check_published(name: str, source: Source, published: Mapping[str, Any]) -> None:
+    """Refuse another source than the one whose name, statistics and classes the configuration has."""
+    for option, value in published.items():
+        given = getattr(source, option)
+        if given != value:
+            raise ValueError(
+                f"data.source.{option} is {given!r}, but data={name} is one data set, with {value!r} there; its name, "
+                f"classes, mean and std would be taken for other images. {OWN_CHOICE} If these are the images "
+                f"of {name} under other names, add data.published=null."
+            )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
@@ -18,6 +18,18 @@ WORTH_A_PROGRESS_BAR = 5_000  # images; fewer are decoded in half a second
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
+# What undoes each EXIF orientation (CIPA DC-008-2023, tag 274); 1 and whatever is none of these ask for nothing.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
 @dataclass(frozen=True, eq=False)
 class StoredImages:
     """One split before decoding.
@@ -27,12 +39,16 @@ class StoredImages:
         open: opens image i; its pixels may be decoded later.
         name: how an error names image i, e.g. "row 3 of train.parquet".
         classes: number of classes, where the storage tells.
+        class_names: names of the classes, where the storage tells.
+        unread: what lies beside the images and is not read, as a sentence; empty: nothing.
     """
 
     labels: Tensor
     open: Callable[[int], Image.Image]
     name: Callable[[int], str]
     classes: int | None = None
+    class_names: tuple[str, ...] | None = None
+    unread: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -83,13 +99,15 @@ class StoredImages:
         return LabelledImages(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.labels[indices])
 
     def size_of(self, row: int) -> int:
-        """Return the pixels of height and width of one image without decoding it.
+        """Return the pixels of height and width of one image; only one that is not square is decoded.
 
         Raises:
             ValueError: when they differ.
         """
         with self._opened(row) as image:
             width, height = image.size
+            if width != height:  # what an error says is the size that is looked at, not the one that is stored
+                width, height = self._converted(image, row).size
         if width != height:
             raise ValueError(
                 f"Expected square images, but {self.name(row)} is {height} pixels high and {width} wide. "
@@ -113,18 +131,36 @@ class StoredImages:
                 raise ValueError(
                     f"Expected 8 bits per channel, but {self.name(row)} has the mode {image.mode}. Convert the images."
                 )
-            if image.size != (size, size) and not resize:
-                raise ValueError(
-                    f"Expected images of {size} x {size} pixels, but {self.name(row)} is {image.height} pixels high "
-                    f"and {image.width} wide. Set data.image_size to the size of the images; data=image_folder then "
-                    "scales and crops those of another size."
-                )
-            try:
-                colours = image.convert("RGB")
-            except PILLOW_ERRORS as error:
-                raise ValueError(
-                    f"{self.name(row)} is an image that cannot be decoded ({error}). Replace or remove it."
-                ) from error
+            colours = self._converted(image, row)
+        if colours.size != (size, size) and not resize:
+            raise ValueError(
+                f"Expected images of {size} x {size} pixels, but {self.name(row)} is {colours.height} pixels high "
+                f"and {colours.width} wide. Set data.image_size to the size of the images; data=image_folder and "
+                "data=huggingface then scale and crop those of another size."
+            )
         if colours.size != (size, size):
             colours = ImageOps.fit(colours, (size, size), Image.Resampling.BILINEAR)
         return np.asarray(colours)
+
+    def _converted(self, image: Image.Image, row: int) -> Image.Image:
+        """Return one image in RGB, the way up that it is looked at."""
+        try:
+            return upright(image).convert("RGB")
+        except PILLOW_ERRORS as error:
+            raise ValueError(
+                f"{self.name(row)} is an image that cannot be decoded ({error}). Replace or remove it."
+            ) from error
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Return an image turned and mirrored as its EXIF orientation asks for, as a viewer shows it.
+
+    EXIF that is damaged asks for nothing. It is read after the pixels, because Pillow turns a TIFF while it loads it,
+    and takes the mark off.
+    """
+    image.load()
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except PILLOW_ERRORS:
+        return image
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image

@@ -12,6 +12,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from archselect import ranks
 from archselect.capture import Capture, NoCapture, capture_for
 from archselect.evaluation.method import Retraining
+from archselect.metrics import ClassAccuracy, balanced, listed
 from archselect.networks.discrete import DiscreteNetwork
 from archselect.optimizer_step import optimizer_step
 from archselect.randomness import derived_seed
@@ -27,6 +28,10 @@ class RetrainModule(pl.LightningModule):
         protocol: Optimizer, schedule and regularisation.
         classes: Number of classes.
         seed: What drop path is derived from, together with the epoch.
+
+    Attributes:
+        per_class: The accuracy of each class in the last validation and test, under `val_accuracy_per_class` and
+            `test_accuracy_per_class`; None for a class without images.
     """
 
     def __init__(self, network: DiscreteNetwork, protocol: Retraining, classes: int, seed: int) -> None:
@@ -47,6 +52,8 @@ class RetrainModule(pl.LightningModule):
         self.train_metrics = metrics.clone(prefix="train_")
         self.val_metrics = metrics.clone(prefix="val_")
         self.test_metrics = metrics.clone(prefix="test_")
+        self.class_accuracy = ClassAccuracy(classes)
+        self.per_class: dict[str, list[float | None]] = {}
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule."""
@@ -130,7 +137,12 @@ class RetrainModule(pl.LightningModule):
         logits = self.network(images)
         metrics[f"{metrics.prefix}loss"].update(F.cross_entropy(logits, labels, reduction="none"))
         metrics[f"{metrics.prefix}accuracy"].update(logits, labels)
+        self.class_accuracy.update(logits, labels)
 
     def _report(self, metrics: MetricCollection) -> None:
         self.log_dict(metrics.compute())
         metrics.reset()
+        shares = self.class_accuracy.compute()
+        self.class_accuracy.reset()
+        self.log(f"{metrics.prefix}balanced_accuracy", balanced(shares))
+        self.per_class[f"{metrics.prefix}accuracy_per_class"] = listed(shares)

@@ -32,6 +32,8 @@ ACCURACIES = (
 ARCH = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"
 NOTATION = re.compile(r"\|(?:\w+~\d+\|)+(?:\+\|(?:\w+~\d+\|)+)*", re.ASCII)
 COLUMNS = ("index", "arch", *ACCURACIES)
+CHANCE_ON_CIFAR10 = 10.0  # percent, of ten classes
+LARGEST_FRACTION = 1.01  # a column whose best is not above this holds no percentages, but for what rounding adds to 1
 RANKS = {"rank": "cifar10_test", "cifar100_rank": "cifar100_test", "imagenet16_120_rank": "imagenet16_120_test"}
 
 
@@ -190,6 +192,21 @@ def _check(table: pd.DataFrame, path: Path) -> None:
         raise ValueError(
             f"Each architecture must occur once in the NAS-Bench-201 table {path}, and {len(twice)} row(s) repeat one: "
             f"the first is {twice.iloc[0][:200]}. Remove the repeats."
+        )
+    _check_unit(table, path)
+
+
+def _check_unit(table: pd.DataFrame, path: Path) -> None:
+    """Refuse fractions. In percent, chance alone is right in 10 % on CIFAR-10, and in 1 % or less on the others."""
+    best = {column: float(pd.to_numeric(table[column]).max()) for column in ACCURACIES}
+    percent = 100 if best["cifar10_test"] <= LARGEST_FRACTION else 1
+    has_learnt = percent * best["cifar10_test"] > 2 * CHANCE_ON_CIFAR10  # then some cell beats chance everywhere
+    fractions = [name for name in ACCURACIES if best[name] <= LARGEST_FRACTION and (has_learnt or "cifar10_" in name)]
+    if fractions:
+        raise ValueError(
+            f"The NAS-Bench-201 table {path} must hold accuracies in percent, but the best in {', '.join(fractions)} "
+            f"is {', '.join(f'{best[name]:g}' for name in fractions)}: these look like fractions between 0 and 1. "
+            "Multiply them by 100."
         )
 
 

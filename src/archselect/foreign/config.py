@@ -12,6 +12,9 @@ from archselect.foreign.files import read_text
 from archselect.foreign.limits import CONFIG_BYTES, CONFIG_DEPTH
 
 _REFERENCE = re.compile(r"\$\{[A-Za-z0-9_.\[\]-]+\}")
+_NAME_OF_DATA = re.compile(r"\$\{archselect\.data_name:[a-z_]+\}")
+"""In `data.name`, the one resolver that is asked: it reads only the options beside it; see `archselect.naming`."""
+
 _STRAY_DOLLAR = re.compile(r"\$(?![A-Za-z])")
 """All dollar signs but those of `${key}` and `$USER`: they could be put together to a resolver."""
 
@@ -35,6 +38,8 @@ def read_config(path: Path, root: Path, without: str = "") -> dict[Any, Any]:
         raise ValueError(f"{path} is no config of a run, which has its options by name.")
     config.pop(without, None)
     for place, text in _texts(config, ""):
+        if place == "data.name." and _NAME_OF_DATA.fullmatch(text):
+            continue
         if _STRAY_DOLLAR.search(_REFERENCE.sub("\0", text)):
             raise ValueError(
                 f"The config {path} has {place.rstrip('.')}: {text[:80]!r}. A resolver such as ${{oc.env:NAME}} in a "

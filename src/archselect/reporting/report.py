@@ -81,6 +81,7 @@ def _record(row: Row) -> dict[str, object]:
         "test_accuracy_mean": row.mean,
         "test_accuracy_std": row.std,
         "test_accuracy_best_of_n": row.best,
+        "test_balanced_accuracy_mean": row.balanced_mean,
         "rank_mean": mean_of(row.ranks),
         "rank_best": min(row.ranks, default=None),
         "rank_of": row.of,

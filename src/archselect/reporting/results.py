@@ -21,6 +21,9 @@ TABLE = "table"  # the paper's protocol of what is looked up in NAS-Bench-201, w
 
 MAXIMUM_NAME = 200
 
+UNBALANCED = 1.5
+"""From this ratio of the largest to the smallest class on, balanced accuracy says something that accuracy does not."""
+
 
 class Choices(NamedTuple):
     """What the runs of one row have in common."""
@@ -39,6 +42,8 @@ class RunResult:
     Attributes:
         folder: Of the stage that holds the result: the evaluation, or the selection where nothing was evaluated.
         accuracy: Test accuracy in percent; `None` where nothing was evaluated.
+        balanced_accuracy: The mean over the classes, in percent; `None` where it is not known.
+        unbalanced: Whether it says what the accuracy does not: some classes have far fewer images than others.
         rank: Place among all architectures of the NAS-Bench-201 table, 1 = best; `None` where nothing was looked up.
         parameters: Of the evaluated network.
         skip_share: Share of the architecture's edges that are skip connections.
@@ -50,6 +55,8 @@ class RunResult:
     seed: int
     folder: str
     accuracy: float | None
+    balanced_accuracy: float | None
+    unbalanced: bool
     rank: int | None
     of: int | None
     parameters: int | None
@@ -73,11 +80,14 @@ class RunResult:
         accuracy = _accuracy(summary)
         if "evaluation" in stages and accuracy is None:
             raise ValueError("it has an evaluation but neither evaluation.test_accuracy nor evaluation.rank")
+        balanced_accuracy, unbalanced = _balanced(summary)
         return cls(
             choices=_choices(summary),
             seed=int(summary["seed"]),
             folder=str(last["folder"]),
             accuracy=accuracy,
+            balanced_accuracy=balanced_accuracy,
+            unbalanced=unbalanced,
             rank=summary.get("evaluation.rank"),
             of=summary.get("evaluation.of"),
             parameters=summary.get("params"),
@@ -122,6 +132,21 @@ def _accuracy(summary: Mapping[str, Any]) -> float | None:
     if not 0 <= fraction <= 1:
         raise ValueError(f"evaluation.test_accuracy is a fraction between 0 and 1, not {fraction}")
     return 100 * fraction
+
+
+def _balanced(summary: Mapping[str, Any]) -> tuple[float | None, bool]:
+    """The balanced test accuracy in percent, and whether the sizes of the classes differ so that it says something."""
+    fraction = summary.get("evaluation.test_balanced_accuracy")
+    if fraction is None:
+        return None, False
+    counts = [summary.get(f"evaluation.{part}_images_per_class") or [] for part in ("train", "test")]
+    return 100 * float(fraction), any(is_unbalanced([int(count) for count in own]) for own in counts)
+
+
+def is_unbalanced(counts: Sequence[int]) -> bool:
+    """Return whether classes with so many images each are of very different sizes; those without any do not count."""
+    there = [count for count in counts if count]
+    return bool(there) and max(there) >= UNBALANCED * min(there)
 
 
 def collect(folder: str | Path, warn: Callable[[str], None]) -> list[RunResult]:
@@ -193,6 +218,16 @@ class Row:
     @property
     def best(self) -> float | None:
         return max(self.accuracies, default=None)
+
+    @property
+    def balanced_mean(self) -> float | None:
+        """Mean of the balanced accuracies."""
+        return mean_of([result.balanced_accuracy for result in self.results if result.balanced_accuracy is not None])
+
+    @property
+    def unbalanced(self) -> bool:
+        """Whether the balanced accuracy says what the accuracy does not."""
+        return any(result.unbalanced for result in self.results)
 
     @property
     def ranks(self) -> list[int]:

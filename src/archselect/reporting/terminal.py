@@ -12,7 +12,7 @@ from rich.table import Table
 from archselect.reporting.failures import Failure
 from archselect.reporting.grid import Grid
 from archselect.reporting.results import STAGES, Row
-from archselect.reporting.words import duration, footnotes, millions, spread, star
+from archselect.reporting.words import balanced, duration, footnotes, millions, spread, star
 
 
 def print_grid(grid: Grid, console: Console) -> None:
@@ -73,6 +73,8 @@ def _terminal_cells(row: Row) -> list[list[str]]:
     accuracy = [spread(row)]
     if row.std is not None:
         accuracy.append(f"best of {len(row.results)}: {row.best:.2f}")
+    if row.unbalanced:
+        accuracy.append(f"balanced: {balanced(row)}")
     if row.ranks:
         accuracy += [f"rank {fmean(row.ranks):.1f}", f"best rank {min(row.ranks)}"]
     return [

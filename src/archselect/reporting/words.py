@@ -5,12 +5,15 @@ from statistics import fmean
 
 from archselect.reporting.results import STAGES, Row
 
+BALANCED = "balanced %"
+
 
 def headings(report: Sequence[Row]) -> list[str]:
-    """Return the columns of `report`; ranks are one where a row has any."""
+    """Return the columns of `report`; ranks and balanced accuracies are one where a row has any that say something."""
     rank = ["mean rank (best)"] if any(row.ranks for row in report) else []
     choices = ("search space", "search", "selection", "evaluation", "data")
-    numbers = ("n (seeds)", "test accuracy %", "best of n %", *rank, "params M", "skips %")
+    balanced = [BALANCED] if any(row.unbalanced for row in report) else []
+    numbers = ("n (seeds)", "test accuracy %", "best of n %", *balanced, *rank, "params M", "skips %")
     return [*choices, *numbers, "time: search + selection + evaluation", "paper %"]
 
 
@@ -22,6 +25,7 @@ def cells(row: Row, report: Sequence[Row]) -> list[str]:
         f"{len(row.results)} ({','.join(map(str, row.seeds))}){star(row)}",
         spread(row),
         "–" if row.best is None else f"{row.best:.2f}",
+        *([balanced(row)] if any(other.unbalanced for other in report) else []),
         *([rank] if any(other.ranks for other in report) else []),
         millions(row),
         f"{100 * row.skip_share:.0f}",
@@ -40,6 +44,11 @@ def spread(row: Row) -> str:
     if row.mean is None:
         return "–"
     return f"{row.mean:.2f}" if row.std is None else f"{row.mean:.2f} ± {row.std:.2f}"
+
+
+def balanced(row: Row) -> str:
+    """Return the mean of the balanced test accuracy, in percent."""
+    return "–" if row.balanced_mean is None else f"{row.balanced_mean:.2f}"
 
 
 def millions(row: Row) -> str:
@@ -65,6 +74,11 @@ def footnotes(report: Sequence[Row]) -> list[str]:
         notes.append(
             "*: a seed occurs more than once, so this row averages runs of different settings (epochs, sizes, ...); "
             "report the folders of one setting alone."
+        )
+    if any(row.unbalanced for row in report):
+        notes.append(
+            "balanced: test accuracy of each class, mean over the classes; the accuracy beside it is mostly that of "
+            "the classes with most images."
         )
     if any(row.ranks for row in report):
         notes.append(

@@ -15,6 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from archselect import ranks
 from archselect.capture import Capture, NoCapture, capture_for
 from archselect.gradients import gradients_of
+from archselect.metrics import ClassAccuracy, balanced, listed
 from archselect.networks.mixture import MixtureWeights
 from archselect.networks.preserved import still_statistics
 from archselect.networks.supernet import Supernet
@@ -37,6 +38,8 @@ class SearchModule(pl.LightningModule):
         architecture_state: What the optimizer of `alpha` goes on from, see `architecture_state()`; None: afresh.
 
     Attributes:
+        per_class: The accuracy of each class in the last validation, under `val_accuracy_per_class`; None for a class
+            without images.
         kept_epochs: Once a rule has ended the search: after how many epochs the supernet is to be taken.
     """
 
@@ -74,6 +77,8 @@ class SearchModule(pl.LightningModule):
         )
         self.train_metrics = metrics.clone(prefix="train_")
         self.val_metrics = metrics.clone(prefix="val_")
+        self.class_accuracy = ClassAccuracy(classes)
+        self.per_class: dict[str, list[float | None]] = {}
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer of the weights with its schedule, then that of `alpha` if it trains."""
@@ -293,8 +298,13 @@ class SearchModule(pl.LightningModule):
         logits = self.capture("validation", self.supernet, (images,))
         self.val_metrics["loss"].update(F.cross_entropy(logits, labels, reduction="none"))
         self.val_metrics["accuracy"].update(logits, labels)
+        self.class_accuracy.update(logits, labels)
 
     def on_validation_epoch_end(self) -> None:
         """Report the means over the validation images."""
         self.log_dict(self.val_metrics.compute())
         self.val_metrics.reset()
+        shares = self.class_accuracy.compute()
+        self.class_accuracy.reset()
+        self.log("val_balanced_accuracy", balanced(shares))
+        self.per_class["val_accuracy_per_class"] = listed(shares)

@@ -17,13 +17,17 @@ from archselect.randomness import derived_seed, generator_for, seed_generators
 from archselect.stages.checkpoint import save
 from archselect.stages.fitting import Fitting, Loaders
 from archselect.stages.job import Job
-from archselect.stages.search import fixed_batches
+from archselect.stages.search import REPORTED as REPORTED_BY_SEARCH
+from archselect.stages.search import describe_data, fixed_batches
 from archselect.store import StageKey
 
 VERSION = 3
 """Raised when a change of the code changes the stage's results."""
 
 NETWORK = "network.pt"
+
+REPORTED = (*REPORTED_BY_SEARCH, "val_accuracy_per_class")
+"""What a retraining says of its last epoch, besides the test; without held-out images it lacks the validation."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +90,21 @@ def retrain(make: Callable[[], DiscreteNetwork], protocol: Retraining, job: Job,
         network = make()
     _ = job.data.test  # decoded now: a damaged image must not be met after the training
     module = RetrainModule(network, protocol, job.data.classes, job.seed)
-    history = fitting.fit(module, lambda device: _loaders(job, protocol, device), protocol.epochs)
+    history = fitting.fit(
+        module, lambda device: _loaders(job, protocol, device), protocol.epochs, describe=lambda: dict(module.per_class)
+    )
     metrics = fitting.test(module, lambda device: _test_batches(job, device))
     save(network.cpu().state_dict(), fitting.folder.path / NETWORK)
-    last = history[-1]["metrics"]
-    reported = ("val_accuracy", "val_loss", "train_accuracy", "train_loss")
+    last = {**history[-1]["metrics"], **history[-1]}
+    data = job.data
     return {
         "params": network.parameter_count(),
         "epochs": len(history),
-        **{name: last[name] for name in reported if name in last},
+        **{name: last[name] for name in REPORTED if name in last},
         **metrics,
+        "test_accuracy_per_class": module.per_class["test_accuracy_per_class"],
+        "test_images_per_class": data.count_classes(data.test.labels),
+        **describe_data(data),
     }
 
 

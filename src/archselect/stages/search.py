@@ -30,6 +30,13 @@ SUPERNET = "supernet.pt"
 ARCHITECTURE_OPTIMIZER = "architecture_optimizer.pt"
 """What the optimizer of `alpha` remembered at the end; a search with fixed `alpha` keeps none."""
 
+REPORTED = ("val_accuracy", "val_balanced_accuracy", "val_loss", "train_accuracy", "train_loss")
+"""The metrics of the last kept epoch that are what a search comes to."""
+
+OF_CLASSES = ("val_accuracy_per_class", "train_images_per_class")
+SUMMARISED = ("val_accuracy", "val_balanced_accuracy", *OF_CLASSES, "mean", "std")
+"""What the summary of a run says of its search, as `search.NAME`; the names of the classes are `class_names` there."""
+
 
 @dataclass(frozen=True)
 class SearchStage:
@@ -65,7 +72,7 @@ class SearchStage:
             lambda device: search_loaders(job.data, self.method, device, job.seed, "search"),
             self.method.epochs,
             callbacks=list(self._snapshots(supernet, folder.path)),
-            describe=lambda: describe_supernet(supernet),
+            describe=lambda: {**describe_supernet(supernet), **module.per_class},
         )
         kept, state = module.kept_epochs or len(history), module.architecture_state()
         if kept < len(history):
@@ -83,7 +90,9 @@ class SearchStage:
             "kept_epochs": kept,
             "weights": sum(parameter.numel() for parameter in supernet.weight_parameters()),
             "magnitude_genotype": describe_supernet(supernet)["genotype"],
-            **{name: last["metrics"][name] for name in ("val_accuracy", "val_loss", "train_accuracy", "train_loss")},
+            **{name: last["metrics"][name] for name in REPORTED},
+            "val_accuracy_per_class": last["val_accuracy_per_class"],
+            **describe_data(job.data),
         }
 
     def _snapshots(self, supernet: Supernet, path: Path) -> Iterator["Snapshots"]:
@@ -137,6 +146,16 @@ def optimizer_snapshot(path: Path, epochs: int) -> Path:
 def snapshots(path: Path) -> list[int]:
     """Return after how many epochs a search stage kept the supernet, ascending."""
     return sorted(int(file.stem.removeprefix("epoch-")) for file in (path / "snapshots").glob("epoch-*.pt"))
+
+
+def describe_data(data: ImageData) -> dict[str, Any]:
+    """Return what a result says of the training images: how many of each class, and by what they are normalised."""
+    normalisation = data.normalisation
+    return {
+        "train_images_per_class": data.count_classes(data.train.labels),
+        "mean": list(normalisation.mean),
+        "std": list(normalisation.std),
+    }
 
 
 def new_supernet(job: Job, method: SearchMethod) -> Supernet:

@@ -86,12 +86,13 @@ class SelectionStage:
             method = self.method.for_tuning(epochs, tuning.learning_rate, tuning.schedule, tuning.train_alpha)
             due = {tuning.epoch_of(point, points): Point(point, points) for point in range(points)}
             state = self._architecture_state(method, tuning)
+            module = SearchModule(supernet, method, job.data.classes, (job.seed, "selection"), state)
             fitting.fit(
-                SearchModule(supernet, method, job.data.classes, (job.seed, "selection"), state),
+                module,
                 lambda device: search_loaders(job.data, method, device, job.seed, "selection", self._held_out),
                 epochs,
                 callbacks=[DecisionCallback(decider, due, lambda device: self._trials(supernet, fitting, device))],
-                describe=lambda: describe_supernet(supernet),
+                describe=lambda: {**describe_supernet(supernet), **module.per_class},
             )
             save(supernet.cpu().state_dict(), folder.path / SUPERNET)
         genotype = supernet.genotype()

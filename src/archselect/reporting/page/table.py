@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from archselect.reporting.results import STAGES, Choices, Row
-from archselect.reporting.words import cells, headings
+from archselect.reporting.words import BALANCED, cells, headings
 
 SEEDS = "n (seeds)"
 _UNIT = re.compile(r"(?<=\d) (s|min|h)\b")
@@ -71,6 +71,7 @@ def _keys(row: Row, titles: Sequence[str]) -> list[str | float | None]:
         len(row.results),
         row.mean,
         row.best,
+        *([row.balanced_mean] if BALANCED in titles else []),
         *rank,
         row.parameters,
         row.skip_share,

@@ -1,0 +1,44 @@
+"""Accuracy class by class: numbers worked out by hand, and scikit-learn's."""
+
+import pytest
+import torch
+from sklearn.metrics import balanced_accuracy_score
+from torch import Tensor
+from torchmetrics.classification import MulticlassAccuracy
+
+from archselect.metrics import ClassAccuracy, balanced, listed
+
+
+def logits(predictions: Tensor, classes: int) -> Tensor:
+    return torch.nn.functional.one_hot(predictions, classes).float()
+
+
+def counted(labels: Tensor, predictions: Tensor, classes: int, size: int = 7) -> Tensor:
+    metric = ClassAccuracy(classes)
+    for own, predicted in zip(labels.split(size), predictions.split(size), strict=True):
+        metric.update(logits(predicted, classes), own)
+    return metric.compute()
+
+
+def test_of_200_40_and_8_images_all_taken_for_the_first_class_a_third_is_balanced() -> None:
+    labels = torch.repeat_interleave(torch.arange(3), torch.tensor([200, 40, 8]))
+    shares = counted(labels, torch.zeros_like(labels), 3)
+    assert listed(shares) == [1.0, 0.0, 0.0]
+    assert balanced(shares) == pytest.approx(1 / 3)
+    assert (labels == 0).float().mean() == pytest.approx(0.806, abs=1e-3)  # the accuracy
+
+
+def test_the_balanced_accuracy_is_scikit_learns() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels, predictions = torch.randint(5, (2, 100), generator=generator)
+    predictions = torch.where(torch.rand(100, generator=generator) < 0.5, labels, predictions)
+    expected = balanced_accuracy_score(labels, predictions)
+    assert balanced(counted(labels, predictions, 5)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_class_without_images_counts_for_nothing_even_if_others_are_taken_for_it() -> None:
+    labels, predictions = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 2, 1, 1])
+    shares = counted(labels, predictions, 3)
+    assert listed(shares) == [0.5, 1.0, None]
+    assert balanced(shares) == 0.75
+    assert MulticlassAccuracy(3, average="macro")(predictions, labels) == 0.5  # why it is not taken
