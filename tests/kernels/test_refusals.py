@@ -40,8 +40,9 @@ def test_a_convolution_that_does_not_fit_its_image(stage, x, message):
         ([random(4, 3, 1, 1)], (6, 6), r"need weights \(D, 6, 1, 1\) of that dtype; got \(4, 3, 1, 1\)"),
         ([random(4, 6, 1, 1, dtype=torch.float32)], (6, 6), "of that dtype; got .* in torch.float32"),
         ([random(2, 6, 1, 1), random(2, 6, 1, 1)], (6, 5), r"even height and width; got \(6, 5\)"),
+        ([random(1, 6, 1, 1), random(3, 6, 1, 1)], (6, 6), r"give as many channels; got \[1, 3\]"),
     ],
-    ids=["channels", "dtype", "odd size"],
+    ids=["channels", "dtype", "odd size", "unequal halves"],
 )
 def test_a_mixture_that_does_not_fit_its_parts(weights, size, message):
     parts = [random(2, 3, *size) for _ in range(2)]

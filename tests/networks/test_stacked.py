@@ -25,6 +25,11 @@ def test_gives_the_channels_of_each_active_edge(name, stride):
     assert out.shape == (2, 2 * 4, 8 // stride, 8 // stride)
 
 
+def test_a_reduction_of_an_odd_number_of_channels_is_refused():
+    with pytest.raises(ValueError, match=r"even number of channels.*got 3"):
+        stacked("skip_connect", channels=3, stride=2)
+
+
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("name", NAMES)
 def test_adds_to_what_other_operations_gave_and_leaves_that_alone(name, memory_format):
