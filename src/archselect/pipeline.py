@@ -21,7 +21,7 @@ from archselect.config import Parts, RunError, instantiate_parts, plain, readabl
 from archselect.errors import sentence
 from archselect.genotype import Genotype
 from archselect.objective import check_objective
-from archselect.places import all_written, rewrite, written
+from archselect.places import expanded, redact, redact_all, redact_files
 from archselect.plan import Plan
 from archselect.preflight import check, check_data
 from archselect.quiet import quiet_lightning
@@ -45,6 +45,7 @@ def run(config: DictConfig) -> dict[str, Any]:
         RunError: An option, the data or the disk does not allow it.
     """
     quiet_lightning()
+    config = expanded(config)
     console = Console(highlight=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
     with stopping_on_signals(console), failure_kept(config, folder), noted(), readable():
@@ -57,7 +58,7 @@ def run(config: DictConfig) -> dict[str, Any]:
         loggers = [instantiate(logger) for logger in config.logger.values()]
         log = RunLog(loggers, parts.space.describe())
         unused = () if parts.genotype is None else ("search", "selection")  # a dashboard would group by them
-        log.config(all_written(plain(config, *unused)))
+        log.config(redact_all(plain(config, *unused)))
         status = "failed"
         try:
             summary = Run(config, parts, folder, console, log).go()
@@ -70,9 +71,9 @@ def run(config: DictConfig) -> dict[str, Any]:
 def without_home(folder: Path) -> None:
     """Take the user's home folder and name out of what Hydra wrote of a run: a run's folder is passed on."""
     hydra = HydraConfig.get()
-    rewrite(*(folder / str(hydra.output_subdir) / f"{name}.yaml" for name in ("config", "hydra", "overrides")))
+    redact_files(*(folder / str(hydra.output_subdir) / f"{name}.yaml" for name in ("config", "hydra", "overrides")))
     if hydra.mode == RunMode.MULTIRUN:
-        rewrite(Path(hydra.sweep.dir) / "multirun.yaml")
+        redact_files(Path(hydra.sweep.dir) / "multirun.yaml")
 
 
 @dataclass
@@ -140,7 +141,7 @@ class Run:
         summary |= {f"evaluation.{name}": value for name, value in evaluation.items() if name != "params"}
         summary["stages"] = {
             kind: {
-                "folder": written(str(stage.folder.path.resolve())),
+                "folder": redact(str(stage.folder.path.resolve())),
                 "seconds": round(stage.folder.seconds, 3),
                 "reused": stage.reused,
             }
@@ -185,7 +186,7 @@ def failure_kept(config: DictConfig, folder: Path, name: str = FAILED) -> Iterat
     except Exception as error:
         if not (folder / REFUSED).exists():
             with suppress(OSError):  # on a full disk the error itself is what matters
-                keep_failure(folder, config, written(sentence(error)), name if isinstance(error, RunError) else FAILED)
+                keep_failure(folder, config, redact(sentence(error)), name if isinstance(error, RunError) else FAILED)
         raise
 
 

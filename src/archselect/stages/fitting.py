@@ -14,7 +14,7 @@ from archselect import ranks
 from archselect.allocation import peak_resident
 from archselect.stages.checkpoint import NEWEST, AtomicCheckpointIO, newest_sound
 from archselect.stages.progress import Progress, ProgressCallback
-from archselect.stopping import SignalsLeftAlone
+from archselect.stages.signals import SignalsLeftAlone
 from archselect.store import StageFolder
 
 HISTORY = "history.jsonl"

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from archselect.allocation import keep_freed_memory
 from archselect.data import ImageData
-from archselect.places import all_written
+from archselect.places import redact_all
 from archselect.spaces import SearchSpace
 from archselect.stages.devices import count_of, for_this_process
 from archselect.stages.fitting import HISTORY, Fitting, Record, TrainerFactory, out_of_memory
@@ -121,7 +121,7 @@ def _fill(stage: Stage, folder: StageFolder, job: Job) -> Finished:
     with Progress(job.console, kind) as progress:
         fitting = fitting_for(folder, job, progress)
         devices = _name(fitting.device) if job.team is None else f"{count_of(job.trainer)} x {_name(fitting.device)}"
-        folder.begin(all_written(stage.config), provenance(devices, {"seed": job.seed}))
+        folder.begin(redact_all(stage.config), provenance(devices, {"seed": job.seed}))
         for record in folder.read_lines(HISTORY):
             job.log(kind, record)
         try:
