@@ -1,7 +1,7 @@
 """What stands between a typed command and Hydra: nothing here imports PyTorch, so help and completion come at once.
 
 launch       arguments put in order, Hydra's main run, errors a user can mend shown as a sentence
-resolvers    `${archselect.protocol:...}`, `${archselect.run_folder:...}`, `${archselect.expand:...}` of the configs
+resolvers    of the configs: `${archselect.NAME:...}` calls the function NAME
 """
 
 import os
@@ -15,6 +15,7 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from archselect.genotype import Genotype
 from archselect.mistakes import in_a_sentence
 from archselect.places import expand, find_runs, override
 from archselect.stopping import stopping_on_signals
@@ -67,10 +68,11 @@ def _quoted(argument: str) -> str:
     # OmegaConf makes no mapping of a list: the lists of single cell types are an option beside the list for all.
     key, equals, value = _OPERATIONS.sub(r"++\1_of", argument).partition("=")
     special = _SPECIAL.search(value) is not None  # a name such as `digits` is a choice, even beside a folder `digits`
-    return override(key, value) if special and os.path.lexists(value) else f"{key}{equals}{value}"
+    pasted = key == "genotype" and "(" in value and value[0] not in "\"'"
+    return override(key, value) if pasted or (special and os.path.lexists(value)) else f"{key}{equals}{value}"
 
 
-def protocol_for(search_space: str, data: str) -> str:
+def protocol(search_space: str, data: str) -> str:
     """Return the evaluation that suits a space and data set where the user names none.
 
     NAS-Bench-201 cells found on CIFAR are looked up; the DARTS family is retrained at full size on CIFAR-10 and small
@@ -81,6 +83,21 @@ def protocol_for(search_space: str, data: str) -> str:
     return {"cifar10": "retrain_cifar10", "digits": "retrain_digits"}.get(data, "retrain_small")
 
 
+def family(search_space: str, darts: str, nasbench201: str) -> str:
+    """Return what an experiment says for a space: the DARTS family and NAS-Bench-201 measure depth differently."""
+    return nasbench201 if search_space == "nasbench201" else darts
+
+
+def method(genotype: str | None, search: str, selection: str) -> str:
+    """Return what a run is named after: its search and selection, or the genotype that it was given in their place."""
+    if genotype is None:
+        return f"{search}-{selection}"
+    try:
+        return Genotype.parse(expand(str(genotype))).label.replace(" ", "-")
+    except (ValueError, OSError):
+        return "genotype"  # the run says what is wrong with it
+
+
 def run_folder(folder: str) -> str:
     """Return the folder of the run in `folder`, or that of all its runs."""
     runs = find_runs(folder)
@@ -89,5 +106,6 @@ def run_folder(folder: str) -> str:
 
 def register_resolvers() -> None:
     """Make the resolvers of the configs known; `hydra_plugins` does it wherever Hydra starts."""
-    for name, resolver in {"protocol": protocol_for, "run_folder": run_folder, "expand": expand}.items():
+    for resolver in (protocol, family, method, run_folder, expand):
+        name = resolver.__name__
         OmegaConf.register_new_resolver(f"archselect.{name}", resolver, replace=True)

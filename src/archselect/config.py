@@ -12,7 +12,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from archselect.commandline import protocol_for as protocol_for
+from archselect.commandline import protocol as protocol
 from archselect.commandline import register_resolvers as register_resolvers
 from archselect.data import ImageData
 from archselect.errors import RunError as RunError

@@ -78,7 +78,7 @@ def test_the_seeds_of_a_sweep_are_one_group_in_every_set_of_runs(told: list[Told
     for runs in run_sets(definition):
         keys = [key["name"] for key in runs["grouping"] if key["section"] == "config"]
         groups = [tuple(_value(one.config, key) for key in keys) for one in told]
-        assert groups == [("s2", "darts", "perturb", "retrain_small", "digits")] * 2
+        assert groups == [("s2", "darts", "perturb", "retrain_tiny", "digits")] * 2
         for condition in runs["filters"]["filters"]:
             assert condition["key"]["section"] == "config"
             assert {condition["value"]} == {_value(one.config, condition["key"]["name"]) for one in told}
