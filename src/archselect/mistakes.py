@@ -124,6 +124,6 @@ def _elsewhere(key: str, root: Any) -> list[str]:
 
 
 def _places(config: Any, place: str) -> Iterator[str]:
-    for name in config if isinstance(config, DictConfig) else ():
+    for name in map(str, config) if isinstance(config, DictConfig) else ():
         yield (full := f"{place}.{name}" if place else str(name))
         yield from _places(config._get_node(name), full)

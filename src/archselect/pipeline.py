@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from archselect.config import Parts, RunError, instantiate_parts, plain, readable
+from archselect.duration import how_long
 from archselect.errors import sentence
 from archselect.genotype import Genotype
 from archselect.objective import check_objective
@@ -65,6 +66,7 @@ def run(config: DictConfig) -> dict[str, Any]:
             status = "success"
         finally:
             log.finish(status)
+        show_summary(console, summary, folder)  # after what loggers have to say at their end
     return summary
 
 
@@ -88,7 +90,7 @@ class Run:
     data_checked: bool = False
 
     def go(self) -> dict[str, Any]:
-        """Make or reuse every stage, then write and show what came of it."""
+        """Make or reuse every stage, then write what came of it."""
         parts = self.parts
         team = ProcessTeam(plain(self.config), parts.trainer, self.folder) if count_of(parts.trainer) > 1 else None
         try:
@@ -107,20 +109,22 @@ class Run:
         show_plan(self.console, config.name, parts, job.store, search)
         genotype = parts.genotype
         if genotype is None:
-            finished["search"] = self._run(search, job)
-            finished["selection"] = self._run(plan.selection(finished["search"]), job)
+            finished["search"] = self._run(search, plan)
+            finished["selection"] = self._run(plan.selection(finished["search"]), plan)
             genotype = Genotype.from_text(finished["selection"].result["genotype"])
         evaluation = plan.evaluation(genotype)
         if evaluation is not None:
-            finished["evaluation"] = self._run(evaluation, job)
+            finished["evaluation"] = self._run(evaluation, plan)
         return genotype, finished
 
-    def _run(self, stage: Stage, job: Job) -> Finished:
-        """Make or reuse one stage. The data are checked before the first one that there is work for."""
-        if not self.data_checked and job.store.folder(stage.key).state != "finished":
+    def _run(self, stage: Stage, plan: Plan) -> Finished:
+        """Make or reuse one stage. Before the first that there is work for, the data are checked and the time told."""
+        if not self.data_checked and plan.job.store.folder(stage.key).state != "finished":
             check_data(self.parts)
             self.data_checked = True
-        return run_stage(stage, job)
+            if (estimate := how_long(plan)) is not None:
+                self.console.print(estimate, soft_wrap=True)
+        return run_stage(stage, plan.job)
 
     def _conclude(self, genotype: Genotype, finished: Mapping[str, Finished]) -> dict[str, Any]:
         parts = self.parts
@@ -148,7 +152,6 @@ class Run:
             for kind, stage in finished.items()
         }
         self._write(summary, genotype, finished)
-        show_summary(self.console, summary, self.folder)
         return summary
 
     def _write(self, summary: Mapping[str, Any], genotype: Genotype, finished: Mapping[str, Finished]) -> None:

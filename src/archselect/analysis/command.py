@@ -19,10 +19,9 @@ from rich.panel import Panel
 from archselect.analysis.analysis import Analysis, Table, Tables
 from archselect.analysis.stage import TABLES, AnalysisStage
 from archselect.analysis.subject import Subject
-from archselect.commandline import override
 from archselect.config import RunError, instantiate_part, plain, readable
 from archselect.pipeline import noted, without_home
-from archselect.places import expanded, find_runs, redact_all
+from archselect.places import expanded, find_runs, override, redact_all
 from archselect.preflight import check_search_images
 from archselect.quiet import quiet_lightning
 from archselect.runlog import RunLog

@@ -94,12 +94,12 @@ class SearchSpace(ABC):
             cell.check(genotype.cell(name))
 
     def example(self) -> Genotype:
-        """Return some architecture of this space: the first candidate on every edge, the first inputs of every node."""
+        """Return some architecture: the candidates in turn on the edges, and the first inputs of every node."""
         cells = []
         for space in self.cells.values():
             decisions = CellDecisions.none(space)
             for edge in decisions.undecided_edges:
-                decisions = decisions.keep_operation(edge, 0)
+                decisions = decisions.keep_operation(edge, edge % len(space.operations[edge]))
             for node in decisions.undecided_nodes(space):
                 into = space.topology.edges_into(node)
                 decisions = decisions.keep_inputs(space, node, into[: space.topology.edges_kept_into(node)])

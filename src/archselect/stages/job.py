@@ -120,7 +120,8 @@ def _fill(stage: Stage, folder: StageFolder, job: Job) -> Finished:
     kind = stage.key.kind
     with Progress(job.console, kind) as progress:
         fitting = fitting_for(folder, job, progress)
-        devices = _name(fitting.device) if job.team is None else f"{count_of(job.trainer)} x {_name(fitting.device)}"
+        device = device_name(fitting.device)
+        devices = device if job.team is None else f"{count_of(job.trainer)} x {device}"
         folder.begin(redact_all(stage.config), provenance(devices, {"seed": job.seed}))
         for record in folder.read_lines(HISTORY):
             job.log(kind, record)
@@ -142,5 +143,6 @@ def fitting_for(folder: StageFolder, job: Job, progress: Progress) -> Fitting:
     return fitting
 
 
-def _name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """Return what is said of a device, such as `cpu` or `cuda: NVIDIA H100`."""
     return f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
