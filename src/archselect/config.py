@@ -40,6 +40,18 @@ class Parts:
     genotype: Genotype | None
 
 
+GROUPS = ("search_space", "search", "selection", "evaluation", "data", "trainer")
+"""The groups of the config that a run is made of."""
+
+
+def check_groups(config: DictConfig) -> None:
+    """Raise a `RunError` unless every group is there, with the class that its choice names."""
+    for group in GROUPS:
+        part = config.get(group)
+        if not isinstance(part, DictConfig) or "_target_" not in part:
+            raise RunError(f"{group} must be one of the choices in configs/{group}/; got {part}.")
+
+
 def instantiate_parts(config: DictConfig) -> Parts:
     """Build every part of the run.
 
@@ -53,8 +65,7 @@ def instantiate_parts(config: DictConfig) -> Parts:
         value = config[option]
         if not isinstance(value, str) or not value.strip() or (option == "name" and "/" in value):
             raise RunError(f"{option} must be the name of a folder; got {value!r}.")
-    groups = ("search_space", "search", "selection", "evaluation", "data", "trainer")
-    space, search, selection, evaluation, data, trainer = (instantiate_part(config, group) for group in groups)
+    space, search, selection, evaluation, data, trainer = (instantiate_part(config, group) for group in GROUPS)
     with readable():
         genotype = None if config.genotype is None else Genotype.parse(str(config.genotype))
     return Parts(seed, space, search, selection, evaluation, data, trainer, genotype)

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 
-from archselect.config import Parts, RunError, instantiate_parts, plain, readable
+from archselect.config import Parts, RunError, check_groups, instantiate_parts, plain, readable
 from archselect.duration import how_long
 from archselect.errors import sentence
 from archselect.genotype import Genotype
@@ -51,12 +52,14 @@ def run(config: DictConfig) -> dict[str, Any]:
     folder = Path(HydraConfig.get().runtime.output_dir)
     with stopping_on_signals(console), failure_kept(config, folder), noted(), readable():
         without_home(folder)
+        name_kept(config, folder)
         forget_failure(folder)
         with failure_kept(config, folder, REFUSED), readable():
+            check_groups(config)
             check_objective(config)
             parts = instantiate_parts(config)
             check(parts)
-        loggers = [instantiate(logger) for logger in config.logger.values()]
+        loggers = [instantiate(logger) for logger in config.logger.values() if logger is not None]
         log = RunLog(loggers, parts.space.describe())
         unused = () if parts.genotype is None else ("search", "selection")  # a dashboard would group by them
         log.config(redact_all(plain(config, *unused)))
@@ -76,6 +79,16 @@ def without_home(folder: Path) -> None:
     redact_files(*(folder / str(hydra.output_subdir) / f"{name}.yaml" for name in ("config", "hydra", "overrides")))
     if hydra.mode == RunMode.MULTIRUN:
         redact_files(Path(hydra.sweep.dir) / "multirun.yaml")
+
+
+def name_kept(config: DictConfig, folder: Path) -> None:
+    """Write the run's name into its config in place of the resolver that it comes from: those are not read back."""
+    file = folder / str(HydraConfig.get().output_subdir) / "config.yaml"
+    if file.is_file():
+        line = f"name: {json.dumps(config.name)}"
+        text = re.sub(r"^name: .*$", lambda _: line, file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        with replacing(file) as stream:
+            stream.write(text.encode())
 
 
 @dataclass

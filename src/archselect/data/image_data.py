@@ -14,6 +14,7 @@ from archselect.data.labelled import LabelledImages
 from archselect.data.local import Split
 from archselect.data.source import Source
 from archselect.data.splits import stratified_subset
+from archselect.places import expand
 from archselect.randomness import generator_for
 
 
@@ -59,8 +60,10 @@ class ImageData:
             if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
                 raise ValueError(f"Expected data.{option} to be a positive whole number, got {number!r}.")
         check_flag("data.flip", flip)
+        if not callable(getattr(source, "open", None)):
+            raise ValueError(f"data.source must name a class by its _target_; got {source!r}.")
         self.name = name
-        self.source = source if path is None else source.at(Path(path).expanduser())
+        self.source = source if path is None else source.at(Path(expand(str(path))))
         self.normalisation = Normalisation.of(mean, std)
         self.train_subset = train_subset
         self._classes, self._image_size = classes, image_size

@@ -56,7 +56,7 @@ class SearchMethod:
         weight_share: Share of the training images that trains the weights; the others train `alpha`.
         weight_optimizer: Makes the optimizer of the weights.
         learning_rate_min: Where the cosine schedule of the weights' learning rate ends; None keeps the rate constant.
-        gradient_clip: Largest norm of the weights' gradient.
+        gradient_clip: Largest norm of the weights' gradient; None: it is not clipped.
         architecture_optimizer: Makes the optimizer of `alpha`.
         architecture_gradient: Gradient of `alpha`; None: `alpha` is never updated (DARTS-PT, sec. 4.4, "fixed alpha").
         relaxation: How `alpha` becomes mixture weights.
@@ -90,7 +90,7 @@ class SearchMethod:
     weight_share: float
     weight_optimizer: OptimizerFactory
     learning_rate_min: float | None
-    gradient_clip: float
+    gradient_clip: float | None
     architecture_optimizer: OptimizerFactory
     architecture_gradient: ArchitectureGradient | None
     relaxation: Relaxation = field(default_factory=Softmax)
@@ -119,7 +119,8 @@ class SearchMethod:
         check_optimizer("search.architecture_optimizer", self.architecture_optimizer)
         if self.learning_rate_min is not None:
             check_number("search.learning_rate_min", self.learning_rate_min)
-        check_number("search.gradient_clip", self.gradient_clip, zero=False)
+        if self.gradient_clip is not None:
+            check_number("search.gradient_clip", self.gradient_clip, zero=False)
         if self.architecture_gradient is not None and not callable(self.architecture_gradient):
             raise ValueError(
                 "search.architecture_gradient must be null or name a class by its _target_, such as "
