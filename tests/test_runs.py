@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from command import TRAIN, Run, tiny, train
+from tests.command import TRAIN, Run, tiny, train
 from torch import Tensor
 
 from archselect.data import ImageData, LabelledImages

@@ -6,11 +6,11 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from command import Run, sweep, tiny
 from matplotlib.figure import Figure
-from panels import asked, panels, run_sets
 from PIL import Image
-from wandb_file import Told
+from tests.command import Run, sweep, tiny
+from tests.dashboard.panels import asked, panels, run_sets
+from tests.wandb_file import Told
 
 from archselect.dashboard.definition import define
 from archselect.dashboard.keys import GROUPING

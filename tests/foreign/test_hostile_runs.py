@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from command import ANALYZE
 from foreign.hostile import GENOTYPE, MadeRun, Touch, make_run, touching
+from tests.command import ANALYZE
 
 from archselect.foreign import tensors
 from archselect.foreign.config import read_config

@@ -14,12 +14,12 @@ import pandas as pd
 import pyarrow
 import pytest
 import yaml
-from genotypes_at_random import NAMES, genotypes
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from tests.genotypes_at_random import NAMES, genotypes
 
 from archselect.config import register_resolvers
 from archselect.evaluation import NASBench201Table
