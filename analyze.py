@@ -3,14 +3,16 @@
 import hydra
 from omegaconf import DictConfig
 
-from archselect.analysis.command import analyze
-from archselect.config import launch
+from archselect.commandline import announce, launch
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="analyze")
 def main(config: DictConfig) -> None:
     """Hand the composed config over."""
-    analyze(config)
+    announce(config)
+    from archselect.analysis import command  # imported here, for --help and completion need no PyTorch
+
+    command.analyze(config)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,16 @@
 import hydra
 from omegaconf import DictConfig
 
-from archselect import pipeline
-from archselect.config import launch
-from archselect.objective import objective
+from archselect.commandline import announce, launch
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
 def main(config: DictConfig) -> float | None:
     """Hand the composed config over; return what a search over options optimises."""
+    announce(config)
+    from archselect import pipeline  # imported here, for --help and completion need no PyTorch
+    from archselect.objective import objective
+
     return objective(config, pipeline.run(config))
 
 

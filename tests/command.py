@@ -42,22 +42,7 @@ _PROCESSES.set_forkserver_preload(["archselect.pipeline", "hydra.main", "sklearn
 
 def tiny(space: str = "s2", search: str = "darts", selection: str = "perturb", *more: str) -> list[str]:
     """Return the overrides of the smallest run in a search space."""
-    nasbench201 = [
-        "~search_space.layers",
-        "search_space.cells_per_stage=1",
-        "search_space.protocol.selection_epochs=null",
-        "evaluation=retrain_nasbench201",
-        "~evaluation.network.layers",
-        "evaluation.network.cells_per_stage=1",
-    ]
-    return [
-        "experiment=tiny",
-        f"search_space={space}",
-        f"search={search}",
-        f"selection={selection}",
-        *(nasbench201 if space == "nasbench201" else []),
-        *more,
-    ]
+    return ["experiment=tiny", f"search_space={space}", f"search={search}", f"selection={selection}", *more]
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from command import tiny
 from tests.chaos.harness import Harness, only_run
+from tests.command import tiny
 
 COMMAND = [one for one in tiny("nasbench201", "darts", "perturb", "search.epochs=3") if "evaluation" not in one]
 

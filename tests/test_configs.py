@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import CONFIGS
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, MissingConfigException
@@ -15,8 +14,9 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from tests.command import CONFIGS
 
-from archselect.config import RunError, instantiate_parts, protocol_for, register_resolvers
+from archselect.config import RunError, instantiate_parts, protocol, register_resolvers
 from archselect.evaluation import NASBench201Lookup, NoEvaluation, Retraining
 from archselect.preflight import check
 from archselect.selection import Perturbation, Racing, Scoring
@@ -124,6 +124,7 @@ def test_every_yaml_file_is_in_a_group_that_is_tested() -> None:
     scorings = {f"selection/scoring/{name}.yaml" for name in SCORINGS}
     parts = {f"search/part/{name}.yaml" for name in members("search/part")}  # see test_grid.py
     protocols = {str(file.relative_to(CONFIGS)) for file in (CONFIGS / "protocol").rglob("*.yaml")}  # test_protocols.py
+    sizes = {f"search_space/size/{name}.yaml" for name in members("search_space/size")}
     grids = {"experiment/grid_small.yaml", "experiment/grid_tiny.yaml"}  # see there too
     analyses = {f"analysis/{name}.yaml" for name in members("analysis")}  # see tests/analysis
     sweeps = {  # see test_launchers.py and test_hparams_search.py
@@ -132,7 +133,7 @@ def test_every_yaml_file_is_in_a_group_that_is_tested() -> None:
         for name in members(group)
     }
     others = {"train.yaml", "analyze.yaml", "hydra/folders.yaml", "hydra/analysis_folders.yaml"}
-    assert files == tested | scorings | parts | protocols | grids | analyses | sweeps | others
+    assert files == tested | scorings | parts | protocols | sizes | grids | analyses | sweeps | others
 
 
 @pytest.mark.parametrize("name", members("analysis"))
@@ -174,14 +175,14 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         "search_space": "s2",
         "selection": "perturb",
         "data": "digits",
-        "evaluation": "retrain_small",
+        "evaluation": "retrain_tiny",
         "tuning": 17,
     },
     "cifar10_small": {
         "search_space": "s2",
         "selection": "perturb",
         "data": "cifar10",
-        "evaluation": "retrain_small",
+        "evaluation": "retrain_quick",
         "tuning": 17,
     },
     "nasbench201_small": {
@@ -195,7 +196,7 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         "search_space": "s2",
         "selection": "perturb",
         "data": "cifar10",
-        "evaluation": "retrain_small",
+        "evaluation": "retrain_quick",
         "tuning": 17,
     },
     "paper_nasbench201": {
@@ -265,10 +266,21 @@ def test_an_experiment_can_stop_after_the_selection(name: str, tmp_path: Path) -
     assert isinstance(parts.evaluation, NoEvaluation)
 
 
-@pytest.mark.parametrize("space", ["darts", "s1", "s3", "s4"])
-def test_the_space_of_an_experiment_can_be_exchanged_within_the_family(space: str, tmp_path: Path) -> None:
-    parts = instantiate_parts(composed("experiment=cifar10_small", f"search_space={space}", folder=tmp_path))
+@pytest.mark.parametrize("name", ["tiny", "quickstart", "cifar10_small"])
+@pytest.mark.parametrize("space", ["darts", "s1", "s3", "s4", "nasbench201"])
+def test_the_space_of_an_experiment_can_be_exchanged(name: str, space: str, tmp_path: Path) -> None:
+    parts = instantiate_parts(composed(f"experiment={name}", f"search_space={space}", "data=digits", folder=tmp_path))
+    check(parts)
     assert (parts.space.name, parts.space.protocol.epochs_between) == (space, 1)
+    assert parts.space.protocol.selection_epochs is None
+
+
+@pytest.mark.parametrize("name", ["tiny", "quickstart", "cifar10_small"])
+def test_an_experiment_can_look_its_cell_up_and_says_that_it_needs_the_table(name: str, tmp_path: Path) -> None:
+    choices = ["search_space=nasbench201", "evaluation=nasbench201", "data=digits"]
+    parts = instantiate_parts(composed(f"experiment={name}", *choices, folder=tmp_path))
+    with pytest.raises(ValueError, match=r"evaluation\.table="):
+        check(parts)
 
 
 # --- Which evaluation is taken where none is named. ---
@@ -284,7 +296,7 @@ PROTOCOLS = [
 
 @pytest.mark.parametrize(("space", "data", "evaluation"), PROTOCOLS)
 def test_space_and_data_pick_the_evaluation(space: str, data: str, evaluation: str) -> None:
-    assert protocol_for(space, data) == evaluation
+    assert protocol(space, data) == evaluation
     config = composed(f"search_space={space}", f"data={data}")
     assert config.hydra.runtime.choices.evaluation == config.evaluation.name == evaluation
 

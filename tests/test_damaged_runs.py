@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command import Run, lines, tiny, train
-from sameness import same
+from tests.command import Run, lines, tiny, train
+from tests.sameness import same
 
 from archselect.search.module import SearchModule
 from archselect.selection.scorer import Scorer

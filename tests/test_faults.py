@@ -10,8 +10,8 @@ from unittest import mock
 
 import pytest
 import torch
-from command import Apart, Run, lines, tiny, train
-from sameness import same
+from tests.command import Apart, Run, lines, tiny, train
+from tests.sameness import same
 
 from archselect.search.module import SearchModule
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import CONFIGS, sweep, tiny, train
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from tests.command import CONFIGS, sweep, tiny, train
 
 from archselect.config import register_resolvers
 from archselect.genotype import Genotype

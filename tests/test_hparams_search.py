@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import CONFIGS, Run, sweep, tiny
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from tests.command import CONFIGS, Run, sweep, tiny
 
 from archselect.errors import RunError
 from archselect.objective import check_objective

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import CONFIGS, Apart, Run, lines, sweep, tiny, train
 from hydra import compose, initialize_config_dir
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 from test_recovery import same, until
+from tests.command import CONFIGS, Apart, Run, lines, sweep, tiny, train
 
 pytest.importorskip("submitit", reason="pip install 'archselect[sweeps]'")
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import yaml
-from command import Run, tiny, train
 from omegaconf import OmegaConf
 from PIL import Image
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.loggers.logger import DummyLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tests.command import Run, tiny, train
 
 from archselect import pipeline
 from archselect.listeners import Listener, TensorBoardListener, WandbListener, listener_for, markdown

@@ -29,21 +29,21 @@ def anna(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_home_and_user_are_taken_out_and_put_back(text: str, expected: str) -> None:
-    assert places.written(text) == expected
+    assert places.redact(text) == expected
     if text.startswith("/"):
-        assert places.found(expected) == text
+        assert places.expand(expected) == text
 
 
 def test_somebody_elses_home_is_found_as_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    stored = places.all_written({"data": {"path": "/home/anna/cifar"}, "tables": ["/scratch/anna/t.csv", 5]})
+    stored = places.redact_all({"data": {"path": "/home/anna/cifar"}, "tables": ["/scratch/anna/t.csv", 5]})
     monkeypatch.setenv("HOME", "/home/ben")
     monkeypatch.setattr(places, "_user", lambda: "ben")
-    assert places.all_found(stored) == {"data": {"path": "/home/ben/cifar"}, "tables": ["/scratch/ben/t.csv", 5]}
+    assert places.expand_all(stored) == {"data": {"path": "/home/ben/cifar"}, "tables": ["/scratch/ben/t.csv", 5]}
 
 
 def test_a_home_that_is_the_root_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/")
-    assert places.written("/data/cifar") == "/data/cifar"
+    assert places.redact("/data/cifar") == "/data/cifar"
 
 
 def test_the_log_of_a_run_is_written_likewise() -> None:
@@ -53,8 +53,8 @@ def test_the_log_of_a_run_is_written_likewise() -> None:
 
 def test_files_are_rewritten_once_they_exist(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
-    places.rewrite(file)
+    places.redact_files(file)
     assert not file.exists()
     file.write_text("path: /home/anna/cifar\n")
-    places.rewrite(file)
+    places.redact_files(file)
     assert file.read_text() == "path: ~/cifar\n"

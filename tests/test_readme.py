@@ -11,12 +11,12 @@ from unittest import mock
 
 import pytest
 import torch
-from command import CONFIGS, TRAIN, train
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from PIL import Image
+from tests.command import CONFIGS, TRAIN, train
 
 from archselect.config import instantiate_parts, register_resolvers
 from archselect.evaluation import NASBench201Lookup

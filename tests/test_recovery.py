@@ -15,8 +15,8 @@ from unittest import mock
 
 import pytest
 import torch
-from command import TRAIN, Apart, Blow, Run, lines, tiny, train
-from sameness import same
+from tests.command import TRAIN, Apart, Blow, Run, lines, tiny, train
+from tests.sameness import same
 
 TRAINING = "archselect.search.module:SearchModule.training_step"
 SCORING = "archselect.selection.scorer:Scorer.__call__"

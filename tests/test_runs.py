@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from command import TRAIN, Run, tiny, train
+from tests.command import TRAIN, Run, tiny, train
 from torch import Tensor
 
 from archselect.data import ImageData, LabelledImages
@@ -63,7 +63,7 @@ def test_a_run_leaves_what_it_promises(space: str, search: str, selection: str, 
 
 def check_summary(run: Run, space: str, search: str, selection: str) -> None:
     summary = run.summary
-    retraining = "retrain_nasbench201" if space == "nasbench201" else "retrain_small"
+    retraining = "retrain_tiny_nasbench201" if space == "nasbench201" else "retrain_tiny"
     chosen = {"search_space": space, "search": search, "selection": selection, "data": "digits", "seed": 0}
     assert {key: summary[key] for key in chosen} == chosen
     assert (summary["name"], summary["evaluation"]) == (f"{space}-{search}-{selection}-digits", retraining)

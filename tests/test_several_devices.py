@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 import torch
-from command import Apart, Blow, Run, lines, sweep, tiny, train
+from tests.command import Apart, Blow, Run, lines, sweep, tiny, train
 
 from archselect.config import instantiate_parts
 from archselect.plan import Plan

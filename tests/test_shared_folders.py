@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command import analyze, sweep, tiny, train
 from omegaconf import OmegaConf
 from PIL import Image
+from tests.command import analyze, sweep, tiny, train
 
 from archselect.config import RunError
 from archselect.pipeline import failure_kept

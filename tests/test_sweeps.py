@@ -4,8 +4,8 @@ import csv
 from pathlib import Path
 
 import pytest
-from command import Run, sweep, tiny
-from wandb_file import Told
+from tests.command import Run, sweep, tiny
+from tests.wandb_file import Told
 
 NO_TUNING = "search_space.protocol.epochs_between=0"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import Run
+from tests.command import Run
 
 from archselect.store.__main__ import main
 

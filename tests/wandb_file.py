@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from command import Run
+from tests.command import Run
 from wandb.proto.wandb_internal_pb2 import Record
 
 

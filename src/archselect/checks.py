@@ -39,6 +39,12 @@ def check_share(option: str, value: Any, zero: bool = False) -> None:
         raise ValueError(f"{option} must lie between 0 and 1; got {value!r}.")
 
 
+def check_options(option: str, value: Any, kind: type) -> None:
+    """Raise a ValueError unless `value` is a node of options, from which a `kind` was made."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{option} must be a node of options, {option}.NAME=VALUE; got {value!r}.")
+
+
 def check_choice(option: str, value: Any, choices: Iterable[str]) -> None:
     """Raise a ValueError unless `value` is one of `choices`."""
     choices = tuple(choices)

@@ -1,32 +1,28 @@
 """From a composed Hydra config to the parts of a run, checked before any long work starts."""
 
 import errno
-import os
 import re
-import sys
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import CompactHydraException, InstantiationException
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
-from rich.console import Console
 
+from archselect.commandline import evaluation_for as evaluation_for
+from archselect.commandline import register_resolvers as register_resolvers
 from archselect.data import ImageData
 from archselect.errors import RunError as RunError
 from archselect.evaluation.method import Evaluation
 from archselect.genotype import Genotype
-from archselect.naming import register_data_name
+from archselect.mistakes import own_words
 from archselect.search import SearchMethod
 from archselect.selection import Selector
 from archselect.spaces import SearchSpace
 from archselect.stages.fitting import TrainerFactory
-from archselect.stopping import stopping_on_signals
 from archselect.store import explanation
 
 
@@ -44,28 +40,16 @@ class Parts:
     genotype: Genotype | None
 
 
-def protocol_for(search_space: str, data: str) -> str:
-    """Return the evaluation that suits a space and data set where the user names none.
-
-    NAS-Bench-201 cells found on CIFAR are looked up; the DARTS family is retrained at full size on CIFAR-10 and small
-    elsewhere.
-    """
-    if search_space == "nasbench201":
-        return "nasbench201" if data in ("cifar10", "cifar100") else "retrain_nasbench201"
-    return {"cifar10": "retrain_cifar10", "digits": "retrain_digits"}.get(data, "retrain_small")
+GROUPS = ("search_space", "search", "selection", "evaluation", "data", "trainer")
+"""The groups of the config that a run is made of."""
 
 
-def register_resolvers() -> None:
-    """Make known what configs use.
-
-    `${archselect.protocol:SPACE,DATA}` stands in the defaults list of `train.yaml`, `${archselect.data_name:FALLBACK}`
-    in the data sets that a user brings.
-    """
-    OmegaConf.register_new_resolver("archselect.protocol", protocol_for, replace=True)
-    register_data_name()
-
-
-register_resolvers()  # here: a job of a sweep may begin in a process that never runs train.py
+def check_groups(config: DictConfig) -> None:
+    """Raise a `RunError` unless every group is there, with the class that its choice names."""
+    for group in GROUPS:
+        part = config.get(group)
+        if not isinstance(part, DictConfig) or "_target_" not in part:
+            raise RunError(f"{group} must be one of the choices in configs/{group}/; got {part}.")
 
 
 def instantiate_parts(config: DictConfig) -> Parts:
@@ -82,8 +66,7 @@ def instantiate_parts(config: DictConfig) -> Parts:
         if not isinstance(value, str) or not value.strip() or (option == "name" and "/" in value):
             raise RunError(f"{option} must be the name of a folder; got {value!r}.")
     _check_protocol(config)
-    groups = ("search_space", "search", "selection", "evaluation", "data", "trainer")
-    space, search, selection, evaluation, data, trainer = (instantiate_part(config, group) for group in groups)
+    space, search, selection, evaluation, data, trainer = (instantiate_part(config, group) for group in GROUPS)
     with readable():
         genotype = None if config.genotype is None else Genotype.parse(str(config.genotype))
     return Parts(seed, space, search, selection, evaluation, data, trainer, genotype)
@@ -126,55 +109,13 @@ def folder_label(*parts: str | int) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(str(part) for part in parts)).strip("-.")[:160]
 
 
-def launch(main: Callable[[], Any]) -> None:
-    """Run a Hydra main; show an error that a user can mend as a sentence and leave with exit code 1.
-
-    Ctrl-C and SIGTERM stop it, a sweep with all its jobs. Other errors, and with HYDRA_FULL_ERROR=1 all of them, keep
-    their traceback.
-    """
-    traceback_wanted = "HYDRA_FULL_ERROR" in os.environ
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors on instead of printing tracebacks of its own
-    try:
-        with stopping_on_signals(Console(highlight=False)):
-            main()
-    except Exception as error:
-        if traceback_wanted or not said_in_a_sentence(error):
-            raise
-        causes = [_own_words(error)]
-        if isinstance(error.__cause__, OmegaConfBaseException) and str(error.__cause__) not in causes:
-            causes.append(str(error.__cause__))
-        if isinstance(error, OSError) and error.filename is not None:
-            where = "Hydra keeps a run's log and config there: set logs=FOLDER to a folder that can be written."
-            causes = [explanation(error, Path(error.filename)), where]
-        sys.stderr.write("\nError: " + "\n".join(causes) + "\n(HYDRA_FULL_ERROR=1 shows the traceback.)\n")
-        raise SystemExit(1) from None
-
-
-def said_in_a_sentence(error: Exception) -> bool:
-    """Return whether a user can mend an error: what Hydra and OmegaConf say of overrides, and what the disk says."""
-    if isinstance(error, CompactHydraException | OmegaConfBaseException | OSError):
-        return True
-    # Of some overrides, such as search_space=0, Hydra says so by a ValueError; those of this project are bugs here.
-    last = None
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        last = frame
-    return isinstance(error, ValueError) and last is not None and last.f_globals["__name__"].startswith("hydra.")
-
-
-def _own_words(error: BaseException) -> str:
-    """Return what an error says; of one in a resolver what that said, without what OmegaConf puts around it."""
-    if not isinstance(error, InterpolationResolutionError):
-        return str(error)
-    return re.sub(r"^\w+ raised while resolving interpolation: ", "", str(error).split("\n    full_key:")[0])
-
-
 @contextmanager
 def readable(what: str = "") -> Iterator[None]:
     """Turn the errors that a user can mend into `RunError`."""
     try:
         yield
     except (ValueError, OSError) as error:  # one of a resolver is a ValueError too
-        sentence = _own_words(error)
+        sentence = own_words(error)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is not None:
             sentence = explanation(error, Path(error.filename))
         raise RunError(f"{what}{sentence}") from error

@@ -9,6 +9,8 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from archselect.places import expand, redact
+
 RESOLVER = "archselect.data_name"
 
 
@@ -28,7 +30,7 @@ def data_name(path: str | None, source: dict[str, Any], fallback: str) -> str:
     repository = source.get("repository")
     if not path and not repository:
         return fallback
-    place = _with_tilde(Path(os.path.abspath(Path(path).expanduser()))) if path else str(repository)
+    place = redact(os.path.abspath(expand(path))) if path else str(repository)
     readable = Path(place).name if path else place
     identity = json.dumps([place, source], sort_keys=True, default=str)
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", readable).strip("-.")[:60] or fallback
@@ -44,8 +46,3 @@ def register_data_name() -> None:
         return data_name(None if path is None else str(path), source, fallback)
 
     OmegaConf.register_new_resolver(RESOLVER, resolve, replace=True)
-
-
-def _with_tilde(path: Path) -> str:
-    home = Path.home()
-    return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else path.as_posix()

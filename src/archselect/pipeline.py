@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 
-from archselect.config import Parts, RunError, instantiate_parts, plain, readable
+from archselect.config import Parts, RunError, check_groups, instantiate_parts, plain, readable
+from archselect.duration import how_long
 from archselect.errors import sentence
 from archselect.genotype import Genotype
 from archselect.objective import check_objective
-from archselect.places import all_written, rewrite, written
+from archselect.places import expanded, redact, redact_all, redact_files
 from archselect.plan import Plan
 from archselect.preflight import check, check_data
 from archselect.quiet import quiet_lightning
@@ -55,34 +57,48 @@ def run(config: DictConfig) -> dict[str, Any]:
         RunError: An option, the data or the disk does not allow it.
     """
     quiet_lightning()
+    config = expanded(config)
     console = Console(highlight=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
     with stopping_on_signals(console), failure_kept(config, folder), noted(), readable():
         without_home(folder)
+        name_kept(config, folder)
         forget_failure(folder)
         with failure_kept(config, folder, REFUSED), readable():
+            check_groups(config)
             check_objective(config)
             parts = instantiate_parts(config)
             check(parts)
-        loggers = [instantiate(logger) for logger in config.logger.values()]
+        loggers = [instantiate(logger) for logger in config.logger.values() if logger is not None]
         log = RunLog(loggers, parts.space.describe())
         unused = () if parts.genotype is None else ("search", "selection")  # a dashboard would group by them
-        log.config(all_written(plain(config, *unused)))
+        log.config(redact_all(plain(config, *unused)))
         status = "failed"
         try:
             summary = Run(config, parts, folder, console, log).go()
             status = "success"
         finally:
             log.finish(status)
+        show_summary(console, summary, folder)  # after what loggers have to say at their end
     return summary
 
 
 def without_home(folder: Path) -> None:
     """Take the user's home folder and name out of what Hydra wrote of a run: a run's folder is passed on."""
     hydra = HydraConfig.get()
-    rewrite(*(folder / str(hydra.output_subdir) / f"{name}.yaml" for name in ("config", "hydra", "overrides")))
+    redact_files(*(folder / str(hydra.output_subdir) / f"{name}.yaml" for name in ("config", "hydra", "overrides")))
     if hydra.mode == RunMode.MULTIRUN:
-        rewrite(Path(hydra.sweep.dir) / "multirun.yaml")
+        redact_files(Path(hydra.sweep.dir) / "multirun.yaml")
+
+
+def name_kept(config: DictConfig, folder: Path) -> None:
+    """Write the run's name into its config in place of the resolver that it comes from: those are not read back."""
+    file = folder / str(HydraConfig.get().output_subdir) / "config.yaml"
+    if file.is_file():
+        line = f"name: {json.dumps(config.name)}"
+        text = re.sub(r"^name: .*$", lambda _: line, file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        with replacing(file) as stream:
+            stream.write(text.encode())
 
 
 @dataclass
@@ -97,7 +113,7 @@ class Run:
     data_checked: bool = False
 
     def go(self) -> dict[str, Any]:
-        """Make or reuse every stage, then write and show what came of it."""
+        """Make or reuse every stage, then write what came of it."""
         parts = self.parts
         team = ProcessTeam(plain(self.config), parts.trainer, self.folder) if count_of(parts.trainer) > 1 else None
         try:
@@ -116,21 +132,23 @@ class Run:
         show_plan(self.console, config.name, parts, job.store, search)
         genotype = parts.genotype
         if genotype is None:
-            finished["search"] = self._run(search, job)
-            finished["selection"] = self._run(plan.selection(finished["search"]), job)
+            finished["search"] = self._run(search, plan)
+            finished["selection"] = self._run(plan.selection(finished["search"]), plan)
             genotype = Genotype.from_text(finished["selection"].result["genotype"])
         evaluation = plan.evaluation(genotype)
         if evaluation is not None:
-            finished["evaluation"] = self._run(evaluation, job)
+            finished["evaluation"] = self._run(evaluation, plan)
         return genotype, finished
 
-    def _run(self, stage: Stage, job: Job) -> Finished:
-        """Make or reuse one stage. The data are checked before the first one that there is work for."""
-        if not self.data_checked and job.store.folder(stage.key).state != "finished":
+    def _run(self, stage: Stage, plan: Plan) -> Finished:
+        """Make or reuse one stage. Before the first that there is work for, the data are checked and the time told."""
+        if not self.data_checked and plan.job.store.folder(stage.key).state != "finished":
             check_data(self.parts)
             show_data(self.console, self.parts.data)
             self.data_checked = True
-        return run_stage(stage, job)
+            if (estimate := how_long(plan)) is not None:
+                self.console.print(estimate, soft_wrap=True)
+        return run_stage(stage, plan.job)
 
     def _conclude(self, genotype: Genotype, finished: Mapping[str, Finished]) -> dict[str, Any]:
         parts = self.parts
@@ -153,14 +171,13 @@ class Run:
         summary |= {f"evaluation.{name}": value for name, value in evaluation.items() if name != "params"}
         summary["stages"] = {
             kind: {
-                "folder": written(str(stage.folder.path.resolve())),
+                "folder": redact(str(stage.folder.path.resolve())),
                 "seconds": round(stage.folder.seconds, 3),
                 "reused": stage.reused,
             }
             for kind, stage in finished.items()
         }
         self._write(summary, genotype, finished)
-        show_summary(self.console, summary, self.folder)
         return summary
 
     def _write(self, summary: Mapping[str, Any], genotype: Genotype, finished: Mapping[str, Finished]) -> None:
@@ -198,7 +215,7 @@ def failure_kept(config: DictConfig, folder: Path, name: str = FAILED) -> Iterat
     except Exception as error:
         if not (folder / REFUSED).exists():
             with suppress(OSError):  # on a full disk the error itself is what matters
-                keep_failure(folder, config, written(sentence(error)), name if isinstance(error, RunError) else FAILED)
+                keep_failure(folder, config, redact(sentence(error)), name if isinstance(error, RunError) else FAILED)
         raise
 
 

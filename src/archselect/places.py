@@ -1,7 +1,8 @@
-"""Paths as they are written into what may be passed on: without the name of the user and of his home folder.
+"""Paths: as they are written into what may be passed on, without the name of the user and of the home folder.
 
-`written` puts `~` for the home folder and `$USER` for the user's name as a folder elsewhere; `found` puts them back, on
-the machine of whoever reads. What was typed relative to the working folder is kept as it was typed.
+`redact` puts `~` for the home folder and `$USER` for the user's name as a folder elsewhere; `expand` puts them back, on
+the machine of whoever reads: every path option of a config passes through them. What was typed relative to the working
+folder is kept as it was typed. `override` writes a path in Hydra's grammar; `find_runs` finds finished runs.
 """
 
 import getpass
@@ -12,42 +13,83 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from archselect.store.durable import replacing
+
+SUMMARY = "summary.json"
+CONFIG = Path(".hydra") / "config.yaml"
 
 _END = r"(?![\w.-])"
 
 
-def written(text: str) -> str:
+def redact(text: str) -> str:
     """Return a text with its paths as they are written down."""
     home, user = str(Path.home()), _user()
     if home != os.sep:
-        text = re.sub(re.escape(home) + _END, "~", text)
+        text = re.sub(rf"(?<![\w.~-]){re.escape(home)}{_END}", "~", text)
     return re.sub(rf"(?<=[/\\]){re.escape(user)}{_END}", "$USER", text) if user else text
 
 
-def found(text: str) -> str:
-    """Return a path as `written` was given it, for the user and the home folder of this process."""
+def expand(text: str) -> str:
+    """Return a path as `redact` was given it, for the user and the home folder of this process."""
+    if not isinstance(text, str):  # from a config, of logs=[1]
+        raise ValueError(f"A path was expected; got {text}.")
     if text == "~" or text.startswith("~/"):
         text = str(Path.home()) + text[1:]
-    return text.replace("/$USER", f"/{_user()}") if text.startswith("/") else text
+    return re.sub(rf"(?<=/)\$USER{_END}", lambda _: _user(), text)
 
 
-def all_written(value: Any) -> Any:
-    """Return plain data with all texts as `written` has them."""
-    return _each(value, written)
+def redact_all(value: Any) -> Any:
+    """Return plain data with all texts as `redact` has them."""
+    return _each(value, redact)
 
 
-def all_found(value: Any) -> Any:
-    """Return plain data with all texts as `found` has them."""
-    return _each(value, found)
+def expand_all(value: Any) -> Any:
+    """Return plain data with all texts as `expand` has them."""
+    return _each(value, expand)
 
 
-def rewrite(*files: Path) -> None:
-    """Put the texts of files, where they exist, in the form of `written`."""
+def expanded(config: DictConfig) -> DictConfig:
+    """Return a config with all texts as `expand` has them; what refers to another option still does."""
+    plain = OmegaConf.create(expand_all(OmegaConf.to_container(config)))
+    OmegaConf.set_struct(plain, True)
+    assert isinstance(plain, DictConfig)
+    return plain
+
+
+def redact_files(*files: Path) -> None:
+    """Put the texts of files, where they exist, in the form of `redact`."""
     for file in files:
-        if file.is_file() and (text := written(old := file.read_text(encoding="utf-8"))) != old:
+        if file.is_file() and (text := redact(old := file.read_text(encoding="utf-8"))) != old:
             with replacing(file) as stream:
                 stream.write(text.encode())
+
+
+def find_runs(folder: str | Path) -> list[Path]:
+    """Return the folders of all finished runs in `folder`, itself included.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    folder = Path(expand(str(folder)))
+    if (folder / SUMMARY).is_file() and (folder / CONFIG).is_file():
+        return [folder]
+    runs = sorted(path.parent for path in folder.rglob(SUMMARY) if (path.parent / CONFIG).is_file())
+    if not runs:
+        what = "holds no finished run" if folder.is_dir() else "does not exist"
+        raise FileNotFoundError(
+            f"The folder {folder} {what}. A run's folder has a summary.json when it is finished; it is the last line "
+            "that python train.py prints, such as logs/runs/NAME/DATE."
+        )
+    return runs
+
+
+def override(key: str, value: str | Path) -> str:
+    """Return the override that gives `key` the text `value`, whatever characters are in it."""
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", str(value))  # an interpolation to OmegaConf
+    text = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + (r"\'" if match[2] else ""), text)
+    return f"{key}='{text}'"
 
 
 class Formatter(logging.Formatter):
@@ -55,7 +97,7 @@ class Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, with paths as they are written down."""
-        return written(super().format(record))
+        return redact(super().format(record))
 
 
 def _each(value: Any, change: Any) -> Any:

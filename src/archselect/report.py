@@ -217,8 +217,8 @@ def show_summary(console: Console, summary: Mapping[str, Any], folder: Path) -> 
             for kind, stage in stages.items()
         ),
     )
-    table.add_row("folder", str(folder))
     console.print(table)
+    console.print(str(folder), markup=False, soft_wrap=True)
 
 
 def _accuracy(summary: Mapping[str, Any], part: str) -> str:

@@ -16,7 +16,7 @@ from archselect.foreign.json import read_json
 from archselect.foreign.targets import check_targets
 from archselect.genotype import Genotype
 from archselect.networks.supernet import Supernet
-from archselect.places import all_found, found
+from archselect.places import CONFIG, SUMMARY, expand, expand_all, find_runs
 from archselect.stages.fitting import HISTORY
 from archselect.stages.job import Finished, Job
 from archselect.stages.search import SUPERNET, snapshots
@@ -24,9 +24,6 @@ from archselect.stages.search import load_supernet as load_stage_supernet
 from archselect.stages.selection import DECISIONS
 from archselect.store import StageFolder, Store
 from archselect.store.key import Kind
-
-SUMMARY = "summary.json"
-CONFIG = Path(".hydra") / "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -140,7 +137,7 @@ def stage_place(run: Path, kind: str, written: Any) -> Path:
             )
         place = link.resolve()
     else:
-        place = Path(found(str(written)))
+        place = Path(expand(str(written)))
     if place.parts[-3:-1] != ("stages", kind) or ".." in place.parts or place.is_symlink():
         raise ValueError(
             f"The {kind} of the run {run} is said to lie in {place}, which is no folder of a store, "
@@ -167,7 +164,7 @@ def open_run(folder: str | Path, changes: Mapping[str, Any] | None = None, trust
     path = place / CONFIG
     config = read_config(path, place, without="logger")  # the loggers are those of who looks at the run
     check_targets(config, path, trusted)
-    merged = OmegaConf.merge(OmegaConf.create(all_found(config)), dict(changes or {}))
+    merged = OmegaConf.merge(OmegaConf.create(expand_all(config)), dict(changes or {}))
     assert isinstance(merged, DictConfig)
     return FinishedRun(place, merged)
 
@@ -178,25 +175,6 @@ def _only_run(folder: str | Path) -> Path:
         names = "\n  ".join(map(str, places[:8] + (["..."] if len(places) > 8 else [])))
         raise ValueError(f"{folder} holds {len(places)} finished runs. Name one of them:\n  {names}")
     return places[0]
-
-
-def find_runs(folder: str | Path) -> list[Path]:
-    """Return the folders of all finished runs in `folder`, itself included.
-
-    Raises:
-        FileNotFoundError: There is none.
-    """
-    folder = Path(folder)
-    if (folder / SUMMARY).is_file() and (folder / CONFIG).is_file():
-        return [folder]
-    runs = sorted(path.parent for path in folder.rglob(SUMMARY) if (path.parent / CONFIG).is_file())
-    if not runs:
-        what = "holds no finished run" if folder.is_dir() else "does not exist"
-        raise FileNotFoundError(
-            f"The folder {folder} {what}. A run's folder has a summary.json when it is finished; it is the last line "
-            "that python train.py prints, such as logs/runs/NAME/DATE."
-        )
-    return runs
 
 
 def load_supernet(

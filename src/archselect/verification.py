@@ -13,7 +13,8 @@ from archselect.foreign.files import read_bytes
 from archselect.foreign.json import parse_json, read_json
 from archselect.foreign.limits import JSON_BYTES
 from archselect.genotype import Genotype
-from archselect.runs import SUMMARY, FinishedRun
+from archselect.places import SUMMARY
+from archselect.runs import FinishedRun
 from archselect.stages.search import SUMMARISED
 from archselect.store import StageFolder
 from archselect.store.key import Kind

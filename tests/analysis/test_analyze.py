@@ -6,7 +6,8 @@ import pytest
 from tests.command import Run, analyze
 
 from archselect.analysis.bench import Bench
-from archselect.runs import find_runs, load_genotype, load_supernet, open_run
+from archselect.places import find_runs
+from archselect.runs import load_genotype, load_supernet, open_run
 from archselect.store import StageKey, Store
 
 

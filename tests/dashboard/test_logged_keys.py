@@ -6,11 +6,11 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from command import Run, sweep, tiny
 from matplotlib.figure import Figure
-from panels import asked, panels, run_sets
 from PIL import Image
-from wandb_file import Told
+from tests.command import Run, sweep, tiny
+from tests.dashboard.panels import asked, panels, run_sets
+from tests.wandb_file import Told
 
 from archselect.dashboard.definition import define
 from archselect.dashboard.keys import GROUPING
@@ -78,7 +78,7 @@ def test_the_seeds_of_a_sweep_are_one_group_in_every_set_of_runs(told: list[Told
     for runs in run_sets(definition):
         keys = [key["name"] for key in runs["grouping"] if key["section"] == "config"]
         groups = [tuple(_value(one.config, key) for key in keys) for one in told]
-        assert groups == [("s2", "darts", "perturb", "retrain_small", "digits")] * 2
+        assert groups == [("s2", "darts", "perturb", "retrain_tiny", "digits")] * 2
         for condition in runs["filters"]["filters"]:
             assert condition["key"]["section"] == "config"
             assert {condition["value"]} == {_value(one.config, condition["key"]["name"]) for one in told}

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from small_sets import picture, write_image, write_parquet
+from tests.data.small_sets import picture, write_image, write_parquet
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
-from small_sets import encoded, hub_data, picture, write_image, write_parquet
+from tests.data.small_sets import encoded, hub_data, picture, write_image, write_parquet
 
 from archselect.data import Digits, HubImages, ImageData, ImageFolder, LabelledImages, stored
 

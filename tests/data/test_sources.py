@@ -6,7 +6,7 @@ import datasets
 import pytest
 import torch
 from PIL import Image
-from small_sets import encoded, hub_data, picture, write_image, write_parquet
+from tests.data.small_sets import encoded, hub_data, picture, write_image, write_parquet
 
 from archselect.data import HubImages, ImageData, ImageFolder, LabelledImages
 from archselect.data.local import IMAGE_SUFFIXES

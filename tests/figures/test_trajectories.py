@@ -44,9 +44,9 @@ def test_each_edge_shows_the_weights_of_its_own_operations(figures: list[Figure]
     assert list(panels) == ["(0,2)", "(1,2)"]
     by_colour = {str(line.get_color()): drawn(line) for line in panels["(1,2)"].lines}
     assert by_colour == {
-        STYLES["none"].colour: [(0, 0.2), (1, 0.2)],
-        STYLES["skip_connect"].colour: [(0, 0.3), (1, 0.4)],
-        STYLES["sep_conv_3x3"].colour: [(0, 0.5), (1, 0.4)],
+        STYLES["none"].colour: [(1, 0.2), (2, 0.2)],
+        STYLES["skip_connect"].colour: [(1, 0.3), (2, 0.4)],
+        STYLES["sep_conv_3x3"].colour: [(1, 0.5), (2, 0.4)],
     }
     assert len(panels["(0,2)"].lines) == 2
 
@@ -88,10 +88,10 @@ def test_curves_show_accuracy_in_percent_and_leave_out_what_was_not_measured(
     accuracy, loss = figures[0].axes
     assert "%" in accuracy.get_ylabel()
     assert {str(line.get_label()): drawn(line) for line in accuracy.lines} == {
-        "training": [(0, 25), (1, 50), (2, 75)],
-        "validation": [(2, 70)],
+        "training": [(1, 25), (2, 50), (3, 75)],
+        "validation": [(3, 70)],
     }
-    assert {str(line.get_label()): drawn(line) for line in loss.lines} == {"training": [(0, 2), (1, 1), (2, 0.5)]}
+    assert {str(line.get_label()): drawn(line) for line in loss.lines} == {"training": [(1, 2), (2, 1), (3, 0.5)]}
 
 
 def test_refuses_a_history_without_any_of_the_metrics(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from command import ANALYZE
 from foreign.hostile import GENOTYPE, MadeRun, Touch, make_run, touching
+from tests.command import ANALYZE
 
 from archselect.foreign import tensors
 from archselect.foreign.config import read_config
@@ -113,7 +113,7 @@ def test_a_package_of_ones_own_is_run_when_it_is_trusted_and_only_what_it_define
         {"data": {"path": "${archselect.data_name:own}"}},
         {"data": {"name": "${archselect.data_name:own}${oc.env:SECRET}"}},
         {"data": {"name": "${archselect.data_name:${oc.env:SECRET}}"}},
-        {"data": {"name": "${archselect.protocol:s2,digits}"}},
+        {"data": {"name": "${archselect.evaluation_for:s2,digits}"}},
     ],
     ids=lambda config: str(config["data"]),
 )

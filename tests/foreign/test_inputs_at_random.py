@@ -14,19 +14,20 @@ import pandas as pd
 import pyarrow
 import pytest
 import yaml
-from genotypes_at_random import NAMES, genotypes
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from tests.genotypes_at_random import NAMES, genotypes
 
-from archselect.config import register_resolvers, said_in_a_sentence
+from archselect.config import register_resolvers
 from archselect.evaluation import NASBench201Table
 from archselect.evaluation.nasbench201 import ACCURACIES, COLUMNS
 from archselect.foreign.config import read_config
 from archselect.foreign.json import parse_json
 from archselect.genotype import Genotype
+from archselect.mistakes import is_user_error
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 READERS = (
@@ -237,7 +238,7 @@ def overrides(draw: st.DrawFn, places: list[str]) -> str:
 
 @pytest.mark.parametrize("many", [pytest.param(False, id="few"), pytest.param(True, id="many", marks=pytest.mark.slow)])
 def test_overrides_compose_or_end_in_a_sentence_of_the_command_line(many: bool, tree: list[str]) -> None:
-    """The kinds of errors that `archselect.config.launch` shows as a sentence, and no others."""
+    """The kinds of errors that `archselect.commandline.launch` shows as a sentence, and no others."""
 
     @settings(max_examples=500 if many else 6, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(overrides(tree), max_size=2))
@@ -246,7 +247,7 @@ def test_overrides_compose_or_end_in_a_sentence_of_the_command_line(many: bool, 
             config = compose("train", overrides=typed)
             OmegaConf.to_container(config, resolve=True)
         except Exception as error:
-            if not said_in_a_sentence(error):
+            if not is_user_error(error):
                 raise
             assert str(error)
 

@@ -1,10 +1,10 @@
 import shlex
 
 import pytest
-from genotypes_at_random import genotypes
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.genotypes_at_random import genotypes
 
 from archselect.genotype import PUBLISHED, CellGenotype, Genotype, Input
 

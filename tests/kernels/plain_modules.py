@@ -1,7 +1,7 @@
 """Modules that run on `kernels.convolve`, and the same without it."""
 
 import torch
-from plain_comparison import assert_equals
+from tests.kernels.plain_comparison import assert_equals
 from torch import nn
 
 from archselect import kernels

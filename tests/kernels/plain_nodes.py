@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import torch
 import torch.nn.functional as F
-from plain_comparison import random, statistics
+from tests.kernels.plain_comparison import random, statistics
 
 from archselect import kernels
 

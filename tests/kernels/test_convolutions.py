@@ -1,6 +1,6 @@
 import pytest
 import torch
-from plain_comparison import (
+from tests.kernels.plain_comparison import (
     assert_raises_when_differentiated_twice,
     assert_the_same_at_every_call,
     each_memory_format,
@@ -8,7 +8,7 @@ from plain_comparison import (
     each_stride,
     random,
 )
-from plain_modules import NAMES, assert_equals_the_plain_module, by_loops, module, moved_by, plain
+from tests.kernels.plain_modules import NAMES, assert_equals_the_plain_module, by_loops, module, moved_by, plain
 
 from archselect.operations import ReLUConvBN
 

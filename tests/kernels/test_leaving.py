@@ -1,6 +1,6 @@
 import pytest
 import torch
-from plain_comparison import (
+from tests.kernels.plain_comparison import (
     assert_close,
     assert_equals,
     assert_raises_when_differentiated_twice,
@@ -11,7 +11,7 @@ from plain_comparison import (
     each_stride,
     random,
 )
-from plain_nodes import Leaving, nodes_by_loops, plain_nodes
+from tests.kernels.plain_nodes import Leaving, nodes_by_loops, plain_nodes
 
 from archselect import kernels
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from plain_comparison import (
+from tests.kernels.plain_comparison import (
     assert_equals,
     assert_raises_when_differentiated_twice,
     assert_the_same_at_every_call,
@@ -10,7 +10,7 @@ from plain_comparison import (
     random,
     statistics,
 )
-from plain_nodes import mixed
+from tests.kernels.plain_nodes import mixed
 
 from archselect import kernels
 

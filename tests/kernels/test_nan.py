@@ -1,7 +1,7 @@
 import pytest
 import torch
-from plain_comparison import TOLERANCE, batch, each_mode, random, statistics
-from plain_nodes import Leaving, mixed, nodes_by_loops, plain_nodes
+from tests.kernels.plain_comparison import TOLERANCE, batch, each_mode, random, statistics
+from tests.kernels.plain_nodes import Leaving, mixed, nodes_by_loops, plain_nodes
 
 from archselect import kernels
 

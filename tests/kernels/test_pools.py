@@ -1,8 +1,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from plain_comparison import assert_equals, batch, each_mode, each_stride, random, statistics
-from plain_nodes import nodes_by_loops, pooled
+from tests.kernels.plain_comparison import assert_equals, batch, each_mode, each_stride, random, statistics
+from tests.kernels.plain_nodes import nodes_by_loops, pooled
 
 from archselect import kernels
 

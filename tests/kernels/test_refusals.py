@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from plain_comparison import batch, random, statistics
-from plain_modules import assert_equals_the_plain_module, module
+from tests.kernels.plain_comparison import batch, random, statistics
+from tests.kernels.plain_modules import assert_equals_the_plain_module, module
 from torch import nn
 
 from archselect import kernels

@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from plain_comparison import batch, each_mode
-from plain_nodes import nodes_by_loops
+from tests.kernels.plain_comparison import batch, each_mode
+from tests.kernels.plain_nodes import nodes_by_loops
 
 from archselect import kernels
 

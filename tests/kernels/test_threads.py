@@ -1,8 +1,8 @@
 import pytest
 import torch
-from plain_comparison import assert_equals, assert_the_same_at_every_call, batch, random, statistics
-from plain_modules import assert_equals_the_plain_module, by_loops, module, moved_by
-from plain_nodes import Leaving, mixed, nodes_by_loops, plain_nodes
+from tests.kernels.plain_comparison import assert_equals, assert_the_same_at_every_call, batch, random, statistics
+from tests.kernels.plain_modules import assert_equals_the_plain_module, by_loops, module, moved_by
+from tests.kernels.plain_nodes import Leaving, mixed, nodes_by_loops, plain_nodes
 
 from archselect import kernels
 from archselect.kernels.native import calls

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-from plain_supernet import Candidates, PlainDarts, PlainNASBench201
+from tests.reference.plain_supernet import Candidates, PlainDarts, PlainNASBench201
 from torch import Tensor, nn
 
 from archselect.networks.darts_supernet import DartsSupernet

@@ -6,7 +6,7 @@ Slow and plain on purpose: the supernets of the package must equal these.
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from plain_operations import PlainFactorizedReduction, PlainNoise, PlainReLUConvBN, plain_operation
+from tests.reference.plain_operations import PlainFactorizedReduction, PlainNoise, PlainReLUConvBN, plain_operation
 from torch import Tensor, nn
 
 Candidates = Sequence[Sequence[str]]

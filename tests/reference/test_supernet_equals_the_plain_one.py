@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from correspondence import plain_counterpart
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from plain_supernet import plain_mixture, replay_noise
+from tests.reference.correspondence import plain_counterpart
+from tests.reference.plain_supernet import plain_mixture, replay_noise
 
 from archselect import kernels
 from archselect.networks.mixture import MixtureWeights

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import Run, tiny, train
 from PIL import Image
+from tests.command import Run, tiny, train
 
 from archselect.reporting.report import main
 from archselect.store import StageKey, Store

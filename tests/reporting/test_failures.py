@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import sweep, tiny
+from tests.command import sweep, tiny
 
 from archselect.reporting.report import main
 

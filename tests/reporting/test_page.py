@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from conftest import GENOTYPE, Made, Page
+from tests.reporting.conftest import GENOTYPE, Made, Page
 
 from archselect.reporting.page.links import Links
 from archselect.reporting.report import main

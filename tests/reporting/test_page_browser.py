@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from conftest import Page
+from tests.reporting.conftest import Page
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e '.[dev]'")
 support = pytest.importorskip("selenium.webdriver.support.ui")

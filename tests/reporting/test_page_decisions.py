@@ -3,7 +3,7 @@
 from copy import deepcopy
 
 import pytest
-from conftest import DECISIONS
+from tests.reporting.conftest import DECISIONS
 
 from archselect.reporting.page.decisions import tabulate
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from small_search import cell_supernet, darts_supernet, decide, resident
+from tests.search.small_search import cell_supernet, darts_supernet, decide, resident
 
 from archselect.networks.supernet import Supernet
 from archselect.search import BilevelStep, FirstOrder

@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 import torch
-from small_search import CLASSES, Memory, bilevel, cell_supernet, darts_supernet, method, parameters_of, trainer
+from tests.search.small_search import (
+    CLASSES,
+    Memory,
+    bilevel,
+    cell_supernet,
+    darts_supernet,
+    method,
+    parameters_of,
+    trainer,
+)
 from torch import Tensor
 
 from archselect.networks.supernet import Supernet

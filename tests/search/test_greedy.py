@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
-from small_search import CLASSES, bilevel, cell_supernet, darts_supernet, method, parameters_of, trainer
+from tests.search.small_search import CLASSES, bilevel, cell_supernet, darts_supernet, method, parameters_of, trainer
 from torch import Tensor
 
 from archselect.networks.cell_space import CellDecisions, CellSpace

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from small_search import CLASSES, cell_supernet, darts_supernet, decide, method
+from tests.search.small_search import CLASSES, cell_supernet, darts_supernet, decide, method
 from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 from torch.distributions import Dirichlet as DirichletDistribution

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_search import method
+from tests.search.small_search import method
 from torch import nn
 
 from archselect.search import L2, Curvature

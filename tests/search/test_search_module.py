@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from pytorch_lightning.callbacks import Callback, Checkpoint
-from small_search import (
+from tests.search.small_search import (
     CLASSES,
     Memory,
     bilevel,

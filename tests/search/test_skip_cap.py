@@ -1,6 +1,6 @@
 import pytest
 import torch
-from small_search import CLASSES, decide
+from tests.search.small_search import CLASSES, decide
 
 from archselect.networks.cell_space import CellSpace
 from archselect.networks.darts_supernet import DartsSupernet

@@ -3,7 +3,16 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from small_search import CLASSES, bilevel, cell_supernet, darts_supernet, decide, method, parameters_of, trainer
+from tests.search.small_search import (
+    CLASSES,
+    bilevel,
+    cell_supernet,
+    darts_supernet,
+    decide,
+    method,
+    parameters_of,
+    trainer,
+)
 from torch import Tensor
 
 from archselect.networks.mixture import MixtureWeights

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from pytorch_lightning.callbacks import Checkpoint
-from small_search import CLASSES, Memory, bilevel, cell_supernet, darts_supernet, method, resident, trainer
+from tests.search.small_search import CLASSES, Memory, bilevel, cell_supernet, darts_supernet, method, resident, trainer
 from torch import Tensor
 
 from archselect import kernels

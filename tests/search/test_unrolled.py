@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from small_search import cell_supernet, darts_supernet, method, parameters_of, resident
+from tests.search.small_search import cell_supernet, darts_supernet, method, parameters_of, resident
 from torch import Tensor, nn
 
 from archselect import kernels

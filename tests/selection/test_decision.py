@@ -2,7 +2,7 @@ import json
 from collections.abc import Mapping
 
 import pytest
-from small_selection import WIDE_CELL, Judge, apply, cell, decisions_of, undecided, worth
+from tests.selection.small_selection import WIDE_CELL, Judge, apply, cell, decisions_of, undecided, worth
 
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.selection import Magnitude, OperationDecision, Perturbation, Random, Score, Selector, TopologyDecision

@@ -3,7 +3,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from small_selection import SIX_SPACES, WIDE_CELL, Judge, apply, cell, cells_of, decisions_of, undecided, worth
+from tests.selection.small_selection import (
+    SIX_SPACES,
+    WIDE_CELL,
+    Judge,
+    apply,
+    cell,
+    cells_of,
+    decisions_of,
+    undecided,
+    worth,
+)
 
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.supernet import Supernet

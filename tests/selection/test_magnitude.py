@@ -1,5 +1,5 @@
 import pytest
-from small_selection import (
+from tests.selection.small_selection import (
     PLAIN_CELL,
     WIDE_CELL,
     apply,

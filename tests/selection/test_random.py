@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 import torch
-from small_selection import (
+from tests.selection.small_selection import (
     SIX_SPACES,
     WIDE_CELL,
     apply,

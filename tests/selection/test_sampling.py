@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_selection import (
+from tests.selection.small_selection import (
     PLAIN_CELL,
     SIX_SPACES,
     WIDE_CELL,

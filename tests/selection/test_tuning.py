@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from small_selection import cells_of
+from tests.selection.small_selection import cells_of
 
 from archselect.selection import Perturbation, Tuning
 

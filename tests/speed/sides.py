@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
-from correspondence import plain_counterpart
+from tests.reference.correspondence import plain_counterpart
 from torch import Tensor
 
 from archselect import kernels

@@ -21,11 +21,11 @@ from archselect.analysis.stage import TABLES, AnalysisStage
 from archselect.analysis.subject import Subject
 from archselect.config import RunError, instantiate_part, plain, readable
 from archselect.pipeline import noted, without_home
-from archselect.places import all_written
+from archselect.places import expanded, find_runs, override, redact_all
 from archselect.preflight import check_search_images
 from archselect.quiet import quiet_lightning
 from archselect.runlog import RunLog
-from archselect.runs import FinishedRun, find_runs, open_run
+from archselect.runs import FinishedRun, open_run
 from archselect.stages.job import run_stage
 from archselect.stopping import stopping_on_signals
 from archselect.store import replacing
@@ -59,15 +59,6 @@ class Findings:
         return f'<p>{html.escape(self.reading)}</p><img alt="{self.name}" src="data:image/png;base64,{image}">'
 
 
-def _run_folder(folder: str) -> str:
-    """Return what `${archselect.run_folder:FOLDER}` stands for: the run in it, or all runs'."""
-    found = find_runs(folder)
-    return str((found[0] if len(found) == 1 else Path(folder)).resolve())
-
-
-OmegaConf.register_new_resolver("archselect.run_folder", _run_folder, replace=True)  # here: see `register_resolvers`
-
-
 def analyze(config: DictConfig) -> Findings:
     """Make the analysis that the config describes; tables, picture and reading go into Hydra's run folder.
 
@@ -99,7 +90,7 @@ def look(analysis: str, run: str | Path, *overrides: str, configs: str | Path = 
         RunError: See `analyze`.
     """
     with readable(), initialize_config_dir(str(Path(configs).resolve()), version_base="1.3"):
-        every = [f"analysis={analysis}", f"run='{run}'", *overrides]
+        every = [f"analysis={analysis}", override("run", run), *overrides]
         config = compose("analyze", every, return_hydra_config=True)
         folder = Path(config.hydra.run.dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,6 +99,7 @@ def look(analysis: str, run: str | Path, *overrides: str, configs: str | Path = 
 
 def _make(config: DictConfig, folder: Path, console: Console) -> Findings:
     quiet_lightning()
+    config = expanded(config)
     runs = _open(config)
     whole = _beside(runs[0].config, config)
     analysis: Analysis = instantiate_part(whole, "analysis")
@@ -115,11 +107,11 @@ def _make(config: DictConfig, folder: Path, console: Console) -> Findings:
         open_run(config.run)  # says that there are several
     analysis.check(runs)
     selections = {name: DictConfig(plain(whole.selections[name])) for name in whole.selections}
-    table = None if config.table is None else Path(config.table).expanduser()
+    table = None if config.table is None else Path(config.table)
     subject = Subject(runs, selections, console, table, plain(whole.analysis))
     console.print(f"[bold]{analysis.name}[/] of {escape(', '.join(str(run.folder) for run in runs[:3]))}")
-    log = RunLog([instantiate(logger) for logger in whole.logger.values()], runs[0].space)
-    log.config(all_written({"run": str(config.run), **plain(whole)}))
+    log = RunLog([instantiate(logger) for logger in whole.logger.values() if logger is not None], runs[0].space)
+    log.config(redact_all({"run": str(config.run), **plain(whole)}))
     status = "failed"
     try:
         tables = _measure(analysis, subject)

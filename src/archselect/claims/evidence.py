@@ -10,8 +10,9 @@ from typing import Any
 from archselect.analysis.analysis import Table
 from archselect.foreign.files import checked, read_text
 from archselect.foreign.limits import JSON_BYTES, PICTURE_BYTES
+from archselect.places import find_runs
 from archselect.reporting.results import RunResult
-from archselect.runs import FinishedRun, find_runs, open_run
+from archselect.runs import FinishedRun, open_run
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from archselect.data.local import Split
 from archselect.data.source import Source
 from archselect.data.splits import stratified_subset
 from archselect.data.stored import StoredImages
+from archselect.places import expand
 from archselect.randomness import generator_for
 
 OWN_CHOICE = (
@@ -77,8 +78,10 @@ class ImageData:
                 raise ValueError(f"Expected data.{option} to be a positive whole number, got {number!r}.")
         check_flag("data.flip", flip)
         _check_published(name, source, published or {})
+        if not callable(getattr(source, "open", None)):
+            raise ValueError(f"data.source must name a class by its _target_; got {source!r}.")
         self.name = name
-        self.source = source if path is None else source.at(Path(path).expanduser())
+        self.source = source if path is None else source.at(Path(expand(str(path))))
         self.train_subset = train_subset
         self.notes: list[str] = []
         self.is_measured = mean is None or std is None

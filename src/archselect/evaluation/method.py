@@ -9,8 +9,17 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
-from archselect.checks import check_choice, check_count, check_number, check_optimizer, check_positive, check_share
+from archselect.checks import (
+    check_choice,
+    check_count,
+    check_number,
+    check_optimizer,
+    check_options,
+    check_positive,
+    check_share,
+)
 from archselect.evaluation.nasbench201 import NASBench201Table
+from archselect.places import expand
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,7 @@ class Retraining:
     capture: Literal["none", "cuda_graphs"] = "none"
 
     def __post_init__(self) -> None:
+        check_options("evaluation.network", self.network, Mapping)
         check_positive("evaluation.epochs", self.epochs)
         check_positive("evaluation.batch_size", self.batch_size)
         check_share("evaluation.validation_share", self.validation_share, zero=True)
@@ -90,9 +100,12 @@ class NASBench201Lookup:
     table: str | None
     network: Mapping[str, Any]
 
+    def __post_init__(self) -> None:
+        check_options("evaluation.network", self.network, Mapping)
+
     def load(self) -> NASBench201Table:
         """Return the table; a clear error if there is none."""
-        return NASBench201Table(None if self.table is None else Path(self.table).expanduser())
+        return NASBench201Table(None if self.table is None else Path(expand(self.table)))
 
 
 class NoEvaluation:

@@ -1,6 +1,7 @@
 """How a search went: the mixture weights of every edge, and accuracy and loss, over the epochs.
 
-The records are those of `history.jsonl`, the space is that of `space.json`, both parsed.
+The records are those of `history.jsonl`, which counts epochs from 0; pictures show how many were made: 1 after the
+first. The space is that of `space.json`, parsed as well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -76,7 +77,7 @@ def draw_curves(history: Records, path: str | Path) -> Path:
         soften(axes)
         for part, look in (("train", Style("#0072B2", "-")), ("val", Style("#D55E00", "--", "s"))):
             points = [
-                (record["epoch"], factor * record["metrics"][f"{part}_{metric}"])
+                (record["epoch"] + 1, factor * record["metrics"][f"{part}_{metric}"])
                 for record in history
                 if f"{part}_{metric}" in record["metrics"]
             ]
@@ -133,7 +134,7 @@ def _edge_panels(figure: Figure, cell: Mapping[str, Any], top: float) -> list[tu
 def _draw_edge(
     axes: Axes, history: Records, cell: str, edge: int, operations: Sequence[str], look: Mapping[str, Style]
 ) -> None:
-    epochs = [record["epoch"] for record in history]
+    epochs = [record["epoch"] + 1 for record in history]
     for position, operation in enumerate(operations):
         weights = [record["alpha"][cell][edge][position] for record in history]
         _draw_line(axes, epochs, weights, look[operation])

@@ -5,7 +5,9 @@ for the space to say.
 """
 
 import difflib
+import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +120,12 @@ class Genotype:
         """Return NAS-Bench-201's notation; a `ValueError` where it cannot hold this genotype."""
         return notations.cells_to_nasbench201(self.cells)
 
+    @property
+    def label(self) -> str:
+        """Its published name, or `genotype` and the first eight digits of the SHA-256 of its text."""
+        published = next((name for name, genotype in PUBLISHED.items() if genotype == self), None)
+        return published or f"genotype {hashlib.sha256(self.to_text().encode()).hexdigest()[:8]}"
+
     @classmethod
     def from_nasbench201(cls, text: str) -> "Genotype":
         """Read NAS-Bench-201's notation."""
@@ -129,13 +137,13 @@ class Genotype:
 
         Args:
             text: A published name, the path of a `.json` file (a run's or a stage's genotype.json), JSON, the one-line
-                text, the official notation or NAS-Bench-201's.
+                text, the official notation or NAS-Bench-201's; the latter two also within a line of a log.
 
         Raises:
             FileNotFoundError: It is the path of a `.json` file that does not exist.
             ValueError: It is none of these forms, or malformed in the one it looks like.
         """
-        text = notations.checked_text(text).strip()
+        text = _without_log(notations.checked_text(text)).strip()
         if text in PUBLISHED:
             return PUBLISHED[text]
         if text.startswith("{"):
@@ -155,6 +163,19 @@ PUBLISHED: Mapping[str, Genotype] = MappingProxyType(
     {name: Genotype.from_official(text) for name, text in OFFICIAL_NOTATION.items()}
 )
 """The published genotypes, by name."""
+
+
+def _without_log(text: str) -> str:
+    """Return the genotype in a line that a search of DARTS or NAS-Bench-201 logged; else the text as it is."""
+    if (nasbench201 := re.search(r"\|\S+~[0-9]+\|", text)) is not None:
+        return nasbench201[0]
+    start = text.find("Genotype(")
+    depth = 0
+    for place in range(start, len(text) if start >= 0 else start):
+        depth += (text[place] == "(") - (text[place] == ")")
+        if depth == 0 and text[place] == ")":
+            return text[start : place + 1]
+    return text
 
 
 def _read_file(path: Path) -> Genotype:

@@ -5,7 +5,6 @@ collect      every result under a folder, once
 Row, rows    mean and spread of the runs that differ in nothing but the seed
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from archselect.foreign.json import read_json
-from archselect.genotype import PUBLISHED, Genotype
+from archselect.genotype import Genotype
 from archselect.reporting.paper import PaperNumber, paper_number
 
 STAGES = ("search", "selection", "evaluation")
@@ -101,10 +100,7 @@ def _choices(summary: Mapping[str, Any]) -> Choices:
     """The choices of a run; one that was given its genotype is named by it, for it searched nothing."""
     names = {name: named(summary[name], name) for name in Choices._fields}
     if summary["selection"] is None:
-        text = summary["genotype"]
-        published = next((name for name, genotype in PUBLISHED.items() if genotype.to_text() == text), None)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-        names |= {"search": "–", "selection": published or f"genotype {digest}"}
+        names |= {"search": "–", "selection": Genotype.from_text(summary["genotype"]).label}
     return Choices(**names)
 
 

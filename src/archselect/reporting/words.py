@@ -64,7 +64,7 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.0f} s"
     if seconds < 99.5 * 60:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 3600:.1f} h" if seconds < 99.5 * 3600 else f"{seconds / 3600:,.0f} h"
 
 
 def footnotes(report: Sequence[Row]) -> list[str]:

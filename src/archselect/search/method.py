@@ -58,7 +58,7 @@ class SearchMethod:
         weight_share: Share of the training images that trains the weights; the others train `alpha`.
         weight_optimizer: Makes the optimizer of the weights.
         learning_rate_min: Where the cosine schedule of the weights' learning rate ends; None keeps the rate constant.
-        gradient_clip: Largest norm of the weights' gradient.
+        gradient_clip: Largest norm of the weights' gradient; None: it is not clipped.
         architecture_optimizer: Makes the optimizer of `alpha`.
         architecture_gradient_clip: Largest norm of the gradient in `alpha`, regularisers included; None: it is not
             clipped (SNAS: 10).
@@ -98,7 +98,7 @@ class SearchMethod:
     weight_share: float
     weight_optimizer: OptimizerFactory
     learning_rate_min: float | None
-    gradient_clip: float
+    gradient_clip: float | None
     architecture_optimizer: OptimizerFactory
     architecture_gradient: ArchitectureGradient | None
     architecture_gradient_clip: float | None = None
@@ -129,7 +129,8 @@ class SearchMethod:
         check_optimizer("search.architecture_optimizer", self.architecture_optimizer)
         if self.learning_rate_min is not None:
             check_number("search.learning_rate_min", self.learning_rate_min)
-        check_number("search.gradient_clip", self.gradient_clip, zero=False)
+        if self.gradient_clip is not None:
+            check_number("search.gradient_clip", self.gradient_clip, zero=False)
         if self.architecture_gradient_clip is not None:
             check_number("search.architecture_gradient_clip", self.architecture_gradient_clip, zero=False)
         check_choice("search.update_order", self.update_order, get_args(UpdateOrder))

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import torch
 
-from archselect.checks import check_choice, check_flag
+from archselect.checks import check_choice, check_flag, check_options
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.supernet import Supernet
 from archselect.randomness import generator_for
@@ -96,6 +96,7 @@ class Perturbation:
         if self.operation_rule == "random":
             check_no_strengths(self.name, self.report_strengths)
         check_scoring_node(self.scoring)
+        check_options("selection.tuning", self.tuning, Tuning)
         if self.edge_order == "global" and self.operation_rule != "perturbation":
             raise ValueError(
                 f"selection.edge_order=global compares the harm that masking does, but selection.operation_rule is "

@@ -9,7 +9,14 @@ from archselect.networks.darts_supernet import DartsSupernet
 from archselect.networks.discrete_darts import DartsNetwork
 from archselect.networks.topology import CellTopology
 from archselect.networks.variant import PLAIN, Variant
-from archselect.spaces.space import Operations, SearchSpace, check_carries, check_image_size, check_positive
+from archselect.spaces.space import (
+    Operations,
+    OperationsOf,
+    SearchSpace,
+    check_carries,
+    check_image_size,
+    check_positive,
+)
 
 DARTS_CELL = CellTopology(inputs=2, nodes=4, output="concat", inputs_per_node=2)
 
@@ -24,6 +31,7 @@ class DartsSpace(SearchSpace):
         channels: C of the supernet's first cells.
         layers: Number of the supernet's cells.
         alpha_scale: Standard deviation of the architecture parameters at the start; 0 gives uniform mixtures.
+        operations_of: Candidate operations of single cell types, in place of those in `operations`.
     """
 
     topologies: ClassVar[Mapping[str, CellTopology]] = {"normal": DARTS_CELL, "reduction": DARTS_CELL}
@@ -36,8 +44,9 @@ class DartsSpace(SearchSpace):
         channels: int = 16,
         layers: int = 8,
         alpha_scale: float = 1e-3,
+        operations_of: OperationsOf | None = None,
     ) -> None:
-        super().__init__(name, operations, protocol)
+        super().__init__(name, operations, protocol, operations_of)
         check_positive("the supernet", channels=channels, layers=layers)
         check_number("search_space.alpha_scale", alpha_scale)
         if layers < 3:

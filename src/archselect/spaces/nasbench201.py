@@ -9,7 +9,14 @@ from archselect.networks.discrete_nasbench201 import NASBench201Network
 from archselect.networks.nasbench201_supernet import NASBench201Supernet
 from archselect.networks.topology import CellTopology
 from archselect.networks.variant import PLAIN, Variant
-from archselect.spaces.space import Operations, SearchSpace, check_carries, check_image_size, check_positive
+from archselect.spaces.space import (
+    Operations,
+    OperationsOf,
+    SearchSpace,
+    check_carries,
+    check_image_size,
+    check_positive,
+)
 
 NASBENCH201_CELL = CellTopology(inputs=1, nodes=3, output="last", inputs_per_node=None)
 
@@ -24,6 +31,7 @@ class NASBench201Space(SearchSpace):
         channels: C of the supernet's first stage.
         cells_per_stage: N of the paper.
         alpha_scale: Standard deviation of the architecture parameters at the start; 0 gives uniform mixtures.
+        operations_of: Candidate operations of single cell types, in place of those in `operations`.
     """
 
     topologies: ClassVar[Mapping[str, CellTopology]] = {"cell": NASBENCH201_CELL}
@@ -36,8 +44,9 @@ class NASBench201Space(SearchSpace):
         channels: int = 16,
         cells_per_stage: int = 5,
         alpha_scale: float = 1e-3,
+        operations_of: OperationsOf | None = None,
     ) -> None:
-        super().__init__(name, operations, protocol)
+        super().__init__(name, operations, protocol, operations_of)
         check_positive("the supernet", channels=channels, cells_per_stage=cells_per_stage)
         check_number("search_space.alpha_scale", alpha_scale)
         check_carries(name, self.cells["cell"].carries([True]))

@@ -15,7 +15,9 @@ from archselect.networks.topology import CellTopology
 from archselect.networks.variant import PLAIN, Variant
 from archselect.operations import PRIMITIVES
 
-Operations = Sequence[str] | Sequence[Sequence[str]] | Mapping[str, Sequence[str] | Sequence[Sequence[str]]]
+CellOperations = Sequence[str] | Sequence[Sequence[str]]
+OperationsOf = Mapping[str, CellOperations]
+Operations = CellOperations | OperationsOf
 """One list for every edge; or one list per edge; or either of them per cell type."""
 
 
@@ -46,20 +48,29 @@ class SearchSpace(ABC):
         name: Shown in folders and reports.
         operations: The candidate operations, see `Operations`.
         protocol: The lengths that the paper gives, used by the other groups' defaults.
+        operations_of: Candidate operations of single cell types, in place of those in `operations`.
     """
 
     topologies: ClassVar[Mapping[str, CellTopology]]
 
-    def __init__(self, name: str, operations: Operations, protocol: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        operations: Operations,
+        protocol: Mapping[str, Any],
+        operations_of: OperationsOf | None = None,
+    ) -> None:
         self.name = name
         self.protocol = Protocol(**protocol)
-        if isinstance(operations, Mapping) and set(operations) != set(self.topologies):
+        by_cell = operations if isinstance(operations, Mapping) else dict.fromkeys(self.topologies, operations)
+        by_cell = {**by_cell, **(operations_of or {})}
+        if set(by_cell) != set(self.topologies):
             raise ValueError(
                 f"Search space {name!r} has the cell types {sorted(self.topologies)}, but operations were given for "
-                f"{sorted(operations)}."
+                f"{sorted(by_cell)}."
             )
         self.cells = {
-            cell: CellSpace(cell, topology, _per_edge(cell, topology, operations))
+            cell: CellSpace(cell, topology, _per_edge(cell, topology, by_cell[cell]))
             for cell, topology in self.topologies.items()
         }
 
@@ -86,12 +97,12 @@ class SearchSpace(ABC):
             cell.check(genotype.cell(name))
 
     def example(self) -> Genotype:
-        """Return some architecture of this space: the first candidate on every edge, the first inputs of every node."""
+        """Return some architecture: the candidates in turn on the edges, and the first inputs of every node."""
         cells = []
         for space in self.cells.values():
             decisions = CellDecisions.none(space)
             for edge in decisions.undecided_edges:
-                decisions = decisions.keep_operation(edge, 0)
+                decisions = decisions.keep_operation(edge, edge % len(space.operations[edge]))
             for node in decisions.undecided_nodes(space):
                 into = space.topology.edges_into(node)
                 decisions = decisions.keep_inputs(space, node, into[: space.topology.edges_kept_into(node)])
@@ -137,9 +148,7 @@ def check_image_size(space: str, image_size: int) -> None:
         )
 
 
-def _per_edge(cell: str, topology: CellTopology, operations: Operations) -> tuple[tuple[str, ...], ...]:
-    if isinstance(operations, Mapping):
-        operations = operations[cell]
+def _per_edge(cell: str, topology: CellTopology, operations: CellOperations) -> tuple[tuple[str, ...], ...]:
     if operations is not None and not isinstance(operations, Sequence):
         raise ValueError(
             f"The operations of the {cell} cell must be a list of names or one list per edge; got {operations!r}."

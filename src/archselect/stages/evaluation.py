@@ -13,6 +13,7 @@ from archselect.data import ResidentBatches, stratified_split
 from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
 from archselect.genotype import Genotype
 from archselect.networks.discrete import DiscreteNetwork
+from archselect.places import expand
 from archselect.randomness import derived_seed, generator_for, seed_generators
 from archselect.stages.checkpoint import save
 from archselect.stages.fitting import Fitting, Loaders
@@ -55,7 +56,7 @@ class EvaluationStage:
         """See `Stage.key`."""
         identity = {"version": VERSION, "genotype": str(self.genotype), **self.identity}
         if isinstance(self.evaluation, NASBench201Lookup):
-            table = Path(self.evaluation.table or "").expanduser()
+            table = Path(expand(self.evaluation.table or ""))
             identity["table"] = hashlib.sha256(table.read_bytes()).hexdigest()
         return StageKey("evaluation", self.label, identity)
 

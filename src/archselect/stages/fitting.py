@@ -14,7 +14,7 @@ from archselect import ranks
 from archselect.allocation import peak_resident
 from archselect.stages.checkpoint import NEWEST, AtomicCheckpointIO, newest_sound
 from archselect.stages.progress import Progress, ProgressCallback
-from archselect.stopping import SignalsLeftAlone
+from archselect.stages.signals import SignalsLeftAlone
 from archselect.store import StageFolder
 
 HISTORY = "history.jsonl"
@@ -123,9 +123,15 @@ class Fitting:
         )
         return self.folder.read_lines(HISTORY)
 
-    def train(self, module: pl.LightningModule, loaders: Callable[[torch.device], Loaders], epochs: int) -> None:
+    def train(
+        self,
+        module: pl.LightningModule,
+        loaders: Callable[[torch.device], Loaders],
+        epochs: int,
+        callbacks: Iterable[Callback] = (),
+    ) -> None:
         """Train `module` for `epochs` without validation, history or checkpoint: a small part of a stage's work."""
-        trainer = self._make(max_epochs=epochs, limit_val_batches=0)
+        trainer = self._make(max_epochs=epochs, limit_val_batches=0, callbacks=callbacks)
         batches = loaders(trainer.strategy.root_device)
         trainer.fit(module, train_dataloaders=batches.train, val_dataloaders=batches.val)
 

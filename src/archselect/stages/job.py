@@ -11,7 +11,7 @@ from rich.console import Console
 from archselect import kernels
 from archselect.allocation import keep_freed_memory
 from archselect.data import ImageData
-from archselect.places import all_written
+from archselect.places import redact_all
 from archselect.spaces import SearchSpace
 from archselect.stages.devices import count_of, for_this_process
 from archselect.stages.fitting import HISTORY, Fitting, Record, TrainerFactory, out_of_memory
@@ -121,8 +121,9 @@ def _fill(stage: Stage, folder: StageFolder, job: Job) -> Finished:
     kind = stage.key.kind
     with Progress(job.console, kind) as progress:
         fitting = fitting_for(folder, job, progress)
-        devices = _name(fitting.device) if job.team is None else f"{count_of(job.trainer)} x {_name(fitting.device)}"
-        folder.begin(all_written(stage.config), provenance(devices, {"seed": job.seed}))
+        device = device_name(fitting.device)
+        devices = device if job.team is None else f"{count_of(job.trainer)} x {device}"
+        folder.begin(redact_all(stage.config), provenance(devices, {"seed": job.seed}))
         for record in folder.read_lines(HISTORY):
             job.log(kind, record)
         try:
@@ -149,5 +150,6 @@ def fitting_for(folder: StageFolder, job: Job, progress: Progress) -> Fitting:
     return fitting
 
 
-def _name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """Return what is said of a device, such as `cpu` or `cuda: NVIDIA H100`."""
     return f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from archselect.places import written
+from archselect.places import redact
 
 DIFF_CHARACTERS = 200_000
 """Of a diff, that are kept."""
@@ -40,7 +40,7 @@ def provenance(device: str, seeds: Mapping[str, int]) -> dict[str, Any]:
 def command(arguments: list[str]) -> list[str]:
     """Return the command line with the script's bare name, and paths as they are written down."""
     script, *rest = arguments
-    return [Path(script).name, *map(written, rest)]
+    return [Path(script).name, *map(redact, rest)]
 
 
 def git_state(source: Path) -> dict[str, Any] | None:
@@ -60,7 +60,7 @@ def git_state(source: Path) -> dict[str, Any] | None:
         return None
     if not changes:
         return {"commit": commit, "dirty": False}
-    diff = written(_git(folder, "diff", "--no-ext-diff", "HEAD", "--", ":/") or "")
+    diff = redact(_git(folder, "diff", "--no-ext-diff", "HEAD", "--", ":/") or "")
     left_out = f"\n[{len(diff) - DIFF_CHARACTERS} characters more]" if len(diff) > DIFF_CHARACTERS else ""
     untracked = [line[3:] for line in changes.splitlines() if line.startswith("?? ")]
     return {"commit": commit, "dirty": True, "diff": diff[:DIFF_CHARACTERS] + left_out, "untracked": untracked}

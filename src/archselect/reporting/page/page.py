@@ -14,7 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from archselect.places import written
+from archselect.places import redact
 from archselect.reporting.failures import Failure
 from archselect.reporting.grid import Grid
 from archselect.reporting.page.analyses import analyses_in, folders_beside
@@ -64,7 +64,7 @@ def write_page(
         warn(sentence)
     script = _asset("page.js")
     html = _template().render(
-        folder=written(str(folder.resolve())),
+        folder=redact(str(folder.resolve())),
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         table=summary_table(report, {run.folder: run.anchor for run in runs}),
         footnotes=footnotes(report),
@@ -93,7 +93,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["written"] = lambda path: written(str(path))
+    environment.filters["written"] = lambda path: redact(str(path))
     return environment.get_template("page.html")
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from omegaconf import DictConfig
 
 from archselect.foreign.config import read_config, read_overrides
+from archselect.places import CONFIG
 from archselect.reporting.page.analyses import Analysis, analyses_in
 from archselect.reporting.page.decisions import Decisions, tabulate
 from archselect.reporting.page.links import Links
@@ -18,7 +19,7 @@ from archselect.reporting.page.notes import Notes
 from archselect.reporting.page.pictures import Picture, Pictures
 from archselect.reporting.results import STAGES, RunResult
 from archselect.reporting.words import duration
-from archselect.runs import CONFIG, FinishedRun, stage_place
+from archselect.runs import FinishedRun, stage_place
 
 FIGURES = {
     "cells": "The cells that were selected",

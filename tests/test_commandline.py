@@ -1,0 +1,158 @@
+"""A typed command: what Hydra is given, what is imported before there is work, and what a slip is answered with."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from tests.command import ANALYZE, CONFIGS, TRAIN, Run, analyze, tiny, train
+
+from archselect.analysis.command import look
+from archselect.commandline import arranged, method
+from archselect.genotype import PUBLISHED, Genotype
+from archselect.places import override
+from archselect.runs import load_genotype, load_supernet, open_run
+
+HEAVY = ("torch", "pytorch_lightning", "wandb", "sklearn", "pandas", "datasets", "matplotlib", "optuna", "pyarrow")
+NASTY = "it's a, b = [c] {d} (e): ~f \\"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [str(TRAIN), "--help"],
+        [str(TRAIN), "--cfg", "job", "seed=1"],
+        [str(ANALYZE), "--cfg", "job", "analysis=cells", "run=x"],
+        ["-m", "archselect.reporting", "--help"],
+        ["-m", "archselect.store", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_help_imports_nothing_heavy(command: list[str]) -> None:
+    said = subprocess.run(
+        [sys.executable, "-X", "importtime", *command], capture_output=True, text=True, check=True, cwd=TRAIN.parent
+    )
+    imported = {line.rpartition("|")[2].strip() for line in said.stderr.splitlines()}
+    assert "argparse" in imported
+    assert imported.isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("search_space=s22", "There is no search_space=s22. Did you mean s2?"),
+        ("selectoin=perturb", "There is no option selectoin. Did you mean selection?"),
+        ("search.epoch=3", "There is no option search.epoch. Did you mean epochs?"),
+        ("selection.tuning.epochs_betwen=2", "Did you mean epochs_between"),
+        ("epochs=3", "Did you mean search.epochs or selection.tuning.epochs or evaluation.epochs?"),
+        ("search/part=[curvatur]", "There is no search/part=curvatur. Did you mean curvature?"),
+        ("seed=0,1", "seed=0,1 gives several values. Add -m"),
+        ("name=it's", "put it into quotes: 'name='\"'\"'it\\'\"'\"'s'\"'\"''"),
+        ("logger.wandb.offline=true", "There is no option logger.wandb. The options of logger are csv."),
+        ("search_space.operations.norml=[skip_connect]", "operations were given for ['normal', 'norml', 'reduction']"),
+        ("logs=[1]", "A path was expected; got [1]."),
+    ],
+)
+def test_a_slip_is_answered_in_one_sentence(
+    typed: str, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        train(*tiny(), typed)
+    error = (
+        capsys.readouterr().err.partition("\nError: ")[2].removesuffix("\n(HYDRA_FULL_ERROR=1 shows the traceback.)\n")
+    )
+    assert ended.value.code == 1
+    assert said in error
+    assert "\n" not in error
+
+
+def test_flags_stand_anywhere() -> None:
+    assert arranged(["seed=0,1", "-m", "search=darts", "--config-name", "x=y", "~logger"]) == [
+        *("-m", "--config-name", "x=y"),
+        *("seed=0,1", "search=darts", "~logger"),
+    ]
+
+
+def test_a_home_folder_is_expanded_wherever_a_path_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/anna")
+    typed = ["--config-dir=~/c", "logs=~/l", "data.path=~", "run=~/a,~/b", "~search.snapshots", "name=a~/b"]
+    assert arranged(typed) == [
+        "--config-dir=/home/anna/c",
+        *("logs=/home/anna/l", "data.path=/home/anna", "run=/home/anna/a,/home/anna/b"),
+        *("~search.snapshots", "name=a~/b"),
+    ]
+
+
+def test_a_path_that_exists_needs_no_quotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(NASTY).mkdir()
+    Path("digits").mkdir()
+    run, data, absent = arranged([f"run={NASTY}", "data=digits", "run=a,b"])
+    assert OverridesParser.create().parse_override(run).value() == NASTY
+    assert (data, absent) == ("data=digits", "run=a,b")
+
+
+@given(st.text(st.sampled_from("a'\"\\${}[](),=:~ é\t#%"), max_size=12))
+def test_an_override_holds_any_text(text: str) -> None:
+    parsed = OverridesParser.create().parse_override(override("key", text)).value()
+    assert OmegaConf.to_container(OmegaConf.create({"key": parsed}), resolve=True) == {"key": text}
+
+
+def test_a_run_whose_path_has_quotes_brackets_and_commas_is_opened(tiny_run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / NASTY
+    shutil.copytree(tiny_run.folder, folder, symlinks=True)
+    assert load_genotype(folder) == open_run(folder).genotype
+    assert load_supernet(folder).cell_spaces.keys() == {"normal", "reduction"}
+    assert analyze("analysis=cells", f"run={folder}") == folder / "analyses" / "cells"
+    assert look("cells", folder, configs=CONFIGS).picture == folder / "analyses" / "cells" / "cells.png"
+
+
+def test_what_a_run_wrote_down_runs_again_and_computes_nothing(
+    tiny_run: Run, logs: str, no_figures: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Path(logs.removeprefix("logs="))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(home.parent))
+    (tmp_path / "here").mkdir()
+    shutil.copytree(tiny_run.folder / ".hydra", tmp_path / "here" / ".hydra")
+    config = tmp_path / "here" / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace(str(home), f"~/{home.name}"))
+    assert f"logs: ~/{home.name}" in config.read_text()
+    again = train("--config-path", str(config.parent), "--config-name", "config")
+    assert all(again.reused().values())
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_run_with_a_given_genotype_is_named_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert method(None, "darts", "perturb") == "darts-perturb"
+    assert method("DARTS_V2", "darts", "perturb") == "DARTS_V2"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "g.json").write_text(PUBLISHED["DARTS_V1"].to_json())
+    assert method("~/g.json", "darts", "perturb") == "DARTS_V1"
+    assert method("cell:1:none@0/none@0+none@1", "darts", "perturb").startswith("genotype-")
+
+
+def test_a_genotype_is_pasted_with_the_line_of_its_log() -> None:
+    official = PUBLISHED["DARTS_V1"].to_official()
+    assert Genotype.parse(f"11:03 INFO (epoch 49) genotype = {official} (94.2 %)") == PUBLISHED["DARTS_V1"]
+    assert Genotype.parse("best: Structure(4 nodes with |none~0|+|none~0|none~1|)").to_nasbench201() == (
+        "|none~0|+|none~0|none~1|"
+    )
+    pasted = arranged([f"genotype=INFO {official} (94.2 %)"])[0]
+    assert OverridesParser.create().parse_override(pasted).value() == f"INFO {official} (94.2 %)"
+
+
+def test_the_result_comes_after_the_loggers_and_ends_with_the_folder(
+    logs: str, no_figures: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archselect.runlog.RunLog.finish", lambda log, status: sys.stdout.write("good-bye\n"))
+    run = train(*tiny("s2", "darts", "perturb", "search.epochs=3", "search.snapshots=1", logs))
+    said = capsys.readouterr().out
+    assert said.index("good-bye") < said.index("Result")
+    assert said.splitlines()[-1] == str(run.folder)
