@@ -16,7 +16,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from tests.command import CONFIGS
 
-from archselect.config import RunError, instantiate_parts, protocol, register_resolvers
+from archselect.config import RunError, evaluation_for, instantiate_parts, register_resolvers
 from archselect.evaluation import NASBench201Lookup, NoEvaluation, Retraining
 from archselect.preflight import check
 from archselect.selection import Perturbation, Racing, Scoring
@@ -296,7 +296,7 @@ PROTOCOLS = [
 
 @pytest.mark.parametrize(("space", "data", "evaluation"), PROTOCOLS)
 def test_space_and_data_pick_the_evaluation(space: str, data: str, evaluation: str) -> None:
-    assert protocol(space, data) == evaluation
+    assert evaluation_for(space, data) == evaluation
     config = composed(f"search_space={space}", f"data={data}")
     assert config.hydra.runtime.choices.evaluation == config.evaluation.name == evaluation
 

@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 
+from archselect import kernels
 from archselect.data import BilevelBatches, LabelledImages, ResidentBatches
 from archselect.evaluation import Retraining, RetrainModule
 from archselect.foreign.config import read_config
@@ -28,7 +29,7 @@ from archselect.stages.devices import count_of
 from archselect.stages.fitting import Fitting, Loaders
 from archselect.stages.job import device_name, fitting_for
 from archselect.stages.progress import Progress
-from archselect.stages.search import batches_of, new_supernet
+from archselect.stages.search import fixed_batches, new_supernet
 from archselect.store.damage import MARKER
 from archselect.store.key import Kind
 
@@ -119,7 +120,7 @@ class _Pace:
         job, method = self._plan.job, self._plan.parts.search
 
         def batches(few: LabelledImages, size: int, device: torch.device) -> BilevelBatches:
-            return BilevelBatches(*(batches_of(job.data, few, size, device) for _ in range(2)))
+            return BilevelBatches(*(fixed_batches(job.data, few, size, device, job.seed) for _ in range(2)))
 
         def module() -> SearchModule:
             return SearchModule(new_supernet(job, method), method, job.data.classes, (job.seed, "timing"))
@@ -133,7 +134,7 @@ class _Pace:
         assert isinstance(protocol, Retraining)
 
         def batches(few: LabelledImages, size: int, device: torch.device) -> ResidentBatches:
-            return batches_of(data, few, size, device)
+            return fixed_batches(data, few, size, device, job.seed)
 
         def module() -> RetrainModule:
             genotype = parts.genotype or parts.space.example()
@@ -146,7 +147,7 @@ class _Pace:
         """Return the seconds per image of a step: of more and more images until it takes about `SECONDS`."""
         fitting, images, size = fitting_for_timing(self._plan), self._plan.parts.data.train, FEWEST
         most = min(most, len(images.labels))
-        with torch.random.fork_rng():
+        with kernels.enabled(), torch.random.fork_rng():
             module = make()
             while True:
                 size, clock = min(size, most), _Clock()
