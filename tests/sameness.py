@@ -64,4 +64,6 @@ def _timeless(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def equal(one: Any, other: Any) -> bool:
     """Return whether two values are the same; tensors to the last bit."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(equal(value, other[key]) for key, value in one.items())
     return torch.equal(one, other) if isinstance(one, torch.Tensor) else bool(one == other)
