@@ -20,6 +20,7 @@ from rich.console import Console
 from archselect.data import ImageData
 from archselect.errors import RunError as RunError
 from archselect.evaluation.method import Evaluation
+from archselect.figures.formats import formats_of
 from archselect.genotype import Genotype
 from archselect.search import SearchMethod
 from archselect.selection import Selector
@@ -41,6 +42,7 @@ class Parts:
     data: ImageData
     trainer: TrainerFactory
     genotype: Genotype | None
+    formats: tuple[str, ...] = ("png",)
 
 
 def protocol_for(search_space: str, data: str) -> str:
@@ -79,7 +81,13 @@ def instantiate_parts(config: DictConfig) -> Parts:
     space, search, selection, evaluation, data, trainer = (instantiate_part(config, group) for group in groups)
     with readable():
         genotype = None if config.genotype is None else Genotype.parse(str(config.genotype))
-    return Parts(seed, space, search, selection, evaluation, data, trainer, genotype)
+    return Parts(seed, space, search, selection, evaluation, data, trainer, genotype, figure_formats(config))
+
+
+def figure_formats(config: DictConfig) -> tuple[str, ...]:
+    """Return the formats of the figures, from `figures.format`; a `RunError` says which is not known."""
+    with readable():
+        return formats_of(OmegaConf.to_container(config.figures)["format"])
 
 
 def instantiate_part(config: DictConfig, group: str) -> Any:
