@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import same_color
+from matplotlib.lines import Line2D
 
 from archselect.figures.palette import STYLES
 from archselect.figures.strengths import draw_operation_strengths, draw_topology_strengths
@@ -52,6 +53,10 @@ DECISIONS = [
 ]
 
 
+def scores(axes: Axes) -> list[Line2D]:
+    return [line for line in axes.lines if line.get_marker() != "None"]
+
+
 def dots(axes: Axes) -> list[tuple[float, float, bool]]:
     """Accuracy, row and whether it is filled, of every dot."""
     return [
@@ -60,8 +65,7 @@ def dots(axes: Axes) -> list[tuple[float, float, bool]]:
             float(line.get_ydata()[0]),  # type: ignore[index, arg-type]
             not same_color(line.get_markerfacecolor(), "white"),
         )
-        for line in axes.lines
-        if line.get_marker() != "None"
+        for line in scores(axes)
     ]
 
 
@@ -78,7 +82,7 @@ def test_fills_the_operation_that_was_kept() -> None:
     assert dots(first) == [(66, 0, False), (61, 1, True)]
     assert dots(second) == [(50, 0, True), (60, 1, False)]
     assert [tick.get_text() for tick in first.get_yticklabels()] == ["skip_connect", "sep_conv_3x3"]
-    assert first.lines[0].get_color() == STYLES["skip_connect"].colour
+    assert first.lines[1].get_color() == STYLES["skip_connect"].colour
 
 
 @pytest.mark.parametrize(("unmasked", "lines"), [(0.7, [70.0]), (None, [])])
@@ -90,8 +94,19 @@ def test_marks_the_accuracy_with_nothing_masked_where_it_was_measured(
 
     (axes,) = figure.axes
     assert [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "None"] == lines  # type: ignore[index]
-    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    legend = [text.get_text() for text in figure.subfigs[0].legends[0].get_texts()]
     assert ("nothing masked" in legend) == bool(lines)
+
+
+def test_the_edges_of_a_cell_share_one_scale_so_that_it_is_seen_which_matter() -> None:
+    flat = on_edge(0, [0, 2], "none", None, none=0.60, noise=0.61)
+    steep = on_edge(1, [1, 2], "noise", None, none=0.90, noise=0.40)
+    other = on_edge(1, [1, 2], "noise", None, none=0.10, noise=0.12) | {"cell": "reduction"}
+    one, two, third = draw_operation_strengths([flat, steep, other]).axes
+
+    low, high = one.get_xlim()
+    assert low < 40 and high > 90 and two.get_xlim() == (low, high)
+    assert third.get_xlim()[1] < 40  # another cell type has a scale of its own
 
 
 def test_scale_holds_every_score_even_if_all_are_the_same() -> None:
@@ -124,9 +139,12 @@ def test_shows_the_rounds_of_a_node_and_what_it_kept() -> None:
         (35, True),
         (25, True),
     ]
-    assert [round(row) for _, row, _ in found] == [0, 1, 2, 3, 0, 2, 3]
+    assert [row for _, row, _ in found] == [0, 1, 2, 3, 0, 2, 3]  # on the lines of the inputs, round for round
+    assert axes.get_yticks().tolist() == [0, 1, 2, 3]
+    first, second = scores(axes)[0], scores(axes)[4]
+    assert first.get_markersize() > second.get_markersize()  # so that both are seen where the rounds agree
     assert len({line.get_marker() for line in axes.lines}) == 2  # one marker per round
-    kept, dropped = (line.get_color() for line in figure.legends[0].get_lines()[:2])
+    kept, dropped = (line.get_color() for line in figure.subfigs[0].legends[0].get_lines()[:2])
     assert [line.get_color() for line in axes.lines] == [kept if filled else dropped for _, _, filled in found]
     assert kept != dropped
 

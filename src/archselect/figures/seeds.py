@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
-from archselect.figures.canvas import WIDTH, cell_title, fitting, new_figure, parts, styled
+from archselect.figures.canvas import WIDTH, add_legend, cell_title, fitting, new_figure, parts, styled
 from archselect.figures.selection_curve import LINES
 
 Rows = Sequence[Mapping[str, Any]]
@@ -17,7 +17,7 @@ Rows = Sequence[Mapping[str, Any]]
 # Lengths in inches.
 _BOX, _ROW = 0.24, 0.15  # of a heat map: the narrowest box that holds "100", and its height
 _NAMES, _CELL = 1.05, 0.3  # of the operations below a line of heat maps; of a cell's title
-_BELOW, _ENTRY = 2.3, 0.17
+_BELOW, _ENTRY = 2.2, 0.1
 _MAP = "Blues"
 
 
@@ -35,19 +35,21 @@ def draw_seeds(frequencies: Rows, agreement: Rows, accuracy: Rows) -> Figure:
     most = max(len(_distinct(frequencies, cell, "operation")) for cell in cells)
     per_row = min(len(labels), max(1, int((WIDTH - 0.7) / (_BOX * most + 0.1))))
     lines = ceil(len(labels) / per_row)
-    heights = [_CELL + lines * (_NAMES + _ROW * len(_distinct(frequencies, cell, "edge"))) for cell in cells]
+    heights = [_CELL + lines * (_NAMES + _ROW * max(3, len(_distinct(frequencies, cell, "edge")))) for cell in cells]
     several = len(accuracy) > 1
     below = [_BELOW + _ENTRY * len(labels)] if several else []
     title = f"What {len(accuracy)} runs chose (% of a selection's runs)" if several else "What one run chose"
     width = WIDTH if several else min(WIDTH, max(3.2, 1.2 + 0.45 * most))
     figure, body = new_figure(title, 0.4 + sum(heights) + sum(below), width)
-    titles = [*map(cell_title, cells), *([""] if several else [])]
+    titles = [*(f"{cell_title(cell)}: edges (source,target)" for cell in cells), *([""] if several else [])]
     for part, cell in zip(found := parts(body, titles, [*heights, *below]), cells, strict=False):
         _draw_cell(part, [row for row in frequencies if row["cell"] == cell], labels, (lines, per_row), several)
     if several:
         left, right = found[-1].subplots(1, 2)
         _draw_agreement(left, agreement, labels)
         _draw_accuracy(right, accuracy, labels)
+        if right.lines:
+            add_legend(found[-1], right.lines)
     return figure
 
 
@@ -73,7 +75,7 @@ def _draw_cell(figure: SubFigure, rows: Rows, labels: Sequence[str], shape: tupl
     for axes in panels.ravel()[len(labels) :]:
         axes.set_axis_off()
     for axes in panels[:, 0]:
-        axes.set_ylabel("edge (source,target)")
+        axes.set_ylabel("edge")
 
 
 def _draw_boxes(axes: Axes, percents: Any, size: float, numbers: bool = True) -> None:
@@ -102,7 +104,7 @@ def _draw_agreement(axes: Axes, rows: Rows, labels: Sequence[str]) -> None:
 
 
 def _draw_accuracy(axes: Axes, rows: Rows, labels: Sequence[str]) -> None:
-    axes.set_title("Test accuracy against skip connections", fontweight="bold", pad=16)
+    axes.set_title("Accuracy against skips", fontweight="bold", pad=16)
     known = [row for row in rows if row["accuracy"] is not None]
     if not known:
         axes.text(0.5, 0.5, "nothing was evaluated", ha="center", va="center", color="0.4", transform=axes.transAxes)
@@ -116,5 +118,3 @@ def _draw_accuracy(axes: Axes, rows: Rows, labels: Sequence[str]) -> None:
     axes.set(xlabel="skip connections in the architecture", ylabel="test accuracy (%)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(0.08)
-    if known:  # below: inside it would hide points
-        axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.22), borderaxespad=0)

@@ -42,10 +42,10 @@ def _draw_against(
     axes: Axes, figure: SubFigure, accuracy: Sequence[float], lead: Sequence[float], epochs: Sequence[int]
 ) -> None:
     axes.plot(accuracy, lead, color="0.75", linewidth=1.0, zorder=1)
-    dots = axes.scatter(accuracy, lead, c=epochs, cmap="cividis", s=18, zorder=2)
+    dots = axes.scatter(accuracy, lead, c=epochs, cmap="cividis", vmin=epochs[0] - 0.5, vmax=epochs[-1] + 0.5, s=18)
     axes.axhline(0, color="0.6", linewidth=0.8, linestyle="--", zorder=0)
     axes.set(xlabel="validation accuracy (%)", ylabel="lead of skip_connect")
     bar = figure.colorbar(dots, ax=axes, pad=0.02, aspect=25)
-    bar.ax.set_title("epoch", loc="center")
+    bar.ax.set_title("epoch", loc="center", pad=7)
     bar.ax.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     bar.outline.set_visible(False)

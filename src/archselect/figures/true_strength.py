@@ -14,9 +14,9 @@ from archselect.figures.palette import styles
 Rows = Sequence[Mapping[str, Any]]
 
 TITLES = {
-    "true_mean": "with the mean of all architectures",
-    "true_best": "with the best architecture",
-    "true_conditional": "with the run's other edges",
+    "true_mean": "the mean of all architectures",
+    "true_best": "the best architecture",
+    "true_conditional": "the run's other edges",
 }
 NAMES = {"alpha": "softmax(α)", "masking": "masking, nothing decided", "parameters": "number of parameters"}
 
@@ -38,7 +38,7 @@ def draw_true_strength(strengths: Rows, correlations: Rows, what: str) -> Figure
     heights = [_PANEL + 0.2 + _ROW * len(names), _PANEL + 0.5 + _ROW * len(operations)]
     figure, body = new_figure(f"Do strengths order the operations of an edge as their {what} does?", 0.4 + sum(heights))
     titles = [
-        "Kendall's tau-b, mean over the edges, 95 % bootstrap interval; open: the interval holds 0",
+        "Kendall's tau-b with the accuracy given ... (95 % bootstrap interval over edges; open: it holds 0)",
         f"{what} of the operations on every edge (source,target)",
     ]
     above, below = parts(body, titles, heights)
@@ -81,10 +81,11 @@ def _draw_truths(figure: SubFigure, strengths: Rows, operations: Sequence[str]) 
         dot_in_legend("mean of all architectures with it", "0.3", filled=True),
         dot_in_legend("the run's architecture with it on this edge", "0.3", filled=False, marker="D"),
     ]
-    add_legend(figure, handles)
+    body = figure.subfigures(1, 1)
+    add_legend(body, handles)
     look = styles(operations)
     edges = list(dict.fromkeys(row["edge"] for row in strengths))
-    panels = figure.subplots(1, len(edges), sharex=True, sharey=True, squeeze=False)[0]
+    panels = body.subplots(1, len(edges), sharex=True, sharey=True, squeeze=False)[0]
     for axes, edge in zip(panels, edges, strict=True):
         axes.set_title(edge)
         for row in strengths:
@@ -96,4 +97,4 @@ def _draw_truths(figure: SubFigure, strengths: Rows, operations: Sequence[str]) 
         axes.set_ylim(len(operations) - 0.4, -0.6)
         axes.set_yticks(range(len(operations)), operations)
         axes.tick_params(axis="y", length=0)
-    figure.supxlabel("accuracy (%)", fontsize=8)
+    body.supxlabel("accuracy (%)", fontsize=8)
