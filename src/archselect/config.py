@@ -87,7 +87,7 @@ def instantiate_parts(config: DictConfig) -> Parts:
 def figure_formats(config: DictConfig) -> tuple[str, ...]:
     """Return the formats of the figures, from `figures.format`; a `RunError` says which is not known."""
     with readable():
-        return formats_of(OmegaConf.to_container(config.figures)["format"])
+        return formats_of(plain(config.figures)["format"])
 
 
 def instantiate_part(config: DictConfig, group: str) -> Any:

@@ -11,6 +11,7 @@ from archselect.figures.canvas import save
 from archselect.figures.cells import draw_cells
 from archselect.figures.formats import FORMATS, formats_of
 from archselect.genotype import PUBLISHED
+from archselect.report import draw_figures
 
 DRAW = """
 import sys
@@ -49,6 +50,12 @@ def test_the_text_of_a_pdf_is_in_fonts_that_conferences_take(tmp_path: Path) -> 
     content = (tmp_path / "cells.pdf").read_bytes()
     assert b"/TrueType" in content or b"/CIDFontType2" in content
     assert b"/Type3" not in content
+
+
+def test_the_pictures_of_a_run_are_written_in_each_format(tmp_path: Path) -> None:
+    pictures = draw_figures(tmp_path, PUBLISHED["DARTS_V2"], {}, formats=("svg", "pdf"))
+    assert pictures == [tmp_path / "cells.png"]  # what loggers and reports show
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cells.pdf", "cells.png", "cells.svg"]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ WIDTH = 7.2
 WIDEST = 9.9
 """Inches, of the few figures that grow with what they show; below 1,600 pixels."""
 
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 8,
     "figure.titlesize": 10,
     "figure.titleweight": "bold",
@@ -50,7 +50,7 @@ STYLE: dict[str, Any] = {
 styled = matplotlib.rc_context(STYLE)
 """Decorator of drawing functions: the look of all figures, left behind when the function returns."""
 
-_WRITING = {
+_WRITING: dict[Any, Any] = {
     "figure.autolayout": False,
     "figure.constrained_layout.use": False,
     "svg.hashsalt": "archselect",  # names of parts do not change from run to run
@@ -70,7 +70,7 @@ def new_figure(title: str, height: float, width: float = WIDTH) -> tuple[Figure,
     """
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white", layout="constrained")
     add_title(figure, title, 10)
-    return figure, figure.subfigures(1, 1)
+    return figure, figure.subfigures(1, 1, squeeze=False)[0, 0]
 
 
 def add_title(figure: FigureBase, title: str, size: float = 9, weight: str = "bold") -> None:

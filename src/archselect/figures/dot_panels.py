@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import ceil
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
@@ -127,8 +128,9 @@ def _draw_dot(axes: Axes, dot: Dot) -> None:
     if dot.error:
         ends = [dot.value - dot.error, dot.value + dot.error]
         axes.plot(ends, [dot.row, dot.row], color=dot.colour, linewidth=1.2, zorder=1)
-    edge = dot.colour if dot.size <= 5 or not dot.filled else "white"
-    axes.plot(dot.value, dot.row, dot.marker, ms=dot.size, color=dot.colour, mfc=face, mec=edge, clip_on=False)
+    edge = "white" if dot.filled else dot.colour  # so that dots on one another are told apart
+    look: dict[str, Any] = {"color": dot.colour, "mfc": face, "mec": edge, "mew": 0.8, "ms": dot.size}
+    axes.plot(dot.value, dot.row, dot.marker, clip_on=False, **look)
 
 
 def _limits(grid: Grid, narrowest: float) -> tuple[float, float]:

@@ -17,7 +17,7 @@ Rows = Sequence[Mapping[str, Any]]
 # Lengths in inches.
 _BOX, _ROW = 0.24, 0.15  # of a heat map: the narrowest box that holds "100", and its height
 _NAMES, _CELL = 1.05, 0.3  # of the operations below a line of heat maps; of a cell's title
-_BELOW, _ENTRY = 2.2, 0.1
+_BELOW, _LETTER = 1.7, 0.075  # of the agreement: without, and for each letter of, the names below it
 _MAP = "Blues"
 
 
@@ -37,7 +37,7 @@ def draw_seeds(frequencies: Rows, agreement: Rows, accuracy: Rows) -> Figure:
     lines = ceil(len(labels) / per_row)
     heights = [_CELL + lines * (_NAMES + _ROW * max(3, len(_distinct(frequencies, cell, "edge")))) for cell in cells]
     several = len(accuracy) > 1
-    below = [_BELOW + _ENTRY * len(labels)] if several else []
+    below = [max(_BELOW, 1.0 + 0.16 * len(labels)) + _LETTER * max(map(len, labels))] if several else []
     title = f"What {len(accuracy)} runs chose (% of a selection's runs)" if several else "What one run chose"
     width = WIDTH if several else min(WIDTH, max(3.2, 1.2 + 0.45 * most))
     figure, body = new_figure(title, 0.4 + sum(heights) + sum(below), width)

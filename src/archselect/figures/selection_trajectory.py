@@ -61,7 +61,7 @@ def draw_selection_trajectory(rows: Rows, panels: Sequence[Panel]) -> Figure:
 
 
 def _in_legend(name: str, colour: str, line: str, marker: str) -> Line2D:
-    return Line2D([], [], color=colour, linestyle=line, marker=marker, label=name)
+    return Line2D([], [], color=colour, ls=line, marker=marker, label=name)
 
 
 def _draw_panel(axes: Axes, rows: Rows, panel: Panel, looks: Mapping[str, tuple[str, str, str]]) -> None:

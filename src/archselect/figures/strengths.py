@@ -188,7 +188,7 @@ def _round_marker(index: int) -> str:
 
 def _round_size(index: int) -> float:
     """Later rounds are smaller: where an input has the same accuracy in several, each is seen."""
-    return max(7.5 - 2.1 * index, 2.5)
+    return max(9.0 - 3.0 * index, 3.0)
 
 
 def _edge_name(edge: Sequence[int]) -> str:

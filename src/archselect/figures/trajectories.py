@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
+from matplotlib.typing import HashableList
 
 from archselect.figures.canvas import add_legend, cell_title, new_figure, parts, styled, whole_numbers
 from archselect.figures.palette import Style, styles
@@ -130,7 +131,7 @@ def _edge_panels(figure: SubFigure, cell: Mapping[str, Any]) -> list[tuple[Axes,
     """One panel per edge, with the edge's index; only the outer panels carry the labels of the scales."""
     edges = [tuple(edge) for edge in cell["edges"]]
     sources = range(1 + max(source for source, _ in edges))
-    names = [
+    names: list[HashableList[str]] = [
         [f"({source},{target})" if (source, target) in edges else "." for source in sources]
         for target in _targets(cell)
     ]

@@ -81,7 +81,7 @@ def _draw_truths(figure: SubFigure, strengths: Rows, operations: Sequence[str]) 
         dot_in_legend("mean of all architectures with it", "0.3", filled=True),
         dot_in_legend("the run's architecture with it on this edge", "0.3", filled=False, marker="D"),
     ]
-    body = figure.subfigures(1, 1)
+    (body,) = parts(figure, [""], [1])
     add_legend(body, handles)
     look = styles(operations)
     edges = list(dict.fromkeys(row["edge"] for row in strengths))
