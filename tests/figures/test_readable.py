@@ -156,6 +156,10 @@ def check(drawn: list[tuple[str, Bbox]], tmp_path: Path) -> Check:
     return written
 
 
+def test_a_title_that_is_too_long_is_wrapped(check: Check) -> None:
+    check(draw_curves(history(SPACES["one edge"], 3), "A title of many words that says what is seen and how. " * 3))
+
+
 @pytest.mark.parametrize("name", GENOTYPES)
 def test_cells_read_well(name: str, check: Check) -> None:
     check(draw_cells(GENOTYPES[name]))

@@ -83,6 +83,7 @@ def test_fills_the_operation_that_was_kept() -> None:
     assert dots(second) == [(50, 0, True), (60, 1, False)]
     assert [tick.get_text() for tick in first.get_yticklabels()] == ["skip_connect", "sep_conv_3x3"]
     assert first.lines[1].get_color() == STYLES["skip_connect"].colour
+    assert all(dot.get_markeredgecolor() == dot.get_color() for dot in scores(first))  # the filled are no smaller
 
 
 @pytest.mark.parametrize(("unmasked", "lines"), [(0.7, [70.0]), (None, [])])

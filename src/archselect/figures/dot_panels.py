@@ -128,7 +128,8 @@ def _draw_dot(axes: Axes, dot: Dot) -> None:
     if dot.error:
         ends = [dot.value - dot.error, dot.value + dot.error]
         axes.plot(ends, [dot.row, dot.row], color=dot.colour, linewidth=1.2, zorder=1)
-    edge = "white" if dot.filled else dot.colour  # so that dots on one another are told apart
+    nested = dot.filled and dot.size != Dot.size  # a white edge tells dots on one another apart
+    edge = "white" if nested else dot.colour
     look: dict[str, Any] = {"color": dot.colour, "mfc": face, "mec": edge, "mew": 0.8, "ms": dot.size}
     axes.plot(dot.value, dot.row, dot.marker, clip_on=False, **look)
 
