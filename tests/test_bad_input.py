@@ -181,6 +181,8 @@ FINITE = "must be a finite number, 0 or more; got"
     ("mean as text", "data.mean=abc", ["three numbers in mean", "got 'abc'"]),
     ("no name", "name=''", ["name must be the name of a folder; got ''"]),
     ("name with a path", "name=../x", ["name must be the name of a folder; got '../x'"]),
+    ("a format no figure has", "figures.format=eps", ["figures.format must be one of png, svg, pdf", "got 'eps'"]),
+    ("a list with such a format", "figures.format=[pdf,eps]", ["figures.format must be one of", "['pdf', 'eps']"]),
 )
 def test_a_value_that_makes_no_sense_is_refused(overrides: list[str], parts: Sequence[str], refused: Refused) -> None:
     assert_says(refused(*tiny(), *overrides), parts)

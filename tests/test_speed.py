@@ -23,6 +23,7 @@ from speed.sides import Fast, Reference, check_agreement, data_for
 from speed.work import Work, work_of
 
 from archselect import kernels
+from archselect.figures.canvas import save
 from archselect.selection import Score
 
 REPOSITORY = Path(__file__).parents[1]
@@ -190,7 +191,7 @@ def test_one_thing_is_varied_at_a_time_and_what_axes_share_is_measured_once(
         *(("batch", 2), ("batch", 16), ("decided", 0.0), ("decided", 1.0)),
     ]
     assert [record["step_seconds"] for record in records][:2] == [2.0, 4.0]
-    assert draw_scaling(records, "growth", tmp_path / "scaling.png").stat().st_size > 0
+    assert save(draw_scaling(records, "growth"), tmp_path / "scaling").stat().st_size > 0
 
 
 # --- Kinds of work. ---

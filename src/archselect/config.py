@@ -17,6 +17,7 @@ from archselect.commandline import register_resolvers as register_resolvers
 from archselect.data import ImageData
 from archselect.errors import RunError as RunError
 from archselect.evaluation.method import Evaluation
+from archselect.figures.formats import formats_of
 from archselect.genotype import Genotype
 from archselect.mistakes import own_words
 from archselect.search import SearchMethod
@@ -38,6 +39,7 @@ class Parts:
     data: ImageData
     trainer: TrainerFactory
     genotype: Genotype | None
+    formats: tuple[str, ...] = ("png",)
 
 
 GROUPS = ("search_space", "search", "selection", "evaluation", "data", "trainer")
@@ -69,7 +71,13 @@ def instantiate_parts(config: DictConfig) -> Parts:
     space, search, selection, evaluation, data, trainer = (instantiate_part(config, group) for group in GROUPS)
     with readable():
         genotype = None if config.genotype is None else Genotype.parse(str(config.genotype))
-    return Parts(seed, space, search, selection, evaluation, data, trainer, genotype)
+    return Parts(seed, space, search, selection, evaluation, data, trainer, genotype, figure_formats(config))
+
+
+def figure_formats(config: DictConfig) -> tuple[str, ...]:
+    """Return the formats of the figures, from `figures.format`; a `RunError` says which is not known."""
+    with readable():
+        return formats_of(plain(config.figures)["format"])
 
 
 def _check_protocol(config: DictConfig) -> None:

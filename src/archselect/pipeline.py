@@ -191,7 +191,7 @@ class Run:
         ranking = self.parts.genotype is None and self.parts.selection.report_strengths
         if ranking:
             self._write_strengths(finished["selection"])
-        figures = draw_figures(self.folder / "figures", genotype, finished, ranking)
+        figures = draw_figures(self.folder / "figures", genotype, finished, ranking, self.parts.formats)
         self.log.figures(figures)
         for name, columns, rows in tables(summary, finished):
             self.log.table(name, columns, rows)

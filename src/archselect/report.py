@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -14,6 +15,7 @@ from archselect.config import Parts
 from archselect.data import ImageData
 from archselect.evaluation import NASBench201Lookup, NoEvaluation, Retraining
 from archselect.figures.alpha_map import draw_alpha_map
+from archselect.figures.canvas import save
 from archselect.figures.cells import draw_cells
 from archselect.figures.strengths import draw_operation_strengths, draw_strengths, draw_topology_strengths
 from archselect.figures.trajectories import draw_alpha, draw_curves
@@ -96,29 +98,46 @@ def _classes(names: Sequence[str], counts: Sequence[int]) -> str:
     return f"{len(counts)} classes ({', '.join(f'{n} {c:,}' for n, c in zip(names, counts, strict=True))})"
 
 
+_CURVES = {
+    "search": "The search: accuracy and loss of the supernet",
+    "selection": "The selection: accuracy and loss of the supernet while it is discretised",
+    "evaluation": "The evaluation: accuracy and loss of the selected architecture",
+}
+
+
 def draw_figures(
-    folder: Path, genotype: Genotype, finished: Mapping[str, Finished], report_strengths: bool = False
+    folder: Path,
+    genotype: Genotype,
+    finished: Mapping[str, Finished],
+    report_strengths: bool = False,
+    formats: Sequence[str] = ("png",),
 ) -> list[Path]:
-    """Draw the pictures of a run and return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    figures = [draw_cells(genotype, folder / "cells.png")]
+    """Draw the pictures of a run, as PNG and in the other formats beside them, and return the paths of the PNGs."""
+    figures = _figures(genotype, finished, report_strengths)
+    return [save(figure, folder / name, formats) for name, figure in figures]
+
+
+def _figures(
+    genotype: Genotype, finished: Mapping[str, Finished], report_strengths: bool
+) -> Iterator[tuple[str, Figure]]:
+    """Yield the pictures of a run, each with its name."""
+    yield "cells", draw_cells(genotype)
     for kind, stage in finished.items():
         history = stage.folder.read_lines(HISTORY)
+        decisions = stage.folder.read_lines(DECISIONS)
         if history:
-            figures.append(draw_curves(history, folder / f"{kind}_curves.png"))
+            yield f"{kind}_curves", draw_curves(history, _CURVES[kind], decisions)
         if history and "alpha" in history[0]:
             space = stage.folder.read_json("space.json")
-            figures.append(draw_alpha(history, space, folder / f"{kind}_alpha.png"))
-            figures.append(draw_alpha_map(history, space, folder / f"{kind}_alpha_map.png"))
-        decisions = stage.folder.read_lines(DECISIONS)
+            yield f"{kind}_alpha", draw_alpha(history, space)
+            yield f"{kind}_alpha_map", draw_alpha_map(history, space)
         if any(decision.get("strengths") for decision in decisions) and report_strengths:
-            figures.append(draw_strengths(decisions, folder / "strengths.png"))
+            yield "strengths", draw_strengths(decisions)
         scored = {decision["kind"] for decision in decisions if decision["scores"]}
         if "operation" in scored:
-            figures.append(draw_operation_strengths(decisions, folder / "operation_strengths.png"))
+            yield "operation_strengths", draw_operation_strengths(decisions)
         if "topology" in scored:
-            figures.append(draw_topology_strengths(decisions, folder / "topology_strengths.png"))
-    return figures
+            yield "topology_strengths", draw_topology_strengths(decisions)
 
 
 def tables(

@@ -1,12 +1,11 @@
 """Strengths show each score where it belongs, what was kept, and the order of decision."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import same_color
-from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from archselect.figures.palette import STYLES
 from archselect.figures.strengths import draw_operation_strengths, draw_topology_strengths
@@ -54,11 +53,8 @@ DECISIONS = [
 ]
 
 
-@pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    saved: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path: saved.append(figure))
-    return saved
+def scores(axes: Axes) -> list[Line2D]:
+    return [line for line in axes.lines if line.get_marker() != "None"]
 
 
 def dots(axes: Axes) -> list[tuple[float, float, bool]]:
@@ -69,58 +65,70 @@ def dots(axes: Axes) -> list[tuple[float, float, bool]]:
             float(line.get_ydata()[0]),  # type: ignore[index, arg-type]
             not same_color(line.get_markerfacecolor(), "white"),
         )
-        for line in axes.lines
-        if line.get_marker() != "None"
+        for line in scores(axes)
     ]
 
 
-def test_shows_edges_in_the_order_of_decision(figures: list[Figure], tmp_path: Path) -> None:
-    draw_operation_strengths(DECISIONS, tmp_path / "strengths.png")
+def test_shows_edges_in_the_order_of_decision() -> None:
+    figure = draw_operation_strengths(DECISIONS)
 
-    assert [axes.get_title(loc="left") for axes in figures[0].axes] == ["1.  (2,3)", "2.  (0,2)"]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["1.  (2,3)", "2.  (0,2)"]
 
 
-def test_fills_the_operation_that_was_kept(figures: list[Figure], tmp_path: Path) -> None:
-    draw_operation_strengths(DECISIONS, tmp_path / "strengths.png")
+def test_fills_the_operation_that_was_kept() -> None:
+    figure = draw_operation_strengths(DECISIONS)
 
-    first, second = figures[0].axes
+    first, second = figure.axes
     assert dots(first) == [(66, 0, False), (61, 1, True)]
     assert dots(second) == [(50, 0, True), (60, 1, False)]
     assert [tick.get_text() for tick in first.get_yticklabels()] == ["skip_connect", "sep_conv_3x3"]
-    assert first.lines[0].get_color() == STYLES["skip_connect"].colour
+    assert first.lines[1].get_color() == STYLES["skip_connect"].colour
+    assert all(dot.get_markeredgecolor() == dot.get_color() for dot in scores(first))  # the filled are no smaller
 
 
 @pytest.mark.parametrize(("unmasked", "lines"), [(0.7, [70.0]), (None, [])])
 def test_marks_the_accuracy_with_nothing_masked_where_it_was_measured(
-    unmasked: float | None, lines: list[float], figures: list[Figure], tmp_path: Path
+    unmasked: float | None,
+    lines: list[float],
 ) -> None:
-    draw_operation_strengths([on_edge(0, [0, 2], "noise", unmasked, noise=0.6)], tmp_path / "strengths.png")
+    figure = draw_operation_strengths([on_edge(0, [0, 2], "noise", unmasked, noise=0.6)])
 
-    (axes,) = figures[0].axes
+    (axes,) = figure.axes
     assert [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "None"] == lines  # type: ignore[index]
-    legend = [text.get_text() for text in figures[0].legends[0].get_texts()]
+    legend = [text.get_text() for text in figure.subfigs[0].legends[0].get_texts()]
     assert ("nothing masked" in legend) == bool(lines)
 
 
-def test_scale_holds_every_score_even_if_all_are_the_same(figures: list[Figure], tmp_path: Path) -> None:
-    draw_operation_strengths([on_edge(0, [0, 2], "noise", noise=0.7, none=0.7)], tmp_path / "strengths.png")
+def test_the_edges_of_a_cell_share_one_scale_so_that_it_is_seen_which_matter() -> None:
+    flat = on_edge(0, [0, 2], "none", None, none=0.60, noise=0.61)
+    steep = on_edge(1, [1, 2], "noise", None, none=0.90, noise=0.40)
+    other = on_edge(1, [1, 2], "noise", None, none=0.10, noise=0.12) | {"cell": "reduction"}
+    one, two, third = draw_operation_strengths([flat, steep, other]).axes
 
-    low, high = figures[0].axes[0].get_xlim()
+    low, high = one.get_xlim()
+    assert low < 40 and high > 90 and two.get_xlim() == (low, high)
+    assert third.get_xlim()[1] < 40  # another cell type has a scale of its own
+
+
+def test_scale_holds_every_score_even_if_all_are_the_same() -> None:
+    figure = draw_operation_strengths([on_edge(0, [0, 2], "noise", noise=0.7, none=0.7)])
+
+    low, high = figure.axes[0].get_xlim()
     assert low < 70 < high
 
 
-def test_edges_with_operations_of_their_own_name_them(figures: list[Figure], tmp_path: Path) -> None:
+def test_edges_with_operations_of_their_own_name_them() -> None:
     decisions = [on_edge(0, [0, 2], "none", none=0.5, noise=0.6), on_edge(1, [1, 2], "noise", noise=0.5, mine=0.6)]
-    draw_operation_strengths(decisions, tmp_path / "strengths.png")
+    figure = draw_operation_strengths(decisions)
 
-    names = [[tick.get_text() for tick in axes.get_yticklabels()] for axes in figures[0].axes]
+    names = [[tick.get_text() for tick in axes.get_yticklabels()] for axes in figure.axes]
     assert names == [["none", "noise"], ["noise", "mine"]]
 
 
-def test_shows_the_rounds_of_a_node_and_what_it_kept(figures: list[Figure], tmp_path: Path) -> None:
-    draw_topology_strengths(DECISIONS, tmp_path / "topology.png")
+def test_shows_the_rounds_of_a_node_and_what_it_kept() -> None:
+    figure = draw_topology_strengths(DECISIONS)
 
-    (axes,) = figures[0].axes
+    (axes,) = figure.axes
     assert axes.get_title(loc="left") == "3.  node 4"
     found = dots(axes)
     assert [(accuracy, filled) for accuracy, _, filled in found] == [
@@ -132,15 +140,18 @@ def test_shows_the_rounds_of_a_node_and_what_it_kept(figures: list[Figure], tmp_
         (35, True),
         (25, True),
     ]
-    assert [round(row) for _, row, _ in found] == [0, 1, 2, 3, 0, 2, 3]
+    assert [row for _, row, _ in found] == [0, 1, 2, 3, 0, 2, 3]  # on the lines of the inputs, round for round
+    assert axes.get_yticks().tolist() == [0, 1, 2, 3]
+    first, second = scores(axes)[0], scores(axes)[4]
+    assert first.get_markersize() > second.get_markersize()  # so that both are seen where the rounds agree
     assert len({line.get_marker() for line in axes.lines}) == 2  # one marker per round
-    kept, dropped = (line.get_color() for line in figures[0].legends[0].get_lines()[:2])
+    kept, dropped = (line.get_color() for line in figure.subfigs[0].legends[0].get_lines()[:2])
     assert [line.get_color() for line in axes.lines] == [kept if filled else dropped for _, _, filled in found]
     assert kept != dropped
 
 
 @pytest.mark.parametrize("draw", [draw_operation_strengths, draw_topology_strengths])
-def test_refuses_decisions_that_were_taken_without_scores(draw: Any, tmp_path: Path) -> None:
+def test_refuses_decisions_that_were_taken_without_scores(draw: Any) -> None:
     decisions = [decision | {"scores": []} for decision in DECISIONS]
     with pytest.raises(ValueError, match=r"Of these 3 decision\(s\), none .* carries scores"):
-        draw(decisions, tmp_path / "strengths.png")
+        draw(decisions)

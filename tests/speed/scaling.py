@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from archselect.checks import check_positive
+from archselect.figures.canvas import save
 
 from .conditions import Conditions, add_arguments, conditions
 from .memory import apart, step_memory
@@ -148,7 +149,7 @@ def main(arguments: Sequence[str] | None = None, axes: Axes | None = None) -> No
     except ValueError as error:
         sys.exit(str(error))
     base_size = f"C={options.channels}, depth {options.depth}, batch {options.batch}"
-    figure = draw_scaling(records, f"One bilevel step, from {base_size}", f"{options.output}.png")
+    figure = save(draw_scaling(records, f"One bilevel step, from {base_size}"), options.output)
     show(f"{under}, medians of {options.repeat}\none thing varied at a time, from {base_size}\n")
     show(f"{table(records)}\n\nwritten to {options.output}.json and {figure}")
 

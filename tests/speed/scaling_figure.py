@@ -1,14 +1,14 @@
 """Step time and memory of supernets against their size, as a picture."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
-from archselect.figures.canvas import add_panel, add_title, new_figure, save, soften
+from archselect.figures.canvas import add_legend, new_figure, styled
 from archselect.figures.palette import Style, styles
 
 Records = Sequence[Mapping[str, Any]]
@@ -24,44 +24,33 @@ COLUMNS = {
 ROWS = {"seconds per step": ("step_seconds", 1.0), "GB at the peak of a step": ("memory_bytes", 1e9)}
 """Label of a row of panels, the key of the records that it shows, and the unit."""
 
-# Lengths in inches.
-_PANEL = (2.3, 1.9)
-_GAP = (0.5, 0.6)
-_LEFT, _TOP, _RIGHT, _BOTTOM = 0.75, 0.75, 0.15, 0.1
 
-
-def draw_scaling(records: Records, title: str, path: str | Path) -> Path:
-    """Draw the records of `scaling.scale` into the PNG `path`: a row for time and one for memory, a column per axis.
+@styled
+def draw_scaling(records: Records, title: str) -> Figure:
+    """Draw the records of `scaling.scale`: a row for time and one for memory, a column per axis.
 
     Scales are logarithmic, so that growth in proportion is a straight line; the panels of a row share theirs.
     """
     look = styles(record["supernet"] for record in records)
-    width = _LEFT + len(COLUMNS) * (_PANEL[0] + _GAP[0]) - _GAP[0] + _RIGHT
-    figure = new_figure(width, _TOP + len(ROWS) * (_PANEL[1] + _GAP[1]) + _BOTTOM)
-    add_title(figure, 0.15, 0.12, title)
-    handles = [_line_in_legend(name, style) for name, style in look.items()]
-    anchor = (0.0, 1 - 0.36 / figure.get_size_inches()[1])
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=anchor, ncols=len(look), frameon=False, fontsize=9)
-    for row, (quantity, (key, unit)) in enumerate(ROWS.items()):
+    figure, body = new_figure(title, 4.2)
+    add_legend(body, [_line_in_legend(name, style) for name, style in look.items()])
+    grid = body.subplots(len(ROWS), len(COLUMNS), sharex="col", sharey="row")
+    for row, (quantity, (key, unit)) in zip(grid, ROWS.items(), strict=True):
         heights = [record[key] / unit for record in records]
-        for column, (label, axes_shown) in enumerate(COLUMNS.items()):
-            left = _LEFT + column * (_PANEL[0] + _GAP[0])
-            axes = add_panel(figure, left, _TOP + row * (_PANEL[1] + _GAP[1]), *_PANEL)
-            shown = [record for record in records if record["axis"] in axes_shown]
-            _draw(axes, shown, key, unit, look)
-            axes.set_ylim(min(heights) / 1.2, max(heights) * 1.2)
-            axes.set_xlabel(label, fontsize=9)
-            if column == 0:
-                axes.set_ylabel(quantity, fontsize=9)
-    return save(figure, path)
+        for axes, shown in zip(row, COLUMNS.values(), strict=True):
+            _draw(axes, [record for record in records if record["axis"] in shown], key, unit, look)
+        row[0].set_ylim(min(heights) / 1.2, max(heights) * 1.2)
+        row[0].set_ylabel(quantity)
+    for axes, label in zip(grid[-1], COLUMNS, strict=True):
+        axes.set_xlabel(label)
+    return figure
 
 
 def _draw(axes: Axes, records: Records, key: str, unit: float, look: Mapping[str, Style]) -> None:
-    soften(axes)
     for supernet, style in look.items():
         points = [(record["value"], record[key] / unit) for record in records if record["supernet"] == supernet]
         xs, ys = zip(*points, strict=True)
-        axes.plot(xs, ys, style.line, marker=style.marker, color=style.colour, markersize=5, linewidth=1.5)
+        axes.plot(xs, ys, style.line, marker=style.marker, color=style.colour)
     values = sorted({record["value"] for record in records})
     if values[0] > 0:
         axes.set_xscale("log")
@@ -74,4 +63,4 @@ def _draw(axes: Axes, records: Records, key: str, unit: float, look: Mapping[str
 
 
 def _line_in_legend(label: str, style: Style) -> Line2D:
-    return Line2D([], [], linestyle=style.line, marker=style.marker, color=style.colour, markersize=5, label=label)
+    return Line2D([], [], linestyle=style.line, marker=style.marker, color=style.colour, label=label)

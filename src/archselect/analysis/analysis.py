@@ -1,8 +1,9 @@
 """What an analysis is: something measured on finished runs, drawn, and read in one paragraph."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Protocol
+
+from matplotlib.figure import Figure
 
 from archselect.analysis.bench import Bench
 from archselect.analysis.subject import Subject
@@ -43,8 +44,8 @@ class Analysis(Protocol):
         """Return the tables."""
         ...
 
-    def draw(self, tables: Tables, path: Path) -> Path:
-        """Draw what was measured into the PNG `path`."""
+    def draw(self, tables: Tables) -> Figure:
+        """Draw what was measured."""
         ...
 
     def reading(self, tables: Tables) -> str:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
+
+from matplotlib.figure import Figure
 
 from archselect.analysis.analysis import Table, Tables
 from archselect.analysis.bench import Bench
@@ -56,10 +57,10 @@ class Cells:
         ]
         return {"edges": rows, "genotypes": [{"architecture": label, "genotype": str(one)} for label, one in chosen]}
 
-    def draw(self, tables: Tables, path: Path) -> Path:
+    def draw(self, tables: Tables) -> Figure:
         """See `Analysis.draw`."""
         chosen = [(row["architecture"], Genotype.from_text(row["genotype"])) for row in tables["genotypes"]]
-        return draw_cells_of(chosen, path, beside=2)
+        return draw_cells_of(chosen, beside=2)
 
     def reading(self, tables: Tables) -> str:
         """See `Analysis.reading`."""

@@ -4,6 +4,7 @@ import base64
 import csv
 import html
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from rich.panel import Panel
 from archselect.analysis.analysis import Analysis, Table, Tables
 from archselect.analysis.stage import TABLES, AnalysisStage
 from archselect.analysis.subject import Subject
-from archselect.config import RunError, instantiate_part, plain, readable
+from archselect.config import RunError, figure_formats, instantiate_part, plain, readable
+from archselect.figures.canvas import save
 from archselect.pipeline import noted, without_home
 from archselect.places import expanded, find_runs, override, redact_all
 from archselect.preflight import check_search_images
@@ -100,6 +102,7 @@ def look(analysis: str, run: str | Path, *overrides: str, configs: str | Path = 
 def _make(config: DictConfig, folder: Path, console: Console) -> Findings:
     quiet_lightning()
     config = expanded(config)
+    formats = figure_formats(config)
     runs = _open(config)
     whole = _beside(runs[0].config, config)
     analysis: Analysis = instantiate_part(whole, "analysis")
@@ -115,7 +118,7 @@ def _make(config: DictConfig, folder: Path, console: Console) -> Findings:
     status = "failed"
     try:
         tables = _measure(analysis, subject)
-        findings = _write(analysis, tables, folder, log)
+        findings = _write(analysis, tables, folder, log, formats)
         status = "success"
     finally:
         log.finish(status)
@@ -157,14 +160,14 @@ def _measure(analysis: Analysis, subject: Subject) -> Tables:
     return tables
 
 
-def _write(analysis: Analysis, tables: Tables, folder: Path, log: RunLog) -> Findings:
+def _write(analysis: Analysis, tables: Tables, folder: Path, log: RunLog, formats: Sequence[str]) -> Findings:
     """Write and log what was found."""
     for position, (name, rows) in enumerate(tables.items()):
         if rows:
             with replacing(folder / f"{name if position else analysis.name}.csv") as file:
                 file.write(_as_csv(rows).encode())
             log.table(f"analysis/{analysis.name}/{name}", list(rows[0]), [list(row.values()) for row in rows])
-    picture = analysis.draw(tables, folder / f"{analysis.name}.png")
+    picture = save(analysis.draw(tables), folder / analysis.name, formats)
     log.figures([picture])
     reading = analysis.reading(tables)
     with replacing(folder / READING) as file:

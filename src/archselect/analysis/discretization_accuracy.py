@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import ClassVar
 
 import torch
+from matplotlib.figure import Figure
 
 from archselect.analysis.analysis import Table, Tables
 from archselect.analysis.bench import Bench
@@ -89,9 +89,9 @@ class DiscretizationAccuracy:
             bench.fitting.progress.advance()
         return accuracies
 
-    def draw(self, tables: Tables, path: Path) -> Path:
+    def draw(self, tables: Tables) -> Figure:
         """See `Analysis.draw`."""
-        return draw_edge_predictors(tables["operations"], path)
+        return draw_edge_predictors(tables["operations"])
 
     def reading(self, tables: Tables) -> str:
         """See `Analysis.reading`."""

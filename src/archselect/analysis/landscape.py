@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import sqrt
-from pathlib import Path
 from typing import ClassVar
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from archselect.analysis.analysis import Table, Tables
@@ -101,9 +101,9 @@ class Landscape:
         batches = bench.validation(curvature.batch_size, curvature.batches)
         return curvature.measure(bench.supernet(epoch), batches, generator)
 
-    def draw(self, tables: Tables, path: Path) -> Path:
+    def draw(self, tables: Tables) -> Figure:
         """See `Analysis.draw`."""
-        return draw_landscape(tables["eigenvalues"], tables["plane"], path)
+        return draw_landscape(tables["eigenvalues"], tables["plane"])
 
     def reading(self, tables: Tables) -> str:
         """See `Analysis.reading`."""

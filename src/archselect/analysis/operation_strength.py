@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import ClassVar, get_args
+
+from matplotlib.figure import Figure
 
 from archselect.analysis.analysis import Table, Tables
 from archselect.analysis.bench import Bench
@@ -64,11 +65,11 @@ class OperationStrength:
             rows += bench.once(f"{edge.cell} {edge.name}", partial(perturbed, supernet, edge, scorer, self.criterion))
         return {"operations": rows}
 
-    def draw(self, tables: Tables, path: Path) -> Path:
+    def draw(self, tables: Tables) -> Figure:
         """See `Analysis.draw`."""
         title = "softmax(α) and perturbation strength of the operations of every edge"
         quantities = [Quantity("alpha", "softmax(α)"), strength_bars(self.criterion)]
-        return draw_operation_bars(tables["operations"], title, quantities, path)
+        return draw_operation_bars(tables["operations"], title, quantities)
 
     def reading(self, tables: Tables) -> str:
         """See `Analysis.reading`."""

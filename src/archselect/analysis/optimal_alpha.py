@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import log
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from archselect.analysis.analysis import Table, Tables
@@ -86,15 +86,15 @@ class OptimalAlpha:
             rows += [{**about, **row} for row in sums.rows(weights)]
         return {"operations": rows}
 
-    def draw(self, tables: Tables, path: Path) -> Path:
+    def draw(self, tables: Tables) -> Figure:
         """See `Analysis.draw`."""
         quantities = [
             Quantity("variance", "var(o(x) - m*)\n(in var(m*))", smallest=True),
             Quantity("optimal", "optimal weight"),
             Quantity("learned", "learned\nsoftmax(α)"),
         ]
-        title = "Distance from the optimal feature map, the weights that follow (Prop. 1), the learned weights"
-        return draw_operation_bars(tables["operations"], title, quantities, path)
+        title = "Distance from the optimal feature map, weights that follow (Prop. 1), learned weights"
+        return draw_operation_bars(tables["operations"], title, quantities)
 
     def reading(self, tables: Tables) -> str:
         """See `Analysis.reading`."""

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, combinations_with_replacement
-from pathlib import Path
 from typing import Any, ClassVar
 
+from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from archselect.analysis.analysis import Table, Tables
@@ -61,9 +61,9 @@ class Seeds:
             "agreement": agreement(found),
         }
 
-    def draw(self, tables: Tables, path: Path) -> Path:
+    def draw(self, tables: Tables) -> Figure:
         """See `Analysis.draw`."""
-        return draw_seeds(tables["frequencies"], tables["agreement"], tables["accuracy"], path)
+        return draw_seeds(tables["frequencies"], tables["agreement"], tables["accuracy"])
 
     def reading(self, tables: Tables) -> str:
         """See `Analysis.reading`."""

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
+
+from matplotlib.figure import Figure
 
 from archselect.analysis.analysis import Tables
 from archselect.analysis.bench import Bench
@@ -64,9 +65,9 @@ class SelectionCurve:
                 )
         return {"epochs": rows}
 
-    def draw(self, tables: Tables, path: Path) -> Path:
+    def draw(self, tables: Tables) -> Figure:
         """See `Analysis.draw`."""
-        return draw_selection_curve(tables["epochs"], path)
+        return draw_selection_curve(tables["epochs"])
 
     def reading(self, tables: Tables) -> str:
         """See `Analysis.reading`."""

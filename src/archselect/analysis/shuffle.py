@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import ClassVar, Literal
 
 import torch
+from matplotlib.figure import Figure
 
 from archselect.analysis.analysis import Table, Tables
 from archselect.analysis.bench import Bench, accuracy
@@ -117,9 +117,9 @@ class Shuffle:
             supernet.train(self.batch_norm == "batch")
             return accuracy(lambda images: supernet(images, weights), bench.test())
 
-    def draw(self, tables: Tables, path: Path) -> Path:
+    def draw(self, tables: Tables) -> Figure:
         """See `Analysis.draw`."""
-        return draw_shuffle(tables["draws"], path)
+        return draw_shuffle(tables["draws"])
 
     def reading(self, tables: Tables) -> str:
         """See `Analysis.reading`."""

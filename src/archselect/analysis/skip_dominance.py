@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
+from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from archselect.analysis.analysis import Tables
@@ -63,9 +63,9 @@ class SkipDominance:
                 rows.append({"epoch": record["epoch"] + 1, "val_accuracy": accuracy, "lead": _mean(every), **own})
         return {"epochs": rows}
 
-    def draw(self, tables: Tables, path: Path) -> Path:
+    def draw(self, tables: Tables) -> Figure:
         """See `Analysis.draw`."""
-        return draw_skip_dominance(tables["epochs"], path)
+        return draw_skip_dominance(tables["epochs"])
 
     def reading(self, tables: Tables) -> str:
         """See `Analysis.reading`."""

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
+
+from matplotlib.figure import Figure
 
 from archselect.analysis.analysis import Table, Tables
 from archselect.analysis.bench import Bench
@@ -119,7 +120,7 @@ class Trajectory:
     def _epochs(self, subject: Subject) -> Sequence[int]:
         return subject.run.snapshots if self.epochs is None else sorted(set(self.epochs))
 
-    def draw(self, tables: Tables, path: Path) -> Path:
+    def draw(self, tables: Tables) -> Figure:
         """See `Analysis.draw`."""
         rows = tables["choices"]
         panels = [Panel(column, table_column(column), "accuracy (%)") for column in TESTS if column in rows[0]]
@@ -129,7 +130,7 @@ class Trajectory:
             Panel("skip_share", "share of skip connections", "edges of the architecture (%)", 100),
             Panel("val_accuracy", "the supernet", "validation accuracy (%)", 100, common=True),
         ]
-        return draw_selection_trajectory(rows, panels, path)
+        return draw_selection_trajectory(rows, panels)
 
     def reading(self, tables: Tables) -> str:
         """See `Analysis.reading`."""

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar, get_args
+
+from matplotlib.figure import Figure
 
 from archselect.analysis.analysis import Table, Tables
 from archselect.analysis.bench import Bench
@@ -149,9 +150,9 @@ class TrueStrength:
                 )
         return rows
 
-    def draw(self, tables: Tables, path: Path) -> Path:
+    def draw(self, tables: Tables) -> Figure:
         """See `Analysis.draw`."""
-        return draw_true_strength(tables["strengths"], tables["correlations"], path, table_column(self.column))
+        return draw_true_strength(tables["strengths"], tables["correlations"], table_column(self.column))
 
     def reading(self, tables: Tables) -> str:
         """See `Analysis.reading`."""

@@ -1,54 +1,56 @@
 """A genotype drawn as graphs, without graphviz: input states on the left, the output on the right."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 
-from archselect.figures.canvas import cell_title, new_figure, save
+from archselect.figures.canvas import DOTS_PER_INCH, WIDEST, cell_title, fitting, styled
 from archselect.figures.layout import ROW, CellLayout, lay_out
 from archselect.figures.palette import styles
 from archselect.genotype import CellGenotype, Genotype
 
 # Lengths in inches, as everywhere in this drawing.
-_PITCH = 2.6  # from one layer to the next
-_RADIUS = 0.17  # of a state
-_BOX = (1.2, 0.26)  # of an operation's name
-_BOX_BEFORE_NODE = 1.12  # from the centre of the box to that of the node
-_TITLE = 0.5
-_OUTPUT_SHIFT = 1.2  # the output needs no operations before it and stands nearer
-_LEFT, _RIGHT, _BELOW = 0.55, 0.5, 0.2
+_PITCH = 1.95  # from one layer to the next
+_RADIUS = 0.14  # of a state
+_BOX = (0.98, 0.21)  # of an operation's name
+_BOX_BEFORE_NODE = 0.88  # from the centre of the box to that of the node
+_TITLE = 0.42
+_OUTPUT_SHIFT = 0.9  # the output needs no operations before it and stands nearer
+_LEFT, _RIGHT, _BELOW = 0.45, 0.4, 0.16
 _GREY = "0.55"
 
 
-def draw_cells(genotype: Genotype, path: str | Path) -> Path:
-    """Draw the cells of `genotype` below one another into the PNG `path`.
+@styled
+def draw_cells(genotype: Genotype) -> Figure:
+    """Draw the cells of `genotype` below one another.
 
     States carry their numbers, so an edge is found again under its name `(source, target)`. Lines into the output
     carry no operation: they come from the last node in a NAS-Bench-201 cell, from all nodes (concatenated) in others.
     """
-    return draw_cells_of([("", genotype)], path)
+    return draw_cells_of([("", genotype)])
 
 
-def draw_cells_of(architectures: Sequence[tuple[str, Genotype]], path: str | Path, beside: int = 1) -> Path:
-    """Draw the cells of several architectures into the PNG `path`, so many of them side by side.
+@styled
+def draw_cells_of(architectures: Sequence[tuple[str, Genotype]], beside: int = 1) -> Figure:
+    """Draw the cells of several architectures, up to so many of them side by side: as many as the width allows.
 
     Args:
         architectures: What each is called, and its genotype.
-        path: Where to.
-        beside: How many architectures stand in one row.
+        beside: How many architectures stand in one row at most.
     """
     layouts = [[lay_out(cell) for cell in genotype] for _, genotype in architectures]
-    heights = [sum(_height(layout) for layout in own) for own in layouts]
-    rows = [max(heights[start : start + beside]) for start in range(0, len(heights), beside)]
     width = max(_width(layout) for own in layouts for layout in own)
-    columns = min(beside, len(architectures))
+    columns = max(1, min(beside, len(architectures), int(WIDEST / width)))
+    heights = [sum(_height(layout) for layout in own) for own in layouts]
+    rows = [max(heights[start : start + columns]) for start in range(0, len(heights), columns)]
     size = (columns * width, sum(rows))
-    figure = new_figure(*size)
+    dots = DOTS_PER_INCH * min(1.0, WIDEST / size[0])  # a very deep cell is no wider, in pixels, than other figures
+    figure = Figure(figsize=size, dpi=dots, facecolor="white")
     for index, ((label, genotype), own) in enumerate(zip(architectures, layouts, strict=True)):
-        line, column = divmod(index, beside)
+        line, column = divmod(index, columns)
         above = sum(rows) - sum(rows[:line])
         for cell, layout in zip(genotype, own, strict=True):
             above -= _height(layout)
@@ -56,7 +58,7 @@ def draw_cells_of(architectures: Sequence[tuple[str, Genotype]], path: str | Pat
             axes = figure.add_axes(place)
             title = f"{label}: {cell_title(cell.name)}" if label else cell_title(cell.name)
             _draw_cell(axes, cell, layout, width, title)
-    return save(figure, path)
+    return figure
 
 
 def _height(layout: CellLayout) -> float:
@@ -70,7 +72,8 @@ def _width(layout: CellLayout) -> float:
 def _draw_cell(axes: Axes, cell: CellGenotype, layout: CellLayout, width: float, title: str) -> None:
     axes.set(xlim=(-_LEFT, width - _LEFT), ylim=(layout.bottom - _BELOW, layout.top + _TITLE))
     axes.set_axis_off()
-    axes.text(0.15 - _LEFT, layout.top + 0.3, title, fontsize=13, fontweight="bold", va="center")
+    size = fitting(title, 0.85 * width, 10)  # bold is wider
+    axes.text(0.1 - _LEFT, layout.top + 0.24, title, fontsize=size, fontweight="bold", va="center")
     _draw_lines(axes, layout)
     _draw_operations(axes, cell, layout)
     _draw_states(axes, cell, layout)
@@ -83,9 +86,9 @@ def _draw_lines(axes: Axes, layout: CellLayout) -> None:
         if source == target:  # a lane runs level past the boxes of its layer, and past the nodes
             end = (after * _PITCH - _BOX_BEFORE_NODE - _BOX[0] / 2, layout.heights[target, after])
             _draw_curve(axes, start, end)
-            axes.plot([end[0], after * _PITCH], [end[1], end[1]], color=_GREY, linewidth=1.2, zorder=1)
+            axes.plot([end[0], after * _PITCH], [end[1], end[1]], color=_GREY, linewidth=1.0, zorder=1)
         elif target == layout.output:
-            _draw_curve(axes, start, (after * _PITCH - _OUTPUT_SHIFT - 0.42, layout.heights[target, after]))
+            _draw_curve(axes, start, (after * _PITCH - _OUTPUT_SHIFT - 0.36, layout.heights[target, after]))
         else:
             end = (after * _PITCH - _BOX_BEFORE_NODE - _BOX[0] / 2, _box_height(layout, source, target))
             _draw_curve(axes, start, end)
@@ -95,7 +98,7 @@ def _draw_curve(axes: Axes, start: tuple[float, float], end: tuple[float, float]
     middle = (start[0] + end[0]) / 2
     points = [start, (middle, start[1]), (middle, end[1]), end]
     curve = Curve(points, [Curve.MOVETO, Curve.CURVE4, Curve.CURVE4, Curve.CURVE4])
-    axes.add_patch(PathPatch(curve, fill=False, edgecolor=_GREY, linewidth=1.2, zorder=1))
+    axes.add_patch(PathPatch(curve, fill=False, edgecolor=_GREY, linewidth=1.0, zorder=1))
 
 
 def _draw_operations(axes: Axes, cell: CellGenotype, layout: CellLayout) -> None:
@@ -108,19 +111,19 @@ def _draw_operations(axes: Axes, cell: CellGenotype, layout: CellLayout) -> None
             (x - _BOX_BEFORE_NODE + _BOX[0] / 2, y),
             (x, layout.heights[target, layout.layers[target]]),
             arrowstyle="-|>",
-            mutation_scale=11,
+            mutation_scale=9,
             shrinkA=0,
             shrinkB=_RADIUS * 72,
             color=style.colour,
-            linewidth=1.6,
+            linewidth=1.4,
             linestyle="--" if operation == "none" else "-",
         )
         axes.add_patch(arrow)
         left_below = (x - _BOX_BEFORE_NODE - _BOX[0] / 2, y - _BOX[1] / 2)
         box = FancyBboxPatch(left_below, *_BOX, boxstyle="round,pad=0,rounding_size=0.08")
-        box.set(facecolor=style.tint, edgecolor=style.colour, linewidth=1.3, zorder=3)
+        box.set(facecolor=style.tint, edgecolor=style.colour, linewidth=1.0, zorder=3)
         axes.add_patch(box)
-        size = min(9.5, 9.5 * 14 / len(operation))  # a long name still fits into its box
+        size = fitting(operation, 0.92 * _BOX[0])  # a long name still fits into its box
         axes.text(x - _BOX_BEFORE_NODE, y - 0.01, operation, fontsize=size, ha="center", va="center", zorder=4)
 
 
@@ -135,7 +138,7 @@ def _draw_states(axes: Axes, cell: CellGenotype, layout: CellLayout) -> None:
         if state == layout.output:
             x -= _OUTPUT_SHIFT
             head = FancyArrowPatch(
-                (x - 0.43, y), (x - 0.3, y), arrowstyle="-|>", mutation_scale=11, shrinkA=0, shrinkB=0
+                (x - 0.37, y), (x - 0.25, y), arrowstyle="-|>", mutation_scale=9, shrinkA=0, shrinkB=0
             )
             head.set(color=_GREY)
             axes.add_patch(head)
@@ -143,10 +146,10 @@ def _draw_states(axes: Axes, cell: CellGenotype, layout: CellLayout) -> None:
         elif state < cell.inputs:
             _draw_frame(axes, x, y, f"input {state}")
         else:
-            axes.add_patch(Circle((x, y), _RADIUS, facecolor="white", edgecolor="0.25", linewidth=1.4, zorder=3))
-            axes.text(x, y - 0.01, str(state), fontsize=10.5, ha="center", va="center", zorder=4)
+            axes.add_patch(Circle((x, y), _RADIUS, facecolor="white", edgecolor="0.25", linewidth=1.2, zorder=3))
+            axes.text(x, y - 0.01, str(state), fontsize=8.5, ha="center", va="center", zorder=4)
 
 
 def _draw_frame(axes: Axes, x: float, y: float, text: str) -> None:
-    frame = {"boxstyle": "round,pad=0.35", "facecolor": "0.93", "edgecolor": "0.25", "linewidth": 1.2}
-    axes.text(x, y, text, fontsize=10, ha="center", va="center", zorder=4, bbox=frame)
+    frame = {"boxstyle": "round,pad=0.35", "facecolor": "0.93", "edgecolor": "0.25", "linewidth": 1.0}
+    axes.text(x, y, text, fontsize=8, ha="center", va="center", zorder=4, bbox=frame)

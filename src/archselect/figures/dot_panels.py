@@ -2,33 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import ceil
-from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from archselect.figures.canvas import add_panel, add_title, new_figure, save, soften
+from archselect.figures.canvas import add_legend, new_figure, parts
 
-# Lengths in inches.
-_GAP = 0.3
-_ABOVE, _BELOW = 0.28, 0.42  # a panel: its title; its scale and the space to the next
-_HEADER, _TITLE = 0.8, 0.28
-_WIDTH = 10.4
+_PANEL, _CELL = 0.5, 0.5  # inches: what surrounds the rows of a panel, and the panels of a cell
 NARROWEST = 0.2  # scale of accuracies, in percentage points: differences far below it are noise
 
 
 @dataclass(frozen=True)
 class Dot:
-    """One value, across from row `row`, with its standard error if known; filled where the candidate was kept."""
+    """One value, on row `row`, with its standard error if known; filled where the candidate was kept."""
 
     value: float
-    row: float
+    row: int
     colour: str
     filled: bool
     marker: str = "o"
+    size: float = 5.0
     error: float | None = None
 
 
@@ -41,111 +39,103 @@ class Panel:
     dots: tuple[Dot, ...]
     unmasked: float | None
 
+    @property
+    def values(self) -> list[float]:
+        """All that the scale must hold."""
+        ends = [dot.value + side * (dot.error or 0) for dot in self.dots for side in (-1, 1)]
+        return ends if self.unmasked is None else [*ends, self.unmasked]
+
 
 @dataclass(frozen=True)
 class Grid:
-    """The decisions of one cell type.
+    """The decisions of one cell type, on one scale: so it is seen on which of them most hangs.
 
     Attributes:
+        label: Of the scale.
         per_row: How many panels stand side by side.
-        labels: Room for the names of the rows: left of every panel, or left of the first where the names are shared.
-        row_height: Of one candidate.
+        row_height: Of one candidate, in inches.
     """
 
     title: str
+    label: str
     panels: tuple[Panel, ...]
     per_row: int
-    labels: float
     row_height: float
 
     @property
     def shares_names(self) -> bool:
+        """Whether the rows of all panels have the same names."""
         return len({panel.names for panel in self.panels}) == 1
 
     @property
-    def height(self) -> float:
-        return _TITLE + ceil(len(self.panels) / self.per_row) * self._pitch
+    def lines(self) -> int:
+        """How many panels stand below one another."""
+        return ceil(len(self.panels) / self.per_row)
 
     @property
-    def _pitch(self) -> float:
-        return _ABOVE + max(map(self.panel_height, self.panels)) + _BELOW
-
-    def panel_height(self, panel: Panel) -> float:
-        return self.row_height * (len(panel.names) + 0.6)
-
-    def place(self, index: int) -> tuple[float, float, float]:
-        """Left, top (below the upper end of the grid) and width of panel `index`."""
-        repeated = 0.0 if self.shares_names else self.labels
-        first = 0.2 + self.labels - repeated
-        pitch = (_WIDTH - first - 0.1) / self.per_row
-        line, column = divmod(index, self.per_row)
-        return first + column * pitch + repeated, _TITLE + line * self._pitch + _ABOVE, pitch - repeated - _GAP
+    def height(self) -> float:
+        """In inches."""
+        return _CELL + self.lines * (_PANEL + self.row_height * max(len(panel.names) for panel in self.panels))
 
 
-def draw_grids(
-    title: str, legend: Sequence[Line2D], grids: Sequence[Grid], path: str | Path, narrowest: float = NARROWEST
-) -> Path:
-    """Draw `grids` below one another into the PNG `path`. Every panel has its own scale, `narrowest` wide at least."""
-    figure = new_figure(_WIDTH, _HEADER + sum(grid.height for grid in grids))
-    add_title(figure, 0.15, 0.12, title)
-    anchor = (0.0, 1 - 0.36 / figure.get_size_inches()[1])
-    figure.legend(handles=legend, loc="upper left", bbox_to_anchor=anchor, ncols=len(legend), frameon=False, fontsize=9)
-    top = _HEADER
-    for grid in grids:
-        add_title(figure, 0.15, top, grid.title, size=11)
-        for index, panel in enumerate(grid.panels):
-            axes = _add_axes(figure, grid, index, top)
-            for dot in panel.dots:
-                _draw_dot(axes, dot)
-            _set_scale(axes, panel, narrowest)
-        top += grid.height
-    return save(figure, path)
+def draw_grids(title: str, legend: Sequence[Line2D], grids: Sequence[Grid], narrowest: float = NARROWEST) -> Figure:
+    """Draw `grids` below one another, each on one scale, `narrowest` wide at least."""
+    heights = [grid.height for grid in grids]
+    figure, body = new_figure(title, 0.75 + sum(heights))
+    add_legend(body, legend)
+    for part, grid in zip(parts(body, (grid.title for grid in grids), heights), grids, strict=True):
+        _draw_grid(part, grid, narrowest)
+    return figure
 
 
 def dot_in_legend(label: str, colour: str, filled: bool, marker: str = "o") -> Line2D:
     """A dot for the legend."""
     face = colour if filled else "white"
-    return Line2D([], [], linestyle="", marker=marker, markersize=6.5, color=colour, markerfacecolor=face, label=label)
+    return Line2D([], [], linestyle="", marker=marker, markersize=5, color=colour, markerfacecolor=face, label=label)
 
 
 def unmasked_in_legend() -> Line2D:
     """The line of the accuracy with nothing masked, for the legend."""
-    return Line2D([], [], color="0.45", linestyle="--", linewidth=1.2, label="nothing masked")
+    return Line2D([], [], color="0.45", linestyle="--", linewidth=1.0, label="nothing masked")
 
 
-def _add_axes(figure: Figure, grid: Grid, index: int, top: float) -> Axes:
-    panel = grid.panels[index]
-    left, below, width = grid.place(index)
-    axes = add_panel(figure, left, top + below, width, grid.panel_height(panel))
-    soften(axes)
-    axes.set_title(panel.title, fontsize=9, loc="left", pad=4)
-    axes.set_ylim(len(panel.names) - 0.2, -0.8)
-    named = not grid.shares_names or index % grid.per_row == 0
-    axes.set_yticks(range(len(panel.names)), panel.names if named else [""] * len(panel.names))
-    axes.tick_params(axis="y", length=0)
-    return axes
+def _draw_grid(figure: SubFigure, grid: Grid, narrowest: float) -> None:
+    panels = figure.subplots(grid.lines, grid.per_row, sharex=True, sharey=grid.shares_names, squeeze=False)
+    limits = _limits(grid, narrowest)
+    count = len(grid.panels)
+    for index, axes in enumerate(panels.ravel()):
+        if index >= count:
+            axes.set_axis_off()
+            continue
+        panel = grid.panels[index]
+        axes.set_title(panel.title)
+        axes.set_yticks(range(len(panel.names)), panel.names)
+        axes.set_ylim(len(panel.names) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        if panel.unmasked is not None:
+            axes.axvline(panel.unmasked, color="0.45", linestyle="--", linewidth=1.0, zorder=1)
+        for dot in panel.dots:
+            _draw_dot(axes, dot)
+        axes.set_xlim(limits)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
+        if index + grid.per_row >= count:  # nothing stands below
+            axes.tick_params(labelbottom=True)
+    figure.supxlabel(grid.label, fontsize=8)
 
 
 def _draw_dot(axes: Axes, dot: Dot) -> None:
     face = dot.colour if dot.filled else "white"
     if dot.error:
-        axes.plot(
-            [dot.value - dot.error, dot.value + dot.error],
-            [dot.row, dot.row],
-            color=dot.colour,
-            linewidth=1.2,
-            zorder=1,
-        )
-    axes.plot(dot.value, dot.row, dot.marker, markersize=6.5, color=dot.colour, markerfacecolor=face, clip_on=False)
+        ends = [dot.value - dot.error, dot.value + dot.error]
+        axes.plot(ends, [dot.row, dot.row], color=dot.colour, linewidth=1.2, zorder=1)
+    nested = dot.filled and dot.size != Dot.size  # a white edge tells dots on one another apart
+    edge = "white" if nested else dot.colour
+    look: dict[str, Any] = {"color": dot.colour, "mfc": face, "mec": edge, "mew": 0.8, "ms": dot.size}
+    axes.plot(dot.value, dot.row, dot.marker, clip_on=False, **look)
 
 
-def _set_scale(axes: Axes, panel: Panel, narrowest: float) -> None:
-    values = [dot.value + side * (dot.error or 0) for dot in panel.dots for side in (-1, 1)]
-    if panel.unmasked is not None:
-        values.append(panel.unmasked)
-        axes.axvline(panel.unmasked, color="0.45", linestyle="--", linewidth=1.2, zorder=1)
+def _limits(grid: Grid, narrowest: float) -> tuple[float, float]:
+    values = list(chain.from_iterable(panel.values for panel in grid.panels))
     middle = (min(values) + max(values)) / 2
     span = max(max(values) - min(values), narrowest)
-    axes.set_xlim(middle - 0.6 * span, middle + 0.6 * span)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
-    axes.ticklabel_format(axis="x", useOffset=False)
+    return middle - 0.56 * span, middle + 0.56 * span

@@ -1,19 +1,19 @@
 """Of some edges, what is said of each operation and what came true, side by side, as in Fig. 1 of DARTS-PT."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from archselect.figures.canvas import add_panel, add_title, new_figure, save, soften
+from archselect.figures.canvas import add_legend, new_figure, styled
 from archselect.figures.palette import Style, styles
 
 Rows = Sequence[Mapping[str, Any]]
 
-# Lengths in inches.
-_LEFT, _PANEL, _GAP, _BAR, _ABOVE, _BELOW, _HEADER = 1.35, 2.75, 0.3, 0.24, 0.35, 0.3, 0.7
+_BAR, _PANEL = 0.17, 0.45  # inches of an operation; of what surrounds those of an edge
 
 _COLUMNS = (
     ("alpha", "softmax(α)", 1.0),
@@ -22,40 +22,37 @@ _COLUMNS = (
 )
 
 
-def draw_edge_predictors(rows: Rows, path: str | Path) -> Path:
-    """Draw weight, strength and accuracy at convergence of the operations of some edges into the PNG `path`.
+@styled
+def draw_edge_predictors(rows: Rows) -> Figure:
+    """Draw weight, strength and accuracy at convergence of the operations of some edges.
 
     Args:
         rows: One per operation: cell, edge, operation, alpha, strength, accuracy_at_convergence.
-        path: Where to.
     """
     edges: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         edges.setdefault((row["cell"], row["edge"]), []).append(row)
     look = styles(row["operation"] for row in rows)
-    heights = [_BAR * (len(own) + 0.4) for own in edges.values()]
-    total = _HEADER + sum(_ABOVE + height + _BELOW for height in heights) + 0.3
-    figure = new_figure(_LEFT + 3 * (_PANEL + _GAP), total)
-    add_title(figure, 0.15, 0.12, "What predicts an operation's strength, and its accuracy after discretising")
-    add_title(figure, 0.15, 0.45, "filled: the largest on its edge", size=9)
-    top = _HEADER
-    for (key, own), height in zip(edges.items(), heights, strict=True):
-        for index, (column, label, factor) in enumerate(_COLUMNS):
-            axes = add_panel(figure, _LEFT + index * (_PANEL + _GAP), top + _ABOVE, _PANEL, height)
+    heights = [_PANEL + _BAR * len(own) for own in edges.values()]
+    title = "What predicts an operation's strength, and its accuracy after discretising"
+    figure, body = new_figure(title, 0.8 + sum(heights))
+    add_legend(body, [_square("the largest on its edge", "0.2"), _square("not the largest", "white")])
+    grid = body.subplots(len(edges), len(_COLUMNS), squeeze=False, height_ratios=heights)
+    for panels, ((cell, edge), own) in zip(grid, edges.items(), strict=True):
+        for axes, (column, _, factor) in zip(panels, _COLUMNS, strict=True):
             _draw_bars(axes, own, look, column, factor)
-            if index == 0:
-                axes.set_yticks(range(len(own)), [row["operation"] for row in own])
-                axes.set_title(f"{key[0]} {key[1]}", fontsize=9.5, loc="left", pad=5, fontweight="bold")
-            else:
-                axes.set_yticks(range(len(own)), [""] * len(own))
-            if own is list(edges.values())[-1]:
-                axes.set_xlabel(label, fontsize=9)
-        top += _ABOVE + height + _BELOW
-    return save(figure, path)
+            axes.set_yticks(range(len(own)), [row["operation"] for row in own] if axes is panels[0] else [])
+        panels[0].set_title(f"{cell} {edge}", fontweight="bold")
+    for axes, (_, label, _) in zip(grid[-1], _COLUMNS, strict=True):
+        axes.set_xlabel(label)
+    return figure
+
+
+def _square(label: str, face: str) -> Line2D:
+    return Line2D([], [], linestyle="", marker="s", color="0.2", markerfacecolor=face, label=label)
 
 
 def _draw_bars(axes: Axes, rows: Rows, look: Mapping[str, Style], column: str, factor: float) -> None:
-    soften(axes)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
     values = [factor * row[column] for row in rows]
@@ -67,7 +64,7 @@ def _draw_bars(axes: Axes, rows: Rows, look: Mapping[str, Style], column: str, f
         if from_zero:
             axes.barh(position, value, 0.7, facecolor=face, edgecolor=colour)
         else:
-            axes.plot(value, position, "o", markersize=7, color=colour, markerfacecolor=face, clip_on=False)
+            axes.plot(value, position, "o", markersize=5.5, color=colour, markerfacecolor=face, clip_on=False)
     axes.set_ylim(len(rows) - 0.3, -0.7)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
     low, high = min(values), max(values)

@@ -17,9 +17,9 @@ Place = tuple[int, int]
 Link = tuple[Place, Place]
 """A line between neighbouring layers: from a place to the next of its lane, or to a reader."""
 
-ROW = 0.36  # what one incoming edge of a node needs
-LANE = 0.16
-GAP = 0.14  # between two places of a layer
+ROW = 0.29  # what one incoming edge of a node needs
+LANE = 0.13
+GAP = 0.11  # between two places of a layer
 _SWEEPS = 24
 
 

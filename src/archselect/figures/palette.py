@@ -1,7 +1,7 @@
 """One colour, line and marker per operation, the same in every picture.
 
-The colour is that of the operation's family, from a palette safe for colour-blind readers (Okabe and Ito); line and
-marker tell the members of a family apart, so nothing rests on colour alone.
+The colour is that of the operation's family, from a palette safe for colour-blind readers (Okabe and Ito); line,
+marker and hatch tell the members of a family apart, so nothing rests on colour alone.
 """
 
 from collections.abc import Iterable
@@ -26,6 +26,11 @@ class Style:
         """The colour mixed with white, light enough for dark text on it."""
         red, green, blue = (1 - (1 - part) * 0.25 for part in to_rgb(self.colour))
         return red, green, blue
+
+    @property
+    def hatch(self) -> str | None:
+        """What fills a bar, beside the colour."""
+        return {"-": None, "--": "//////", ":": "......"}[self.line]
 
 
 _GREY, _VERMILLION, _GREEN, _BLUE, _SKY, _PURPLE = "#7F7F7F", "#D55E00", "#009E73", "#0072B2", "#56B4E9", "#CC79A7"

@@ -1,12 +1,13 @@
 """The validation accuracy of a supernet while selections discretise it."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from matplotlib.ticker import MaxNLocator
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from archselect.figures.canvas import add_panel, add_title, new_figure, save, soften
+from archselect.figures.canvas import add_legend, new_figure, styled, whole_numbers
+from archselect.figures.trajectories import DECIDED
 
 LINES = (
     ("#0072B2", "-", "o"),
@@ -18,41 +19,38 @@ LINES = (
 """Colour, line and marker of the selections, in the order in which they come."""
 
 
-def draw_selection_curve(rows: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
-    """Draw the accuracy of every selection over the epochs of tuning into the PNG `path`.
+@styled
+def draw_selection_curve(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw the accuracy of every selection over the epochs of tuning.
 
     Args:
         rows: selection, epoch, val_accuracy in [0, 1], edges_decided, nodes_decided.
-        path: Where to.
     """
-    figure = new_figure(8.6, 4.4)
-    add_title(figure, 0.15, 0.12, "Validation accuracy of the supernet while it is discretised")
-    axes = add_panel(figure, 0.85, 0.55, 7.5, 3.1)
-    soften(axes)
-    names = list(dict.fromkeys(row["selection"] for row in rows))
-    for index, name in enumerate(names):
+    figure, body = new_figure("Validation accuracy of the supernet while it is discretised", 3.2)
+    axes = body.subplots()
+    handles = []
+    for index, name in enumerate(dict.fromkeys(row["selection"] for row in rows)):
         colour, line, marker = LINES[index % len(LINES)]
         own = [row for row in rows if row["selection"] == name]
-        axes.plot(
-            [row["epoch"] for row in own],
-            [100 * row["val_accuracy"] for row in own],
-            color=colour,
-            linestyle=line,
-            marker=marker,
-            markersize=4,
-            linewidth=1.6,
-            label=name,
-        )
-    decided = [row for row in rows if row["selection"] == names[0]]
-    last = max((row["edges_decided"] for row in decided), default=0)
-    edges_done = next((row["epoch"] for row in decided if row["edges_decided"] == last), None)
-    if edges_done is not None and decided[-1]["nodes_decided"]:
-        axes.axvline(edges_done, color="0.55", linewidth=1.0, linestyle="--", zorder=0)
-        axes.annotate(
-            " all edges decided", (edges_done, 0.02), xycoords=("data", "axes fraction"), fontsize=8, color="0.35"
-        )
-    axes.set_xlabel("epochs of tuning (0: before the first decision)", fontsize=9)
-    axes.set_ylabel("validation accuracy (%)", fontsize=9)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, fontsize=9)
-    return save(figure, path)
+        values = [100 * row["val_accuracy"] for row in own]
+        handles += axes.plot([row["epoch"] for row in own], values, line, color=colour, marker=marker, label=name)
+    decided = last_edge([row for row in rows if row["selection"] == rows[0]["selection"]])
+    if decided is not None:
+        axes.axvline(decided, **DECIDED, zorder=0)
+        handles.append(Line2D([], [], **DECIDED, label="the last edge is decided"))
+    add_legend(body, handles)
+    axes.set(xlabel="epochs of tuning (0: before the first decision)", ylabel="validation accuracy (%)")
+    whole_numbers(axes, 10)
+    return figure
+
+
+def last_edge(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return after how many epochs the last edge was decided; None where nothing was decided afterwards.
+
+    The first row that counts the last edge is of the epoch after the decision.
+    """
+    most = max(row["edges_decided"] for row in rows)
+    if not most or rows[-1]["nodes_decided"] == 0:
+        return None
+    first = next(index for index, row in enumerate(rows) if row["edges_decided"] == most)
+    return float(rows[first]["epoch"]) - 0.5

@@ -6,29 +6,32 @@ that score nothing (by magnitude, at random) leave no scores to draw.
 
 from collections.abc import Mapping, Sequence
 from math import ceil
-from pathlib import Path
 from typing import Any
 
-from archselect.figures.canvas import cell_title
+from matplotlib.figure import Figure
+
+from archselect.figures.canvas import cell_title, styled
 from archselect.figures.dot_panels import Dot, Grid, Panel, dot_in_legend, draw_grids, unmasked_in_legend
 from archselect.figures.palette import Style, styles
 
 Decision = Mapping[str, Any]
 
-# Lengths in inches.
-_OPERATION_NAMES, _EDGE_NAMES = 1.05, 0.5
-_ROW, _ROW_OF_ROUNDS = 0.19, 0.34
+_ROW = 0.16  # inches of a candidate
+_MOST = 5  # panels side by side
 
 _KEPT, _DROPPED = "#0072B2", "#D55E00"
 _ROUND_MARKERS = ("o", "s", "^", "D", "v", "P")
+_ACCURACY = "validation accuracy (%)"
 
 
-def draw_operation_strengths(decisions: Sequence[Decision], path: str | Path) -> Path:
-    """Draw, per edge in the order of decision, the accuracy with each operation masked into the PNG `path`.
+@styled
+def draw_operation_strengths(decisions: Sequence[Decision]) -> Figure:
+    """Draw, per edge in the order of decision, the accuracy with each operation masked.
 
     Of a selection that trained a copy of the supernet with each operation instead, the accuracy of the copies.
 
-    Each panel has its own scale, since the accuracy drifts as more edges are decided.
+    All edges of a cell type share one scale: so it is seen which edges matter, and how the accuracy drifts as more are
+    decided.
 
     Raises:
         ValueError: No decision on an operation carries scores.
@@ -36,24 +39,24 @@ def draw_operation_strengths(decisions: Sequence[Decision], path: str | Path) ->
     scored = _scored(decisions, "operation")
     look = styles(operation for own in scored.values() for decision in own for operation in decision["candidates"])
     grids = [
-        _operation_grid(_title(cell, "edges (source,target)"), [_operation_panel(decision, look) for decision in own])
+        _grid(_title(cell, "edges (source,target)"), _ACCURACY, [_operation_panel(decision, look) for decision in own])
         for cell, own in scored.items()
     ]
     legend = [dot_in_legend("kept", "0.2", filled=True), dot_in_legend("not kept", "0.2", filled=False)]
     if any(panel.unmasked is not None for grid in grids for panel in grid.panels):
         legend.append(unmasked_in_legend())
-    title = "Validation accuracy (%) of the supernet with one operation masked: lower = stronger"
+    title = "Accuracy of the supernet with one operation masked: lower = stronger"
     if any(decision.get("trial") for own in scored.values() for decision in own):
-        title = (
-            "Validation accuracy (%) of the supernet discretised to each operation and trained on: higher = stronger"
-        )
-    return draw_grids(title, legend, grids, path)
+        title = "Accuracy of the supernet discretised to each operation and trained on: higher = stronger"
+    return draw_grids(title, legend, grids)
 
 
-def draw_topology_strengths(decisions: Sequence[Decision], path: str | Path) -> Path:
-    """Draw, per node in the order of decision, the accuracy with each of its inputs masked into the PNG `path`.
+@styled
+def draw_topology_strengths(decisions: Sequence[Decision]) -> Figure:
+    """Draw, per node in the order of decision, the accuracy with each of its inputs masked.
 
-    A node drops inputs round by round: in each the one whose removal leaves the highest accuracy.
+    A node drops inputs round by round: in each the one whose removal leaves the highest accuracy. All nodes of a cell
+    type share one scale.
 
     Raises:
         ValueError: No decision on the inputs of a node carries scores.
@@ -61,13 +64,7 @@ def draw_topology_strengths(decisions: Sequence[Decision], path: str | Path) -> 
     scored = _scored(decisions, "topology")
     rounds = 1 + max(score["round"] for own in scored.values() for decision in own for score in decision["scores"])
     grids = [
-        Grid(
-            title=_title(cell, "nodes"),
-            panels=tuple(_topology_panel(decision, rounds) for decision in own),
-            per_row=3,
-            labels=_EDGE_NAMES,
-            row_height=_ROW_OF_ROUNDS,
-        )
+        _grid(_title(cell, "nodes"), _ACCURACY, [_topology_panel(decision) for decision in own])
         for cell, own in scored.items()
     ]
     legend = [
@@ -75,12 +72,13 @@ def draw_topology_strengths(decisions: Sequence[Decision], path: str | Path) -> 
         dot_in_legend("input dropped", _DROPPED, filled=False),
         *(dot_in_legend(f"round {index + 1}", "0.2", False, _round_marker(index)) for index in range(rounds)),
     ]
-    title = "Validation accuracy (%) of the supernet with one input masked: lower = stronger"
-    return draw_grids(title, legend, grids, path)
+    title = "Accuracy of the supernet with one input of a node masked: lower = stronger"
+    return draw_grids(title, legend, grids)
 
 
-def draw_strengths(decisions: Sequence[Decision], path: str | Path) -> Path:
-    """Draw, per edge, how strong the selection took each operation to be into the PNG `path`.
+@styled
+def draw_strengths(decisions: Sequence[Decision]) -> Figure:
+    """Draw, per edge, how strong the selection took each operation to be; the edges of a cell type share one scale.
 
     Raises:
         ValueError: No decision carries strengths.
@@ -95,8 +93,9 @@ def draw_strengths(decisions: Sequence[Decision], path: str | Path) -> Path:
     ordered = len({decision["point"] for own in ranked.values() for decision in own}) > 1
     what = "edges (source,target) in the order of decision" if ordered else "edges (source,target)"
     grids = [
-        _operation_grid(
-            f"{cell_title(cell)}: {what}, each on its own scale",
+        _grid(
+            f"{cell_title(cell)}: {what}, on one scale",
+            "strength, as the selection measures it",
             [_strength_panel(decision, look, ordered) for decision in own],
         )
         for cell, own in ranked.items()
@@ -105,7 +104,7 @@ def draw_strengths(decisions: Sequence[Decision], path: str | Path) -> Path:
     every = [one["value"] for own in ranked.values() for decision in own for one in decision["strengths"]]
     title = "Strength of each operation for this selection: higher = stronger (bars: standard errors)"
     # So that what is equal up to rounding looks equal.
-    return draw_grids(title, legend, grids, path, narrowest=1e-6 * max(map(abs, every)) or 1.0)
+    return draw_grids(title, legend, grids, narrowest=1e-6 * max(map(abs, every)) or 1.0)
 
 
 def _scored(decisions: Sequence[Decision], kind: str) -> dict[str, list[Decision]]:
@@ -123,14 +122,14 @@ def _scored(decisions: Sequence[Decision], kind: str) -> dict[str, list[Decision
 
 
 def _title(cell: str, what: str) -> str:
-    return f"{cell_title(cell)}: {what} in the order of decision, each on its own scale"
+    return f"{cell_title(cell)}: {what} in the order of decision, on one scale"
 
 
-def _operation_grid(title: str, panels: Sequence[Panel]) -> Grid:
-    """Up to five panels side by side that share the names of their rows, or four with names of their own."""
-    most = 5 if len({panel.names for panel in panels}) == 1 else 4
-    per_row = ceil(len(panels) / ceil(len(panels) / most))
-    return Grid(title, tuple(panels), max(3, per_row), _OPERATION_NAMES, _ROW)
+def _grid(title: str, label: str, panels: Sequence[Panel]) -> Grid:
+    """As many panels side by side as are legible: fewer where each has names of its own, and where these are long."""
+    longest = max(len(name) for panel in panels for name in panel.names)
+    most = _MOST if len({panel.names for panel in panels}) == 1 else max(1, min(_MOST - 1, 60 // (longest + 6)))
+    return Grid(title, label, tuple(panels), ceil(len(panels) / ceil(len(panels) / most)), _ROW)
 
 
 def _operation_panel(decision: Decision, look: Mapping[str, Style]) -> Panel:
@@ -165,16 +164,17 @@ def _strength_panel(decision: Decision, look: Mapping[str, Style], ordered: bool
     return Panel(number + _edge_name(decision["edge_states"]), candidates, dots, None)
 
 
-def _topology_panel(decision: Decision, rounds: int) -> Panel:
+def _topology_panel(decision: Decision) -> Panel:
     names = tuple(_edge_name(edge) for edge in decision["candidates"])
     kept = {_edge_name(edge) for edge in decision["kept"]}
     dots = tuple(
         Dot(
             value=100 * score["accuracy"],
-            row=names.index(name) + 0.27 * (score["round"] - (rounds - 1) / 2),
+            row=names.index(name),
             colour=_KEPT if name in kept else _DROPPED,
             filled=name in kept,
             marker=_round_marker(score["round"]),
+            size=_round_size(score["round"]),
         )
         for score in decision["scores"]
         for name in [_edge_name(score["candidate"])]
@@ -184,6 +184,11 @@ def _topology_panel(decision: Decision, rounds: int) -> Panel:
 
 def _round_marker(index: int) -> str:
     return _ROUND_MARKERS[index % len(_ROUND_MARKERS)]
+
+
+def _round_size(index: int) -> float:
+    """Later rounds are smaller: where an input has the same accuracy in several, each is seen."""
+    return max(9.0 - 3.0 * index, 3.0)
 
 
 def _edge_name(edge: Sequence[int]) -> str:

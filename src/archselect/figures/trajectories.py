@@ -5,32 +5,28 @@ first. The space is that of `space.json`, parsed as well.
 """
 
 from collections.abc import Mapping, Sequence
-from math import ceil
-from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.typing import HashableList
 
-from archselect.figures.canvas import add_panel, add_title, cell_title, new_figure, save, soften
+from archselect.figures.canvas import add_legend, cell_title, new_figure, parts, styled, whole_numbers
 from archselect.figures.palette import Style, styles
 
 Records = Sequence[Mapping[str, Any]]
 
-# Lengths in inches.
-_PANEL = (1.65, 0.95)
-_GAP = (0.2, 0.42)
-_LEFT, _TOP, _RIGHT, _BOTTOM = 0.75, 0.45, 0.2, 0.6
-_LEGEND_COLUMN = 1.55
-_TITLE_WIDTH = 5.6
+_PANEL, _CELL = 0.95, 0.55  # inches: height of a panel; what surrounds those of a cell
+_NARROWEST_RANGE = 0.02  # of the scale of weights: smaller differences are not to look large
 
 
-def draw_alpha(history: Records, space: Mapping[str, Any], path: str | Path) -> Path:
-    """Draw `softmax(alpha)` of every operation over the epochs, one panel per edge, into the PNG `path`.
+@styled
+def draw_alpha(history: Records, space: Mapping[str, Any]) -> Figure:
+    """Draw `softmax(alpha)` of every operation over the epochs, one panel per edge.
 
-    The panels of a cell stand as in a matrix: a row per node, a column per source. All share their scales.
+    The panels of a cell stand as in a matrix: a row per node, a column per source. All share their scales, which show
+    the range that is used. A line marks `1/n`, where all `n` operations of an edge are alike.
 
     Args:
         history: Records with "epoch" and "alpha": per cell one row of weights per edge.
@@ -39,29 +35,37 @@ def draw_alpha(history: Records, space: Mapping[str, Any], path: str | Path) -> 
     check_alpha(history, space)
     cells = space["cells"]
     look = styles(operation for cell in cells.values() for edge in cell["operations"] for operation in edge)
-    columns = max(1 + max(source for source, _ in cell["edges"]) for cell in cells.values())
-    width = max(_TITLE_WIDTH, _LEFT + columns * (_PANEL[0] + _GAP[0]) + _RIGHT)
-    lines = ceil(len(look) / max(1, int((width - 0.3) // _LEGEND_COLUMN)))
-    legend = 0.6 + 0.22 * lines
-    blocks = [_TOP + _rows(cell) * (_PANEL[1] + _GAP[1]) - _GAP[1] + _BOTTOM for cell in cells.values()]
-    figure = new_figure(width, legend + sum(blocks))
-    add_title(figure, 0.15, 0.12, "Mixture weights of the edges (source,target)")
-    _add_legend(figure, look, columns=ceil(len(look) / lines))
-    highest = max(weight for record in history for name in cells for edge in record["alpha"][name] for weight in edge)
-    top = legend
-    for (name, cell), block in zip(cells.items(), blocks, strict=True):
-        add_title(figure, 0.15, top, cell_title(name), size=11)
-        for axes, index in _edge_panels(figure, cell, top + _TOP):
-            _draw_edge(axes, history, name, index, cell["operations"][index], look)
-            axes.set_ylim(0, min(1.0, highest) * 1.06)
-        top += block
-    return save(figure, path)
+    heights = [_CELL + _PANEL * len(_targets(cell)) for cell in cells.values()]
+    title = "Mixture weights softmax(α) on the edges (source,target) along the search"
+    figure, body = new_figure(title, 0.7 + sum(heights))
+    handles = [Line2D([], [], color=style.colour, ls=style.line, label=name) for name, style in look.items()]
+    handles.append(Line2D([], [], **_ALIKE, label="1/n: all n operations alike"))
+    add_legend(body, handles)
+    limits = _limits(history, cells)
+    for part, (name, cell) in zip(parts(body, map(cell_title, cells), heights), cells.items(), strict=True):
+        for axes, edge in _edge_panels(part, cell):
+            operations = cell["operations"][edge]
+            axes.axhline(1 / len(operations), **_ALIKE, zorder=1)
+            _draw_edge(axes, history, name, edge, operations, look)
+            axes.set_ylim(limits)
+        whole_numbers(axes, 4)  # of all: they share their scales
+    return figure
 
 
-def draw_curves(history: Records, path: str | Path) -> Path:
-    """Draw accuracy and loss, in training and in validation, over the epochs into the PNG `path`.
+_ALIKE: dict[str, Any] = {"color": "0.35", "linewidth": 0.7}
 
-    What a record's "metrics" lack of `train_accuracy`, `val_accuracy`, `train_loss` and `val_loss` is left out.
+
+@styled
+def draw_curves(history: Records, title: str, decisions: Records = ()) -> Figure:
+    """Draw accuracy and loss, in training and in validation, over the epochs.
+
+    What a record's "metrics" lack of `train_accuracy`, `val_accuracy`, `train_loss` and `val_loss` is left out. Where
+    a selection decided about operations first and about the inputs of nodes then, a line marks the change.
+
+    Args:
+        history: Records with "epoch" and "metrics".
+        title: Of the figure.
+        decisions: Of a selection: "kind", and "epoch": how many epochs came before.
     """
     names = {name for record in history for name in record["metrics"]}
     wanted = {f"{part}_{metric}" for part in ("train", "val") for metric in ("accuracy", "loss")}
@@ -70,24 +74,30 @@ def draw_curves(history: Records, path: str | Path) -> Path:
             f"Training curves need a history with at least one of the metrics {', '.join(sorted(wanted))}; "
             f"this one has {len(history)} record(s) with {', '.join(sorted(names)) or 'none'}."
         )
-    figure = new_figure(9.6, 3.5)
-    panels = [("accuracy", "accuracy (%)", 100.0), ("loss", "cross-entropy loss", 1.0)]
-    for index, (metric, label, factor) in enumerate(panels):
-        axes = add_panel(figure, 0.75 + index * 4.8, 0.2, 3.9, 2.7)
-        soften(axes)
-        for part, look in (("train", Style("#0072B2", "-")), ("val", Style("#D55E00", "--", "s"))):
-            points = [
-                (record["epoch"] + 1, factor * record["metrics"][f"{part}_{metric}"])
-                for record in history
-                if f"{part}_{metric}" in record["metrics"]
-            ]
-            if points:
-                legend = {"train": "training", "val": "validation"}[part]
-                _draw_line(axes, [x for x, _ in points], [y for _, y in points], look, label=legend)
-                axes.legend(frameon=False, fontsize=9)
-        axes.set_xlabel("epoch", fontsize=9)
-        axes.set_ylabel(label, fontsize=9)
-    return save(figure, path)
+    figure, body = new_figure(title, 2.7)
+    handles = [Line2D([], [], color=look.colour, ls=look.line, label=label) for _, label, look in _CURVES]
+    last = max((decision["epoch"] for decision in decisions if decision["kind"] == "operation"), default=0)
+    decided = last if 0 < last < max(decision["epoch"] for decision in decisions) else None
+    if decided is not None:
+        handles.append(Line2D([], [], **DECIDED, label="the last edge is decided"))
+    add_legend(body, handles)
+    panels = [("accuracy", "accuracy (%)", 100.0), ("loss", "cross-entropy loss (nats)", 1.0)]
+    for axes, (metric, label, factor) in zip(body.subplots(1, 2, sharex=True), panels, strict=True):
+        for part, _, look in _CURVES:
+            known = [record for record in history if f"{part}_{metric}" in record["metrics"]]
+            values = [factor * record["metrics"][f"{part}_{metric}"] for record in known]
+            if known:
+                _draw_line(axes, [record["epoch"] + 1 for record in known], values, look)
+        if decided is not None and decided < len(history):
+            axes.axvline(history[decided]["epoch"] + 0.5, **DECIDED, zorder=1)
+        axes.set(xlabel="epoch", ylabel=label)
+        whole_numbers(axes)
+    return figure
+
+
+_CURVES = (("train", "training", Style("#0072B2")), ("val", "validation", Style("#D55E00", "--", "s")))
+DECIDED: dict[str, Any] = {"color": "0.45", "linewidth": 1.0, "linestyle": "-."}
+"""The line where the last edge is decided."""
 
 
 def check_alpha(history: Records, space: Mapping[str, Any]) -> None:
@@ -105,30 +115,39 @@ def check_alpha(history: Records, space: Mapping[str, Any]) -> None:
                 )
 
 
-def _rows(cell: Mapping[str, Any]) -> int:
-    return len({target for _, target in cell["edges"]})
+def _limits(history: Records, cells: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the range of all weights and of `1/n`, with a margin."""
+    weights = [weight for record in history for name in cells for edge in record["alpha"][name] for weight in edge]
+    weights += [1 / len(operations) for cell in cells.values() for operations in cell["operations"]]
+    margin = 0.06 * max(max(weights) - min(weights), _NARROWEST_RANGE)
+    missing = max(0.0, _NARROWEST_RANGE - (max(weights) - min(weights))) / 2
+    return min(weights) - missing - margin, max(weights) + missing + margin
 
 
-def _edge_panels(figure: Figure, cell: Mapping[str, Any], top: float) -> list[tuple[Axes, int]]:
+def _targets(cell: Mapping[str, Any]) -> list[int]:
+    return sorted({target for _, target in cell["edges"]})
+
+
+def _edge_panels(figure: SubFigure, cell: Mapping[str, Any]) -> list[tuple[Axes, int]]:
     """One panel per edge, with the edge's index; only the outer panels carry the labels of the scales."""
-    targets = sorted({target for _, target in cell["edges"]})
-    lowest = {source: max(target for other, target in cell["edges"] if other == source) for source, _ in cell["edges"]}
-    panels = []
-    for index, (source, target) in enumerate(cell["edges"]):
-        left = _LEFT + source * (_PANEL[0] + _GAP[0])
-        axes = add_panel(figure, left, top + targets.index(target) * (_PANEL[1] + _GAP[1]), *_PANEL)
-        soften(axes)
-        axes.set_title(f"({source},{target})", fontsize=9, loc="left", pad=3)
-        if source == 0:
-            axes.set_ylabel("softmax(α)", fontsize=8)
-        else:
-            axes.tick_params(labelleft=False)
+    edges = [tuple(edge) for edge in cell["edges"]]
+    sources = range(1 + max(source for source, _ in edges))
+    names: list[HashableList[str]] = [
+        [f"({source},{target})" if (source, target) in edges else "." for source in sources]
+        for target in _targets(cell)
+    ]
+    panels = figure.subplot_mosaic(names, sharex=True, sharey=True)
+    lowest = {source: max(target for other, target in edges if other == source) for source, _ in edges}
+    first = {target: min(source for source, other in edges if other == target) for _, target in edges}
+    for source, target in edges:
+        axes = panels[f"({source},{target})"]
+        axes.set_title(f"({source},{target})")
+        axes.tick_params(labelleft=source == first[target], labelbottom=target == lowest[source])
+        if source == first[target]:
+            axes.set_ylabel("softmax(α)")
         if target == lowest[source]:
-            axes.set_xlabel("epoch", fontsize=8)
-        else:
-            axes.tick_params(labelbottom=False)
-        panels.append((axes, index))
-    return panels
+            axes.set_xlabel("epoch")
+    return [(panels[f"({source},{target})"], index) for index, (source, target) in enumerate(edges)]
 
 
 def _draw_edge(
@@ -136,28 +155,9 @@ def _draw_edge(
 ) -> None:
     epochs = [record["epoch"] + 1 for record in history]
     for position, operation in enumerate(operations):
-        weights = [record["alpha"][cell][edge][position] for record in history]
-        _draw_line(axes, epochs, weights, look[operation])
+        _draw_line(axes, epochs, [record["alpha"][cell][edge][position] for record in history], look[operation])
 
 
-def _draw_line(axes: Axes, x: Sequence[float], y: Sequence[float], look: Style, label: str | None = None) -> None:
+def _draw_line(axes: Axes, x: Sequence[float], y: Sequence[float], look: Style) -> None:
     marker = look.marker if len(x) < 4 else None  # a line of one point would not be seen
-    axes.plot(x, y, color=look.colour, linestyle=look.line, linewidth=1.6, marker=marker, markersize=4, label=label)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-
-
-def _add_legend(figure: Figure, look: Mapping[str, Style], columns: int) -> None:
-    lines = [
-        Line2D([], [], color=style.colour, linestyle=style.line, linewidth=2, label=name)
-        for name, style in look.items()
-    ]
-    height = figure.get_size_inches()[1]
-    figure.legend(
-        handles=lines,
-        loc="upper left",
-        bbox_to_anchor=(0.0, 1 - 0.35 / height),
-        ncols=columns,
-        frameon=False,
-        fontsize=9,
-        handlelength=2.6,
-    )
+    axes.plot(x, y, color=look.colour, linestyle=look.line, marker=marker)
