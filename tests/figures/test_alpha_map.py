@@ -51,7 +51,7 @@ def test_there_is_a_map_per_operation_with_a_line_per_edge(maps: dict[str, Axes]
 
 def test_all_maps_share_one_scale_and_the_epochs(maps: dict[str, Axes]) -> None:
     assert [axes.images[0].get_clim() for axes in maps.values()] == [pytest.approx((-0.2, 0.2))] * 3
-    assert {axes.get_xlim() for axes in maps.values()} == {(-0.5, 2.5)}
+    assert {axes.get_xlim() for axes in maps.values()} == {(0.5, 3.5)}
 
 
 def test_the_middle_of_the_colours_is_where_all_operations_are_alike(maps: dict[str, Axes]) -> None:

@@ -24,9 +24,10 @@ SIZES = {"nasbench201": {"cells_per_stage": 1}, "s3": {"layers": 3}}
 
 
 @pytest.fixture(params=[True, False], ids=["by_loops", "edges_together"])
-def evaluation(request, monkeypatch):
+def evaluation(request):
     """How edges are evaluated on a CPU and on a GPU, both tried here."""
-    monkeypatch.setattr(kernels, "serve", lambda x: request.param)
+    with kernels.enabled(request.param):
+        yield
 
 
 def made(name, undrawn, dtype=torch.float64, **variant):

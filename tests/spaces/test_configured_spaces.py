@@ -110,7 +110,7 @@ def test_the_protocol_of_the_darts_family_searches_50_epochs(name):
 
 
 def test_the_protocol_of_nasbench201_searches_100_epochs_and_tunes_25():
-    assert configured("nasbench201").protocol == Protocol(search_epochs=100, selection_epochs=25)
+    assert configured("nasbench201").protocol == Protocol(search_epochs=100, selection_epochs=25, undrawn="constant")
 
 
 @pytest.mark.parametrize("name", ["darts", "nasbench201"])
