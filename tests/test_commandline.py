@@ -55,7 +55,7 @@ def test_help_imports_nothing_heavy(command: list[str]) -> None:
         ("name=it's", "put it into quotes: 'name='\"'\"'it\\'\"'\"'s'\"'\"''"),
         ("logger.wandb.offline=true", "There is no option logger.wandb. The options of logger are csv."),
         ("search_space.operations.norml=[skip_connect]", "operations were given for ['normal', 'norml', 'reduction']"),
-        ("logs=[1]", "A path was expected; got [1]."),
+        ("logs=[1]", "logs must be the name of a folder; got [1]."),
     ],
 )
 def test_a_slip_is_answered_in_one_sentence(

@@ -33,8 +33,8 @@ def redact(text: str) -> str:
 
 def expand(text: str) -> str:
     """Return a path as `redact` was given it, for the user and the home folder of this process."""
-    if not isinstance(text, str):  # from a config, of logs=[1]
-        raise ValueError(f"A path was expected; got {text}.")
+    if not isinstance(text, str):  # only `logs` comes here unchecked: Hydra makes the folder before the run begins
+        raise ValueError(f"logs must be the name of a folder; got {text}.")
     if text == "~" or text.startswith("~/"):
         text = str(Path.home()) + text[1:]
     return re.sub(rf"(?<=/)\$USER{_END}", lambda _: _user(), text)
