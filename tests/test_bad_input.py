@@ -178,7 +178,7 @@ FINITE = "must be a finite number, 0 or more; got"
     ),
     ("size of images as text", "data.image_size=abc", ["data.image_size to be a positive whole number, got 'abc'"]),
     ("padding as text", "data.pad=abc", ["padding", "whole pixels, 0 or more", "pad='abc'"]),
-    ("mean as text", "data.mean=abc", ["three numbers in mean", "got 'abc'"]),
+    ("mean as text", "data.mean=abc", ["three numbers in data.mean", "got 'abc'"]),
     ("no name", "name=''", ["name must be the name of a folder; got ''"]),
     ("name with a path", "name=../x", ["name must be the name of a folder; got '../x'"]),
     ("a format no figure has", "figures.format=eps", ["figures.format must be one of png, svg, pdf", "got 'eps'"]),

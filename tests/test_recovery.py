@@ -35,6 +35,13 @@ COUNTED = (TRAINING, SCORING, RETRAINING)
 COMMAND = tiny("s4", "darts", "perturb", "search.epochs=3")
 COMMAND += ["evaluation.epochs=3", "evaluation.batch_size=54", "evaluation.drop_path=0.2", "evaluation.cutout=2"]
 
+
+def command(*more: str) -> list[str]:
+    """Return the overrides of the command and more; where nothing is evaluated, without the options of a retraining."""
+    evaluates = "evaluation=none" not in more
+    return [*(one for one in COMMAND if evaluates or not one.startswith("evaluation.")), *more]
+
+
 UNTUNED = "search_space.protocol.epochs_between=0"
 
 
@@ -45,7 +52,7 @@ def alone(logs: str) -> Callable[..., Run]:
     @functools.cache
     def run(*more: str) -> Run:
         with mock.patch("archselect.pipeline.draw_figures", return_value=[]):
-            return train(*COMMAND, *more, logs)
+            return train(*command(*more), logs)
 
     return run
 
@@ -95,10 +102,10 @@ def test_a_killed_run_goes_on_and_ends_as_the_one_left_alone(
     less, there, blow, made = KILLS[where]
     expected = alone(*less)
     logs = beside(expected, there, tmp_path / "logs")
-    command = [*COMMAND, *less, logs]
-    assert Apart(tmp_path / "killed", command, blow).end().code == -signal.SIGKILL
+    overrides = command(*less, logs)
+    assert Apart(tmp_path / "killed", overrides, blow).end().code == -signal.SIGKILL
     assert runs_in(logs) == []
-    again = Apart(tmp_path / "again", command, counted=COUNTED).end()
+    again = Apart(tmp_path / "again", overrides, counted=COUNTED).end()
     assert again.code == 0
     assert tuple(again.calls[function] for function in COUNTED) == made
     (run,) = runs_in(logs)
@@ -116,9 +123,9 @@ NAMES = {"search": "search", "selection": "selection", "evaluation": "retraining
 def test_a_selection_without_tuning_goes_on_from_its_last_decision(alone: Callable[..., Run], tmp_path: Path) -> None:
     expected = alone(UNTUNED, "evaluation=none")
     logs = beside(expected, ("search",), tmp_path / "logs")
-    command = [*COMMAND, UNTUNED, "evaluation=none", logs]
-    assert Apart(tmp_path / "killed", command, Blow(SCORING, 12)).end().code == -signal.SIGKILL
-    again = Apart(tmp_path / "again", command, counted=COUNTED).end()
+    overrides = command(UNTUNED, "evaluation=none", logs)
+    assert Apart(tmp_path / "killed", overrides, Blow(SCORING, 12)).end().code == -signal.SIGKILL
+    again = Apart(tmp_path / "again", overrides, counted=COUNTED).end()
     assert (again.code, again.calls[SCORING], again.calls[TRAINING]) == (0, 40 - 11, 0)
     same(expected, runs_in(logs)[0])
 
@@ -147,9 +154,9 @@ def test_a_selection_by_trials_does_not_train_the_finished_ones_again(
 ) -> None:
     expected = alone(*BY_TRIAL)
     logs = beside(expected, ("search",), tmp_path / "logs")
-    command = [*COMMAND, *BY_TRIAL, logs]
-    assert Apart(tmp_path / "killed", command, blow).end().code == -signal.SIGKILL
-    again = Apart(tmp_path / "again", command, counted=(TRIAL_TRAINING,)).end()
+    overrides = command(*BY_TRIAL, logs)
+    assert Apart(tmp_path / "killed", overrides, blow).end().code == -signal.SIGKILL
+    again = Apart(tmp_path / "again", overrides, counted=(TRIAL_TRAINING,)).end()
     assert (again.code, again.calls[TRIAL_TRAINING]) == (0, trained)
     (run,) = runs_in(logs)
     same(expected, run)
@@ -198,21 +205,21 @@ def test_a_run_that_is_asked_to_stop_keeps_its_checkpoint_says_so_and_goes_on(
 ) -> None:
     expected = alone(*less)
     logs = beside(expected, there, tmp_path / "logs")
-    command = [*COMMAND, *less, logs]
-    stopped = Apart(tmp_path / "stopped", command, Blow(function, 4, number))
+    overrides = command(*less, logs)
+    stopped = Apart(tmp_path / "stopped", overrides, Blow(function, 4, number))
     assert stopped.end().code == 128 + number
     output = stopped.output.read_text()
     assert "Stopped. What is finished is kept" in output
     assert "Traceback" not in output
     assert len(list((tmp_path / "logs").glob("stages/*/*/checkpoint.ckpt"))) == 1
-    assert Apart(tmp_path / "again", command).end().code == 0
+    assert Apart(tmp_path / "again", overrides).end().code == 0
     same(expected, runs_in(logs)[0])
 
 
 def test_the_shell_sees_143_and_the_next_session_says_where_it_goes_on(tmp_path: Path) -> None:
-    command = [*COMMAND, "search.epochs=400", f"logs={tmp_path}"]
+    overrides = command("search.epochs=400", f"logs={tmp_path}")
     process = subprocess.Popen(
-        [sys.executable, str(TRAIN), *command],
+        [sys.executable, str(TRAIN), *overrides],
         cwd=TRAIN.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -225,7 +232,7 @@ def test_the_shell_sees_143_and_the_next_session_says_where_it_goes_on(tmp_path:
     (history,) = tmp_path.glob("stages/search/*/history.jsonl")
     epochs = torch.load(history.with_name("checkpoint.ckpt"), weights_only=True)["epoch"] + 1
     assert 1 <= epochs <= len(lines(history)) <= 399
-    again = Apart(tmp_path / "again", command, Blow(TRAINING, 1))
+    again = Apart(tmp_path / "again", overrides, Blow(TRAINING, 1))
     assert again.end().code == -signal.SIGKILL
     assert f"goes on after epoch {epochs}" in again.output.read_text()
 
@@ -258,8 +265,8 @@ def test_two_processes_with_the_same_command_make_each_stage_once(alone: Callabl
 def test_a_killed_process_leaves_no_lock_behind(alone: Callable[..., Run], tmp_path: Path) -> None:
     expected = alone(*SELECTION)
     logs = beside(expected, ("search",), tmp_path / "logs")
-    command = [*COMMAND, *SELECTION, logs]
-    at_work = Apart(tmp_path / "at work", command, Blow(SCORING, 3, signal.SIGSTOP))
+    overrides = command(*SELECTION, logs)
+    at_work = Apart(tmp_path / "at work", overrides, Blow(SCORING, 3, signal.SIGSTOP))
     until(
         lambda: (
             len(
@@ -268,7 +275,7 @@ def test_a_killed_process_leaves_no_lock_behind(alone: Callable[..., Run], tmp_p
             == 2
         )
     )
-    waiting = Apart(tmp_path / "waiting", command)
+    waiting = Apart(tmp_path / "waiting", overrides)
     until(lambda: "waiting for another process" in waiting.output.read_text())
     at_work.kill()
     assert at_work.end().code == -signal.SIGKILL

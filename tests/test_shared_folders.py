@@ -49,6 +49,7 @@ def betraying(folder: Path) -> dict[str, bytes]:
 
 def options(home: Path, *more: str) -> list[str]:
     small = ["data=image_folder", f"data.path={home / 'images'}", "data.classes=2", "data.image_size=8"]
+    small += ["data.mean=[0.5,0.5,0.5]", "data.std=[0.5,0.5,0.5]"]  # the images have one colour each
     return [
         *tiny("s2", "darts", "magnitude"),
         "~data.train_subset",

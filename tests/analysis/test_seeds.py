@@ -26,7 +26,20 @@ def rows_of(file: Path) -> list[dict[str, str]]:
 
 def outcome(label: str, supernet: str, first: str, second: str) -> Outcome:
     choices = Choices("s2", "darts", label, "none", "digits")
-    result = RunResult(choices, 0, "", None, None, None, None, 0.0, {}, ())
+    result = RunResult(
+        choices,
+        seed=0,
+        folder="",
+        accuracy=None,
+        balanced_accuracy=None,
+        unbalanced=False,
+        rank=None,
+        of=None,
+        parameters=None,
+        skip_share=0.0,
+        seconds={},
+        runs=(),
+    )
     edges = {("cell", "(0,1)"): first, ("cell", "(0,2)"): second}
     return Outcome(label, supernet, "", edges, result)
 

@@ -27,7 +27,9 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Run]]:
     ):
         patch.setenv("WANDB_MODE", "offline")
         patch.setenv("WANDB_SILENT", "true")
-        patch.setattr(Figure, "savefig", lambda figure, path: Image.new("RGB", (8, 8)).save(path))  # names matter here
+        patch.setattr(
+            Figure, "savefig", lambda figure, path, **_: Image.new("RGB", (8, 8)).save(path)
+        )  # names matter here
         yield sweep(
             *tiny("s2", "darts", "perturb"),
             "data.train_subset=60",
