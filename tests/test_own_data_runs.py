@@ -42,7 +42,7 @@ def test_a_run_on_own_data_says_what_they_are_and_how_each_class_fares(
     one = ran(saved(tmp_path / "a" / "birds"), logs)
     printed = capsys.readouterr().out
     name = one.summary["data"]
-    assert f"{name}: 28 training images of 3 classes (crow 20, gull 6, wren 2), 8 x 8 pixels; mean [0." in printed
+    assert f"{name}: 28 training images of 3 classes (crow: 20, gull: 6, wren: 2), 8 x 8 pixels; mean [0." in printed
     assert "measured on them" in printed
     assert "warning: the test images have none of 1 of the 3 classes (wren)" in printed
     assert "(balanced: " in printed

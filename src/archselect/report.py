@@ -95,7 +95,7 @@ def _classes(names: Sequence[str], counts: Sequence[int]) -> str:
     if len(counts) > FEW_CLASSES:
         spread = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
         return f"{len(counts)} classes ({spread} each)"
-    return f"{len(counts)} classes ({', '.join(f'{n} {c:,}' for n, c in zip(names, counts, strict=True))})"
+    return f"{len(counts)} classes ({', '.join(f'{n}: {c:,}' for n, c in zip(names, counts, strict=True))})"
 
 
 _CURVES = {
