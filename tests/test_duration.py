@@ -1,6 +1,8 @@
 """How long a plan takes: what other seeds took, or a timed step that changes nothing."""
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,9 +33,11 @@ def plan(tiny_run: Run, monkeypatch: pytest.MonkeyPatch) -> MakePlan:
     return make
 
 
-def test_earlier_stages_say_how_long_those_of_another_seed_take(plan: MakePlan, tiny_run: Run) -> None:
-    logs = str(tiny_run.stage("search").parents[2])
-    said = duration.how_long(plan(10, logs))
+def test_earlier_stages_say_how_long_those_of_another_seed_take(plan: MakePlan, tiny_run: Run, tmp_path: Path) -> None:
+    for kind in tiny_run.summary["stages"]:
+        stage = tiny_run.stage(kind)
+        shutil.copytree(stage, tmp_path / "stages" / kind / stage.name)
+    said = duration.how_long(plan(10, str(tmp_path)))
     assert said is not None and said.endswith("to judge by what other seeds took.")
     for kind, stage in tiny_run.summary["stages"].items():
         assert f"{kind} {shown(stage['seconds'])}" in said
