@@ -16,7 +16,8 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from tests.command import CONFIGS
 
-from archselect.config import RunError, evaluation_for, instantiate_parts, register_resolvers
+from archselect.commandline import evaluation_for, register_resolvers
+from archselect.config import RunError, instantiate_parts
 from archselect.evaluation import NASBench201Lookup, NoEvaluation, Retraining
 from archselect.preflight import check
 from archselect.selection import Perturbation, Racing, Scoring

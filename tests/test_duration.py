@@ -54,6 +54,16 @@ def test_without_earlier_stages_a_step_is_timed_that_leaves_no_trace(
     assert not list(logs.rglob("*"))
 
 
+def test_a_step_that_does_not_fit_is_left_to_its_stage(
+    plan: MakePlan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("archselect.search.module.SearchModule.training_step", full)
+    assert duration.how_long(plan(10, str(tmp_path))) is None
+
+
 def test_a_plan_of_minutes_is_not_timed(plan: MakePlan, monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.setattr(duration, "WORTH_TIMING", 20_000)
     assert duration.how_long(plan(10, str(tmp_path))) is None

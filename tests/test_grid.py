@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from tests.command import CONFIGS, sweep, tiny, train
 
-from archselect.config import register_resolvers
+from archselect.commandline import register_resolvers
 from archselect.genotype import Genotype
 from archselect.preflight import check_pair
 from archselect.reporting.report import main as report

@@ -18,7 +18,8 @@ from command import CONFIGS, tiny, train
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from archselect.config import RunError, identity_of, instantiate_parts, register_resolvers
+from archselect.commandline import register_resolvers
+from archselect.config import RunError, identity_of, instantiate_parts
 from archselect.preflight import check
 from archselect.search import Curvature, GumbelSoftmax
 

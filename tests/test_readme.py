@@ -18,7 +18,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 from tests.command import CONFIGS, TRAIN, train
 
-from archselect.config import instantiate_parts, register_resolvers
+from archselect.commandline import register_resolvers
+from archselect.config import instantiate_parts
 from archselect.evaluation import NASBench201Lookup
 from archselect.genotype import Genotype
 from archselect.operations import PRIMITIVES

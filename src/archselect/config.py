@@ -12,8 +12,6 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from archselect.commandline import evaluation_for as evaluation_for
-from archselect.commandline import register_resolvers as register_resolvers
 from archselect.data import ImageData
 from archselect.errors import RunError as RunError
 from archselect.evaluation.method import Evaluation

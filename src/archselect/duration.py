@@ -51,7 +51,10 @@ def how_long(plan: Plan) -> str | None:
     if None in earlier.values() and count_of(plan.parts.trainer) > 1:
         return None
     pace = _Pace(plan)
-    seconds = {kind: earlier[kind] or length * pace.of(kind) for kind, length in lengths.items() if length}
+    try:
+        seconds = {kind: earlier[kind] or length * pace.of(kind) for kind, length in lengths.items() if length}
+    except torch.OutOfMemoryError:
+        return None  # the stage will meet it too, and say what lowers the memory
     stages = ", ".join(f"{kind} {duration(amount)}" for kind, amount in seconds.items())
     basis = "one timed step of each network" if None in earlier.values() else "what other seeds took"
     return f"This takes about {duration(sum(seconds.values()))} on {device} ({stages}), to judge by {basis}."

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from tests.genotypes_at_random import NAMES, genotypes
 
-from archselect.config import register_resolvers
+from archselect.commandline import register_resolvers
 from archselect.evaluation import NASBench201Table
 from archselect.evaluation.nasbench201 import ACCURACIES, COLUMNS
 from archselect.foreign.config import read_config

@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from archselect.config import register_resolvers
+from archselect.commandline import register_resolvers
 from archselect.networks.cell_space import CellSpace
 from archselect.networks.darts_supernet import DartsSupernet
 from archselect.networks.topology import CellTopology
