@@ -15,6 +15,7 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from archselect.distributed.launch import is_main_process, rank_zero_folder, shows
 from archselect.genotype import Genotype
 from archselect.mistakes import in_a_sentence
 from archselect.naming import register_data_name
@@ -35,10 +36,14 @@ def launch(main: Callable[[], Any]) -> None:
     traceback_wanted = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors on instead of printing tracebacks of its own
     sys.argv[1:] = arranged(sys.argv[1:])
+    if not is_main_process():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - to the end of the process
     try:
         with stopping_on_signals(Console(highlight=False)):
             main()
     except Exception as error:
+        if not shows(error):
+            raise SystemExit(1) from None
         if traceback_wanted or (sentence := in_a_sentence(error)) is None:
             raise
         sys.stderr.write(f"\nError: {sentence}\n(HYDRA_FULL_ERROR=1 shows the traceback.)\n")
@@ -107,7 +112,7 @@ def run_folder(folder: str) -> str:
 
 def register_resolvers() -> None:
     """Make the resolvers of the configs known; `hydra_plugins` does it wherever Hydra starts."""
-    for resolver in (evaluation_for, family, method, run_folder, expand):
+    for resolver in (evaluation_for, family, method, run_folder, expand, rank_zero_folder):
         name = resolver.__name__
         OmegaConf.register_new_resolver(f"archselect.{name}", resolver, replace=True)
     register_data_name()

@@ -21,7 +21,7 @@ from archselect.mistakes import own_words
 from archselect.search import SearchMethod
 from archselect.selection import Selector
 from archselect.spaces import SearchSpace
-from archselect.stages.fitting import TrainerFactory
+from archselect.stages.trainer import TrainerFactory
 from archselect.store import explanation
 
 

@@ -25,11 +25,11 @@ from archselect.plan import Plan
 from archselect.reporting.words import duration
 from archselect.search import SearchModule
 from archselect.selection import Discretization, Perturbation
-from archselect.stages.devices import count_of
 from archselect.stages.fitting import Fitting, Loaders
 from archselect.stages.job import device_name, fitting_for
 from archselect.stages.progress import Progress
 from archselect.stages.search import fixed_batches, new_supernet
+from archselect.stages.trainer import process_count
 from archselect.store.damage import MARKER
 from archselect.store.key import Kind
 
@@ -48,7 +48,7 @@ def how_long(plan: Plan) -> str | None:
         return None
     device = device_name(fitting_for_timing(plan).device)
     earlier = {kind: _earlier(plan, kind, device) for kind in lengths}
-    if None in earlier.values() and count_of(plan.parts.trainer) > 1:
+    if None in earlier.values() and process_count(plan.parts.trainer) > 1:
         return None
     pace = _Pace(plan)
     try:

@@ -1,4 +1,7 @@
-"""Gradients of a loss that may not depend on what they are taken in.
+"""The loss of a batch and its gradients, also where the batch is spread over several processes.
+
+A loss is the mean over the whole batch. Each of several processes holds the part of that mean which its own images
+make, whatever their number, so the sum over the processes is the loss, and the sum of their gradients is its gradient.
 
 Where every path from the images to the logits leads through `none` (a draw of GDAS, a decided cell), the loss of a step
 does not depend on `alpha` at all. PyTorch refuses to differentiate it; its gradient is zero. This is the one place that
@@ -9,7 +12,33 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from archselect.distributed.process_group import all_reduce, all_reduce_coalesced, is_sharded
+
+
+def mean(values: Tensor) -> Tensor:
+    """Return the mean over the whole batch of `values`, `(B,)`, or this process's part of it."""
+    return values.sum() / _images(values) if is_sharded() else values.mean()
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Return the mean cross-entropy over the whole batch, or this process's part of it.
+
+    Args:
+        logits: `(B, classes)`.
+        labels: `(B,)`.
+        label_smoothing: In `[0, 1]`.
+    """
+    if not is_sharded():
+        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing) / _images(logits)
+
+
+def _images(own: Tensor) -> Tensor:
+    """Return how many images the whole batch has."""
+    return all_reduce(torch.tensor(float(len(own)), device=own.device))
 
 
 def gradients_of(
@@ -22,23 +51,28 @@ def gradients_of(
 ) -> list[Any]:
     """Return the gradient of a scalar loss in every input: zeros in those that it does not depend on.
 
+    Where batches are sharded, every process calls this with its part of the loss, which depends on the same inputs in
+    all of them: they share what they draw and decide.
+
     Args:
         loss: Computed with gradients enabled.
         inputs: Leaves, or what the loss was computed from.
         allow_unused: Return None in place of these zeros, so that an optimizer leaves such a parameter alone.
-        create_graph: See `torch.autograd.grad`.
+        create_graph: See `torch.autograd.grad`; not where batches are sharded.
         retain_graph: See `torch.autograd.grad`.
     """
     if not loss.requires_grad:
         assert torch.is_grad_enabled(), "a loss without gradients would look like one that depends on nothing"
         return [None if allow_unused else torch.zeros_like(tensor) for tensor in inputs]
-    return list(
-        torch.autograd.grad(
-            loss,
-            inputs,
-            allow_unused=True,
-            materialize_grads=not allow_unused,
-            create_graph=create_graph,
-            retain_graph=retain_graph,
-        )
+    gradients = torch.autograd.grad(
+        loss,
+        inputs,
+        allow_unused=True,
+        materialize_grads=not allow_unused,
+        create_graph=create_graph,
+        retain_graph=retain_graph,
     )
+    if not is_sharded():
+        return list(gradients)
+    assert not create_graph, "the sum over the processes has no derivative"
+    return all_reduce_coalesced(gradients)

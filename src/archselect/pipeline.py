@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import logging
+import logging.config
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -15,10 +16,12 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from archselect.config import Parts, RunError, check_groups, instantiate_parts, plain, readable
+from archselect.distributed.launch import is_main_process, launched, rank_zero_folder, start_processes
+from archselect.distributed.process_group import ProcessLostError, in_every_process, losses_noticed, on_main_process
 from archselect.duration import how_long
 from archselect.errors import sentence
 from archselect.genotype import Genotype
@@ -41,17 +44,19 @@ from archselect.reporting.comparison import comparison
 from archselect.reporting.failures import FAILED, forget_failure, keep_failure
 from archselect.reporting.grid import REFUSED
 from archselect.runlog import RunLog
-from archselect.stages.devices import count_of
 from archselect.stages.job import Finished, Job, Stage, run_stage
 from archselect.stages.search import SUMMARISED
 from archselect.stages.selection import DECISIONS
+from archselect.stages.trainer import join, process_count
 from archselect.stopping import stopping_on_signals
 from archselect.store import Store, replacing
-from archselect.team import ProcessTeam
 
 
 def run(config: DictConfig) -> dict[str, Any]:
     """Run what the config describes and return the summary, which is also written into Hydra's run folder.
+
+    On several devices this is what every process does that torchrun or Slurm started; started by itself, a process
+    starts one for each device to do it.
 
     Raises:
         RunError: An option, the data or the disk does not allow it.
@@ -64,15 +69,47 @@ def run(config: DictConfig) -> dict[str, Any]:
         without_home(folder)
         name_kept(config, folder)
         forget_failure(folder)
-        with failure_kept(config, folder, REFUSED), readable():
-            check_groups(config)
-            check_objective(config)
-            parts = instantiate_parts(config)
-            check(parts)
-        loggers = [instantiate(logger) for logger in config.logger.values() if logger is not None]
-        log = RunLog(loggers, parts.space.describe())
-        unused = () if parts.genotype is None else ("search", "selection")  # a dashboard would group by them
-        log.config(redact_all(plain(config, *unused)))
+        parts = _checked(config, folder)
+        if launched() is None and (processes := process_count(parts.trainer)) > 1:
+            settings = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
+            summary = start_processes(_run_in_process, (plain(config), str(folder), settings), processes, folder)
+            assert isinstance(summary, dict)
+        else:
+            summary = _run(config, parts, folder, console)
+    return summary
+
+
+def _checked(config: DictConfig, folder: Path) -> Parts:
+    with failure_kept(config, folder, REFUSED), readable():
+        check_groups(config)
+        check_objective(config)
+        parts = instantiate_parts(config)
+        check(parts)
+    return parts
+
+
+def _run_in_process(config: dict[str, Any], folder: str, log: Mapping[str, Any]) -> dict[str, Any] | RunError:
+    """Be one of the processes that a run starts; return what the user can mend, which all of them meet alike."""
+    quiet_lightning()
+    if is_main_process():
+        logging.config.dictConfig(dict(log))
+    own, console = Path(rank_zero_folder(folder)), Console(highlight=False)
+    try:
+        with stopping_on_signals(Console(quiet=True)), readable():
+            made = DictConfig(config)
+            return _run(made, _checked(made, own), own, console)
+    except ProcessLostError:
+        raise
+    except RunError as error:
+        return error
+
+
+def _run(config: DictConfig, parts: Parts, folder: Path, console: Console) -> dict[str, Any]:
+    """Run what the config describes in this process, together with those that were launched with it."""
+    join(parts.trainer)
+    with losses_noticed():
+        log = RunLog(parts.space.describe())
+        on_main_process(lambda: _start_loggers(log, config, parts))
         status = "failed"
         try:
             summary = Run(config, parts, folder, console, log).go()
@@ -81,6 +118,12 @@ def run(config: DictConfig) -> dict[str, Any]:
             log.finish(status)
         show_summary(console, summary, folder)  # after what loggers have to say at their end
     return summary
+
+
+def _start_loggers(log: RunLog, config: DictConfig, parts: Parts) -> None:
+    loggers = [instantiate(logger) for logger in config.logger.values() if logger is not None]
+    unused = () if parts.genotype is None else ("search", "selection")  # a dashboard would group by them
+    log.start(loggers, redact_all(plain(config, *unused)))
 
 
 def without_home(folder: Path) -> None:
@@ -114,18 +157,12 @@ class Run:
 
     def go(self) -> dict[str, Any]:
         """Make or reuse every stage, then write what came of it."""
-        parts = self.parts
-        team = ProcessTeam(plain(self.config), parts.trainer, self.folder) if count_of(parts.trainer) > 1 else None
-        try:
-            genotype, finished = self._stages(team)
-        finally:
-            if team is not None:
-                team.end()
-        return self._conclude(genotype, finished)
+        genotype, finished = self._stages()
+        return on_main_process(lambda: self._conclude(genotype, finished))
 
-    def _stages(self, team: ProcessTeam | None) -> tuple[Genotype, dict[str, Finished]]:
+    def _stages(self) -> tuple[Genotype, dict[str, Finished]]:
         parts, config, store = self.parts, self.config, Store(self.config.logs)
-        job = Job(parts.seed, parts.space, parts.data, parts.trainer, store, self.console, self.log.record, team)
+        job = Job(parts.seed, parts.space, parts.data, parts.trainer, store, self.console, self.log.record)
         plan = Plan(config, parts, job)
         finished: dict[str, Finished] = {}
         search = plan.search()
@@ -142,11 +179,12 @@ class Run:
 
     def _run(self, stage: Stage, plan: Plan) -> Finished:
         """Make or reuse one stage. Before the first that there is work for, the data are checked and the time told."""
-        if not self.data_checked and plan.job.store.folder(stage.key).state != "finished":
-            check_data(self.parts)
+        folder = plan.job.store.folder(stage.key)
+        if not self.data_checked and on_main_process(lambda: folder.state != "finished"):
+            in_every_process(lambda: check_data(self.parts))
             show_data(self.console, self.parts.data)
             self.data_checked = True
-            if (estimate := how_long(plan)) is not None:
+            if (estimate := on_main_process(lambda: how_long(plan))) is not None:
                 self.console.print(estimate, soft_wrap=True)
         return run_stage(stage, plan.job)
 

@@ -10,8 +10,8 @@ from archselect.config import Parts, folder_label, identity_of, plain
 from archselect.evaluation import NoEvaluation
 from archselect.genotype import Genotype
 from archselect.stages import EvaluationStage, SearchStage, SelectionStage
-from archselect.stages.devices import parts_of_batch
 from archselect.stages.job import Finished, Job
+from archselect.stages.trainer import parts_of_batch
 from archselect.store.key import Kind
 
 GROUPS: dict[Kind, tuple[str, ...]] = {

@@ -12,15 +12,14 @@ from archselect.evaluation import NASBench201Lookup, Retraining
 from archselect.networks.cell_space import CellSpace
 from archselect.search import SearchMethod
 from archselect.selection import Selector
-from archselect.stages.devices import count_of, parts_of_batch
-from archselect.stages.trainer import check_trainer
+from archselect.stages.trainer import check_trainer, parts_of_batch, process_count
 
 
 def check(parts: Parts) -> None:
     """Raise a ValueError for parts that do not go together; nothing is computed or decoded."""
     space, data, evaluation = parts.space, parts.data, parts.evaluation
     device = check_trainer(parts.trainer)
-    several = count_of(parts.trainer) > 1
+    several = process_count(parts.trainer) > 1
     check_capture("search.capture", parts.search.capture, device)
     _check_not_captured("search.capture", parts.search.capture, several)
     parts.selection.check(space.cells)
@@ -116,7 +115,7 @@ def check_search_images(parts: Parts) -> None:
     for purpose, labels in halves.items():
         _check_batch("search.batch_size", search.batch_size, labels, purpose)
         _check_spread("search.batch_size", search.batch_size, labels, purpose, least)
-    _check_scored("selection.scoring.held_out_share", scored, count_of(parts.trainer))
+    _check_scored("selection.scoring.held_out_share", scored, process_count(parts.trainer))
     if scoring is not None and scoring.batch_size is not None:
         _check_batch("selection.scoring.batch_size", scoring.batch_size, scored, "are scored on")
 
@@ -125,10 +124,12 @@ def _check_retraining_images(parts: Parts, evaluation: Retraining) -> None:
     images, share = parts.data.train.labels, evaluation.validation_share
     if share:
         validation, images = _split("evaluation.validation_share", images, share)
-        _check_scored("evaluation.validation_share", validation, count_of(parts.trainer))
+        _check_scored("evaluation.validation_share", validation, process_count(parts.trainer))
     _check_batch("evaluation.batch_size", evaluation.batch_size, images, "are trained on")
     _check_spread("evaluation.batch_size", evaluation.batch_size, images, "are trained on", _least(parts))
-    _check_scored("the test images", parts.data.test_labels, count_of(parts.trainer))  # no search sees a test image
+    _check_scored(
+        "the test images", parts.data.test_labels, process_count(parts.trainer)
+    )  # no search sees a test image
 
 
 def _check_classes(data: ImageData) -> None:
@@ -145,7 +146,7 @@ def _check_classes(data: ImageData) -> None:
 
 def _least(parts: Parts) -> int:
     """Return the fewest images that a batch can have so that each device has enough to normalise."""
-    devices = count_of(parts.trainer)
+    devices = process_count(parts.trainer)
     return devices if devices == 1 or parts_of_batch(parts.trainer) == 1 else 2 * devices
 
 

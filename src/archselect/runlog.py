@@ -6,7 +6,7 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
-from archselect.listeners import listener_for
+from archselect.listeners import Listener, listener_for
 from archselect.stages.fitting import Record
 
 
@@ -17,17 +17,17 @@ class RunLog:
     `STAGE/epoch` those of one.
 
     Args:
-        loggers: Lightning loggers.
         space: The search space's description, `SearchSpace.describe()`.
     """
 
-    def __init__(self, loggers: Sequence[Logger], space: Mapping[str, Any]) -> None:
+    def __init__(self, space: Mapping[str, Any]) -> None:
         self.space = space
-        self._listeners = [listener_for(logger) for logger in loggers]
+        self._listeners: list[Listener] = []
         self._epochs: set[tuple[str, int]] = set()
 
-    def config(self, config: Mapping[str, Any]) -> None:
-        """Log the resolved config."""
+    def start(self, loggers: Iterable[Logger], config: Mapping[str, Any]) -> None:
+        """Tell Lightning loggers the resolved config and, from now on, everything."""
+        self._listeners = [listener_for(logger) for logger in loggers]
         for listener in self._listeners:
             listener.config(config)
 

@@ -113,8 +113,9 @@ def _make(config: DictConfig, folder: Path, console: Console) -> Findings:
     table = None if config.table is None else Path(config.table)
     subject = Subject(runs, selections, console, table, plain(whole.analysis))
     console.print(f"[bold]{analysis.name}[/] of {escape(', '.join(str(run.folder) for run in runs[:3]))}")
-    log = RunLog([instantiate(logger) for logger in whole.logger.values() if logger is not None], runs[0].space)
-    log.config(redact_all({"run": str(config.run), **plain(whole)}))
+    log = RunLog(runs[0].space)
+    loggers = [instantiate(logger) for logger in whole.logger.values() if logger is not None]
+    log.start(loggers, redact_all({"run": str(config.run), **plain(whole)}))
     status = "failed"
     try:
         tables = _measure(analysis, subject)

@@ -1,6 +1,5 @@
 """Batches of images that lie on the training device, in an order that depends on purpose and epoch alone."""
 
-import copy
 import itertools
 from collections.abc import Iterator
 
@@ -8,8 +7,8 @@ import torch
 from torch import Tensor
 
 from archselect.data.augmentation import Augmentation, Normalisation, crop_and_flip, cutout_mask
+from archselect.distributed.process_group import shard
 from archselect.randomness import generator_for
-from archselect.ranks import WHOLE, Share
 
 Batch = tuple[Tensor, Tensor]  # images (B, 3, H, W), normalised, channels_last; labels (B,)
 
@@ -25,6 +24,9 @@ class ResidentBatches:
     No order is that of the images given: without shuffling it is one random permutation, the same in every epoch. Data
     sets often list their images class by class, and a network that normalises with the statistics of a batch answers
     nonsense to a batch of one class.
+
+    Where batches are sharded (`archselect.distributed`), iterating gives this process's part of every batch; order and
+    augmentation are those of the whole batches. A batch of which it has nothing is left out.
 
     The last batch is smaller where the batch size does not divide N. While shuffling, a last batch of a *single* image
     is left out, because batch normalisation cannot train on one value per channel; it is another image every epoch.
@@ -42,8 +44,6 @@ class ResidentBatches:
         shuffle: whether each epoch has its own random order, rather than all the same.
         drop_last: whether a smaller last batch is left out.
         dtype: of the images.
-        share: the part of every batch that is given out; order and augmentation are those of the whole batches. A batch
-            of which it has nothing is left out.
 
     Raises:
         ValueError: for a batch size below 1 or above N, no purpose, or a cutout larger than an image.
@@ -61,7 +61,6 @@ class ResidentBatches:
         shuffle: bool = False,
         drop_last: bool = False,
         dtype: torch.dtype = torch.float32,
-        share: Share = WHOLE,
     ) -> None:
         if not 1 <= batch_size <= len(images):
             raise ValueError(
@@ -74,7 +73,7 @@ class ResidentBatches:
                 '(seed, "search", "weights"); got none.'
             )
         self.batch_size, self.augmentation, self.purpose = batch_size, augmentation, purpose
-        self.shuffle, self.drop_last, self.dtype, self.share = shuffle, drop_last, dtype, share
+        self.shuffle, self.drop_last, self.dtype = shuffle, drop_last, dtype
         self.epoch = 0
         self._height, self._width = images.shape[2:]
         pixels = images.to(device).permute(0, 2, 3, 1)
@@ -90,16 +89,9 @@ class ResidentBatches:
         """Choose the epoch whose order and augmentation the next iteration takes."""
         self.epoch = epoch
 
-    @property
-    def whole(self) -> "ResidentBatches":
-        """The same with all images of every batch."""
-        batches = copy.copy(self)
-        batches.share = WHOLE
-        return batches
-
     def __len__(self) -> int:
         full, rest = divmod(len(self._labels), self.batch_size)
-        left_out = rest == 0 or self.drop_last or (self.shuffle and rest == 1) or not range(rest)[self.share.part(rest)]
+        left_out = rest == 0 or self.drop_last or (self.shuffle and rest == 1) or not range(rest)[shard().part(rest)]
         return full if left_out else full + 1
 
     def __iter__(self) -> Iterator[Batch]:
@@ -112,10 +104,10 @@ class ResidentBatches:
         loops make the iterator first and announce the epoch, for instance a resumed one, afterwards.
         """
         moment = (self.epoch, number) if number else (self.epoch,)
-        order, draws = self._order(*moment), self._draws(*moment)
+        order, draws, own_shard = self._order(*moment), self._draws(*moment), shard()
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             indices = order[start : start + self.batch_size]
-            own = self.share.part(len(indices))
+            own = own_shard.part(len(indices))
             draws_of_batch = None if draws is None else draws[start : start + self.batch_size][own]
             yield self._images(indices[own], draws_of_batch), self._labels[indices[own]]
 

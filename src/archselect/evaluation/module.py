@@ -9,13 +9,14 @@ from torch import Tensor
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from archselect import ranks
 from archselect.capture import Capture, NoCapture, capture_for
+from archselect.distributed.process_group import all_reduce
 from archselect.evaluation.method import Retraining
+from archselect.gradients import cross_entropy, gradients_of
 from archselect.metrics import ClassAccuracy, balanced, listed
 from archselect.networks.discrete import DiscreteNetwork
 from archselect.optimizer_step import optimizer_step
-from archselect.randomness import derived_seed
+from archselect.randomness import derived_seed, seed_generators
 
 Batch = tuple[Tensor, Tensor]
 
@@ -71,7 +72,7 @@ class RetrainModule(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Seed the network's randomness, let drop path grow (DARTS, sec. 3.2) and report the epoch's learning rate."""
-        ranks.seed(derived_seed(self.seed, "evaluation", "network", self.current_epoch))
+        seed_generators(derived_seed(self.seed, "evaluation", "network", self.current_epoch))
         self.trainer.train_dataloader.set_epoch(self.current_epoch)  # type: ignore[union-attr]
         probability = self.protocol.drop_path * self.current_epoch / self.protocol.epochs
         if probability != self.network.drop_path_probability:
@@ -92,25 +93,20 @@ class RetrainModule(pl.LightningModule):
         """Return the loss, the logits `(B, classes)` and the gradient in every parameter."""
         logits, auxiliary = self.network.forward_with_auxiliary(images)
         smoothing = self.protocol.label_smoothing
-        loss = ranks.cross_entropy(logits, labels, label_smoothing=smoothing)
+        loss = cross_entropy(logits, labels, label_smoothing=smoothing)
         if auxiliary is not None:
-            loss = loss + self.protocol.auxiliary_weight * ranks.cross_entropy(auxiliary, labels, smoothing)
+            loss = loss + self.protocol.auxiliary_weight * cross_entropy(auxiliary, labels, smoothing)
         # A cell that nothing reads has no gradient.
-        gradients = ranks.gradients(loss, list(self.network.parameters()), allow_unused=True)
-        return ranks.total(loss.detach()), logits.detach(), gradients
+        gradients = gradients_of(loss, list(self.network.parameters()), allow_unused=True)
+        return all_reduce(loss.detach()), logits.detach(), gradients
 
     def on_train_epoch_end(self) -> None:
         """Report the epoch's means and step the schedule."""
-        ranks.average_statistics(self.network)
         self.log_dict(self.train_metrics.compute())
         self.train_metrics.reset()
         schedule: Any = self.lr_schedulers()
         if schedule is not None:
             schedule.step()
-
-    def on_validation_epoch_start(self) -> None:
-        """Let several processes have the same running statistics."""
-        ranks.average_statistics(self.network)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score the network on held-out images."""
@@ -118,7 +114,7 @@ class RetrainModule(pl.LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """Seed the network's randomness (noise), so that a test does not depend on what the process did before."""
-        ranks.seed(derived_seed(self.seed, "evaluation", "test"))
+        seed_generators(derived_seed(self.seed, "evaluation", "test"))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score the network on the test images."""

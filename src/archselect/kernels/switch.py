@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.modules import module as modules
 
-from archselect import ranks
+from archselect.distributed.process_group import synchronises_batch_norm
 from archselect.kernels.native import calls
 
 _PLAIN = (nn.Parameter, Tensor)
@@ -62,7 +62,7 @@ def serve(*images: Tensor) -> bool:
         and all(map(is_plain, images))
         and images[0].dim() == 4
         and not torch.is_autocast_enabled("cpu")
-        and not ranks.normalises_together()
+        and not synchronises_batch_norm()
         and not _watched()
         and calls.serve(images[0])
     )

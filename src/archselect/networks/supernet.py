@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from archselect import kernels, ranks
+from archselect import kernels
 from archselect.genotype import Genotype
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.mixed_cell import MixedCell
@@ -19,6 +19,7 @@ from archselect.networks.mixture import Active, Mixture, MixtureWeights, nonzero
 from archselect.networks.preserved import still_statistics
 from archselect.networks.source import CellOutput
 from archselect.networks.variant import PLAIN, Variant
+from archselect.randomness import drawn_alike
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class Supernet(nn.Module):
 
     def sampled_weights(self) -> MixtureWeights:
         """Return what a training step evaluates: `mixture_weights`, or where the relaxation samples a draw."""
-        with ranks.shared_draws():
+        with drawn_alike():
             drawn = {name: self.relaxation.sample(self.masked_alpha(name)) for name in self.cell_spaces}
         if not self.relaxation.sparse:
             return self._under_decisions(drawn, self._active)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archselect import ranks
+from archselect.distributed.process_group import all_reduce_autograd, processes, synchronises_batch_norm
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -14,7 +14,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `(B, C, H, W)`, normalised."""
-        if not (self.training and ranks.normalises_together()):
+        if not (self.training and synchronises_batch_norm()):
             return super().forward(x)
         momentum = self.momentum or 0.0
         if self.num_batches_tracked is not None:
@@ -39,7 +39,7 @@ def batch_norm(
 
     Of plain operators, so that it can be differentiated as often as they can, on any device.
     """
-    if not (training and ranks.normalises_together()):
+    if not (training and synchronises_batch_norm()):
         return F.batch_norm(x, running_mean, running_variance, weight, bias, training, momentum, eps)
     mean, variance, values = _statistics(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x)
     with torch.no_grad():
@@ -59,8 +59,9 @@ def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
     own = torch.cat([mean, variance, mean.new_full((1,), x.numel() / x.shape[1])])
-    rows = [own if rank == ranks.rank() else torch.zeros_like(own) for rank in range(ranks.count())]
-    table = ranks.added(torch.stack(rows))
+    here = processes()
+    rows = [own if index == here.index else torch.zeros_like(own) for index in range(here.count)]
+    table = all_reduce_autograd(torch.stack(rows))
     means, variances, values = table.split([len(mean), len(mean), 1], dim=1)  # (processes, C), and (processes, 1)
     total = values.detach().sum()
     shares = values.detach() / total

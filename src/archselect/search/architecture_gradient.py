@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from archselect import ranks
 from archselect.checks import check_choice, check_number
+from archselect.gradients import cross_entropy, gradients_of
 from archselect.networks.preserved import still_statistics
 from archselect.networks.supernet import Supernet
 
@@ -72,9 +72,9 @@ class FirstOrder:
         images, labels = step.architecture_batch if self.batch == "architecture" else step.weight_batch
         supernet = step.supernet
         with constant(supernet.weight_parameters()):
-            loss = ranks.cross_entropy(supernet(images, supernet.sampled_weights()), labels)
+            loss = cross_entropy(supernet(images, supernet.sampled_weights()), labels)
             # A cell type that is decided to be empty (`none` on every edge) is not in the graph: its gradient is zero.
-            return ranks.gradients(loss, supernet.architecture_parameters())
+            return gradients_of(loss, supernet.architecture_parameters())
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Unrolled:
 
         def loss_on(batch: Batch) -> Callable[[], Tensor]:
             images, labels = batch
-            return lambda: ranks.cross_entropy(supernet(images, supernet.sampled_weights()), labels)
+            return lambda: cross_entropy(supernet(images, supernet.sampled_weights()), labels)
 
         with still_statistics(supernet):
             return unrolled_gradient(
@@ -141,11 +141,11 @@ def unrolled_gradient(
     """
     before = [weight.detach().clone() for weight in weights]
     with constant(alphas):
-        gradients = ranks.gradients(train_loss(), weights)
+        gradients = gradients_of(train_loss(), weights)
     xi, directions, shares = next_step(weights, gradients)
     try:
         _move(weights, before, directions, -xi)
-        both = ranks.gradients(val_loss(), [*alphas, *weights])
+        both = gradients_of(val_loss(), [*alphas, *weights])
         in_alphas, in_weights = both[: len(alphas)], both[len(alphas) :]
         in_gradients = [share * gradient for share, gradient in zip(shares, in_weights, strict=True)]
         norm = torch.stack([gradient.norm() for gradient in in_gradients]).norm()
@@ -154,7 +154,7 @@ def unrolled_gradient(
         for sign in (1, -1):
             _move(weights, before, in_gradients, sign * epsilon)
             with constant(weights):
-                sides.append(ranks.gradients(train_loss(), alphas))
+                sides.append(gradients_of(train_loss(), alphas))
     finally:
         _move(weights, before, before, 0.0)
     return [

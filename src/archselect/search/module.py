@@ -12,15 +12,15 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from archselect import ranks
 from archselect.capture import Capture, NoCapture, capture_for
-from archselect.gradients import gradients_of
+from archselect.distributed.process_group import on_main_process, whole_batches
+from archselect.gradients import cross_entropy, gradients_of, mean
 from archselect.metrics import ClassAccuracy, balanced, listed
 from archselect.networks.mixture import MixtureWeights
 from archselect.networks.preserved import still_statistics
 from archselect.networks.supernet import Supernet
 from archselect.optimizer_step import OptimizerState, load_optimizer_state, optimizer_step
-from archselect.randomness import derived_seed, generator_for
+from archselect.randomness import derived_seed, generator_for, seed_generators
 from archselect.search.architecture_gradient import Batch, BilevelStep
 from archselect.search.greedy import Mixtures
 from archselect.search.method import SearchMethod
@@ -115,7 +115,7 @@ class SearchModule(pl.LightningModule):
         """Tell the batches the epoch, which Lightning does for samplers only, seed the noise, set what changes."""
         batches: Any = self.trainer.train_dataloader
         batches.set_epoch(self.current_epoch)
-        ranks.seed(derived_seed(*self.purpose, "network", self.current_epoch))
+        seed_generators(derived_seed(*self.purpose, "network", self.current_epoch))
         self.set_progress(self.method.progress(self.current_epoch))
 
     def set_progress(self, progress: float) -> None:
@@ -204,14 +204,15 @@ class SearchModule(pl.LightningModule):
             weights.append(F.pad(supernet.relaxed(name)[undecided], (0, missing)))
         rows = torch.cat(alphas), torch.cat(weights)
         total = torch.stack([regularizer(*rows) for regularizer in self.method.regularizers.values()]).sum()
-        return gradients_of(total, supernet.architecture_parameters())
+        with whole_batches():  # of no batch: it is the same in every process
+            return gradients_of(total, supernet.architecture_parameters())
 
     def _weight_gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
         """Return losses `(B,)`, logits `(B, classes)`, and the gradient of the mean loss in every weight."""
         logits = self.supernet(images, self._weights_of_a_step(images, labels))
         losses = F.cross_entropy(logits, labels, reduction="none")
         # Weights of operations that are not evaluated any more have no gradient.
-        gradients = ranks.gradients(ranks.mean(losses), self.supernet.weight_parameters(), allow_unused=True)
+        gradients = gradients_of(mean(losses), self.supernet.weight_parameters(), allow_unused=True)
         return losses.detach(), logits.detach(), gradients
 
     def _weights_of_a_step(self, images: Tensor, labels: Tensor) -> MixtureWeights:
@@ -220,7 +221,7 @@ class SearchModule(pl.LightningModule):
         if self._smoothing is not None:
 
             def loss(moved: MixtureWeights) -> Tensor:
-                return ranks.cross_entropy(self.supernet(images, moved), labels)
+                return cross_entropy(self.supernet(images, moved), labels)
 
             with still_statistics(self.supernet):
                 weights = self._smoothing(weights, self.supernet.mixed, loss)
@@ -229,12 +230,11 @@ class SearchModule(pl.LightningModule):
     def _validation_gradients(self, images: Tensor, labels: Tensor) -> Sequence[Tensor | None]:
         """Return the gradient in every weight of the loss on images that train none."""
         with still_statistics(self.supernet):
-            loss = ranks.cross_entropy(self.supernet(images, self.supernet.sampled_weights().detach()), labels)
-        return ranks.gradients(loss, self.supernet.weight_parameters(), allow_unused=True)
+            loss = cross_entropy(self.supernet(images, self.supernet.sampled_weights().detach()), labels)
+        return gradients_of(loss, self.supernet.weight_parameters(), allow_unused=True)
 
     def on_train_epoch_end(self) -> None:
         """Report the epoch's means, step the schedule, decide greedily, and end the search if a rule says so."""
-        ranks.average_statistics(self.supernet)
         self.log_dict(self.train_metrics.compute())
         self.train_metrics.reset()
         schedule: Any = self.lr_schedulers()
@@ -266,15 +266,8 @@ class SearchModule(pl.LightningModule):
                 self.trainer.should_stop = True
 
     def _measured(self, rule: StoppingRule, generator: torch.Generator) -> float:
-        """Return what a rule measures: of several processes each looks at whole batches, and the first one's counts."""
         batches: Any = self.trainer.val_dataloaders or ()
-        with ranks.apart():
-            value = rule.measure(self.supernet, batches.whole if ranks.several() else batches, generator)
-        return ranks.from_first(lambda: value)
-
-    def on_validation_epoch_start(self) -> None:
-        """Let several processes have the same running statistics."""
-        ranks.average_statistics(self.supernet)
+        return on_main_process(lambda: rule.measure(self.supernet, batches, generator))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what the parts remember, as plain data."""

@@ -11,9 +11,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from archselect import ranks
 from archselect.checks import check_flag, check_number, check_positive
+from archselect.distributed.process_group import all_reduce
+from archselect.gradients import gradients_of
 from archselect.networks.mixture import MixtureWeights
+from archselect.randomness import drawn_alike
 
 Loss = Callable[[MixtureWeights], Tensor]
 
@@ -113,7 +115,7 @@ class AdversarialSmoothing:
         moved = {cell: _projected(row + _noise(row, epsilon), row, mixed[cell]) for cell, row in weights.items()}
         for _ in range(self.steps):
             at = {cell: value.detach().requires_grad_() for cell, value in moved.items()}
-            gradients = ranks.gradients(loss(weights.replaced(at)), list(at.values()))
+            gradients = gradients_of(loss(weights.replaced(at)), list(at.values()))
             for cell, gradient in zip(cells, gradients, strict=True):
                 start = at[cell].detach()
                 step = gradient.sign() * (2 * epsilon / self.steps)
@@ -122,7 +124,7 @@ class AdversarialSmoothing:
                 offset = (start + step - weights[cell]).clamp(-epsilon, epsilon)
                 moved[cell] = _projected(weights[cell] + offset, weights[cell], mixed[cell])
         with torch.no_grad():
-            worst, present = ranks.total(torch.stack([loss(weights.replaced(moved)), loss(weights)]))
+            worst, present = all_reduce(torch.stack([loss(weights.replaced(moved)), loss(weights)]))
             risen = worst > present
         return weights.replaced({cell: torch.where(risen, moved[cell], weights[cell]) for cell in cells})
 
@@ -133,7 +135,7 @@ class AdversarialSmoothing:
 
 
 def _noise(like: Tensor, epsilon: float) -> Tensor:
-    with ranks.shared_draws():
+    with drawn_alike():
         return torch.empty_like(like).uniform_(-epsilon, epsilon)
 
 

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 import torch.nn.functional as F
 
-from archselect import ranks
+from archselect.distributed.process_group import on_main_process
 from archselect.gradients import gradients_of
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.preserved import preserved
@@ -97,10 +97,14 @@ def gradient_norms(supernet: Supernet, trials: Trials, purpose: tuple[int | str,
         trials: Reads the scoring batches.
         purpose: What the randomness inside the network is derived from.
     """
+    return on_main_process(lambda: _gradient_norms(supernet, trials, purpose))
+
+
+def _gradient_norms(supernet: Supernet, trials: Trials, purpose: tuple[int | str, ...]) -> dict[str, list[float]]:
     alphas = list(supernet.alphas.values())
     total = [torch.zeros_like(alpha) for alpha in alphas]
     images_seen = 0
-    with preserved(supernet), ranks.apart():
+    with preserved(supernet):
         supernet.train()
         seed_generators(derived_seed(*purpose, "gradient norm"))
         for images, labels in trials.batches():
@@ -108,11 +112,10 @@ def gradient_norms(supernet: Supernet, trials: Trials, purpose: tuple[int | str,
             for sum_, gradient in zip(total, gradients_of(loss, alphas), strict=True):
                 sum_ += gradient
             images_seen += len(labels)
-    norms = {
+    return {
         cell: (gradient / images_seen).norm(dim=1).tolist()
         for cell, gradient in zip(supernet.alphas, total, strict=True)
     }
-    return ranks.from_first(lambda: norms)
 
 
 def check_edge_order(

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archselect import ranks
 from archselect.capture import Capture, NoCapture
+from archselect.distributed.process_group import processes
 from archselect.networks.mixture import Mixture, MixtureWeights
 from archselect.networks.preserved import preserved
 from archselect.networks.supernet import Supernet
@@ -62,7 +62,7 @@ class Scorer:
             candidates: Mixture weights.
             race: What the candidates compete for; looked at where the scoring is a `Racing`.
         """
-        with preserved(self.supernet), ranks.apart():
+        with preserved(self.supernet):
             if self.scoring.batch_norm == "recalibrated":
                 scores = [score for weights in candidates for score in self._round([weights], None)]
             else:
@@ -90,11 +90,11 @@ class Scorer:
         ]
         shared_layers = self.supernet.layers_before(differing)
         mixtures = [self.supernet.mixtures(weights) for weights in candidates]
-        tallies = Tallies(len(candidates))
+        tallies, turns = Tallies(len(candidates)), processes()
         checks = self.scoring.checks() if isinstance(self.scoring, Racing) else iter(())
         check = next(checks, None) if race else None
         for number, (images, labels) in enumerate(self.read(), start=1):
-            if (number - 1) % ranks.count() == ranks.rank():
+            if (number - 1) % turns.count == turns.index:
                 running = [mixtures[index] for index in tallies.running]
                 tallies.add(self._batch(running, shared_layers, images, labels, number), labels)
             else:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from archselect import ranks
+from archselect.distributed.process_group import all_reduce, is_distributed
 from archselect.selection.race import Race, beaten
 from archselect.selection.score import Score
 
@@ -37,10 +37,10 @@ class Tallies:
     def _gather(self) -> None:
         """Take over what the other processes have counted since the last time; each batch is counted by one of them."""
         new = len(self._images) - self._gathered
-        if not ranks.several() or not new:
+        if not is_distributed() or not new:
             return
         counted = torch.stack([torch.stack(self._counted[index][-new:]) for index in self.running])
-        for index, rows in zip(self.running, ranks.total(counted), strict=True):
+        for index, rows in zip(self.running, all_reduce(counted), strict=True):
             self._counted[index][-new:] = rows.unbind()
         self._gathered = len(self._images)
 

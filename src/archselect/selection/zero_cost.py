@@ -12,8 +12,8 @@ from typing import get_args
 
 from torch import Tensor
 
-from archselect import ranks
 from archselect.checks import check_choice, check_flag, check_positive
+from archselect.distributed.process_group import on_main_process
 from archselect.networks.cell_space import CellDecisions, CellSpace
 from archselect.networks.mixture import MixtureWeights
 from archselect.networks.supernet import Supernet
@@ -147,9 +147,8 @@ class ZeroCost:
 
     def _values(self, supernet: Supernet, weights: MixtureWeights, batches: Batches) -> list[float]:
         """Return the proxy on each batch."""
-        with ranks.apart():
-            found = [PROXIES[self.proxy](supernet, weights, images, labels) for images, labels in batches]
-        values = ranks.from_first(lambda: found)
+        proxy = PROXIES[self.proxy]
+        values = on_main_process(lambda: [proxy(supernet, weights, images, labels) for images, labels in batches])
         for value in values:
             if not isfinite(value):
                 raise ValueError(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from archselect import ranks
+from archselect.distributed.process_group import on_main_process
 from archselect.foreign import tensors
 from archselect.store import CHECKPOINTS, DamagedError, replacing
 
@@ -23,12 +23,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint as a whole or not at all, and keeps the one before it: a kill damages neither."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Save beside the old checkpoint, which becomes the previous one, then take its place.
-
-        All processes of a run hold the same; the first one writes.
-        """
-        if not ranks.first():
-            return
+        """Save beside the old checkpoint, which becomes the previous one, then take its place."""
         path = Path(path)
         content = _bytes({**checkpoint, _LAYOUT: LAYOUT})
         with replacing(path, previous=path.with_name(PREVIOUS)) as file:
@@ -57,12 +52,14 @@ def newest_sound(folder: Path) -> tuple[Path | None, list[str]]:
 
 
 def save(state: Mapping[str, Any], path: Path) -> None:
-    """Write what `load_state` reads, as a whole or not at all; several processes go on when the first has done so."""
-    if ranks.first():
-        content = _bytes(state)
-        with replacing(path) as file:
-            file.write(content)
-    ranks.barrier()
+    """Write what `load_state` reads, as a whole or not at all; of several processes the main one does."""
+    on_main_process(lambda: _write(state, path))
+
+
+def _write(state: Mapping[str, Any], path: Path) -> None:
+    content = _bytes(state)
+    with replacing(path) as file:
+        file.write(content)
 
 
 def _bytes(state: Mapping[str, Any]) -> memoryview:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from archselect import ranks
 from archselect.data import ResidentBatches, stratified_split
 from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
 from archselect.genotype import Genotype
@@ -116,7 +115,7 @@ def _loaders(job: Job, protocol: Retraining, device: torch.device) -> Loaders:
         generator = generator_for(job.seed, "evaluation", "split")
         held_out, rest = stratified_split(data.train.labels, protocol.validation_share, generator)
         train, validation = data.train.select(rest), data.train.select(held_out)
-        val = fixed_batches(data, validation, protocol.batch_size, device, job.seed, ranks.share())
+        val = fixed_batches(data, validation, protocol.batch_size, device, job.seed)
     batches = ResidentBatches(
         train.images,
         train.labels,
@@ -126,10 +125,9 @@ def _loaders(job: Job, protocol: Retraining, device: torch.device) -> Loaders:
         (job.seed, "evaluation", "train"),
         data.augmentation(protocol.cutout),
         shuffle=True,
-        share=ranks.share(),
     )
     return Loaders(batches, val, len(train.labels))
 
 
 def _test_batches(job: Job, device: torch.device) -> ResidentBatches:
-    return fixed_batches(job.data, job.data.test, 512, device, job.seed, ranks.share())
+    return fixed_batches(job.data, job.data.test, 512, device, job.seed)

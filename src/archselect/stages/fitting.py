@@ -10,11 +10,13 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
 
-from archselect import ranks
 from archselect.allocation import peak_resident
+from archselect.distributed.consistency import InSync, assert_in_sync
+from archselect.distributed.process_group import on_main_process, sharded_batches
 from archselect.stages.checkpoint import NEWEST, AtomicCheckpointIO, newest_sound
 from archselect.stages.progress import Progress, ProgressCallback
 from archselect.stages.signals import SignalsLeftAlone
+from archselect.stages.trainer import TrainerFactory
 from archselect.store import StageFolder
 
 HISTORY = "history.jsonl"
@@ -36,7 +38,6 @@ MEMORY = {
 }
 """What lowers the memory that a stage takes."""
 
-TrainerFactory = Callable[..., pl.Trainer]
 Record = dict[str, Any]
 
 
@@ -102,7 +103,7 @@ class Fitting:
         Raises:
             DivergedError: The loss is not finite.
         """
-        checkpoint, wrong = ranks.from_first(lambda: newest_sound(self.folder.path))
+        checkpoint, wrong = on_main_process(lambda: newest_sound(self.folder.path))
         if wrong:
             then = f"going on from {checkpoint.name}" if checkpoint else "starting afresh"
             self.progress.warn(f"in {self.folder.path}, {' and '.join(wrong)}; {then}")
@@ -114,13 +115,14 @@ class Fitting:
         )
         batches = loaders(trainer.strategy.root_device)
         writer.images = batches.images
-        trainer.fit(
-            module,
-            train_dataloaders=batches.train,
-            val_dataloaders=batches.val,
-            ckpt_path=str(checkpoint) if checkpoint else None,
-            weights_only=True,
-        )
+        with sharded_batches():
+            trainer.fit(
+                module,
+                train_dataloaders=batches.train,
+                val_dataloaders=batches.val,
+                ckpt_path=str(checkpoint) if checkpoint else None,
+                weights_only=True,
+            )
         return self.folder.read_lines(HISTORY)
 
     def train(
@@ -133,26 +135,24 @@ class Fitting:
         """Train `module` for `epochs` without validation, history or checkpoint: a small part of a stage's work."""
         trainer = self._make(max_epochs=epochs, limit_val_batches=0, callbacks=callbacks)
         batches = loaders(trainer.strategy.root_device)
-        trainer.fit(module, train_dataloaders=batches.train, val_dataloaders=batches.val)
+        with sharded_batches():
+            trainer.fit(module, train_dataloaders=batches.train, val_dataloaders=batches.val)
 
     def test(self, module: pl.LightningModule, batches: Callable[[torch.device], Any]) -> dict[str, float]:
         """Return the metrics of `module` on test batches."""
         trainer = self._make()
-        (metrics,) = trainer.test(module, batches(trainer.strategy.root_device), verbose=False)
+        with sharded_batches():
+            (metrics,) = trainer.test(module, batches(trainer.strategy.root_device), verbose=False)
         return {name: float(value) for name, value in metrics.items()}
 
     def _make(self, **options: Any) -> pl.Trainer:
         ours = {
-            "logger": False,
-            "enable_checkpointing": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
             "num_sanity_val_steps": 0,
             "use_distributed_sampler": False,
             "inference_mode": False,  # what it makes cannot be used in training, and some of it is remembered
             "plugins": [AtomicCheckpointIO()],
         }
-        callbacks = [SignalsLeftAlone(), *options.pop("callbacks", ())]
+        callbacks = [SignalsLeftAlone(), InSync(), *options.pop("callbacks", ())]
         return self._trainer(**ours | options, callbacks=callbacks)
 
 
@@ -186,7 +186,7 @@ class EpochWriter(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write record and checkpoint; several processes compare first what they hold."""
-        ranks.check_alike(pl_module, f"after epoch {trainer.current_epoch + 1}")
+        assert_in_sync(pl_module, f"after epoch {trainer.current_epoch + 1}")
         seconds = time.perf_counter() - self._started
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         for name, value in metrics.items():

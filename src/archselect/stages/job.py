@@ -1,7 +1,7 @@
 """What all stages of a run have in common, and how a stage's folder is filled once and for all."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,12 +11,14 @@ from rich.console import Console
 from archselect import kernels
 from archselect.allocation import keep_freed_memory
 from archselect.data import ImageData
+from archselect.distributed.process_group import check_same, in_every_process, on_main_process, world_size
+from archselect.errors import RunError
 from archselect.places import redact_all
 from archselect.spaces import SearchSpace
-from archselect.stages.devices import count_of, for_this_process
-from archselect.stages.fitting import HISTORY, Fitting, Record, TrainerFactory, out_of_memory
+from archselect.stages.fitting import HISTORY, Fitting, Record, out_of_memory
 from archselect.stages.progress import Progress, warn
 from archselect.stages.shared_folder import SharedFolder
+from archselect.stages.trainer import TrainerFactory, for_this_process
 from archselect.store import DamagedError, StageFolder, StageKey, Store
 from archselect.store.provenance import provenance
 
@@ -33,7 +35,6 @@ class Job:
         store: Where stages are kept.
         console: Where progress is shown.
         log: Called with a stage's name and each record of its history.
-        team: The processes that work on a stage together with this one; None: it works alone, on one device.
     """
 
     seed: int
@@ -43,15 +44,6 @@ class Job:
     store: Store
     console: Console
     log: Callable[[str, Record], None]
-    team: "Team | None" = None
-
-
-class Team(Protocol):
-    """Other processes that work on stages together with this one."""
-
-    def at(self, stage: "Stage") -> AbstractContextManager[None]:
-        """Let them do the work of a stage as long as this process does."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -93,22 +85,33 @@ def run_stage(stage: Stage, job: Job) -> Finished:
     Every file of a finished stage is read and compared with its digest before it is used again (about a second per GB).
     What is damaged is set aside, with a warning, and the stage made afresh.
     """
-    kind = stage.key.kind
-    folder = job.store.folder(stage.key)
-    if not folder.finished or folder.damage(contents=True):
-        with folder.lock(lambda: job.console.print(f"{kind:<10} waiting for another process at {folder.path}")):
-            if (wrong := folder.damage(contents=True)) is not None:
-                _set_aside(folder, wrong, job)
-            if not folder.finished:
-                try:
-                    return _fill(stage, folder, job)
-                except DamagedError as error:
-                    _set_aside(folder, str(error), job)
-                    return _fill(stage, folder, job)
+    found = job.store.folder(stage.key)
+    folder = SharedFolder(found.path, found.key)
+    check_same(stage.key.digest, "Their images or their configs are not the same, so they would make different stages.")
+    with ExitStack() as lock:
+        if on_main_process(lambda: _to_be_made(folder, job, lock)):
+            try:
+                return _fill(stage, folder, job)
+            except DamagedError as error:
+                _set_aside(folder, str(error), job)
+                return _fill(stage, folder, job)
     folder.tidy()
     for record in folder.read_lines(HISTORY):
-        job.log(kind, record)
+        job.log(stage.key.kind, record)
     return Finished(folder, folder.result(), reused=True)
+
+
+def _to_be_made(folder: StageFolder, job: Job, lock: ExitStack) -> bool:
+    """Return whether there is work to do, and then hold the folder's lock; a damaged folder is set aside."""
+    if folder.finished and not folder.damage(contents=True):
+        return False
+    kind = folder.key.kind
+    lock.enter_context(
+        folder.lock(lambda: job.console.print(f"{kind:<10} waiting for another process at {folder.path}"))
+    )
+    if (wrong := folder.damage(contents=True)) is not None:
+        _set_aside(folder, wrong, job)
+    return not folder.finished
 
 
 def _set_aside(folder: StageFolder, wrong: str, job: Job) -> None:
@@ -122,17 +125,25 @@ def _fill(stage: Stage, folder: StageFolder, job: Job) -> Finished:
     with Progress(job.console, kind) as progress:
         fitting = fitting_for(folder, job, progress)
         device = device_name(fitting.device)
-        devices = device if job.team is None else f"{count_of(job.trainer)} x {device}"
+        devices = device if world_size() == 1 else f"{world_size()} x {device}"
         folder.begin(redact_all(stage.config), provenance(devices, {"seed": job.seed}))
+        in_every_process(lambda: _check_seen(folder))
         for record in folder.read_lines(HISTORY):
             job.log(kind, record)
         try:
-            with nullcontext() if job.team is None else job.team.at(stage):
-                result = work(stage, fitting)
+            result = work(stage, fitting)
         except torch.OutOfMemoryError as error:
             raise ValueError(out_of_memory(kind, fitting.device, error)) from error
     folder.finish(result)
     return Finished(folder, result, reused=False)
+
+
+def _check_seen(folder: StageFolder) -> None:
+    if not folder.path.exists():
+        raise RunError(
+            f"A process of this run does not see {folder.path}, which the main one has made. The machines of a run "
+            "must share the file system that logs lies on: set logs=FOLDER to one."
+        )
 
 
 def work(stage: Stage, fitting: Fitting) -> Mapping[str, Any]:
@@ -144,7 +155,7 @@ def work(stage: Stage, fitting: Fitting) -> Mapping[str, Any]:
 def fitting_for(folder: StageFolder, job: Job, progress: Progress) -> Fitting:
     """Return what runs the fits of a stage on this process's device."""
     kind, trainer = folder.key.kind, for_this_process(job.trainer)
-    fitting = Fitting(SharedFolder.of(folder), trainer, progress, lambda record: job.log(kind, record))
+    fitting = Fitting(folder, trainer, progress, lambda record: job.log(kind, record))
     if fitting.device.type == "cpu":
         keep_freed_memory()
     return fitting

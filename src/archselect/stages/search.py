@@ -9,8 +9,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
-from archselect import ranks
 from archselect.data import BilevelBatches, ImageData, LabelledImages, ResidentBatches, stratified_split
+from archselect.distributed.process_group import on_main_process
 from archselect.foreign import tensors
 from archselect.genotype import Genotype
 from archselect.networks.strongest import strongest
@@ -124,11 +124,14 @@ class Snapshots(Checkpoint):
             return
         assert isinstance(pl_module, SearchModule)
         state = pl_module.architecture_state()
+        on_main_process(lambda: self._write(done, state))
+
+    def _write(self, done: int, state: OptimizerState | None) -> None:
         snapshot(self.path, done).parent.mkdir(parents=True, exist_ok=True)
         if state is not None:
             save({"state": state}, optimizer_snapshot(self.path, done))
         save(self.supernet.state_dict(), snapshot(self.path, done))
-        if self.newest is not None and ranks.first():
+        if self.newest is not None:
             for file in (snapshot, optimizer_snapshot):
                 file(self.path, done - self.newest * self.every).unlink(missing_ok=True)
 
@@ -217,7 +220,6 @@ def training_batches(
     batch_size: int,
     device: torch.device,
     purpose: tuple[int | str, ...],
-    share: ranks.Share = ranks.WHOLE,
 ) -> ResidentBatches:
     """Return batches on the device, augmented, in another order in every epoch."""
     return ResidentBatches(
@@ -229,7 +231,6 @@ def training_batches(
         purpose,
         data.augmentation(),
         shuffle=True,
-        share=share,
     )
 
 
@@ -239,7 +240,6 @@ def fixed_batches(
     batch_size: int,
     device: torch.device,
     seed: int,
-    share: ranks.Share = ranks.WHOLE,
 ) -> ResidentBatches:
     """Return batches on the device, not augmented, in the one random order that a seed has for so many images.
 
@@ -253,27 +253,23 @@ def fixed_batches(
         device,
         data.normalisation,
         (seed, "fixed"),
-        share=share,
     )
 
 
 def search_loaders(
     data: ImageData, method: SearchMethod, device: torch.device, seed: int, stage: str, held_out_share: float = 0.0
 ) -> Loaders:
-    """Return bilevel batches, validated on the images that train `alpha`; a held-out share of those trains nothing.
-
-    Of several processes each has its share of every batch.
-    """
+    """Return bilevel batches, validated on the images that train `alpha`; a held-out share of those trains nothing."""
     weights, architecture = architecture_images(data, method, seed)
     validation = architecture
     if held_out_share:
         validation, architecture = hold_out(architecture, held_out_share, seed)
-    size, share = method.batch_size, ranks.share()
+    size = method.batch_size
     train = BilevelBatches(
-        training_batches(data, weights, size, device, (seed, stage, "weights"), share),
-        training_batches(data, architecture, size, device, (seed, stage, "architecture"), share),
+        training_batches(data, weights, size, device, (seed, stage, "weights")),
+        training_batches(data, architecture, size, device, (seed, stage, "architecture")),
     )
-    return Loaders(train, fixed_batches(data, validation, 512, device, seed, share), len(weights.labels))
+    return Loaders(train, fixed_batches(data, validation, 512, device, seed), len(weights.labels))
 
 
 def hold_out(images: LabelledImages, share: float, seed: int) -> tuple[LabelledImages, LabelledImages]:

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from archselect.distributed.process_group import check_same, whole_batches
 from archselect.networks.supernet import Supernet
 from archselect.optimizer_step import OptimizerState
 from archselect.search import SearchMethod, SearchModule
@@ -96,6 +97,7 @@ class SelectionStage:
             )
             save(supernet.cpu().state_dict(), folder.path / SUPERNET)
         genotype = supernet.genotype()
+        check_same(str(genotype), "They decided otherwise, which devices of different kinds may do.")
         folder.write_text("genotype.json", genotype.to_json())
         return {"genotype": str(genotype), "decisions": len(folder.read_lines(DECISIONS)), "epochs": epochs}
 
@@ -133,6 +135,10 @@ class Decider:
 
     def decide(self, point: Point, epoch: int) -> None:
         """Make what is left to decide of `point`; where it is the only one, all of it."""
+        with whole_batches():
+            self._decide(point, epoch)
+
+    def _decide(self, point: Point, epoch: int) -> None:
         assert self.trials is not None, "trials come with the device"
         self.progress.say(f"decision {point.number + 1}/{point.of}")
         if point.of == 1:

@@ -1,43 +1,31 @@
-"""A stage's folder as the processes that work on it together see it: one writes, and tells the others what it reads."""
+"""A stage's folder as the processes that work on it together see it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
-from archselect import ranks
+from archselect.distributed.process_group import on_main_process
 from archselect.store import StageFolder
 
 
+def _by_main_process(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def call(*arguments: Any, **named: Any) -> Any:
+        return on_main_process(lambda: method(*arguments, **named))
+
+    return call
+
+
 class SharedFolder(StageFolder):
-    """A stage's folder in which the first process reads and writes for all of them.
+    """A stage's folder in which the main process reads and writes for all: they must ask at once, and get the same."""
 
-    What it reads, all are given, so that they go on from the same: all must ask at once.
-    """
-
-    @classmethod
-    def of(cls, folder: StageFolder) -> "SharedFolder":
-        """Return a folder as the processes share it."""
-        return cls(folder.path, folder.key)
-
-    @property
-    def own(self) -> StageFolder:
-        """The folder, for the first process alone."""
-        return StageFolder(self.path, self.key)
-
-    def write_text(self, name: str, text: str) -> None:
-        """See `StageFolder`."""
-        if ranks.first():
-            self.own.write_text(name, text)
-
-    def append_line(self, name: str, record: Mapping[str, Any]) -> None:
-        """See `StageFolder`."""
-        if ranks.first():
-            self.own.append_line(name, record)
-
-    def keep_lines(self, name: str, keep: Callable[[dict[str, Any]], bool]) -> None:
-        """See `StageFolder`."""
-        if ranks.first():
-            self.own.keep_lines(name, keep)
-
-    def read_lines(self, name: str) -> list[dict[str, Any]]:
-        """See `StageFolder`."""
-        return ranks.from_first(lambda: self.own.read_lines(name))
+    begin = _by_main_process(StageFolder.begin)
+    finish = _by_main_process(StageFolder.finish)
+    tidy = _by_main_process(StageFolder.tidy)
+    set_aside = _by_main_process(StageFolder.set_aside)
+    result = _by_main_process(StageFolder.result)
+    write_text = _by_main_process(StageFolder.write_text)
+    append_line = _by_main_process(StageFolder.append_line)
+    keep_lines = _by_main_process(StageFolder.keep_lines)
+    read_lines = _by_main_process(StageFolder.read_lines)
+    read_json = _by_main_process(StageFolder.read_json)

@@ -1,18 +1,26 @@
-"""What a user may tell the Lightning trainer: where and in which precision it computes."""
+"""What a user may tell the Lightning trainer (where and in which precision it computes), and this process's trainer."""
 
-import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
+import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from archselect.checks import check_choice, check_flag
-from archselect.stages.devices import devices_of, options_of
-from archselect.stages.fitting import TrainerFactory
+from archselect.checks import check_flag
+from archselect.distributed import process_group
+from archselect.distributed.launch import launched
+from archselect.distributed.process_group import STEP_TIMEOUT, Strategy
+
+TrainerFactory = Callable[..., pl.Trainer]
 
 OPTIONS = (
     "accelerator",
     "devices",
-    "strategy",
     "sync_batchnorm",
     "precision",
     "deterministic",
@@ -26,15 +34,11 @@ PRECISIONS = ("32-true", "bf16-mixed")
 """Not float16: the search takes its gradients without the loss scale that it needs."""
 
 
-STRATEGIES = ("auto", "ddp")
-"""On several devices both are the same: a process for each, and every batch spread over them."""
-
-
 def check_trainer(trainer: TrainerFactory) -> torch.device:
-    """Return the device that the trainer computes on, the first of several.
+    """Return the device that the trainer of this process computes on.
 
     Raises:
-        ValueError: The trainer cannot be made on this machine, or its processes cannot be started.
+        ValueError: The trainer cannot be made on this machine.
     """
     options = options_of(trainer)
     unknown = sorted(set(options) - set(OPTIONS))
@@ -45,19 +49,86 @@ def check_trainer(trainer: TrainerFactory) -> torch.device:
     precision = options.get("precision", PRECISIONS[0])
     if precision not in PRECISIONS:
         raise ValueError(f"trainer.precision must be one of {', '.join(PRECISIONS)}; got {precision!r}.")
-    check_choice("trainer.strategy", options.get("strategy", "auto"), STRATEGIES)
     check_flag("trainer.sync_batchnorm", options.get("sync_batchnorm", True))
     try:
-        devices = devices_of(trainer)
+        _make(trainer, devices=options.get("devices", 1))  # all of them, before a process is started for each
+        return _for_this_process(trainer).strategy.root_device
     except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
         given = ", ".join(f"{name}={value}" for name, value in options.items())
         raise ValueError(
             f"The trainer cannot be made of {given}: {error} Choose trainer=cpu, or trainer=gpu on a machine with a "
             "GPU, and trainer.devices=1."
         ) from error
-    if len(devices) > 1 and "TORCHELASTIC_RUN_ID" in os.environ:
-        raise ValueError(
-            f"trainer.devices={options.get('devices')} starts a process for each device itself. Start train.py by "
-            "python, not by torchrun."
-        )
-    return devices[0]
+
+
+def process_count(trainer: TrainerFactory) -> int:
+    """Return how many processes the run has: those that were launched together, or one for each of `devices`."""
+    place, devices = launched(), options_of(trainer).get("devices", 1)
+    if place is not None:
+        return place.world_size
+    if isinstance(devices, int) and devices > 0:
+        return devices
+    return len(devices) if isinstance(devices, list) else _make(trainer, devices=devices).num_devices
+
+
+def synchronised(trainer: TrainerFactory) -> bool:
+    """Return whether several devices normalise a batch by the statistics of all of it."""
+    return bool(options_of(trainer).get("sync_batchnorm", True))
+
+
+def parts_of_batch(trainer: TrainerFactory) -> int:
+    """Return into how many parts a batch is cut that are normalised each by itself."""
+    return 1 if synchronised(trainer) else process_count(trainer)
+
+
+def options_of(trainer: TrainerFactory) -> dict[str, Any]:
+    """Return the options that a trainer was configured with."""
+    return dict(trainer.keywords) if isinstance(trainer, partial) else {}
+
+
+def join(trainer: TrainerFactory) -> None:
+    """Make this process one of those that were launched together, if any were."""
+    if launched() is not None:
+        strategy = _for_this_process(trainer).strategy
+        assert isinstance(strategy, Strategy)
+        process_group.join(strategy, synchronised(trainer))
+
+
+def for_this_process(trainer: TrainerFactory) -> TrainerFactory:
+    """Return what makes trainers on this process's device: of those launched together, each has one of `devices`."""
+    return partial(_for_this_process, trainer)
+
+
+def _for_this_process(trainer: TrainerFactory, **options: Any) -> pl.Trainer:
+    place, devices = launched(), options_of(trainer).get("devices", 1)
+    if place is None:
+        alone = devices[:1] if isinstance(devices, list) else 1
+        return _make(trainer, devices=alone, **options)
+    if isinstance(devices, int) and devices not in (-1, 1, place.local_world_size):
+        raise ValueError(f"torchrun or srun started {place.local_world_size} processes on this machine.")
+    environment = SLURMEnvironment(auto_requeue=False) if _by_slurm() else TorchElasticEnvironment()
+    return _make(
+        trainer,
+        strategy=Strategy(cluster_environment=environment, timeout=STEP_TIMEOUT),
+        devices=devices if isinstance(devices, list) else place.local_world_size,
+        num_nodes=place.nodes,
+        **options,
+    )
+
+
+def _by_slurm() -> bool:
+    return not TorchElasticEnvironment.detect()
+
+
+def _make(trainer: TrainerFactory, *, plugins: Any = (), **options: Any) -> pl.Trainer:
+    """Return a trainer that finds no processes by itself and leaves batch normalisation alone."""
+    if "strategy" not in options:
+        plugins = [*plugins, LightningEnvironment()]
+    quiet: dict[str, Any] = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "sync_batchnorm": False,
+    }
+    return trainer(**quiet | options, plugins=[*plugins])

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from archselect import ranks
 from archselect.capture import NoCapture, capture_for
+from archselect.distributed.process_group import on_main_process
 from archselect.networks.cell_space import CellDecisions
 from archselect.networks.mixture import MixtureWeights
 from archselect.networks.supernet import Supernet
@@ -77,9 +77,12 @@ class StageTrials:
     def adopt(self, name: str) -> None:
         """Let the supernet stand where a trial ended, and forget the weights of the others of its group."""
         self.supernet.load_state_dict(load_state(self._file(name)))
-        ranks.barrier()  # until all have read it
-        for file in self._file(name).parent.iterdir() if ranks.first() else ():
-            if file != self._file(name):
+        on_main_process(lambda: self._forget_others(self._file(name)))
+
+    @staticmethod
+    def _forget_others(adopted: Path) -> None:
+        for file in adopted.parent.iterdir():
+            if file != adopted:
                 file.unlink()
 
     @property

@@ -1,0 +1,178 @@
+"""The processes of a run: torchrun or Slurm starts them, or this module by PyTorch's Python interface to torchrun.
+
+Nothing here imports PyTorch before it is needed: help and completion ask which process this is, too.
+"""
+
+import atexit
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from archselect.errors import RunError
+from archselect.stopping import Stopped
+
+LOGS = "processes"
+"""The folder in a run's folder that holds what each process but the main one prints."""
+
+
+GRACE = 10.0
+"""So many seconds a process stays after an error that is not its own, so that torchrun or Slurm, which ends all of them
+with the first that fails, finds the one whose error it is."""
+
+
+class Launched(NamedTuple):
+    """The place of this process among those that were started together, in the words of torch.distributed."""
+
+    rank: int
+    local_rank: int
+    world_size: int
+    local_world_size: int
+
+    @property
+    def nodes(self) -> int:
+        """How many machines there are, which have equally many processes."""
+        return self.world_size // self.local_world_size
+
+
+def launched() -> Launched | None:
+    """Return the place of this process among those of torchrun or of srun; None: it was started by itself."""
+    environment = os.environ
+    if "TORCHELASTIC_RUN_ID" in environment:
+        names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+        return Launched(*(int(environment[name]) for name in names))
+    tasks = int(environment.get("SLURM_STEP_NUM_TASKS", "1"))  # of srun; a batch file itself has none
+    if tasks > 1:
+        nodes = int(environment.get("SLURM_STEP_NUM_NODES", "1"))
+        return Launched(int(environment["SLURM_PROCID"]), int(environment["SLURM_LOCALID"]), tasks, tasks // nodes)
+    return None
+
+
+def is_main_process() -> bool:
+    """Return whether this process owns what is shared: the terminal, the store, the loggers."""
+    place = launched()
+    return place is None or place.rank == 0
+
+
+def rank_zero_folder(folder: str) -> str:
+    """Return the folder; in every other process than the main one, one of its own that goes when the process ends."""
+    return folder if is_main_process() else _throwaway_folder()
+
+
+@cache
+def _throwaway_folder() -> str:
+    folder = tempfile.mkdtemp(prefix="archselect-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def shows(error: Exception) -> bool:
+    """Return whether this process shows an error to the user.
+
+    One that all processes meet alike, the main process shows; the others wait for its end meanwhile, because torchrun
+    and Slurm end all processes with the first. Before the processes have joined, one on every machine shows it.
+    """
+    place = launched()
+    if place is None or place.rank == 0:
+        return True
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "shown_elsewhere", False):
+            time.sleep(GRACE)
+            return False
+        cause = cause.__cause__
+    return _joined() or place.local_rank == 0
+
+
+def _joined() -> bool:
+    distributed = sys.modules.get("torch.distributed")
+    return distributed is not None and distributed.is_initialized()
+
+
+def refuse_launched(what: str) -> None:
+    """Raise a `RunError` if torchrun or srun started several processes, where `what` would start more of them."""
+    place = launched()
+    if place is not None and place.world_size > 1:
+        raise RunError(
+            f"{what} starts processes itself, but torchrun or srun started {place.world_size} of this program. Type "
+            "python train.py with trainer.devices=N: then every job has N processes."
+        )
+
+
+def start_processes(function: Callable[..., Any], arguments: tuple[Any, ...], processes: int, folder: Path) -> Any:
+    """Call a function in so many new processes on this machine, as torchrun would, and return what the first returns.
+
+    Args:
+        function: Of a module; it returns, as the only error that is the user's to mend, a `RunError`.
+        arguments: Of the function, as plain data.
+        processes: How many.
+        folder: What the others than the first print goes to files in its `processes`.
+
+    Raises:
+        RunError: The function returned it, or a process ended early; the message has its last words.
+    """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id="run",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        max_restarts=0,
+        logs_specs=DefaultLogsSpecs(str(folder / LOGS), redirects=dict.fromkeys(range(1, processes), Std.ALL)),
+    )
+    try:
+        with _torchelastic(processes):
+            outcome = elastic_launch(config, function)(*arguments)[0]
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        raise RunError(
+            f"Process {rank + 1} of {processes} ended early (exit code {failure.exitcode}): {_last_words(failure)}\n"
+            "What is finished is kept; the same command goes on from there. What the processes printed: "
+            f"{folder / LOGS}"
+        ) from error
+    except SignalException as error:
+        raise Stopped(error.sigval) from None
+    if isinstance(outcome, RunError):
+        raise outcome
+    return outcome
+
+
+@contextmanager
+def _torchelastic(processes: int) -> Iterator[None]:
+    """Share the threads out, leave torchelastic's own log out, and put its handling of signals back."""
+    import torch
+
+    logger = logging.getLogger("torch.distributed.elastic")
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+    before = {number: signal.getsignal(number) for number in signals}
+    level, threads = logger.level, os.environ.get("OMP_NUM_THREADS")
+    try:
+        logger.setLevel(logging.CRITICAL + 1)
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))
+        yield
+    finally:
+        logger.setLevel(level)
+        if threads is None:
+            del os.environ["OMP_NUM_THREADS"]
+        for number, handler in before.items() if threading.current_thread() is threading.main_thread() else ():
+            signal.signal(number, handler)
+
+
+def _last_words(failure: Any) -> str:
+    lines = [line for line in str(failure.message).splitlines() if line.strip()]
+    return lines[0] if lines else "nothing"
