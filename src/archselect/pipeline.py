@@ -20,7 +20,13 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from archselect.config import Parts, RunError, check_groups, instantiate_parts, plain, readable
-from archselect.distributed.launch import is_main_process, launched, rank_zero_folder, start_processes
+from archselect.distributed.launch import (
+    is_main_process,
+    launched,
+    main_process_first,
+    rank_zero_folder,
+    start_processes,
+)
 from archselect.distributed.process_group import ProcessLostError, in_every_process, losses_noticed, on_main_process
 from archselect.duration import how_long
 from archselect.errors import sentence
@@ -65,7 +71,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     config = expanded(config)
     console = Console(highlight=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with stopping_on_signals(console), failure_kept(config, folder), noted(), readable():
+    with main_process_first(), stopping_on_signals(console), failure_kept(config, folder), noted(), readable():
         without_home(folder)
         name_kept(config, folder)
         forget_failure(folder)

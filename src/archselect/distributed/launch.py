@@ -26,8 +26,7 @@ LOGS = "processes"
 
 
 GRACE = 10.0
-"""So many seconds a process stays after an error that is not its own, so that torchrun or Slurm, which ends all of them
-with the first that fails, finds the one whose error it is."""
+"""So many seconds another process than the main one stays after an error: that may not be its own."""
 
 
 class Launched(NamedTuple):
@@ -76,26 +75,46 @@ def _throwaway_folder() -> str:
 
 
 def shows(error: Exception) -> bool:
-    """Return whether this process shows an error to the user.
-
-    One that all processes meet alike, the main process shows; the others wait for its end meanwhile, because torchrun
-    and Slurm end all processes with the first. Before the processes have joined, one on every machine shows it.
-    """
+    """Return whether this process shows an error to the user, or leaves that to another one, which met it."""
     place = launched()
     if place is None or place.rank == 0:
         return True
-    cause: BaseException | None = error
-    while cause is not None:
-        if getattr(cause, "shown_elsewhere", False):
-            time.sleep(GRACE)
-            return False
-        cause = cause.__cause__
-    return _joined() or place.local_rank == 0
+    return not _shown_elsewhere(error) if _joined() else place.local_rank == 0
+
+
+@contextmanager
+def main_process_first() -> Iterator[None]:
+    """Let the main process speak first of an error that may be its own, too.
+
+    torchrun, and srun with --kill-on-bad-exit, end all processes with the first that fails, so that most errors are
+    shown once. torchrun is told of the error for its report.
+    """
+    try:
+        yield
+    except Exception as error:
+        if launched() is not None and not hasattr(error, "waited"):
+            error.waited = True  # type: ignore[attr-defined]
+            _record(error)
+            if not is_main_process():
+                time.sleep(GRACE)
+        raise
+
+
+def _record(error: Exception) -> None:
+    if "TORCHELASTIC_ERROR_FILE" in os.environ and not _shown_elsewhere(error):
+        from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+        get_error_handler().record_exception(error)
 
 
 def _joined() -> bool:
     distributed = sys.modules.get("torch.distributed")
     return distributed is not None and distributed.is_initialized()
+
+
+def _shown_elsewhere(error: BaseException | None) -> bool:
+    """Return whether an error, or what it comes of, was met by another process and told to this one."""
+    return error is not None and (hasattr(error, "shown_elsewhere") or _shown_elsewhere(error.__cause__))
 
 
 def refuse_launched(what: str) -> None:
@@ -174,5 +193,5 @@ def _torchelastic(processes: int) -> Iterator[None]:
 
 
 def _last_words(failure: Any) -> str:
-    lines = [line for line in str(failure.message).splitlines() if line.strip()]
-    return lines[0] if lines else "nothing"
+    message = failure.message
+    return str(message["message"] if isinstance(message, dict) else message)

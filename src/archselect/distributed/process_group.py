@@ -259,7 +259,7 @@ def losses_noticed() -> Iterator[None]:
     """Turn the error by which a process learns that another one is gone into a `ProcessLostError`.
 
     Raises:
-        ProcessLostError: Another process has ended; after a moment, in which whoever started both ends this one, too.
+        ProcessLostError: Another process has ended, which torchrun is given the time to find first.
     """
     try:
         yield
