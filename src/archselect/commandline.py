@@ -15,7 +15,7 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from archselect.distributed.launch import is_main_process, main_process_first, rank_zero_folder, shows
+from archselect.distributed.launch import errors_in_order, is_main_process, rank_zero_folder
 from archselect.genotype import Genotype
 from archselect.mistakes import in_a_sentence
 from archselect.naming import register_data_name
@@ -39,13 +39,12 @@ def launch(main: Callable[[], Any]) -> None:
     if not is_main_process():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - to the end of the process
     try:
-        with stopping_on_signals(Console(highlight=False)), main_process_first():
+        with stopping_on_signals(Console(highlight=False)), errors_in_order():
             main()
     except Exception as error:
-        if shows(error):
-            if traceback_wanted or (sentence := in_a_sentence(error)) is None:
-                raise
-            sys.stderr.write(f"\nError: {sentence}\n(HYDRA_FULL_ERROR=1 shows the traceback.)\n")
+        if traceback_wanted or (sentence := in_a_sentence(error)) is None:
+            raise
+        sys.stderr.write(f"\nError: {sentence}\n(HYDRA_FULL_ERROR=1 shows the traceback.)\n")
         raise SystemExit(1) from None
 
 

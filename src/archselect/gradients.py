@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from archselect.distributed.process_group import all_reduce, all_reduce_coalesced, is_sharded
+from archselect.distributed.process_group import all_reduce, is_sharded
 
 
 def mean(values: Tensor) -> Tensor:
@@ -51,8 +51,7 @@ def gradients_of(
 ) -> list[Any]:
     """Return the gradient of a scalar loss in every input: zeros in those that it does not depend on.
 
-    Where batches are sharded, every process calls this with its part of the loss, which depends on the same inputs in
-    all of them: they share what they draw and decide.
+    Where batches are sharded, every process calls this with its part of the loss: it depends on the same inputs in all.
 
     Args:
         loss: Computed with gradients enabled.
@@ -74,5 +73,7 @@ def gradients_of(
     )
     if not is_sharded():
         return list(gradients)
-    assert not create_graph, "the sum over the processes has no derivative"
-    return all_reduce_coalesced(gradients)
+    assert not create_graph, "the sum over the processes is taken of numbers"
+    found = [gradient for gradient in gradients if gradient is not None]
+    sums = iter(all_reduce(torch.cat([one.flatten() for one in found])).split([one.numel() for one in found]))
+    return [None if one is None else next(sums).view(one.shape) for one in gradients]

@@ -20,14 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from archselect.config import Parts, RunError, check_groups, instantiate_parts, plain, readable
-from archselect.distributed.launch import (
-    is_main_process,
-    launched,
-    main_process_first,
-    rank_zero_folder,
-    start_processes,
-)
-from archselect.distributed.process_group import ProcessLostError, in_every_process, losses_noticed, on_main_process
+from archselect.distributed.launch import errors_in_order, is_main_process, launched, rank_zero_folder, start_processes
+from archselect.distributed.process_group import on_main_process
 from archselect.duration import how_long
 from archselect.errors import sentence
 from archselect.genotype import Genotype
@@ -71,17 +65,16 @@ def run(config: DictConfig) -> dict[str, Any]:
     config = expanded(config)
     console = Console(highlight=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with main_process_first(), stopping_on_signals(console), failure_kept(config, folder), noted(), readable():
+    with errors_in_order(), stopping_on_signals(console), failure_kept(config, folder), noted(), readable():
         without_home(folder)
         name_kept(config, folder)
         forget_failure(folder)
         parts = _checked(config, folder)
-        if launched() is None and (processes := process_count(parts.trainer)) > 1:
-            settings = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
-            summary = start_processes(_run_in_process, (plain(config), str(folder), settings), processes, folder)
-            assert isinstance(summary, dict)
-        else:
-            summary = _run(config, parts, folder, console)
+        if launched() is not None or (processes := process_count(parts.trainer)) == 1:
+            return _run(config, parts, folder, console)
+        settings = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
+        arguments = plain(config), str(folder), settings
+        summary: dict[str, Any] = start_processes(_run_in_process, arguments, processes, folder / "processes")
     return summary
 
 
@@ -94,35 +87,28 @@ def _checked(config: DictConfig, folder: Path) -> Parts:
     return parts
 
 
-def _run_in_process(config: dict[str, Any], folder: str, log: Mapping[str, Any]) -> dict[str, Any] | RunError:
-    """Be one of the processes that a run starts; return what the user can mend, which all of them meet alike."""
+def _run_in_process(config: dict[str, Any], folder: str, log: dict[str, Any]) -> dict[str, Any]:
+    """Be one of the processes that a run starts."""
     quiet_lightning()
     if is_main_process():
-        logging.config.dictConfig(dict(log))
-    own, console = Path(rank_zero_folder(folder)), Console(highlight=False)
-    try:
-        with stopping_on_signals(Console(quiet=True)), readable():
-            made = DictConfig(config)
-            return _run(made, _checked(made, own), own, console)
-    except ProcessLostError:
-        raise
-    except RunError as error:
-        return error
+        logging.config.dictConfig(log)
+    made, own = DictConfig(config), Path(rank_zero_folder(folder))
+    with errors_in_order(), stopping_on_signals(Console(quiet=True)), readable():
+        return _run(made, _checked(made, own), own, Console(highlight=False))
 
 
 def _run(config: DictConfig, parts: Parts, folder: Path, console: Console) -> dict[str, Any]:
     """Run what the config describes in this process, together with those that were launched with it."""
     join(parts.trainer)
-    with losses_noticed():
-        log = RunLog(parts.space.describe())
-        on_main_process(lambda: _start_loggers(log, config, parts))
-        status = "failed"
-        try:
-            summary = Run(config, parts, folder, console, log).go()
-            status = "success"
-        finally:
-            log.finish(status)
-        show_summary(console, summary, folder)  # after what loggers have to say at their end
+    log = RunLog(parts.space.describe())
+    on_main_process(lambda: _start_loggers(log, config, parts))
+    status = "failed"
+    try:
+        summary = Run(config, parts, folder, console, log).go()
+        status = "success"
+    finally:
+        log.finish(status)
+    show_summary(console, summary, folder)  # after what loggers have to say at their end
     return summary
 
 
@@ -187,7 +173,7 @@ class Run:
         """Make or reuse one stage. Before the first that there is work for, the data are checked and the time told."""
         folder = plan.job.store.folder(stage.key)
         if not self.data_checked and on_main_process(lambda: folder.state != "finished"):
-            in_every_process(lambda: check_data(self.parts))
+            check_data(self.parts)
             show_data(self.console, self.parts.data)
             self.data_checked = True
             if (estimate := on_main_process(lambda: how_long(plan))) is not None:

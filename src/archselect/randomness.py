@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from archselect.distributed.process_group import is_sharded, rank
+from archselect.distributed.process_group import is_sharded, shard
 
 _alike: list[Tensor] = []
 
@@ -38,7 +38,7 @@ def seed_generators(seed: int) -> None:
     _seed(seed)
     if is_sharded():
         _alike[:] = _state()
-        _seed(derived_seed(seed, "rank", rank()))
+        _seed(derived_seed(seed, "rank", shard().rank))
 
 
 @contextmanager

@@ -3,14 +3,9 @@
 Nothing here imports PyTorch before it is needed: help and completion ask which process this is, too.
 """
 
-import atexit
-import logging
 import os
-import shutil
-import signal
-import sys
+import re
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,41 +14,29 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from archselect.errors import RunError
-from archselect.stopping import Stopped
-
-LOGS = "processes"
-"""The folder in a run's folder that holds what each process but the main one prints."""
-
 
 GRACE = 10.0
-"""So many seconds another process than the main one stays after an error: that may not be its own."""
+"""So many seconds a process stays after an error that may be another one's: torchrun, and srun --kill-on-bad-exit, end
+all processes with the first that fails, which is then the one to speak."""
 
 
 class Launched(NamedTuple):
     """The place of this process among those that were started together, in the words of torch.distributed."""
 
     rank: int
-    local_rank: int
     world_size: int
     local_world_size: int
-
-    @property
-    def nodes(self) -> int:
-        """How many machines there are, which have equally many processes."""
-        return self.world_size // self.local_world_size
 
 
 def launched() -> Launched | None:
     """Return the place of this process among those of torchrun or of srun; None: it was started by itself."""
     environment = os.environ
     if "TORCHELASTIC_RUN_ID" in environment:
-        names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-        return Launched(*(int(environment[name]) for name in names))
+        return Launched(*(int(environment[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")))
     tasks = int(environment.get("SLURM_STEP_NUM_TASKS", "1"))  # of srun; a batch file itself has none
-    if tasks > 1:
-        nodes = int(environment.get("SLURM_STEP_NUM_NODES", "1"))
-        return Launched(int(environment["SLURM_PROCID"]), int(environment["SLURM_LOCALID"]), tasks, tasks // nodes)
-    return None
+    if tasks == 1:
+        return None
+    return Launched(int(environment["SLURM_PROCID"]), tasks, tasks // int(environment["SLURM_STEP_NUM_NODES"]))
 
 
 def is_main_process() -> bool:
@@ -64,82 +47,55 @@ def is_main_process() -> bool:
 
 def rank_zero_folder(folder: str) -> str:
     """Return the folder; in every other process than the main one, one of its own that goes when the process ends."""
-    return folder if is_main_process() else _throwaway_folder()
+    return folder if is_main_process() else _throwaway().name
 
 
 @cache
-def _throwaway_folder() -> str:
-    folder = tempfile.mkdtemp(prefix="archselect-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+def _throwaway() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="archselect-", ignore_cleanup_errors=True)
 
 
-def shows(error: Exception) -> bool:
-    """Return whether this process shows an error to the user, or leaves that to another one, which met it."""
+def refuse_launched(what: str) -> None:
+    """Raise a `RunError` if torchrun or srun started several processes, where `what` is for one."""
     place = launched()
-    if place is None or place.rank == 0:
-        return True
-    return not _shown_elsewhere(error) if _joined() else place.local_rank == 0
+    if place is not None and place.world_size > 1:
+        raise RunError(
+            f"{what} runs in one process, but torchrun or srun started {place.world_size} of this program. Start it by "
+            "python; for a run on several devices, trainer.devices=N starts the others."
+        )
 
 
 @contextmanager
-def main_process_first() -> Iterator[None]:
-    """Let the main process speak first of an error that may be its own, too.
+def errors_in_order() -> Iterator[None]:
+    """Let the process speak first whose error it is, or the main one if all meet the same.
 
-    torchrun, and srun with --kill-on-bad-exit, end all processes with the first that fails, so that most errors are
-    shown once. torchrun is told of the error for its report.
+    Raises:
+        RunError: Another process has ended; what it said itself tells why.
     """
     try:
         yield
     except Exception as error:
-        if launched() is not None and not hasattr(error, "waited"):
-            error.waited = True  # type: ignore[attr-defined]
-            _record(error)
-            if not is_main_process():
-                time.sleep(GRACE)
-        raise
-
-
-def _record(error: Exception) -> None:
-    if "TORCHELASTIC_ERROR_FILE" in os.environ and not _shown_elsewhere(error):
-        from torch.distributed.elastic.multiprocessing.errors import get_error_handler
-
-        get_error_handler().record_exception(error)
-
-
-def _joined() -> bool:
-    distributed = sys.modules.get("torch.distributed")
-    return distributed is not None and distributed.is_initialized()
-
-
-def _shown_elsewhere(error: BaseException | None) -> bool:
-    """Return whether an error, or what it comes of, was met by another process and told to this one."""
-    return error is not None and (hasattr(error, "shown_elsewhere") or _shown_elsewhere(error.__cause__))
-
-
-def refuse_launched(what: str) -> None:
-    """Raise a `RunError` if torchrun or srun started several processes, where `what` would start more of them."""
-    place = launched()
-    if place is not None and place.world_size > 1:
-        raise RunError(
-            f"{what} starts processes itself, but torchrun or srun started {place.world_size} of this program. Type "
-            "python train.py with trainer.devices=N: then every job has N processes."
-        )
+        lost = isinstance(error, RuntimeError) and re.search("gloo|nccl", str(error), re.IGNORECASE)
+        told = RunError("Another process of this run has ended, or its machine is gone.") if lost else error
+        if launched() is not None and (lost or not is_main_process()) and not hasattr(error, "waited"):
+            time.sleep(GRACE)
+        told.waited = True  # type: ignore[attr-defined]
+        raise told from (error if lost else error.__cause__)
 
 
 def start_processes(function: Callable[..., Any], arguments: tuple[Any, ...], processes: int, folder: Path) -> Any:
     """Call a function in so many new processes on this machine, as torchrun would, and return what the first returns.
 
     Args:
-        function: Of a module; it returns, as the only error that is the user's to mend, a `RunError`.
+        function: Of a module.
         arguments: Of the function, as plain data.
         processes: How many.
-        folder: What the others than the first print goes to files in its `processes`.
+        folder: Below it torchelastic puts what the others than the first print.
 
     Raises:
-        RunError: The function returned it, or a process ended early; the message has its last words.
+        RunError: A process raised one, or ended early; the message has its last words.
     """
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -152,46 +108,17 @@ def start_processes(function: Callable[..., Any], arguments: tuple[Any, ...], pr
         rdzv_endpoint="localhost:0",
         local_addr="localhost",
         max_restarts=0,
-        logs_specs=DefaultLogsSpecs(str(folder / LOGS), redirects=dict.fromkeys(range(1, processes), Std.ALL)),
+        signals_to_handle="none",  # ours stay
+        logs_specs=DefaultLogsSpecs(str(folder), redirects=dict.fromkeys(range(1, processes), Std.ALL)),
     )
     try:
-        with _torchelastic(processes):
-            outcome = elastic_launch(config, function)(*arguments)[0]
+        return elastic_launch(config, function)(*arguments)[0]
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
+        words = failure.message["message"] if isinstance(failure.message, dict) else failure.message
+        if words.startswith("RunError: "):
+            raise RunError(words.removeprefix("RunError: ")) from error
         raise RunError(
-            f"Process {rank + 1} of {processes} ended early (exit code {failure.exitcode}): {_last_words(failure)}\n"
-            "What is finished is kept; the same command goes on from there. What the processes printed: "
-            f"{folder / LOGS}"
+            f"Process {rank + 1} of {processes} ended early (exit code {failure.exitcode}): {words}. What is finished "
+            f"is kept; the same command goes on from there. What the processes printed is in {folder}."
         ) from error
-    except SignalException as error:
-        raise Stopped(error.sigval) from None
-    if isinstance(outcome, RunError):
-        raise outcome
-    return outcome
-
-
-@contextmanager
-def _torchelastic(processes: int) -> Iterator[None]:
-    """Share the threads out, leave torchelastic's own log out, and put its handling of signals back."""
-    import torch
-
-    logger = logging.getLogger("torch.distributed.elastic")
-    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-    before = {number: signal.getsignal(number) for number in signals}
-    level, threads = logger.level, os.environ.get("OMP_NUM_THREADS")
-    try:
-        logger.setLevel(logging.CRITICAL + 1)
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))
-        yield
-    finally:
-        logger.setLevel(level)
-        if threads is None:
-            del os.environ["OMP_NUM_THREADS"]
-        for number, handler in before.items() if threading.current_thread() is threading.main_thread() else ():
-            signal.signal(number, handler)
-
-
-def _last_words(failure: Any) -> str:
-    message = failure.message
-    return str(message["message"] if isinstance(message, dict) else message)

@@ -1,12 +1,12 @@
 """Batch normalisation with the statistics of the whole batch, also where that is spread over several processes."""
 
-from typing import cast
-
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules._functions import SyncBatchNorm
 
-from archselect.distributed.process_group import all_reduce_autograd, processes, synchronises_batch_norm
+from archselect.distributed.process_group import all_reduce, place, synchronises_batch_norm
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -16,13 +16,10 @@ class BatchNorm2d(nn.BatchNorm2d):
         """Return `(B, C, H, W)`, normalised."""
         if not (self.training and synchronises_batch_norm()):
             return super().forward(x)
-        momentum = self.momentum or 0.0
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            if self.momentum is None:  # a cumulative average, as of `nn.BatchNorm2d`
-                momentum = 1 / float(self.num_batches_tracked)
-        mean, variance = cast(Tensor, self.running_mean), cast(Tensor, self.running_var)
-        return batch_norm(x, mean, variance, self.weight, self.bias, True, momentum, self.eps)
+        mean, variance, batches = self.running_mean, self.running_var, self.num_batches_tracked
+        assert mean is not None and variance is not None and batches is not None and self.momentum is not None
+        batches.add_(1)
+        return batch_norm(x, mean, variance, self.weight, self.bias, True, self.momentum, self.eps)
 
 
 def batch_norm(
@@ -37,37 +34,23 @@ def batch_norm(
 ) -> Tensor:
     """Return what `F.batch_norm` returns for the whole batch, of which `x`, `(B, C, H, W)`, is this process's part.
 
-    Of plain operators, so that it can be differentiated as often as they can, on any device.
+    Of GPUs by the function of `nn.SyncBatchNorm`, which has one derivative and no other devices; else by plain
+    operators, which have as many derivatives as one likes.
     """
     if not (training and synchronises_batch_norm()):
         return F.batch_norm(x, running_mean, running_variance, weight, bias, training, momentum, eps)
-    mean, variance, values = _statistics(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x)
+    if x.is_cuda:
+        others = dist.group.WORLD, place().world_size
+        out: Tensor = SyncBatchNorm.apply(x, weight, bias, running_mean, running_variance, eps, momentum, *others)
+        return out
+    values = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    count = all_reduce(values.new_tensor(float(x.numel() / x.shape[1])))
+    mean = all_reduce(values.sum(dim=(0, 2, 3))) / count
+    centred = values - mean.view(-1, 1, 1)
+    variance = all_reduce(centred.square().sum(dim=(0, 2, 3))) / count
     with torch.no_grad():
-        running_mean.lerp_(mean.detach().to(running_mean.dtype), momentum)
-        unbiased = variance.detach() * (values / (values - 1))
-        running_variance.lerp_(unbiased.to(running_variance.dtype), momentum)
+        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+        running_variance.lerp_((variance * count / (count - 1)).to(running_variance.dtype), momentum)
     scale = (variance + eps).rsqrt() if weight is None else weight * (variance + eps).rsqrt()
-    out = (x - _per_channel(mean)) * _per_channel(scale)
-    return (out if bias is None else out + _per_channel(bias)).to(x.dtype)
-
-
-def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean and biased variance `(C,)` over all processes, and of how many values.
-
-    Each writes its own mean, variance and number of values into its row of a table whose sum over the processes is
-    everybody's: one message, and no difference of large squares.
-    """
-    variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
-    own = torch.cat([mean, variance, mean.new_full((1,), x.numel() / x.shape[1])])
-    here = processes()
-    rows = [own if index == here.index else torch.zeros_like(own) for index in range(here.count)]
-    table = all_reduce_autograd(torch.stack(rows))
-    means, variances, values = table.split([len(mean), len(mean), 1], dim=1)  # (processes, C), and (processes, 1)
-    total = values.detach().sum()
-    shares = values.detach() / total
-    mean = (shares * means).sum(dim=0)
-    return mean, (shares * (variances + (means - mean).square())).sum(dim=0), total
-
-
-def _per_channel(values: Tensor) -> Tensor:
-    return values.view(-1, 1, 1)
+    out = centred * scale.view(-1, 1, 1)
+    return (out if bias is None else out + bias.view(-1, 1, 1)).to(x.dtype)

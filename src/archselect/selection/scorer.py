@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archselect.capture import Capture, NoCapture
-from archselect.distributed.process_group import processes
+from archselect.distributed.process_group import place
 from archselect.networks.mixture import Mixture, MixtureWeights
 from archselect.networks.preserved import preserved
 from archselect.networks.supernet import Supernet
@@ -90,11 +90,11 @@ class Scorer:
         ]
         shared_layers = self.supernet.layers_before(differing)
         mixtures = [self.supernet.mixtures(weights) for weights in candidates]
-        tallies, turns = Tallies(len(candidates)), processes()
+        tallies, turns = Tallies(len(candidates)), place()
         checks = self.scoring.checks() if isinstance(self.scoring, Racing) else iter(())
         check = next(checks, None) if race else None
         for number, (images, labels) in enumerate(self.read(), start=1):
-            if (number - 1) % turns.count == turns.index:
+            if (number - 1) % turns.world_size == turns.rank:
                 running = [mixtures[index] for index in tallies.running]
                 tallies.add(self._batch(running, shared_layers, images, labels, number), labels)
             else:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from archselect.distributed.process_group import all_reduce, is_distributed
+from archselect.distributed.process_group import all_reduce, place
 from archselect.selection.race import Race, beaten
 from archselect.selection.score import Score
 
@@ -37,7 +37,7 @@ class Tallies:
     def _gather(self) -> None:
         """Take over what the other processes have counted since the last time; each batch is counted by one of them."""
         new = len(self._images) - self._gathered
-        if not is_distributed() or not new:
+        if place().world_size == 1 or not new:
             return
         counted = torch.stack([torch.stack(self._counted[index][-new:]) for index in self.running])
         for index, rows in zip(self.running, all_reduce(counted), strict=True):

@@ -11,12 +11,12 @@ import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
 
 from archselect.allocation import peak_resident
-from archselect.distributed.consistency import InSync, assert_in_sync
+from archselect.distributed.consistency import assert_in_sync, average_statistics
 from archselect.distributed.process_group import on_main_process, sharded_batches
 from archselect.stages.checkpoint import NEWEST, AtomicCheckpointIO, newest_sound
 from archselect.stages.progress import Progress, ProgressCallback
 from archselect.stages.signals import SignalsLeftAlone
-from archselect.stages.trainer import TrainerFactory
+from archselect.stages.trainer import TrainerFactory, for_this_process
 from archselect.store import StageFolder
 
 HISTORY = "history.jsonl"
@@ -137,6 +137,7 @@ class Fitting:
         batches = loaders(trainer.strategy.root_device)
         with sharded_batches():
             trainer.fit(module, train_dataloaders=batches.train, val_dataloaders=batches.val)
+            average_statistics(module)
 
     def test(self, module: pl.LightningModule, batches: Callable[[torch.device], Any]) -> dict[str, float]:
         """Return the metrics of `module` on test batches."""
@@ -152,8 +153,8 @@ class Fitting:
             "inference_mode": False,  # what it makes cannot be used in training, and some of it is remembered
             "plugins": [AtomicCheckpointIO()],
         }
-        callbacks = [SignalsLeftAlone(), InSync(), *options.pop("callbacks", ())]
-        return self._trainer(**ours | options, callbacks=callbacks)
+        callbacks = [SignalsLeftAlone(), *options.pop("callbacks", ())]
+        return for_this_process(self._trainer, **ours | options, callbacks=callbacks)
 
 
 class EpochWriter(Checkpoint):
@@ -184,8 +185,13 @@ class EpochWriter(Checkpoint):
         """Start the epoch's clock."""
         self._started = time.perf_counter()
 
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let several processes score with the same running statistics."""
+        average_statistics(pl_module)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write record and checkpoint; several processes compare first what they hold."""
+        average_statistics(pl_module)
         assert_in_sync(pl_module, f"after epoch {trainer.current_epoch + 1}")
         seconds = time.perf_counter() - self._started
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}

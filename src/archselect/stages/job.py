@@ -11,14 +11,14 @@ from rich.console import Console
 from archselect import kernels
 from archselect.allocation import keep_freed_memory
 from archselect.data import ImageData
-from archselect.distributed.process_group import check_same, in_every_process, on_main_process, world_size
+from archselect.distributed.process_group import check_same, on_main_process, place
 from archselect.errors import RunError
 from archselect.places import redact_all
 from archselect.spaces import SearchSpace
 from archselect.stages.fitting import HISTORY, Fitting, Record, out_of_memory
 from archselect.stages.progress import Progress, warn
 from archselect.stages.shared_folder import SharedFolder
-from archselect.stages.trainer import TrainerFactory, for_this_process
+from archselect.stages.trainer import TrainerFactory
 from archselect.store import DamagedError, StageFolder, StageKey, Store
 from archselect.store.provenance import provenance
 
@@ -125,9 +125,9 @@ def _fill(stage: Stage, folder: StageFolder, job: Job) -> Finished:
     with Progress(job.console, kind) as progress:
         fitting = fitting_for(folder, job, progress)
         device = device_name(fitting.device)
-        devices = device if world_size() == 1 else f"{world_size()} x {device}"
+        devices = device if (count := place().world_size) == 1 else f"{count} x {device}"
         folder.begin(redact_all(stage.config), provenance(devices, {"seed": job.seed}))
-        in_every_process(lambda: _check_seen(folder))
+        _check_seen(folder)
         for record in folder.read_lines(HISTORY):
             job.log(kind, record)
         try:
@@ -154,8 +154,8 @@ def work(stage: Stage, fitting: Fitting) -> Mapping[str, Any]:
 
 def fitting_for(folder: StageFolder, job: Job, progress: Progress) -> Fitting:
     """Return what runs the fits of a stage on this process's device."""
-    kind, trainer = folder.key.kind, for_this_process(job.trainer)
-    fitting = Fitting(folder, trainer, progress, lambda record: job.log(kind, record))
+    kind = folder.key.kind
+    fitting = Fitting(folder, job.trainer, progress, lambda record: job.log(kind, record))
     if fitting.device.type == "cpu":
         keep_freed_memory()
     return fitting

@@ -52,7 +52,7 @@ def check_trainer(trainer: TrainerFactory) -> torch.device:
     check_flag("trainer.sync_batchnorm", options.get("sync_batchnorm", True))
     try:
         _make(trainer, devices=options.get("devices", 1))  # all of them, before a process is started for each
-        return _for_this_process(trainer).strategy.root_device
+        return for_this_process(trainer).strategy.root_device
     except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
         given = ", ".join(f"{name}={value}" for name, value in options.items())
         raise ValueError(
@@ -63,22 +63,18 @@ def check_trainer(trainer: TrainerFactory) -> torch.device:
 
 def process_count(trainer: TrainerFactory) -> int:
     """Return how many processes the run has: those that were launched together, or one for each of `devices`."""
-    place, devices = launched(), options_of(trainer).get("devices", 1)
-    if place is not None:
-        return place.world_size
-    if isinstance(devices, int) and devices > 0:
-        return devices
-    return len(devices) if isinstance(devices, list) else _make(trainer, devices=devices).num_devices
-
-
-def synchronised(trainer: TrainerFactory) -> bool:
-    """Return whether several devices normalise a batch by the statistics of all of it."""
-    return bool(options_of(trainer).get("sync_batchnorm", True))
+    place = launched()
+    return place.world_size if place else _make(trainer, devices=options_of(trainer).get("devices", 1)).num_devices
 
 
 def parts_of_batch(trainer: TrainerFactory) -> int:
     """Return into how many parts a batch is cut that are normalised each by itself."""
     return 1 if synchronised(trainer) else process_count(trainer)
+
+
+def synchronised(trainer: TrainerFactory) -> bool:
+    """Return whether several devices normalise a batch by the statistics of all of it."""
+    return bool(options_of(trainer).get("sync_batchnorm", True))
 
 
 def options_of(trainer: TrainerFactory) -> dict[str, Any]:
@@ -89,46 +85,32 @@ def options_of(trainer: TrainerFactory) -> dict[str, Any]:
 def join(trainer: TrainerFactory) -> None:
     """Make this process one of those that were launched together, if any were."""
     if launched() is not None:
-        strategy = _for_this_process(trainer).strategy
+        strategy = for_this_process(trainer).strategy
         assert isinstance(strategy, Strategy)
         process_group.join(strategy, synchronised(trainer))
 
 
-def for_this_process(trainer: TrainerFactory) -> TrainerFactory:
-    """Return what makes trainers on this process's device: of those launched together, each has one of `devices`."""
-    return partial(_for_this_process, trainer)
+def for_this_process(trainer: TrainerFactory, **options: Any) -> pl.Trainer:
+    """Return a trainer on this process's device: of those launched together, each has one of `devices`.
 
-
-def _for_this_process(trainer: TrainerFactory, **options: Any) -> pl.Trainer:
+    Raises:
+        ValueError: There are not as many devices as processes.
+    """
     place, devices = launched(), options_of(trainer).get("devices", 1)
     if place is None:
-        alone = devices[:1] if isinstance(devices, list) else 1
-        return _make(trainer, devices=alone, **options)
+        return _make(trainer, devices=devices[:1] if isinstance(devices, list) else 1, **options)
     if isinstance(devices, int) and devices not in (-1, 1, place.local_world_size):
         raise ValueError(f"torchrun or srun started {place.local_world_size} processes on this machine.")
-    environment = SLURMEnvironment(auto_requeue=False) if _by_slurm() else TorchElasticEnvironment()
-    return _make(
-        trainer,
-        strategy=Strategy(cluster_environment=environment, timeout=STEP_TIMEOUT),
-        devices=devices if isinstance(devices, list) else place.local_world_size,
-        num_nodes=place.nodes,
-        **options,
-    )
+    elastic = TorchElasticEnvironment.detect()
+    environment = TorchElasticEnvironment() if elastic else SLURMEnvironment(auto_requeue=False)
+    options["strategy"] = Strategy(cluster_environment=environment, timeout=STEP_TIMEOUT)
+    options["num_nodes"] = place.world_size // place.local_world_size
+    return _make(trainer, devices=devices if isinstance(devices, list) else place.local_world_size, **options)
 
 
-def _by_slurm() -> bool:
-    return not TorchElasticEnvironment.detect()
-
-
-def _make(trainer: TrainerFactory, *, plugins: Any = (), **options: Any) -> pl.Trainer:
-    """Return a trainer that finds no processes by itself and leaves batch normalisation alone."""
+def _make(trainer: TrainerFactory, **options: Any) -> pl.Trainer:
+    """Return a trainer that shows and keeps nothing, and starts no processes."""
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     if "strategy" not in options:
-        plugins = [*plugins, LightningEnvironment()]
-    quiet: dict[str, Any] = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "sync_batchnorm": False,
-    }
-    return trainer(**quiet | options, plugins=[*plugins])
+        options["plugins"] = [*options.get("plugins", ()), LightningEnvironment()]
+    return trainer(**quiet | options, sync_batchnorm=False)
