@@ -204,7 +204,7 @@ class EpochWriter(Checkpoint):
         record = {"epoch": trainer.current_epoch, "seconds": seconds, "metrics": metrics, **self.describe()}
         self.folder.append_line(HISTORY, record)
         trainer.save_checkpoint(self.folder.path / NEWEST)
-        self.on_record(record)
+        on_main_process(lambda: self.on_record(record))
 
     def _check_parameters(self, module: pl.LightningModule, epoch: int) -> None:
         """Raise if a parameter is not finite: the loss need not show it in this epoch."""
