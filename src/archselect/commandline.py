@@ -15,7 +15,7 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from archselect.distributed.launch import errors_in_order, is_main_process, rank_zero_folder
+from archselect.distributed.launch import end_with_launcher, errors_in_order, is_main_process, rank_zero_folder
 from archselect.genotype import Genotype
 from archselect.mistakes import in_a_sentence
 from archselect.naming import register_data_name
@@ -27,12 +27,17 @@ _SPECIAL = re.compile(r"[^\w.-]")
 _OPERATIONS = re.compile(r"\+*(search_space\.operations)(?=\.\w+=|=\{)")
 
 
-def launch(main: Callable[[], Any]) -> None:
+def launch(main: Callable[[], Any], check: Callable[[], None] = lambda: None) -> None:
     """Run a Hydra main; show an error that a user can mend as a sentence and leave with exit code 1.
 
     Ctrl-C and SIGTERM stop it, a sweep with all its jobs. Other errors, and with HYDRA_FULL_ERROR=1 all of them, keep
     their traceback.
+
+    Args:
+        main: The main.
+        check: Called before Hydra writes anything; raises a `RunError` for what cannot be.
     """
+    end_with_launcher()
     traceback_wanted = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors on instead of printing tracebacks of its own
     sys.argv[1:] = arranged(sys.argv[1:])
@@ -40,6 +45,7 @@ def launch(main: Callable[[], Any]) -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - to the end of the process
     try:
         with stopping_on_signals(Console(highlight=False)), errors_in_order():
+            check()
             main()
     except Exception as error:
         if traceback_wanted or (sentence := in_a_sentence(error)) is None:

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: an orderly stop, unless whoever started the process has other plans with the signal."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,8 @@ def stopping_on_signals(console: Console) -> Iterator[None]:
     """Turn Ctrl-C and SIGTERM into an orderly stop: the last checkpoint is kept, the exit code is 128 + signal.
 
     A handler that is there already stays: in a job of submitit SIGTERM announces a preemption, after which the job is
-    requeued or killed, and goes on from its last checkpoint.
+    requeued or killed, and goes on from its last checkpoint. torchrun sends SIGTERM when it is stopped itself, and when
+    another process of the run has failed.
     """
     ours = (signal.SIG_DFL, signal.default_int_handler, _stop)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -31,7 +33,8 @@ def stopping_on_signals(console: Console) -> Iterator[None]:
     try:
         yield
     except Stopped as stopped:
-        console.print("\nStopped. What is finished is kept; the same command goes on from the last epoch.")
+        by = " by torchrun" if stopped.args[0] == signal.SIGTERM and "TORCHELASTIC_RUN_ID" in os.environ else ""
+        console.print(f"\nStopped{by}. What is finished is kept; the same command goes on from the last epoch.")
         raise SystemExit(128 + stopped.args[0]) from None
     finally:
         for number, handler in taken.items():

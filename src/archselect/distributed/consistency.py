@@ -30,9 +30,7 @@ def assert_in_sync(module: nn.Module, moment: str) -> None:
     if place().world_size == 1 or not tensors:
         return
     sums = gathered(torch.stack([_checksum(value) for _, value in tensors]).tolist())
-    different = [
-        name for (name, _), values in zip(tensors, zip(*sums, strict=True), strict=True) if len(set(values)) > 1
-    ]
+    different = [name for (name, _), *values in zip(tensors, *sums, strict=True) if len(set(values)) > 1]
     if different:
         raise RunError(
             f"The {len(sums)} processes of this run hold different numbers {moment}, first in {different[0]} "

@@ -3,8 +3,12 @@
 Nothing here imports PyTorch before it is needed: help and completion ask which process this is, too.
 """
 
+import ctypes
+import logging
 import os
 import re
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,14 +33,14 @@ class Launched(NamedTuple):
 
 
 def launched() -> Launched | None:
-    """Return the place of this process among those of torchrun or of srun; None: it was started by itself."""
-    environment = os.environ
-    if "TORCHELASTIC_RUN_ID" in environment:
-        return Launched(*(int(environment[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")))
-    tasks = int(environment.get("SLURM_STEP_NUM_TASKS", "1"))  # of srun; a batch file itself has none
+    """Return the place of this process among those of torchrun, submitit or srun; None: it was started by itself."""
+    given = os.environ
+    if "TORCHELASTIC_RUN_ID" in given or int(given.get("WORLD_SIZE", "1")) > 1:
+        return Launched(*(int(given[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")))
+    tasks = int(given.get("SLURM_STEP_NUM_TASKS", "1"))  # of srun; SLURM_NTASKS is in a batch file's environment, too
     if tasks == 1:
         return None
-    return Launched(int(environment["SLURM_PROCID"]), tasks, tasks // int(environment["SLURM_STEP_NUM_NODES"]))
+    return Launched(int(given["SLURM_PROCID"]), tasks, tasks // int(given["SLURM_STEP_NUM_NODES"]))
 
 
 def is_main_process() -> bool:
@@ -55,14 +59,28 @@ def _throwaway() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="archselect-", ignore_cleanup_errors=True)
 
 
-def refuse_launched(what: str) -> None:
-    """Raise a `RunError` if torchrun or srun started several processes, where `what` is for one."""
+def refuse_launched(why: str, instead: str = "Type python train.py; trainer.devices=N gives every job N.") -> None:
+    """Raise a `RunError` if this is one of several processes that were started together.
+
+    Args:
+        why: This cannot be, as the second half of a sentence.
+        instead: What to do, as a sentence.
+    """
     place = launched()
     if place is not None and place.world_size > 1:
-        raise RunError(
-            f"{what} runs in one process, but torchrun or srun started {place.world_size} of this program. Start it by "
-            "python; for a run on several devices, trainer.devices=N starts the others."
-        )
+        raise RunError(f"torchrun or srun started {place.world_size} processes of this program, but {why}. {instead}")
+
+
+def refuse_launched_analysis() -> None:
+    """Raise a `RunError` if several processes were started for an analysis."""
+    refuse_launched("an analysis runs on one device", "Type python analyze.py by itself.")
+
+
+def end_with_launcher() -> None:
+    """Have Linux end this process with the torchrun that started it, which ends nothing when it is killed itself."""
+    if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 @contextmanager
@@ -93,7 +111,7 @@ def start_processes(function: Callable[..., Any], arguments: tuple[Any, ...], pr
         folder: Below it torchelastic puts what the others than the first print.
 
     Raises:
-        RunError: A process raised one, or ended early; the message has its last words.
+        RunError: The first process raised one, or a process ended early; the message has its last words.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -111,14 +129,18 @@ def start_processes(function: Callable[..., Any], arguments: tuple[Any, ...], pr
         signals_to_handle="none",  # ours stay
         logs_specs=DefaultLogsSpecs(str(folder), redirects=dict.fromkeys(range(1, processes), Std.ALL)),
     )
+    logging.disable()  # torchelastic's account of what is told in a sentence below
     try:
         return elastic_launch(config, function)(*arguments)[0]
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         words = failure.message["message"] if isinstance(failure.message, dict) else failure.message
-        if words.startswith("RunError: "):
+        if rank == 0 and words.startswith("RunError: "):
             raise RunError(words.removeprefix("RunError: ")) from error
         raise RunError(
-            f"Process {rank + 1} of {processes} ended early (exit code {failure.exitcode}): {words}. What is finished "
-            f"is kept; the same command goes on from there. What the processes printed is in {folder}."
+            f"Process {rank + 1} of {processes} ended early (exit code {failure.exitcode}): "
+            f"{words.removeprefix('RunError: ').rstrip('.')}. What is finished is kept; the same command goes on from "
+            f"there. What the processes printed is in {folder}."
         ) from error
+    finally:
+        logging.disable(logging.NOTSET)

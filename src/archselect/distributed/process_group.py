@@ -65,7 +65,7 @@ class Strategy(DDPStrategy):
         """Leave the module as it is."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any | None = None) -> None:
-        """Let the main process save what all hold alike; an error of the disk is met by all."""
+        """Let the main process save what all hold alike."""
         on_main_process(lambda: self.checkpoint_io.save_checkpoint(checkpoint, filepath, storage_options))
 
     def barrier(self, *args: Any, **kwargs: Any) -> None:
@@ -130,28 +130,15 @@ def whole_batches() -> Any:
 
 
 def on_main_process(function: Callable[[], T]) -> T:
-    """Return what `function` returns in the main process, which alone calls it.
-
-    Raises:
-        RunError: It raised an error there; this has its words.
-    """
+    """Return what `function` returns in the main process, which alone calls it; its error ends them all."""
     if not _mode.together:
         return function()
     outcome: list[Any] = [None]
-    if dist.get_rank() > 0:
-        dist.broadcast_object_list(outcome, group=_waiting)
-        value, error = outcome[0]
-        if error is not None:
-            raise RunError(error)
-        return cast(T, value)
-    try:
+    if dist.get_rank() == 0:
         with _changed(together=False):
-            value = function()
-    except Exception as error:
-        dist.broadcast_object_list([(None, str(error))], group=_waiting)
-        raise
-    dist.broadcast_object_list([(value, None)], group=_waiting)
-    return value
+            outcome = [function()]
+    dist.broadcast_object_list(outcome, group=_waiting)
+    return cast(T, outcome[0])
 
 
 def gathered(value: T) -> list[T]:

@@ -1,5 +1,6 @@
 """What a user may tell the Lightning trainer (where and in which precision it computes), and this process's trainer."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -101,8 +102,8 @@ def for_this_process(trainer: TrainerFactory, **options: Any) -> pl.Trainer:
         return _make(trainer, devices=devices[:1] if isinstance(devices, list) else 1, **options)
     if isinstance(devices, int) and devices not in (-1, 1, place.local_world_size):
         raise ValueError(f"torchrun or srun started {place.local_world_size} processes on this machine.")
-    elastic = TorchElasticEnvironment.detect()
-    environment = TorchElasticEnvironment() if elastic else SLURMEnvironment(auto_requeue=False)
+    # torchrun and submitit describe the processes in torch.distributed's own variables.
+    environment = TorchElasticEnvironment() if "WORLD_SIZE" in os.environ else SLURMEnvironment(auto_requeue=False)
     options["strategy"] = Strategy(cluster_environment=environment, timeout=STEP_TIMEOUT)
     options["num_nodes"] = place.world_size // place.local_world_size
     return _make(trainer, devices=devices if isinstance(devices, list) else place.local_world_size, **options)

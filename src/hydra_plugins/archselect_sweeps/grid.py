@@ -6,6 +6,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from archselect.distributed.launch import refuse_launched
 from hydra_plugins.archselect_sweeps._outcomes import Outcomes
 
 
@@ -14,6 +15,7 @@ class GridSweeper(BasicSweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Put the launcher where the failures are gathered."""
+        refuse_launched("the jobs of a sweep follow each other in one")
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         assert self.launcher is not None
         self.launcher = self._outcomes = Outcomes(self.launcher, str(config.hydra.sweep.dir))

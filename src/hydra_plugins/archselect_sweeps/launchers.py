@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from hydra.core.utils import JobReturn, JobStatus, env_override
@@ -9,11 +10,15 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from archselect.distributed.launch import is_main_process
 from archselect.errors import RunError, extra
 from hydra_plugins.archselect_sweeps._lost import keep_lost
 
 THREADS = "OMP_NUM_THREADS"
-SHARED = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "name", "stderr_to_stdout")
+SHARED = (
+    *("timeout_min", "mem_gb", "nodes", "tasks_per_node", "cpus_per_task", "gpus_per_node", "name"),
+    "stderr_to_stdout",
+)
 """What submitit calls the same on every cluster; the other options belong to one kind of it."""
 
 _CHOICES = {"local": "slurm_local", "slurm": "slurm"}
@@ -81,12 +86,15 @@ class SubmititLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Make the plugin's launcher, which submitit will call in each job, and what submits it."""
+        if "search_space" not in config and self._options.get("nodes", 1) * self._options.get("tasks_per_node", 1) > 1:
+            raise RunError("An analysis runs on one device: leave hydra.launcher.nodes and tasks_per_node at 1.")
         with extra("sweeps", f"hydra/launcher={_CHOICES[self._cluster]}"):
             from hydra_plugins.hydra_submitit_launcher.submitit_launcher import LocalLauncher, SlurmLauncher
         self._config = config
         self._context = hydra_context
-        self._job = {"local": LocalLauncher, "slurm": SlurmLauncher}[self._cluster]()
-        self._job.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        plugin = {"local": LocalLauncher, "slurm": SlurmLauncher}[self._cluster]()
+        plugin.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self._job = Task(plugin)
         self._executor = self._made_executor()
 
     def _made_executor(self) -> Any:
@@ -131,11 +139,11 @@ class SubmititLauncher(Launcher):
             raise
 
     def _outcome(self, job: Any, number: int, overrides: Sequence[str]) -> JobReturn:
-        """Wait for a job; one without a result has failed, whatever ended it."""
+        """Wait for a job, whose result is its main process's; one without a result has failed, whatever ended it."""
         from submitit.core.utils import FailedJobError, UncompletedJobError
 
         try:
-            returned: JobReturn = job.results()[0]
+            returned: JobReturn = job.task(0).result()
             return returned
         except (UncompletedJobError, FailedJobError) as error:
             reason = (
@@ -147,3 +155,33 @@ class SubmititLauncher(Launcher):
             failed.return_value = RunError(reason)
             failed._return_value.__cause__ = error
             return failed
+
+
+@dataclass(frozen=True)
+class Task:
+    """What submitit calls in every task of a job: Hydra's job, in which the tasks are the processes of one run.
+
+    Args:
+        plugin: The launcher of `hydra-submitit-launcher`.
+    """
+
+    plugin: Any
+
+    def __call__(self, *arguments: Any) -> JobReturn:
+        """Run the job and return what came of it; in another task than the main one raise its error, if any.
+
+        The exit code of a task that fails tells srun to end the others.
+        """
+        from submitit.helpers import TorchDistributedEnvironment
+
+        TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+        returned: JobReturn = self.plugin(*arguments)
+        if not is_main_process():
+            _ = returned.return_value  # which raises
+        return returned
+
+    def checkpoint(self, *arguments: Any) -> Any:
+        """Return what a requeued job begins with: the same."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, *arguments)
