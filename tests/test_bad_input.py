@@ -544,7 +544,8 @@ def test_a_gpu_that_is_not_there_is_refused(refused: Refused) -> None:
         ["trainer.precision must be one of 32-true, bf16-mixed; got 'nonsense'"],
     ),
     ("float16", "trainer.precision=16-mixed", ["trainer.precision must be one of", "got '16-mixed'"]),
-    ("another strategy", "trainer.strategy=fsdp", ["trainer.strategy must be one of auto, ddp; got 'fsdp'"]),
+    ("no option", "trainer.strategy=ddp", ["There is no option trainer.strategy", "are accelerator, devices, sync_"]),
+    ("another strategy", "+trainer.strategy=fsdp", ["trainer.strategy is not for a user to set"]),
     ("no flag", "trainer.sync_batchnorm=1", ["trainer.sync_batchnorm must be true or false; got 1"]),
     ("no device", "trainer.devices=0", ["devices=0", "trainer.devices=1"]),
     ("two machines", "+trainer.num_nodes=2", ["trainer.num_nodes is not for a user to set", "accelerator, devices"]),
@@ -560,30 +561,58 @@ def test_a_trainer_that_cannot_be_is_refused(overrides: list[str], parts: Sequen
     assert_says(refused(*tiny(), *overrides), parts)
 
 
-@pytest.mark.parametrize(
-    ("overrides", "parts"),
-    [
-        (["search.capture=compile"], ["search.capture=compile records a step of one process", "trainer.devices=1"]),
-        (["search.batch_size=29"], ["search.batch_size=29: of the 60 images", "the last batch has 2", "at least 3"]),
-        (["search.batch_size=2"], ["search.batch_size=2", "a batch has 2", "at least 3"]),
-        (
-            ["search.batch_size=5", "trainer.sync_batchnorm=false"],  # each needs two, for a spread
-            ["search.batch_size=5", "a batch has 5", "at least 6"],
-        ),
-        (["evaluation.batch_size=53"], ["evaluation.batch_size=53: of the 108 images", "the last batch has 2"]),
-    ],
+@each(
+    ("a captured search", "search.capture=compile", ["search.capture=compile records a step of one process"]),
+    ("another accelerator", "trainer.accelerator=abacus", ["invalid accelerator name", "'abacus'", "trainer=cpu"]),
+    ("an option of another", "search.epochs=0", ["search.epochs must be"]),
+)
+def test_three_processes_are_not_started_for_what_one_can_refuse(
+    overrides: list[str], parts: Sequence[str], refused: Refused
+) -> None:
+    with mock.patch("archselect.pipeline.start_processes") as start:
+        assert_says(refused(*tiny(), "trainer.devices=3", *overrides), parts)
+    start.assert_not_called()
+
+
+@each(
+    (
+        "the last batch",
+        "search.batch_size=29",
+        ["search.batch_size=29: of the 60 images", "the last batch has 2", "at least 3"],
+    ),
+    ("every batch", "search.batch_size=2", ["search.batch_size=2", "a batch has 2", "at least 3"]),
+    (
+        "normalised by itself",  # each needs two, for a spread
+        ["search.batch_size=5", "trainer.sync_batchnorm=false"],
+        ["search.batch_size=5", "a batch has 5", "at least 6"],
+    ),
+    (
+        "the retraining",
+        "evaluation.batch_size=53",
+        ["evaluation.batch_size=53: of the 108 images", "the last batch has 2"],
+    ),
 )
 def test_what_three_devices_cannot_share_is_refused(
     overrides: list[str], parts: Sequence[str], refused: Refused
 ) -> None:
-    assert_says(refused(*tiny(), "trainer.devices=3", *overrides), parts)
+    def in_this_process(function: Callable[..., Any], arguments: tuple[Any, ...], processes: int, folder: Path) -> Any:
+        assert processes == 3
+        outcome = function(*arguments)
+        assert isinstance(outcome, RunError)
+        raise outcome
+
+    with mock.patch("archselect.pipeline.start_processes", in_this_process):
+        assert_says(refused(*tiny(), "trainer.devices=3", *overrides), parts)
 
 
-def test_a_launcher_that_starts_the_processes_itself_is_refused(
-    refused: Refused, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    assert_says(refused(*tiny(), "trainer.devices=2"), ["starts a process for each device itself", "not by torchrun"])
+@pytest.mark.slow
+def test_what_three_processes_refuse_is_said_once(tmp_path: Path) -> None:
+    typed = [*tiny(), "trainer.devices=3", "search.batch_size=29", f"logs={tmp_path / 'logs'}"]
+    ended = subprocess.run([sys.executable, str(TRAIN), *typed], capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert_says(said(ended.stderr), ["search.batch_size=29: of the 60 images", "the last batch has 2", "at least 3"])
+    assert (ended.stdout + ended.stderr).count("of the 60 images") == 1
+    assert not (tmp_path / "logs" / "stages").exists(), "a stage was begun"
 
 
 # --- The disk. ---

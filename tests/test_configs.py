@@ -90,7 +90,7 @@ def test_every_target_is_built(group: str, member: str, tmp_path: Path) -> None:
     built = instantiate(config[group], _convert_="all")
     if group == "trainer":
         assert built.func is Trainer
-        assert set(built.keywords) == {"accelerator", "devices", "strategy", "sync_batchnorm", "precision"}
+        assert set(built.keywords) == {"accelerator", "devices", "sync_batchnorm", "precision"}
     elif group == "logger":
         expected = {
             "csv": [CSVLogger],

@@ -17,6 +17,12 @@ class Listener(DummyLogger):
         self.heard.append((step, metrics))
 
 
+def heard() -> tuple[RunLog, Listener]:
+    log, listener = RunLog(SPACE), Listener()
+    log.start([listener], {})
+    return log, listener
+
+
 def record(epoch: int, **more: Any) -> dict[str, Any]:
     return {"epoch": epoch, "seconds": 2.0, "metrics": {"train_loss": 0.5}, **more}
 
@@ -35,8 +41,7 @@ def test_numbers_are_named_by_stage_cell_edge_and_operation() -> None:
 
 
 def test_steps_count_on_over_the_stages() -> None:
-    listener = Listener()
-    log = RunLog([listener], SPACE)
+    log, listener = heard()
     for stage, epoch in (("search", 0), ("search", 1), ("evaluation", 0)):
         log.record(stage, record(epoch))
     assert [(step, [key for key in metrics if key.endswith("epoch")]) for step, metrics in listener.heard] == [
@@ -48,8 +53,7 @@ def test_steps_count_on_over_the_stages() -> None:
 
 @pytest.mark.parametrize("again", [record(0), record(0, seconds=9.0)])
 def test_an_epoch_that_is_made_again_after_a_kill_is_logged_once(again: dict[str, Any]) -> None:
-    listener = Listener()
-    log = RunLog([listener], SPACE)
+    log, listener = heard()
     log.record("search", record(0))
     log.record("search", again)
     log.record("search", record(1))

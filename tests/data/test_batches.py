@@ -1,10 +1,13 @@
+from collections.abc import Sequence
+from unittest import mock
+
 import pytest
 import torch
 from torch import Tensor
 
 from archselect.data import Augmentation, BilevelBatches, Normalisation, ResidentBatches
+from archselect.distributed.process_group import Shard
 from archselect.randomness import generator_for
-from archselect.ranks import Share
 
 RAW = Normalisation((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))  # leaves the pixels 0..255
 
@@ -209,22 +212,30 @@ def test_weight_and_architecture_batches_in_the_same_order_are_refused() -> None
         BilevelBatches(batches_of(20, 10, shuffle=True), batches_of(20, 10, shuffle=True))
 
 
+def parts_of(batches: ResidentBatches, processes: int) -> list[Sequence[tuple[Tensor, Tensor]]]:
+    """Return what each of several processes reads of the batches, and check that it is as much as it says."""
+    parts = []
+    for rank in range(processes):
+        with mock.patch("archselect.data.batches.shard", return_value=Shard(rank, processes)):
+            parts.append(list(batches))
+            assert len(parts[-1]) == len(batches)
+    return parts
+
+
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("processes", [2, 3])
-def test_the_shares_of_several_processes_make_the_batches_of_one(processes: int, shuffle: bool) -> None:
-    options = {"shuffle": shuffle, "augmentation": Augmentation(pad=1)}
-    whole = list(batches_of(17, 6, **options))
-    shares = [list(batches_of(17, 6, share=Share(rank, processes), **options)) for rank in range(processes)]
-    for batch, parts in zip(whole, zip(*shares, strict=True), strict=True):
+def test_the_parts_of_several_processes_make_the_batches_of_one(processes: int, shuffle: bool) -> None:
+    whole = batches_of(17, 6, shuffle=shuffle, augmentation=Augmentation(pad=1))
+    for batch, parts in zip(whole, zip(*parts_of(whole, processes), strict=True), strict=True):
         sizes = [len(labels) for _, labels in parts]
         assert max(sizes) - min(sizes) <= 1
         for one, several in zip(batch, zip(*parts, strict=True), strict=True):
             assert torch.equal(one, torch.cat(several))
 
 
-def test_a_batch_of_which_a_share_has_nothing_is_left_out_of_it() -> None:
-    first, second = (batches_of(5, 4, share=Share(rank, 2)) for rank in range(2))
-    whole = order(batches_of(5, 4))
-    assert (len(first), order(first)) == (1, whole[:2])
-    assert (len(second), order(second)) == (2, whole[2:])
-    assert order(first.whole) == whole
+def test_a_batch_of_which_a_process_has_nothing_is_left_out_of_it() -> None:
+    whole = batches_of(5, 4)
+    first, second = ([labels.tolist() for _, labels in parts] for parts in parts_of(whole, 2))
+    expected = order(whole)
+    assert first == [expected[:2]]
+    assert second == [expected[2:4], expected[4:]]

@@ -8,7 +8,6 @@ from argparse import ArgumentParser
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -20,6 +19,7 @@ from archselect.data.augmentation import Augmentation, Normalisation
 from archselect.search import SearchModule
 from archselect.stages.fitting import Fitting, Loaders
 from archselect.stages.progress import Progress
+from archselect.stages.trainer import for_this_process
 from archselect.store import StageFolder, StageKey
 
 from .conditions import Conditions, add_arguments, conditions
@@ -82,7 +82,7 @@ def lightning_seconds_per_step(limits: Conditions, steps: int = 200) -> float:
     def with_lightning() -> None:
         with TemporaryDirectory() as folder:
             accelerator = "gpu" if limits.device == "cuda" else "cpu"
-            trainer: Any = partial(pl.Trainer, accelerator=accelerator, devices=1)
+            trainer = for_this_process(partial(pl.Trainer, accelerator=accelerator, devices=1))
             progress = Progress(Console(quiet=True), "search")
             stage = StageFolder(Path(folder), StageKey("search", "overhead", {}))
             fitting = Fitting(stage, trainer, progress, lambda record: None)

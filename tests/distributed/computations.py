@@ -1,0 +1,182 @@
+"""What a run computes, in float64: the same functions for one process and for several that share every batch."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from rich.console import Console
+from tests.distributed.two_processes import trainer
+from tests.evaluation.test_retrain_module import network, protocol
+from tests.search import small_search
+from torch import Tensor, nn
+
+from archselect.data import Augmentation, BilevelBatches, ResidentBatches
+from archselect.distributed.process_group import all_reduce, shard, sharded_batches
+from archselect.evaluation import RetrainModule
+from archselect.metrics import ClassAccuracy
+from archselect.networks.relaxation import Dirichlet, GumbelSoftmax
+from archselect.operations.batch_norm import BatchNorm2d
+from archselect.quiet import quiet_lightning
+from archselect.search import SearchModule
+from archselect.search.architecture_gradient import Unrolled
+from archselect.search.freezing import GradientMatching
+from archselect.search.smoothing import AdversarialSmoothing, RandomSmoothing
+from archselect.search.stopping import Curvature
+from archselect.selection import Race, Scorer, Scoring
+from archselect.selection.scoring import Racing
+from archselect.stages.fitting import Fitting, Loaders
+from archselect.stages.progress import Progress
+from archselect.stages.shared_folder import SharedFolder
+from archselect.stages.trainer import for_this_process
+from archselect.store import StageKey
+
+METHODS: Mapping[str, Mapping[str, Any]] = {
+    "first order": {},
+    "an adversarial perturbation": {"smoothing": AdversarialSmoothing(steps=1)},
+    "one drawn operation": {"relaxation": GumbelSoftmax(hard=True, first=10.0, last=0.1)},
+    "AdamW for the weights and SGD for alpha": {
+        "weight_optimizer": partial(torch.optim.AdamW, lr=0.01),
+        "architecture_optimizer": partial(torch.optim.SGD, lr=0.1, momentum=0.9),
+    },
+}
+MORE_METHODS: Mapping[str, Mapping[str, Any]] = {
+    "second order": {"architecture_gradient": Unrolled()},
+    "a random perturbation": {"smoothing": RandomSmoothing()},
+    "a drawn mixture": {"relaxation": Dirichlet()},
+    "frozen operations": {"freezing": GradientMatching(interval=1, threshold=0.2)},
+    "curvature": {"stopping": {"curvature": Curvature(window=1, lag=1, every=1, batch_size=5)}},
+    "recomputed cells": {"recompute": True},
+}
+SCORINGS = {
+    "statistics of the batch": Scoring(),
+    "gathered anew": Scoring(batch_norm="recalibrated", recalibration_batches=3),
+    "a race": Racing(first_check=3, confidence=0.6),
+}
+
+NO_PATH = {1: 0, 2: 0}
+"""Both edges into the last node give nothing but zeros, so no loss depends on `alpha`."""
+
+Fit = tuple[dict[str, Tensor], list[dict[str, float]]]
+"""What a network holds after a fit, and the metrics of every epoch."""
+
+
+def batches(count: int, size: int, purpose: tuple[int | str, ...] = ()) -> ResidentBatches:
+    """In float64, augmented if for a purpose."""
+    generator = torch.Generator().manual_seed(count)
+    images = torch.randint(256, (count, 3, 8, 8), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(small_search.CLASSES, (count,), generator=generator)
+    augmentation = Augmentation(pad=1, flip=True) if purpose else None
+    return ResidentBatches(
+        images,
+        labels,
+        size,
+        "cpu",
+        small_search.PLAIN,
+        purpose or (0, "fixed"),
+        augmentation,
+        shuffle=bool(purpose),
+        dtype=torch.float64,
+    )
+
+
+class Fits:
+    """Two epochs as a stage makes them, in a folder that goes."""
+
+    def __init__(self, folder: str, synchronised: bool = True) -> None:
+        quiet_lightning()
+        stage = SharedFolder(Path(folder), StageKey("search", "tests", {}))
+        progress = Progress(Console(quiet=True), "search")
+        self.metrics: list[dict[str, float]] = []
+        self.fitting = Fitting(stage, for_this_process(trainer(synchronised)), progress, self._keep)
+
+    def _keep(self, record: Mapping[str, Any]) -> None:
+        measured = ("peak_memory_gb", "images_per_second")
+        self.metrics.append({name: value for name, value in record["metrics"].items() if name not in measured})
+
+    def fit(self, module: Any, train: Any, network: nn.Module) -> Fit:
+        """The last validation batch is of a single image, which one process has and the other has not."""
+        self.fitting.fit(module, lambda device: Loaders(train, batches(9, 4), 8), epochs=2)
+        state = network.state_dict().items()
+        return {name: value.clone() for name, value in state if isinstance(value, Tensor)}, self.metrics
+
+
+def searched(changes: Mapping[str, Any], decided: Mapping[int, int] | None = None, synchronised: bool = True) -> Fit:
+    """Batches of 5 and 3 images are not equally spread."""
+    first = "none" if decided else "skip_connect"
+    supernet = small_search.cell_supernet(first, "nor_conv_3x3", "avg_pool_3x3").double()
+    small_search.decide(supernet, "cell", decided or {})
+    method = small_search.method(epochs=2, batch_size=5, **changes)
+    module = SearchModule(supernet, method, small_search.CLASSES, (0, "search"))
+    train = BilevelBatches(batches(8, 5, (0, "weights")), batches(7, 5, (0, "architecture")))
+    with TemporaryDirectory() as folder:
+        return Fits(folder, synchronised).fit(module, train, supernet)
+
+
+def retrained() -> Fit:
+    module = RetrainModule(network().double(), protocol(batch_size=5), small_search.CLASSES, 0)
+    with TemporaryDirectory() as folder:
+        fits = Fits(folder)
+        state, metrics = fits.fit(module, batches(8, 5, (0, "train")), module.network)
+        return state, [*metrics, fits.fitting.test(module, lambda device: batches(9, 4))]
+
+
+def scored(scoring: Scoring) -> list[Any]:
+    """Return what a round of candidates of a noisy supernet comes to, and what it did on each batch."""
+    supernet = small_search.cell_supernet("noise", "nor_conv_3x3", "avg_pool_3x3")
+    own = supernet.mixture_weights().detach()
+    candidates = [own.masked("cell", 0, operation) for operation in range(3)] + [own]
+    whole = small_search.resident(23, 2)
+    scorer = Scorer(supernet, whole, scoring, whole, (0, "selection"))
+    scores = scorer(candidates, Race("loss", "harmed", 3))
+    return [(score, score.per_batch) for score in scores]
+
+
+def normalised(
+    kind: type[nn.BatchNorm2d | nn.SyncBatchNorm] = BatchNorm2d,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float64,
+    second_order: bool = True,
+) -> dict[str, Tensor]:
+    """Return output, statistics and derivatives of a normalisation of 5 images, in several processes of its part."""
+    generator = torch.Generator().manual_seed(0)
+    images, directions = 3 + torch.randn(2, 5, 4, 2, 2, generator=generator, dtype=torch.float64)
+    norm, average = kind(4), kind(4, momentum=None)
+    nn.init.normal_(norm.weight, generator=torch.Generator().manual_seed(1))
+    with sharded_batches():
+        x, direction = (value[shard().part(5)].to(device, dtype) for value in (images, directions))
+        x.requires_grad_()
+        norm, average = norm.to(device, dtype), average.to(device, dtype)
+        out = norm(x)
+        parameters = [x, norm.weight, norm.bias]
+        in_x, in_weight, in_bias = torch.autograd.grad((out * direction).sum(), parameters, create_graph=second_order)
+        with torch.no_grad():
+            for factor in (1, 2, 3):
+                average(factor * x)
+        found = {
+            "output": out,
+            "in the input": in_x,
+            "in the scale": all_reduce(in_weight),
+            "in the shift": all_reduce(in_bias),
+            "mean": norm.running_mean,
+            "variance": norm.running_var,
+            "cumulative mean": average.running_mean,
+            "cumulative variance": average.running_var,
+            "batches": average.num_batches_tracked.reshape(1),
+        }
+        if second_order:
+            (found["of the second order"],) = torch.autograd.grad(in_x.square().sum(), [x])
+    return {name: value.detach().cpu().clone() for name, value in found.items()}
+
+
+def per_class() -> Tensor:
+    """Return the accuracy of each class over 31 images, of which each process counts its part."""
+    generator = torch.Generator().manual_seed(1)
+    labels, predictions = torch.randint(4, (2, 31), generator=generator)
+    metric = ClassAccuracy(4)
+    with sharded_batches():
+        own = shard().part(31)
+        metric.update(nn.functional.one_hot(predictions[own], 4).float(), labels[own])
+        return metric.compute()

@@ -1,0 +1,234 @@
+"""Two processes that share every batch compute what one process computes; in float64, to rounding that tells."""
+
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.distributed import computations as compute
+from tests.distributed.cooperation import cooperation
+from tests.distributed.two_processes import in_two
+from torch import nn
+
+from archselect.distributed.process_group import WHOLE, Shard
+
+EXACT = {"rtol": 1e-7, "atol": 1e-9}
+
+
+def everything() -> dict[str, Any]:
+    warnings.simplefilter("ignore")
+    return {
+        **cooperation(),
+        **{name: compute.searched(changes) for name, changes in compute.METHODS.items()},
+        **{name: compute.scored(scoring) for name, scoring in compute.SCORINGS.items()},
+        "no path": compute.searched({}, decided=compute.NO_PATH),
+        "retraining": compute.retrained(),
+        "normalisation": compute.normalised(),
+        "per class": compute.per_class(),
+    }
+
+
+def more() -> dict[str, Any]:
+    warnings.simplefilter("ignore")
+    return {name: compute.searched(changes) for name, changes in compute.MORE_METHODS.items()}
+
+
+def normalised_by_parts() -> compute.Fit:
+    warnings.simplefilter("ignore")
+    return compute.searched({}, synchronised=False)
+
+
+def on_a_gpu() -> dict[str, Any]:
+    compared = partial(compute.normalised, device="cuda", dtype=torch.float32)
+    return {"ours": compared(), "PyTorch's": compared(nn.SyncBatchNorm, second_order=False)}
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two processes came to."""
+    return in_two(everything, tmp_path_factory.mktemp("two"))
+
+
+@pytest.fixture(scope="module")
+def two_more(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    return in_two(more, tmp_path_factory.mktemp("more"))
+
+
+# --- What they compute. ---
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", compute.MORE_METHODS)
+def test_a_search_with_more(name: str, two_more: list[dict[str, Any]]) -> None:
+    assert_same(compute.searched(compute.MORE_METHODS[name]), *(process[name] for process in two_more))
+
+
+@pytest.mark.parametrize("name", compute.METHODS)
+def test_a_search_with(name: str, two: list[dict[str, Any]]) -> None:
+    assert_same(compute.searched(compute.METHODS[name]), *(process[name] for process in two))
+
+
+def test_a_search_whose_loss_depends_on_no_alpha(two: list[dict[str, Any]]) -> None:
+    assert_same(compute.searched({}, decided=compute.NO_PATH), *(process["no path"] for process in two))
+
+
+@pytest.mark.slow
+def test_processes_that_normalise_by_themselves_hold_the_same_but_not_what_one_holds(tmp_path: Path) -> None:
+    first, second = in_two(normalised_by_parts, tmp_path, synchronised=False)
+    assert_same(first, second)
+    alone, _ = compute.searched({})
+    assert not torch.allclose(first[0]["stem.1.running_var"], alone["stem.1.running_var"], rtol=1e-6)
+
+
+def test_a_retraining(two: list[dict[str, Any]]) -> None:
+    assert_same(compute.retrained(), *(process["retraining"] for process in two))
+
+
+@pytest.mark.parametrize("name", compute.SCORINGS)
+def test_scores_are_those_of_one_process_to_the_last_bit(name: str, two: list[dict[str, Any]]) -> None:
+    alone = compute.scored(compute.SCORINGS[name])
+    assert len({score.loss for score, _ in alone}) > 1
+    assert any(score.beaten_after for score, _ in alone) == (name == "a race")
+    assert [process[name] for process in two] == [alone, alone]
+
+
+def test_a_normalisation_and_its_derivatives(two: list[dict[str, Any]]) -> None:
+    assert_parts([process["normalisation"] for process in two], compute.normalised(), **EXACT)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_normalisation_on_a_gpu_is_that_of_the_whole_batch_and_of_pytorch(tmp_path: Path) -> None:
+    """Two processes on one GPU, which speak by gloo: NCCL wants a GPU for each."""
+    alone, two = on_a_gpu(), in_two(on_a_gpu, tmp_path)
+    for kind in alone:
+        assert_parts([process[kind] for process in two], alone["ours"], rtol=1e-5, atol=1e-5)
+
+
+def test_the_accuracy_of_each_class_to_the_last_bit(two: list[dict[str, Any]]) -> None:
+    expected = compute.per_class()
+    assert not expected.isnan().any() and len(set(expected.tolist())) > 1
+    assert all(torch.equal(process["per class"], expected) for process in two)
+
+
+def test_sums_keep_shapes_types_and_what_is_none(two: list[dict[str, Any]]) -> None:
+    for process in two:
+        first, nothing, second = process["sums"]
+        assert nothing is None
+        assert torch.equal(first, torch.full((2, 1), 3.0)) and first.dtype == torch.float32
+        assert torch.equal(second, torch.full((3,), 30.0, dtype=torch.float64))
+
+
+# --- What each of them has of a batch, and what it draws. ---
+
+
+def test_batches_are_whole_unless_a_fit_shards_them(two: list[dict[str, Any]]) -> None:
+    for rank, process in enumerate(two):
+        own = Shard(rank, 2)
+        assert process["shards"] == {
+            "at first": WHOLE,
+            "sharded": own,
+            "whole": WHOLE,
+            "main alone": WHOLE,
+            "sharded again": own,
+            "in the end": WHOLE,
+        }
+
+
+def test_the_parts_of_two_processes_make_the_whole_batches(two: list[dict[str, Any]]) -> None:
+    first, second = (process["read_batches"] for process in two)
+    length, whole = first["whole"]
+    assert length == 4 and sorted(image for batch in whole for image in batch) == list(range(13))
+    assert first["sharded"] == (3, [batch[:2] for batch in whole[:3]])  # it has nothing of the last image
+    assert second["sharded"] == (4, [*(batch[2:] for batch in whole[:3]), whole[3]])
+    length, shuffled = first["whole and shuffled"]
+    parts = zip(first["shuffled"][1], second["shuffled"][1], strict=True)
+    assert shuffled == [one + other for one, other in parts] and length == 4
+
+
+def test_whole_batches_amid_a_fit_are_those_of_one_process(two: list[dict[str, Any]]) -> None:
+    for process in two:
+        found = process["read_batches"]
+        assert found["whole"] == found["whole amid shards"] == found["main alone"] == two[0]["read_batches"]["whole"]
+
+
+def test_what_is_drawn_alike_is_the_same_however_many_images_a_process_has(two: list[dict[str, Any]]) -> None:
+    one_process = torch.rand(4, generator=torch.Generator().manual_seed(7)).tolist()
+    assert [process["draws"]["alike"] for process in two] == [one_process, one_process]
+    assert [process["draws"]["whole batches"] for process in two] == [one_process, one_process]
+
+
+def test_what_is_drawn_for_an_image_is_another_number_in_each_process(two: list[dict[str, Any]]) -> None:
+    first, second = (set(process["draws"]["own"]) for process in two)
+    assert (len(first), len(second)) == (6, 8)
+    assert not first & second and not (first | second) & set(two[0]["draws"]["alike"])
+
+
+# --- What one does for all, and what all meet. ---
+
+
+def test_all_return_what_the_main_process_alone_computes(two: list[dict[str, Any]]) -> None:
+    assert [process["on_main"]["value"] for process in two] == ["of process 0"] * 2
+
+
+def test_within_the_main_process_alone_the_call_is_direct(two: list[dict[str, Any]]) -> None:
+    assert [process["on_main"]["nested"] for process in two] == [(0, False)] * 2
+
+
+def test_an_error_of_the_main_process_is_raised_in_all_and_shown_by_it(two: list[dict[str, Any]]) -> None:
+    main, other = (process["on_main"] for process in two)
+    assert main["error"] == ("RunError", "Process 0 has no room.", False)
+    assert other["error"] == ("RunError", "Process 0 has no room.", True)
+    assert main["unsendable error"] == ("OfThisProcessError", "no room", False)
+    assert other["unsendable error"] == ("RuntimeError", "OfThisProcessError: no room", True)
+
+
+def test_an_error_of_any_process_is_raised_in_all_and_shown_by_the_first_that_met_it(two: list[dict[str, Any]]) -> None:
+    first, second = (process["in_every"] for process in two)
+    assert (first["value"], second["value"]) == (0, 1)
+    assert first["error of the second"] == ("RunError", "Process 1 has no room.", True)
+    assert second["error of the second"] == ("RunError", "Process 1 has no room.", False)
+    assert first["errors of both"] == ("RunError", "Process 0 has no room.", False)
+    assert second["errors of both"] == ("RunError", "Process 0 has no room.", True)
+
+
+def test_processes_that_would_make_other_stages_are_refused(two: list[dict[str, Any]]) -> None:
+    words = "They differ. The 2 processes of this run have seed 0, seed 1."
+    assert [process["in_every"]["the same"] for process in two] == [None, None]
+    assert [process["in_every"]["not the same"] for process in two] == [("RunError", words, False)] * 2
+
+
+def test_a_difference_between_processes_is_an_error(two: list[dict[str, Any]]) -> None:
+    for process in two:
+        kind, words, _ = process["disagreement"]
+        assert kind == "RunError"
+        assert "hold different numbers after epoch 3, first in running_var (1 of 5 tensors" in words
+
+
+def test_the_main_process_reads_and_writes_a_stage_for_all(two: list[dict[str, Any]]) -> None:
+    main, other = (process["shared_folder"] for process in two)
+    assert main["lines"] == other["lines"] == [{"process": 0, "epoch": 1}]
+    assert "history.jsonl" in main["files"]
+    assert other["files"] == []
+
+
+def test_all_meet_what_is_wrong_with_the_disk_of_the_main_process(two: list[dict[str, Any]]) -> None:
+    main, other = (process["shared_folder"]["disk error"] for process in two)
+    assert main[:2] == other[:2] and (main[2], other[2]) == (False, True)
+    assert main[0] == "StoreError" and "a file is where a folder is needed" in main[1]
+
+
+def assert_same(alone: compute.Fit, *processes: compute.Fit) -> None:
+    for weights, epochs in processes:
+        torch.testing.assert_close(weights, alone[0], **EXACT)
+        assert len(epochs) == len(alone[1]) >= 2
+        for found, expected in zip(epochs, alone[1], strict=True):
+            assert found == pytest.approx(expected, rel=1e-6)
+
+
+def assert_parts(processes: list[dict[str, Any]], alone: dict[str, Any], **tolerances: float) -> None:
+    for name in processes[0]:
+        parts = [process[name] for process in processes]
+        found = torch.cat(parts) if len(alone[name]) == 5 else parts[0]
+        torch.testing.assert_close(found, alone[name], **tolerances)
