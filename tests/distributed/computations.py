@@ -30,7 +30,6 @@ from archselect.selection.scoring import Racing
 from archselect.stages.fitting import Fitting, Loaders
 from archselect.stages.progress import Progress
 from archselect.stages.shared_folder import SharedFolder
-from archselect.stages.trainer import for_this_process
 from archselect.store import StageKey
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
@@ -89,18 +88,15 @@ class Fits:
         quiet_lightning()
         stage = SharedFolder(Path(folder), StageKey("search", "tests", {}))
         progress = Progress(Console(quiet=True), "search")
-        self.metrics: list[dict[str, float]] = []
-        self.fitting = Fitting(stage, for_this_process(trainer(synchronised)), progress, self._keep)
-
-    def _keep(self, record: Mapping[str, Any]) -> None:
-        measured = ("peak_memory_gb", "images_per_second")
-        self.metrics.append({name: value for name, value in record["metrics"].items() if name not in measured})
+        self.fitting = Fitting(stage, trainer(synchronised), progress, lambda record: None)
 
     def fit(self, module: Any, train: Any, network: nn.Module) -> Fit:
         """The last validation batch is of a single image, which one process has and the other has not."""
-        self.fitting.fit(module, lambda device: Loaders(train, batches(9, 4), 8), epochs=2)
+        history = self.fitting.fit(module, lambda device: Loaders(train, batches(9, 4), 8), epochs=2)
+        measured = ("peak_memory_gb", "images_per_second")
+        metrics = [{name: one["metrics"][name] for name in one["metrics"] if name not in measured} for one in history]
         state = network.state_dict().items()
-        return {name: value.clone() for name, value in state if isinstance(value, Tensor)}, self.metrics
+        return {name: value.clone() for name, value in state if isinstance(value, Tensor)}, metrics
 
 
 def searched(changes: Mapping[str, Any], decided: Mapping[int, int] | None = None, synchronised: bool = True) -> Fit:
@@ -143,18 +139,15 @@ def normalised(
     """Return output, statistics and derivatives of a normalisation of 5 images, in several processes of its part."""
     generator = torch.Generator().manual_seed(0)
     images, directions = 3 + torch.randn(2, 5, 4, 2, 2, generator=generator, dtype=torch.float64)
-    norm, average = kind(4), kind(4, momentum=None)
+    norm = kind(4)
     nn.init.normal_(norm.weight, generator=torch.Generator().manual_seed(1))
     with sharded_batches():
         x, direction = (value[shard().part(5)].to(device, dtype) for value in (images, directions))
         x.requires_grad_()
-        norm, average = norm.to(device, dtype), average.to(device, dtype)
+        norm = norm.to(device, dtype)
         out = norm(x)
         parameters = [x, norm.weight, norm.bias]
         in_x, in_weight, in_bias = torch.autograd.grad((out * direction).sum(), parameters, create_graph=second_order)
-        with torch.no_grad():
-            for factor in (1, 2, 3):
-                average(factor * x)
         found = {
             "output": out,
             "in the input": in_x,
@@ -162,9 +155,7 @@ def normalised(
             "in the shift": all_reduce(in_bias),
             "mean": norm.running_mean,
             "variance": norm.running_var,
-            "cumulative mean": average.running_mean,
-            "cumulative variance": average.running_var,
-            "batches": average.num_batches_tracked.reshape(1),
+            "batches": norm.num_batches_tracked.reshape(1),
         }
         if second_order:
             (found["of the second order"],) = torch.autograd.grad(in_x.square().sum(), [x])

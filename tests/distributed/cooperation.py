@@ -1,7 +1,6 @@
 """What several processes do together, each part of it in a few lines; what is returned is compared by the tests."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,64 +12,44 @@ from archselect.data import ResidentBatches
 from archselect.distributed.consistency import assert_in_sync
 from archselect.distributed.process_group import (
     Shard,
-    all_reduce_coalesced,
     check_same,
-    in_every_process,
-    is_distributed,
+    gathered,
     on_main_process,
-    rank,
+    place,
     shard,
     sharded_batches,
     whole_batches,
 )
-from archselect.errors import RunError
+from archselect.gradients import gradients_of
 from archselect.operations.batch_norm import BatchNorm2d
 from archselect.randomness import drawn_alike, seed_generators
 from archselect.stages.shared_folder import SharedFolder
 from archselect.store import StageKey
 
-Raised = tuple[str, str, bool] | None
-"""Class and words of an error, and whether another process shows it."""
+Raised = tuple[str, str] | None
+"""Class and words of an error."""
 
 
 def raised(function: Callable[[], object]) -> Raised:
     try:
         function()
     except Exception as error:
-        return type(error).__name__, str(error), hasattr(error, "shown_elsewhere")
+        return type(error).__name__, str(error)
     return None
-
-
-def fail(*ranks: int) -> int:
-    """Raise an error in these processes; return which process this is in the others."""
-    if rank() in ranks:
-        raise RunError(f"Process {rank()} has no room.")
-    return rank()
-
-
-def fail_unsendably() -> None:
-    class OfThisProcessError(Exception):
-        pass
-
-    raise OfThisProcessError("no room")
 
 
 def on_main() -> dict[str, Any]:
     return {
-        "value": on_main_process(lambda: f"of process {rank()}"),
-        "error": raised(lambda: on_main_process(lambda: fail(0, 1))),
-        "unsendable error": raised(lambda: on_main_process(fail_unsendably)),
-        "nested": on_main_process(lambda: on_main_process(lambda: (rank(), is_distributed()))),
+        "value": on_main_process(lambda: f"of process {place().rank}"),
+        "nested": on_main_process(lambda: on_main_process(lambda: place())),
+        "gathered": gathered(place().rank),
     }
 
 
-def in_every() -> dict[str, Any]:
+def comparisons() -> dict[str, Any]:
     return {
-        "value": in_every_process(lambda: fail()),
-        "error of the second": raised(lambda: in_every_process(lambda: fail(1))),
-        "errors of both": raised(lambda: in_every_process(lambda: fail(0, 1))),
         "the same": raised(lambda: check_same("s2", "They differ.")),
-        "not the same": raised(lambda: check_same(f"seed {rank()}", "They differ.")),
+        "not the same": raised(lambda: check_same(f"seed {place().rank}", "They differ.")),
     }
 
 
@@ -81,16 +60,16 @@ def shards() -> dict[str, Shard]:
         with whole_batches():
             found["whole"] = shard()
         found["main alone"] = on_main_process(shard)
-        with suppress(RunError):
-            on_main_process(lambda: fail(0))
         found["sharded again"] = shard()
     return found | {"in the end": shard()}
 
 
 def sums() -> list[Any]:
-    own = float(rank() + 1)
-    given = [torch.full((2, 1), own), None, torch.full((3,), 10 * own, dtype=torch.float64)]
-    return all_reduce_coalesced(given)
+    """Gradients of this process's part of a loss: in two parameters, and in one that it does not depend on."""
+    own = place().rank + 1
+    first, second, unused = (torch.ones(*shape, requires_grad=True) for shape in ((2, 1), (3,), (4,)))
+    with sharded_batches():
+        return gradients_of((own * first).sum() + (10 * own * second).sum(), [first, unused, second], allow_unused=True)
 
 
 def labels_of(batches: ResidentBatches) -> tuple[int, list[list[int]]]:
@@ -115,7 +94,7 @@ def draws() -> dict[str, list[float]]:
     with sharded_batches():
         seed_generators(7)
         for _ in range(2):
-            own += torch.rand(3 + rank()).tolist()
+            own += torch.rand(3 + place().rank).tolist()
             with drawn_alike():
                 alike += torch.rand(2).tolist()
     seed_generators(7)
@@ -127,7 +106,7 @@ def draws() -> dict[str, list[float]]:
 def disagreement() -> Raised:
     norm = BatchNorm2d(2)
     assert_in_sync(norm, "before")
-    norm.running_var[1] += rank() * 1e-7
+    norm.running_var[1] += place().rank * 1e-7
     return raised(lambda: assert_in_sync(norm, "after epoch 3"))
 
 
@@ -135,21 +114,18 @@ def shared_folder() -> dict[str, Any]:
     """Each process has a folder of its own under the name: only the main one's is used."""
     key = StageKey("search", "tests", {})
     with TemporaryDirectory() as own:
-        path, file = Path(own) / "stage", Path(own) / "file"
-        file.touch()
+        path = Path(own) / "stage"
         folder = SharedFolder(path, key)
         folder.begin({}, {})
         for epoch in range(2):
-            folder.append_line("history.jsonl", {"process": rank(), "epoch": epoch})
+            folder.append_line("history.jsonl", {"process": place().rank, "epoch": epoch})
         folder.keep_lines("history.jsonl", lambda record: record["epoch"] == 1)
-        full = SharedFolder(file / "stage" if rank() == 0 else path, key)
         return {
             "lines": folder.read_lines("history.jsonl"),
             "files": sorted(found.name for found in path.iterdir()) if path.exists() else [],
-            "disk error": raised(lambda: full.begin({}, {})),
         }
 
 
 def cooperation() -> dict[str, Any]:
-    parts = (on_main, in_every, shards, sums, read_batches, draws, disagreement, shared_folder)
+    parts = (on_main, comparisons, shards, sums, read_batches, draws, disagreement, shared_folder)
     return {part.__name__: part() for part in parts}

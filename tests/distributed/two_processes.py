@@ -27,7 +27,7 @@ def in_two(function: Callable[[], Any], folder: Path, synchronised: bool = True)
 def _in_process(function: Callable[[], Any], folder: Path, synchronised: bool) -> None:
     torch.set_num_threads(1)
     join(trainer(synchronised))
-    torch.save(function(), _result(folder, process_group.rank()))
+    torch.save(function(), _result(folder, process_group.place().rank))
 
 
 def _result(folder: Path, rank: int) -> Path:

@@ -16,10 +16,11 @@ class BatchNorm2d(nn.BatchNorm2d):
         """Return `(B, C, H, W)`, normalised."""
         if not (self.training and synchronises_batch_norm()):
             return super().forward(x)
-        mean, variance, batches = self.running_mean, self.running_var, self.num_batches_tracked
-        assert mean is not None and variance is not None and batches is not None and self.momentum is not None
-        batches.add_(1)
-        return batch_norm(x, mean, variance, self.weight, self.bias, True, self.momentum, self.eps)
+        mean, variance, momentum = self.running_mean, self.running_var, self.momentum
+        assert mean is not None and variance is not None and momentum is not None
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        return batch_norm(x, mean, variance, self.weight, self.bias, True, momentum, self.eps)
 
 
 def batch_norm(
