@@ -108,7 +108,7 @@ def test_a_run_with_a_given_genotype_is_not_logged_under_a_search_and_a_selectio
     monkeypatch: pytest.MonkeyPatch, logs: str, no_figures: None
 ) -> None:
     told: list[dict[str, Any]] = []
-    monkeypatch.setattr(pipeline.RunLog, "config", lambda _, config: told.append(dict(config)))
+    monkeypatch.setattr(pipeline.RunLog, "start", lambda _, loggers, config: told.append(dict(config)))
     train(*tiny("darts", "darts", "perturb", "genotype=DARTS_V2", logs), "evaluation.epochs=1")
     (config,) = told
     assert not {"search", "selection"} & set(config)
