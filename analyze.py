@@ -4,6 +4,7 @@ import hydra
 from omegaconf import DictConfig
 
 from archselect.commandline import announce, launch
+from archselect.distributed.launch import refuse_launched_analysis
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="analyze")
@@ -16,4 +17,4 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    launch(main)
+    launch(main, refuse_launched_analysis)

@@ -27,11 +27,15 @@ _SPECIAL = re.compile(r"[^\w.-]")
 _OPERATIONS = re.compile(r"\+*(search_space\.operations)(?=\.\w+=|=\{)")
 
 
-def launch(main: Callable[[], Any]) -> None:
+def launch(main: Callable[[], Any], check: Callable[[], None] = lambda: None) -> None:
     """Run a Hydra main; show an error that a user can mend as a sentence and leave with exit code 1.
 
     Ctrl-C and SIGTERM stop it, a sweep with all its jobs. Other errors, and with HYDRA_FULL_ERROR=1 all of them, keep
     their traceback.
+
+    Args:
+        main: The main.
+        check: Called before Hydra writes anything; raises a `RunError` for what cannot be.
     """
     traceback_wanted = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors on instead of printing tracebacks of its own
@@ -40,6 +44,7 @@ def launch(main: Callable[[], Any]) -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - to the end of the process
     try:
         with stopping_on_signals(Console(highlight=False)), main_process_first():
+            check()
             main()
     except Exception as error:
         if shows(error):

@@ -21,6 +21,7 @@ from archselect.analysis.analysis import Analysis, Table, Tables
 from archselect.analysis.stage import TABLES, AnalysisStage
 from archselect.analysis.subject import Subject
 from archselect.config import RunError, figure_formats, instantiate_part, plain, readable
+from archselect.distributed.launch import refuse_launched_analysis
 from archselect.figures.canvas import save
 from archselect.pipeline import noted, without_home
 from archselect.places import expanded, find_runs, override, redact_all
@@ -91,6 +92,7 @@ def look(analysis: str, run: str | Path, *overrides: str, configs: str | Path = 
     Raises:
         RunError: See `analyze`.
     """
+    refuse_launched_analysis()
     with readable(), initialize_config_dir(str(Path(configs).resolve()), version_base="1.3"):
         every = [f"analysis={analysis}", override("run", run), *overrides]
         config = compose("analyze", every, return_hydra_config=True)

@@ -44,15 +44,22 @@ class Launched(NamedTuple):
 
 
 def launched() -> Launched | None:
-    """Return the place of this process among those of torchrun or of srun; None: it was started by itself."""
-    environment = os.environ
-    if "TORCHELASTIC_RUN_ID" in environment:
+    """Return the place of this process among those of torchrun, srun or submitit; None: it was started by itself.
+
+    Of Slurm's variables it takes those that srun gives the tasks of a step (srun's manual, "OUTPUT ENVIRONMENT
+    VARIABLES"): SLURM_NTASKS, SLURM_PROCID and SLURM_LOCALID are in a batch file's environment, too.
+    """
+    given = os.environ
+    if "TORCHELASTIC_RUN_ID" in given:
         names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-        return Launched(*(int(environment[name]) for name in names))
-    tasks = int(environment.get("SLURM_STEP_NUM_TASKS", "1"))  # of srun; a batch file itself has none
+        return Launched(*(int(given[name]) for name in names))
+    tasks = int(given.get("SLURM_STEP_NUM_TASKS", "1"))
     if tasks > 1:
-        nodes = int(environment.get("SLURM_STEP_NUM_NODES", "1"))
-        return Launched(int(environment["SLURM_PROCID"]), int(environment["SLURM_LOCALID"]), tasks, tasks // nodes)
+        machines = int(given["SLURM_STEP_NUM_NODES"])
+        return Launched(int(given["SLURM_PROCID"]), int(given["SLURM_LOCALID"]), tasks, tasks // machines)
+    tasks = int(given.get("SUBMITIT_LOCAL_NTASKS", "1"))  # which plays Slurm on one machine
+    if tasks > 1:
+        return Launched(int(given["SUBMITIT_LOCAL_GLOBALID"]), int(given["SUBMITIT_LOCAL_LOCALID"]), tasks, tasks)
     return None
 
 
@@ -117,14 +124,21 @@ def _shown_elsewhere(error: BaseException | None) -> bool:
     return error is not None and (hasattr(error, "shown_elsewhere") or _shown_elsewhere(error.__cause__))
 
 
-def refuse_launched(what: str) -> None:
-    """Raise a `RunError` if torchrun or srun started several processes, where `what` would start more of them."""
+def refuse_launched(why: str, instead: str = "Start it by python; trainer.devices=N gives every job N.") -> None:
+    """Raise a `RunError` if this is one of several processes that were started together.
+
+    Args:
+        why: This cannot be, as the second half of a sentence.
+        instead: What to do, as a sentence.
+    """
     place = launched()
     if place is not None and place.world_size > 1:
-        raise RunError(
-            f"{what} starts processes itself, but torchrun or srun started {place.world_size} of this program. Type "
-            "python train.py with trainer.devices=N: then every job has N processes."
-        )
+        raise RunError(f"torchrun or srun started {place.world_size} processes of this program, but {why}. {instead}")
+
+
+def refuse_launched_analysis() -> None:
+    """Raise a `RunError` if several processes were started for an analysis."""
+    refuse_launched("an analysis runs on one device", "Type python analyze.py by itself.")
 
 
 def start_processes(function: Callable[..., Any], arguments: tuple[Any, ...], processes: int, folder: Path) -> Any:

@@ -7,12 +7,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from archselect.checks import check_flag
 from archselect.distributed import process_group
+from archselect.distributed.environment import TaskEnvironment
 from archselect.distributed.launch import launched
 from archselect.distributed.process_group import STEP_TIMEOUT, Strategy
 
@@ -106,7 +106,7 @@ def _for_this_process(trainer: TrainerFactory, **options: Any) -> pl.Trainer:
         return _make(trainer, devices=alone, **options)
     if isinstance(devices, int) and devices not in (-1, 1, place.local_world_size):
         raise ValueError(f"torchrun or srun started {place.local_world_size} processes on this machine.")
-    environment = SLURMEnvironment(auto_requeue=False) if _by_slurm() else TorchElasticEnvironment()
+    environment = TorchElasticEnvironment() if TorchElasticEnvironment.detect() else TaskEnvironment(place)
     return _make(
         trainer,
         strategy=Strategy(cluster_environment=environment, timeout=STEP_TIMEOUT),
@@ -114,10 +114,6 @@ def _for_this_process(trainer: TrainerFactory, **options: Any) -> pl.Trainer:
         num_nodes=place.nodes,
         **options,
     )
-
-
-def _by_slurm() -> bool:
-    return not TorchElasticEnvironment.detect()
 
 
 def _make(trainer: TrainerFactory, *, plugins: Any = (), **options: Any) -> pl.Trainer:

@@ -1,7 +1,9 @@
 """Jobs beside each other: in processes of joblib on one machine, or in jobs of submitit, on one machine or by Slurm."""
 
 import os
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from hydra.core.utils import JobReturn, JobStatus, env_override
@@ -9,12 +11,24 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from archselect.distributed.launch import is_main_process, refuse_launched
 from archselect.errors import RunError, extra
 from hydra_plugins.archselect_sweeps._lost import keep_lost
 
 THREADS = "OMP_NUM_THREADS"
-SHARED = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "name", "stderr_to_stdout")
+SHARED = (
+    "timeout_min",
+    "mem_gb",
+    "nodes",
+    "tasks_per_node",
+    "cpus_per_task",
+    "gpus_per_node",
+    "name",
+    "stderr_to_stdout",
+)
 """What submitit calls the same on every cluster; the other options belong to one kind of it."""
+
+STARTS = "starts those of its jobs itself"
 
 _CHOICES = {"local": "slurm_local", "slurm": "slurm"}
 
@@ -30,6 +44,7 @@ class JoblibLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Make the plugin's launcher."""
+        refuse_launched(f"hydra/launcher=processes {STARTS}")
         with extra("sweeps", "hydra/launcher=processes"):
             from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher as Plugin
         self._plugin = Plugin(**self._options)
@@ -81,12 +96,17 @@ class SubmititLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Make the plugin's launcher, which submitit will call in each job, and what submits it."""
-        with extra("sweeps", f"hydra/launcher={_CHOICES[self._cluster]}"):
+        choice = f"hydra/launcher={_CHOICES[self._cluster]}"
+        refuse_launched(f"{choice} {STARTS}")
+        if "search_space" not in config and self._options.get("nodes", 1) * self._options.get("tasks_per_node", 1) > 1:
+            raise RunError("An analysis runs on one device: leave hydra.launcher.nodes and tasks_per_node at 1.")
+        with extra("sweeps", choice):
             from hydra_plugins.hydra_submitit_launcher.submitit_launcher import LocalLauncher, SlurmLauncher
         self._config = config
         self._context = hydra_context
-        self._job = {"local": LocalLauncher, "slurm": SlurmLauncher}[self._cluster]()
-        self._job.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        plugin = {"local": LocalLauncher, "slurm": SlurmLauncher}[self._cluster]()
+        plugin.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self._job = TaskOfJob(plugin)
         self._executor = self._made_executor()
 
     def _made_executor(self) -> Any:
@@ -131,19 +151,87 @@ class SubmititLauncher(Launcher):
             raise
 
     def _outcome(self, job: Any, number: int, overrides: Sequence[str]) -> JobReturn:
-        """Wait for a job; one without a result has failed, whatever ended it."""
-        from submitit.core.utils import FailedJobError, UncompletedJobError
+        """Wait for a job, whose result is its main process's; one without a result has failed, whatever ended it."""
+        main = _result(job.task(0))
+        if isinstance(main, JobReturn) and not _lost_another(main):
+            return main
+        error = _first_to_fail([main, *(_result(job.task(task)) for task in range(1, job.num_tasks))])
+        if error is None:
+            assert isinstance(main, JobReturn)
+            return main
+        keep_lost(self._config, self._context.config_loader, number, overrides, str(error))
+        failed = JobReturn(overrides=overrides, status=JobStatus.FAILED)
+        failed.return_value = error
+        return failed
 
-        try:
-            returned: JobReturn = job.results()[0]
-            return returned
-        except (UncompletedJobError, FailedJobError) as error:
-            reason = (
-                f"it ended without a result (state {job.state}), most often because the memory ran out or the job was "
-                f"cancelled: see {job.paths.stderr}"
-            )
-            keep_lost(self._config, self._context.config_loader, number, overrides, reason)
-            failed = JobReturn(overrides=overrides, status=JobStatus.FAILED)
-            failed.return_value = RunError(reason)
-            failed._return_value.__cause__ = error
-            return failed
+
+@dataclass(frozen=True)
+class TaskOfJob:
+    """What submitit calls in every task of a job: Hydra's job, in which the tasks are the processes of one run.
+
+    Args:
+        plugin: The launcher of `hydra-submitit-launcher`.
+    """
+
+    plugin: Any
+
+    def __call__(self, *arguments: Any) -> JobReturn:
+        """Run the job and return what came of it; in another task than the main one raise the error, if any.
+
+        Its exit code then tells srun to end the others, and the error is kept for the sweep.
+        """
+        returned: JobReturn = self.plugin(*arguments)
+        if not is_main_process():
+            _ = returned.return_value  # which raises
+        return returned
+
+    def checkpoint(self, *arguments: Any) -> Any:
+        """Return what a requeued job begins with: the same. submitit calls this in the first task only."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, *arguments)
+
+
+def _lost_another(returned: JobReturn) -> bool:
+    if returned.status is not JobStatus.FAILED:
+        return False
+    from archselect.distributed.process_group import ProcessLostError
+
+    return isinstance(returned._return_value, ProcessLostError)
+
+
+def _result(task: Any) -> JobReturn | RunError:
+    """Wait for a task; of one that left no result, return what is known."""
+    from submitit.core.utils import FailedJobError, UncompletedJobError
+
+    try:
+        returned: JobReturn = task.result()
+        return returned
+    except FailedJobError as raised:
+        error = RunError(f"{_last_words(str(raised))} (from {task.paths.stderr})")
+        error.__cause__ = raised
+    except UncompletedJobError as raised:
+        error = RunError(
+            f"it ended without a result (state {task.state}), most often because the memory ran out or the job was "
+            f"cancelled: see {task.paths.stderr}"
+        )
+        error.__cause__ = raised
+    return error
+
+
+def _first_to_fail(results: Sequence[JobReturn | RunError]) -> RunError | None:
+    """Return the error of the task that ended the others, as far as is known: one that met an error, or was killed."""
+    from submitit.core.utils import FailedJobError
+
+    errors = [one for one in results if isinstance(one, RunError)]
+    told = [one for one in errors if isinstance(one.__cause__, FailedJobError)]
+    own = [one for one in told if "ProcessLostError: " not in str(one.__cause__)]
+    killed = [one for one in errors if one not in told]
+    return next(iter(own + killed), None)
+
+
+def _last_words(report: str) -> str:
+    """Return the error in what submitit says of a task, which is a traceback between dashed lines."""
+    found = re.match(r"(?ms).*^([\w.]+: .*?)\n-{5,}$", report)
+    name, _, words = (report if found is None else found[1]).partition(": ")
+    return words if name.endswith("RunError") else f"{name.rpartition('.')[2]}: {words}"

@@ -14,6 +14,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from archselect.distributed.launch import refuse_launched
 from archselect.errors import RunError, extra
 from hydra_plugins.archselect_sweeps._outcomes import Outcomes
 from hydra_plugins.archselect_sweeps._space import parsed
@@ -49,6 +50,7 @@ class OptunaSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Make the launcher."""
+        refuse_launched("a study hands out its trials from one")
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
