@@ -17,13 +17,7 @@ from hydra_plugins.archselect_sweeps._lost import keep_lost
 
 THREADS = "OMP_NUM_THREADS"
 SHARED = (
-    "timeout_min",
-    "mem_gb",
-    "nodes",
-    "tasks_per_node",
-    "cpus_per_task",
-    "gpus_per_node",
-    "name",
+    *("timeout_min", "mem_gb", "nodes", "tasks_per_node", "cpus_per_task", "gpus_per_node", "name"),
     "stderr_to_stdout",
 )
 """What submitit calls the same on every cluster; the other options belong to one kind of it."""
@@ -152,10 +146,10 @@ class SubmititLauncher(Launcher):
 
     def _outcome(self, job: Any, number: int, overrides: Sequence[str]) -> JobReturn:
         """Wait for a job, whose result is its main process's; one without a result has failed, whatever ended it."""
-        main = _result(job.task(0))
+        main = result_of(job.task(0))
         if isinstance(main, JobReturn) and not _lost_another(main):
             return main
-        error = _first_to_fail([main, *(_result(job.task(task)) for task in range(1, job.num_tasks))])
+        error = first_to_fail([main, *(result_of(job.task(task)) for task in range(1, job.num_tasks))])
         if error is None:
             assert isinstance(main, JobReturn)
             return main
@@ -200,7 +194,7 @@ def _lost_another(returned: JobReturn) -> bool:
     return isinstance(returned._return_value, ProcessLostError)
 
 
-def _result(task: Any) -> JobReturn | RunError:
+def result_of(task: Any) -> JobReturn | RunError:
     """Wait for a task; of one that left no result, return what is known."""
     from submitit.core.utils import FailedJobError, UncompletedJobError
 
@@ -219,7 +213,7 @@ def _result(task: Any) -> JobReturn | RunError:
     return error
 
 
-def _first_to_fail(results: Sequence[JobReturn | RunError]) -> RunError | None:
+def first_to_fail(results: Sequence[JobReturn | RunError]) -> RunError | None:
     """Return the error of the task that ended the others, as far as is known: one that met an error, or was killed."""
     from submitit.core.utils import FailedJobError
 
