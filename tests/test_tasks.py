@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
-from test_launchers import SHORT, jobs_of, pids
+from test_launchers import jobs_of, pids
 from test_recovery import until
-from tests.command import Apart, lines, train
+from tests.command import Apart, lines, tiny, train
 
 from archselect.distributed.process_group import ProcessLostError
 from archselect.errors import RunError
@@ -20,6 +20,9 @@ from hydra_plugins.archselect_sweeps.launchers import TaskOfJob, first_to_fail, 
 
 pytest.importorskip("submitit", reason="pip install 'archselect[sweeps]'")
 from submitit.core.utils import FailedJobError, UncompletedJobError, pickle_load  # noqa: E402
+
+WITHOUT_NOISE = (*tiny("s2", "darts", "magnitude"), "evaluation=none", "logger=none")
+"""Of noise each task draws its own."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def test_a_job_fails_by_the_words_of_the_task_that_ended_the_others(
 
 def two_tasks(logs: Path, epochs: int) -> list[str]:
     """Return the arguments of a job of two tasks, which are the processes of one run."""
-    overrides = [*SHORT, f"search.epochs={epochs}", f"logs={logs}"]
+    overrides = [*WITHOUT_NOISE, f"search.epochs={epochs}", f"logs={logs}"]
     return ["-m", "hydra/launcher=slurm_local", "hydra.launcher.tasks_per_node=2", *overrides]
 
 
@@ -106,9 +109,10 @@ def tasks_once_at_work(logs: Path) -> list[int]:
 @pytest.mark.slow
 def test_two_tasks_of_a_job_share_a_run_in_whose_folder_the_main_one_writes(tmp_path: Path, no_figures: None) -> None:
     logs = tmp_path / "logs"
-    assert Apart(tmp_path / "apart", two_tasks(logs, 4)).end(400).code == 0
+    at_work = Apart(tmp_path / "apart", two_tasks(logs, 4))
+    assert at_work.end(400).code == 0, at_work.output.read_text()
     (job,) = jobs_of(logs)
-    alone = train(*SHORT, "search.epochs=4", f"logs={tmp_path / 'alone'}")
+    alone = train(*WITHOUT_NOISE, "search.epochs=4", f"logs={tmp_path / 'alone'}")
     assert job.summary["genotype"] == alone.summary["genotype"]
     for together, single in zip(job.history("search"), alone.history("search"), strict=True):
         assert together["metrics"]["train_loss"] == pytest.approx(single["metrics"]["train_loss"], rel=1e-3)
