@@ -172,6 +172,19 @@ def test_slurm_is_told_time_memory_cores_and_to_requeue_and_a_job_that_is_gone_i
         assert f"job {seed} (seed={seed}): it ended without a result (state OUT_OF_MEMORY)" in said
 
 
+def test_a_job_of_slurm_on_two_machines_has_a_task_for_each_gpu_and_one_that_fails_ends_the_others(
+    slurm: Path, own_logs: str
+) -> None:
+    options = ["hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=4"]
+    with pytest.raises(SystemExit):  # these scripts say that the memory ran out
+        sweep(*SHORT, "hydra/launcher=slurm", *options, "seed=0,1", own_logs)
+    batch = slurm.read_text().splitlines()
+    assert {"#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=4", "#SBATCH --gpus-per-node=4"} <= set(batch)
+    (command,) = (line for line in batch if line.startswith("srun "))
+    assert " --kill-on-bad-exit=1 " in command and "/%A_%a_%t_log.err " in command  # a log for each task
+    assert " -m submitit.core._submit " in command
+
+
 def test_where_there_is_no_slurm_it_says_so(
     own_logs: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

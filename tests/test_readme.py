@@ -171,6 +171,17 @@ def test_a_command_composes_to_parts_that_go_together(
             check(parts)
 
 
+def test_the_commands_for_several_devices_compose(hydra: None) -> None:
+    text = (REPOSITORY / "docs" / "scale.md").read_text(encoding="utf-8").partition("## One run on several devices")[2]
+    shell = "\n".join(re.findall(r"^```sh\n(.*?)^```$", text.partition("\n## ")[0], re.M | re.S)).replace("\\\n", " ")
+    typed = [shlex.split(line.partition(" train.py ")[2]) for line in shell.splitlines() if " train.py " in line]
+    assert len(typed) == 5
+    for words in typed:
+        overrides = [word.partition(",")[0] for word in words if word != "-m"]
+        config = compose("train", overrides, return_hydra_config=True)
+        assert config.search_space.name == "darts" and config.trainer.accelerator == "gpu"
+
+
 def test_the_sweep_makes_as_many_jobs_and_supernets_as_it_says() -> None:
     sweep = next(command for command in COMMANDS if "search_space=s1,s2" in command.overrides)
     made = jobs(sweep)

@@ -1,12 +1,19 @@
 """Which process this is, as torchrun and srun tell it by the environment."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+import torch
+from tests.command import TRAIN, Run, tiny, train
 
+from archselect import pipeline
 from archselect.distributed.launch import Launched, is_main_process, launched, rank_zero_folder
 from archselect.stages.trainer import check_trainer, process_count
 
@@ -65,3 +72,53 @@ def test_devices_are_as_many_as_processes_were_started(environment: Environment)
         assert check_trainer(partial(trainer, devices=devices)).type == "cpu"
     with pytest.raises(ValueError, match="torchrun or srun started 2 processes on this machine"):
         check_trainer(partial(trainer, devices=3))
+
+
+def test_a_batch_file_without_srun_starts_the_processes_itself(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, own_logs: str, no_figures: None
+) -> None:
+    environment({"SLURM_NTASKS": 4, "SLURM_PROCID": 0, "SLURM_LOCALID": 0})
+    started: list[tuple[Any, ...]] = []
+
+    def start(function: Any, arguments: tuple[Any, ...], processes: int, folder: Path) -> dict[str, Any]:
+        started.append((function, processes, folder))
+        return {}
+
+    monkeypatch.setattr(pipeline, "start_processes", start)
+    run = train(*tiny(), "trainer.devices=2", own_logs)
+    assert started == [(pipeline._run_in_process, 2, run.folder / "processes")]
+
+
+@pytest.mark.slow
+def test_two_tasks_of_srun_come_to_what_one_process_comes_to(tmp_path: Path, no_figures: None) -> None:
+    command = [*tiny("s2", "darts", "magnitude"), "logger=none"]
+    one = train(*command, f"logs={tmp_path / 'one'}")
+    step = {
+        **{"SLURM_JOB_ID": "4", "SLURM_NNODES": "1", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"},
+        **{"SLURM_NODEID": "0", "SLURM_STEP_NUM_NODES": "1", "SLURM_STEP_NUM_TASKS": "2"},
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(20000 + os.getpid() % 10000),
+        "PYTHONPATH": str(TRAIN.parent / "src"),
+        "OMP_NUM_THREADS": "1",
+    }
+    tasks = [
+        subprocess.Popen(
+            [sys.executable, str(TRAIN), *command, f"logs={tmp_path / 'two'}"],
+            env={**os.environ, **step, "SLURM_PROCID": str(task), "SLURM_LOCALID": str(task)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for task in range(2)
+    ]
+    said = [task.communicate(timeout=300)[0] for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0], "\n".join(said)
+    assert "test accuracy" in said[0] and said[1] == ""
+    (folder,) = (tmp_path / "two").glob("runs/*/*")
+    two = Run(folder)
+    assert two.summary["genotype"] == one.summary["genotype"]
+    assert two.stage("search").name == one.stage("search").name
+    alone, together = (torch.load(run.stage("search") / "supernet.pt", weights_only=True) for run in (one, two))
+    for name, value in alone.items():
+        if isinstance(value, torch.Tensor):
+            torch.testing.assert_close(together[name], value, rtol=1e-3, atol=1e-4)

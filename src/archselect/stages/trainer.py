@@ -64,8 +64,12 @@ def check_trainer(trainer: TrainerFactory) -> torch.device:
 
 def process_count(trainer: TrainerFactory) -> int:
     """Return how many processes the run has: those that were launched together, or one for each of `devices`."""
-    place = launched()
-    return place.world_size if place else _make(trainer, devices=options_of(trainer).get("devices", 1)).num_devices
+    place, devices = launched(), options_of(trainer).get("devices", 1)
+    if place is not None:
+        return place.world_size
+    if isinstance(devices, list):
+        return len(devices)
+    return devices if isinstance(devices, int) and devices > 0 else _make(trainer, devices=devices).num_devices
 
 
 def parts_of_batch(trainer: TrainerFactory) -> int:

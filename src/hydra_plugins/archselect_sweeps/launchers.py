@@ -144,6 +144,9 @@ class SubmititLauncher(Launcher):
 
         try:
             returned: JobReturn = job.task(0).result()
+            if returned.status is JobStatus.FAILED and job.num_tasks > 1:
+                said = f"{returned._return_value} What each of its tasks said is in {job.paths.folder}."
+                returned.return_value = RunError(said)
             return returned
         except (UncompletedJobError, FailedJobError) as error:
             reason = (
