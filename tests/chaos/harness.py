@@ -1,13 +1,16 @@
 """Kills a command at random moments, types it again until it is done, and compares it with an undisturbed run."""
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGTERM, Signals
 
 from tests.command import Apart, Run
+from tests.distributed.command import PYTHON, Command
 from tests.sameness import differences
 
 STAGES = ("search", "selection", "evaluation")
@@ -100,9 +103,19 @@ class Harness:
             _wait(session, lambda: _stage(logs, aim, "identity.json"))
             _wait(session, lambda: False, seconds=self.chance.uniform(0, self.seconds[aim]))
         moment = self._moment(logs) if aim != BETWEEN else BETWEEN
-        session.send(number)
+        self._strike(session, number)
         code = session.end(PATIENCE).code
+        if isinstance(session, Command):
+            session.wait_until_gone()
         return None if code == 0 else Kill(moment, number, code)
+
+    def _strike(self, session: Apart | Command, number: Signals) -> None:
+        """Send a signal to a session's process, or to one of its processes, which the others have to notice."""
+        if isinstance(session, Apart):
+            session.send(number)
+        elif victims := session.at_work():
+            with suppress(ProcessLookupError):
+                os.kill(self.chance.choice(victims), number)
 
     def _moment(self, logs: Path) -> str:
         begun = [kind for kind in STAGES if _stage(logs, kind, "identity.json")]
@@ -116,9 +129,10 @@ class Harness:
         assert code == 0, f"{self.name}: the undisturbed run ended with code {code}; see {self.folder}"
         return only_run(logs)
 
-    def _session(self, logs: Path) -> Apart:
+    def _session(self, logs: Path) -> Apart | Command:
         self._sessions += 1
-        return Apart(self.folder / "sessions" / str(self._sessions), [*self.command, f"logs={logs}"])
+        folder, arguments = self.folder / "sessions" / str(self._sessions), [*self.command, f"logs={logs}"]
+        return Command(folder, PYTHON, arguments) if "trainer.devices=2" in arguments else Apart(folder, arguments)
 
 
 def only_run(logs: Path) -> Run:
@@ -143,7 +157,7 @@ def _stage(logs: Path, kind: str, file: str) -> bool:
     return any(logs.glob(f"stages/{kind}/*/{file}"))
 
 
-def _wait(session: Apart, true: Callable[[], bool], seconds: float = PATIENCE, pause: float = 0.01) -> None:
+def _wait(session: Apart | Command, true: Callable[[], bool], seconds: float = PATIENCE, pause: float = 0.01) -> None:
     """Wait until something is true, the session has ended, or some seconds have passed."""
     deadline = time.monotonic() + seconds
     while not session.ended and not true() and time.monotonic() < deadline:

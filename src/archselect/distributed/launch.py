@@ -10,10 +10,12 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,7 +133,8 @@ def start_processes(function: Callable[..., Any], arguments: tuple[Any, ...], pr
     )
     logging.disable()  # torchelastic's account of what is told in a sentence below
     try:
-        return elastic_launch(config, function)(*arguments)[0]
+        with _interrupts_kept_from_children():
+            return elastic_launch(config, function)(*arguments)[0]
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         words = failure.message["message"] if isinstance(failure.message, dict) else failure.message
@@ -144,3 +147,21 @@ def start_processes(function: Callable[..., Any], arguments: tuple[Any, ...], pr
         ) from error
     finally:
         logging.disable(logging.NOTSET)
+
+
+@contextmanager
+def _interrupts_kept_from_children() -> Iterator[None]:
+    """Start processes to which Ctrl-C is nothing, though a terminal sends it to all: this one ends them, by SIGTERM.
+
+    While they import PyTorch, each would print a traceback. They inherit that it is blocked in this thread; it comes to
+    another one, and Python handles it in this one.
+    """
+    over = threading.Event()
+    threading.Thread(target=over.wait, daemon=True).start()
+    resource_tracker.ensure_running()  # its start, which comes with that of the first child, would unblock SIGINT
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        over.set()

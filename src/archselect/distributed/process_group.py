@@ -7,6 +7,7 @@ All processes call these functions at once. There are three ways to compute:
 - alone (`on_main_process`): the main process does what is to be done once, and the others wait for what came of it.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ import torch
 import torch.distributed as dist
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from archselect.errors import RunError
 
@@ -83,9 +86,29 @@ def join(strategy: Strategy, synchronised: bool) -> None:
     """
     global _mode, _waiting
     if not dist.is_initialized():
+        _meet_after_a_restart(strategy.root_device)
         strategy.setup_environment()
         _waiting = dist.new_group(backend="gloo", timeout=WAIT_TIMEOUT)
     _mode = _Mode(together=dist.get_world_size() > 1, synchronised=synchronised)
+
+
+def _meet_after_a_restart(device: torch.device) -> None:
+    """Make the process group where torchrun has started the processes of this machine again.
+
+    Its store is the one of before, with the addresses of processes that are gone (NCCL's id, too): whoever comes first
+    would try those. On several machines the agents count their restarts each by itself; see docs/scale.md.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if attempt != "0" and os.environ["GROUP_WORLD_SIZE"] == "1":
+        store, rank, world_size = next(rendezvous("env://", timeout=STEP_TIMEOUT))
+        dist.init_process_group(
+            dist.get_default_backend_for_device(device),
+            store=PrefixStore(f"attempt {attempt}", store),
+            rank=rank,
+            world_size=world_size,
+            timeout=STEP_TIMEOUT,
+            device_id=device if device.type == "cuda" else None,
+        )
 
 
 def place() -> Shard:
