@@ -30,16 +30,6 @@ def test_a_stop_is_said_once_and_leaves_no_process_behind(how: str, number: Sign
         assert "torch/distributed" not in command.output
 
 
-def test_a_stop_while_the_processes_start_is_said_once(tmp_path: Path) -> None:
-    with Command(tmp_path / "run", PYTHON, [*LONG, *TWO, f"logs={tmp_path / 'logs'}"]) as command:
-        command.wait_for(lambda: len(command.at_work()) == 3)
-        command.interrupt()
-        assert command.end(60).code == 128 + SIGINT
-        command.wait_until_gone(1)
-        assert command.output.count("Stopped.") == 1
-        assert "Traceback" not in command.output
-
-
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
 def test_a_stop_of_torchrun_is_said_once_and_leaves_no_process_behind(how: str, tmp_path: Path) -> None:
     with Command(tmp_path / "run", torchrun(), [*LONG, f"logs={tmp_path / 'logs'}"]) as command:

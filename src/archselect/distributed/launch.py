@@ -10,12 +10,10 @@ import re
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +35,8 @@ class Launched(NamedTuple):
 def launched() -> Launched | None:
     """Return the place of this process among those of torchrun, submitit or srun; None: it was started by itself."""
     given = os.environ
-    if "TORCHELASTIC_RUN_ID" in given or int(given.get("WORLD_SIZE", "1")) > 1:
+    complete = "LOCAL_WORLD_SIZE" in given  # a batch file may export some of them
+    if complete and ("TORCHELASTIC_RUN_ID" in given or given["WORLD_SIZE"] != "1"):
         return Launched(*(int(given[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")))
     tasks = int(given.get("SLURM_STEP_NUM_TASKS", "1"))  # of srun; SLURM_NTASKS is in a batch file's environment, too
     if tasks == 1:
@@ -133,8 +132,7 @@ def start_processes(function: Callable[..., Any], arguments: tuple[Any, ...], pr
     )
     logging.disable()  # torchelastic's account of what is told in a sentence below
     try:
-        with _interrupts_kept_from_children():
-            return elastic_launch(config, function)(*arguments)[0]
+        return elastic_launch(config, function)(*arguments)[0]
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         words = failure.message["message"] if isinstance(failure.message, dict) else failure.message
@@ -147,21 +145,3 @@ def start_processes(function: Callable[..., Any], arguments: tuple[Any, ...], pr
         ) from error
     finally:
         logging.disable(logging.NOTSET)
-
-
-@contextmanager
-def _interrupts_kept_from_children() -> Iterator[None]:
-    """Start processes to which Ctrl-C is nothing, though a terminal sends it to all: this one ends them, by SIGTERM.
-
-    While they import PyTorch, each would print a traceback. They inherit that it is blocked in this thread; it comes to
-    another one, and Python handles it in this one.
-    """
-    over = threading.Event()
-    threading.Thread(target=over.wait, daemon=True).start()
-    resource_tracker.ensure_running()  # its start, which comes with that of the first child, would unblock SIGINT
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        over.set()

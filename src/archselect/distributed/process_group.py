@@ -95,20 +95,14 @@ def join(strategy: Strategy, synchronised: bool) -> None:
 def _meet_after_a_restart(device: torch.device) -> None:
     """Make the process group where torchrun has started the processes of this machine again.
 
-    Its store is the one of before, with the addresses of processes that are gone (NCCL's id, too): whoever comes first
-    would try those. On several machines the agents count their restarts each by itself; see docs/scale.md.
+    Its store still has the addresses of those that are gone. On several machines, whose agents count their restarts
+    each for itself, TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 gives every start a store of its own.
     """
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     if attempt != "0" and os.environ["GROUP_WORLD_SIZE"] == "1":
         store, rank, world_size = next(rendezvous("env://", timeout=STEP_TIMEOUT))
-        dist.init_process_group(
-            dist.get_default_backend_for_device(device),
-            store=PrefixStore(f"attempt {attempt}", store),
-            rank=rank,
-            world_size=world_size,
-            timeout=STEP_TIMEOUT,
-            device_id=device if device.type == "cuda" else None,
-        )
+        store, backend = PrefixStore(attempt, store), dist.get_default_backend_for_device(device)
+        dist.init_process_group(backend, timeout=STEP_TIMEOUT, store=store, rank=rank, world_size=world_size)
 
 
 def place() -> Shard:

@@ -178,6 +178,8 @@ class Task:
         from submitit.helpers import TorchDistributedEnvironment
 
         TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+        if os.environ["SUBMITIT_EXECUTOR"] == "local":
+            os.environ["MASTER_ADDR"] = "127.0.0.1"  # not every machine can look up its own name
         returned: JobReturn = self.plugin(*arguments)
         if not is_main_process():
             _ = returned.return_value  # which raises
