@@ -20,7 +20,14 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from archselect.config import Parts, RunError, check_groups, instantiate_parts, plain, readable
-from archselect.distributed.launch import errors_in_order, is_main_process, launched, rank_zero_folder, start_processes
+from archselect.distributed.launch import (
+    end_with_launcher,
+    errors_in_order,
+    is_main_process,
+    launched,
+    rank_zero_folder,
+    start_processes,
+)
 from archselect.distributed.process_group import on_main_process
 from archselect.duration import how_long
 from archselect.errors import sentence
@@ -89,6 +96,7 @@ def _checked(config: DictConfig, folder: Path) -> Parts:
 
 def _run_in_process(config: dict[str, Any], folder: str, log: dict[str, Any]) -> dict[str, Any]:
     """Be one of the processes that a run starts."""
+    end_with_launcher()
     quiet_lightning()
     if is_main_process():
         logging.config.dictConfig(log)

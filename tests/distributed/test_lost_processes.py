@@ -97,6 +97,15 @@ def test_torchrun_restarts_a_run_that_goes_on_from_its_last_checkpoint(undisturb
     same(undisturbed, run)
 
 
+def test_a_python_killed_while_its_processes_start_leaves_none_behind(tmp_path: Path) -> None:
+    with Command(tmp_path / "run", PYTHON, [*WHOLE, *TWO, f"logs={tmp_path / 'logs'}"]) as command:
+        command.wait_for(lambda: len(command.at_work()) == 3)
+        command.send(signal.SIGKILL)
+        assert command.end().code == -signal.SIGKILL
+        command.wait_until_gone(30)
+        assert runs_in(tmp_path / "logs") == []
+
+
 @pytest.fixture
 def agent() -> Iterator[tuple[str, ...]]:
     """Yield what each of two machines types, here for one process on each."""

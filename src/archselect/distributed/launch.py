@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,10 +79,12 @@ def refuse_launched_analysis() -> None:
 
 
 def end_with_launcher() -> None:
-    """Have Linux end this process with the torchrun that started it, which ends nothing when it is killed itself."""
+    """Have Linux end this process with what started it: torchrun, or Python, ends nothing when it is killed itself."""
     if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
         set_parent_death_signal = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+        if (parent := parent_process()) is not None and not parent.is_alive():  # gone while this one imported PyTorch
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 @contextmanager

@@ -107,7 +107,9 @@ def for_this_process(trainer: TrainerFactory, **options: Any) -> pl.Trainer:
     if isinstance(devices, int) and devices not in (-1, 1, place.local_world_size):
         raise ValueError(f"torchrun or srun started {place.local_world_size} processes on this machine.")
     # torchrun and submitit describe the processes in torch.distributed's own variables.
-    environment = TorchElasticEnvironment() if "WORLD_SIZE" in os.environ else SLURMEnvironment(auto_requeue=False)
+    environment = (
+        TorchElasticEnvironment() if "LOCAL_WORLD_SIZE" in os.environ else SLURMEnvironment(auto_requeue=False)
+    )
     options["strategy"] = Strategy(cluster_environment=environment, timeout=STEP_TIMEOUT)
     options["num_nodes"] = place.world_size // place.local_world_size
     return _make(trainer, devices=devices if isinstance(devices, list) else place.local_world_size, **options)
