@@ -63,8 +63,10 @@ def test_a_run_on_two_devices_comes_to_what_one_comes_to(
         assert [score["accuracy"] for score in first["scores"]] == [score["accuracy"] for score in second["scores"]]
     for kind in ("search", "evaluation"):
         for first, second in zip(one.history(kind), two.history(kind), strict=True):
-            for name in ("train_loss", "val_loss", "train_accuracy", "val_accuracy"):
-                assert first["metrics"][name] == pytest.approx(second["metrics"][name], rel=1e-3)
+            for name in ("train_loss", "val_loss"):
+                assert second["metrics"][name] == pytest.approx(first["metrics"][name], rel=1e-3)
+            for name in ("train_accuracy", "val_accuracy"):  # of about a hundred images, of which rounding may turn one
+                assert second["metrics"][name] == pytest.approx(first["metrics"][name], abs=0.02)
     assert two.summary["evaluation.test_accuracy"] == pytest.approx(one.summary["evaluation.test_accuracy"], abs=0.01)
 
 

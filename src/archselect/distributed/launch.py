@@ -5,6 +5,7 @@ Nothing here imports PyTorch before it is needed: help and completion ask which 
 
 import ctypes
 import logging
+import multiprocessing
 import os
 import re
 import signal
@@ -133,6 +134,8 @@ def start_processes(function: Callable[..., Any], arguments: tuple[Any, ...], pr
         signals_to_handle="none",  # ours stay
         logs_specs=DefaultLogsSpecs(str(folder), redirects=dict.fromkeys(range(1, processes), Std.ALL)),
     )
+    if multiprocessing.get_start_method(allow_none=True) == "loky":  # joblib's, of which the children know nothing
+        multiprocessing.set_start_method("spawn", force=True)
     logging.disable()  # torchelastic's account of what is told in a sentence below
     try:
         return elastic_launch(config, function)(*arguments)[0]
