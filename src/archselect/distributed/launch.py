@@ -20,10 +20,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from archselect.errors import RunError
+from archselect.stopping import Stopped
 
 GRACE = 10.0
 """So many seconds a process stays after an error that may be another one's: torchrun, and srun --kill-on-bad-exit, end
 all processes with the first that fails, which is then the one to speak."""
+
+ELASTIC_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+"""Those that torchelastic takes over."""
 
 
 class Launched(NamedTuple):
@@ -118,7 +122,7 @@ def start_processes(function: Callable[..., Any], arguments: tuple[Any, ...], pr
     Raises:
         RunError: The first process raised one, or a process ended early; the message has its last words.
     """
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -131,11 +135,11 @@ def start_processes(function: Callable[..., Any], arguments: tuple[Any, ...], pr
         rdzv_endpoint="localhost:0",
         local_addr="localhost",
         max_restarts=0,
-        signals_to_handle="none",  # ours stay
         logs_specs=DefaultLogsSpecs(str(folder), redirects=dict.fromkeys(range(1, processes), Std.ALL)),
     )
     if multiprocessing.get_start_method(allow_none=True) == "loky":  # joblib's, of which the children know nothing
         multiprocessing.set_start_method("spawn", force=True)
+    handlers = {number: signal.getsignal(number) for number in ELASTIC_SIGNALS}
     logging.disable()  # torchelastic's account of what is told in a sentence below
     try:
         return elastic_launch(config, function)(*arguments)[0]
@@ -149,5 +153,9 @@ def start_processes(function: Callable[..., Any], arguments: tuple[Any, ...], pr
             f"{words.removeprefix('RunError: ').rstrip('.')}. What is finished is kept; the same command goes on from "
             f"there. What the processes printed is in {folder}."
         ) from error
+    except SignalException as error:
+        raise Stopped(error.sigval) from None
     finally:
         logging.disable(logging.NOTSET)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
