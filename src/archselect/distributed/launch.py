@@ -102,7 +102,7 @@ def errors_in_order() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        lost = isinstance(error, RuntimeError) and re.search("gloo|nccl", str(error), re.IGNORECASE)
+        lost = isinstance(error, RuntimeError) and re.search("gloo|nccl|c10d|TCPStore", str(error), re.IGNORECASE)
         told = RunError("Another process of this run has ended, or its machine is gone.") if lost else error
         if launched() is not None and (lost or not is_main_process()) and not hasattr(error, "waited"):
             time.sleep(GRACE)
