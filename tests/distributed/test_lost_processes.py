@@ -136,6 +136,7 @@ def test_a_machine_that_goes_away_ends_the_other_within_a_minute(
 ) -> None:
     arguments = [*WHOLE, "search.epochs=500", f"logs={tmp_path / 'logs'}"]
     with Command(tmp_path / "first", agent, arguments) as first:
+        time.sleep(5)  # so that the store of torchrun is with the machine that stays, as at HOST of its endpoint
         with Command(tmp_path / "second", agent, arguments) as second:
             first.wait_for(lambda: list(tmp_path.glob("logs/stages/search/*/history.jsonl")))
             for process in second.processes():
