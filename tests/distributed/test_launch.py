@@ -14,7 +14,9 @@ import torch
 from tests.command import TRAIN, Run, tiny, train
 
 from archselect import pipeline
+from archselect.distributed import launch
 from archselect.distributed.launch import Launched, is_main_process, launched, rank_zero_folder
+from archselect.errors import RunError
 from archselect.stages.trainer import check_trainer, process_count
 
 Environment = Callable[[Mapping[str, object]], None]
@@ -87,6 +89,51 @@ def test_a_batch_file_without_srun_starts_the_processes_itself(
     monkeypatch.setattr(pipeline, "start_processes", start)
     run = train(*tiny(), "trainer.devices=2", own_logs)
     assert started == [(pipeline._run_in_process, 2, run.folder / "processes")]
+
+
+def ended_with(error: Exception, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str, list[float]]:
+    """Return class and words of what an error becomes, and how long its process waited before."""
+    waited: list[float] = []
+    monkeypatch.setattr(launch.time, "sleep", waited.append)
+    with pytest.raises(Exception) as raised, launch.errors_in_order(), launch.errors_in_order():
+        raise error
+    return type(raised.value).__name__, str(raised.value), waited
+
+
+LOST = RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer")
+GONE = "Another process of this run has ended, or its machine is gone."
+
+
+@pytest.mark.parametrize(
+    ("rank", "error", "expected"),
+    [
+        (None, RuntimeError("no nccl here"), ("RuntimeError", "no nccl here", [])),
+        (0, RunError("no room"), ("RunError", "no room", [])),
+        (3, RunError("no room"), ("RunError", "no room", [launch.GRACE])),
+        (0, LOST, ("RunError", GONE, [launch.GRACE])),
+        (3, LOST, ("RunError", GONE, [launch.GRACE])),
+    ],
+)
+def test_a_process_waits_once_with_an_error_that_may_be_anothers(
+    rank: int | None, error: Exception, expected: Any, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two blocks are around a run: one where its errors arise, one around the program."""
+    environment({} if rank is None else TORCHRUN | {"RANK": rank})
+    assert ended_with(type(error)(str(error)), monkeypatch) == expected
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "3"), ("5", "5")])
+def test_the_processes_share_the_threads_unless_the_user_says_how_many_each_has(
+    given: str | None, expected: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    seen = lambda config, function: lambda: {0: os.environ["OMP_NUM_THREADS"]}  # noqa: E731
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", seen)
+    assert launch.start_processes(print, (), 2, tmp_path) == expected
+    assert os.environ.get("OMP_NUM_THREADS") == given
 
 
 @pytest.mark.slow

@@ -19,6 +19,8 @@ from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hydra.core.utils import env_override
+
 from archselect.errors import RunError
 from archselect.stopping import Stopped
 
@@ -102,16 +104,22 @@ def errors_in_order() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if launched() is None or hasattr(error, "waited"):
+            raise
         lost = isinstance(error, RuntimeError) and re.search("gloo|nccl|c10d|TCPStore", str(error), re.IGNORECASE)
-        told = RunError("Another process of this run has ended, or its machine is gone.") if lost else error
-        if launched() is not None and (lost or not is_main_process()) and not hasattr(error, "waited"):
+        if lost or not is_main_process():
             time.sleep(GRACE)
+        told = RunError("Another process of this run has ended, or its machine is gone.") if lost else error
         told.waited = True  # type: ignore[attr-defined]
-        raise told from (error if lost else error.__cause__)
+        if lost:
+            raise told from error
+        raise
 
 
 def start_processes(function: Callable[..., Any], arguments: tuple[Any, ...], processes: int, folder: Path) -> Any:
     """Call a function in so many new processes on this machine, as torchrun would, and return what the first returns.
+
+    They share the threads of this one, unless OMP_NUM_THREADS says how many each has.
 
     Args:
         function: Of a module.
@@ -122,6 +130,7 @@ def start_processes(function: Callable[..., Any], arguments: tuple[Any, ...], pr
     Raises:
         RunError: The first process raised one, or a process ended early; the message has its last words.
     """
+    from torch import get_num_threads
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -140,22 +149,28 @@ def start_processes(function: Callable[..., Any], arguments: tuple[Any, ...], pr
     if multiprocessing.get_start_method(allow_none=True) == "loky":  # joblib's, of which the children know nothing
         multiprocessing.set_start_method("spawn", force=True)
     handlers = {number: signal.getsignal(number) for number in ELASTIC_SIGNALS}
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, get_num_threads() // processes)))
     logging.disable()  # torchelastic's account of what is told in a sentence below
     try:
-        return elastic_launch(config, function)(*arguments)[0]
+        with env_override({"OMP_NUM_THREADS": threads}):
+            return elastic_launch(config, function)(*arguments)[0]
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        words = failure.message["message"] if isinstance(failure.message, dict) else failure.message
-        if rank == 0 and words.startswith("RunError: "):
-            raise RunError(words.removeprefix("RunError: ")) from error
-        raise RunError(
-            f"Process {rank + 1} of {processes} ended early (exit code {failure.exitcode}): "
-            f"{words.removeprefix('RunError: ').rstrip('.')}. What is finished is kept; the same command goes on from "
-            f"there. What the processes printed is in {folder}."
-        ) from error
+        raise _early_end(*error.get_first_failure(), processes, folder) from error
     except SignalException as error:
         raise Stopped(error.sigval) from None
     finally:
         logging.disable(logging.NOTSET)
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def _early_end(rank: int, failure: Any, processes: int, folder: Path) -> RunError:
+    """Return the error of the process that ended first, as torchelastic's `ProcessFailure` describes it."""
+    words = failure.message["message"] if isinstance(failure.message, dict) else failure.message
+    own = words.removeprefix("RunError: ")
+    if rank == 0 and own != words:
+        return RunError(own)
+    return RunError(
+        f"Process {rank + 1} of {processes} ended early (exit code {failure.exitcode}): {own.rstrip('.')}. What is "
+        f"finished is kept; the same command goes on from there. What the processes printed is in {folder}."
+    )

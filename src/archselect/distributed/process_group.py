@@ -58,7 +58,7 @@ _mode = _Mode()
 _waiting: Any = None
 
 
-class Strategy(DDPStrategy):
+class UnwrappedDDPStrategy(DDPStrategy):
     """Lightning's DDP without its wrapper, which sums the gradients that `backward` leaves behind.
 
     Ours are taken by `torch.autograd.grad`, and summed in `archselect.gradients`.
@@ -76,7 +76,7 @@ class Strategy(DDPStrategy):
         on_main_process(lambda: None)
 
 
-def join(strategy: Strategy, synchronised: bool) -> None:
+def join(strategy: UnwrappedDDPStrategy, synchronised: bool) -> None:
     """Make this process one of those that were launched together; returns when all have joined.
 
     Args:

@@ -15,7 +15,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from archselect.checks import check_flag
 from archselect.distributed import process_group
 from archselect.distributed.launch import launched
-from archselect.distributed.process_group import STEP_TIMEOUT, Strategy
+from archselect.distributed.process_group import STEP_TIMEOUT, UnwrappedDDPStrategy
 
 TrainerFactory = Callable[..., pl.Trainer]
 
@@ -91,7 +91,7 @@ def join(trainer: TrainerFactory) -> None:
     """Make this process one of those that were launched together, if any were."""
     if launched() is not None:
         strategy = for_this_process(trainer).strategy
-        assert isinstance(strategy, Strategy)
+        assert isinstance(strategy, UnwrappedDDPStrategy)
         process_group.join(strategy, synchronised(trainer))
 
 
@@ -110,7 +110,7 @@ def for_this_process(trainer: TrainerFactory, **options: Any) -> pl.Trainer:
     environment = (
         TorchElasticEnvironment() if "LOCAL_WORLD_SIZE" in os.environ else SLURMEnvironment(auto_requeue=False)
     )
-    options["strategy"] = Strategy(cluster_environment=environment, timeout=STEP_TIMEOUT)
+    options["strategy"] = UnwrappedDDPStrategy(cluster_environment=environment, timeout=STEP_TIMEOUT)
     options["num_nodes"] = place.world_size // place.local_world_size
     return _make(trainer, devices=devices if isinstance(devices, list) else place.local_world_size, **options)
 
