@@ -45,13 +45,26 @@ def batch_norm(
         out: Tensor = SyncBatchNorm.apply(x, weight, bias, running_mean, running_variance, eps, momentum, *others)
         return out
     values = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    count = all_reduce(values.new_tensor(float(x.numel() / x.shape[1])))
-    mean = all_reduce(values.sum(dim=(0, 2, 3))) / count
-    centred = values - mean.view(-1, 1, 1)
-    variance = all_reduce(centred.square().sum(dim=(0, 2, 3))) / count
+    mean, variance, count = _statistics(values)
     with torch.no_grad():
         running_mean.lerp_(mean.to(running_mean.dtype), momentum)
         running_variance.lerp_((variance * count / (count - 1)).to(running_variance.dtype), momentum)
     scale = (variance + eps).rsqrt() if weight is None else weight * (variance + eps).rsqrt()
-    out = centred * scale.view(-1, 1, 1)
+    out = (values - mean.view(-1, 1, 1)) * scale.view(-1, 1, 1)
     return (out if bias is None else out + bias.view(-1, 1, 1)).to(x.dtype)
+
+
+def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean and biased variance `(C,)` over all processes, and of how many values.
+
+    Each writes its own into its row of a table whose sum over the processes is everybody's: one message, and no
+    difference of large squares.
+    """
+    variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
+    own, here = torch.cat([mean, variance, mean.new_full((1,), x.numel() / x.shape[1])]), place()
+    table = torch.stack([own if rank == here.rank else torch.zeros_like(own) for rank in range(here.world_size)])
+    means, variances, counts = all_reduce(table).split([len(mean), len(mean), 1], dim=1)
+    count = counts.detach().sum()
+    shares = counts.detach() / count
+    mean = (shares * means).sum(dim=0)
+    return mean, (shares * (variances + (means - mean).square())).sum(dim=0), count

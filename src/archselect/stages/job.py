@@ -87,7 +87,10 @@ def run_stage(stage: Stage, job: Job) -> Finished:
     """
     found = job.store.folder(stage.key)
     folder = SharedFolder(found.path, found.key)
-    check_same(stage.key.digest, "Their images or their configs are not the same, so they would make different stages.")
+    check_same(
+        stage.key.digest,
+        "The processes of this run have different images or options: type the same command everywhere.",
+    )
     with ExitStack() as lock:
         if on_main_process(lambda: _to_be_made(folder, job, lock)):
             try:

@@ -97,7 +97,9 @@ class SelectionStage:
             )
             save(supernet.cpu().state_dict(), folder.path / SUPERNET)
         genotype = supernet.genotype()
-        check_same(str(genotype), "They decided otherwise, which devices of different kinds may do.")
+        check_same(
+            str(genotype), "The processes of this run chose different architectures, as devices of different kinds may."
+        )
         folder.write_text("genotype.json", genotype.to_json())
         return {"genotype": str(genotype), "decisions": len(folder.read_lines(DECISIONS)), "epochs": epochs}
 
