@@ -12,7 +12,7 @@ BENCH_ARGS ?=
 CHAOS_ARGS ?=
 
 BIN := .venv/bin
-C_FILES := $(wildcard src/archselect/kernels/native/*.[ch])
+C_FILES := $(wildcard src/archselect/kernels/cpu/csrc/*.[ch])
 INSTALLED := .venv/installed
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
@@ -96,7 +96,7 @@ paper: $(INSTALLED)  ## The paper's claims at a size for two cores, about two ho
 	$(PAPER_FIRST) analysis=discretization_accuracy analysis.edges=6 analysis.training.epochs=3
 	$(call PAPER_ANALYZE,nasbench201) analysis=operation_strength,trajectory,true_strength,landscape
 	$(BIN)/python analyze.py -m analysis=seeds run=$(PAPER_LOGS)/runs/s2,$(PAPER_LOGS)/runs/nasbench201
-	$(BIN)/python -m archselect.claims $(PAPER_LOGS)/runs --into RESULTS.md
+	$(BIN)/python -m archselect.analysis.claims $(PAPER_LOGS)/runs --into RESULTS.md
 
 lint: $(INSTALLED)  ## Check style and types
 	$(BIN)/ruff check

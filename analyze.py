@@ -3,8 +3,8 @@
 import hydra
 from omegaconf import DictConfig
 
-from archselect.commandline import announce, launch
 from archselect.distributed.launch import refuse_launched_analysis
+from archselect.pipeline.command_line import announce, launch
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="analyze")

@@ -3,15 +3,15 @@
 import hydra
 from omegaconf import DictConfig
 
-from archselect.commandline import announce, launch
+from archselect.pipeline.command_line import announce, launch
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
 def main(config: DictConfig) -> float | None:
     """Hand the composed config over; return what a search over options optimises."""
     announce(config)
-    from archselect import pipeline  # imported here, for --help and completion need no PyTorch
-    from archselect.objective import objective
+    from archselect.pipeline import run as pipeline  # imported here, for --help and completion need no PyTorch
+    from archselect.pipeline.run import objective
 
     return objective(config, pipeline.run(config))
 

@@ -27,9 +27,9 @@ from unittest import mock
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from archselect import pipeline
 from archselect.analysis import command
-from archselect.config import Parts, instantiate_parts
+from archselect.pipeline import run as pipeline
+from archselect.pipeline.config import Parts, instantiate_parts
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 ANALYZE = TRAIN.parent / "analyze.py"
@@ -37,7 +37,7 @@ CONFIGS = TRAIN.parent / "configs"
 
 # Spawned once, it has imported everything; its children start at once and share no threads with the tests.
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["archselect.pipeline", "hydra.main", "sklearn.datasets"])
+_PROCESSES.set_forkserver_preload(["archselect.pipeline.run", "hydra.main", "sklearn.datasets"])
 
 
 def tiny(space: str = "s2", search: str = "darts", selection: str = "perturb", *more: str) -> list[str]:

@@ -30,7 +30,7 @@ def own_logs(tmp_path: Path) -> str:
 @pytest.fixture
 def no_figures() -> Iterator[None]:
     """Leave the figures out, which take longer than a tiny run; they have tests of their own."""
-    with mock.patch("archselect.pipeline.draw_figures", return_value=[]):
+    with mock.patch("archselect.pipeline.run.draw_figures", return_value=[]):
         yield
 
 

@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from archselect.allocation import peak_resident
+from archselect.training.fit import peak_resident
 
 PROGRAM = """
 import resource, sys
 import torch
-from archselect.allocation import keep_freed_memory
+from archselect.training.fit import keep_freed_memory
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -42,6 +42,6 @@ def test_a_process_does_not_count_what_the_one_that_started_it_held() -> None:
     held = bytes(range(1, 251)) * 10**6
     assert peak_resident() > len(held)
     del held
-    program = "from archselect.allocation import peak_resident; print(peak_resident())"
+    program = "from archselect.training.fit import peak_resident; print(peak_resident())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert 5e6 < int(done.stdout) < 250e6

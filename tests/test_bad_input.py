@@ -18,9 +18,9 @@ from PIL import Image
 from pyarrow import parquet
 from tests.command import TRAIN, lines, sweep, tiny, train
 
-from archselect.config import RunError
 from archselect.evaluation.nasbench201 import COLUMNS
 from archselect.search import SearchModule
+from archselect.utils.errors import RunError
 
 Refused = Callable[..., str]
 
@@ -569,7 +569,7 @@ def test_a_trainer_that_cannot_be_is_refused(overrides: list[str], parts: Sequen
 def test_three_processes_are_not_started_for_what_one_can_refuse(
     overrides: list[str], parts: Sequence[str], refused: Refused
 ) -> None:
-    with mock.patch("archselect.pipeline.start_processes") as start:
+    with mock.patch("archselect.pipeline.run.start_processes") as start:
         assert_says(refused(*tiny(), "trainer.devices=3", *overrides), parts)
     start.assert_not_called()
 
@@ -601,7 +601,7 @@ def test_what_three_devices_cannot_share_is_refused(
         assert isinstance(outcome, RunError)
         raise outcome
 
-    with mock.patch("archselect.pipeline.start_processes", in_this_process):
+    with mock.patch("archselect.pipeline.run.start_processes", in_this_process):
         assert_says(refused(*tiny(), "trainer.devices=3", *overrides), parts)
 
 
@@ -676,7 +676,7 @@ def test_a_full_disk_keeps_what_is_done_and_the_run_goes_on_when_there_is_room(
 
 def test_a_full_disk_under_the_figures_is_said_in_words(capsys: pytest.CaptureFixture[str], logs: str) -> None:
     full = OSError(errno.ENOSPC, "No space left on device", "figures/cells.png")
-    with mock.patch("archselect.pipeline.draw_figures", side_effect=full), pytest.raises(SystemExit):
+    with mock.patch("archselect.pipeline.run.draw_figures", side_effect=full), pytest.raises(SystemExit):
         train(*tiny(selection="magnitude"), "evaluation=none", logs)
     assert_says(said(capsys.readouterr().err), ["No space is left on the disk for figures/cells.png", "free some"])
 

@@ -4,12 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from archselect.capture import CudaGraphs, NoCapture, capture_for
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.mixed_cell import MixedCell
-from archselect.networks.nasbench201_supernet import NASBench201Supernet
-from archselect.networks.supernet import Supernet
-from archselect.networks.topology import CellTopology
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.supernet.mixed_cell import MixedCell
+from archselect.models.supernet.nasbench201 import NASBench201Supernet
+from archselect.models.supernet.supernet import Supernet
+from archselect.training.cuda_graphs import CudaGraphs, NoCapture, capture_for
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a CUDA device")
 

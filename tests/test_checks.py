@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from archselect.checks import check_choice, check_optimizer, check_positive, check_share
+from archselect.utils.validation import check_choice, check_optimizer, check_positive, check_share
 
 
 @pytest.mark.parametrize("value", [1, 50])

@@ -13,10 +13,10 @@ from omegaconf import OmegaConf
 from tests.command import ANALYZE, CONFIGS, TRAIN, Run, analyze, tiny, train
 
 from archselect.analysis.command import look
-from archselect.commandline import arranged, method
 from archselect.genotype import PUBLISHED, Genotype
-from archselect.places import override
-from archselect.runs import load_genotype, load_supernet, open_run
+from archselect.pipeline.command_line import arranged, method
+from archselect.pipeline.finished_run import load_genotype, load_supernet, open_run
+from archselect.store.redact_paths import override
 
 HEAVY = ("torch", "pytorch_lightning", "wandb", "sklearn", "pandas", "datasets", "matplotlib", "optuna", "pyarrow")
 NASTY = "it's a, b = [c] {d} (e): ~f \\"
@@ -151,7 +151,7 @@ def test_a_genotype_is_pasted_with_the_line_of_its_log() -> None:
 def test_the_result_comes_after_the_loggers_and_ends_with_the_folder(
     logs: str, no_figures: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archselect.runlog.RunLog.finish", lambda log, status: sys.stdout.write("good-bye\n"))
+    monkeypatch.setattr("archselect.pipeline.loggers.RunLog.finish", lambda log, status: sys.stdout.write("good-bye\n"))
     run = train(*tiny("s2", "darts", "perturb", "search.epochs=3", "search.snapshots=1", logs))
     said = capsys.readouterr().out
     assert said.index("good-bye") < said.index("Result")

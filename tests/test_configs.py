@@ -16,11 +16,12 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from tests.command import CONFIGS
 
-from archselect.commandline import evaluation_for, register_resolvers
-from archselect.config import RunError, instantiate_parts
 from archselect.evaluation import NASBench201Lookup, NoEvaluation, Retraining
-from archselect.preflight import check
+from archselect.pipeline.command_line import evaluation_for, register_resolvers
+from archselect.pipeline.config import instantiate_parts
+from archselect.pipeline.preflight import check
 from archselect.selection import Perturbation, Racing, Scoring
+from archselect.utils.errors import RunError
 
 GROUPS = ("search_space", "search", "selection", "evaluation", "data", "trainer", "logger")
 SPACES = ("darts", "s1", "s2", "s3", "s4", "nasbench201")

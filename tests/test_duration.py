@@ -9,11 +9,11 @@ import torch
 from rich.console import Console
 from tests.command import Run
 
-from archselect import duration
-from archselect.config import instantiate_parts
-from archselect.plan import Plan
-from archselect.reporting.words import duration as shown
-from archselect.stages.job import Job
+from archselect.pipeline import plan as duration
+from archselect.pipeline.config import instantiate_parts
+from archselect.pipeline.plan import Plan
+from archselect.pipeline.stage import Job
+from archselect.results.formatting import duration as shown
 from archselect.store import Store
 
 MakePlan = Callable[..., Plan]

@@ -10,9 +10,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from tests.command import CONFIGS
 
-from archselect.config import GROUPS, Parts, RunError, check_groups, instantiate_part, instantiate_parts, readable
-from archselect.objective import check_objective
-from archselect.preflight import check
+from archselect.pipeline.config import GROUPS, Parts, check_groups, instantiate_part, instantiate_parts, readable
+from archselect.pipeline.preflight import check
+from archselect.pipeline.run import check_objective
+from archselect.utils.errors import RunError
 
 VALUES: tuple[Any, ...] = (None, "abc", {"a": 1}, float("nan"))
 CHOICES = {

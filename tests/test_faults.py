@@ -23,7 +23,7 @@ COMMAND = [*tiny("s2", "darts", "magnitude", "search.epochs=3"), "evaluation=non
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The run that nothing happened to."""
-    with mock.patch("archselect.pipeline.draw_figures", return_value=[]):
+    with mock.patch("archselect.pipeline.run.draw_figures", return_value=[]):
         return train(*COMMAND, f"logs={tmp_path_factory.mktemp('alone')}")
 
 

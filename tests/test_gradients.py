@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from archselect.gradients import gradients_of
+from archselect.training.step import gradients_of
 
 SOURCES = Path(__file__).parents[1] / "src"
 

@@ -9,9 +9,9 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from tests.command import CONFIGS, sweep, tiny, train
 
-from archselect.commandline import register_resolvers
 from archselect.genotype import Genotype
-from archselect.preflight import check_pair
+from archselect.pipeline.command_line import register_resolvers
+from archselect.pipeline.preflight import check_pair
 from archselect.reporting.report import main as report
 from archselect.search import SearchMethod
 from archselect.selection import Selector

@@ -15,8 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tests.command import Run, tiny, train
 
-from archselect import pipeline
-from archselect.listeners import Listener, TensorBoardListener, WandbListener, listener_for, markdown
+from archselect.pipeline import run as pipeline
+from archselect.pipeline.loggers import Listener, TensorBoardListener, WandbListener, listener_for, markdown
 
 EVERYTHING = {"images": 0, "scalars": 0, "tensors": 0}
 

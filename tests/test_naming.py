@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from archselect.naming import data_name, register_data_name
+from archselect.pipeline.command_line import data_name, register_data_name
 
 
 def test_the_name_is_that_of_the_folder_and_stays_the_same() -> None:
@@ -59,5 +59,5 @@ def test_a_config_names_its_data_set_by_the_options_beside_the_name() -> None:
 
 
 def test_naming_imports_nothing_that_takes_long() -> None:
-    code = "import sys, archselect.naming; print(sorted({'torch', 'datasets', 'PIL', 'numpy'} & set(sys.modules)))"
+    code = "import sys, archselect.pipeline.command_line; print(sorted({'torch', 'datasets', 'PIL', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from archselect import places
+from archselect.store import redact_paths as places
 
 
 @pytest.fixture(autouse=True)

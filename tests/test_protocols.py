@@ -18,10 +18,11 @@ from command import CONFIGS, tiny, train
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from archselect.commandline import register_resolvers
-from archselect.config import RunError, identity_of, instantiate_parts
-from archselect.preflight import check
+from archselect.pipeline.command_line import register_resolvers
+from archselect.pipeline.config import identity_of, instantiate_parts
+from archselect.pipeline.preflight import check
 from archselect.search import Curvature, GumbelSoftmax
+from archselect.utils.errors import RunError
 
 METHODS = sorted(file.stem for file in (CONFIGS / "search").glob("*.yaml"))
 OFFICIAL = CONFIGS / "protocol"

@@ -1,6 +1,6 @@
 import torch
 
-from archselect.randomness import seed_generators
+from archselect.distributed.rng import seed_generators
 
 
 def test_pytorchs_numbers_are_those_of_its_own_seeding() -> None:

@@ -18,12 +18,12 @@ from omegaconf import OmegaConf
 from PIL import Image
 from tests.command import CONFIGS, TRAIN, train
 
-from archselect.commandline import register_resolvers
-from archselect.config import instantiate_parts
 from archselect.evaluation import NASBench201Lookup
 from archselect.genotype import Genotype
-from archselect.operations import PRIMITIVES
-from archselect.preflight import check
+from archselect.models.ops import PRIMITIVES
+from archselect.pipeline.command_line import register_resolvers
+from archselect.pipeline.config import instantiate_parts
+from archselect.pipeline.preflight import check
 
 REPOSITORY = TRAIN.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -166,7 +166,7 @@ def test_a_command_composes_to_parts_that_go_together(
         if isinstance(parts.evaluation, NASBench201Lookup):
             continue  # the table is the reader's
         with mock.patch(
-            "archselect.preflight.check_trainer", return_value=torch.device("cuda")
+            "archselect.pipeline.preflight.check_trainer", return_value=torch.device("cuda")
         ):  # a machine without a GPU cannot make trainer=gpu
             check(parts)
 

@@ -23,11 +23,11 @@ SCORING = "archselect.selection.scorer:Scorer.__call__"
 PASS = "archselect.selection.scorer:Scorer._batch"
 RETRAINING = "archselect.evaluation.module:RetrainModule.training_step"
 TESTING = "archselect.evaluation.module:RetrainModule.test_step"
-CHECKPOINT = "archselect.stages.checkpoint:AtomicCheckpointIO.save_checkpoint"
+CHECKPOINT = "archselect.training.checkpoint:AtomicCheckpointIO.save_checkpoint"
 FINISH = "archselect.store:StageFolder.finish"
-TRIAL = "archselect.stages.trials:StageTrials.train"
-TRIAL_TRAINING = "archselect.stages.fitting:Fitting.train"
-ADOPTION = "archselect.stages.trials:StageTrials.adopt"
+TRIAL = "archselect.pipeline.selection_stage:StageTrials.train"
+TRIAL_TRAINING = "archselect.training.fit:Fitting.train"
+ADOPTION = "archselect.pipeline.selection_stage:StageTrials.adopt"
 COUNTED = (TRAINING, SCORING, RETRAINING)
 
 # S4 draws noise while it trains and scores. There are 3 epochs of 2 steps in the search, 17 of 2 in the selection, 3 of
@@ -51,7 +51,7 @@ def alone(logs: str) -> Callable[..., Run]:
 
     @functools.cache
     def run(*more: str) -> Run:
-        with mock.patch("archselect.pipeline.draw_figures", return_value=[]):
+        with mock.patch("archselect.pipeline.run.draw_figures", return_value=[]):
             return train(*command(*more), logs)
 
     return run

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pytorch_lightning.loggers.logger import DummyLogger
 
-from archselect.runlog import RunLog, flatten
+from archselect.pipeline.loggers import RunLog, flatten
 
 SPACE = {"cells": {"cell": {"edges": [[0, 1]], "operations": [["skip_connect", "nor_conv_1x1"]]}}}
 

@@ -18,11 +18,11 @@ from tests.command import TRAIN, Run, tiny, train
 from torch import Tensor
 
 from archselect.data import ImageData, LabelledImages
-from archselect.data.digits import Digits
-from archselect.data.local import Split
-from archselect.data.stored import StoredImages
+from archselect.data.decode import StoredImages
+from archselect.data.local_files import Split
+from archselect.data.sources import Digits
+from archselect.distributed.rng import derived_seed
 from archselect.genotype import PUBLISHED, Genotype
-from archselect.randomness import derived_seed
 
 SPACES = ("s2", "s1", "s3", "s4", "darts", "nasbench201")
 SEARCHES = ("darts", "fixed_alpha")

@@ -8,9 +8,9 @@ import torch
 from tests.command import Run, tiny, train
 from tests.distributed.command import PYTHON, TWO, Command, runs_in, torchrun
 
-from archselect.config import instantiate_parts
-from archselect.plan import Plan
-from archselect.stages.job import Job
+from archselect.pipeline.config import instantiate_parts
+from archselect.pipeline.plan import Plan
+from archselect.pipeline.stage import Job
 
 # Decisions without tuning in between: what two devices and one round differently has no time to grow.
 UNTUNED = ("search_space.protocol.epochs_between=0", "selection.scoring.batches=2")

@@ -9,10 +9,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 from tests.command import analyze, sweep, tiny, train
 
-from archselect.config import RunError
-from archselect.pipeline import failure_kept
-from archselect.reporting.grid import REFUSED
-from archselect.runs import open_run
+from archselect.pipeline.finished_run import open_run
+from archselect.pipeline.run import failure_kept
+from archselect.results.grid import REFUSED
+from archselect.utils.errors import RunError
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 

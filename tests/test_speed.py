@@ -23,7 +23,7 @@ from speed.sides import Fast, Reference, check_agreement, data_for
 from speed.work import Work, work_of
 
 from archselect import kernels
-from archselect.figures.canvas import save
+from archselect.figures.style import save
 from archselect.selection import Score
 
 REPOSITORY = Path(__file__).parents[1]

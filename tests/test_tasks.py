@@ -13,7 +13,7 @@ from test_launchers import jobs_of, pids
 from test_recovery import until
 from tests.command import Apart, lines, tiny, train
 
-from archselect.errors import RunError
+from archselect.utils.errors import RunError
 from hydra_plugins.archselect_sweeps.launchers import Task
 
 pytest.importorskip("submitit", reason="pip install 'archselect[sweeps]'")

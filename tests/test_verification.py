@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.command import Run
 
-from archselect.store.__main__ import main
+from archselect.pipeline.verify import main
 
 
 @pytest.fixture

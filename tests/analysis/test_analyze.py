@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from tests.command import Run, analyze
 
-from archselect.analysis.bench import Bench
-from archselect.places import find_runs
-from archselect.runs import load_genotype, load_supernet, open_run
+from archselect.analysis.base import Bench
+from archselect.pipeline.finished_run import load_genotype, load_supernet, open_run
 from archselect.store import StageKey, Store
+from archselect.store.redact_paths import find_runs
 
 
 def refused(capsys: pytest.CaptureFixture[str], *overrides: str) -> str:

@@ -3,7 +3,7 @@ from pathlib import Path
 from tests.analysis.tables import rows
 from tests.command import analyze
 
-from archselect.runs import load_genotype, open_run
+from archselect.pipeline.finished_run import load_genotype, open_run
 
 
 def test_a_runs_cells_stand_beside_those_of_magnitude(tiny_folder: Path) -> None:

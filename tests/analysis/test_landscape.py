@@ -6,10 +6,9 @@ from tests.analysis.tables import rows
 from tests.command import analyze
 
 from archselect.analysis.landscape import directions, free_entries, points_of_plane, weights_at
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.nasbench201_supernet import NASBench201Supernet
-from archselect.networks.topology import CellTopology
-from archselect.runs import open_run
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.supernet.nasbench201 import NASBench201Supernet
+from archselect.pipeline.finished_run import open_run
 
 
 def supernet() -> NASBench201Supernet:

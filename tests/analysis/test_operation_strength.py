@@ -5,9 +5,9 @@ import pytest
 import torch
 from tests.command import analyze
 
-from archselect.randomness import generator_for
-from archselect.runs import open_run
-from archselect.stages.search import architecture_images
+from archselect.distributed.rng import generator_for
+from archselect.pipeline.finished_run import open_run
+from archselect.pipeline.search_stage import architecture_images
 
 
 def test_a_strength_is_the_accuracy_that_the_supernet_loses_without_the_operation(tiny_folder: Path) -> None:

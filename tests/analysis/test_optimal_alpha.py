@@ -8,10 +8,9 @@ from tests.command import analyze
 from torch import Tensor
 
 from archselect.analysis.optimal_alpha import branches_of, normalised, optimal_weights, with_targets
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.nasbench201_supernet import NASBench201Supernet
-from archselect.networks.topology import CellTopology
-from archselect.runs import open_run
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.supernet.nasbench201 import NASBench201Supernet
+from archselect.pipeline.finished_run import open_run
 
 SPACE = CellSpace("cell", CellTopology(1, 2, "last", None), (("none", "skip_connect", "nor_conv_1x1"),) * 3)
 

@@ -11,11 +11,10 @@ import pytest
 from tests.command import Run, analyze, tiny, train
 
 from archselect.analysis import Seeds
-from archselect.analysis.outcomes import DROPPED, Outcome
-from archselect.analysis.seeds import agreement, frequencies
+from archselect.analysis.seeds import DROPPED, Outcome, agreement, frequencies
 from archselect.genotype import Genotype
-from archselect.reporting.results import Choices, RunResult
-from archselect.runs import open_run
+from archselect.pipeline.finished_run import open_run
+from archselect.results.summaries import Choices, RunResult
 
 SPACE = {"cells": {"cell": {"edges": [[0, 1], [0, 2]], "operations": [["skip", "conv"], ["skip", "conv"]]}}}
 
@@ -84,7 +83,7 @@ def beside(tiny_run: Run) -> Run:
     """A run from the same supernet as the tiny one, by magnitude; its command was typed twice."""
     logs = tiny_run.stage("search").parents[2]
     words = tiny("s2", "darts", "magnitude", "search.epochs=3", "search.snapshots=1", f"logs={logs}")
-    with mock.patch("archselect.pipeline.draw_figures", return_value=[]):
+    with mock.patch("archselect.pipeline.run.draw_figures", return_value=[]):
         train(*words)
         return train(*words)
 

@@ -4,7 +4,7 @@ import pytest
 from tests.analysis.tables import rows
 from tests.command import analyze
 
-from archselect.runs import open_run
+from archselect.pipeline.finished_run import open_run
 
 
 def test_the_curves_are_those_of_selections_from_the_runs_supernet(tiny_folder: Path) -> None:

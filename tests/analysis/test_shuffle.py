@@ -7,16 +7,14 @@ from tests.analysis.tables import rows
 from tests.command import analyze
 from torch import Tensor, nn
 
-from archselect.analysis.exchange import exchangeable, exchanged_edges, exchanged_layers, with_rows_exchanged
-from archselect.analysis.shuffle import kept
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.darts_supernet import DartsSupernet
-from archselect.networks.mixed_cell import MixedCell
-from archselect.networks.mixture import Mixture
-from archselect.networks.nasbench201_supernet import NASBench201Supernet
-from archselect.networks.reference import ReferenceNetwork
-from archselect.networks.source import Source
-from archselect.networks.topology import CellTopology
+from archselect.analysis.shuffle import exchangeable, exchanged_edges, exchanged_layers, kept, with_rows_exchanged
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.discrete.vgg_resnet import ReferenceNetwork
+from archselect.models.supernet.darts import DartsSupernet
+from archselect.models.supernet.mixed_cell import MixedCell
+from archselect.models.supernet.mixed_ops import Source
+from archselect.models.supernet.mixture import Mixture
+from archselect.models.supernet.nasbench201 import NASBench201Supernet
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_3x3", "avg_pool_3x3")
 SPACE = CellSpace("cell", CellTopology(1, 3, "last", None), (OPERATIONS,) * 6)
@@ -139,6 +137,6 @@ def test_a_run_is_shuffled_and_the_references_are_trained_once(
     found = rows(folder / "shuffle.csv")
     assert [row["network"] for row in found] == ["vgg"] * 2 + ["resnet"] * 2 + ["supernet"] * 2
     assert all(0 <= float(row["after"]) <= 1 for row in found)
-    monkeypatch.setattr("archselect.stages.reference.retrain", None)
+    monkeypatch.setattr("archselect.analysis.shuffle.retrain", None)
     analyze("analysis=shuffle", f"run={tiny_folder}", *small[:-1], "analysis.shuffles=3")
     assert len(rows(folder / "shuffle.csv")) == 9

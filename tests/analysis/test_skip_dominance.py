@@ -5,7 +5,7 @@ from tests.analysis.tables import rows
 from tests.command import analyze
 
 from archselect.analysis.skip_dominance import correlation, skip_lead
-from archselect.runs import open_run
+from archselect.pipeline.finished_run import open_run
 
 OPERATIONS = [["skip_connect", "sep_conv_3x3"], ["max_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_3x3"]]
 

@@ -11,8 +11,8 @@ from tests.command import analyze
 
 from archselect.analysis import Trajectory
 from archselect.genotype import Genotype
-from archselect.runs import FinishedRun, open_run
-from archselect.stages.selection import SelectionStage
+from archselect.pipeline.finished_run import FinishedRun, open_run
+from archselect.pipeline.selection_stage import SelectionStage
 
 QUICK = "selections.perturb.tuning.epochs_between=0"
 

@@ -16,10 +16,9 @@ from tests.analysis.made_table import made_table
 from tests.command import CONFIGS, analyze, lines, tiny, train
 
 from archselect.analysis import TrueStrength
-from archselect.analysis.bootstrap import crossed_bootstrap
-from archselect.analysis.correlations import correlations, edge_taus
-from archselect.analysis.subject import Subject
-from archselect.runs import open_run
+from archselect.analysis.base import Subject
+from archselect.analysis.stats import correlations, crossed_bootstrap, edge_taus
+from archselect.pipeline.finished_run import open_run
 
 SELECTIONS = ("perturb", "shapley", "sampling", *(f"zero_cost_{name}" for name in ("synflow", "snip", "grad_norm")))
 SELECTIONS += ("zero_cost_jacobian_covariance",)

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from tests.command import Run, analyze, tiny, train
 
-from archselect.claims.evidence import Evidence
-from archselect.claims.section import BEGIN, END, main, replaced
+from archselect.analysis.claims import BEGIN, END, main, replaced
+from archselect.analysis.evidence import Evidence
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,14 @@ from typing import Any
 
 import pytest
 
-from archselect.claims.architectures import alpha_is_not_needed, perturbation_repairs
-from archselect.claims.supernets import magnitude_is_not_strength, skips_are_close, skips_dominate, supernets_unroll
+from archselect.analysis.claims import (
+    alpha_is_not_needed,
+    magnitude_is_not_strength,
+    perturbation_repairs,
+    skips_are_close,
+    skips_dominate,
+    supernets_unroll,
+)
 
 Rows = list[dict[str, Any]]
 

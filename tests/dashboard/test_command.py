@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import wandb
 
-from archselect.dashboard import spaces
-from archselect.dashboard.command import main
+from archselect.reporting import dashboard as spaces
+from archselect.reporting.dashboard import main
 
 SPACE = ["--space", "nasbench201"]
 
@@ -41,7 +41,7 @@ def test_without_an_account_it_writes_the_definition_and_says_how_to_apply_it(
     told = capsys.readouterr().out
     assert "nobody is logged in" in told and "dashboard.json" in told
     assert "`wandb login`" in told
-    assert "`python -m archselect.dashboard --project p --entity e --space nasbench201`" in told
+    assert "`python -m archselect.reporting.dashboard --project p --entity e --space nasbench201`" in told
 
 
 @pytest.mark.parametrize("how", ["option", "variable"])
@@ -98,7 +98,9 @@ def test_the_project_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
 def test_without_the_library_it_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith(("wandb_workspaces", "archselect.dashboard"))]:
+    for name in [
+        name for name in sys.modules if name.startswith(("wandb_workspaces", "archselect.reporting.dashboard"))
+    ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
     assert main(["--project", "p", *SPACE]) == 1
@@ -115,7 +117,7 @@ def test_without_the_folder_of_configs_it_does_not_make_an_empty_dashboard(
 
 
 def test_a_space_of_ones_own_is_found_in_its_folder(tmp_path: Path) -> None:
-    text = "_target_: archselect.spaces.NASBench201Space\nname: its_name\noperations: [none, nor_conv_3x3]\n"
+    text = "_target_: archselect.search_spaces.NASBench201Space\nname: its_name\noperations: [none, nor_conv_3x3]\n"
     text += (
         "channels: 16\ncells_per_stage: 1\nalpha_scale: 1e-3\nprotocol: {search_epochs: 1, selection_epochs: null}\n"
     )
@@ -127,7 +129,7 @@ def test_a_space_of_ones_own_is_found_in_its_folder(tmp_path: Path) -> None:
     assert '"value": "its_name"' in written  # what runs log as search_space.name
 
 
-@pytest.mark.parametrize("text", ["foo: 1", "_target_: archselect.spaces.DartsSpace", "a: [", "a: ${nowhere}"])
+@pytest.mark.parametrize("text", ["foo: 1", "_target_: archselect.search_spaces.DartsSpace", "a: [", "a: ${nowhere}"])
 def test_a_file_that_is_no_space_is_one_sentence(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "own" / "search_space").mkdir(parents=True)
     (tmp_path / "own" / "search_space" / "mine.yaml").write_text(text)

@@ -12,9 +12,8 @@ from wandb_workspaces.reports.v2 import internal as report_models
 from wandb_workspaces.reports.v2.interface import UnknownBlock
 from wandb_workspaces.workspaces import internal as workspace_models
 
-from archselect.dashboard.definition import define
-from archselect.dashboard.keys import alpha_keys
-from archselect.dashboard.spaces import describe_spaces
+from archselect.reporting.dashboard import define, describe_spaces
+from archselect.reporting.panels import alpha_keys
 
 SPACES = describe_spaces(None)
 

@@ -12,10 +12,9 @@ from tests.command import Run, sweep, tiny
 from tests.dashboard.panels import asked, panels, run_sets
 from tests.wandb_file import Told
 
-from archselect.dashboard.definition import define
-from archselect.dashboard.keys import GROUPING
-from archselect.dashboard.spaces import describe_spaces
-from archselect.reporting.paper import PaperNumber
+from archselect.reporting.dashboard import define, describe_spaces
+from archselect.reporting.panels import GROUPING
+from archselect.results.summaries import PaperNumber
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +22,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Run]]:
     number = PaperNumber(accuracy=97.0, std=None, best=None, of="made up")
     with (
         pytest.MonkeyPatch.context() as patch,
-        mock.patch("archselect.reporting.results.paper_number", return_value=number),
+        mock.patch("archselect.results.summaries.paper_number", return_value=number),
     ):
         patch.setenv("WANDB_MODE", "offline")
         patch.setenv("WANDB_SILENT", "true")

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from archselect.data import Augmentation, Normalisation, ResidentBatches
 from archselect.data.augmentation import crop_and_flip, cutout_mask
-from archselect.randomness import generator_for
+from archselect.distributed.rng import generator_for
 
 
 def random_images(count: int, height: int, width: int) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from archselect.data import Augmentation, BilevelBatches, Normalisation, ResidentBatches
 from archselect.distributed.process_group import Shard
-from archselect.randomness import generator_for
+from archselect.distributed.rng import generator_for
 
 RAW = Normalisation((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))  # leaves the pixels 0..255
 
@@ -216,7 +216,7 @@ def parts_of(batches: ResidentBatches, processes: int) -> list[Sequence[tuple[Te
     """Return what each of several processes reads of the batches, and check that it is as much as it says."""
     parts = []
     for rank in range(processes):
-        with mock.patch("archselect.data.batches.shard", return_value=Shard(rank, processes)):
+        with mock.patch("archselect.data.loader.shard", return_value=Shard(rank, processes)):
             parts.append(list(batches))
             assert len(parts[-1]) == len(batches)
     return parts

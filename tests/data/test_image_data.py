@@ -7,7 +7,8 @@ import torch
 from rich.console import Console
 from tests.data.small_sets import encoded, hub_data, picture, write_image, write_parquet
 
-from archselect.data import Digits, HubImages, ImageData, ImageFolder, LabelledImages, stored
+from archselect.data import Digits, HubImages, ImageData, ImageFolder, LabelledImages
+from archselect.data import decode as stored
 
 
 def test_the_test_split_is_not_opened_while_training(parquet_folder: Path) -> None:
@@ -108,7 +109,7 @@ def test_the_fingerprint_changes_with_content_subset_and_columns(parquet_folder:
 def test_above_the_limit_names_and_sizes_make_the_fingerprint(
     parquet_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archselect.data.fingerprint.CONTENT_LIMIT", 10)
+    monkeypatch.setattr("archselect.data.sources.CONTENT_LIMIT", 10)
     fingerprint = hub_data(parquet_folder).fingerprint()
     file = parquet_folder / "train.parquet"
     content = file.read_bytes()

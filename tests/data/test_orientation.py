@@ -9,8 +9,8 @@ from PIL import Image
 from small_sets import write_parquet
 
 from archselect.data import ImageFolder
-from archselect.data.local import local_images
-from archselect.data.stored import upright
+from archselect.data.decode import upright
+from archselect.data.local_files import local_images
 
 SIDE = 32
 TALL = np.zeros((3 * SIDE, 2 * SIDE), dtype=np.uint8)

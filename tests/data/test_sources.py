@@ -9,7 +9,7 @@ from PIL import Image
 from tests.data.small_sets import encoded, hub_data, picture, write_image, write_parquet
 
 from archselect.data import HubImages, ImageData, ImageFolder, LabelledImages
-from archselect.data.local import IMAGE_SUFFIXES
+from archselect.data.local_files import IMAGE_SUFFIXES
 
 
 def own_data(path: Path | None, **options: object) -> ImageData:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from archselect.data import LabelledImages, halves, stratified_split, stratified_subset
-from archselect.randomness import generator_for
+from archselect.distributed.rng import generator_for
 
 LABELS = torch.tensor([0] * 40 + [1] * 20 + [2] * 10)[torch.randperm(70, generator=generator_for("mix"))]
 

@@ -14,23 +14,23 @@ from tests.search import small_search
 from torch import Tensor, nn
 
 from archselect.data import Augmentation, BilevelBatches, ResidentBatches
+from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.distributed.process_group import all_reduce, shard, sharded_batches
 from archselect.evaluation import RetrainModule
-from archselect.metrics import ClassAccuracy
-from archselect.networks.relaxation import Dirichlet, GumbelSoftmax
-from archselect.operations.batch_norm import BatchNorm2d
-from archselect.quiet import quiet_lightning
+from archselect.models.supernet.relaxation import Dirichlet, GumbelSoftmax
+from archselect.pipeline.stage import SharedFolder
 from archselect.search import SearchModule
-from archselect.search.architecture_gradient import Unrolled
-from archselect.search.freezing import GradientMatching
+from archselect.search.alpha_gradient import Unrolled
+from archselect.search.early_stopping import Curvature
+from archselect.search.oles import GradientMatching
 from archselect.search.smoothing import AdversarialSmoothing, RandomSmoothing
-from archselect.search.stopping import Curvature
 from archselect.selection import Race, Scorer, Scoring
 from archselect.selection.scoring import Racing
-from archselect.stages.fitting import Fitting, Loaders
-from archselect.stages.progress import Progress
-from archselect.stages.shared_folder import SharedFolder
 from archselect.store import StageKey
+from archselect.training.devices import quiet_lightning
+from archselect.training.fit import Fitting, Loaders
+from archselect.training.progress import Progress
+from archselect.training.step import ClassAccuracy
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "first order": {},

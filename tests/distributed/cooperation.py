@@ -9,9 +9,10 @@ import torch
 from tests.search import small_search
 
 from archselect.data import ResidentBatches
-from archselect.distributed.consistency import assert_in_sync
+from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.distributed.process_group import (
     Shard,
+    assert_in_sync,
     check_same,
     gathered,
     on_main_process,
@@ -20,11 +21,10 @@ from archselect.distributed.process_group import (
     sharded_batches,
     whole_batches,
 )
-from archselect.gradients import gradients_of
-from archselect.operations.batch_norm import BatchNorm2d
-from archselect.randomness import drawn_alike, seed_generators
-from archselect.stages.shared_folder import SharedFolder
+from archselect.distributed.rng import drawn_alike, seed_generators
+from archselect.pipeline.stage import SharedFolder
 from archselect.store import StageKey
+from archselect.training.step import gradients_of
 
 Raised = tuple[str, str] | None
 """Class and words of an error."""

@@ -13,11 +13,11 @@ import pytorch_lightning as pl
 import torch
 from tests.command import TRAIN, Run, tiny, train
 
-from archselect import pipeline
 from archselect.distributed import launch
 from archselect.distributed.launch import Launched, is_main_process, launched, rank_zero_folder
-from archselect.errors import RunError
-from archselect.stages.trainer import check_trainer, process_count
+from archselect.pipeline import run as pipeline
+from archselect.training.devices import check_trainer, process_count
+from archselect.utils.errors import RunError
 
 Environment = Callable[[Mapping[str, object]], None]
 

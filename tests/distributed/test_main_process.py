@@ -16,11 +16,11 @@ pytestmark = pytest.mark.slow
 
 SHORT = tiny("s2", "darts", "magnitude", "search.epochs=1", "evaluation=none")
 IMPATIENT = Blow(
-    "archselect.stages.trainer:join",
+    "archselect.training.devices:join",
     1,
-    "import datetime; from archselect.stages import trainer; trainer.STEP_TIMEOUT = datetime.timedelta(seconds=5)",
+    "import datetime; from archselect.pipeline import trainer; trainer.STEP_TIMEOUT = datetime.timedelta(seconds=5)",
 )
-SAVING = "archselect.stages.checkpoint:AtomicCheckpointIO.save_checkpoint"
+SAVING = "archselect.training.checkpoint:AtomicCheckpointIO.save_checkpoint"
 
 
 def newest(logs: Path) -> Run:

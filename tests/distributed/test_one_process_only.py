@@ -8,7 +8,7 @@ from tests.command import ANALYZE, _script, sweep, tiny
 
 from archselect.analysis import look
 from archselect.distributed import launch
-from archselect.errors import RunError
+from archselect.utils.errors import RunError
 
 RANK = {"TORCHELASTIC_RUN_ID": "run", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
 STARTED = "torchrun or srun started 2 processes of this program, but "

@@ -10,7 +10,7 @@ import torch
 
 from archselect.distributed import process_group
 from archselect.distributed.launch import start_processes
-from archselect.stages.trainer import TrainerFactory, join
+from archselect.training.devices import TrainerFactory, join
 
 
 def trainer(synchronised: bool = True) -> TrainerFactory:

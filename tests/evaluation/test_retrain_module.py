@@ -12,9 +12,9 @@ from archselect import kernels
 from archselect.data import Normalisation, ResidentBatches
 from archselect.evaluation import Retraining, RetrainModule
 from archselect.genotype import PUBLISHED
-from archselect.networks.discrete import DiscreteNetwork
-from archselect.networks.discrete_darts import DartsNetwork
-from archselect.networks.topology import CellTopology
+from archselect.models.cell_space import CellTopology
+from archselect.models.discrete.darts import DartsNetwork
+from archselect.models.discrete.network import DiscreteNetwork
 
 CLASSES = 3
 RATE, MOMENTUM, CLIP = 0.1, 0.9, 0.5

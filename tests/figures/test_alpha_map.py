@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from archselect.figures.alpha_map import draw_alpha_map, excess_of, scale_of
+from archselect.figures.trajectories import draw_alpha_map, excess_of, scale_of
 
 CELLS = {
     "normal": {

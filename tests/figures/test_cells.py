@@ -6,7 +6,7 @@ from matplotlib.colors import same_color
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from archselect.figures.cells import draw_cells
-from archselect.figures.palette import STYLES
+from archselect.figures.style import STYLES
 from archselect.genotype import PUBLISHED, Genotype
 
 

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from archselect.figures.canvas import save
 from archselect.figures.cells import draw_cells
-from archselect.figures.formats import FORMATS, formats_of
+from archselect.figures.style import FORMATS, formats_of, save
 from archselect.genotype import PUBLISHED
-from archselect.report import draw_figures
+from archselect.pipeline.console import draw_figures
 
 DRAW = """
 import sys
-from archselect.figures.canvas import save
+from archselect.figures.style import save
 from archselect.figures.cells import draw_cells
 from archselect.genotype import PUBLISHED
 save(draw_cells(PUBLISHED["DARTS_V2"]), sys.argv[1], ("svg", "pdf"))

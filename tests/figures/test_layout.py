@@ -4,7 +4,7 @@ from itertools import combinations, pairwise
 
 import pytest
 
-from archselect.figures.layout import GAP, LANE, ROW, _crossings, _falling, lay_out, output_sources
+from archselect.figures.cells import GAP, LANE, ROW, _crossings, _falling, lay_out, output_sources
 from archselect.genotype import PUBLISHED, CellGenotype, Genotype, Input
 
 NASBENCH201 = Genotype.from_nasbench201("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|").cell("cell")

@@ -2,8 +2,8 @@
 
 from itertools import combinations
 
-from archselect.figures.palette import STYLES, styles
-from archselect.operations import PRIMITIVES
+from archselect.figures.style import STYLES, styles
+from archselect.models.ops import PRIMITIVES
 
 
 def test_every_primitive_has_a_style_of_its_own() -> None:

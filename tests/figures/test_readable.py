@@ -13,21 +13,20 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from archselect.figures.alpha_map import draw_alpha_map
-from archselect.figures.canvas import save
+from archselect.analysis.discretization_accuracy import draw_edge_predictors
+from archselect.analysis.landscape import draw_landscape
+from archselect.analysis.operation_strength import Quantity, draw_operation_bars
+from archselect.analysis.seeds import draw_seeds
+from archselect.analysis.selection_curve import draw_selection_curve
+from archselect.analysis.shuffle import draw_shuffle
+from archselect.analysis.skip_dominance import draw_skip_dominance
+from archselect.analysis.trajectory import Panel as SelectionPanel
+from archselect.analysis.trajectory import draw_selection_trajectory
+from archselect.analysis.true_strength import draw_true_strength
 from archselect.figures.cells import draw_cells, draw_cells_of
-from archselect.figures.edge_predictors import draw_edge_predictors
-from archselect.figures.landscape import draw_landscape
-from archselect.figures.operation_bars import Quantity, draw_operation_bars
-from archselect.figures.seeds import draw_seeds
-from archselect.figures.selection_curve import draw_selection_curve
-from archselect.figures.selection_trajectory import Panel as SelectionPanel
-from archselect.figures.selection_trajectory import draw_selection_trajectory
-from archselect.figures.shuffle import draw_shuffle
-from archselect.figures.skip_dominance import draw_skip_dominance
 from archselect.figures.strengths import draw_operation_strengths, draw_topology_strengths
-from archselect.figures.trajectories import draw_alpha, draw_curves
-from archselect.figures.true_strength import draw_true_strength
+from archselect.figures.style import save
+from archselect.figures.trajectories import draw_alpha, draw_alpha_map, draw_curves
 from archselect.genotype import PUBLISHED, CellGenotype, Genotype, Input
 
 Check = Callable[[Figure], None]

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import same_color
 from matplotlib.lines import Line2D
 
-from archselect.figures.palette import STYLES
 from archselect.figures.strengths import draw_operation_strengths, draw_topology_strengths
+from archselect.figures.style import STYLES
 
 
 def on_edge(

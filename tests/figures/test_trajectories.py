@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from matplotlib.lines import Line2D
 
-from archselect.figures.palette import STYLES
+from archselect.figures.style import STYLES
 from archselect.figures.trajectories import draw_alpha, draw_curves
 
 SPACE = {

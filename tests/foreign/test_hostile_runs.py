@@ -14,12 +14,12 @@ import yaml
 from foreign.hostile import GENOTYPE, MadeRun, Touch, make_run, touching
 from tests.command import ANALYZE
 
-from archselect.foreign import tensors
-from archselect.foreign.config import read_config
-from archselect.naming import data_name
-from archselect.runs import load_genotype, open_run
-from archselect.stages.fitting import AtomicCheckpointIO
+from archselect.pipeline.command_line import data_name
+from archselect.pipeline.finished_run import load_genotype, open_run
+from archselect.safe_io import tensors
+from archselect.safe_io.config import read_config
 from archselect.store import StageFolder
+from archselect.training.fit import AtomicCheckpointIO
 
 
 @pytest.mark.parametrize(
@@ -30,11 +30,11 @@ from archselect.store import StageFolder
         ("hydra.utils.get_method", "lies in no package that it may name"),
         ("pytorch_lightning.os.system", "lies in no package that it may name"),
         ("pytorch_lightning.cli.instantiate_class", "lies in no package that it may name"),
-        ("archselect.config.os.system", "lies in no package that it may name"),
+        ("archselect.pipeline.config.os.system", "lies in no package that it may name"),
         ("archselect.searching.Method", "lies in no package that it may name"),
         ("archselect.search.method.torch.load", "leads out of archselect.search"),
         ("archselect.search.method.partial", "is defined in functools, not in archselect.search"),
-        ("archselect.data.local.Path", "is defined in pathlib, not in archselect.data"),
+        ("archselect.data.local_files.Path", "is defined in pathlib, not in archselect.data"),
         ("archselect.data.ImageData.__init__", "is private"),
         ("archselect.data.stratified_split", "is no class"),
         ("archselect.data.nothing", "which archselect.data does not have"),

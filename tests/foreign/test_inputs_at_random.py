@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from tests.genotypes_at_random import NAMES, genotypes
 
-from archselect.commandline import register_resolvers
 from archselect.evaluation import NASBench201Table
 from archselect.evaluation.nasbench201 import ACCURACIES, COLUMNS
-from archselect.foreign.config import read_config
-from archselect.foreign.json import parse_json
 from archselect.genotype import Genotype
-from archselect.mistakes import is_user_error
+from archselect.pipeline.command_line import register_resolvers
+from archselect.safe_io.config import read_config
+from archselect.safe_io.files import parse_json
+from archselect.utils.errors import is_user_error
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 READERS = (
@@ -238,7 +238,7 @@ def overrides(draw: st.DrawFn, places: list[str]) -> str:
 
 @pytest.mark.parametrize("many", [pytest.param(False, id="few"), pytest.param(True, id="many", marks=pytest.mark.slow)])
 def test_overrides_compose_or_end_in_a_sentence_of_the_command_line(many: bool, tree: list[str]) -> None:
-    """The kinds of errors that `archselect.commandline.launch` shows as a sentence, and no others."""
+    """The kinds of errors that `archselect.pipeline.command_line.launch` shows as a sentence, and no others."""
 
     @settings(max_examples=500 if many else 6, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(overrides(tree), max_size=2))

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from archselect import kernels
-from archselect.kernels.native import calls
+from archselect.kernels.cpu import native as calls
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from tests.kernels.plain_comparison import assert_equals
 from torch import nn
 
 from archselect import kernels
-from archselect.operations import DilConv, ReLUConvBN, SepConv
+from archselect.models.ops import DilConv, ReLUConvBN, SepConv
 
 BUILD = {
     "sep": SepConv,

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from archselect import kernels
-from archselect.kernels.native import build
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.nasbench201_supernet import NASBench201Supernet
-from archselect.networks.topology import CellTopology
+from archselect.kernels.cpu import build
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.supernet.nasbench201 import NASBench201Supernet
 
 KINDS = [(torch.float32, 4), (torch.float64, 4), (torch.float64, 1)]
 

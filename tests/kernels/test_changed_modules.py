@@ -9,14 +9,13 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
 from archselect import kernels
-from archselect.kernels.native.calls import Loops
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.darts_supernet import DartsSupernet
-from archselect.networks.stacked import DepthwiseSeparable, FactorizedReduction, Pool, SeparableConvolution
-from archselect.networks.stacks import StackedBatchNorm, StackedWeight
-from archselect.networks.topology import CellTopology
-from archselect.operations import FactorizedReduce, ReLUConvBN, SepConv
-from archselect.operations.batch_norm import BatchNorm2d
+from archselect.distributed.batch_norm import BatchNorm2d
+from archselect.kernels.cpu.native import Loops
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.ops import FactorizedReduce, ReLUConvBN, SepConv
+from archselect.models.supernet.darts import DartsSupernet
+from archselect.models.supernet.mixed_ops import DepthwiseSeparable, FactorizedReduction, Pool, SeparableConvolution
+from archselect.models.supernet.stacked_parameters import StackedBatchNorm, StackedWeight
 
 
 class Doubled(nn.Module):

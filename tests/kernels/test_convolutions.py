@@ -10,7 +10,7 @@ from tests.kernels.plain_comparison import (
 )
 from tests.kernels.plain_modules import NAMES, assert_equals_the_plain_module, by_loops, module, moved_by, plain
 
-from archselect.operations import ReLUConvBN
+from archselect.models.ops import ReLUConvBN
 
 each_module = pytest.mark.parametrize("name", NAMES)
 # One stage and two, separable and dense: what the other tests vary does not depend on the kernel.

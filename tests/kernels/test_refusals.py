@@ -8,7 +8,7 @@ from tests.kernels.plain_modules import assert_equals_the_plain_module, module
 from torch import nn
 
 from archselect import kernels
-from archselect.operations import ReLUConvBN, SepConv
+from archselect.models.ops import ReLUConvBN, SepConv
 
 
 def convolution(channels, kernel=3, dtype=torch.float64):

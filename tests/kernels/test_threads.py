@@ -5,7 +5,7 @@ from tests.kernels.plain_modules import assert_equals_the_plain_module, by_loops
 from tests.kernels.plain_nodes import Leaving, mixed, nodes_by_loops, plain_nodes
 
 from archselect import kernels
-from archselect.kernels.native import calls
+from archselect.kernels.cpu import native as calls
 
 pytestmark = pytest.mark.usefixtures("threads")
 

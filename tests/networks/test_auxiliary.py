@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from archselect.networks.auxiliary import AuxiliaryHead
+from archselect.models.discrete.darts import AuxiliaryHead
 
 
 def pooled(features: torch.Tensor) -> torch.Tensor:

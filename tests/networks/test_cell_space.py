@@ -4,8 +4,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from archselect.genotype import CellGenotype, Input
-from archselect.networks.cell_space import CellDecisions, CellSpace
-from archselect.networks.topology import CellTopology
+from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
 
 # Edges 0..4: (0,2) (1,2) (0,3) (1,3) (2,3); node 3 keeps two of three.
 TOPOLOGY = CellTopology(inputs=2, nodes=2, output="concat", inputs_per_node=2)

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from archselect.genotype import PUBLISHED, Genotype
-from archselect.networks.discrete import DiscreteNetwork
-from archselect.networks.discrete_darts import DartsNetwork
-from archselect.networks.discrete_nasbench201 import NASBench201Network
-from archselect.networks.topology import CellTopology
+from archselect.models.cell_space import CellTopology
+from archselect.models.discrete.darts import DartsNetwork
+from archselect.models.discrete.nasbench201 import NASBench201Network
+from archselect.models.discrete.network import DiscreteNetwork
 
 FAMILIES = ["darts", "nasbench201"]
 

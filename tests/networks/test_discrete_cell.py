@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from archselect.genotype import Genotype
-from archselect.networks.discrete_cell import DiscreteCell, DiscreteNode
-from archselect.operations import SepConv, Zero
+from archselect.models.discrete.network import DiscreteCell, DiscreteNode
+from archselect.models.ops import SepConv, Zero
 
 
 def cell(text: str, channels: int = 2, stride: int = 1) -> DiscreteCell:

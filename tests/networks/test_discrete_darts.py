@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from archselect.genotype import PUBLISHED, Genotype
-from archselect.networks.discrete_darts import DartsNetwork
-from archselect.networks.topology import CellTopology
-from archselect.operations import FactorizedReduce
+from archselect.models.cell_space import CellTopology
+from archselect.models.discrete.darts import DartsNetwork
+from archselect.models.ops import FactorizedReduce
 
 TOPOLOGY = CellTopology(inputs=2, nodes=4, output="concat", inputs_per_node=2)
 V2 = PUBLISHED["DARTS_V2"]

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from archselect.genotype import PUBLISHED, Genotype
-from archselect.networks.discrete_nasbench201 import NASBench201Network
-from archselect.networks.topology import CellTopology
+from archselect.models.cell_space import CellTopology
+from archselect.models.discrete.nasbench201 import NASBench201Network
 
 TOPOLOGY = CellTopology(inputs=1, nodes=3, output="last", inputs_per_node=None)
 CELL_6111 = Genotype.parse(

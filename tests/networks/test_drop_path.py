@@ -1,6 +1,6 @@
 import torch
 
-from archselect.networks.drop_path import drop_path
+from archselect.models.ops.drop_path import drop_path
 
 
 def test_drops_whole_samples_with_the_probability_and_keeps_the_mean():

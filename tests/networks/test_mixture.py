@@ -1,10 +1,9 @@
 import pytest
 import torch
 
-from archselect.networks import mixture as mixture_module
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.mixture import Mixture, MixtureWeights, Plan, Term, nonzero, plan
-from archselect.networks.topology import CellTopology
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.supernet import mixture as mixture_module
+from archselect.models.supernet.mixture import Mixture, MixtureWeights, Plan, Term, nonzero, plan
 
 # Edges 0..2: (0,1) (0,2) (1,2), three candidates at most.
 SPACE = CellSpace(

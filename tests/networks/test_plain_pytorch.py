@@ -14,15 +14,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from archselect import kernels
 from archselect.genotype import CellGenotype, Genotype, Input
-from archselect.kernels.native.calls import Loops
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.darts_supernet import DartsSupernet
-from archselect.networks.discrete_darts import DartsNetwork
-from archselect.networks.mixed_cell import MixedCell
-from archselect.networks.nasbench201_supernet import NASBench201Supernet
-from archselect.networks.stacks import StackedWeight
-from archselect.networks.topology import CellTopology
-from archselect.operations import ReLUConvBN, SepConv
+from archselect.kernels.cpu.native import Loops
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.discrete.darts import DartsNetwork
+from archselect.models.ops import ReLUConvBN, SepConv
+from archselect.models.supernet.darts import DartsSupernet
+from archselect.models.supernet.mixed_cell import MixedCell
+from archselect.models.supernet.nasbench201 import NASBench201Supernet
+from archselect.models.supernet.stacked_parameters import StackedWeight
 
 OPERATIONS = ("skip_connect", "sep_conv_3x3", "max_pool_3x3")
 TOPOLOGY = CellTopology(2, 2, "concat", 2)
@@ -256,7 +255,7 @@ def test_a_hook_leaves_the_other_cells_to_the_loops(caplog: pytest.LogCaptureFix
         next(part for part in cell.modules() if isinstance(part, StackedWeight)).register_forward_hook(lambda *_: None)
         assert 0 < calls_of(lambda: network(images(2))) < every
         network(images(2))
-    (record,) = [record for record in caplog.records if record.name == "archselect.kernels.modules"]
+    (record,) = [record for record in caplog.records if record.name == "archselect.kernels.cpu.operations"]
     assert record.getMessage() == (
         "A StackedWeight has hooks or is not as the network was built with it: what it is a part of runs on PyTorch's "
         "operators, which is slower."

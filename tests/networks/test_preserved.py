@@ -10,11 +10,10 @@ from torch.optim.swa_utils import update_bn
 
 from archselect import kernels
 from archselect.genotype import CellGenotype, Genotype, Input
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.darts_supernet import DartsSupernet
-from archselect.networks.discrete_darts import DartsNetwork
-from archselect.networks.preserved import preserved, still_statistics
-from archselect.networks.topology import CellTopology
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.discrete.darts import DartsNetwork
+from archselect.models.restored_state import preserved, still_statistics
+from archselect.models.supernet.darts import DartsSupernet
 
 TOPOLOGY = CellTopology(2, 1, "concat", 2)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from archselect.networks.relaxation import Dirichlet, GumbelSoftmax, Relaxation, Sigmoid, Softmax
+from archselect.models.supernet.relaxation import Dirichlet, GumbelSoftmax, Relaxation, Sigmoid, Softmax
 
 MISSING = -torch.inf
 ALPHA = torch.tensor(

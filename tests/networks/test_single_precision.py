@@ -9,12 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archselect import kernels
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.darts_supernet import DartsSupernet
-from archselect.networks.nasbench201_supernet import NASBench201Supernet
-from archselect.networks.supernet import Supernet
-from archselect.networks.topology import CellTopology
-from archselect.operations import PRIMITIVES, build_operation
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.ops import PRIMITIVES, build_operation
+from archselect.models.supernet.darts import DartsSupernet
+from archselect.models.supernet.nasbench201 import NASBench201Supernet
+from archselect.models.supernet.supernet import Supernet
 
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 on_each_device = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])

@@ -3,8 +3,8 @@ from copy import deepcopy
 import pytest
 import torch
 
-from archselect.networks.stacked import STACKED, Source, StackedBatchNorm, StackedWeight
-from archselect.operations import PRIMITIVES
+from archselect.models.ops import PRIMITIVES
+from archselect.models.supernet.mixed_ops import STACKED, Source, StackedBatchNorm, StackedWeight
 
 NAMES = sorted(STACKED)
 

@@ -5,13 +5,12 @@ import torch
 from torch import nn
 
 from archselect.genotype import Genotype
-from archselect.networks.cell_space import CellDecisions, CellSpace
-from archselect.networks.darts_supernet import DartsSupernet
-from archselect.networks.mixed_cell import MixedCell
-from archselect.networks.mixture import Mixture, MixtureWeights
-from archselect.networks.nasbench201_supernet import NASBench201Supernet
-from archselect.networks.relaxation import Sigmoid
-from archselect.networks.topology import CellTopology
+from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
+from archselect.models.supernet.darts import DartsSupernet
+from archselect.models.supernet.mixed_cell import MixedCell
+from archselect.models.supernet.mixture import Mixture, MixtureWeights
+from archselect.models.supernet.nasbench201 import NASBench201Supernet
+from archselect.models.supernet.relaxation import Sigmoid
 
 DARTS_CELL = CellTopology(inputs=2, nodes=4, output="concat", inputs_per_node=2)
 NASBENCH201_CELL = CellTopology(inputs=1, nodes=3, output="last", inputs_per_node=None)

@@ -2,8 +2,8 @@ import doctest
 
 import pytest
 
-from archselect.networks import topology as topology_module
-from archselect.networks.topology import CellTopology
+from archselect.models import cell_space as topology_module
+from archselect.models.cell_space import CellTopology
 
 DARTS = CellTopology(inputs=2, nodes=4, output="concat", inputs_per_node=2)
 NASBENCH201 = CellTopology(inputs=1, nodes=3, output="last", inputs_per_node=None)

@@ -8,15 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archselect import kernels
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.darts_supernet import DartsSupernet
-from archselect.networks.mixed_cell import MixedCell
-from archselect.networks.mixture import Mixture, MixtureWeights
-from archselect.networks.relaxation import GumbelSoftmax
-from archselect.networks.stacks import StackedBatchNorm, StackedWeight
-from archselect.networks.supernet import Supernet
-from archselect.networks.topology import CellTopology
-from archselect.networks.variant import PLAIN, Variant
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.supernet.darts import DartsSupernet
+from archselect.models.supernet.mixed_cell import MixedCell
+from archselect.models.supernet.mixture import Mixture, MixtureWeights
+from archselect.models.supernet.relaxation import PLAIN, GumbelSoftmax, Variant
+from archselect.models.supernet.stacked_parameters import StackedBatchNorm, StackedWeight
+from archselect.models.supernet.supernet import Supernet
 
 CELL = CellTopology(inputs=2, nodes=3, output="concat", inputs_per_node=2)
 CANDIDATES = ("none", "skip_connect", "max_pool_3x3", "sep_conv_3x3")

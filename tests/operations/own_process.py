@@ -9,7 +9,7 @@ import torch
 
 Case = TypeVar("Case")
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["archselect.pipeline", "hydra.main", "sklearn.datasets"])
+_PROCESSES.set_forkserver_preload(["archselect.pipeline.run", "hydra.main", "sklearn.datasets"])
 
 
 def faults(check: Callable[[Case], str], cases: Sequence[Case]) -> list[str]:

@@ -14,13 +14,12 @@ from own_process import faults
 from torch import Tensor, nn
 
 from archselect import kernels
-from archselect.gradients import gradients_of
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.mixed_cell import MixedCell
-from archselect.networks.mixture import Mixture
-from archselect.networks.topology import CellTopology
-from archselect.operations import PRIMITIVES, FactorizedReduce, ReLUConvBN, build_operation
-from archselect.operations.residual import ResidualReduction
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.ops import PRIMITIVES, FactorizedReduce, ReLUConvBN, build_operation
+from archselect.models.ops.primitives import ResidualReduction
+from archselect.models.supernet.mixed_cell import MixedCell
+from archselect.models.supernet.mixture import Mixture
+from archselect.training.step import gradients_of
 
 TOLERANCE = 1e-2
 """Of the norm of a difference, relative. float32 comes to 1e-5, and to 3e-3 where rounding takes one value of 100,000

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from archselect import kernels
-from archselect.operations import DilConv, ReLUConvBN, SepConv
+from archselect.models.ops import DilConv, ReLUConvBN, SepConv
 
 
 @pytest.fixture(autouse=True, params=[True, False], ids=["by_loops", "by_pytorch"])

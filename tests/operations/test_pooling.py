@@ -1,6 +1,6 @@
 import torch
 
-from archselect.operations import AvgPool, MaxPool
+from archselect.models.ops import AvgPool, MaxPool
 
 ROWS = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, -9.0]])[None, None]
 

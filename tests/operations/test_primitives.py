@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from archselect.operations import PRIMITIVES, build_operation, primitive
+from archselect.models.ops import PRIMITIVES, build_operation, primitive
 
 NAMES = sorted(PRIMITIVES)
 

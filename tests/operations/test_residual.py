@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from archselect.operations.residual import ResidualReduction
+from archselect.models.ops.primitives import ResidualReduction
 
 
 def test_has_as_many_weights_as_its_definition():

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from archselect.operations import FactorizedReduce
+from archselect.models.ops import FactorizedReduce
 
 
 def reduction_of_one_channel() -> nn.Module:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from archselect.operations import Noise, Zero
+from archselect.models.ops import Noise, Zero
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1.0])

@@ -7,11 +7,11 @@ import torch
 from tests.reference.plain_supernet import Candidates, PlainDarts, PlainNASBench201
 from torch import Tensor, nn
 
-from archselect.networks.darts_supernet import DartsSupernet
-from archselect.networks.mixed_cell import MixedCell
-from archselect.networks.nasbench201_supernet import NASBench201Supernet
-from archselect.networks.supernet import Supernet
-from archselect.spaces import DartsSpace, NASBench201Space, SearchSpace
+from archselect.models.supernet.darts import DartsSupernet
+from archselect.models.supernet.mixed_cell import MixedCell
+from archselect.models.supernet.nasbench201 import NASBench201Supernet
+from archselect.models.supernet.supernet import Supernet
+from archselect.search_spaces import DartsSpace, NASBench201Space, SearchSpace
 
 
 @dataclass(frozen=True)

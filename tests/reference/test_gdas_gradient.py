@@ -15,8 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from archselect import kernels
-from archselect.networks.relaxation import GumbelSoftmax
-from archselect.networks.variant import Variant
+from archselect.models.supernet.relaxation import GumbelSoftmax, Variant
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "search_space"
 CLASSES, TEMPERATURE, SEED = 5, 1.0, 4

@@ -10,8 +10,8 @@ from tests.reference.correspondence import plain_counterpart
 from tests.reference.plain_supernet import plain_mixture, replay_noise
 
 from archselect import kernels
-from archselect.networks.mixture import MixtureWeights
-from archselect.spaces import DartsSpace
+from archselect.models.supernet.mixture import MixtureWeights
+from archselect.search_spaces import DartsSpace
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "search_space"
 SPACES = [*sorted(path.stem for path in CONFIGS.glob("*.yaml")), "ragged"]

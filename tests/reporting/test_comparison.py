@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from archselect.reporting.comparison import comparison
+from archselect.results.formatting import comparison
 
 GENOTYPE = "normal:2:skip_connect@0+sep_conv_3x3@1//reduction:2:sep_conv_3x3@0+sep_conv_3x3@1"
 STAGE = {"folder": "f", "seconds": 1.0, "reused": False}

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pytest
 from tests.reporting.conftest import GENOTYPE, Made, Page
 
-from archselect.reporting.page.links import Links
+from archselect.reporting.html.parts import Links
 from archselect.reporting.report import main
 
 MakeRun = Callable[..., Made]

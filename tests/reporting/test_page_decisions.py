@@ -5,7 +5,7 @@ from copy import deepcopy
 import pytest
 from tests.reporting.conftest import DECISIONS
 
-from archselect.reporting.page.decisions import tabulate
+from archselect.reporting.html.decisions import tabulate
 
 
 def test_a_bar_is_the_harm_of_a_removal_against_that_of_the_edge_s_most_dispensable_operation() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from archselect.reporting.paper import paper_number
+from archselect.results.summaries import paper_number
 
 
 @pytest.mark.parametrize(

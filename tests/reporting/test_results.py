@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from archselect.genotype import PUBLISHED
-from archselect.reporting.results import RunResult, collect, rows
+from archselect.results.summaries import RunResult, collect, rows
 
 
 def summary(seed: int = 0, accuracy: float | None = 0.97, **changes: Any) -> dict[str, Any]:

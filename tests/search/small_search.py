@@ -9,11 +9,10 @@ from pytorch_lightning.loggers.logger import Logger
 from torch import Tensor, nn
 
 from archselect.data import BilevelBatches, Normalisation, ResidentBatches
-from archselect.networks.cell_space import CellDecisions, CellSpace
-from archselect.networks.darts_supernet import DartsSupernet
-from archselect.networks.nasbench201_supernet import NASBench201Supernet
-from archselect.networks.supernet import Supernet
-from archselect.networks.topology import CellTopology
+from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
+from archselect.models.supernet.darts import DartsSupernet
+from archselect.models.supernet.nasbench201 import NASBench201Supernet
+from archselect.models.supernet.supernet import Supernet
 from archselect.search import FirstOrder, SearchMethod
 
 CLASSES = 3

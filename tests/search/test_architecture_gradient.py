@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from tests.search.small_search import cell_supernet, darts_supernet, decide, resident
 
-from archselect.networks.supernet import Supernet
+from archselect.models.supernet.supernet import Supernet
 from archselect.search import BilevelStep, FirstOrder
 
 

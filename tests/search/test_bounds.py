@@ -15,12 +15,11 @@ from test_golden_steps import METHODS, s2_supernet, search_method
 from torch import Tensor
 from torch.autograd.function import Function
 
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.darts_supernet import DartsSupernet
-from archselect.networks.relaxation import Dirichlet, GumbelSoftmax, Relaxation, Sigmoid, Softmax
-from archselect.networks.topology import CellTopology
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.supernet.darts import DartsSupernet
+from archselect.models.supernet.relaxation import Dirichlet, GumbelSoftmax, Relaxation, Sigmoid, Softmax
 from archselect.search import L2, DirichletKL, Entropy, SearchMethod, SearchModule, ZeroOne
-from archselect.search.regularization import Regularizer
+from archselect.search.regularizers import Regularizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*number of training batches")
 

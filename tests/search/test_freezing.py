@@ -18,9 +18,9 @@ from tests.search.small_search import (
 )
 from torch import Tensor
 
-from archselect.networks.supernet import Supernet
+from archselect.models.supernet.supernet import Supernet
 from archselect.search import GradientMatching, SearchModule
-from archselect.search.freezing import Freezing
+from archselect.search.oles import Freezing
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*Experiment logs directory", "ignore:.*number of training batches"

@@ -14,10 +14,9 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from archselect.commandline import register_resolvers
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.darts_supernet import DartsSupernet
-from archselect.networks.topology import CellTopology
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.supernet.darts import DartsSupernet
+from archselect.pipeline.command_line import register_resolvers
 from archselect.search import SearchMethod, SearchModule
 
 CONFIGS = Path(__file__).parents[2] / "configs"

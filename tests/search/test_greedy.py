@@ -11,12 +11,11 @@ from pytorch_lightning.callbacks import Checkpoint
 from tests.search.small_search import CLASSES, bilevel, cell_supernet, darts_supernet, method, parameters_of, trainer
 from torch import Tensor
 
-from archselect.networks.cell_space import CellDecisions, CellSpace
-from archselect.networks.darts_supernet import DartsSupernet
-from archselect.networks.supernet import Supernet
-from archselect.networks.topology import CellTopology
+from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
+from archselect.models.supernet.darts import DartsSupernet
+from archselect.models.supernet.supernet import Supernet
 from archselect.search import SGAS, SearchModule
-from archselect.search.greedy import Mixtures
+from archselect.search.sgas import Mixtures
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*Experiment logs directory", "ignore:.*number of training batches"

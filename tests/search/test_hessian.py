@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from archselect.search.hessian import dominant_eigenvalue, hessian_product
+from archselect.search.early_stopping import dominant_eigenvalue, hessian_product
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -7,11 +7,10 @@ import pytest
 import torch
 from small_search import CLASSES, bilevel, decide, method, parameters_of, resident, trainer
 
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.nasbench201_supernet import NASBench201Supernet
-from archselect.networks.supernet import Supernet
-from archselect.networks.topology import CellTopology
-from archselect.networks.variant import Variant
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.supernet.nasbench201 import NASBench201Supernet
+from archselect.models.supernet.relaxation import Variant
+from archselect.models.supernet.supernet import Supernet
 from archselect.search import (
     L2,
     SGAS,

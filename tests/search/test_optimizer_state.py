@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from small_search import CLASSES, bilevel, cell_supernet, decide, method, parameters_of, trainer
 from torch import nn
 
-from archselect.networks.supernet import Supernet
-from archselect.optimizer_step import load_optimizer_state
+from archselect.models.supernet.supernet import Supernet
 from archselect.search import SearchMethod, SearchModule
+from archselect.training.step import load_optimizer_state
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*Experiment logs directory", "ignore:.*number of training batches"

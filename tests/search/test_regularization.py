@@ -7,13 +7,11 @@ from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 from torch.distributions import Dirichlet as DirichletDistribution
 
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.darts_supernet import DartsSupernet
-from archselect.networks.relaxation import Dirichlet, Sigmoid, Softmax
-from archselect.networks.topology import CellTopology
-from archselect.networks.variant import Variant
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.supernet.darts import DartsSupernet
+from archselect.models.supernet.relaxation import Dirichlet, Sigmoid, Softmax, Variant
 from archselect.search import L2, DirichletKL, Entropy, SearchModule, ZeroOne
-from archselect.search.regularization import Regularizer
+from archselect.search.regularizers import Regularizer
 
 MISSING = -torch.inf
 

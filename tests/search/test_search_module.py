@@ -25,7 +25,7 @@ from tests.search.small_search import (
 )
 from torch import Tensor
 
-from archselect.networks.supernet import Supernet
+from archselect.models.supernet.supernet import Supernet
 from archselect.search import BilevelStep, FirstOrder, SearchMethod, SearchModule
 
 pytestmark = pytest.mark.filterwarnings(

@@ -2,14 +2,12 @@ import pytest
 import torch
 from tests.search.small_search import CLASSES, decide
 
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.darts_supernet import DartsSupernet
-from archselect.networks.relaxation import Dirichlet, Sigmoid, Softmax
-from archselect.networks.supernet import Supernet
-from archselect.networks.topology import CellTopology
-from archselect.networks.variant import Variant
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.supernet.darts import DartsSupernet
+from archselect.models.supernet.relaxation import Dirichlet, Sigmoid, Softmax, Variant
+from archselect.models.supernet.supernet import Supernet
 from archselect.search import cap_skips
-from archselect.search.stopping import skip_edges
+from archselect.search.early_stopping import skip_edges
 
 TOPOLOGY = CellTopology(2, 2, "concat", 2)
 BOTH = ("skip_connect", "sep_conv_3x3")

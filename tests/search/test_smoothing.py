@@ -15,9 +15,9 @@ from tests.search.small_search import (
 )
 from torch import Tensor
 
-from archselect.networks.mixture import MixtureWeights
-from archselect.networks.preserved import still_statistics
-from archselect.networks.supernet import Supernet
+from archselect.models.restored_state import still_statistics
+from archselect.models.supernet.mixture import MixtureWeights
+from archselect.models.supernet.supernet import Supernet
 from archselect.search import AdversarialSmoothing, RandomSmoothing, SearchModule
 from archselect.search.smoothing import Smoothing
 

@@ -13,7 +13,7 @@ from tests.search.small_search import CLASSES, Memory, bilevel, cell_supernet, d
 from torch import Tensor
 
 from archselect import kernels
-from archselect.networks.supernet import Supernet
+from archselect.models.supernet.supernet import Supernet
 from archselect.search import Curvature, SearchModule, SkipLimit
 
 pytestmark = pytest.mark.filterwarnings(

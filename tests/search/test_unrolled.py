@@ -9,9 +9,9 @@ from tests.search.small_search import cell_supernet, darts_supernet, method, par
 from torch import Tensor, nn
 
 from archselect import kernels
-from archselect.networks.supernet import Supernet
+from archselect.models.supernet.supernet import Supernet
 from archselect.search import BilevelStep, FirstOrder, Unrolled
-from archselect.search.architecture_gradient import next_step, unrolled_gradient
+from archselect.search.alpha_gradient import next_step, unrolled_gradient
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "plain": {},

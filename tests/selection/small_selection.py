@@ -6,10 +6,9 @@ import hydra
 import torch
 from omegaconf import OmegaConf
 
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.mixture import MixtureWeights
-from archselect.networks.supernet import Supernet
-from archselect.networks.topology import CellTopology
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.supernet.mixture import MixtureWeights
+from archselect.models.supernet.supernet import Supernet
 from archselect.selection import Decision, OperationDecision, Point, Race, Score, Selector, TopologyDecision
 
 PLAIN_CELL = CellTopology(1, 2, "last", None)  # edges (0,1) (0,2) (1,2), all of which stay

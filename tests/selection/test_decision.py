@@ -4,9 +4,9 @@ from collections.abc import Mapping
 import pytest
 from tests.selection.small_selection import WIDE_CELL, Judge, apply, cell, decisions_of, undecided, worth
 
-from archselect.networks.cell_space import CellDecisions, CellSpace
+from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.selection import Magnitude, OperationDecision, Perturbation, Random, Score, Selector, TopologyDecision
-from archselect.selection.decision import TopologyRound, from_record
+from archselect.selection.decisions import TopologyRound, from_record
 
 SPACE = cell("normal", ("none", "skip_connect", "sep_conv_3x3"), WIDE_CELL)
 CELLS: Mapping[str, CellSpace] = {"normal": SPACE, "reduction": cell("reduction", ("skip_connect", "noise"), WIDE_CELL)}

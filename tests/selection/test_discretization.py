@@ -15,8 +15,8 @@ from tests.selection.small_selection import (
     worth,
 )
 
-from archselect.networks.cell_space import CellDecisions, CellSpace
-from archselect.networks.supernet import Supernet
+from archselect.models.cell_space import CellDecisions, CellSpace
+from archselect.models.supernet.supernet import Supernet
 from archselect.selection import (
     Discretization,
     OperationDecision,
@@ -26,7 +26,7 @@ from archselect.selection import (
     TopologyDecision,
     TrialTraining,
 )
-from archselect.selection.decision import from_record
+from archselect.selection.decisions import from_record
 
 THREE = ("skip_connect", "nor_conv_1x1", "nor_conv_3x3")
 

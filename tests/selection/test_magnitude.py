@@ -12,7 +12,7 @@ from tests.selection.small_selection import (
     undecided,
 )
 
-from archselect.networks.supernet import Supernet
+from archselect.models.supernet.supernet import Supernet
 from archselect.selection import ONLY, Magnitude, OperationDecision, TopologyDecision, magnitude_decisions
 
 # none, skip_connect, sep_conv_3x3: edges 0-1 feed node 2, edges 2-4 node 3, edges 5-8 node 4

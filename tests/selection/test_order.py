@@ -7,11 +7,10 @@ import torch.nn.functional as F
 from test_scorer import IMAGES, Batches, noisy, plain
 from tests.selection.small_selection import WIDE_CELL, Judge, apply, cell, decisions_of, never, undecided, worth
 
-from archselect.networks.relaxation import Sigmoid
-from archselect.networks.supernet import Supernet
-from archselect.networks.variant import Variant
+from archselect.models.supernet.relaxation import Sigmoid, Variant
+from archselect.models.supernet.supernet import Supernet
 from archselect.selection import Decision, OperationDecision, Perturbation, Point, Race, Score, TopologyDecision
-from archselect.selection.order import (
+from archselect.selection.schedule import (
     edge_points,
     gradient_norms,
     next_edge,

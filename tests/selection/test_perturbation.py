@@ -20,9 +20,9 @@ from tests.selection.small_selection import (
     worth,
 )
 
-from archselect.networks.mixture import MixtureWeights
-from archselect.networks.supernet import Supernet
-from archselect.networks.topology import CellTopology
+from archselect.models.cell_space import CellTopology
+from archselect.models.supernet.mixture import MixtureWeights
+from archselect.models.supernet.supernet import Supernet
 from archselect.selection import OperationDecision, Perturbation, Point, Score, TopologyDecision, Tuning
 
 THREE = ("skip_connect", "nor_conv_1x1", "nor_conv_3x3")

@@ -4,10 +4,10 @@ import pytest
 import torch
 from test_scorer import CALIBRATION, batches, plain
 
-from archselect.networks.mixture import MixtureWeights
-from archselect.networks.supernet import Supernet
+from archselect.models.supernet.mixture import MixtureWeights
+from archselect.models.supernet.supernet import Supernet
 from archselect.selection import Perturbation, Point, Race, Racing, Score, Scorer, Scoring
-from archselect.selection.race import beaten
+from archselect.selection.scoring import beaten
 
 IMAGES = batches((6,) * 30)
 

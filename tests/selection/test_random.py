@@ -16,7 +16,7 @@ from tests.selection.small_selection import (
 )
 
 from archselect.genotype import Genotype
-from archselect.networks.supernet import Supernet
+from archselect.models.supernet.supernet import Supernet
 from archselect.selection import ONLY, OperationDecision, Random, TopologyDecision
 
 THREE = ("skip_connect", "sep_conv_3x3", "sep_conv_5x5")

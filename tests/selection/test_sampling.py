@@ -18,10 +18,10 @@ from tests.selection.small_selection import (
     worth,
 )
 
-from archselect.networks.cell_space import CellDecisions
-from archselect.networks.mixture import MixtureWeights
-from archselect.networks.supernet import Supernet
-from archselect.networks.variant import Variant
+from archselect.models.cell_space import CellDecisions
+from archselect.models.supernet.mixture import MixtureWeights
+from archselect.models.supernet.relaxation import Variant
+from archselect.models.supernet.supernet import Supernet
 from archselect.selection import ONLY, OperationDecision, Racing, TopologyDecision
 from archselect.selection.sampling import Sampling, weights_of
 

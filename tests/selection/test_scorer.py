@@ -7,12 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.darts_supernet import DartsSupernet
-from archselect.networks.mixture import MixtureWeights
-from archselect.networks.nasbench201_supernet import NASBench201Supernet
-from archselect.networks.supernet import Begun, Supernet
-from archselect.networks.topology import CellTopology
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.supernet.darts import DartsSupernet
+from archselect.models.supernet.mixture import MixtureWeights
+from archselect.models.supernet.nasbench201 import NASBench201Supernet
+from archselect.models.supernet.supernet import Begun, Supernet
 from archselect.selection import Perturbation, Point, Score, Scorer, Scoring
 
 Batches = list[tuple[Tensor, Tensor]]

@@ -21,10 +21,10 @@ from tests.selection.small_selection import (
     worth,
 )
 
-from archselect.networks.mixture import MixtureWeights, nonzero
-from archselect.networks.nasbench201_supernet import NASBench201Supernet
-from archselect.networks.supernet import Supernet
-from archselect.randomness import derived_seed
+from archselect.distributed.rng import derived_seed
+from archselect.models.supernet.mixture import MixtureWeights, nonzero
+from archselect.models.supernet.nasbench201 import NASBench201Supernet
+from archselect.models.supernet.supernet import Supernet
 from archselect.selection import ONLY, OperationDecision, Racing, Scorer, Scoring, TopologyDecision
 from archselect.selection.shapley import Player, Shapley, shapley_values
 

@@ -21,11 +21,10 @@ from tests.selection.small_selection import (
 )
 from torch import Tensor
 
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.darts_supernet import DartsSupernet
-from archselect.networks.mixture import MixtureWeights
-from archselect.networks.supernet import Supernet
-from archselect.networks.topology import CellTopology
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.supernet.darts import DartsSupernet
+from archselect.models.supernet.mixture import MixtureWeights
+from archselect.models.supernet.supernet import Supernet
 from archselect.selection import ONLY, OperationDecision, Perturbation, Racing, Scoring, Strength, TopologyDecision
 from archselect.selection import zero_cost as module
 from archselect.selection.zero_cost import ZeroCost

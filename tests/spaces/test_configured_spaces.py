@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from archselect.genotype import Genotype
-from archselect.spaces.space import Protocol
+from archselect.search_spaces.base import Protocol
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "search_space"
 

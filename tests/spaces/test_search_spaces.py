@@ -1,7 +1,7 @@
 import pytest
 
 from archselect.genotype import Genotype
-from archselect.spaces import DartsSpace, NASBench201Space
+from archselect.search_spaces import DartsSpace, NASBench201Space
 
 PROTOCOL = {"search_epochs": 1, "selection_epochs": None}
 S2 = ["skip_connect", "sep_conv_3x3"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from archselect.checks import check_positive
+from archselect.utils.validation import check_positive
 
 from .conditions import Conditions, add_arguments, conditions
 from .memory import memory_apart

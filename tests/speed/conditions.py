@@ -11,10 +11,10 @@ from typing import Literal
 import torch
 
 from archselect import kernels
-from archselect.allocation import keep_freed_memory
-from archselect.capture import CaptureName
-from archselect.checks import check_positive
 from archselect.store.provenance import git_state
+from archselect.training.cuda_graphs import CaptureName
+from archselect.training.fit import keep_freed_memory
+from archselect.utils.validation import check_positive
 
 Device = Literal["cpu", "cuda"]
 Precision = Literal["float32", "bf16"]

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from archselect import kernels
-from archselect.capture import CaptureName, capture_for
 from archselect.selection import Score, Scorer, Scoring
+from archselect.training.cuda_graphs import CaptureName, capture_for
 
 from .conditions import Device
 from .finished_search import FinishedSearch, load_search, rounds_of

@@ -10,9 +10,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from archselect.networks.mixture import MixtureWeights
-from archselect.networks.supernet import Supernet
-from archselect.stages.search import SUPERNET, architecture_images, fixed_batches
+from archselect.models.supernet.mixture import MixtureWeights
+from archselect.models.supernet.supernet import Supernet
+from archselect.pipeline.search_stage import SUPERNET, architecture_images, fixed_batches
 
 
 @dataclass(frozen=True)

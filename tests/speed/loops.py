@@ -10,7 +10,7 @@ from unittest import mock
 
 from torch.profiler import record_function
 
-from archselect.kernels.native.calls import FIELDS, Loops
+from archselect.kernels.cpu.native import FIELDS, Loops
 
 from .work import Kind, Work, recorded_name
 

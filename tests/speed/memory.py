@@ -22,7 +22,9 @@ WARM_UP_IMAGES = 2
 def apart(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Return `function(*args, **kwargs)`, called in a process of its own."""
     context = get_context("forkserver")
-    context.set_forkserver_preload(["archselect.search", "archselect.spaces"])  # imported once, not in every process
+    context.set_forkserver_preload(
+        ["archselect.search", "archselect.search_spaces"]
+    )  # imported once, not in every process
     with ProcessPoolExecutor(1, mp_context=context) as process:
         return process.submit(function, *args, **kwargs).result()
 

@@ -13,7 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from archselect.commandline import register_resolvers
+from archselect.pipeline.command_line import register_resolvers
 from archselect.search import SearchMethod, SearchModule
 
 from .conditions import Conditions, add_arguments, conditions

@@ -17,10 +17,10 @@ from archselect import kernels
 from archselect.data import BilevelBatches, ResidentBatches
 from archselect.data.augmentation import Augmentation, Normalisation
 from archselect.search import SearchModule
-from archselect.stages.fitting import Fitting, Loaders
-from archselect.stages.progress import Progress
-from archselect.stages.trainer import for_this_process
 from archselect.store import StageFolder, StageKey
+from archselect.training.devices import for_this_process
+from archselect.training.fit import Fitting, Loaders
+from archselect.training.progress import Progress
 
 from .conditions import Conditions, add_arguments, conditions
 from .setting import CLASSES, IMAGE_SIZE, SUPERNETS, Setting

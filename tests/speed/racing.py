@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from archselect import kernels
-from archselect.networks.mixture import MixtureWeights
-from archselect.networks.supernet import Supernet
+from archselect.models.supernet.mixture import MixtureWeights
+from archselect.models.supernet.supernet import Supernet
 from archselect.selection import Race, Racing
-from archselect.selection.race import Criterion, beaten
+from archselect.selection.scoring import Criterion, beaten
 
 from .finished_search import load_search, rounds_of
 from .table import aligned, show

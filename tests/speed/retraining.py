@@ -13,7 +13,7 @@ from torch import nn
 
 from archselect import kernels
 from archselect.genotype import PUBLISHED
-from archselect.networks.discrete import DiscreteNetwork
+from archselect.models.discrete.network import DiscreteNetwork
 
 from .conditions import Conditions, add_arguments, conditions
 from .setting import CLASSES, IMAGE_SIZE, Setting

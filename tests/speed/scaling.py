@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from archselect.checks import check_positive
-from archselect.figures.canvas import save
+from archselect.figures.style import save
+from archselect.utils.validation import check_positive
 
 from .conditions import Conditions, add_arguments, conditions
 from .memory import apart, step_memory

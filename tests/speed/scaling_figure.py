@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
-from archselect.figures.canvas import add_legend, new_figure, styled
-from archselect.figures.palette import Style, styles
+from archselect.figures.style import Style, add_legend, new_figure, styled, styles
 
 Records = Sequence[Mapping[str, Any]]
 

@@ -8,9 +8,9 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from archselect.networks.supernet import Supernet
+from archselect.models.supernet.supernet import Supernet
 from archselect.search import SearchMethod
-from archselect.spaces import SearchSpace
+from archselect.search_spaces import SearchSpace
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SUPERNETS = ("darts", "s1", "s2", "s3", "nasbench201")  # not s4: two sides that draw noise cannot be compared

@@ -9,8 +9,8 @@ from tests.reference.correspondence import plain_counterpart
 from torch import Tensor
 
 from archselect import kernels
-from archselect.capture import capture_for
 from archselect.search import SearchModule
+from archselect.training.cuda_graphs import capture_for
 
 from .conditions import Conditions
 from .setting import CLASSES, IMAGE_SIZE, Setting

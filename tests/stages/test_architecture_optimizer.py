@@ -7,8 +7,8 @@ import pytest
 import torch
 from tests.command import Run, tiny, train
 
-from archselect.runs import open_run
-from archselect.stages.search import load_architecture_state
+from archselect.pipeline.finished_run import open_run
+from archselect.pipeline.search_stage import load_architecture_state
 
 STEPS = 2  # of alpha in an epoch: 60 images in batches of 30
 NAME = "architecture_optimizer.pt"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from archselect.stages.checkpoint import AtomicCheckpointIO, load_state, newest_sound
 from archselect.store import DamagedError
+from archselect.training.checkpoint import AtomicCheckpointIO, load_state, newest_sound
 
 STATE = {"epoch": 3, "weights": torch.arange(20.0), "curve": [0.1, 0.2]}
 
@@ -69,7 +69,7 @@ def test_a_kill_between_the_two_renames_leaves_the_previous_one(folder: Path) ->
 
 
 def test_an_older_layout_is_not_gone_on_from(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("archselect.stages.checkpoint.LAYOUT", 2)
+    monkeypatch.setattr("archselect.training.checkpoint.LAYOUT", 2)
     words = "is of another version of this program (layout 1, not 2)"
     assert newest_sound(folder) == (None, [f"checkpoint.ckpt {words}", f"previous.ckpt {words}"])
 

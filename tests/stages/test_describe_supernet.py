@@ -4,12 +4,11 @@ from collections.abc import Mapping
 import pytest
 import torch
 
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.darts_supernet import DartsSupernet
-from archselect.networks.nasbench201_supernet import NASBench201Supernet
-from archselect.networks.supernet import Supernet
-from archselect.networks.topology import CellTopology
-from archselect.stages.search import describe_supernet
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.supernet.darts import DartsSupernet
+from archselect.models.supernet.nasbench201 import NASBench201Supernet
+from archselect.models.supernet.supernet import Supernet
+from archselect.pipeline.search_stage import describe_supernet
 
 
 def cell_supernet(*operations: str) -> Supernet:

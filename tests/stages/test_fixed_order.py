@@ -12,13 +12,13 @@ from tests.search import small_search
 from torch import Tensor
 from torch.nn import functional as F
 
-from archselect.analysis.bench import Bench
+from archselect.analysis.base import Bench
 from archselect.data import Augmentation, LabelledImages, Normalisation
-from archselect.networks.supernet import Supernet
+from archselect.models.supernet.supernet import Supernet
+from archselect.pipeline.evaluation_stage import _loaders, _test_batches
+from archselect.pipeline.search_stage import fixed_batches, search_loaders
+from archselect.pipeline.selection_stage import scorer_of
 from archselect.selection import Scorer, Scoring
-from archselect.stages.evaluation import _loaders, _test_batches
-from archselect.stages.search import fixed_batches, search_loaders
-from archselect.stages.trials import scorer_of
 
 CLASSES = small_search.CLASSES
 CPU = torch.device("cpu")

@@ -10,10 +10,10 @@ import pytorch_lightning as pl
 import torch
 from rich.console import Console
 
-from archselect.stages.checkpoint import NEWEST
-from archselect.stages.fitting import HISTORY, Fitting
-from archselect.stages.job import Job, run_stage
+from archselect.pipeline.stage import Job, run_stage
 from archselect.store import DamagedError, StageKey, Store
+from archselect.training.checkpoint import NEWEST
+from archselect.training.fit import HISTORY, Fitting
 
 RECORD: dict[str, Any] = {"epoch": 0, "seconds": 1.0, "metrics": {"train_loss": 0.5}}
 

@@ -9,8 +9,8 @@ import torch
 from tests.command import analyze, tiny, train
 
 from archselect.evaluation import RetrainModule
-from archselect.kernels.native.calls import Loops
-from archselect.runs import load_supernet
+from archselect.kernels.cpu.native import Loops
+from archselect.pipeline.finished_run import load_supernet
 from archselect.search import SearchModule
 from archselect.selection import Scorer
 

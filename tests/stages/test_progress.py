@@ -3,8 +3,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from archselect.stages import progress as module
-from archselect.stages.progress import Progress
+from archselect.training import progress as module
+from archselect.training.progress import Progress
 
 
 @pytest.fixture

@@ -5,12 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from archselect.networks.cell_space import CellDecisions, CellSpace
-from archselect.networks.nasbench201_supernet import NASBench201Supernet
-from archselect.networks.supernet import Supernet
-from archselect.networks.topology import CellTopology
+from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
+from archselect.models.supernet.nasbench201 import NASBench201Supernet
+from archselect.models.supernet.supernet import Supernet
+from archselect.pipeline.selection_stage import TRIALS, StageTrials
 from archselect.selection import Score, Scorer, Scoring, TrialTraining
-from archselect.stages.trials import TRIALS, StageTrials
 from archselect.store import StageFolder, StageKey, Store
 
 SPACE = CellSpace("cell", CellTopology(1, 2, "last", None), (("skip_connect", "nor_conv_1x1"),) * 3)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from archselect.store import StageFolder, StageKey, Store
-from archselect.store.damage import sha256
+from archselect.store.integrity import sha256
 
 KEY = StageKey("search", "s2-darts-seed0", {"seed": 0})
 

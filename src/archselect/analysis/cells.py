@@ -6,14 +6,12 @@ from typing import ClassVar
 
 from matplotlib.figure import Figure
 
-from archselect.analysis.analysis import Table, Tables
-from archselect.analysis.bench import Bench
-from archselect.analysis.edges import edge_name, is_convolution
-from archselect.analysis.subject import Subject
+from archselect.analysis.base import Bench, Subject, Table, Tables
+from archselect.analysis.stats import edge_name, is_convolution
 from archselect.figures.cells import draw_cells_of
 from archselect.genotype import Genotype
-from archselect.runs import FinishedRun
-from archselect.stages.job import Finished
+from archselect.pipeline.finished_run import FinishedRun
+from archselect.pipeline.stage import Finished
 
 MOST = 12
 

@@ -17,21 +17,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 
-from archselect.analysis.analysis import Analysis, Table, Tables
-from archselect.analysis.stage import TABLES, AnalysisStage
-from archselect.analysis.subject import Subject
-from archselect.config import RunError, figure_formats, instantiate_part, plain, readable
+from archselect.analysis.base import TABLES, Analysis, AnalysisStage, Subject, Table, Tables
 from archselect.distributed.launch import refuse_launched_analysis
-from archselect.figures.canvas import save
-from archselect.pipeline import noted, without_home
-from archselect.places import expanded, find_runs, override, redact_all
-from archselect.preflight import check_search_images
-from archselect.quiet import quiet_lightning
-from archselect.runlog import RunLog
-from archselect.runs import FinishedRun, open_run
-from archselect.stages.job import run_stage
-from archselect.stopping import stopping_on_signals
+from archselect.figures.style import save
+from archselect.pipeline.config import figure_formats, instantiate_part, plain, readable
+from archselect.pipeline.finished_run import FinishedRun, open_run
+from archselect.pipeline.loggers import RunLog
+from archselect.pipeline.preflight import check_search_images
+from archselect.pipeline.run import noted, without_home
+from archselect.pipeline.stage import run_stage
 from archselect.store import replacing
+from archselect.store.redact_paths import expanded, find_runs, override, redact_all
+from archselect.training.devices import quiet_lightning
+from archselect.utils.errors import RunError
+from archselect.utils.signals import stopping_on_signals
 
 READING = "reading.md"
 

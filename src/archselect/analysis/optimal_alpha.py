@@ -10,21 +10,17 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from archselect.analysis.analysis import Table, Tables
-from archselect.analysis.bench import Bench
-from archselect.analysis.edges import by_edge, edge_name, tau
-from archselect.analysis.operation_strength import picked
-from archselect.analysis.subject import Subject
-from archselect.analysis.words import mean
-from archselect.checks import check_positive
-from archselect.figures.operation_bars import Quantity, draw_operation_bars
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.mixed_cell import MixedCell
-from archselect.networks.mixture import Mixture
-from archselect.networks.preserved import preserved
-from archselect.networks.supernet import Supernet
-from archselect.runs import FinishedRun
-from archselect.stages.job import Finished
+from archselect.analysis.base import Bench, Subject, Table, Tables
+from archselect.analysis.operation_strength import Quantity, draw_operation_bars, picked
+from archselect.analysis.stats import by_edge, edge_name, mean, tau
+from archselect.models.cell_space import CellSpace
+from archselect.models.restored_state import preserved
+from archselect.models.supernet.mixed_cell import MixedCell
+from archselect.models.supernet.mixture import Mixture
+from archselect.models.supernet.supernet import Supernet
+from archselect.pipeline.finished_run import FinishedRun
+from archselect.pipeline.stage import Finished
+from archselect.utils.validation import check_positive
 
 Branches = Mapping[str, Tensor]
 """What each operation gives on an edge, `(B, C, H, W)`."""

@@ -1,30 +1,167 @@
-"""Test accuracy before and after layers or edges change places (DARTS-PT, Table 1)."""
+"""Test accuracy before and after layers or edges change places, of supernets, VGGs and ResNets (DARTS-PT, Table 1)."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from functools import partial
 from statistics import fmean, stdev
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from torch import Tensor
 
-from archselect.analysis.analysis import Table, Tables
-from archselect.analysis.bench import Bench, accuracy
-from archselect.analysis.exchange import exchangeable, exchanged_edges, exchanged_layers
-from archselect.analysis.subject import Subject
-from archselect.analysis.words import percent
-from archselect.checks import check_choice, check_positive
-from archselect.config import identity_of
+from archselect.analysis.base import Bench, Subject, Table, Tables, accuracy
+from archselect.analysis.stats import percent
+from archselect.distributed.rng import generator_for
 from archselect.evaluation import Retraining
-from archselect.figures.shuffle import draw_shuffle
-from archselect.networks.preserved import preserved
-from archselect.networks.reference import Kind, ReferenceNetwork
-from archselect.networks.supernet import Supernet
-from archselect.randomness import generator_for
-from archselect.runs import FinishedRun
-from archselect.stages.job import Finished
-from archselect.stages.reference import ReferenceStage, Shape, trained_network
+from archselect.figures.style import add_legend, new_figure, styled
+from archselect.models.cell_space import CellSpace
+from archselect.models.discrete.vgg_resnet import Kind, ReferenceNetwork
+from archselect.models.restored_state import preserved
+from archselect.models.supernet.mixed_cell import MixedCell
+from archselect.models.supernet.mixture import MixtureWeights
+from archselect.models.supernet.supernet import Supernet
+from archselect.pipeline.config import identity_of
+from archselect.pipeline.evaluation_stage import NETWORK, retrain
+from archselect.pipeline.finished_run import FinishedRun
+from archselect.pipeline.stage import Finished, Job
+from archselect.safe_io.tensors import load_into
+from archselect.store import StageKey
+from archselect.training.fit import Fitting
+from archselect.utils.validation import check_choice, check_positive
+
+VERSION = 2
+"""Raised when a change of the code changes the stage's results."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """See `ReferenceNetwork`."""
+
+    kind: Kind
+    channels: int
+    layers: int
+
+
+@dataclass(frozen=True)
+class ReferenceStage:
+    """Trains a reference network from scratch.
+
+    Attributes:
+        job: What all stages share.
+        shape: Of the network.
+        recipe: How it is trained.
+        identity: Everything else that determines the result: the recipe's options, the images, the precision, the seed.
+        label: Readable name.
+    """
+
+    job: Job
+    shape: Shape
+    recipe: Retraining
+    identity: Mapping[str, Any]
+    label: str
+
+    @property
+    def key(self) -> StageKey:
+        """See `Stage.key`."""
+        return StageKey("analysis", self.label, {"version": VERSION, "network": asdict(self.shape), **self.identity})
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """See `Stage.config`."""
+        return {"network": asdict(self.shape), **self.identity}
+
+    def work(self, fitting: Fitting) -> Mapping[str, Any]:
+        """Train and test the network."""
+        return retrain(lambda: new_network(self.shape, self.job), self.recipe, self.job, fitting)
+
+
+def new_network(shape: Shape, job: Job) -> ReferenceNetwork:
+    """Return the network, untrained."""
+    return ReferenceNetwork(shape.kind, shape.channels, shape.layers, job.data.classes)
+
+
+def trained_network(stage: Finished, shape: Shape, job: Job) -> ReferenceNetwork:
+    """Return the network that a finished stage trained, on the CPU and in evaluation mode."""
+    network = new_network(shape, job)
+    load_into(network, stage.folder.path / NETWORK)
+    return network.eval()
+
+
+def exchangeable(supernet: Supernet) -> dict[str, list[tuple[int, int]]]:
+    """Return, of every cell type, the pairs of edges with the same candidates and the same stride in all its cells."""
+    halved = {cell.space.name for cell in _cells(supernet) if cell.stride > 1}
+    return {name: _pairs(space, name in halved) for name, space in supernet.cell_spaces.items()}
+
+
+def _pairs(space: CellSpace, halved: bool) -> list[tuple[int, int]]:
+    edges = space.topology.edges
+    strided = [halved and source < space.topology.inputs for source, _ in edges]
+    return [
+        (first, second)
+        for first in range(len(edges))
+        for second in range(first + 1, len(edges))
+        if space.operations[first] == space.operations[second] and strided[first] == strided[second]
+    ]
+
+
+def _cells(supernet: Supernet) -> list[MixedCell]:
+    return [module for module in supernet.modules() if isinstance(module, MixedCell)]
+
+
+@contextmanager
+def exchanged_layers(network: ReferenceNetwork, generator: torch.Generator | None) -> Iterator[None]:
+    """Let two random layers of each stage change places for a while; none without a generator."""
+    pairs = []
+    for stage in range(len(network.stages) if generator is not None else 0):
+        first, second = torch.randperm(network.layers, generator=generator)[:2].tolist()
+        pairs.append((stage, first, second))
+    for pair in pairs:
+        network.exchange(*pair)
+    try:
+        yield
+    finally:
+        for pair in pairs:
+            network.exchange(*pair)
+
+
+@contextmanager
+def exchanged_edges(supernet: Supernet, generator: torch.Generator | None) -> Iterator[MixtureWeights]:
+    """Let two random edges of every cell type change operations for a while; yields the weights that go along.
+
+    Nothing changes without a generator.
+    """
+    weights = supernet.mixture_weights().detach()
+    if generator is None:
+        yield weights
+        return
+    drawn = {}
+    for name, pairs in exchangeable(supernet).items():
+        drawn[name] = pairs[int(torch.randint(len(pairs), (), generator=generator))]
+    for cell in _cells(supernet):
+        cell.exchange(*drawn[cell.space.name])
+    try:
+        yield with_rows_exchanged(weights, drawn)
+    finally:
+        for cell in _cells(supernet):
+            cell.exchange(*drawn[cell.space.name])
+
+
+def with_rows_exchanged(weights: MixtureWeights, pairs: Mapping[str, tuple[int, int]]) -> MixtureWeights:
+    """Return mixture weights in which two edges of each cell type have each other's."""
+    rows: dict[str, Tensor] = {}
+    active = {}
+    for name, (first, second) in pairs.items():
+        order = list(range(len(weights[name])))
+        order[first], order[second] = second, first
+        rows[name] = weights[name][order]
+        active[name] = tuple(weights.active[name][edge] for edge in order)
+    return weights.replaced(rows, active)
+
 
 REFERENCES: tuple[Kind, ...] = ("vgg", "resnet")
 SUPERNET = "supernet"
@@ -146,3 +283,40 @@ def kept(rows: Table) -> float | None:
     if before < 2 * chance:
         return None
     return float((fmean(row["after"] for row in rows) - chance) / (before - chance))
+
+
+_BEFORE, _AFTER, _PALE = "#0072B2", "#D55E00", "#F4CDB2"
+_NAMES = {"vgg": "VGG", "resnet": "ResNet"}
+_CHANCE: dict[str, Any] = {"color": "0.4", "linewidth": 1.1, "linestyle": "--"}
+
+
+@styled
+def draw_shuffle(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw, per network, the accuracy before, after each draw, and its mean ± standard deviation.
+
+    Args:
+        rows: network, before, after, chance; accuracies in [0, 1].
+    """
+    networks = list(dict.fromkeys(row["network"] for row in rows))
+    figure, body = new_figure("Test accuracy before and after layers (edges) change places", 3.2)
+    handles: list[Artist] = [Patch(color=_BEFORE, label="before"), Patch(color=_PALE, label="after: mean ± std")]
+    handles.append(Line2D([], [], linestyle="", marker="o", color=_AFTER, label="after: each draw"))
+    handles.append(Line2D([], [], **_CHANCE, label="chance"))
+    add_legend(body, handles)
+    axes = body.subplots()
+    axes.grid(axis="x", visible=False)
+    for position, network in enumerate(networks):
+        own = [row for row in rows if row["network"] == network]
+        after = [100 * row["after"] for row in own]
+        axes.bar(position - 0.2, 100 * own[0]["before"], 0.36, color=_BEFORE)
+        axes.bar(position + 0.2, fmean(after), 0.36, color=_PALE)
+        spots = [position + 0.16 + 0.2 * ((index + 0.5) / len(after) - 0.5) for index in range(len(after))]
+        axes.plot(spots, after, "o", color=_AFTER, markersize=4)
+        if len(after) > 1:
+            axes.errorbar(position + 0.33, fmean(after), stdev(after), color="0.2", capsize=3, linewidth=1.2)
+    axes.axhline(100 * rows[0]["chance"], **_CHANCE, zorder=3)
+    axes.set_xticks(range(len(networks)), [_NAMES.get(name, name) for name in networks])
+    axes.tick_params(axis="x", labelsize=8, length=0)
+    axes.set_ylabel("test accuracy (%)")
+    axes.set_ylim(0, None)
+    return figure

@@ -16,13 +16,10 @@ Behind ImageData:
 """
 
 from archselect.data.augmentation import Augmentation, Normalisation
-from archselect.data.batches import Batch, BilevelBatches, ResidentBatches
-from archselect.data.digits import Digits
-from archselect.data.hub import HubImages, HuggingFaceImages
+from archselect.data.decode import LabelledImages
 from archselect.data.image_data import ImageData
-from archselect.data.image_folder import ImageFolder
-from archselect.data.labelled import LabelledImages
-from archselect.data.source import Source
+from archselect.data.loader import Batch, BilevelBatches, ResidentBatches
+from archselect.data.sources import Digits, HubImages, HuggingFaceImages, ImageFolder, Source
 from archselect.data.splits import halves, stratified_split, stratified_subset
 
 __all__ = [

@@ -9,16 +9,14 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from archselect.checks import check_flag
 from archselect.data.augmentation import Augmentation, Normalisation
-from archselect.data.fingerprint import digest
-from archselect.data.labelled import LabelledImages
-from archselect.data.local import Split
-from archselect.data.source import Source
+from archselect.data.decode import LabelledImages, StoredImages
+from archselect.data.local_files import Split
+from archselect.data.sources import Source, digest
 from archselect.data.splits import stratified_subset
-from archselect.data.stored import StoredImages
-from archselect.places import expand
-from archselect.randomness import generator_for
+from archselect.distributed.rng import generator_for
+from archselect.store.redact_paths import expand
+from archselect.utils.validation import check_flag
 
 OWN_CHOICE = (
     "Another data set is data=huggingface data.path=FOLDER (or data.source.repository=OWNER/NAME), with "

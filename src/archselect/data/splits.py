@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from archselect.data.labelled import LabelledImages
+from archselect.data.decode import LabelledImages
 
 
 def stratified_split(labels: Tensor, share: float, generator: Generator) -> tuple[Tensor, Tensor]:

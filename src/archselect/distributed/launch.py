@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 
 from hydra.core.utils import env_override
 
-from archselect.errors import RunError
-from archselect.stopping import Stopped
+from archselect.utils.errors import RunError
+from archselect.utils.signals import Stopped
 
 GRACE = 10.0
 """So many seconds a process stays after an error that may be another one's: torchrun, and srun --kill-on-bad-exit, end

@@ -9,14 +9,12 @@ from torch import Tensor
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from archselect.capture import Capture, NoCapture, capture_for
 from archselect.distributed.process_group import all_reduce
-from archselect.evaluation.method import Retraining
-from archselect.gradients import cross_entropy, gradients_of
-from archselect.metrics import ClassAccuracy, balanced, listed
-from archselect.networks.discrete import DiscreteNetwork
-from archselect.optimizer_step import optimizer_step
-from archselect.randomness import derived_seed, seed_generators
+from archselect.distributed.rng import derived_seed, seed_generators
+from archselect.evaluation.retraining import Retraining
+from archselect.models.discrete.network import DiscreteNetwork
+from archselect.training.cuda_graphs import Capture, NoCapture, capture_for
+from archselect.training.step import ClassAccuracy, balanced, cross_entropy, gradients_of, listed, optimizer_step
 
 Batch = tuple[Tensor, Tensor]
 

@@ -15,11 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from archselect.foreign.files import checked
-from archselect.foreign.limits import LINE_BYTES, TABLE_BYTES, TABLE_ROWS
-from archselect.foreign.tables import read_parquet
 from archselect.genotype import Genotype
 from archselect.genotype.cell import shown
+from archselect.safe_io.data_files import read_parquet
+from archselect.safe_io.files import LINE_BYTES, TABLE_BYTES, TABLE_ROWS, checked
 
 ACCURACIES = (
     "cifar10_test",

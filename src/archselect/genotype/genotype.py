@@ -1,7 +1,7 @@
 """What an architecture is: its cells, frozen and validated, in the forms in which it is stored, typed and published.
 
-`Genotype.parse` reads every form. Whether the operations exist, and whether a genotype belongs to a search space, is
-for the space to say.
+`Genotype.parse` reads every form; `PUBLISHED` holds the architectures of papers. Whether the operations exist, and
+whether a genotype belongs to a search space, is for the space to say.
 """
 
 import difflib
@@ -14,11 +14,37 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from archselect.foreign.json import parse_json
-from archselect.foreign.limits import GENOTYPE_CHARACTERS
-from archselect.genotype import notations
+from archselect.genotype import formats as notations
 from archselect.genotype.cell import CellGenotype, shown
-from archselect.genotype.published import OFFICIAL_NOTATION
+from archselect.safe_io.files import GENOTYPE_CHARACTERS, parse_json
+
+OFFICIAL_NOTATION = {
+    # H. Liu, K. Simonyan, Y. Yang, DARTS: Differentiable Architecture Search, ICLR 2019 (1806.09055); first order.
+    "DARTS_V1": """Genotype(
+        normal=[('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('skip_connect', 0), ('sep_conv_3x3', 1),
+                ('skip_connect', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('skip_connect', 2)],
+        normal_concat=[2, 3, 4, 5],
+        reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 0),
+                ('max_pool_3x3', 0), ('skip_connect', 2), ('skip_connect', 2), ('avg_pool_3x3', 0)],
+        reduce_concat=[2, 3, 4, 5])""",
+    # The same paper, second order.
+    "DARTS_V2": """Genotype(
+        normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1),
+                ('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), ('dil_conv_3x3', 2)],
+        normal_concat=[2, 3, 4, 5],
+        reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 1),
+                ('max_pool_3x3', 0), ('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)],
+        reduce_concat=[2, 3, 4, 5])""",
+    # R. Wang et al., Rethinking Architecture Selection in Differentiable NAS, ICLR 2021 (arXiv 2108.04392): DARTS-PT on
+    # the DARTS space (called s5 there), under its name in the authors' code.
+    "darts_pt_s5_3": """Genotype(
+        normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1),
+                ('skip_connect', 0), ('skip_connect', 2), ('sep_conv_3x3', 1), ('skip_connect', 3)],
+        normal_concat=range(2, 6),
+        reduce=[('avg_pool_3x3', 0), ('sep_conv_5x5', 1), ('max_pool_3x3', 1), ('skip_connect', 2),
+                ('dil_conv_5x5', 1), ('max_pool_3x3', 3), ('sep_conv_5x5', 2), ('skip_connect', 3)],
+        reduce_concat=range(2, 6))""",
+}
 
 
 @dataclass(frozen=True)

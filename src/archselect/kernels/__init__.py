@@ -8,7 +8,9 @@ They are off unless `enabled()` turns them on (`switch`), and stand only for mod
 (`modules`): a network that a user holds is plain PyTorch.
 """
 
-from archselect.kernels.edges import (
+from archselect.kernels.cpu.autograd import Arrival, arrive, convolve, leave, mix
+from archselect.kernels.cpu.native import Batch, Running
+from archselect.kernels.cpu.operations import (
     DENSE_KERNELS,
     SEPARABLE_KERNELS,
     Convolution,
@@ -17,12 +19,15 @@ from archselect.kernels.edges import (
     Operation,
     Pools,
     Values,
+    affine,
+    batch,
+    is_pointwise,
+    keeps_size,
+    made_of,
+    running,
+    untouched,
 )
-from archselect.kernels.leaving import Arrival, arrive, convolve, leave
-from archselect.kernels.mixing import mix
-from archselect.kernels.modules import affine, batch, is_pointwise, keeps_size, made_of, running, untouched
-from archselect.kernels.native.calls import Batch, Running
-from archselect.kernels.switch import are_enabled, enabled, left_out, serve
+from archselect.kernels.interface import are_enabled, enabled, left_out, serve
 
 __all__ = [
     "DENSE_KERNELS",

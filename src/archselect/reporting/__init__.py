@@ -1,1 +1,1 @@
-"""All finished runs under a folder, one row per set of choices, beside the paper's numbers."""
+"""Reports over finished runs: tables, a page, dashboards."""

@@ -1,15 +1,14 @@
 """Training a supernet by bilevel optimisation."""
 
-from archselect.networks.relaxation import Dirichlet, GumbelSoftmax, Sigmoid, Softmax
-from archselect.search.architecture_gradient import ArchitectureGradient, BilevelStep, FirstOrder, Unrolled
-from archselect.search.freezing import GradientMatching
-from archselect.search.greedy import SGAS
+from archselect.models.supernet.relaxation import Dirichlet, GumbelSoftmax, Sigmoid, Softmax
+from archselect.search.alpha_gradient import ArchitectureGradient, BilevelStep, FirstOrder, Unrolled
+from archselect.search.early_stopping import Curvature, SkipLimit, cap_skips
 from archselect.search.method import SearchMethod
 from archselect.search.module import SearchModule
-from archselect.search.regularization import L2, DirichletKL, Entropy, ZeroOne
-from archselect.search.skip_cap import cap_skips
+from archselect.search.oles import GradientMatching
+from archselect.search.regularizers import L2, DirichletKL, Entropy, ZeroOne
+from archselect.search.sgas import SGAS
 from archselect.search.smoothing import AdversarialSmoothing, RandomSmoothing
-from archselect.search.stopping import Curvature, SkipLimit
 
 __all__ = [
     "L2",

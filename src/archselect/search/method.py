@@ -10,8 +10,16 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
-from archselect.capture import CaptureName
-from archselect.checks import (
+from archselect.models.cell_space import CellSpace
+from archselect.models.supernet.relaxation import Dirichlet, EdgeNormalization, Relaxation, Softmax, Variant
+from archselect.search.alpha_gradient import ArchitectureGradient, Unrolled, check_unrolled
+from archselect.search.early_stopping import StoppingRule
+from archselect.search.oles import GradientMatching
+from archselect.search.regularizers import DirichletKL, Regularizer
+from archselect.search.sgas import Greedy
+from archselect.search.smoothing import Smoothing
+from archselect.training.cuda_graphs import CaptureName
+from archselect.utils.validation import (
     check_choice,
     check_count,
     check_flag,
@@ -20,15 +28,6 @@ from archselect.checks import (
     check_positive,
     check_share,
 )
-from archselect.networks.cell_space import CellSpace
-from archselect.networks.relaxation import Dirichlet, EdgeNormalization, Relaxation, Softmax
-from archselect.networks.variant import Variant
-from archselect.search.architecture_gradient import ArchitectureGradient, Unrolled, check_unrolled
-from archselect.search.freezing import GradientMatching
-from archselect.search.greedy import Greedy
-from archselect.search.regularization import DirichletKL, Regularizer
-from archselect.search.smoothing import Smoothing
-from archselect.search.stopping import StoppingRule
 
 OptimizerFactory = Callable[..., Optimizer]
 """Makes an optimizer of an iterable of parameters; `lr` overrides its learning rate."""
@@ -181,7 +180,7 @@ class SearchMethod:
             raise ValueError(
                 "search.regularizers has a DirichletKL, which reads alpha as the concentration of a Dirichlet "
                 f"distribution, but search.relaxation is {type(self.relaxation).__name__}. Use "
-                "archselect.networks.relaxation.Dirichlet, or another regulariser."
+                "archselect.models.supernet.relaxation.Dirichlet, or another regulariser."
             )
         if variant.relaxation.sparse and self.capture != "none":
             raise ValueError(

@@ -12,19 +12,27 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from archselect.capture import Capture, NoCapture, capture_for
 from archselect.distributed.process_group import on_main_process, whole_batches
-from archselect.gradients import cross_entropy, gradients_of, mean
-from archselect.metrics import ClassAccuracy, balanced, listed
-from archselect.networks.mixture import MixtureWeights
-from archselect.networks.preserved import still_statistics
-from archselect.networks.supernet import Supernet
-from archselect.optimizer_step import OptimizerState, load_optimizer_state, optimizer_step
-from archselect.randomness import derived_seed, generator_for, seed_generators
-from archselect.search.architecture_gradient import Batch, BilevelStep
-from archselect.search.greedy import Mixtures
+from archselect.distributed.rng import derived_seed, generator_for, seed_generators
+from archselect.models.restored_state import still_statistics
+from archselect.models.supernet.mixture import MixtureWeights
+from archselect.models.supernet.supernet import Supernet
+from archselect.search.alpha_gradient import Batch, BilevelStep
+from archselect.search.early_stopping import StoppingRule
 from archselect.search.method import SearchMethod
-from archselect.search.stopping import StoppingRule
+from archselect.search.sgas import Mixtures
+from archselect.training.cuda_graphs import Capture, NoCapture, capture_for
+from archselect.training.step import (
+    ClassAccuracy,
+    OptimizerState,
+    balanced,
+    cross_entropy,
+    gradients_of,
+    listed,
+    load_optimizer_state,
+    mean,
+    optimizer_step,
+)
 
 
 class SearchModule(pl.LightningModule):

@@ -11,11 +11,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from archselect.checks import check_flag, check_number, check_positive
 from archselect.distributed.process_group import all_reduce
-from archselect.gradients import gradients_of
-from archselect.networks.mixture import MixtureWeights
-from archselect.randomness import drawn_alike
+from archselect.distributed.rng import drawn_alike
+from archselect.models.supernet.mixture import MixtureWeights
+from archselect.training.step import gradients_of
+from archselect.utils.validation import check_flag, check_number, check_positive
 
 Loss = Callable[[MixtureWeights], Tensor]
 

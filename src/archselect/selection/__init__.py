@@ -1,16 +1,14 @@
 """Reading an architecture off a trained supernet. Plain torch, no Lightning."""
 
-from archselect.selection.decision import Decision, OperationDecision, Strength, TopologyDecision
+from archselect.selection.base import ONLY, Point, Selector, Trials, TrialTraining, Tuning
+from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyDecision
 from archselect.selection.discretization import Discretization
 from archselect.selection.magnitude import Magnitude, magnitude_decisions
 from archselect.selection.perturbation import Perturbation
-from archselect.selection.race import Race
-from archselect.selection.random import Random
+from archselect.selection.random_choice import Random
 from archselect.selection.sampling import Sampling
-from archselect.selection.score import Score
 from archselect.selection.scorer import Scorer
-from archselect.selection.scoring import Racing, Scoring
-from archselect.selection.selector import ONLY, Point, Selector, Trials, TrialTraining, Tuning
+from archselect.selection.scoring import Race, Racing, Score, Scoring
 from archselect.selection.shapley import Shapley
 from archselect.selection.zero_cost import ZeroCost
 

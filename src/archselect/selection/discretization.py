@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import get_args
 
-from archselect.checks import check_choice, check_flag
-from archselect.networks.cell_space import CellDecisions, CellSpace
-from archselect.networks.supernet import Supernet
-from archselect.selection.decision import Decision, OperationDecision, Strength
-from archselect.selection.inputs import Rounds, by_score, decide_inputs, harm
-from archselect.selection.order import (
+from archselect.models.cell_space import CellDecisions, CellSpace
+from archselect.models.supernet.supernet import Supernet
+from archselect.selection.base import Point, Trials, TrialTraining, check_candidates, check_scoring_node
+from archselect.selection.decisions import Decision, OperationDecision, Strength
+from archselect.selection.schedule import (
     EdgeOrder,
     NodeOrder,
     check_edge_order,
@@ -21,9 +20,9 @@ from archselect.selection.order import (
     node_is_due,
     node_points,
 )
-from archselect.selection.race import Criterion
-from archselect.selection.scoring import Scoring
-from archselect.selection.selector import Point, Trials, TrialTraining, check_candidates, check_scoring_node
+from archselect.selection.scoring import Criterion, Scoring
+from archselect.selection.topology import Rounds, by_score, decide_inputs, harm
+from archselect.utils.validation import check_choice, check_flag
 
 
 @dataclass(frozen=True)

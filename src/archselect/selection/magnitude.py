@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from archselect.checks import check_flag
-from archselect.networks.cell_space import CellDecisions, CellSpace
-from archselect.networks.strongest import strongest_inputs, strongest_operation
-from archselect.networks.supernet import Supernet
-from archselect.selection.decision import Decision, OperationDecision, Strength, TopologyDecision
-from archselect.selection.selector import Point, Trials
+from archselect.models.cell_space import CellDecisions, CellSpace
+from archselect.models.supernet.supernet import Supernet, strongest_inputs, strongest_operation
+from archselect.selection.base import Point, Trials
+from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyDecision
+from archselect.utils.validation import check_flag
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,13 @@ from typing import Literal, get_args
 
 import torch
 
-from archselect.checks import check_choice, check_flag, check_options
-from archselect.networks.cell_space import CellDecisions, CellSpace
-from archselect.networks.supernet import Supernet
-from archselect.randomness import generator_for
-from archselect.selection.decision import Decision, OperationDecision, Strength
-from archselect.selection.inputs import Rounds, by_score, decide_inputs, harm
+from archselect.distributed.rng import generator_for
+from archselect.models.cell_space import CellDecisions, CellSpace
+from archselect.models.supernet.supernet import Supernet
+from archselect.selection.base import Point, Trials, Tuning, check_candidates, check_no_strengths, check_scoring_node
+from archselect.selection.decisions import Decision, OperationDecision, Strength
 from archselect.selection.magnitude import operation_by_magnitude
-from archselect.selection.order import (
+from archselect.selection.schedule import (
     EdgeOrder,
     NodeOrder,
     check_edge_order,
@@ -25,17 +24,9 @@ from archselect.selection.order import (
     node_is_due,
     node_points,
 )
-from archselect.selection.race import Criterion, Race
-from archselect.selection.score import Score, standard_error_of_difference
-from archselect.selection.scoring import Scoring
-from archselect.selection.selector import (
-    Point,
-    Trials,
-    Tuning,
-    check_candidates,
-    check_no_strengths,
-    check_scoring_node,
-)
+from archselect.selection.scoring import Criterion, Race, Score, Scoring, standard_error_of_difference
+from archselect.selection.topology import Rounds, by_score, decide_inputs, harm
+from archselect.utils.validation import check_choice, check_flag, check_options
 
 OperationRule = Literal["perturbation", "magnitude", "random"]
 

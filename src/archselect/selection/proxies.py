@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archselect.gradients import gradients_of
-from archselect.networks.mixture import MixtureWeights
-from archselect.networks.preserved import preserved
-from archselect.networks.stacks import StackedWeight
-from archselect.networks.supernet import Supernet
-from archselect.randomness import derived_seed, seed_generators
+from archselect.distributed.rng import derived_seed, seed_generators
+from archselect.models.restored_state import preserved
+from archselect.models.supernet.mixture import MixtureWeights
+from archselect.models.supernet.stacked_parameters import StackedWeight
+from archselect.models.supernet.supernet import Supernet
+from archselect.training.step import gradients_of
 
 Proxy = Callable[[Supernet, MixtureWeights, Tensor, Tensor], float]
 """From a supernet, mixture weights, which count as constants, images `(B, 3, H, W)` and labels `(B,)`.

@@ -1,10 +1,95 @@
-"""On what, and how, supernets are scored."""
+"""How good a supernet is under some mixture weights, on which images, and which candidates are still in the race.
+
+The candidates of a round see the same batches, so their scores are compared batch by batch: after m batches, a
+candidate is out when the mean of its m differences from the leader is so far behind that, by Student's t for paired
+samples, the leader is the better one with the stated confidence (Hoeffding races, Maron & Moore, NIPS 1994, with the
+t distribution in place of Hoeffding's bound, as in F-Race, Birattari et al., GECCO 2002).
+"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import stdev
 from typing import Literal, get_args
 
-from archselect.checks import check_choice, check_number, check_positive, check_share
+import torch
+from scipy.special import stdtrit
+from torch import Tensor
+
+from archselect.utils.validation import check_choice, check_number, check_positive, check_share
+
+
+@dataclass(frozen=True)
+class Score:
+    """How good a supernet is.
+
+    Attributes:
+        accuracy: In [0, 1], over the images that it was scored on.
+        loss: Mean cross-entropy over these images.
+        beaten_after: After so many images a race was lost; None: it was not.
+        per_batch: Accuracy and loss of each batch.
+    """
+
+    accuracy: float
+    loss: float
+    beaten_after: int | None = None
+    per_batch: tuple[tuple[float, float], ...] = field(default=(), compare=False, repr=False)
+
+    def to_record(self) -> dict[str, float]:
+        """Return JSON-able data."""
+        beaten = {} if self.beaten_after is None else {"beaten_after": self.beaten_after}
+        return {"accuracy": self.accuracy, "loss": self.loss, **beaten}
+
+
+def standard_error_of_difference(score: Score, other: Score, column: int) -> float | None:
+    """Return the standard error of the difference of two scores, paired by batches; None of fewer than two batches.
+
+    Args:
+        score: Of one candidate.
+        other: Of another, on the same batches; one of them may have been beaten and have fewer.
+        column: 0: accuracy; 1: loss.
+    """
+    pairs = zip(score.per_batch, other.per_batch, strict=False)
+    differences = [one[column] - another[column] for one, another in pairs]
+    return stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else None
+
+
+Criterion = Literal["accuracy", "loss"]
+
+
+@dataclass(frozen=True)
+class Race:
+    """What the candidates of a round compete for.
+
+    Attributes:
+        criterion: What is compared.
+        wanted: `harmed`: the supernet with the lowest accuracy or highest loss wins; `unharmed`: the other way round.
+        runners: How many of the candidates, from the first on, compete; the others are scored beside them.
+    """
+
+    criterion: Criterion
+    wanted: Literal["harmed", "unharmed"]
+    runners: int
+
+    def lead(self, scores: Tensor) -> Tensor:
+        """Return the scores `(..., 2)`, accuracy and loss, as numbers `(...)` that are larger for the better runner."""
+        harm = -scores[..., 0] if self.criterion == "accuracy" else scores[..., 1]
+        return harm if self.wanted == "harmed" else -harm
+
+
+def beaten(leads: Tensor, confidence: float) -> list[bool]:
+    """Return for each runner whether the leading one is better.
+
+    Args:
+        leads: `(batches, runners)`, at least two batches; larger is better.
+        confidence: Of each single comparison, between 0.5 and 1.
+    """
+    batches = len(leads)
+    leader = int(leads.mean(dim=0).argmax())
+    behind = leads[:, leader : leader + 1] - leads
+    standard_error = behind.std(dim=0) / batches**0.5
+    critical = float(stdtrit(batches - 1, confidence))
+    return torch.logical_and(behind.mean(dim=0) > 0, behind.mean(dim=0) > critical * standard_error).tolist()
+
 
 BatchNorm = Literal["batch", "running", "recalibrated"]
 

@@ -11,16 +11,15 @@ from typing import NamedTuple, TypeVar, get_args
 
 import torch
 
-from archselect.checks import check_choice, check_flag, check_positive, check_share
-from archselect.networks.cell_space import CellDecisions, CellSpace
-from archselect.networks.mixture import Active, MixtureWeights
-from archselect.networks.supernet import Supernet
-from archselect.randomness import generator_for
-from archselect.selection.decision import Decision, OperationDecision, Strength, TopologyDecision
-from archselect.selection.inputs import harm
-from archselect.selection.race import Criterion
-from archselect.selection.scoring import Scoring
-from archselect.selection.selector import Point, Trials, check_candidates, check_unraced
+from archselect.distributed.rng import generator_for
+from archselect.models.cell_space import CellDecisions, CellSpace
+from archselect.models.supernet.mixture import Active, MixtureWeights
+from archselect.models.supernet.supernet import Supernet
+from archselect.selection.base import Point, Trials, check_candidates, check_unraced
+from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyDecision
+from archselect.selection.scoring import Criterion, Scoring
+from archselect.selection.topology import harm
+from archselect.utils.validation import check_choice, check_flag, check_positive, check_share
 
 P = TypeVar("P", bound=Hashable)
 

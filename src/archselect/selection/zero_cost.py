@@ -12,17 +12,17 @@ from typing import get_args
 
 from torch import Tensor
 
-from archselect.checks import check_choice, check_flag, check_positive
 from archselect.distributed.process_group import on_main_process
-from archselect.networks.cell_space import CellDecisions, CellSpace
-from archselect.networks.mixture import MixtureWeights
-from archselect.networks.supernet import Supernet
-from archselect.selection.decision import Decision, OperationDecision, Strength, TopologyRound
-from archselect.selection.inputs import LeastHarm, Rounds, by_value, decide_inputs
-from archselect.selection.order import NodeOrder, check_edge_order, next_of
+from archselect.models.cell_space import CellDecisions, CellSpace
+from archselect.models.supernet.mixture import MixtureWeights
+from archselect.models.supernet.supernet import Supernet
+from archselect.selection.base import Point, Trials, check_candidates, check_unraced
+from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyRound
 from archselect.selection.proxies import PROXIES
+from archselect.selection.schedule import NodeOrder, check_edge_order, next_of
 from archselect.selection.scoring import Scoring
-from archselect.selection.selector import Point, Trials, check_candidates, check_unraced
+from archselect.selection.topology import LeastHarm, Rounds, by_value, decide_inputs
+from archselect.utils.validation import check_choice, check_flag, check_positive
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 

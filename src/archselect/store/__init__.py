@@ -1,10 +1,9 @@
 """Stages and the store: what is computed once, kept in a folder named by what determines it, and never rewritten."""
 
-from archselect.store.damage import CHECKPOINTS, SCRATCH, DamagedError
-from archselect.store.durable import StoreError, disk_errors_explained, explanation, replacing
+from archselect.store.atomic_io import StoreError, disk_errors_explained, explanation, replacing
+from archselect.store.integrity import CHECKPOINTS, SCRATCH, DamagedError
 from archselect.store.key import StageKey
-from archselect.store.stage_folder import StageFolder
-from archselect.store.store import Store
+from archselect.store.stage_folder import StageFolder, Store
 
 __all__ = [
     "CHECKPOINTS",

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from archselect.places import redact
+from archselect.store.redact_paths import redact
 
 DIFF_CHARACTERS = 200_000
 """Of a diff, that are kept."""

@@ -1,4 +1,4 @@
-"""One stage on disk.
+"""The stages of all runs on disk, a folder each.
 
 A stage is worked on under its lock, so a folder has one writer. What a killed writer leaves behind is always readable:
 files are replaced as a whole, lines are added at the end, and a half-written last line does not count.
@@ -17,11 +17,9 @@ from typing import Any, Literal, cast
 import yaml
 from filelock import FileLock, Timeout
 
-from archselect.foreign.files import read_bytes
-from archselect.foreign.json import parse_json, read_json
-from archselect.foreign.limits import JSON_BYTES
-from archselect.store.damage import CHECKPOINTS, IDENTITY, MARKER, SCRATCH, damage, manifest
-from archselect.store.durable import disk_errors_explained, replacing, whole_lines
+from archselect.safe_io.files import JSON_BYTES, parse_json, read_bytes, read_json
+from archselect.store.atomic_io import StoreError, disk_errors_explained, replacing, whole_lines
+from archselect.store.integrity import CHECKPOINTS, IDENTITY, MARKER, SCRATCH, damage, manifest
 from archselect.store.key import Kind, StageKey
 
 State = Literal["absent", "unfinished", "finished", "damaged"]
@@ -257,3 +255,22 @@ def _now() -> str:
 
 def _seconds_since(session: Mapping[str, Any], moment: float) -> float:
     return round(max(0.0, moment - datetime.fromisoformat(session["started"]).timestamp()), 3)
+
+
+class Store:
+    """The stages of all runs below one folder.
+
+    Raises:
+        StoreError: `root` is a file.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        if self.root.exists() and not self.root.is_dir():
+            raise StoreError(
+                f"The results go to a folder, but {self.root} is a file: move it away or name another folder."
+            )
+
+    def folder(self, key: StageKey) -> StageFolder:
+        """Return the folder of the stage `key`; nothing is made on disk yet."""
+        return StageFolder(self.root / "stages" / key.kind / key.folder_name, key)

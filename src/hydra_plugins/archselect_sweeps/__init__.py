@@ -8,6 +8,6 @@ Hydra imports these modules whenever it starts, so they import what is heavy or 
 register the resolvers of the configs, for every process in which a config is composed.
 """
 
-from archselect.commandline import register_resolvers
+from archselect.pipeline.command_line import register_resolvers
 
 register_resolvers()  # a job of a sweep may begin in a process that never runs train.py

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, open_dict
 
 def keep_lost(config: DictConfig, loader: ConfigLoader, number: int, overrides: Sequence[str], reason: str) -> None:
     """Write into the folder of a job's run, if it came so far, that the run failed."""
-    from archselect.reporting.failures import keep_failure
+    from archselect.results.grid import keep_failure
 
     job = loader.load_sweep_config(config, list(overrides))
     with open_dict(job):

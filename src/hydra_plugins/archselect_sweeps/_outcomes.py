@@ -8,7 +8,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from archselect.errors import RunError, sentence
+from archselect.utils.errors import RunError, sentence
 
 
 class Outcomes(Launcher):

@@ -9,7 +9,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from archselect.errors import RunError
+from archselect.utils.errors import RunError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from archselect.distributed.launch import is_main_process
-from archselect.errors import RunError, extra
+from archselect.utils.errors import RunError, extra
 from hydra_plugins.archselect_sweeps._lost import keep_lost
 
 THREADS = "OMP_NUM_THREADS"

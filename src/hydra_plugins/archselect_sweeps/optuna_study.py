@@ -15,7 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from archselect.distributed.launch import refuse_launched
-from archselect.errors import RunError, extra
+from archselect.utils.errors import RunError, extra
 from hydra_plugins.archselect_sweeps._outcomes import Outcomes
 from hydra_plugins.archselect_sweeps._space import parsed
 
@@ -68,7 +68,7 @@ class OptunaSweeper(Sweeper):
             import optuna  # noqa: F401
         from hydra.utils import get_class
 
-        from archselect.objective import lower_is_better
+        from archselect.pipeline.run import lower_is_better
         from hydra_plugins.archselect_sweeps._study import Study, opened
 
         for name in ("n_trials", "n_jobs"):
@@ -95,8 +95,8 @@ class OptunaSweeper(Sweeper):
 
     def _checked(self, space: Mapping[str, Any], fixed: Sequence[str]) -> Mapping[str, Any]:
         """Check what can be checked before the first trial, and return what all trials have in common."""
-        from archselect.config import identity_of
-        from archselect.objective import check_objective, validation_scores
+        from archselect.pipeline.config import identity_of
+        from archselect.pipeline.run import check_objective, validation_scores
 
         base = self._loader.load_sweep_config(self._config, list(fixed))
         if base.optimized_metric is None:

@@ -17,7 +17,7 @@ CELLS = [ARCH.format(*choice) for choice in itertools.product(OPERATIONS, repeat
 
 MEASURE = """
 import sys
-from archselect.allocation import peak_resident
+from archselect.training.fit import peak_resident
 from archselect.evaluation.convert import source
 from archselect.evaluation.convert.command import main
 before = peak_resident()

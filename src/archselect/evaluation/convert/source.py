@@ -4,8 +4,8 @@ import io
 from collections.abc import Callable
 from typing import IO, Any, Final, cast
 
-from archselect.allocation import peak_resident
 from archselect.evaluation.convert.stand_ins import ConversionError
+from archselect.training.fit import peak_resident
 
 PIECE: Final = 1 << 20
 """How much is read between two looks at what it has led to, in bytes."""

@@ -1,0 +1,168 @@
+"""Batches of images that lie on the training device, in an order that depends on purpose and epoch alone."""
+
+import itertools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from archselect.data.augmentation import Augmentation, Normalisation, crop_and_flip, cutout_mask
+from archselect.distributed.process_group import shard
+from archselect.distributed.rng import generator_for
+
+Batch = tuple[Tensor, Tensor]  # images (B, 3, H, W), normalised, channels_last; labels (B,)
+
+
+class ResidentBatches:
+    """The batches of one epoch over images that are moved to the device once.
+
+    Iterating gives `(images, labels)`: images `(B, 3, H, W)` in `dtype`, `channels_last`, normalised, augmented where
+    asked for; labels `(B,)` in int64. Order and augmentation are those of the epoch last given to `set_epoch`, 0 at
+    first, so iterating twice gives the same batches twice. The images take `N * (H + 2 pad) * (W + 2 pad) * 3` bytes on
+    the device, and nothing is read back from the device.
+
+    No order is that of the images given: without shuffling it is one random permutation, the same in every epoch. Data
+    sets often list their images class by class, and a network that normalises with the statistics of a batch answers
+    nonsense to a batch of one class.
+
+    Where batches are sharded (`archselect.distributed`), iterating gives this process's part of every batch; order and
+    augmentation are those of the whole batches. A batch of which it has nothing is left out.
+
+    The last batch is smaller where the batch size does not divide N. While shuffling, a last batch of a *single* image
+    is left out, because batch normalisation cannot train on one value per channel; it is another image every epoch.
+    Without shuffling no image is left out unless `drop_last` says so.
+
+    Args:
+        images: `(N, 3, H, W)`, uint8.
+        labels: `(N,)`, int64.
+        batch_size: at most N.
+        device: where the images lie and the batches are made.
+        normalisation: applied after crop and flip, before the cutout.
+        purpose: what the random numbers are for, e.g. `(seed, "search", "weights")`. Unshuffled batches of as many
+            images, for the same purpose, have the same order.
+        augmentation: `None` leaves the images as they are.
+        shuffle: whether each epoch has its own random order, rather than all the same.
+        drop_last: whether a smaller last batch is left out.
+        dtype: of the images.
+
+    Raises:
+        ValueError: for a batch size below 1 or above N, no purpose, or a cutout larger than an image.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        batch_size: int,
+        device: torch.device | str,
+        normalisation: Normalisation,
+        purpose: tuple[int | str, ...],
+        augmentation: Augmentation | None = None,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if not 1 <= batch_size <= len(images):
+            raise ValueError(
+                f"The batch size is {batch_size}, but the split has {len(images)} images. "
+                "Expected at least 1 and at most the size of the split: change the batch size or use more images."
+            )
+        if not purpose:
+            raise ValueError(
+                "Batches need a purpose that their order and augmentation derive from, for example "
+                '(seed, "search", "weights"); got none.'
+            )
+        self.batch_size, self.augmentation, self.purpose = batch_size, augmentation, purpose
+        self.shuffle, self.drop_last, self.dtype = shuffle, drop_last, dtype
+        self.epoch = 0
+        self._height, self._width = images.shape[2:]
+        pixels = images.to(device).permute(0, 2, 3, 1)
+        if augmentation is not None:
+            augmentation.check(self._height, self._width)
+            pixels = augmentation.padded(pixels)
+        self._pixels = pixels.contiguous()  # (N, H + 2 pad, W + 2 pad, 3)
+        self._labels = labels.to(device)
+        self._scale, self._shift = (channels.to(device) for channels in normalisation.scale_and_shift())
+        self._fixed_order = None if shuffle else self._permutation()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order and augmentation the next iteration takes."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self._labels), self.batch_size)
+        left_out = rest == 0 or self.drop_last or (self.shuffle and rest == 1) or not range(rest)[shard().part(rest)]
+        return full if left_out else full + 1
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.repetition(0)
+
+    def repetition(self, number: int) -> Iterator[Batch]:
+        """Iterate over the epoch once more, shuffled and augmented in another way for each `number` from 1 on.
+
+        Number 0 is the epoch itself. The epoch is looked at when the first batch is asked for, not before: training
+        loops make the iterator first and announce the epoch, for instance a resumed one, afterwards.
+        """
+        moment = (self.epoch, number) if number else (self.epoch,)
+        order, draws, own_shard = self._order(*moment), self._draws(*moment), shard()
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            indices = order[start : start + self.batch_size]
+            own = own_shard.part(len(indices))
+            draws_of_batch = None if draws is None else draws[start : start + self.batch_size][own]
+            yield self._images(indices[own], draws_of_batch), self._labels[indices[own]]
+
+    def _order(self, *moment: int) -> Tensor:
+        return self._permutation(*moment) if self._fixed_order is None else self._fixed_order
+
+    def _permutation(self, *moment: int) -> Tensor:
+        generator = generator_for(*self.purpose, "order", *moment)
+        return torch.randperm(len(self._labels), generator=generator).to(self._labels.device)
+
+    def _draws(self, *moment: int) -> Tensor | None:
+        if self.augmentation is None:
+            return None
+        generator = generator_for(*self.purpose, "augmentation", *moment)
+        draws = self.augmentation.draw(len(self._labels), self._height, self._width, generator)
+        return draws.to(self._labels.device)
+
+    def _images(self, indices: Tensor, draws: Tensor | None) -> Tensor:
+        if draws is None:
+            pixels = self._pixels.index_select(0, indices)
+        else:
+            pixels = crop_and_flip(self._pixels, indices, draws, self._height, self._width)
+        images = torch.addcmul(self._shift, pixels.float(), self._scale)  # (B, H, W, 3)
+        if draws is not None and self.augmentation is not None and self.augmentation.cutout:
+            images.masked_fill_(cutout_mask(draws, self.augmentation.cutout, self._height, self._width), 0)
+        return images.permute(0, 3, 1, 2).to(self.dtype)
+
+
+class BilevelBatches:
+    """Pairs of a batch for the weights and a batch for the architecture parameters, for one epoch of bilevel training.
+
+    One epoch is one pass over the weight batches. The architecture batches start again, in a new order, as often as
+    needed.
+
+    Raises:
+        ValueError: when both are shuffled for the same purpose: the same images would meet in every epoch.
+    """
+
+    def __init__(self, weight_batches: ResidentBatches, architecture_batches: ResidentBatches) -> None:
+        both_shuffle = weight_batches.shuffle and architecture_batches.shuffle
+        if both_shuffle and weight_batches.purpose == architecture_batches.purpose:
+            raise ValueError(
+                "Weight and architecture batches are both shuffled for the purpose "
+                f"{weight_batches.purpose}, which gives them the same order. Give each a purpose of its own."
+            )
+        self.weight_batches, self.architecture_batches = weight_batches, architecture_batches
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of both."""
+        self.weight_batches.set_epoch(epoch)
+        self.architecture_batches.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.weight_batches)
+
+    def __iter__(self) -> Iterator[tuple[Batch, Batch]]:
+        repetitions = map(self.architecture_batches.repetition, itertools.count())
+        return zip(self.weight_batches, itertools.chain.from_iterable(repetitions), strict=False)

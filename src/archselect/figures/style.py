@@ -1,0 +1,224 @@
+"""How all figures look: one colour, line and marker per operation, sizes, fonts, formats; without pyplot.
+
+An operation's colour is that of its family, from a palette safe for colour-blind readers (Okabe and Ito); line, marker
+and hatch tell the members of a family apart, so nothing rests on colour alone. A drawing function is decorated with
+`styled`, takes plain data, and returns the figure; `save` writes it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure, FigureBase, SubFigure
+from matplotlib.ticker import MaxNLocator
+
+Line = Literal["-", "--", ":"]
+
+
+@dataclass(frozen=True)
+class Style:
+    """How an operation looks."""
+
+    colour: str
+    line: Line = "-"
+    marker: str = "o"
+
+    @property
+    def tint(self) -> tuple[float, float, float]:
+        """The colour mixed with white, light enough for dark text on it."""
+        red, green, blue = (1 - (1 - part) * 0.25 for part in to_rgb(self.colour))
+        return red, green, blue
+
+    @property
+    def hatch(self) -> str | None:
+        """What fills a bar, beside the colour."""
+        return {"-": None, "--": "//////", ":": "......"}[self.line]
+
+
+_GREY, _VERMILLION, _GREEN, _BLUE, _SKY, _PURPLE = "#7F7F7F", "#D55E00", "#009E73", "#0072B2", "#56B4E9", "#CC79A7"
+_ORANGE, _BLACK = "#E69F00", "#000000"
+
+STYLES = {
+    "none": Style(_GREY, ":", "X"),
+    "skip_connect": Style(_VERMILLION, "-", "o"),
+    "max_pool_3x3": Style(_GREEN, "-", "^"),
+    "avg_pool_3x3": Style(_GREEN, "--", "v"),
+    "sep_conv_3x3": Style(_BLUE, "-", "s"),
+    "sep_conv_5x5": Style(_BLUE, "--", "D"),
+    "sep_conv_7x7": Style(_BLUE, ":", "p"),
+    "nor_conv_1x1": Style(_SKY, "--", "D"),
+    "nor_conv_3x3": Style(_BLUE, "-", "s"),
+    "dil_conv_3x3": Style(_SKY, "-", "P"),
+    "dil_conv_5x5": Style(_SKY, "--", "*"),
+    "noise": Style(_PURPLE, "-", "h"),
+}
+_OTHERS = (Style(_ORANGE), Style(_BLACK, "-", "s"), Style(_ORANGE, "--", "D"), Style(_BLACK, "--", "^"))
+
+
+def styles(operations: Iterable[str]) -> dict[str, Style]:
+    """Return the style of each operation, in the order of their first appearance.
+
+    Operations of a user's own take the colours that no family has, in that order; from the fifth on they repeat.
+    """
+    found: dict[str, Style] = {}
+    others = 0
+    for operation in operations:
+        if operation in found:
+            continue
+        if operation in STYLES:
+            found[operation] = STYLES[operation]
+        else:
+            found[operation] = _OTHERS[others % len(_OTHERS)]
+            others += 1
+    return found
+
+
+FORMATS = ("png", "svg", "pdf")
+
+
+def formats_of(value: object) -> tuple[str, ...]:
+    """Return the formats that the option `figures.format` asks for: one of `FORMATS`, or a list of them.
+
+    Raises:
+        ValueError: It asks for another.
+    """
+    wanted = [value] if isinstance(value, str) else value
+    if not isinstance(wanted, list | tuple) or not wanted or not all(one in FORMATS for one in wanted):
+        raise ValueError(
+            f"figures.format must be one of {', '.join(FORMATS)}, or a list of them such as [svg,pdf]; got {value!r}."
+        )
+    return tuple(dict.fromkeys(wanted))
+
+
+DOTS_PER_INCH = 160
+WIDTH = 7.2
+"""Inches: text of 8 points is still legible where a paper shrinks the figure to its 5.5 inches."""
+WIDEST = 9.9
+"""Inches, of the few figures that grow with what they show; below 1,600 pixels."""
+
+STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "figure.titlesize": 10,
+    "figure.titleweight": "bold",
+    "axes.titlesize": 8,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 4,
+    "axes.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "0.6",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.6,
+    "xtick.color": "0.6",
+    "ytick.color": "0.6",
+    "xtick.labelcolor": "black",
+    "ytick.labelcolor": "black",
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4.5,
+}
+styled = matplotlib.rc_context(STYLE)
+"""Decorator of drawing functions: the look of all figures, left behind when the function returns."""
+
+_WRITING: dict[Any, Any] = {
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,
+    "svg.hashsalt": "archselect",  # names of parts do not change from run to run
+    "svg.fonttype": "path",  # looks the same without the font
+    "pdf.fonttype": 42,  # TrueType: text stays text, and conferences refuse Type 3
+}
+_NO_DATES: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+
+_CHARACTER = 0.62  # width of a character, in units of the font size: of DejaVu Sans, rather wide
+
+
+def new_figure(title: str, height: float, width: float = WIDTH) -> tuple[Figure, SubFigure]:
+    """Return a white figure of that size in inches with a bold title, and the part of it below the title.
+
+    Constrained layout makes room for titles, labels and legends; what is drawn belongs into the part, whose legend
+    then stands below the title.
+    """
+    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white", layout="constrained")
+    add_title(figure, title, 10)
+    return figure, figure.subfigures(1, 1, squeeze=False)[0, 0]
+
+
+def add_title(figure: FigureBase, title: str, size: float = 9, weight: str = "bold") -> None:
+    """Write a title at the upper left of a figure or a part of it; it is wrapped where it is too long."""
+    figure.suptitle(title, x=0.008, ha="left", fontsize=size, fontweight=weight, wrap=True)
+
+
+def parts(figure: FigureBase, titles: Iterable[str], heights: Sequence[float]) -> list[SubFigure]:
+    """Return parts of a figure below one another, with titles and of these heights relative to each other."""
+    found = list(figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0])
+    for part, title in zip(found, titles, strict=True):
+        add_title(part, title)
+    return found
+
+
+def add_legend(figure: FigureBase, handles: Sequence[Artist], width: float = WIDTH) -> None:
+    """Add a legend above what is drawn: one line if it fits into the width, columns otherwise."""
+    widths = [0.55 + _CHARACTER * 8 / 72 * len(str(handle.get_label())) for handle in handles]
+    most = len(handles) if sum(widths) <= width else max(1, int(width / max(widths)))
+    lines = ceil(len(handles) / most)
+    figure.legend(handles=handles, loc="outside upper left", ncols=ceil(len(handles) / lines), borderaxespad=0.2)
+
+
+def two_lines(name: str) -> str:
+    """Return the name of an operation, broken before what follows its last underscore if it is long."""
+    return "\n".join(name.rsplit("_", 1)) if len(name) > 8 else name
+
+
+def fitting(text: str, width: float, size: float = 8) -> float:
+    """Return the font size, `size` at most, at which a text is not wider than `width` inches."""
+    return min(size, 72 * width / (_CHARACTER * max(map(len, text.split("\n")))))
+
+
+def whole_numbers(axes: Axes, most: int = 6) -> None:
+    """Put the ticks of the x axis, such as epochs, at whole numbers, of which the range that is drawn holds two."""
+    low, high = axes.get_xlim()
+    if high - low < 2:
+        axes.set_xlim((low + high) / 2 - 1, (low + high) / 2 + 1)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=most, integer=True))
+
+
+def cell_title(name: str) -> str:
+    """Return what a cell of that type is called: "normal cell", but "cell" where there is one type only."""
+    return name if name.endswith("cell") else f"{name} cell"
+
+
+def save(figure: Figure, stem: str | Path, formats: Sequence[str] = ("png",)) -> Path:
+    """Write `figure` as `STEM.png` and in the other formats beside it, making the folder; return the PNG's path.
+
+    The PNG is always written: reports, dashboards and notebooks show it. The same data give the same bytes.
+    """
+    stem = Path(stem)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context(_WRITING):
+        _lay_out(figure)
+        for form in dict.fromkeys(("png", *formats)):
+            figure.savefig(stem.with_name(f"{stem.name}.{form}"), metadata=_NO_DATES[form])
+    return stem.with_name(f"{stem.name}.png")
+
+
+def _lay_out(figure: Figure) -> None:
+    """Let constrained layout make room, once for all formats: it takes longer than to draw."""
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        for axes in figure.axes:  # what lies within the axes needs no room, and measuring it takes long
+            for artist in (*axes.spines.values(), *axes.lines, *axes.patches, *axes.images):
+                artist.set_in_layout(False)
+        layout.execute(figure)
+        figure.set_layout_engine(None)

@@ -1,0 +1,1 @@
+"""Supernets and the networks that are read off them."""

@@ -1,0 +1,246 @@
+"""A cell: which states it has and which edges join them, what can be chosen in it, and what has been chosen so far."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+from archselect.genotype import CellGenotype, Input
+
+Output = Literal["concat", "last"]
+
+
+@dataclass(frozen=True)
+class CellTopology:
+    """A cell as a directed acyclic graph in which every node may take an edge from every earlier state.
+
+    States are numbered: first the cell's inputs, `0 .. inputs - 1`, then its nodes, `inputs .. inputs + nodes - 1`. A
+    node's value is the sum over its edges.
+
+    Attributes:
+        inputs: Number of the cell's inputs (DARTS: the outputs of the two previous cells; NAS-Bench-201: one).
+        nodes: Number of the nodes the cell computes.
+        output: `"concat"`: the channels of all nodes, concatenated (DARTS); `"last"`: the last node (NAS-Bench-201).
+        inputs_per_node: How many edges a node keeps in a genotype; `None`: all of them stay.
+
+    Example:
+        >>> CellTopology(inputs=2, nodes=2, output="concat", inputs_per_node=2).edges
+        ((0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+    """
+
+    inputs: int
+    nodes: int
+    output: Output
+    inputs_per_node: int | None
+
+    def __post_init__(self) -> None:
+        for name, value in (("inputs", self.inputs), ("nodes", self.nodes)):
+            if not _is_positive_integer(value):
+                raise ValueError(f"A cell topology needs a whole number of {name}, at least 1; got {value!r}.")
+        if self.output not in get_args(Output):
+            raise ValueError(
+                f"A cell's output is one of {', '.join(map(repr, get_args(Output)))}; got {self.output!r}."
+            )
+        if self.inputs_per_node is not None and not _is_positive_integer(self.inputs_per_node):
+            raise ValueError(
+                "inputs_per_node is the number of edges a node keeps, at least 1, or None when all of them stay; "
+                f"got {self.inputs_per_node!r}."
+            )
+
+    @cached_property
+    def edges(self) -> tuple[tuple[int, int], ...]:
+        """All edges `(source state, target state)`, numbered by target, then by source."""
+        return tuple((source, state) for state in self.node_states for source in range(state))
+
+    @property
+    def node_states(self) -> range:
+        """The states that are nodes."""
+        return range(self.inputs, self.inputs + self.nodes)
+
+    def edges_into(self, state: int) -> tuple[int, ...]:
+        """Return the numbers of the edges that enter `state`, by source; none for an input of the cell."""
+        if not 0 <= state < self.inputs + self.nodes:
+            raise ValueError(f"The states of this cell are 0..{self.inputs + self.nodes - 1}; got {state!r}.")
+        return tuple(edge for edge, (_, target) in enumerate(self.edges) if target == state)
+
+    def edges_kept_into(self, state: int) -> int:
+        """Return how many edges `state` keeps in a genotype: `inputs_per_node`, or all where it has no more."""
+        available = len(self.edges_into(state))
+        return available if self.inputs_per_node is None else min(self.inputs_per_node, available)
+
+
+def _is_positive_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+@dataclass(frozen=True)
+class CellSpace:
+    """The choices of one cell type: its edges, and on each edge the candidate operations.
+
+    Edges may differ in their candidates and in how many they have (S1 has one list per edge).
+    """
+
+    name: str
+    topology: CellTopology
+    operations: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self) -> None:
+        edges = self.topology.edges
+        if len(self.operations) != len(edges):
+            raise ValueError(
+                f"The {self.name} cell has {len(edges)} edges, so it needs {len(edges)} lists of candidate operations, "
+                f"but {len(self.operations)} were given. Give one list per edge, in the order {list(edges)}, "
+                "or a single list that holds for every edge."
+            )
+        for edge, candidates in zip(edges, self.operations, strict=True):
+            if not candidates:
+                raise ValueError(f"Edge {edge} of the {self.name} cell has no candidate operation. List at least one.")
+            if len(set(candidates)) != len(candidates):
+                raise ValueError(
+                    f"Edge {edge} of the {self.name} cell lists an operation twice: {list(candidates)}. Name each once."
+                )
+
+    @property
+    def width(self) -> int:
+        """The largest number of candidates on an edge: the second dimension of `alpha` and of mixture weights."""
+        return max(len(candidates) for candidates in self.operations)
+
+    def carries(self, inputs: Sequence[bool]) -> bool:
+        """Return whether a path of operations other than `none` leads to the output from an input that carries."""
+        states = list(inputs) + [False] * self.topology.nodes
+        for (source, target), candidates in zip(self.topology.edges, self.operations, strict=True):
+            states[target] |= states[source] and any(name != "none" for name in candidates)
+        nodes = states[self.topology.inputs :]
+        return any(nodes) if self.topology.output == "concat" else nodes[-1]
+
+    def describe(self) -> dict[str, Any]:
+        """Return edges and candidates as JSON-able lists."""
+        return {
+            "edges": [list(edge) for edge in self.topology.edges],
+            "operations": [list(candidates) for candidates in self.operations],
+        }
+
+    def check(self, cell: CellGenotype) -> None:
+        """Raise a ValueError if `cell` is not one of the cells that this space contains."""
+        topology = self.topology
+        if (cell.inputs, len(cell.nodes)) != (topology.inputs, topology.nodes):
+            raise ValueError(
+                f"The {self.name} cell of this search space has {topology.inputs} inputs and {topology.nodes} nodes, "
+                "but "
+                f"the genotype's has {cell.inputs} and {len(cell.nodes)}. It is incomplete or was made for another "
+                "search space."
+            )
+        for node, inputs in enumerate(cell.nodes, start=topology.inputs):
+            expected = topology.edges_kept_into(node)
+            if len(inputs) != expected:
+                raise ValueError(
+                    f"Node {node} of the {self.name} cell must have {expected} inputs, but the genotype gives it "
+                    f"{len(inputs)}."
+                )
+            for operation, source in inputs:
+                candidates = self.operations[topology.edges.index((source, node))]
+                if operation not in candidates:
+                    raise ValueError(
+                        f"Edge ({source}, {node}) of the {self.name} cell chooses among {list(candidates)}, but the "
+                        "genotype "
+                        f"has {operation!r} there. It was made for another search space: name that one by "
+                        "search_space=..., or "
+                        "another genotype."
+                    )
+
+
+@dataclass(frozen=True)
+class CellDecisions:
+    """What has been decided in one cell type.
+
+    Attributes:
+        operations: Per edge the index of the operation that was kept, or None while the edge is a mixture.
+        kept: Per edge whether it still feeds its node.
+        nodes: The nodes (as states) whose inputs have been decided.
+    """
+
+    operations: tuple[int | None, ...]
+    kept: tuple[bool, ...]
+    nodes: tuple[int, ...] = ()
+
+    @staticmethod
+    def none(space: CellSpace) -> "CellDecisions":
+        """Return the state before any decision."""
+        edges = len(space.topology.edges)
+        return CellDecisions((None,) * edges, (True,) * edges)
+
+    def check(self, space: CellSpace) -> None:
+        """Raise a ValueError if these are not decisions about the edges and candidates of `space`."""
+        edges = len(space.operations)
+        if (len(self.operations), len(self.kept)) != (edges, edges):
+            raise ValueError(
+                f"The {space.name} cell has {edges} edges, but the decisions are about {len(self.operations)}. "
+                "They were made in another search space."
+            )
+        for edge, candidates, operation in zip(space.topology.edges, space.operations, self.operations, strict=True):
+            if operation is not None and not 0 <= operation < len(candidates):
+                raise ValueError(
+                    f"Edge {edge} of the {space.name} cell chooses among {len(candidates)} operations, but the "
+                    "decision is "
+                    f"for number {operation}, counted from 0."
+                )
+
+    def keep_operation(self, edge: int, operation: int) -> "CellDecisions":
+        """Return these decisions with `edge` decided."""
+        operations = list(self.operations)
+        operations[edge] = operation
+        return replace(self, operations=tuple(operations))
+
+    def keep_inputs(self, space: CellSpace, node: int, edges: Iterable[int]) -> "CellDecisions":
+        """Return these decisions with `node` fed by `edges` only."""
+        keep, into = set(edges), set(space.topology.edges_into(node))
+        if not keep <= into:
+            raise ValueError(
+                f"Node {node} of the {space.name} cell is fed by edges {sorted(into)}, not by {sorted(keep)}."
+            )
+        kept = tuple(edge in keep if edge in into else was for edge, was in enumerate(self.kept))
+        return replace(self, kept=kept, nodes=(*self.nodes, node))
+
+    @property
+    def undecided_edges(self) -> tuple[int, ...]:
+        """Return the edges that are still mixtures."""
+        pairs = zip(self.operations, self.kept, strict=True)
+        return tuple(edge for edge, (operation, kept) in enumerate(pairs) if kept and operation is None)
+
+    def undecided_nodes(self, space: CellSpace) -> tuple[int, ...]:
+        """Return the nodes (as states) that still have more inputs than the space allows."""
+        topology = space.topology
+        return tuple(
+            node
+            for node in topology.node_states
+            if node not in self.nodes and topology.edges_kept_into(node) < len(topology.edges_into(node))
+        )
+
+    def genotype(self, space: CellSpace) -> CellGenotype:
+        """Return the cell that was decided.
+
+        Raises:
+            ValueError: An edge or a node is still undecided.
+        """
+        undecided = [space.topology.edges[edge] for edge in self.undecided_edges]
+        if undecided or self.undecided_nodes(space):
+            raise ValueError(
+                f"The {space.name} cell is not decided yet: edges {undecided}, nodes "
+                f"{list(self.undecided_nodes(space))}."
+            )
+        nodes: list[list[Input]] = [[] for _ in range(space.topology.nodes)]
+        for (source, target), candidates, operation, kept in zip(
+            space.topology.edges, space.operations, self.operations, self.kept, strict=True
+        ):
+            if kept and operation is not None:
+                nodes[target - space.topology.inputs].append(Input(candidates[operation], source))
+        return CellGenotype(space.name, space.topology.inputs, tuple(tuple(inputs) for inputs in nodes))
+
+    def to_state(self) -> dict[str, list[Any]]:
+        """Return plain lists for a checkpoint."""
+        return {"operations": list(self.operations), "kept": list(self.kept), "nodes": list(self.nodes)}
+
+    @staticmethod
+    def from_state(state: dict[str, list[Any]]) -> "CellDecisions":
+        """Return the decisions that `to_state` wrote."""
+        return CellDecisions(tuple(state["operations"]), tuple(state["kept"]), tuple(state["nodes"]))

@@ -1,0 +1,55 @@
+"""The network that NAS-Bench-201 trained for each of its cells."""
+
+from torch import Tensor, nn
+
+from archselect.distributed.batch_norm import BatchNorm2d
+from archselect.genotype import Genotype
+from archselect.models.cell_space import CellTopology
+from archselect.models.discrete.network import DiscreteCell, DiscreteNetwork, require_at_least, require_topology
+from archselect.models.ops.primitives import ResidualReduction
+
+STAGES = 3
+
+
+class NASBench201Network(DiscreteNetwork):
+    """Stem, three stages of equal cells with a residual block of stride 2 between them, BN-ReLU, global pool, linear.
+
+    Dong and Yang, NAS-Bench-201 (arXiv 2001.00326). Sizes for 10 classes: the cell 6111 has 1,073,466 weights, the cell
+    of skip connections alone 73,306.
+
+    Args:
+        genotype: One cell, named "cell".
+        topology: Of this cell: one input, the output the last node.
+        channels: `C` of the first stage; each residual block doubles them.
+        cells_per_stage: `N` of the paper.
+        classes: Number of classes.
+    """
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        topology: CellTopology,
+        channels: int = 16,
+        cells_per_stage: int = 5,
+        classes: int = 10,
+    ) -> None:
+        require_topology(genotype, topology, ("cell",), inputs=1, output="last")
+        require_at_least(1, channels=channels, cells_per_stage=cells_per_stage)
+        super().__init__(classes, smallest_image_size=2 ** (STAGES - 1))
+        cell = genotype.cell("cell")
+        self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), BatchNorm2d(channels))
+        self.blocks = nn.ModuleList()
+        for stage in range(STAGES):
+            if stage > 0:
+                self.blocks.append(ResidualReduction(channels, 2 * channels))
+                channels *= 2
+            self.blocks.extend(DiscreteCell(cell, channels) for _ in range(cells_per_stage))
+        self.head = nn.Sequential(BatchNorm2d(channels), nn.ReLU(inplace=True))
+        self.classifier = nn.Linear(channels, classes)
+
+    def _evaluate(self, x: Tensor, with_auxiliary: bool) -> tuple[Tensor, Tensor | None]:
+        probability = self._active_drop_path_probability()
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block([x], probability)[-1] if isinstance(block, DiscreteCell) else block(x)
+        return self.classifier(self.head(x).mean(dim=(2, 3))), None

@@ -1,0 +1,1 @@
+"""Supernets: every operation on every edge, mixed."""

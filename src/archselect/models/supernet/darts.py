@@ -1,0 +1,112 @@
+"""The supernet of DARTS and S1-S4."""
+
+from collections.abc import Collection, Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from archselect import kernels
+from archselect.distributed.batch_norm import BatchNorm2d
+from archselect.models.cell_space import CellSpace
+from archselect.models.ops import FactorizedReduce, ReLUConvBN
+from archselect.models.supernet.mixed_cell import MixedCell
+from archselect.models.supernet.mixed_ops import CellOutput, Source
+from archselect.models.supernet.mixture import Mixture
+from archselect.models.supernet.relaxation import PLAIN, Variant
+from archselect.models.supernet.supernet import Begun, Supernet, layers_until
+
+
+class DartsSupernet(Supernet):
+    """The supernet of DARTS and S1-S4: cells of two inputs, reduction cells at a third and two thirds of the depth.
+
+    Args:
+        cells: The `normal` and the `reduction` cell.
+        channels: C of the first cells; doubled by each reduction.
+        layers: Number of cells.
+        classes: Number of classes.
+        stem_multiplier: Channels of the stem as a multiple of C.
+        alpha_scale: See `Supernet`.
+        variant: See `Supernet`.
+    """
+
+    def __init__(
+        self,
+        cells: Mapping[str, CellSpace],
+        channels: int,
+        layers: int,
+        classes: int,
+        stem_multiplier: int = 3,
+        alpha_scale: float = 1e-3,
+        variant: Variant = PLAIN,
+    ) -> None:
+        super().__init__(cells, variant, alpha_scale)
+        stem_channels = stem_multiplier * channels
+        self.stem = nn.Sequential(nn.Conv2d(3, stem_channels, 3, padding=1, bias=False), BatchNorm2d(stem_channels))
+        self.preprocess = nn.ModuleList()
+        self.cells = nn.ModuleList()
+        before_previous, previous, reduced = stem_channels, stem_channels, False
+        for layer in range(layers):
+            reduction = layer in (layers // 3, 2 * layers // 3)
+            channels *= 2 if reduction else 1
+            first: nn.Module = (
+                FactorizedReduce(before_previous, channels, affine=False)
+                if reduced
+                else ReLUConvBN(before_previous, channels, 1, 1, 0, affine=False)
+            )
+            self.preprocess.append(nn.ModuleList([first, ReLUConvBN(previous, channels, 1, 1, 0, affine=False)]))
+            space = cells["reduction" if reduction else "normal"]
+            self.cells.append(MixedCell(space, channels, stride=2 if reduction else 1, variant=variant))
+            before_previous, previous, reduced = previous, space.topology.nodes * channels, reduction
+        self.classifier = nn.Linear(previous, classes)
+
+    def begin(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> Begun:
+        """See `Supernet.begin`; a layer is a cell."""
+        stem = CellOutput([Source(self.stem(x))])
+        return self._onward(Begun(0, (stem, stem)), mixtures, layers)
+
+    def finish(self, begun: Begun, mixtures: Mapping[str, Mixture]) -> Tensor:
+        """See `Supernet.finish`."""
+        _, last = self._onward(begun, mixtures, len(self.cells)).outputs
+        features = [part.state.mean(dim=(2, 3)) for part in last.parts]
+        return cast(Tensor, self.classifier(torch.cat(features, dim=1)))
+
+    def layers_before(self, cells: Collection[str]) -> int:
+        """See `Supernet.layers_before`."""
+        return layers_until(cast(MixedCell, cell).space.name in cells for cell in self.cells)
+
+    def _onward(self, begun: Begun, mixtures: Mapping[str, Mixture], layers: int) -> Begun:
+        before_previous, previous = begun.outputs
+        for layer in range(begun.layer, layers):
+            first, second = cast(nn.ModuleList, self.preprocess[layer])
+            cell = cast(MixedCell, self.cells[layer])
+            inputs = (_preprocess(first, before_previous), _preprocess(second, previous))
+            before_previous, previous = previous, self._evaluate(cell, inputs, mixtures)
+        return Begun(layers, (before_previous, previous))
+
+
+def _preprocess(module: nn.Module, output: CellOutput) -> Tensor:
+    """Return `module(output.value)`; by compiled loops from the parts of the output, which are never concatenated."""
+    parts = [part.state for part in output.parts]
+    if kernels.serve(*parts) and (weights := _weights_for_loops(module)):
+        norm = cast(BatchNorm2d, module.norm if isinstance(module, FactorizedReduce) else cast(ReLUConvBN, module)[2])
+        batch = kernels.batch([norm])
+        even = len(weights) == 1 or not any(side % 2 for side in parts[0].shape[2:])
+        if batch and even and kernels.affine(norm) is None:
+            return kernels.mix(parts, weights, kernels.running(norm), batch)
+    return cast(Tensor, module(output.value))
+
+
+def _weights_for_loops(module: nn.Module) -> list[Tensor]:
+    """Return the weights as `kernels.mix` takes them; none if the module does not do what they alone say."""
+    if isinstance(module, FactorizedReduce):
+        known = kernels.untouched(module, (FactorizedReduce,))
+        if known and kernels.made_of(module, nn.Conv2d, nn.Conv2d, BatchNorm2d):
+            halves = [module.first, module.second]
+            if all(map(kernels.is_pointwise, halves)):
+                return [half.weight for half in halves]
+    elif kernels.untouched(module, (ReLUConvBN,)) and kernels.made_of(module, nn.ReLU, nn.Conv2d, BatchNorm2d):
+        convolution = cast(nn.Conv2d, cast(ReLUConvBN, module)[1])
+        if kernels.is_pointwise(convolution) and module.subsampling == 1:
+            return [convolution.weight]
+    return []

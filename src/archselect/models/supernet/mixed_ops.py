@@ -1,0 +1,377 @@
+"""The operations of a supernet, with the weights of all edges that leave one state stacked.
+
+A supernet applies the same operation, with different weights, on every edge out of a state. What depends on the state
+alone (its ReLU, its pooling) is computed once. There are two ways to evaluate the rest, and both are exact: the result
+is that of one module per operation, multiplied and summed.
+
+- `forward`, for GPUs, where every kernel launch costs: all active edges at once, one convolution for them all. The
+  mixture weight of an edge is the scale of the batch normalisation that ends the operation, so weighting costs no pass
+  over memory and its gradient comes with the normalisation's.
+- `for_loops`, for CPUs, where every pass over memory costs: compiled loops take all operations out of a state and read
+  each image while it is in the cache (see `kernels`). An operation only says what they need to know of it, which is all
+  there is to know as long as its modules are those of `PARTS`, and untouched.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from archselect import kernels
+from archselect.models.cell_space import Output
+from archselect.models.ops.convolution import subsampled
+from archselect.models.ops.primitives import check_halves
+from archselect.models.supernet.stacked_parameters import StackedBatchNorm, StackedWeight
+
+T = TypeVar("T")
+
+
+class Source:
+    """A state of a cell and what all operations on it share.
+
+    Args:
+        state: `(B, C, H, W)`.
+        stride: Of every edge that leaves this state.
+    """
+
+    def __init__(self, state: Tensor, stride: int = 1) -> None:
+        self.state = state
+        self.stride = stride
+        self._read: dict[Callable[[Source], Any], Any] = {}
+
+    @property
+    def relu(self) -> Tensor:
+        """`(B, C, H, W)`: what every convolution starts from."""
+        return self.once(_relu)
+
+    def once(self, read: Callable[["Source"], T]) -> T:
+        """Return `read(self)`, computed at the first call."""
+        if read not in self._read:
+            self._read[read] = read(self)
+        return cast(T, self._read[read])
+
+
+def _relu(source: Source) -> Tensor:
+    return F.relu(source.state)
+
+
+class CellOutput:
+    """The nodes of a cell, as later cells and the classifier read them.
+
+    Args:
+        nodes: Each `(B, C, H, W)`.
+        output: `concat` of the nodes' channels, or the `last` node.
+    """
+
+    def __init__(self, nodes: Sequence[Source], output: Output = "concat") -> None:
+        self.parts = tuple(nodes) if output == "concat" else (nodes[-1],)
+        self._value: Tensor | None = None
+
+    @property
+    def value(self) -> Tensor:
+        """`(B, len(parts) * C, H, W)`."""
+        if self._value is None:
+            states = [part.state for part in self.parts]
+            self._value = states[0] if len(states) == 1 else torch.cat(states, dim=1)
+        return self._value
+
+
+class StackedOperation(nn.Module, ABC):
+    """One primitive on several edges out of one source."""
+
+    def forward(self, source: Source, weights: Tensor, positions: Sequence[int], total: Tensor | None = None) -> Tensor:
+        """Return `total` plus the weighted outputs of the active edges.
+
+        Args:
+            source: The state that the edges leave.
+            weights: Mixture weights `(E,)` of the active edges.
+            positions: Which of the stacked edges they are.
+            total: `(B, E * C, H', W')`, or None for zero.
+        """
+        out = self.weighted(source, weights, positions)
+        return out if total is None else total + out
+
+    def exchange(self, position: int, other: "StackedOperation", other_position: int) -> None:
+        """Let an edge here and an edge of `other`, of the same primitive and stride, change weights and statistics."""
+        for mine, theirs in zip(self.modules(), other.modules(), strict=True):
+            if isinstance(mine, StackedWeight):
+                mine.exchange(position, cast(StackedWeight, theirs), other_position)
+            elif isinstance(mine, StackedBatchNorm):
+                mine.exchange(position, cast(StackedBatchNorm, theirs), other_position)
+
+    @abstractmethod
+    def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
+        """Return the weighted outputs `(B, E * C, H', W')`."""
+
+    @abstractmethod
+    def for_loops(
+        self, source: Source, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
+    ) -> kernels.Operation:
+        """Return the active edges as `kernels.leave` takes them; see `forward`.
+
+        Args:
+            receivers: What each edge leads to, as `kernels.leave` counts it.
+        """
+
+
+class SharedOperation(StackedOperation):
+    """An operation without weights: its output is the same on every edge out of a source and is computed once."""
+
+    def exchange(self, position: int, other: StackedOperation, other_position: int) -> None:
+        """Do nothing: there are no weights, and the statistics are those of the source, for all its edges."""
+
+    @abstractmethod
+    def shared(self, source: Source) -> Tensor:
+        """Return the output `(B, C, H', W')` for any edge."""
+
+    def forward(self, source: Source, weights: Tensor, positions: Sequence[int], total: Tensor | None = None) -> Tensor:
+        """See `StackedOperation`: one multiply-add spreads the output over the edges."""
+        if total is None:
+            return self.weighted(source, weights, positions)
+        out = source.once(self.shared).unsqueeze(1)
+        return torch.addcmul(total.unflatten(1, (len(weights), -1)), out, weights.view(-1, 1, 1, 1)).flatten(1, 2)
+
+    def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
+        """See `StackedOperation`; in the memory format of the output."""
+        out = source.once(self.shared)
+        channels, _, width = out.shape[1:]
+        if out.stride()[1:] != (1, width * channels, channels):  # not in channels_last; `vmap` cannot be asked for that
+            return (out.unsqueeze(1) * weights.view(-1, 1, 1, 1)).flatten(1, 2)
+        last = out.permute(0, 2, 3, 1).unsqueeze(3) * weights.view(-1, 1)  # (B, H, W, E, C)
+        return last.flatten(3).permute(0, 3, 1, 2)
+
+
+class Identity(SharedOperation):
+    """`skip_connect` where the stride is 1."""
+
+    def shared(self, source: Source) -> Tensor:
+        return source.state
+
+    def for_loops(
+        self, source: Source, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
+    ) -> kernels.Operation:
+        """See `StackedOperation.for_loops`."""
+        return kernels.Identities(weights, receivers)
+
+
+class Pool(SharedOperation):
+    """Max or average pooling, 3x3; with `norm`, followed by batch normalisation (the supernets of the DARTS family)."""
+
+    def __init__(self, maximum: bool, channels: int, norm: bool) -> None:
+        super().__init__()
+        self.maximum = maximum
+        self.norm = StackedBatchNorm(1, channels) if norm else nn.Identity()
+
+    def shared(self, source: Source) -> Tensor:
+        pool = max_pool if self.maximum else average_pool
+        return cast(Tensor, self.norm(pool(source.state, source.stride)))
+
+    def for_loops(
+        self, source: Source, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
+    ) -> kernels.Operation:
+        """See `StackedOperation.for_loops`."""
+        running = self.norm.running() if isinstance(self.norm, StackedBatchNorm) else None
+        return kernels.Pools(weights, receivers, self.maximum, running)
+
+
+def max_pool(x: Tensor, stride: int) -> Tensor:
+    """3x3 max pooling with padding 1."""
+    return F.max_pool2d(x, 3, stride, 1)
+
+
+def average_pool(x: Tensor, stride: int) -> Tensor:
+    """3x3 average pooling with padding 1; the average excludes the padding."""
+    return F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
+
+
+class Noise(StackedOperation):
+    """N(0, 1), drawn anew at each call and on each edge (S4)."""
+
+    def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
+        like = source.state[:, :, :: source.stride, :: source.stride]
+        return torch.cat([weight * torch.randn_like(like) for weight in weights.unbind()], dim=1)
+
+    def for_loops(
+        self, source: Source, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
+    ) -> kernels.Operation:
+        """See `StackedOperation.for_loops`."""
+        like = source.state[:, :, :: source.stride, :: source.stride]
+        return kernels.Values(weights, receivers, tuple(torch.randn_like(like) for _ in positions))
+
+
+class FactorizedReduction(StackedOperation):
+    """`skip_connect` at stride 2: ReLU, two Conv1x1 of stride 2, the second shifted by one pixel, concatenated, BN."""
+
+    def __init__(self, edges: int, channels: int) -> None:
+        super().__init__()
+        check_halves(channels)
+        self.conv_1 = StackedWeight(edges, channels // 2, channels)
+        self.conv_2 = StackedWeight(edges, channels // 2, channels)
+        self.norm = StackedBatchNorm(edges, channels)
+
+    def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
+        even = F.conv2d(subsampled(source.relu, 2), self.conv_1(positions)).chunk(len(positions), dim=1)
+        odd = F.conv2d(subsampled(source.relu[:, :, 1:, 1:], 2), self.conv_2(positions)).chunk(len(positions), dim=1)
+        out = torch.cat([half for pair in zip(even, odd, strict=True) for half in pair], dim=1)
+        return self.norm(out, positions, weights)
+
+    def for_loops(
+        self, source: Source, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
+    ) -> kernels.Operation:
+        """See `StackedOperation.for_loops`."""
+        batch = kernels.batch([self.norm])
+        assert batch is not None, "asked for without `norms_for_loops`"
+        values = (
+            kernels.mix(
+                [source.state], [self.conv_1([position]), self.conv_2([position])], self.norm.running(position), batch
+            )
+            for position in positions
+        )
+        return kernels.Values(weights, receivers, tuple(values))
+
+
+class Convolution(StackedOperation):
+    """ReLU, Conv kxk, BN (`nor_conv_*`). All edges read the same input, so together they are one wide convolution."""
+
+    def __init__(self, edges: int, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = StackedWeight(edges, channels, channels, kernel)
+        self.norm = StackedBatchNorm(edges, channels)
+
+    def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
+        weight = self.conv(positions)
+        padding = weight.shape[-1] // 2
+        x, stride = (source.relu, source.stride) if padding else (subsampled(source.relu, source.stride), 1)
+        out = F.conv2d(x, weight, stride=stride, padding=padding)
+        return self.norm(out, positions, weights)
+
+    def for_loops(
+        self, source: Source, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
+    ) -> kernels.Operation:
+        """See `StackedOperation.for_loops`."""
+        convolution = kernels.Convolution(None, self.conv.weight, self.norm.running())
+        return kernels.Convolutions(weights, receivers, positions, (convolution,))
+
+
+class DepthwiseSeparable(nn.Module):
+    """Depthwise kxk, pointwise, BN, for edges that share their input or (`x` of `E * C` channels) have one each."""
+
+    def __init__(self, edges: int, channels: int, kernel: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.depthwise = StackedWeight(edges, channels, 1, kernel)
+        self.pointwise = StackedWeight(edges, channels, channels)
+        self.norm = StackedBatchNorm(edges, channels)
+        self.dilation = dilation
+
+    def forward(self, x: Tensor, stride: int, positions: Sequence[int], scale: Tensor | None = None) -> Tensor:
+        """Return `(B, E * C, H', W')`."""
+        depthwise = self.depthwise(positions)
+        if x.shape[1] != len(depthwise):  # the edges share their input
+            x = torch.cat([x] * len(positions), dim=1)
+        padding = self.dilation * (depthwise.shape[-1] // 2)
+        x = F.conv2d(x, depthwise, None, stride, padding, self.dilation, groups=len(depthwise))
+        x = F.conv2d(x, self.pointwise(positions), groups=len(positions))
+        return self.norm(x, positions, scale)
+
+    def for_loops(self) -> kernels.Convolution:
+        """Return the parameters and statistics of all stacked edges."""
+        return kernels.Convolution(self.depthwise.weight, self.pointwise.weight, self.norm.running(), self.dilation)
+
+
+class DilatedConvolution(StackedOperation):
+    """`dil_conv_kxk`: ReLU, depthwise kxk with dilation 2, pointwise, BN."""
+
+    def __init__(self, edges: int, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = DepthwiseSeparable(edges, channels, kernel, dilation=2)
+
+    def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
+        return cast(Tensor, self.conv(source.relu, source.stride, positions, weights))
+
+    def for_loops(
+        self, source: Source, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
+    ) -> kernels.Operation:
+        """See `StackedOperation.for_loops`."""
+        return kernels.Convolutions(weights, receivers, positions, (self.conv.for_loops(),))
+
+
+class SeparableConvolution(StackedOperation):
+    """`sep_conv_kxk`: twice (ReLU, depthwise kxk, pointwise, BN); the stride is in the first."""
+
+    def __init__(self, edges: int, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.conv_1 = DepthwiseSeparable(edges, channels, kernel)
+        self.conv_2 = DepthwiseSeparable(edges, channels, kernel)
+
+    def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
+        x = F.relu_(self.conv_1(source.relu, source.stride, positions))
+        return cast(Tensor, self.conv_2(x, 1, positions, weights))
+
+    def for_loops(
+        self, source: Source, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
+    ) -> kernels.Operation:
+        """See `StackedOperation.for_loops`."""
+        return kernels.Convolutions(weights, receivers, positions, (self.conv_1.for_loops(), self.conv_2.for_loops()))
+
+
+def _skip(edges: int, channels: int, stride: int, norm: bool) -> StackedOperation:
+    return Identity() if stride == 1 else FactorizedReduction(edges, channels)
+
+
+def _pool(maximum: bool, edges: int, channels: int, stride: int, norm: bool) -> StackedOperation:
+    return Pool(maximum, channels, norm)
+
+
+def _noise(edges: int, channels: int, stride: int, norm: bool) -> StackedOperation:
+    return Noise()
+
+
+def _convolution(
+    kind: Callable[[int, int, int], StackedOperation], kernel: int, edges: int, channels: int, stride: int, norm: bool
+) -> StackedOperation:
+    return kind(edges, channels, kernel)
+
+
+STACKED: Mapping[str, Callable[[int, int, int, bool], StackedOperation]] = {
+    "skip_connect": _skip,
+    "max_pool_3x3": partial(_pool, True),
+    "avg_pool_3x3": partial(_pool, False),
+    "noise": _noise,
+    **{f"sep_conv_{k}x{k}": partial(_convolution, SeparableConvolution, k) for k in (3, 5, 7)},
+    **{f"dil_conv_{k}x{k}": partial(_convolution, DilatedConvolution, k) for k in (3, 5)},
+    **{f"nor_conv_{k}x{k}": partial(_convolution, Convolution, k) for k in (1, 3)},
+}
+"""Primitive -> its stacked form, built from (edges, channels, stride, BN after pooling); `none` needs none."""
+
+PARTS: Mapping[type[nn.Module], tuple[tuple[type[nn.Module], ...], ...]] = {
+    Identity: ((),),
+    Pool: ((StackedBatchNorm,), (nn.Identity,)),
+    Noise: ((),),
+    FactorizedReduction: ((StackedWeight, StackedWeight, StackedBatchNorm),),
+    Convolution: ((StackedWeight, StackedBatchNorm),),
+    DilatedConvolution: ((DepthwiseSeparable,),),
+    SeparableConvolution: ((DepthwiseSeparable, DepthwiseSeparable),),
+    DepthwiseSeparable: ((StackedWeight, StackedWeight, StackedBatchNorm),),
+    StackedWeight: ((),),
+    StackedBatchNorm: ((),),
+    nn.Identity: ((),),
+}
+"""What the operations are made of: module -> the classes of its children, and other choices of them."""
+
+
+def norms_for_loops(operations: Iterable[StackedOperation]) -> list[StackedBatchNorm] | None:
+    """Return the normalisations of operations; None if `for_loops` does not say all of them: a module was changed."""
+    norms: list[StackedBatchNorm] = []
+    parts: list[nn.Module] = list(operations)
+    for part in parts:  # which grows
+        children = part.__dict__["_modules"].values()
+        if not kernels.untouched(part, PARTS) or tuple(map(type, children)) not in PARTS[type(part)]:
+            return None
+        if isinstance(part, StackedBatchNorm):
+            norms.append(part)
+        parts += children
+    return norms

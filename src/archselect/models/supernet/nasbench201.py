@@ -1,0 +1,72 @@
+"""The supernet of NAS-Bench-201."""
+
+from collections.abc import Collection, Mapping
+from typing import cast
+
+from torch import Tensor, nn
+
+from archselect.distributed.batch_norm import BatchNorm2d
+from archselect.models.cell_space import CellSpace
+from archselect.models.ops.primitives import ResidualReduction
+from archselect.models.supernet.mixed_cell import MixedCell
+from archselect.models.supernet.mixed_ops import CellOutput, Source
+from archselect.models.supernet.mixture import Mixture
+from archselect.models.supernet.relaxation import PLAIN, Variant
+from archselect.models.supernet.supernet import Begun, Supernet, layers_until
+
+
+class NASBench201Supernet(Supernet):
+    """The supernet of NAS-Bench-201: three stages of cells, a residual block of stride 2 between them.
+
+    Args:
+        cells: The one cell type, `cell`.
+        channels: C of the first stage; doubled by each residual block.
+        cells_per_stage: N of the paper.
+        classes: Number of classes.
+        alpha_scale: See `Supernet`.
+        variant: See `Supernet`.
+    """
+
+    def __init__(
+        self,
+        cells: Mapping[str, CellSpace],
+        channels: int,
+        cells_per_stage: int,
+        classes: int,
+        alpha_scale: float = 1e-3,
+        variant: Variant = PLAIN,
+    ) -> None:
+        super().__init__(cells, variant, alpha_scale)
+        self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), BatchNorm2d(channels))
+        self.blocks = nn.ModuleList()
+        for stage in range(3):
+            if stage > 0:
+                self.blocks.append(ResidualReduction(channels, 2 * channels))
+                channels *= 2
+            self.blocks.extend(
+                MixedCell(cells["cell"], channels, pool_norm=False, variant=variant) for _ in range(cells_per_stage)
+            )
+        self.last = nn.Sequential(BatchNorm2d(channels), nn.ReLU())
+        self.classifier = nn.Linear(channels, classes)
+
+    def begin(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> Begun:
+        """See `Supernet.begin`; a layer is a cell or a residual block."""
+        return self._onward(Begun(0, (CellOutput([Source(self.stem(x))]),)), mixtures, layers)
+
+    def finish(self, begun: Begun, mixtures: Mapping[str, Mixture]) -> Tensor:
+        """See `Supernet.finish`."""
+        (last,) = self._onward(begun, mixtures, len(self.blocks)).outputs
+        return cast(Tensor, self.classifier(self.last(last.value).mean(dim=(2, 3))))
+
+    def layers_before(self, cells: Collection[str]) -> int:
+        """See `Supernet.layers_before`."""
+        return layers_until(isinstance(block, MixedCell) and block.space.name in cells for block in self.blocks)
+
+    def _onward(self, begun: Begun, mixtures: Mapping[str, Mixture], layers: int) -> Begun:
+        (output,) = begun.outputs
+        for block in self.blocks[begun.layer : layers]:
+            if isinstance(block, MixedCell):
+                output = self._evaluate(block, [output.value], mixtures)
+            else:
+                output = CellOutput([Source(block(output.value))])
+        return Begun(layers, (output,))

@@ -1,0 +1,327 @@
+"""Supernets: networks whose cells are mixtures of all candidate operations (DARTS, sec. 2.2)."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import takewhile
+from operator import not_
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from archselect import kernels
+from archselect.distributed.rng import drawn_alike
+from archselect.genotype import Genotype
+from archselect.models.cell_space import CellDecisions, CellSpace
+from archselect.models.restored_state import still_statistics
+from archselect.models.supernet.mixed_cell import MixedCell
+from archselect.models.supernet.mixed_ops import CellOutput
+from archselect.models.supernet.mixture import Active, Mixture, MixtureWeights, nonzero
+from archselect.models.supernet.relaxation import PLAIN, Variant
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A network evaluated up to a layer.
+
+    Attributes:
+        layer: The number of the layer that comes next.
+        outputs: What it and later layers read: the outputs of the last two layers, or of the last one.
+    """
+
+    layer: int
+    outputs: tuple[CellOutput, ...]
+
+
+class Supernet(nn.Module):
+    """A network of mixed cells with one set of architecture parameters per cell type, shared by all cells of that type.
+
+    Args:
+        cells: The choices of each cell type.
+        variant: What the search method asks of it.
+        alpha_scale: Standard deviation of the normal distribution that the architecture parameters are drawn from.
+
+    Attributes:
+        alphas: Architecture parameters, cell type -> `(edges, operations)`.
+        betas: With edge normalisation, those of the edges, cell type -> `(edges,)`; otherwise empty.
+        relaxation: How architecture parameters become mixture weights, at this moment of the search.
+        auxiliary_weight: Of the auxiliary skip connections, at this moment of the search.
+        decisions: What has been decided. A decided edge is one-hot, a dropped one zero; neither gives `alpha` a
+            gradient.
+        recompute: Whether cells are evaluated again in the backward pass instead of keeping what their gradients need.
+    """
+
+    def __init__(self, cells: Mapping[str, CellSpace], variant: Variant = PLAIN, alpha_scale: float = 1e-3) -> None:
+        super().__init__()
+        self.cell_spaces = dict(cells)
+        self.variant = variant
+        self.relaxation = variant.relaxation
+        self.auxiliary_weight = 0.0
+        self.alphas = nn.ParameterDict(
+            {
+                name: nn.Parameter(alpha_scale * torch.randn(len(space.operations), space.width))
+                for name, space in cells.items()
+            }
+        )
+        normalised = variant.edge_normalization != "none"
+        self.betas = nn.ParameterDict(
+            {
+                name: nn.Parameter(alpha_scale * torch.randn(len(space.operations)))
+                for name, space in cells.items()
+                if normalised
+            }
+        )
+        for name, space in cells.items():
+            exists = torch.tensor(
+                [[index < len(candidates) for index in range(space.width)] for candidates in space.operations]
+            )
+            self.register_buffer(f"_exists_{name}", exists, persistent=False)
+            self.register_buffer(f"_mixed_{name}", torch.empty(0), persistent=False)
+            self.register_buffer(f"_decided_{name}", torch.empty(0), persistent=False)
+            self.register_buffer(f"_into_{name}", torch.empty(0), persistent=False)
+        self.recompute = False
+        self._decisions: dict[str, CellDecisions] = {}
+        self.decisions = {name: CellDecisions.none(space) for name, space in cells.items()}
+
+    @property
+    def decisions(self) -> Mapping[str, CellDecisions]:
+        """Return what has been decided, per cell type; assign a new mapping to decide more."""
+        return self._decisions
+
+    @decisions.setter
+    def decisions(self, decisions: Mapping[str, CellDecisions]) -> None:
+        if set(decisions) != set(self.cell_spaces):
+            raise ValueError(
+                f"This supernet has the cell types {sorted(self.cell_spaces)}, but the decisions are about "
+                f"{sorted(decisions)}."
+            )
+        for name, space in self.cell_spaces.items():
+            decisions[name].check(space)
+        self._decisions = dict(decisions)
+        self._active: dict[str, Active] = {}
+        for name, space in self.cell_spaces.items():
+            state = self._decisions[name]
+            self._active[name] = tuple(
+                tuple(kept and index < len(candidates) and operation in (None, index) for index in range(space.width))
+                for candidates, operation, kept in zip(space.operations, state.operations, state.kept, strict=True)
+            )
+            # As 0/1 factors, so that relaxing under the decisions is one multiply-add on any device.
+            alpha = self.alphas[name]
+            with torch.inference_mode(False):  # what is decided while validating must serve training too
+                mixed, decided = torch.zeros_like(alpha), torch.zeros_like(alpha)
+                feeds = [
+                    [
+                        float(state.kept[edge] and target == node)
+                        for edge, (_, target) in enumerate(space.topology.edges)
+                    ]
+                    for node in space.topology.node_states
+                ]
+                into = torch.tensor(feeds, dtype=alpha.dtype, device=alpha.device)
+            for edge, (operation, kept) in enumerate(zip(state.operations, state.kept, strict=True)):
+                if kept and operation is None:
+                    mixed[edge] = 1
+                elif kept:
+                    decided[edge, operation] = 1
+            setattr(self, f"_mixed_{name}", mixed.detach())
+            setattr(self, f"_decided_{name}", decided.detach())
+            setattr(self, f"_into_{name}", into.detach())
+
+    @property
+    def mixed(self) -> Mapping[str, Tensor]:
+        """Return per cell type 1 for the candidates of undecided edges and 0 elsewhere, `(edges, operations)`."""
+        return {name: getattr(self, f"_mixed_{name}") for name in self.cell_spaces}
+
+    def masked_alpha(self, cell: str) -> Tensor:
+        """Return a cell type's `alpha`, `(edges, operations)`, with -inf where an edge has no such candidate."""
+        exists = cast(Tensor, getattr(self, f"_exists_{cell}"))
+        return self.alphas[cell].masked_fill(~exists, -torch.inf)
+
+    def relaxed(self, cell: str) -> Tensor:
+        """Return the relaxation of a cell type's `alpha`, `(edges, operations)`, whatever has been decided."""
+        return self.relaxation.mean(self.masked_alpha(cell))
+
+    def edge_weights(self, cell: str) -> Tensor | None:
+        """Return what edge normalisation gives the edges of a cell type, `(edges,)`; None without it.
+
+        Dropped edges get nothing, and the others of their node share it.
+        """
+        if not self.betas:
+            return None
+        into = cast(Tensor, getattr(self, f"_into_{cell}"))
+        lowest = torch.finfo(into.dtype).min  # not -inf, which would make a node that nothing feeds NaN
+        shares = self.betas[cell].masked_fill(into == 0, lowest).softmax(dim=1) * into
+        if self.variant.edge_normalization == "scaled":
+            shares = shares * into.sum(dim=1, keepdim=True)
+        return shares.sum(dim=0)
+
+    def mixture_weights(self) -> MixtureWeights:
+        """Return the relaxation of the architecture parameters under the decisions made so far."""
+        return self._under_decisions({name: self.relaxed(name) for name in self.cell_spaces}, self._active)
+
+    def sampled_weights(self) -> MixtureWeights:
+        """Return what a training step evaluates: `mixture_weights`, or where the relaxation samples a draw."""
+        with drawn_alike():
+            drawn = {name: self.relaxation.sample(self.masked_alpha(name)) for name in self.cell_spaces}
+        if not self.relaxation.sparse:
+            return self._under_decisions(drawn, self._active)
+        weights = self._under_decisions(drawn, self._active)
+        weights = weights.replaced(active={name: nonzero(row) for name, row in weights.items()})
+        return weights.with_undrawn() if self.relaxation.undrawn == "constant" else weights
+
+    def _under_decisions(self, relaxed: Mapping[str, Tensor], active: Mapping[str, Active]) -> MixtureWeights:
+        weights = {
+            name: row * getattr(self, f"_mixed_{name}") + getattr(self, f"_decided_{name}")
+            for name, row in relaxed.items()
+        }
+        edges = {name: self.edge_weights(name) for name in self.cell_spaces}
+        return MixtureWeights(weights, active, {name: row for name, row in edges.items() if row is not None})
+
+    def forward(self, x: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Return logits `(B, classes)`.
+
+        Args:
+            x: Images `(B, 3, H, W)`.
+            weights: Cell type -> mixture weights `(edges, operations)`. Cell types that are left out, and None, take
+                the supernet's own `mixture_weights()`. Operations whose weight is zero are not evaluated.
+        """
+        unknown = sorted(set(weights or ()) - set(self.cell_spaces))
+        if unknown:
+            raise ValueError(
+                f"This supernet has the cell types {sorted(self.cell_spaces)}, but weights were given for {unknown}."
+            )
+        mixtures = self.mixtures(weights)
+        return self.finish(self.begin(x, mixtures, layers=0), mixtures)
+
+    def mixtures(self, weights: Mapping[str, Tensor] | None = None) -> dict[str, Mixture]:
+        """Return the mixture of every cell type; see `forward`."""
+        own = self.mixture_weights()
+        mixtures = {}
+        for name, space in self.cell_spaces.items():
+            given = own if weights is None or name not in weights else weights
+            known = given if isinstance(given, MixtureWeights) else None
+            edges = own.edges.get(name) if known is None else known.edges.get(name)
+            mixtures[name] = Mixture(
+                space,
+                given[name],
+                known.active[name] if known else None,
+                edges,
+                self.auxiliary_weight,
+                self.decisions[name].undecided_edges,
+                known.drop_path if known else 0.0,
+                known.undrawn.get(name) if known else None,
+            )
+        return mixtures
+
+    def begin(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> Begun:
+        """Evaluate the stem and the first `layers` layers; `finish` goes on from there, under other mixtures too."""
+        raise NotImplementedError
+
+    def finish(self, begun: Begun, mixtures: Mapping[str, Mixture]) -> Tensor:
+        """Return the logits `(B, classes)`. What was begun is not changed, so that it can be finished several times."""
+        raise NotImplementedError
+
+    def layers_before(self, cells: Collection[str]) -> int:
+        """Return how many layers stand before the first cell of these types."""
+        raise NotImplementedError
+
+    def _evaluate(self, cell: MixedCell, inputs: Sequence[Tensor], mixtures: Mapping[str, Mixture]) -> CellOutput:
+        """Return the output of a cell."""
+        mixture = mixtures[cell.space.name]
+        if not (self.recompute and torch.is_grad_enabled()):
+            return cast(CellOutput, cell(inputs, mixture))
+        by_loops = kernels.are_enabled()
+        noisy = mixture.drop_path > 0 or any("noise" in names for names in cell.space.operations)
+        output = checkpoint(
+            cell,
+            inputs,
+            mixture,
+            use_reentrant=False,
+            preserve_rng_state=noisy,
+            context_fn=lambda: (nullcontext(), _again(cell, by_loops)),
+        )
+        return cast(CellOutput, output)
+
+    def architecture_parameters(self) -> list[nn.Parameter]:
+        """Return the `alpha` of every cell type, then their `beta` if there are any."""
+        return [*self.alphas.values(), *self.betas.values()]
+
+    def weight_parameters(self) -> list[nn.Parameter]:
+        """Return all parameters but the architecture parameters."""
+        architecture = {id(alpha) for alpha in self.architecture_parameters()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in architecture]
+
+    def genotype(self) -> Genotype:
+        """Return the architecture that was decided; a ValueError while something is undecided."""
+        return Genotype(tuple(self.decisions[name].genotype(space) for name, space in self.cell_spaces.items()))
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the decisions for the `state_dict`."""
+        return {name: decisions.to_state() for name, decisions in self.decisions.items()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take the decisions back from a `state_dict`."""
+        self.decisions = {name: CellDecisions.from_state(decisions) for name, decisions in state.items()}
+
+
+@contextmanager
+def _again(cell: nn.Module, by_loops: bool) -> Iterator[None]:
+    """Evaluate a cell as it was evaluated before, wherever the backward pass runs; its batch was counted."""
+    with still_statistics(cell), kernels.enabled(by_loops):
+        yield
+
+
+def layers_until(found: Iterable[bool]) -> int:
+    """Return how many stand before the first that is found; all, if none is."""
+    return sum(1 for _ in takewhile(not_, found))
+
+
+def strongest(supernet: Supernet) -> dict[str, CellDecisions]:
+    """Return the decisions made so far with everything else decided by magnitude."""
+    return {name: _completed(supernet, space) for name, space in supernet.cell_spaces.items()}
+
+
+def strongest_operation(supernet: Supernet, space: CellSpace, edge: int) -> int:
+    """Return the candidate of an edge with the largest weight.
+
+    Where nodes choose their inputs, `none` is not taken while there is another: its weight says that an edge is weak,
+    not which operation is strong.
+    """
+    weights = supernet.relaxed(space.name)[edge].tolist()
+    candidates = space.operations[edge]
+    allowed = [index for index, operation in enumerate(candidates) if not _is_none(space, operation)] or [0]
+    return max(allowed, key=lambda index: weights[index])
+
+
+def strongest_inputs(supernet: Supernet, space: CellSpace, decisions: CellDecisions, node: int) -> tuple[int, ...]:
+    """Return the in-edges of a node whose kept operations have the largest weights.
+
+    Where the supernet normalises its edges, their weights count too (PC-DARTS, sec. 3.3).
+    """
+    weights = supernet.relaxed(space.name).detach()
+    edges = supernet.edge_weights(space.name)
+    if edges is not None:
+        weights = weights * edges.detach().unsqueeze(1)
+    rows = weights.tolist()
+
+    def strength(edge: int) -> float:
+        operation = decisions.operations[edge]
+        empty = operation is None or _is_none(space, space.operations[edge][operation])
+        return 0.0 if empty or operation is None else rows[edge][operation]
+
+    into = [edge for edge in space.topology.edges_into(node) if decisions.kept[edge]]
+    return tuple(sorted(sorted(into, key=strength, reverse=True)[: space.topology.edges_kept_into(node)]))
+
+
+def _completed(supernet: Supernet, space: CellSpace) -> CellDecisions:
+    decisions = supernet.decisions[space.name]
+    for edge in decisions.undecided_edges:
+        decisions = decisions.keep_operation(edge, strongest_operation(supernet, space, edge))
+    for node in decisions.undecided_nodes(space):
+        decisions = decisions.keep_inputs(space, node, strongest_inputs(supernet, space, decisions, node))
+    return decisions
+
+
+def _is_none(space: CellSpace, operation: str) -> bool:
+    return operation == "none" and space.topology.inputs_per_node is not None

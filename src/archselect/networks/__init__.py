@@ -1,1 +1,0 @@
-"""Networks: the topology of a cell, the supernet, the discrete networks."""

@@ -1,0 +1,159 @@
+"""From a composed Hydra config to the parts of a run, checked before any long work starts."""
+
+import errno
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from archselect.data import ImageData
+from archselect.evaluation.retraining import Evaluation
+from archselect.figures.style import formats_of
+from archselect.genotype import Genotype
+from archselect.search import SearchMethod
+from archselect.search_spaces import SearchSpace
+from archselect.selection import Selector
+from archselect.store import explanation
+from archselect.training.devices import TrainerFactory
+from archselect.utils.errors import RunError, own_words
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the config describes, ready to work."""
+
+    seed: int
+    space: SearchSpace
+    search: SearchMethod
+    selection: Selector
+    evaluation: Evaluation
+    data: ImageData
+    trainer: TrainerFactory
+    genotype: Genotype | None
+    formats: tuple[str, ...] = ("png",)
+
+
+GROUPS = ("search_space", "search", "selection", "evaluation", "data", "trainer")
+"""The groups of the config that a run is made of."""
+
+
+def check_groups(config: DictConfig) -> None:
+    """Raise a `RunError` unless every group is there, with the class that its choice names."""
+    for group in GROUPS:
+        part = config.get(group)
+        if not isinstance(part, DictConfig) or "_target_" not in part:
+            raise RunError(f"{group} must be one of the choices in configs/{group}/; got {part}.")
+
+
+def instantiate_parts(config: DictConfig) -> Parts:
+    """Build every part of the run.
+
+    Raises:
+        RunError: An option makes no sense; the message says which and why.
+    """
+    seed = config.seed
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise RunError(f"seed must be a whole number, 0 or more; got {seed!r}.")
+    for option in ("name", "logs"):
+        value = config[option]
+        if not isinstance(value, str) or not value.strip() or (option == "name" and "/" in value):
+            raise RunError(f"{option} must be the name of a folder; got {value!r}.")
+    _check_protocol(config)
+    space, search, selection, evaluation, data, trainer = (instantiate_part(config, group) for group in GROUPS)
+    with readable():
+        genotype = None if config.genotype is None else Genotype.parse(str(config.genotype))
+    return Parts(seed, space, search, selection, evaluation, data, trainer, genotype, figure_formats(config))
+
+
+def figure_formats(config: DictConfig) -> tuple[str, ...]:
+    """Return the formats of the figures, from `figures.format`; a `RunError` says which is not known."""
+    with readable():
+        return formats_of(plain(config.figures)["format"])
+
+
+def _check_protocol(config: DictConfig) -> None:
+    """Raise a `RunError` where protocol=authors has nothing to say of the search method, which would go unnoticed."""
+    if "protocol" in config and OmegaConf.is_missing(config.protocol, "authors_of"):  # runs of old have no protocol
+        raise RunError(
+            f"protocol={config.protocol.name} has no constants for search={config.search.name}: there is no "
+            "configs/protocol/search/authors/METHOD.yaml for it. Write one, beginning with protocol: {authors_of: "
+            "METHOD}, or leave protocol=authors out."
+        )
+
+
+def instantiate_part(config: DictConfig, group: str) -> Any:
+    """Build what a group of the config describes; a `RunError` says which option makes no sense."""
+    try:
+        return instantiate(config[group], _convert_="all")
+    except InstantiationException as error:
+        # Hydra wraps what a constructor says; the reader needs the constructor's sentence.
+        cause: BaseException = error
+        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        sentence = str(cause) if str(cause).startswith(f"{group}.") else f"{group}: {cause}"
+        if "unexpected keyword argument" in sentence:
+            sentence += f". There is no such option; configs/{group}/ shows those there are."
+        raise RunError(sentence) from error
+
+
+def plain(config: DictConfig, *without: str) -> dict[str, Any]:
+    """Return a group of the config, resolved, as plain data, without some of its keys."""
+    resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items() if key not in without}
+
+
+def folder_label(*parts: str | int) -> str:
+    """Return a name for a folder made of `parts`."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(str(part) for part in parts)).strip("-.")[:160]
+
+
+@contextmanager
+def readable(what: str = "") -> Iterator[None]:
+    """Turn the errors that a user can mend into `RunError`."""
+    try:
+        yield
+    except (ValueError, OSError) as error:  # one of a resolver is a ValueError too
+        sentence = own_words(error)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is not None:
+            sentence = explanation(error, Path(error.filename))
+        raise RunError(f"{what}{sentence}") from error
+
+
+def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int = 1) -> Mapping[str, dict[str, Any]]:
+    """Return, per stage, the parts of the config that determine its result.
+
+    Names, paths, devices and loggers do not; the precision does. Into how many parts a batch is cut does where each is
+    normalised by itself.
+    """
+    # The images in the fingerprint determine a mean and std that are measured: null in the config, null here.
+    named = ("name", "path", "source", "train_subset", "class_names", "published")
+    data = {**plain(config.data, *named), "fingerprint": data_fingerprint}
+    common = {"seed": config.seed, "precision": str(config.trainer.precision)}
+    if parts_of_batch > 1:
+        common["batch_norm"] = f"of each of {parts_of_batch} parts of a batch"
+    space = plain(config.search_space, "name", "protocol")
+    search = plain(config.search, "name", "capture", "recompute")
+    if search.get("snapshots") is None:
+        search.pop("snapshots", None)  # so that searches from before there were snapshots are found
+    return {
+        "search": {
+            **common,
+            "space": space,
+            "search": search,
+            "data": data,
+        },
+        "selection": {**common, "selection": plain(config.selection, "name")},
+        "evaluation": {
+            **common,
+            "space": space["_target_"],
+            "evaluation": plain(config.evaluation, "name", "table", "capture"),
+            "data": data,
+        },
+    }

@@ -1,0 +1,133 @@
+"""The evaluation stage: the architecture is judged."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from archselect.data import ResidentBatches, stratified_split
+from archselect.distributed.rng import derived_seed, generator_for, seed_generators
+from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
+from archselect.genotype import Genotype
+from archselect.models.discrete.network import DiscreteNetwork
+from archselect.pipeline.search_stage import REPORTED as REPORTED_BY_SEARCH
+from archselect.pipeline.search_stage import describe_data, fixed_batches
+from archselect.pipeline.stage import Job
+from archselect.store import StageKey
+from archselect.store.redact_paths import expand
+from archselect.training.checkpoint import save
+from archselect.training.fit import Fitting, Loaders
+
+VERSION = 3
+"""Raised when a change of the code changes the stage's results."""
+
+NETWORK = "network.pt"
+
+REPORTED = (*REPORTED_BY_SEARCH, "val_accuracy_per_class")
+"""What a retraining says of its last epoch, besides the test; without held-out images it lacks the validation."""
+
+
+@dataclass(frozen=True)
+class EvaluationStage:
+    """Judges one genotype. Two selections that found the same one share it.
+
+    Attributes:
+        job: What all stages share.
+        genotype: The architecture.
+        evaluation: How it is judged.
+        identity: The parts of the config that determine the result.
+        config: The resolved config of the stage.
+        label: Readable name.
+    """
+
+    job: Job
+    genotype: Genotype
+    evaluation: Retraining | NASBench201Lookup
+    identity: Mapping[str, Any]
+    config: Mapping[str, Any]
+    label: str
+
+    @property
+    def key(self) -> StageKey:
+        """See `Stage.key`."""
+        identity = {"version": VERSION, "genotype": str(self.genotype), **self.identity}
+        if isinstance(self.evaluation, NASBench201Lookup):
+            table = Path(expand(self.evaluation.table or ""))
+            identity["table"] = hashlib.sha256(table.read_bytes()).hexdigest()
+        return StageKey("evaluation", self.label, identity)
+
+    def work(self, fitting: Fitting) -> Mapping[str, Any]:
+        """Judge the architecture."""
+        fitting.folder.write_text("genotype.json", self.genotype.to_json())
+        if isinstance(self.evaluation, NASBench201Lookup):
+            return self._look_up(self.evaluation)
+        job, skeleton = self.job, self.evaluation.skeleton
+
+        def network() -> DiscreteNetwork:
+            return job.space.network(self.genotype, job.data.image_size, job.data.classes, **skeleton)
+
+        return retrain(network, self.evaluation, job, fitting)
+
+    def _look_up(self, lookup: NASBench201Lookup) -> Mapping[str, Any]:
+        network = self.job.space.network(self.genotype, image_size=32, classes=10, **lookup.network)
+        return {"params": network.parameter_count(), **asdict(lookup.load().look_up(self.genotype))}
+
+
+def retrain(make: Callable[[], DiscreteNetwork], protocol: Retraining, job: Job, fitting: Fitting) -> Mapping[str, Any]:
+    """Train a network from scratch on the run's images, test it once, keep it, and return the metrics.
+
+    Args:
+        make: Makes the network; called with torch's generator seeded.
+        protocol: How it is trained.
+        job: What all stages of the run share.
+        fitting: Of the stage.
+    """
+    with torch.random.fork_rng(devices=[]):
+        seed_generators(derived_seed(job.seed, "evaluation", "initialisation"))
+        network = make()
+    _ = job.data.test  # decoded now: a damaged image must not be met after the training
+    module = RetrainModule(network, protocol, job.data.classes, job.seed)
+    history = fitting.fit(
+        module, lambda device: _loaders(job, protocol, device), protocol.epochs, describe=lambda: dict(module.per_class)
+    )
+    metrics = fitting.test(module, lambda device: _test_batches(job, device))
+    save(network.cpu().state_dict(), fitting.folder.path / NETWORK)
+    last = {**history[-1]["metrics"], **history[-1]}
+    data = job.data
+    return {
+        "params": network.parameter_count(),
+        "epochs": len(history),
+        **{name: last[name] for name in REPORTED if name in last},
+        **metrics,
+        "test_accuracy_per_class": module.per_class["test_accuracy_per_class"],
+        "test_images_per_class": data.count_classes(data.test.labels),
+        **describe_data(data),
+    }
+
+
+def _loaders(job: Job, protocol: Retraining, device: torch.device) -> Loaders:
+    data = job.data
+    train, val = data.train, None
+    if protocol.validation_share:
+        generator = generator_for(job.seed, "evaluation", "split")
+        held_out, rest = stratified_split(data.train.labels, protocol.validation_share, generator)
+        train, validation = data.train.select(rest), data.train.select(held_out)
+        val = fixed_batches(data, validation, protocol.batch_size, device, job.seed)
+    batches = ResidentBatches(
+        train.images,
+        train.labels,
+        protocol.batch_size,
+        device,
+        data.normalisation,
+        (job.seed, "evaluation", "train"),
+        data.augmentation(protocol.cutout),
+        shuffle=True,
+    )
+    return Loaders(batches, val, len(train.labels))
+
+
+def _test_batches(job: Job, device: torch.device) -> ResidentBatches:
+    return fixed_batches(job.data, job.data.test, 512, device, job.seed)

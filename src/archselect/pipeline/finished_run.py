@@ -1,0 +1,188 @@
+"""Finished runs, opened again: `load_supernet(folder)` and `load_genotype(folder)`, and all else that they left."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from archselect.genotype import Genotype
+from archselect.models.supernet.supernet import Supernet
+from archselect.pipeline.config import Parts, instantiate_parts
+from archselect.pipeline.search_stage import SUPERNET, snapshots
+from archselect.pipeline.search_stage import load_supernet as load_stage_supernet
+from archselect.pipeline.selection_stage import DECISIONS
+from archselect.pipeline.stage import Finished, Job
+from archselect.safe_io.config import check_targets, read_config
+from archselect.safe_io.files import read_json
+from archselect.store import StageFolder, Store
+from archselect.store.key import Kind
+from archselect.store.redact_paths import CONFIG, SUMMARY, expand, expand_all, find_runs
+from archselect.training.fit import HISTORY
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run left behind.
+
+    Attributes:
+        folder: The run's folder, such as `logs/runs/NAME/DATE`.
+        config: The config as it was composed, with what was put in place of it now.
+    """
+
+    folder: Path
+    config: DictConfig
+
+    @cached_property
+    def summary(self) -> Mapping[str, Any]:
+        """What the run came to, as in its summary.json."""
+        path = self.folder / SUMMARY
+        summary = read_json(path, self.folder)
+        stages = summary.get("stages") if isinstance(summary, dict) else None
+        if not isinstance(stages, dict) or not all(
+            kind in get_args(Kind) and isinstance(stage, dict) for kind, stage in stages.items()
+        ):
+            raise ValueError(f"{path} is no summary of a run: it does not say what each of its stages came to.")
+        return cast(dict[str, Any], summary)
+
+    @cached_property
+    def parts(self) -> Parts:
+        """The parts of the run; raises a `RunError` where an option makes no sense any more."""
+        return instantiate_parts(self.config)
+
+    @property
+    def genotype(self) -> Genotype:
+        """The architecture."""
+        return Genotype.from_text(self.summary.get("genotype", ""))
+
+    def stage(self, kind: str) -> Finished:
+        """Return a finished stage.
+
+        Raises:
+            ValueError: The run has no such stage, or its folder is gone.
+        """
+        if kind not in self.summary["stages"]:
+            has = ", ".join(self.summary["stages"])
+            raise ValueError(f"The run {self.folder} has no {kind}; it has {has}. Name a run that has one.")
+        path = stage_place(self.folder, kind, self.summary["stages"][kind].get("folder"))
+        if not path.exists():
+            raise ValueError(
+                f"The {kind} of the run {self.folder} is gone: it lay in {path}. Copy runs together with the folder "
+                "stages beside them, or type the run's command again."
+            )
+        folder = StageFolder.found(path)
+        return Finished(folder, folder.result(), reused=True)
+
+    def history(self, kind: str) -> list[dict[str, Any]]:
+        """Return a stage's records, one per epoch: metrics and, of a supernet, its mixture weights."""
+        return self.stage(kind).folder.read_lines(HISTORY)
+
+    @property
+    def decisions(self) -> list[dict[str, Any]]:
+        """The decisions of the selection, with the scores behind them."""
+        return self.stage("selection").folder.read_lines(DECISIONS)
+
+    @property
+    def space(self) -> dict[str, Any]:
+        """The edges and candidates of each cell type."""
+        return self.parts.space.describe()
+
+    @property
+    def snapshots(self) -> list[int]:
+        """After how many epochs of the search the supernet was kept, besides at its end."""
+        return snapshots(self.stage("search").folder.path)
+
+    def supernet(self, kind: str = "search", epochs: int | None = None) -> Supernet:
+        """Return the supernet as a stage left it, on the CPU.
+
+        Args:
+            kind: `search`; or `selection`: tuned between the decisions and discretised by them.
+            epochs: As it was after so many epochs of the search, see `snapshots`; None: at the end.
+        """
+        folder = self.stage(kind).folder.path
+        if not (folder / SUPERNET).exists():
+            raise ValueError(
+                f"The {kind} of the run {self.folder} keeps no supernet: selection={self.parts.selection.name} does "
+                'not tune it. Take the one of the search: kind="search".'
+            )
+        return load_stage_supernet(self.job(Console(quiet=True)), self.parts.search, folder, epochs)
+
+    def job(self, console: Console) -> Job:
+        """Return what a further stage of this run is given."""
+        parts = self.parts
+        store = Store(self.stage(next(iter(self.summary["stages"]))).folder.root)
+        return Job(parts.seed, parts.space, parts.data, parts.trainer, store, console, lambda kind, record: None)
+
+
+def stage_place(run: Path, kind: str, written: Any) -> Path:
+    """Return where a stage of the run in the folder `run` lies: where its link leads, or else where it is said to lie.
+
+    Either way that is `.../stages/KIND/NAME`. A run's own links are relative; one of somebody else's making could lead
+    to any folder of this machine, in which analyses would then write.
+
+    Raises:
+        ValueError: It leads to something else.
+    """
+    link = run / kind
+    if link.is_symlink() and link.exists():  # a copy that followed the link lost the name of the stage
+        if os.path.isabs(os.readlink(link)):
+            raise ValueError(
+                f"{link} is a link to {os.readlink(link)}. The links of a run are relative, such as "
+                f"../../../stages/{kind}/NAME, so that both can be moved together; make it relative."
+            )
+        place = link.resolve()
+    else:
+        place = Path(expand(str(written)))
+    if place.parts[-3:-1] != ("stages", kind) or ".." in place.parts or place.is_symlink():
+        raise ValueError(
+            f"The {kind} of the run {run} is said to lie in {place}, which is no folder of a store, "
+            f".../stages/{kind}/NAME; nothing there was opened."
+        )
+    return place
+
+
+def open_run(folder: str | Path, changes: Mapping[str, Any] | None = None, trusted: Sequence[str] = ()) -> FinishedRun:
+    """Return the run in `folder`. That runs no code of whoever made it, whatever its files say; see docs/trust.md.
+
+    Args:
+        folder: That of a run, such as `logs/runs/NAME/DATE`, or one that has a single run in it.
+        changes: What takes the place of options of the run, such as `{"data": {"path": FOLDER}}` where the images lie
+            elsewhere now.
+        trusted: Packages besides archselect's whose classes the run may name, such as `["my_package"]`: their code is
+            run.
+
+    Raises:
+        FileNotFoundError: There is no finished run.
+        ValueError: There are several, or the run's config is none that is opened.
+    """
+    place = _only_run(folder)
+    path = place / CONFIG
+    config = read_config(path, place, without="logger")  # the loggers are those of who looks at the run
+    check_targets(config, path, trusted)
+    merged = OmegaConf.merge(OmegaConf.create(expand_all(config)), dict(changes or {}))
+    assert isinstance(merged, DictConfig)
+    return FinishedRun(place, merged)
+
+
+def _only_run(folder: str | Path) -> Path:
+    places = find_runs(folder)
+    if len(places) > 1:
+        names = "\n  ".join(map(str, places[:8] + (["..."] if len(places) > 8 else [])))
+        raise ValueError(f"{folder} holds {len(places)} finished runs. Name one of them:\n  {names}")
+    return places[0]
+
+
+def load_supernet(
+    folder: str | Path, kind: str = "search", epochs: int | None = None, trusted: Sequence[str] = ()
+) -> Supernet:
+    """Return the supernet of a finished run; see `open_run` and `FinishedRun.supernet`."""
+    return open_run(folder, trusted=trusted).supernet(kind, epochs)
+
+
+def load_genotype(folder: str | Path) -> Genotype:
+    """Return the architecture of a finished run; its config is not read."""
+    return FinishedRun(_only_run(folder), OmegaConf.create({})).genotype

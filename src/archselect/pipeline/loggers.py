@@ -1,0 +1,207 @@
+"""What a run tells its loggers: the same keys whoever listens, and each is told what it can show."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+
+from archselect.training.fit import Record
+
+
+class Listener:
+    """Tells a logger the numbers of every epoch; what only some loggers can show, it keeps to itself.
+
+    Args:
+        logger: The logger.
+    """
+
+    def __init__(self, logger: Logger) -> None:
+        self.logger = logger
+
+    def config(self, config: Mapping[str, Any]) -> None:
+        """Take the resolved config."""
+
+    def numbers(self, numbers: Mapping[str, float], step: int) -> None:
+        """Take the numbers of one epoch."""
+        self.logger.log_metrics(dict(numbers), step=step)
+        self.logger.save()
+
+    def figures(self, paths: Sequence[Path]) -> None:
+        """Take pictures, under their file names."""
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Take a table."""
+
+    def summary(self, summary: Mapping[str, Any]) -> None:
+        """Take the results of the run."""
+
+    def finish(self, status: str) -> None:
+        """Take note that the run has ended: `success` or `failed`."""
+        self.logger.finalize(status)
+
+
+class WandbListener(Listener):
+    """Tells Weights & Biases everything."""
+
+    logger: WandbLogger
+
+    def config(self, config: Mapping[str, Any]) -> None:
+        """Start the W&B run; without an account, a `ValueError` says what to do."""
+        from wandb.errors import UsageError  # takes a second, which other loggers should not cost
+
+        try:
+            self.logger.log_hyperparams(dict(config))
+        except UsageError as error:
+            raise ValueError(
+                f"Weights & Biases: {error} Without an account: logger.wandb.offline=true or WANDB_MODE=offline."
+            ) from error
+
+    def figures(self, paths: Sequence[Path]) -> None:
+        """Log images."""
+        for path in paths:
+            self.logger.log_image(f"figures/{path.stem}", [str(path)])
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Log a W&B table."""
+        self.logger.log_table(f"tables/{name}", columns=list(columns), data=[list(row) for row in rows])
+
+    def summary(self, summary: Mapping[str, Any]) -> None:
+        """Fill the run's summary."""
+        self.logger.experiment.summary.update(dict(summary))
+
+    def finish(self, status: str) -> None:
+        """End the W&B run, so that the next job of a sweep starts its own."""
+        super().finish(status)
+        self.logger.experiment.finish(exit_code=0 if status == "success" else 1)
+
+
+class TensorBoardListener(Listener):
+    """Tells TensorBoard everything: scalars, images, tables as text, the config and the results as hyperparameters."""
+
+    logger: TensorBoardLogger
+
+    def __init__(self, logger: TensorBoardLogger) -> None:
+        super().__init__(logger)
+        self._epochs = 0
+
+    def config(self, config: Mapping[str, Any]) -> None:
+        """Hand over the config for `hparams.yaml`, which Lightning writes with the first epoch and never again."""
+        self.logger.log_hyperparams(dict(config))
+
+    def numbers(self, numbers: Mapping[str, float], step: int) -> None:
+        """Log scalars, at the epoch counted over all stages."""
+        super().numbers(numbers, step)
+        self._epochs = step + 1
+
+    def figures(self, paths: Sequence[Path]) -> None:
+        """Log images, at the step after the last epoch, as all results."""
+        for path in paths:
+            with Image.open(path) as image:
+                pixels = np.asarray(image.convert("RGB"))
+            self.logger.experiment.add_image(f"figures/{path.stem}", pixels, self._epochs, dataformats="HWC")
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Log a table as text."""
+        self.logger.experiment.add_text(f"tables/{name}", markdown(columns, rows), self._epochs)
+
+    def summary(self, summary: Mapping[str, Any]) -> None:
+        """Log what is text as text, and the config once more, with the numbers as the metrics of its options."""
+        numbers = {name: float(value) for name, value in summary.items() if isinstance(value, int | float)}
+        shown = [(name, value) for name, value in summary.items() if isinstance(value, str | int | float)]
+        self.logger.log_hyperparams(self.logger.hparams, metrics=numbers, step=self._epochs)
+        self.logger.experiment.add_text("summary", markdown(("what", "value"), shown), self._epochs)
+
+
+def listener_for(logger: Logger) -> Listener:
+    """Return the listener that suits a logger."""
+    if isinstance(logger, WandbLogger):
+        return WandbListener(logger)
+    if isinstance(logger, TensorBoardLogger):
+        return TensorBoardListener(logger)
+    return Listener(logger)
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return a table in Markdown; what is `None` is an empty cell."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value).replace("|", "&#124;")
+
+
+class RunLog:
+    """Passes histories, figures, tables and the summary on to the loggers.
+
+    Keys are `STAGE/METRIC` and `STAGE/alpha/CELL/EDGE/OPERATION`; the step counts epochs over all stages,
+    `STAGE/epoch` those of one.
+
+    Args:
+        space: The search space's description, `SearchSpace.describe()`.
+    """
+
+    def __init__(self, space: Mapping[str, Any]) -> None:
+        self.space = space
+        self._listeners: list[Listener] = []
+        self._epochs: set[tuple[str, int]] = set()
+
+    def start(self, loggers: Iterable[Logger], config: Mapping[str, Any]) -> None:
+        """Tell Lightning loggers the resolved config and, from now on, everything."""
+        self._listeners = [listener_for(logger) for logger in loggers]
+        for listener in self._listeners:
+            listener.config(config)
+
+    def record(self, stage: str, record: Record) -> None:
+        """Log one epoch of a stage, once: an epoch whose checkpoint a kill prevented is made, and recorded, again."""
+        if (stage, record["epoch"]) in self._epochs:
+            return
+        numbers = {f"{stage}/{name}": value for name, value in flatten(record, self.space)}
+        for listener in self._listeners:
+            listener.numbers(numbers, step=len(self._epochs))
+        self._epochs.add((stage, record["epoch"]))
+
+    def figures(self, paths: Sequence[Path]) -> None:
+        """Log pictures under their file names."""
+        for listener in self._listeners:
+            listener.figures(paths)
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Log a table."""
+        for listener in self._listeners:
+            listener.table(name, columns, rows)
+
+    def summary(self, summary: Mapping[str, Any]) -> None:
+        """Log the results of the run."""
+        for listener in self._listeners:
+            listener.summary(summary)
+
+    def finish(self, status: str) -> None:
+        """End the run, so that the next job of a sweep starts its own."""
+        for listener in self._listeners:
+            listener.finish(status)
+
+
+def flatten(record: Record, space: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
+    """Yield the numbers of a history record under their keys."""
+    yield "epoch", record["epoch"]
+    yield "seconds", record["seconds"]
+    yield from record["metrics"].items()
+    for cell, entropy in record.get("entropy", {}).items():
+        yield f"entropy/{cell}", entropy
+    if "skip_share" in record:
+        yield "skip_share", record["skip_share"]
+    for cell, rows in record.get("alpha", {}).items():
+        description = space["cells"][cell]
+        for edge, operations, weights in zip(description["edges"], description["operations"], rows, strict=True):
+            for operation, weight in zip(operations, weights, strict=False):
+                yield alpha_key(cell, edge, operation), weight
+
+
+def alpha_key(cell: str, edge: Sequence[int], operation: str) -> str:
+    """Return the key of the mixture weight of an operation on the edge `(source, target)`."""
+    source, target = edge
+    return f"alpha/{cell}/{source}-{target}/{operation}"

@@ -1,0 +1,307 @@
+"""A run: search, selection and evaluation, each from the store where it is there already."""
+
+import csv
+import io
+import json
+import logging
+import logging.config
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from archselect.distributed.launch import (
+    end_with_launcher,
+    errors_in_order,
+    is_main_process,
+    launched,
+    rank_zero_folder,
+    start_processes,
+)
+from archselect.distributed.process_group import on_main_process
+from archselect.genotype import Genotype
+from archselect.pipeline.config import Parts, check_groups, instantiate_parts, plain, readable
+from archselect.pipeline.console import (
+    STRENGTHS,
+    draw_figures,
+    show_data,
+    show_plan,
+    show_strengths,
+    show_summary,
+    strengths,
+    tables,
+)
+from archselect.pipeline.loggers import RunLog
+from archselect.pipeline.plan import Plan, how_long
+from archselect.pipeline.preflight import check, check_data
+from archselect.pipeline.search_stage import SUMMARISED
+from archselect.pipeline.selection_stage import DECISIONS
+from archselect.pipeline.stage import Finished, Job, Stage, run_stage
+from archselect.results.formatting import comparison
+from archselect.results.grid import FAILED, REFUSED, forget_failure, keep_failure
+from archselect.store import Store, replacing
+from archselect.store.redact_paths import expanded, redact, redact_all, redact_files
+from archselect.training.devices import join, process_count, quiet_lightning
+from archselect.utils.errors import RunError, sentence
+from archselect.utils.signals import stopping_on_signals
+
+
+def check_objective(config: DictConfig) -> None:
+    """Check that the run will have `optimized_metric`, where one is named.
+
+    Raises:
+        RunError: It will not, or it is a test score.
+    """
+    metric = config.optimized_metric
+    there = validation_scores(config)
+    if metric is None or metric in there:
+        return
+    choices = f"This run will have {', '.join(there)}." if there else "This run will have no validation score."
+    if "test" in str(metric) or "rank" in str(metric):  # the table ranks by test accuracy
+        reason = "is a test score: what is chosen by it can no longer be judged by it"
+    else:
+        reason = "is no validation score of this run"
+    if config.evaluation.get("validation_share") == 0:
+        choices += (
+            f" evaluation={config.evaluation.name} retrains on all images; evaluation.validation_share=0.1 holds a "
+            "tenth of them out and adds evaluation.val_accuracy."
+        )
+    raise RunError(f"optimized_metric={metric} {reason}. {choices}")
+
+
+def validation_scores(config: DictConfig) -> list[str]:
+    """Return the validation scores that the summary of a run will have."""
+    evaluation = config.evaluation
+    scores = ["search.val_accuracy", "search.val_balanced_accuracy"] if config.genotype is None else []
+    if evaluation.get("validation_share"):
+        scores += [f"evaluation.val_{name}" for name in ("accuracy", "balanced_accuracy", "loss")]
+    if "table" in evaluation:
+        scores += [f"evaluation.{data}_valid" for data in ("cifar10", "cifar100", "imagenet16_120")]
+    return scores
+
+
+def lower_is_better(metric: str) -> bool:
+    """Return whether a score is to be minimised."""
+    return metric.endswith("loss")
+
+
+def objective(config: DictConfig, summary: Mapping[str, Any]) -> float | None:
+    """Return `optimized_metric` of a finished run; None where none is named."""
+    return None if config.optimized_metric is None else float(summary[config.optimized_metric])
+
+
+def run(config: DictConfig) -> dict[str, Any]:
+    """Run what the config describes and return the summary, which is also written into Hydra's run folder.
+
+    On several devices this is what every process does that torchrun or Slurm started; started by itself, a process
+    starts one for each device to do it.
+
+    Raises:
+        RunError: An option, the data or the disk does not allow it.
+    """
+    quiet_lightning()
+    config = expanded(config)
+    console = Console(highlight=False)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with errors_in_order(), stopping_on_signals(console), failure_kept(config, folder), noted(), readable():
+        without_home(folder)
+        name_kept(config, folder)
+        forget_failure(folder)
+        parts = _checked(config, folder)
+        if launched() is not None or (processes := process_count(parts.trainer)) == 1:
+            return _run(config, parts, folder, console)
+        settings = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
+        arguments = plain(config), str(folder), settings
+        summary: dict[str, Any] = start_processes(_run_in_process, arguments, processes, folder / "processes")
+    return summary
+
+
+def _checked(config: DictConfig, folder: Path) -> Parts:
+    with failure_kept(config, folder, REFUSED), readable():
+        check_groups(config)
+        check_objective(config)
+        parts = instantiate_parts(config)
+        check(parts)
+    return parts
+
+
+def _run_in_process(config: dict[str, Any], folder: str, log: dict[str, Any]) -> dict[str, Any]:
+    """Be one of the processes that a run starts."""
+    end_with_launcher()
+    quiet_lightning()
+    if is_main_process():
+        logging.config.dictConfig(log)
+    made, own = DictConfig(config), Path(rank_zero_folder(folder))
+    with errors_in_order(), stopping_on_signals(Console(quiet=True)), readable():
+        return _run(made, _checked(made, own), own, Console(highlight=False))
+
+
+def _run(config: DictConfig, parts: Parts, folder: Path, console: Console) -> dict[str, Any]:
+    """Run what the config describes in this process, together with those that were launched with it."""
+    join(parts.trainer)
+    log = RunLog(parts.space.describe())
+    on_main_process(lambda: _start_loggers(log, config, parts))
+    status = "failed"
+    try:
+        summary = Run(config, parts, folder, console, log).go()
+        status = "success"
+    finally:
+        log.finish(status)
+    show_summary(console, summary, folder)  # after what loggers have to say at their end
+    return summary
+
+
+def _start_loggers(log: RunLog, config: DictConfig, parts: Parts) -> None:
+    loggers = [instantiate(logger) for logger in config.logger.values() if logger is not None]
+    unused = () if parts.genotype is None else ("search", "selection")  # a dashboard would group by them
+    log.start(loggers, redact_all(plain(config, *unused)))
+
+
+def without_home(folder: Path) -> None:
+    """Take the user's home folder and name out of what Hydra wrote of a run: a run's folder is passed on."""
+    hydra = HydraConfig.get()
+    redact_files(*(folder / str(hydra.output_subdir) / f"{name}.yaml" for name in ("config", "hydra", "overrides")))
+    if hydra.mode == RunMode.MULTIRUN:
+        redact_files(Path(hydra.sweep.dir) / "multirun.yaml")
+
+
+def name_kept(config: DictConfig, folder: Path) -> None:
+    """Write the run's name into its config in place of the resolver that it comes from: those are not read back."""
+    file = folder / str(HydraConfig.get().output_subdir) / "config.yaml"
+    if file.is_file():
+        line = f"name: {json.dumps(config.name)}"
+        text = re.sub(r"^name: .*$", lambda _: line, file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        with replacing(file) as stream:
+            stream.write(text.encode())
+
+
+@dataclass
+class Run:
+    """One run of the pipeline."""
+
+    config: DictConfig
+    parts: Parts
+    folder: Path
+    console: Console
+    log: RunLog
+    data_checked: bool = False
+
+    def go(self) -> dict[str, Any]:
+        """Make or reuse every stage, then write what came of it."""
+        genotype, finished = self._stages()
+        return on_main_process(lambda: self._conclude(genotype, finished))
+
+    def _stages(self) -> tuple[Genotype, dict[str, Finished]]:
+        parts, config, store = self.parts, self.config, Store(self.config.logs)
+        job = Job(parts.seed, parts.space, parts.data, parts.trainer, store, self.console, self.log.record)
+        plan = Plan(config, parts, job)
+        finished: dict[str, Finished] = {}
+        search = plan.search()
+        show_plan(self.console, config.name, parts, job.store, search)
+        genotype = parts.genotype
+        if genotype is None:
+            finished["search"] = self._run(search, plan)
+            finished["selection"] = self._run(plan.selection(finished["search"]), plan)
+            genotype = Genotype.from_text(finished["selection"].result["genotype"])
+        evaluation = plan.evaluation(genotype)
+        if evaluation is not None:
+            finished["evaluation"] = self._run(evaluation, plan)
+        return genotype, finished
+
+    def _run(self, stage: Stage, plan: Plan) -> Finished:
+        """Make or reuse one stage. Before the first that there is work for, the data are checked and the time told."""
+        folder = plan.job.store.folder(stage.key)
+        if not self.data_checked and on_main_process(lambda: folder.state != "finished"):
+            check_data(self.parts)
+            show_data(self.console, self.parts.data)
+            self.data_checked = True
+            if (estimate := on_main_process(lambda: how_long(plan))) is not None:
+                self.console.print(estimate, soft_wrap=True)
+        return run_stage(stage, plan.job)
+
+    def _conclude(self, genotype: Genotype, finished: Mapping[str, Finished]) -> dict[str, Any]:
+        parts = self.parts
+        evaluation = finished["evaluation"].result if "evaluation" in finished else {}
+        summary: dict[str, Any] = {
+            "name": self.config.name,
+            "search_space": parts.space.name,
+            "search": parts.search.name if parts.genotype is None else None,
+            "selection": parts.selection.name if parts.genotype is None else None,
+            "evaluation": parts.evaluation.name,
+            "data": parts.data.name,
+            "class_names": list(parts.data.class_names),
+            "seed": parts.seed,
+            "genotype": str(genotype),
+            "params": evaluation.get("params"),
+        }
+        if "search" in finished:
+            search = finished["search"].result
+            summary |= {f"search.{name}": search[name] for name in SUMMARISED if name in search}
+        summary |= {f"evaluation.{name}": value for name, value in evaluation.items() if name != "params"}
+        summary["stages"] = {
+            kind: {
+                "folder": redact(str(stage.folder.path.resolve())),
+                "seconds": round(stage.folder.seconds, 3),
+                "reused": stage.reused,
+            }
+            for kind, stage in finished.items()
+        }
+        self._write(summary, genotype, finished)
+        return summary
+
+    def _write(self, summary: Mapping[str, Any], genotype: Genotype, finished: Mapping[str, Finished]) -> None:
+        for name, text in (("summary.json", json.dumps(summary, indent=2)), ("genotype.json", genotype.to_json())):
+            with replacing(self.folder / name) as file:
+                file.write((text + "\n").encode())
+        for kind, stage in finished.items():
+            link = self.folder / kind
+            link.unlink(missing_ok=True)
+            link.symlink_to(os.path.relpath(stage.folder.path, self.folder.resolve()), target_is_directory=True)
+        ranking = self.parts.genotype is None and self.parts.selection.report_strengths
+        if ranking:
+            self._write_strengths(finished["selection"])
+        figures = draw_figures(self.folder / "figures", genotype, finished, ranking, self.parts.formats)
+        self.log.figures(figures)
+        for name, columns, rows in tables(summary, finished):
+            self.log.table(name, columns, rows)
+        self.log.summary({**summary, **comparison(summary)})
+
+    def _write_strengths(self, selection: Finished) -> None:
+        rows = strengths(selection.folder.read_lines(DECISIONS))
+        with replacing(self.folder / "strengths.csv") as file:
+            text = io.StringIO()
+            csv.writer(text, lineterminator="\n").writerows([STRENGTHS, *rows])
+            file.write(text.getvalue().encode())
+        self.log.table("strengths", list(STRENGTHS), rows)
+        show_strengths(self.console, rows)
+
+
+@contextmanager
+def failure_kept(config: DictConfig, folder: Path, name: str = FAILED) -> Iterator[None]:
+    """Write down why a run failed, or was refused before it began, for the report on a sweep."""
+    try:
+        yield
+    except Exception as error:
+        if not (folder / REFUSED).exists():
+            with suppress(OSError):  # on a full disk the error itself is what matters
+                keep_failure(folder, config, redact(sentence(error)), name if isinstance(error, RunError) else FAILED)
+        raise
+
+
+@contextmanager
+def noted() -> Iterator[None]:
+    """Write an error into the run folder's log too: of a sweep's errors, the terminal shows a line each."""
+    try:
+        yield
+    except Exception as error:
+        logging.getLogger(__name__).error("%s", error, exc_info=not isinstance(error, RunError))
+        raise

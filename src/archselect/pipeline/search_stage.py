@@ -1,0 +1,302 @@
+"""The search stage: a supernet is trained."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+
+from archselect.data import BilevelBatches, ImageData, LabelledImages, ResidentBatches, stratified_split
+from archselect.distributed.process_group import on_main_process
+from archselect.distributed.rng import derived_seed, generator_for, seed_generators
+from archselect.genotype import Genotype
+from archselect.models.supernet.supernet import Supernet, strongest
+from archselect.pipeline.stage import Job
+from archselect.safe_io import tensors
+from archselect.search import SearchMethod, SearchModule, cap_skips
+from archselect.store import SCRATCH, StageKey
+from archselect.training.checkpoint import load_state, save
+from archselect.training.fit import Fitting, Loaders
+from archselect.training.step import OptimizerState
+
+VERSION = 4
+"""Raised when a change of the code changes the stage's results."""
+
+SUPERNET = "supernet.pt"
+ARCHITECTURE_OPTIMIZER = "architecture_optimizer.pt"
+"""What the optimizer of `alpha` remembered at the end; a search with fixed `alpha` keeps none."""
+
+REPORTED = ("val_accuracy", "val_balanced_accuracy", "val_loss", "train_accuracy", "train_loss")
+"""The metrics of the last kept epoch that are what a search comes to."""
+
+OF_CLASSES = ("val_accuracy_per_class", "train_images_per_class")
+SUMMARISED = ("val_accuracy", "val_balanced_accuracy", *OF_CLASSES, "mean", "std")
+"""What the summary of a run says of its search, as `search.NAME`; the names of the classes are `class_names` there."""
+
+
+@dataclass(frozen=True)
+class SearchStage:
+    """Trains a supernet on the training images; the test images are not read.
+
+    Attributes:
+        job: What all stages share.
+        method: How the supernet is trained.
+        identity: The parts of the config that determine the result.
+        config: The resolved config of the stage.
+        label: Readable name.
+    """
+
+    job: Job
+    method: SearchMethod
+    identity: Mapping[str, Any]
+    config: Mapping[str, Any]
+    label: str
+
+    @property
+    def key(self) -> StageKey:
+        """See `Stage.key`."""
+        return StageKey("search", self.label, {"version": VERSION, **self.identity})
+
+    def work(self, fitting: Fitting) -> Mapping[str, Any]:
+        """Train the supernet and keep it."""
+        job, folder = self.job, fitting.folder
+        folder.write_json("space.json", job.space.describe())
+        supernet = new_supernet(job, self.method)
+        module = SearchModule(supernet, self.method, job.data.classes, (job.seed, "search"))
+        history = fitting.fit(
+            module,
+            lambda device: search_loaders(job.data, self.method, device, job.seed, "search"),
+            self.method.epochs,
+            callbacks=list(self._snapshots(supernet, folder.path)),
+            describe=lambda: {**describe_supernet(supernet), **module.per_class},
+        )
+        kept, state = module.kept_epochs or len(history), module.architecture_state()
+        if kept < len(history):
+            scratch = folder.path / SCRATCH
+            supernet.load_state_dict(load_state(snapshot(scratch, kept)))
+            state = None if state is None else load_state(optimizer_snapshot(scratch, kept))["state"]
+        if self.method.skip_cap is not None:
+            cap_skips(supernet, self.method.skip_cap)
+        save(supernet.cpu().state_dict(), folder.path / SUPERNET)
+        if state is not None:
+            save({"state": state}, folder.path / ARCHITECTURE_OPTIMIZER)
+        last = history[kept - 1]
+        return {
+            "epochs": len(history),
+            "kept_epochs": kept,
+            "weights": sum(parameter.numel() for parameter in supernet.weight_parameters()),
+            "magnitude_genotype": describe_supernet(supernet)["genotype"],
+            **{name: last["metrics"][name] for name in REPORTED},
+            "val_accuracy_per_class": last["val_accuracy_per_class"],
+            **describe_data(job.data),
+        }
+
+    def _snapshots(self, supernet: Supernet, path: Path) -> Iterator["Snapshots"]:
+        if self.method.looks_back:
+            # Two more than a rule asks for: a session cut off before its checkpoint makes the last epoch again, and one
+            # whose newest checkpoint is damaged the one before it.
+            yield Snapshots(supernet, path / SCRATCH, every=1, newest=self.method.looks_back + 3)
+        if self.method.snapshots:
+            yield Snapshots(supernet, path, self.method.snapshots)
+
+
+class Snapshots(Checkpoint):
+    """Keeps the supernet as it is after an epoch, and what the optimizer of `alpha` remembers then.
+
+    Args:
+        supernet: The supernet.
+        path: Of the folder that they are kept in.
+        every: After every so many epochs and after the last.
+        newest: Only so many of them; None: all.
+    """
+
+    def __init__(self, supernet: Supernet, path: Path, every: int, newest: int | None = None) -> None:
+        self.supernet, self.path, self.every, self.newest = supernet, path, every, newest
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write one more and forget the oldest."""
+        done = trainer.current_epoch + 1
+        if done % self.every and done != trainer.max_epochs:
+            return
+        assert isinstance(pl_module, SearchModule)
+        state = pl_module.architecture_state()
+        on_main_process(lambda: self._write(done, state))
+
+    def _write(self, done: int, state: OptimizerState | None) -> None:
+        snapshot(self.path, done).parent.mkdir(parents=True, exist_ok=True)
+        if state is not None:
+            save({"state": state}, optimizer_snapshot(self.path, done))
+        save(self.supernet.state_dict(), snapshot(self.path, done))
+        if self.newest is not None:
+            for file in (snapshot, optimizer_snapshot):
+                file(self.path, done - self.newest * self.every).unlink(missing_ok=True)
+
+
+def snapshot(path: Path, epochs: int) -> Path:
+    """Return the file of the supernet after so many epochs, below a stage's folder or its scratch."""
+    return path / "snapshots" / f"epoch-{epochs}.pt"
+
+
+def optimizer_snapshot(path: Path, epochs: int) -> Path:
+    """Return the file beside it of what the optimizer of `alpha` remembered then."""
+    return path / "snapshots" / f"architecture_optimizer-{epochs}.pt"
+
+
+def snapshots(path: Path) -> list[int]:
+    """Return after how many epochs a search stage kept the supernet, ascending."""
+    return sorted(int(file.stem.removeprefix("epoch-")) for file in (path / "snapshots").glob("epoch-*.pt"))
+
+
+def describe_data(data: ImageData) -> dict[str, Any]:
+    """Return what a result says of the training images: how many of each class, and by what they are normalised."""
+    normalisation = data.normalisation
+    return {
+        "train_images_per_class": data.count_classes(data.train.labels),
+        "mean": list(normalisation.mean),
+        "std": list(normalisation.std),
+    }
+
+
+def new_supernet(job: Job, method: SearchMethod) -> Supernet:
+    """Return the supernet as the seed draws it."""
+    with torch.random.fork_rng(devices=[]):
+        seed_generators(derived_seed(job.seed, "search", "initialisation"))
+        return job.space.supernet(job.data.image_size, job.data.classes, method.variant)
+
+
+def load_supernet(job: Job, method: SearchMethod, folder: Path, epochs: int | None = None) -> Supernet:
+    """Return the supernet that a search or selection stage kept: the last, or the snapshot after so many epochs.
+
+    Raises:
+        ValueError: There is no such snapshot, or it is damaged.
+    """
+    file = folder / SUPERNET if epochs is None else snapshot(folder, epochs)
+    if epochs is not None and not file.exists():
+        kept = ", ".join(map(str, snapshots(folder))) or "none"
+        raise ValueError(
+            f"{folder} has no snapshot of the supernet after {epochs} epochs; there are: {kept}. Search with "
+            "search.snapshots=N to keep one after every N epochs."
+        )
+    with torch.device("meta"):  # the file bounds what is made: a config could ask for more than this machine has
+        tensors.check_fits(new_supernet(job, method), tensors.load_state(file), file)
+    supernet = new_supernet(job, method)
+    tensors.load_into(supernet, file)
+    return supernet
+
+
+def load_architecture_state(folder: Path, epochs: int | None = None) -> OptimizerState:
+    """Return what the optimizer of `alpha` remembered at the end of a search stage, or after so many epochs.
+
+    Raises:
+        ValueError: The search kept no such file, or it is damaged.
+    """
+    file = folder / ARCHITECTURE_OPTIMIZER if epochs is None else optimizer_snapshot(folder, epochs)
+    if not file.exists():
+        raise ValueError(
+            f"{folder} has no {file.relative_to(folder)}, the state of the optimizer of alpha, which older versions of "
+            "this program did not keep. Search again, or set selection.tuning.architecture_optimizer_state=fresh."
+        )
+    state = tensors.load_state(file).get("state")
+    if not isinstance(state, dict):
+        raise ValueError(f"{file} holds no state of an optimizer.")
+    return state
+
+
+def architecture_images(data: ImageData, method: SearchMethod, seed: int) -> tuple[LabelledImages, LabelledImages]:
+    """Return the images that train the weights and those that train `alpha`."""
+    weights, architecture = stratified_split(
+        data.train.labels, method.weight_share, generator_for(seed, "search", "split")
+    )
+    return data.train.select(weights), data.train.select(architecture)
+
+
+def training_batches(
+    data: ImageData,
+    images: LabelledImages,
+    batch_size: int,
+    device: torch.device,
+    purpose: tuple[int | str, ...],
+) -> ResidentBatches:
+    """Return batches on the device, augmented, in another order in every epoch."""
+    return ResidentBatches(
+        images.images,
+        images.labels,
+        batch_size,
+        device,
+        data.normalisation,
+        purpose,
+        data.augmentation(),
+        shuffle=True,
+    )
+
+
+def fixed_batches(
+    data: ImageData,
+    images: LabelledImages,
+    batch_size: int,
+    device: torch.device,
+    seed: int,
+) -> ResidentBatches:
+    """Return batches on the device, not augmented, in the one random order that a seed has for so many images.
+
+    It depends on nothing else: what is validated, scored and analysed on the same images meets the same batches, in
+    every pass and stage of a run, so that its results can be compared. The first of them hold a random sample.
+    """
+    return ResidentBatches(
+        images.images,
+        images.labels,
+        min(batch_size, len(images)),
+        device,
+        data.normalisation,
+        (seed, "fixed"),
+    )
+
+
+def search_loaders(
+    data: ImageData, method: SearchMethod, device: torch.device, seed: int, stage: str, held_out_share: float = 0.0
+) -> Loaders:
+    """Return bilevel batches, validated on the images that train `alpha`; a held-out share of those trains nothing."""
+    weights, architecture = architecture_images(data, method, seed)
+    validation = architecture
+    if held_out_share:
+        validation, architecture = hold_out(architecture, held_out_share, seed)
+    size = method.batch_size
+    train = BilevelBatches(
+        training_batches(data, weights, size, device, (seed, stage, "weights")),
+        training_batches(data, architecture, size, device, (seed, stage, "architecture")),
+    )
+    return Loaders(train, fixed_batches(data, validation, 512, device, seed), len(weights.labels))
+
+
+def hold_out(images: LabelledImages, share: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
+    """Return the held-out images, used for scoring only, and the rest."""
+    held_out, rest = stratified_split(images.labels, share, generator_for(seed, "selection", "held out"))
+    return images.select(held_out), images.select(rest)
+
+
+def describe_supernet(supernet: Supernet) -> dict[str, Any]:
+    """Return what the history says of `alpha`: mixture weights, entropies, share of skips, genotype by magnitude."""
+    mixture = {name: weights.detach().cpu() for name, weights in supernet.mixture_weights().items()}
+    entropies, skips, edges = {}, 0, 0
+    decisions = strongest(supernet)
+    for name, space in supernet.cell_spaces.items():
+        weights = mixture[name]
+        shares = weights / weights.sum(dim=1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+        entropies[name] = torch.special.entr(shares).sum(dim=1).mean().item()
+        largest = [
+            candidates[int(row.argmax())]
+            for candidates, row in zip(space.operations, weights, strict=True)
+            if row.any()  # all zero: a dropped edge
+        ]
+        edges += len(largest)
+        skips += largest.count("skip_connect")
+    genotype = Genotype(tuple(decisions[name].genotype(space) for name, space in supernet.cell_spaces.items()))
+    return {
+        "alpha": {name: weights.tolist() for name, weights in mixture.items()},
+        "entropy": entropies,
+        "skip_share": skips / edges,
+        "genotype": str(genotype),
+    }

@@ -1,0 +1,184 @@
+"""What all stages of a run have in common, and how a stage's folder is filled once and for all."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from rich.console import Console
+
+from archselect import kernels
+from archselect.data import ImageData
+from archselect.distributed.process_group import check_same, on_main_process, place
+from archselect.search_spaces import SearchSpace
+from archselect.store import DamagedError, StageFolder, StageKey, Store
+from archselect.store.provenance import provenance
+from archselect.store.redact_paths import redact_all
+from archselect.training.devices import TrainerFactory
+from archselect.training.fit import HISTORY, Fitting, Record, keep_freed_memory, out_of_memory
+from archselect.training.progress import Progress, warn
+from archselect.utils.errors import RunError
+
+
+def _by_main_process(method: str) -> Callable[..., Any]:
+    def call(folder: StageFolder, *arguments: Any, **named: Any) -> Any:
+        return on_main_process(lambda: getattr(StageFolder, method)(folder, *arguments, **named))
+
+    return call
+
+
+class SharedFolder(StageFolder):
+    """A stage's folder in which the main process reads and writes for all: they must ask at once, and get the same."""
+
+    begin, finish, result = (_by_main_process(name) for name in ("begin", "finish", "result"))
+    tidy, set_aside = _by_main_process("tidy"), _by_main_process("set_aside")
+    read_json, read_lines = _by_main_process("read_json"), _by_main_process("read_lines")
+    write_text, append_line = _by_main_process("write_text"), _by_main_process("append_line")
+    keep_lines = _by_main_process("keep_lines")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every stage of a run is given.
+
+    Attributes:
+        seed: Everything random in the run derives from it.
+        space: The search space.
+        data: The images.
+        trainer: Makes Lightning trainers.
+        store: Where stages are kept.
+        console: Where progress is shown.
+        log: Called with a stage's name and each record of its history.
+    """
+
+    seed: int
+    space: SearchSpace
+    data: ImageData
+    trainer: TrainerFactory
+    store: Store
+    console: Console
+    log: Callable[[str, Record], None]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished stage.
+
+    Attributes:
+        folder: Where it lies.
+        result: What it came to.
+        reused: Whether it was there already.
+    """
+
+    folder: StageFolder
+    result: Mapping[str, Any]
+    reused: bool
+
+
+class Stage(Protocol):
+    """A pure function of its key: what determines its result."""
+
+    @property
+    def key(self) -> StageKey:
+        """Return what determines the result."""
+        ...
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Return the part of the resolved config that the stage was made from."""
+        ...
+
+    def work(self, fitting: Fitting) -> Mapping[str, Any]:
+        """Fill the folder and return the result."""
+        ...
+
+
+def run_stage(stage: Stage, job: Job) -> Finished:
+    """Return the finished stage: from the store, by waiting for another process that is at it, or by doing the work.
+
+    Every file of a finished stage is read and compared with its digest before it is used again (about a second per GB).
+    What is damaged is set aside, with a warning, and the stage made afresh.
+    """
+    found = job.store.folder(stage.key)
+    folder = SharedFolder(found.path, found.key)
+    check_same(
+        stage.key.digest,
+        "The processes of this run have different images or options: type the same command everywhere.",
+    )
+    with ExitStack() as lock:
+        if on_main_process(lambda: _to_be_made(folder, job, lock)):
+            try:
+                return _fill(stage, folder, job)
+            except DamagedError as error:
+                _set_aside(folder, str(error), job)
+                return _fill(stage, folder, job)
+    folder.tidy()
+    for record in folder.read_lines(HISTORY):
+        job.log(stage.key.kind, record)
+    return Finished(folder, folder.result(), reused=True)
+
+
+def _to_be_made(folder: StageFolder, job: Job, lock: ExitStack) -> bool:
+    """Return whether there is work to do, and then hold the folder's lock; a damaged folder is set aside."""
+    if folder.finished and not folder.damage(contents=True):
+        return False
+    kind = folder.key.kind
+    lock.enter_context(
+        folder.lock(lambda: job.console.print(f"{kind:<10} waiting for another process at {folder.path}"))
+    )
+    if (wrong := folder.damage(contents=True)) is not None:
+        _set_aside(folder, wrong, job)
+    return not folder.finished
+
+
+def _set_aside(folder: StageFolder, wrong: str, job: Job) -> None:
+    words = f"{folder.path} is damaged: {wrong}. It is kept as {folder.set_aside().name}, and the stage starts afresh"
+    warn(job.console, folder.key.kind, words)
+
+
+def _fill(stage: Stage, folder: StageFolder, job: Job) -> Finished:
+    """Do the work of a stage, or go on with it, and mark its folder finished."""
+    kind = stage.key.kind
+    with Progress(job.console, kind) as progress:
+        fitting = fitting_for(folder, job, progress)
+        device = device_name(fitting.device)
+        devices = device if (count := place().world_size) == 1 else f"{count} x {device}"
+        folder.begin(redact_all(stage.config), provenance(devices, {"seed": job.seed}))
+        _check_seen(folder)
+        for record in folder.read_lines(HISTORY):
+            job.log(kind, record)
+        try:
+            result = work(stage, fitting)
+        except torch.OutOfMemoryError as error:
+            raise ValueError(out_of_memory(kind, fitting.device, error)) from error
+    folder.finish(result)
+    return Finished(folder, result, reused=False)
+
+
+def _check_seen(folder: StageFolder) -> None:
+    if not folder.path.exists():
+        raise RunError(
+            f"A process of this run does not see {folder.path}, which the main one has made. The machines of a run "
+            "must share the file system that logs lies on: set logs=FOLDER to one."
+        )
+
+
+def work(stage: Stage, fitting: Fitting) -> Mapping[str, Any]:
+    """Return the result of a stage. All that runs compute is computed in here, and on a CPU by the compiled loops."""
+    with kernels.enabled():
+        return stage.work(fitting)
+
+
+def fitting_for(folder: StageFolder, job: Job, progress: Progress) -> Fitting:
+    """Return what runs the fits of a stage on this process's device."""
+    kind = folder.key.kind
+    fitting = Fitting(folder, job.trainer, progress, lambda record: job.log(kind, record))
+    if fitting.device.type == "cpu":
+        keep_freed_memory()
+    return fitting
+
+
+def device_name(device: torch.device) -> str:
+    """Return what is said of a device, such as `cpu` or `cuda: NVIDIA H100`."""
+    return f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)

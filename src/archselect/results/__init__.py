@@ -1,0 +1,1 @@
+"""What finished runs came to: summaries, grids, failures, the paper's numbers."""

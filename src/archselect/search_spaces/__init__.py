@@ -1,0 +1,7 @@
+"""Search spaces: data that say what can be chosen, and the two networks built from it."""
+
+from archselect.search_spaces.base import SearchSpace
+from archselect.search_spaces.darts import DartsSpace
+from archselect.search_spaces.nasbench201 import NASBench201Space
+
+__all__ = ["DartsSpace", "NASBench201Space", "SearchSpace"]

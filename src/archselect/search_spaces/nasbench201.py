@@ -1,0 +1,66 @@
+"""NAS-Bench-201 (ICLR 2020): one cell of six edges, 15,625 architectures with known results."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from archselect.genotype import Genotype
+from archselect.models.cell_space import CellTopology
+from archselect.models.discrete.nasbench201 import NASBench201Network
+from archselect.models.supernet.nasbench201 import NASBench201Supernet
+from archselect.models.supernet.relaxation import PLAIN, Variant
+from archselect.search_spaces.base import (
+    Operations,
+    OperationsOf,
+    SearchSpace,
+    check_carries,
+    check_image_size,
+    check_positive,
+)
+from archselect.utils.validation import check_number
+
+NASBENCH201_CELL = CellTopology(inputs=1, nodes=3, output="last", inputs_per_node=None)
+
+
+class NASBench201Space(SearchSpace):
+    """One cell type, `cell`, of three nodes and six edges, all of which stay.
+
+    Args:
+        name: Shown in folders and reports.
+        operations: The candidate operations, see `Operations`.
+        protocol: The lengths that the paper gives.
+        channels: C of the supernet's first stage.
+        cells_per_stage: N of the paper.
+        alpha_scale: Standard deviation of the architecture parameters at the start; 0 gives uniform mixtures.
+        operations_of: Candidate operations of single cell types, in place of those in `operations`.
+    """
+
+    topologies: ClassVar[Mapping[str, CellTopology]] = {"cell": NASBENCH201_CELL}
+
+    def __init__(
+        self,
+        name: str,
+        operations: Operations,
+        protocol: Mapping[str, Any],
+        channels: int = 16,
+        cells_per_stage: int = 5,
+        alpha_scale: float = 1e-3,
+        operations_of: OperationsOf | None = None,
+    ) -> None:
+        super().__init__(name, operations, protocol, operations_of)
+        check_positive("the supernet", channels=channels, cells_per_stage=cells_per_stage)
+        check_number("search_space.alpha_scale", alpha_scale)
+        check_carries(name, self.cells["cell"].carries([True]))
+        self.channels = channels
+        self.cells_per_stage = cells_per_stage
+        self.alpha_scale = alpha_scale
+
+    def supernet(self, image_size: int, classes: int, variant: Variant = PLAIN) -> NASBench201Supernet:
+        """See `SearchSpace.supernet`."""
+        check_image_size(self.name, image_size)
+        return NASBench201Supernet(self.cells, self.channels, self.cells_per_stage, classes, self.alpha_scale, variant)
+
+    def network(self, genotype: Genotype, image_size: int, classes: int, **skeleton: Any) -> NASBench201Network:
+        """See `SearchSpace.network`; `skeleton`: channels, cells_per_stage."""
+        self.check(genotype)
+        check_image_size(self.name, image_size)
+        return NASBench201Network(genotype, NASBENCH201_CELL, classes=classes, **skeleton)

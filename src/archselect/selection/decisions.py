@@ -1,0 +1,131 @@
+"""What a selector decides: plain data that can be written down, read back and applied."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from archselect.models.cell_space import CellDecisions, CellSpace
+from archselect.selection.scoring import Score
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How strong a selector takes an operation to be; the larger, the stronger.
+
+    Attributes:
+        value: In the selector's own unit: a weight, a drop of accuracy, a proxy's value.
+        standard_error: Of the value, where it is a mean over batches or draws.
+    """
+
+    value: float
+    standard_error: float | None = None
+
+    @staticmethod
+    def mean(values: Sequence[float]) -> "Strength":
+        """Return the mean of independent values with its standard error, which a single one does not have."""
+        return Strength(fmean(values), stdev(values) / len(values) ** 0.5 if len(values) > 1 else None)
+
+
+@dataclass(frozen=True)
+class OperationDecision:
+    """One operation was kept on an edge.
+
+    Attributes:
+        cell: The cell type.
+        edge: Number of the edge.
+        operation: Index of the kept operation among the edge's candidates.
+        scores: Per candidate the score of the supernet without it; empty if nothing was scored.
+        unmasked: Score of the supernet with nothing masked, if it was asked for.
+        strengths: Per candidate how strong the selector took it to be; empty if it did not compare them.
+        trial: Name of the trial that the supernet goes on from; None: from where it stands.
+    """
+
+    cell: str
+    edge: int
+    operation: int
+    scores: tuple[Score, ...] = ()
+    unmasked: Score | None = None
+    strengths: tuple[Strength, ...] = ()
+    trial: str | None = None
+
+    def apply(self, space: CellSpace, decisions: CellDecisions) -> CellDecisions:
+        """Return `decisions` with this one added."""
+        return decisions.keep_operation(self.edge, self.operation)
+
+    def to_record(self, space: CellSpace) -> dict[str, Any]:
+        """Return JSON-able data that name everything."""
+        candidates = space.operations[self.edge]
+        return {
+            "cell": self.cell,
+            "kind": "operation",
+            "edge": self.edge,
+            "edge_states": list(space.topology.edges[self.edge]),
+            "candidates": list(candidates),
+            "scores": [
+                {"candidate": name, **score.to_record()} for name, score in zip(candidates, self.scores, strict=False)
+            ],
+            "kept": candidates[self.operation],
+            "unmasked": self.unmasked.to_record() if self.unmasked else None,
+            "strengths": [asdict(strength) for strength in self.strengths],
+            **({} if self.trial is None else {"trial": self.trial}),
+        }
+
+
+@dataclass(frozen=True)
+class TopologyRound:
+    """One round of a node's decision: the score of the supernet without each of these in-edges; `dropped` left."""
+
+    scores: Mapping[int, Score]
+    dropped: int
+
+
+@dataclass(frozen=True)
+class TopologyDecision:
+    """A node keeps these in-edges.
+
+    Attributes:
+        cell: The cell type.
+        node: The node, as a state.
+        edges: Numbers of the kept edges.
+        rounds: What was seen while the others were dropped one by one; empty if nothing was scored.
+    """
+
+    cell: str
+    node: int
+    edges: tuple[int, ...]
+    rounds: tuple[TopologyRound, ...] = ()
+
+    def apply(self, space: CellSpace, decisions: CellDecisions) -> CellDecisions:
+        """Return `decisions` with this one added."""
+        return decisions.keep_inputs(space, self.node, self.edges)
+
+    def to_record(self, space: CellSpace) -> dict[str, Any]:
+        """Return JSON-able data that name everything."""
+        edges = space.topology.edges
+        return {
+            "cell": self.cell,
+            "kind": "topology",
+            "node": self.node,
+            "candidates": [list(edges[edge]) for edge in space.topology.edges_into(self.node)],
+            "scores": [
+                {"round": index, "candidate": list(edges[edge]), **score.to_record()}
+                for index, round_ in enumerate(self.rounds)
+                for edge, score in round_.scores.items()
+            ],
+            "dropped": [list(edges[round_.dropped]) for round_ in self.rounds],
+            "kept": [list(edges[edge]) for edge in self.edges],
+        }
+
+
+Decision = OperationDecision | TopologyDecision
+
+
+def from_record(record: Mapping[str, Any], cells: Mapping[str, CellSpace]) -> Decision:
+    """Return the decision that `to_record` wrote, without its scores: they stay in the record."""
+    space = cells[record["cell"]]
+    if record["kind"] == "operation":
+        operation = space.operations[record["edge"]].index(record["kept"])
+        return OperationDecision(space.name, record["edge"], operation, trial=record.get("trial"))
+    kept = tuple(space.topology.edges.index((source, target)) for source, target in record["kept"])
+    return TopologyDecision(space.name, record["node"], kept)

@@ -1,0 +1,1 @@
+"""Training: a fit, its checkpoints, its step, its devices."""

@@ -1,0 +1,86 @@
+"""What a stage can go on from: files of tensors that are written as a whole, and read only if they are sound."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from archselect.distributed.process_group import on_main_process
+from archselect.safe_io import tensors
+from archselect.store import CHECKPOINTS, DamagedError, replacing
+
+NEWEST, PREVIOUS = CHECKPOINTS
+LAYOUT = 1
+"""Raised when what a checkpoint holds changes; a stage with an older one starts afresh."""
+
+_LAYOUT = "archselect_layout"
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint as a whole or not at all, and keeps the one before it: a kill damages neither."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Save beside the old checkpoint, which becomes the previous one, then take its place."""
+        path = Path(path)
+        content = _bytes({**checkpoint, _LAYOUT: LAYOUT})
+        with replacing(path, previous=path.with_name(PREVIOUS)) as file:
+            file.write(content)
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
+        """Load tensors and plain data, whatever Lightning asks for."""
+        checkpoint: dict[str, Any] = tensors.load(Path(path), map_location)
+        return checkpoint
+
+
+def newest_sound(folder: Path) -> tuple[Path | None, list[str]]:
+    """Return the newest checkpoint in a stage's folder that can be gone on from, and what is wrong with newer ones."""
+    wrong = []
+    for path in (folder / NEWEST, folder / PREVIOUS):
+        if path.exists():
+            try:
+                layout = load_state(path).get(_LAYOUT)
+            except DamagedError as error:
+                wrong.append(str(error))
+                continue
+            if layout == LAYOUT:
+                return path, wrong
+            wrong.append(f"{path.name} is of another version of this program (layout {layout}, not {LAYOUT})")
+    return None, wrong
+
+
+def save(state: Mapping[str, Any], path: Path) -> None:
+    """Write what `load_state` reads, as a whole or not at all; of several processes the main one does."""
+    on_main_process(lambda: _write(state, path))
+
+
+def _write(state: Mapping[str, Any], path: Path) -> None:
+    content = _bytes(state)
+    with replacing(path) as file:
+        file.write(content)
+
+
+def _bytes(state: Mapping[str, Any]) -> memoryview:
+    buffer = io.BytesIO()  # torch turns a full disk into an error of its own
+    torch.save(state, buffer)
+    return buffer.getbuffer()
+
+
+def load_state(file: Path) -> dict[str, Any]:
+    """Return what `save` wrote for an unfinished stage, on the CPU.
+
+    Raises:
+        DamagedError: The file is gone, cut, or not what was written.
+    """
+    try:
+        state = tensors.load(file)
+    except FileNotFoundError as error:
+        raise DamagedError(f"{file.name} is gone") from error
+    except ValueError as error:
+        reason = str(error).split(". If a run of yours")[0].removeprefix(f"{file} ").rstrip(".")
+        raise DamagedError(f"{file.name} {reason}") from error
+    if not isinstance(state, dict):
+        raise DamagedError(f"{file.name} holds a {type(state).__name__} where it should hold a state")
+    return state

@@ -1,0 +1,140 @@
+"""What a user may tell the Lightning trainer (where and in which precision it computes), and this process's trainer."""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+from archselect.distributed import process_group
+from archselect.distributed.launch import launched
+from archselect.distributed.process_group import STEP_TIMEOUT, UnwrappedDDPStrategy
+from archselect.utils.validation import check_flag
+
+
+def quiet_lightning() -> None:
+    """Leave out what Lightning says of devices, products, fits without validation, and its use of torch's pytree.
+
+    And of means over several processes: those that are reported are over all of them. And where Slurm is, of srun: a
+    run that was started without it starts its processes itself.
+    """
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+    warnings.filterwarnings("ignore", message="The `srun` command is available")
+    warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
+
+
+TrainerFactory = Callable[..., pl.Trainer]
+
+OPTIONS = (
+    "accelerator",
+    "devices",
+    "sync_batchnorm",
+    "precision",
+    "deterministic",
+    "benchmark",
+    "detect_anomaly",
+    "profiler",
+)
+"""The others would change results behind the store's back, or are the stages' own."""
+
+PRECISIONS = ("32-true", "bf16-mixed")
+"""Not float16: the search takes its gradients without the loss scale that it needs."""
+
+
+def check_trainer(trainer: TrainerFactory) -> torch.device:
+    """Return the device that the trainer of this process computes on.
+
+    Raises:
+        ValueError: The trainer cannot be made on this machine.
+    """
+    options = options_of(trainer)
+    unknown = sorted(set(options) - set(OPTIONS))
+    if unknown:
+        raise ValueError(
+            f"trainer.{unknown[0]} is not for a user to set. The options of the trainer are {', '.join(OPTIONS)}."
+        )
+    precision = options.get("precision", PRECISIONS[0])
+    if precision not in PRECISIONS:
+        raise ValueError(f"trainer.precision must be one of {', '.join(PRECISIONS)}; got {precision!r}.")
+    check_flag("trainer.sync_batchnorm", options.get("sync_batchnorm", True))
+    try:
+        _make(trainer, devices=options.get("devices", 1))  # all of them, before a process is started for each
+        return for_this_process(trainer).strategy.root_device
+    except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
+        given = ", ".join(f"{name}={value}" for name, value in options.items())
+        raise ValueError(
+            f"The trainer cannot be made of {given}: {error} Choose trainer=cpu, or trainer=gpu on a machine with a "
+            "GPU, and trainer.devices=1."
+        ) from error
+
+
+def process_count(trainer: TrainerFactory) -> int:
+    """Return how many processes the run has: those that were launched together, or one for each of `devices`."""
+    place, devices = launched(), options_of(trainer).get("devices", 1)
+    if place is not None:
+        return place.world_size
+    if isinstance(devices, list):
+        return len(devices)
+    return devices if isinstance(devices, int) and devices > 0 else _make(trainer, devices=devices).num_devices
+
+
+def parts_of_batch(trainer: TrainerFactory) -> int:
+    """Return into how many parts a batch is cut that are normalised each by itself."""
+    return 1 if synchronised(trainer) else process_count(trainer)
+
+
+def synchronised(trainer: TrainerFactory) -> bool:
+    """Return whether several devices normalise a batch by the statistics of all of it."""
+    return bool(options_of(trainer).get("sync_batchnorm", True))
+
+
+def options_of(trainer: TrainerFactory) -> dict[str, Any]:
+    """Return the options that a trainer was configured with."""
+    return dict(trainer.keywords) if isinstance(trainer, partial) else {}
+
+
+def join(trainer: TrainerFactory) -> None:
+    """Make this process one of those that were launched together, if any were."""
+    if launched() is not None:
+        strategy = for_this_process(trainer).strategy
+        assert isinstance(strategy, UnwrappedDDPStrategy)
+        process_group.join(strategy, synchronised(trainer))
+
+
+def for_this_process(trainer: TrainerFactory, **options: Any) -> pl.Trainer:
+    """Return a trainer on this process's device: of those launched together, each has one of `devices`.
+
+    Raises:
+        ValueError: There are not as many devices as processes.
+    """
+    place, devices = launched(), options_of(trainer).get("devices", 1)
+    if place is None:
+        return _make(trainer, devices=devices[:1] if isinstance(devices, list) else 1, **options)
+    if isinstance(devices, int) and devices not in (-1, 1, place.local_world_size):
+        raise ValueError(f"torchrun or srun started {place.local_world_size} processes on this machine.")
+    # torchrun and submitit describe the processes in torch.distributed's own variables.
+    environment = (
+        TorchElasticEnvironment() if "LOCAL_WORLD_SIZE" in os.environ else SLURMEnvironment(auto_requeue=False)
+    )
+    options["strategy"] = UnwrappedDDPStrategy(cluster_environment=environment, timeout=STEP_TIMEOUT)
+    options["num_nodes"] = place.world_size // place.local_world_size
+    return _make(trainer, devices=devices if isinstance(devices, list) else place.local_world_size, **options)
+
+
+def _make(trainer: TrainerFactory, **options: Any) -> pl.Trainer:
+    """Return a trainer that shows and keeps nothing, and starts no processes."""
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    if "strategy" not in options:
+        options["plugins"] = [*options.get("plugins", ()), LightningEnvironment()]
+    return trainer(**quiet | options, sync_batchnorm=False)

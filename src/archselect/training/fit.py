@@ -1,0 +1,288 @@
+"""One Lightning fit inside a stage folder: it goes on from its checkpoint, writes its history, stops without loss."""
+
+import ctypes
+import math
+import re
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, Checkpoint
+
+from archselect.distributed.process_group import assert_in_sync, average_statistics, on_main_process, sharded_batches
+from archselect.store import StageFolder
+from archselect.training.checkpoint import NEWEST, AtomicCheckpointIO, newest_sound
+from archselect.training.devices import TrainerFactory, for_this_process
+from archselect.training.progress import Progress, ProgressCallback
+
+# Of mallopt(3): blocks of up to 32 MB, its largest value, come from the heap, and the heap's free end stays.
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
+LARGEST_FROM_HEAP, KEPT = 32 * 2**20, 2**31 - 1
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep up to 2 GB that it frees; return whether the C library (glibc) knows how."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    return bool(mallopt(MMAP_THRESHOLD, LARGEST_FROM_HEAP) and mallopt(TRIM_THRESHOLD, KEPT))
+
+
+def peak_resident() -> int:
+    """Return the most memory that this process has held, in bytes.
+
+    Linux hands `ru_maxrss` on to the programs that a process starts: of one that a large process started, it tells the
+    size of that one. So it is asked for where there is nothing better.
+    """
+    status = Path("/proc/self/status")
+    if status.exists() and (found := re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text("ascii"), re.MULTILINE)):
+        return 1024 * int(found[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+class SignalsLeftAlone(Callback):
+    """Undoes Lightning's handling of SIGTERM, which would end a fit between two steps and take it for finished.
+
+    Made before the fit, it remembers who handles SIGTERM; Lightning puts its own handler in front when the fit begins.
+    """
+
+    def __init__(self) -> None:
+        self._handler = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """See the class."""
+        self._restore()
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """See the class."""
+        self._restore()
+
+    def _restore(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._handler)
+
+
+HISTORY = "history.jsonl"
+
+LEARNING_RATES = {
+    "search": "search.weight_optimizer.lr",
+    "selection": "selection.tuning.learning_rate",
+    "evaluation": "evaluation.optimizer.lr",
+}
+"""The option that a stage's learning rate is set by."""
+
+MEMORY = {
+    "search": "search.recompute=true lowers it, takes a third more time and goes on from the last epoch; so do, as "
+    "other searches, search.batch_size, search_space.channels and search=pc_darts",
+    "selection": "search.recompute=true lowers it where the selection tunes, selection.scoring.batch_size where it "
+    "scores",
+    "evaluation": "evaluation.batch_size and evaluation.network.channels lower it",
+    "analysis": "analysis.scoring.batch_size and the run's search.batch_size lower it",
+}
+"""What lowers the memory that a stage takes."""
+
+Record = dict[str, Any]
+
+
+class DivergedError(ValueError):
+    """The loss is not a finite number any more."""
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """What a fit reads.
+
+    Attributes:
+        train: Training batches, with `set_epoch`.
+        val: Validation batches, if there are any.
+        images: Training images per epoch.
+    """
+
+    train: Any
+    val: Any | None
+    images: int
+
+
+class Fitting:
+    """Runs fits for one stage.
+
+    Args:
+        folder: The stage's folder; checkpoint and history lie here.
+        trainer: Makes the Lightning trainer; accelerator, device and precision are its own.
+        progress: Shows what is going on.
+        on_record: Called with every record of the history as it is made.
+    """
+
+    def __init__(
+        self, folder: StageFolder, trainer: TrainerFactory, progress: Progress, on_record: Callable[[Record], None]
+    ) -> None:
+        self.folder = folder
+        self.progress = progress
+        self.on_record = on_record
+        self._trainer = trainer
+
+    @property
+    def device(self) -> torch.device:
+        """The device that a fit runs on."""
+        return self._make().strategy.root_device
+
+    def fit(
+        self,
+        module: pl.LightningModule,
+        loaders: Callable[[torch.device], Loaders],
+        epochs: int,
+        callbacks: Iterable[Callback] = (),
+        describe: Callable[[], Mapping[str, Any]] = dict,
+    ) -> list[Record]:
+        """Train `module` up to `epochs`, from the newest sound checkpoint if any, and return the whole history.
+
+        Args:
+            module: What is trained.
+            loaders: Makes the batches on a device.
+            epochs: The epoch to end at.
+            callbacks: Run before the epoch's record and checkpoint are written.
+            describe: What an epoch's record holds besides the metrics.
+
+        Raises:
+            DivergedError: The loss is not finite.
+        """
+        checkpoint, wrong = on_main_process(lambda: newest_sound(self.folder.path))
+        if wrong:
+            then = f"going on from {checkpoint.name}" if checkpoint else "starting afresh"
+            self.progress.warn(f"in {self.folder.path}, {' and '.join(wrong)}; {then}")
+        writer = EpochWriter(self.folder, self.on_record, describe)
+        trainer = self._make(
+            max_epochs=epochs,
+            callbacks=[*callbacks, ProgressCallback(self.progress), writer],
+            enable_checkpointing=True,
+        )
+        batches = loaders(trainer.strategy.root_device)
+        writer.images = batches.images
+        with sharded_batches():
+            trainer.fit(
+                module,
+                train_dataloaders=batches.train,
+                val_dataloaders=batches.val,
+                ckpt_path=str(checkpoint) if checkpoint else None,
+                weights_only=True,
+            )
+        return self.folder.read_lines(HISTORY)
+
+    def train(
+        self,
+        module: pl.LightningModule,
+        loaders: Callable[[torch.device], Loaders],
+        epochs: int,
+        callbacks: Iterable[Callback] = (),
+    ) -> None:
+        """Train `module` for `epochs` without validation, history or checkpoint: a small part of a stage's work."""
+        trainer = self._make(max_epochs=epochs, limit_val_batches=0, callbacks=callbacks)
+        batches = loaders(trainer.strategy.root_device)
+        with sharded_batches():
+            trainer.fit(module, train_dataloaders=batches.train, val_dataloaders=batches.val)
+            average_statistics(module)
+
+    def test(self, module: pl.LightningModule, batches: Callable[[torch.device], Any]) -> dict[str, float]:
+        """Return the metrics of `module` on test batches."""
+        trainer = self._make()
+        with sharded_batches():
+            (metrics,) = trainer.test(module, batches(trainer.strategy.root_device), verbose=False)
+        return {name: float(value) for name, value in metrics.items()}
+
+    def _make(self, **options: Any) -> pl.Trainer:
+        ours = {
+            "num_sanity_val_steps": 0,
+            "use_distributed_sampler": False,
+            "inference_mode": False,  # what it makes cannot be used in training, and some of it is remembered
+            "plugins": [AtomicCheckpointIO()],
+        }
+        callbacks = [SignalsLeftAlone(), *options.pop("callbacks", ())]
+        return for_this_process(self._trainer, **ours | options, callbacks=callbacks)
+
+
+class EpochWriter(Checkpoint):
+    """Writes the epoch's record to the history, then the checkpoint, after everything else at the end of an epoch.
+
+    A kill between the two leaves a record without its checkpoint; the epoch is then made, and recorded, again.
+    """
+
+    def __init__(
+        self, folder: StageFolder, on_record: Callable[[Record], None], describe: Callable[[], Mapping[str, Any]]
+    ) -> None:
+        self.folder = folder
+        self.on_record = on_record
+        self.describe = describe
+        self.images = 0
+        self._started = 0.0
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the count of the peak memory."""
+        if pl_module.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget records of epochs that are made again."""
+        self.folder.keep_lines(HISTORY, lambda record: record["epoch"] < trainer.current_epoch)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the epoch's clock."""
+        self._started = time.perf_counter()
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let several processes score with the same running statistics."""
+        average_statistics(pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write record and checkpoint; several processes compare first what they hold."""
+        average_statistics(pl_module)
+        assert_in_sync(pl_module, f"after epoch {trainer.current_epoch + 1}")
+        seconds = time.perf_counter() - self._started
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        for name, value in metrics.items():
+            if name.endswith("_loss") and not math.isfinite(value):
+                raise DivergedError(self._diverged(name, value, trainer.current_epoch))
+        self._check_parameters(pl_module, trainer.current_epoch)
+        metrics["peak_memory_gb"] = _peak_memory(pl_module.device) / 1e9
+        metrics["images_per_second"] = self.images / seconds
+        record = {"epoch": trainer.current_epoch, "seconds": seconds, "metrics": metrics, **self.describe()}
+        self.folder.append_line(HISTORY, record)
+        trainer.save_checkpoint(self.folder.path / NEWEST)
+        on_main_process(lambda: self.on_record(record))
+
+    def _check_parameters(self, module: pl.LightningModule, epoch: int) -> None:
+        """Raise if a parameter is not finite: the loss need not show it in this epoch."""
+        for name, parameter in module.named_parameters():
+            if not bool(parameter.isfinite().all()):
+                value = float(parameter.detach()[~parameter.isfinite()][0])
+                raise DivergedError(self._diverged(name, value, epoch))
+
+    def _diverged(self, name: str, value: float, epoch: int) -> str:
+        kind = self.folder.key.kind
+        kept = f"The state after epoch {epoch} is kept in {self.folder.path}." if epoch else "It was the first epoch."
+        of_alpha = ".alphas." in name or ".betas." in name
+        lower = "search.architecture_optimizer.lr" if of_alpha else f"{LEARNING_RATES[kind]} or the gradient clip"
+        return (
+            f"The {kind} diverged: {name} became {value} in epoch {epoch + 1}. {kept} Lower {lower}; that makes "
+            "another stage, which starts afresh."
+        )
+
+
+def out_of_memory(kind: str, device: torch.device, error: BaseException) -> str:
+    """Return what to say when the memory of a GPU is full."""
+    first = str(error).split(". ")[0]
+    return f"The {kind} needs more memory than {device} has ({first}): {MEMORY[kind]}."
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Return the peak memory in bytes: allocated on a GPU, resident in the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return peak_resident()

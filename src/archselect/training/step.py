@@ -1,0 +1,171 @@
+"""A training step: the loss of a batch and its gradients, the optimizer's step, accuracies.
+
+A loss is the mean over the whole batch. Each of several processes holds the part of that mean which its own images
+make, whatever their number, so the sum over the processes is the loss, and the sum of their gradients is its gradient.
+
+Where every path from the images to the logits leads through `none` (a draw of GDAS, a decided cell), the loss of a step
+does not depend on `alpha` at all. PyTorch refuses to differentiate it; its gradient is zero. This is the one place that
+calls `torch.autograd.grad`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+from torchmetrics import Metric
+
+from archselect.distributed.process_group import all_reduce, is_sharded
+
+
+def mean(values: Tensor) -> Tensor:
+    """Return the mean over the whole batch of `values`, `(B,)`, or this process's part of it."""
+    return values.sum() / _images(values) if is_sharded() else values.mean()
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Return the mean cross-entropy over the whole batch, or this process's part of it.
+
+    Args:
+        logits: `(B, classes)`.
+        labels: `(B,)`.
+        label_smoothing: In `[0, 1]`.
+    """
+    if not is_sharded():
+        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing) / _images(logits)
+
+
+def _images(own: Tensor) -> Tensor:
+    """Return how many images the whole batch has."""
+    return all_reduce(torch.tensor(float(len(own)), device=own.device))
+
+
+def gradients_of(
+    loss: Tensor,
+    inputs: Sequence[Tensor],
+    *,
+    allow_unused: bool = False,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+) -> list[Any]:
+    """Return the gradient of a scalar loss in every input: zeros in those that it does not depend on.
+
+    Where batches are sharded, every process calls this with its part of the loss: it depends on the same inputs in all.
+
+    Args:
+        loss: Computed with gradients enabled.
+        inputs: Leaves, or what the loss was computed from.
+        allow_unused: Return None in place of these zeros, so that an optimizer leaves such a parameter alone.
+        create_graph: See `torch.autograd.grad`; not where batches are sharded.
+        retain_graph: See `torch.autograd.grad`.
+    """
+    if not loss.requires_grad:
+        assert torch.is_grad_enabled(), "a loss without gradients would look like one that depends on nothing"
+        return [None if allow_unused else torch.zeros_like(tensor) for tensor in inputs]
+    gradients = torch.autograd.grad(
+        loss,
+        inputs,
+        allow_unused=True,
+        materialize_grads=not allow_unused,
+        create_graph=create_graph,
+        retain_graph=retain_graph,
+    )
+    if not is_sharded():
+        return list(gradients)
+    assert not create_graph, "the sum over the processes is taken of numbers"
+    found = [gradient for gradient in gradients if gradient is not None]
+    sums = iter(all_reduce(torch.cat([one.flatten() for one in found])).split([one.numel() for one in found]))
+    return [None if one is None else next(sums).view(one.shape) for one in gradients]
+
+
+OptimizerState = Mapping[int, Mapping[str, Any]]
+"""What an optimizer remembers of each parameter, by its number: of Adam the two moments and the count of steps."""
+
+
+def optimizer_step(
+    optimizer: Any, parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None], clip: float | None = None
+) -> None:
+    """Step along gradients, one per parameter (None: it has none), clipped to a norm.
+
+    Args:
+        optimizer: Lightning's wrapper of an optimizer of these parameters.
+        parameters: What the gradients belong to.
+        gradients: Of the loss.
+        clip: Largest norm of all gradients together; None: they are not clipped.
+    """
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    if clip is not None:
+        clip_grad_norm_(parameters, clip)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def load_optimizer_state(optimizer: Optimizer, state: OptimizerState) -> None:
+    """Let an optimizer go on with what another one remembers of the same parameters; its own settings stay.
+
+    Args:
+        optimizer: Changed in place.
+        state: The entry "state" of the other one's `state_dict`; a parameter without an entry starts afresh.
+
+    Raises:
+        ValueError: It is the state of other parameters.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, values in state.items():
+        if number not in range(len(parameters)):
+            raise ValueError(f"The state knows a parameter {number}, but the optimizer has {len(parameters)}.")
+        shape = parameters[number].shape
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.dim() and value.shape != shape:
+                raise ValueError(
+                    f"{name} of parameter {number} has the shape {tuple(value.shape)}, the parameter {tuple(shape)}."
+                )
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(state)})
+
+
+class ClassAccuracy(Metric):
+    """The share of each class's images that are recognised (its recall).
+
+    What is counted are whole numbers, so several processes come to what one comes to.
+
+    Args:
+        classes: Number of classes.
+    """
+
+    full_state_update = False
+    correct: Tensor  # (classes,), int64
+    images: Tensor  # (classes,), int64
+
+    def __init__(self, classes: int, **options: Any) -> None:
+        super().__init__(**options)
+        for name in ("correct", "images"):
+            self.add_state(name, torch.zeros(classes, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Count a batch: logits `(B, classes)`, labels `(B,)`."""
+        right = (logits.argmax(dim=1) == labels).long()
+        self.correct.index_add_(0, labels, right)
+        self.images.index_add_(0, labels, torch.ones_like(right))
+
+    def compute(self) -> Tensor:
+        """Return `(classes,)`, float64, on the CPU; NaN for a class of which there were no images."""
+        return self.correct.cpu().double() / self.images.cpu()
+
+
+def balanced(shares: Tensor) -> Tensor:
+    """Return the mean of `ClassAccuracy.compute()` over the classes of which there were images.
+
+    That is scikit-learn's `balanced_accuracy_score`. `MulticlassAccuracy(average="macro")` of torchmetrics is another
+    number where a class has no images: it counts as 0 once an image of another class is taken for one of it.
+    """
+    return shares.nanmean().float()
+
+
+def listed(shares: Tensor) -> list[float | None]:
+    """Return `ClassAccuracy.compute()` as plain data: a number per class, `None` where there is none."""
+    return [None if share != share else share for share in shares.reshape(-1).tolist()]
