@@ -29,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from archselect.analysis import command
 from archselect.pipeline import run as pipeline
-from archselect.pipeline.config import Parts, instantiate_parts
+from archselect.pipeline.config import Components, instantiate_parts
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 ANALYZE = TRAIN.parent / "analyze.py"
@@ -62,7 +62,7 @@ class Run:
         return config
 
     @cached_property
-    def parts(self) -> Parts:
+    def parts(self) -> Components:
         return instantiate_parts(self.config)
 
     def stage(self, kind: str) -> Path:

@@ -12,7 +12,7 @@ from tests.command import Run
 from archselect.pipeline import plan as duration
 from archselect.pipeline.config import instantiate_parts
 from archselect.pipeline.plan import Plan
-from archselect.pipeline.stage import Job
+from archselect.pipeline.stage import StageContext
 from archselect.results.formatting import duration as shown
 from archselect.store import Store
 
@@ -27,7 +27,9 @@ def plan(tiny_run: Run, monkeypatch: pytest.MonkeyPatch) -> MakePlan:
         config = tiny_run.config.copy()
         config.seed, config.logger = seed, {}
         parts = instantiate_parts(config)
-        job = Job(seed, parts.space, parts.data, parts.trainer, Store(logs), Console(quiet=True), lambda *_: None)
+        job = StageContext(
+            seed, parts.space, parts.data, parts.trainer, Store(logs), Console(quiet=True), lambda *_: None
+        )
         return Plan(config, parts, job)
 
     return make

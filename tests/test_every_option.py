@@ -10,7 +10,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from tests.command import CONFIGS
 
-from archselect.pipeline.config import GROUPS, Parts, check_groups, instantiate_part, instantiate_parts, readable
+from archselect.pipeline.config import (
+    GROUPS,
+    Components,
+    as_user_error,
+    check_groups,
+    instantiate_part,
+    instantiate_parts,
+)
 from archselect.pipeline.preflight import check
 from archselect.pipeline.run import check_objective
 from archselect.utils.errors import RunError
@@ -52,13 +59,13 @@ def test_a_value_that_makes_no_sense_goes_together_or_is_refused_in_a_sentence(c
     assert not wrong, "\n".join(wrong)
 
 
-def failure(config: DictConfig, parts: Parts, name: str, value: Any) -> Exception | None:
+def failure(config: DictConfig, parts: Components, name: str, value: Any) -> Exception | None:
     """Return the error, no sentence for a user, that an option's value ends in."""
     changed = config.copy()
     OmegaConf.update(changed, name, value, merge=False)
     group = name.partition(".")[0]
     try:
-        with readable():
+        with as_user_error():
             check_groups(changed)
             check_objective(changed)
             if group in GROUPS:  # the other parts are as they were

@@ -64,7 +64,7 @@ def test_where_the_search_decides_everything_there_is_nothing_to_compare(selecti
         config = compose("train", ["search_space=s2", "search=sgas", "search.greedy.share=1"])
     search, selector = instantiate(config.search, _convert_="all"), parts[1][selection]
     cells = made("s2", "darts", "magnitude")[2].cells
-    if selector.compares:
+    if selector.needs_candidates:
         with pytest.raises(ValueError, match="search=sgas decides every edge while it trains"):
             check_pair(search, selector, cells)
     else:

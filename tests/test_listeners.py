@@ -16,7 +16,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tests.command import Run, tiny, train
 
 from archselect.pipeline import run as pipeline
-from archselect.pipeline.loggers import Listener, TensorBoardListener, WandbListener, listener_for, markdown
+from archselect.pipeline.loggers import LoggerAdapter, TensorBoardAdapter, WandbAdapter, adapter_for, markdown
 
 EVERYTHING = {"images": 0, "scalars": 0, "tensors": 0}
 
@@ -88,10 +88,10 @@ def test_the_csv_file_is_there_all_the_same(run: Run) -> None:
 
 
 def test_every_logger_finds_its_listener(tmp_path: Path) -> None:
-    kinds = {CSVLogger: Listener, DummyLogger: Listener, TensorBoardLogger: TensorBoardListener}
+    kinds = {CSVLogger: LoggerAdapter, DummyLogger: LoggerAdapter, TensorBoardLogger: TensorBoardAdapter}
     made = [CSVLogger(tmp_path), DummyLogger(), TensorBoardLogger(tmp_path)]
-    assert {type(logger): type(listener_for(logger)) for logger in made} == kinds
-    assert type(listener_for(WandbLogger(offline=True, save_dir=tmp_path))) is WandbListener
+    assert {type(logger): type(adapter_for(logger)) for logger in made} == kinds
+    assert type(adapter_for(WandbLogger(offline=True, save_dir=tmp_path))) is WandbAdapter
 
 
 def test_a_table_in_markdown_keeps_its_columns() -> None:

@@ -17,8 +17,8 @@ import torch
 from tests.command import TRAIN, Run, tiny, train
 from torch import Tensor
 
-from archselect.data import ImageData, LabelledImages
-from archselect.data.decode import StoredImages
+from archselect.data import ImageData, ImageTensors
+from archselect.data.decode import EncodedImages
 from archselect.data.local_files import Split
 from archselect.data.sources import Digits
 from archselect.distributed.rng import derived_seed
@@ -392,13 +392,13 @@ class Spy:
         self.logs = logs
         opening, test = Digits.open, ImageData.test
 
-        def spied_open(digits: Digits, split: Split) -> StoredImages:
+        def spied_open(digits: Digits, split: Split) -> EncodedImages:
             self.splits.add(split)
             return opening(digits, split)
 
-        def spied_test(data: ImageData) -> LabelledImages:
+        def spied_test(data: ImageData) -> ImageTensors:
             self.note()
-            images: LabelledImages = test.__get__(data)
+            images: ImageTensors = test.__get__(data)
             return images
 
         monkeypatch.setattr(Digits, "open", spied_open)

@@ -10,7 +10,7 @@ from tests.distributed.command import PYTHON, TWO, Command, runs_in, torchrun
 
 from archselect.pipeline.config import instantiate_parts
 from archselect.pipeline.plan import Plan
-from archselect.pipeline.stage import Job
+from archselect.pipeline.stage import StageContext
 
 # Decisions without tuning in between: what two devices and one round differently has no time to grow.
 UNTUNED = ("search_space.protocol.epochs_between=0", "selection.scoring.batches=2")
@@ -132,5 +132,5 @@ def test_devices_are_in_the_name_of_a_stage_only_where_each_normalises_by_itself
 ) -> None:
     config = tiny_run.config.copy()
     config.merge_with_dotlist([*overrides])
-    plan = Plan(config, instantiate_parts(config), cast(Job, None))  # which its key does not ask
+    plan = Plan(config, instantiate_parts(config), cast(StageContext, None))  # which its key does not ask
     assert (plan.search().key.folder_name == tiny_run.stage("search").name) is alike

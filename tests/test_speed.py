@@ -256,7 +256,7 @@ def test_all_time_falls_to_the_outermost_operator_or_to_the_rest() -> None:
     def run() -> None:
         F.conv2d(x, weight)
         torch.matmul(x, x)
-        kernels.convolve(x, (stage,), 1, kernels.Batch(True, 0.1, 1e-5))
+        kernels.convolve(x, (stage,), 1, kernels.NormMode(True, 0.1, 1e-5))
 
     total, tallies = profiled(run, CONDITIONS)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.command import Run, analyze
 
-from archselect.analysis.base import Bench
+from archselect.analysis.base import Measurer
 from archselect.pipeline.finished_run import load_genotype, load_supernet, open_run
 from archselect.store import StageKey, Store
 from archselect.store.redact_paths import find_runs
@@ -90,8 +90,8 @@ def test_what_was_measured_before_an_interruption_is_not_measured_again(tmp_path
     folder = Store(tmp_path).folder(StageKey("analysis", "once", {"seed": 0}))
     folder.begin({}, {})
     fitting = type("F", (), {"folder": folder, "progress": Progress(), "device": "cpu"})()
-    bench = Bench(Subject(), fitting)  # type: ignore[arg-type]
+    bench = Measurer(Subject(), fitting)  # type: ignore[arg-type]
     assert bench.once("edge 1", lambda: [0.25]) == [0.25]
-    assert Bench(Subject(), fitting).once("edge 1", lambda: [0.5]) == [0.25]  # type: ignore[arg-type]
+    assert Measurer(Subject(), fitting).once("edge 1", lambda: [0.5]) == [0.25]  # type: ignore[arg-type]
     assert bench.once("edge 2", lambda: [0.75]) == [0.75]
     assert fitting.progress.steps == 3

@@ -4,28 +4,28 @@ import pytest
 from tests.analysis.tables import rows
 from tests.command import analyze
 
-from archselect.pipeline.selection_stage import StageTrials
+from archselect.pipeline.selection_stage import StageEvaluator
 
 SMALL = ["analysis=discretization_accuracy", "analysis.edges=2", "analysis.training.epochs=1"]
 
 
 def test_every_operation_of_the_drawn_edges_is_trained_on(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[str] = []
-    train = StageTrials.train
+    train = StageEvaluator.train
 
-    def killed_after_three(self: StageTrials, name: str, *arguments: object) -> object:
+    def killed_after_three(self: StageEvaluator, name: str, *arguments: object) -> object:
         if len(trained) == 3:
             raise KeyboardInterrupt
         trained.append(name)
         return train(self, name, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(StageTrials, "train", killed_after_three)
+    monkeypatch.setattr(StageEvaluator, "train", killed_after_three)
     with pytest.raises(KeyboardInterrupt):
         analyze(*SMALL, f"run={tiny_folder}")
-    monkeypatch.setattr(StageTrials, "train", train)
+    monkeypatch.setattr(StageEvaluator, "train", train)
     fits: list[str] = []
     monkeypatch.setattr(
-        "archselect.training.fit.Fitting.train", _noted("archselect.training.fit", "Fitting", "train", fits)
+        "archselect.training.fit.StageTrainer.train", _noted("archselect.training.fit", "Fitting", "train", fits)
     )
     folder = analyze(*SMALL, f"run={tiny_folder}")
     assert len(fits) == 1, "what was trained before the interruption is kept"

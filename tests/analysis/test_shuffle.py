@@ -7,12 +7,12 @@ from tests.analysis.tables import rows
 from tests.command import analyze
 from torch import Tensor, nn
 
-from archselect.analysis.shuffle import exchangeable, exchanged_edges, exchanged_layers, kept, with_rows_exchanged
+from archselect.analysis.shuffle import kept, swappable, swapped_edges, swapped_layers, with_rows_swapped
 from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.discrete.vgg_resnet import ReferenceNetwork
 from archselect.models.supernet.darts import DartsSupernet
 from archselect.models.supernet.mixed_cell import MixedCell
-from archselect.models.supernet.mixed_ops import Source
+from archselect.models.supernet.mixed_ops import CellState
 from archselect.models.supernet.mixture import Mixture
 from archselect.models.supernet.nasbench201 import NASBench201Supernet
 
@@ -48,7 +48,7 @@ def test_an_edge_computes_on_its_source_what_the_other_computed_on_its_own(first
     other_source = SPACE.topology.edges[second][0]
     operation = before.operations[other_source]["nor_conv_3x3"]
     position = before._positions[other_source]["nor_conv_3x3"][second]
-    expected = operation.weighted(Source(state), torch.ones(1), [position])
+    expected = operation.weighted(CellState(state), torch.ones(1), [position])
     torch.testing.assert_close(own[first]["nor_conv_3x3"], expected)
 
 
@@ -57,7 +57,7 @@ def test_exchanged_twice_is_as_before() -> None:
     made = supernet()
     state = {name: value.clone() for name, value in made.state_dict().items() if isinstance(value, Tensor)}
     logits = made(images())
-    with exchanged_edges(made, torch.Generator().manual_seed(3)) as weights:
+    with swapped_edges(made, torch.Generator().manual_seed(3)) as weights:
         changed = made(images(), weights)
     assert not torch.allclose(changed, logits)
     assert all(torch.equal(value, made.state_dict()[name]) for name, value in state.items())
@@ -84,14 +84,14 @@ def test_edges_between_the_same_states_that_exchange_everything_change_nothing()
 def test_mixture_weights_go_along() -> None:
     made = supernet()
     weights = made.mixture_weights().detach()
-    exchanged = with_rows_exchanged(weights, {"cell": (1, 4)})
+    exchanged = with_rows_swapped(weights, {"cell": (1, 4)})
     assert torch.equal(exchanged["cell"][[0, 4, 2, 3, 1, 5]], weights["cell"])
 
 
 def test_edges_with_other_candidates_or_another_stride_do_not_change_places() -> None:
     skips = (("skip_connect",), ("none",), ("skip_connect",), ("skip_connect",), ("none",))
     cells = {name: CellSpace(name, CellTopology(2, 2, "concat", 2), skips) for name in ("normal", "reduction")}
-    pairs = exchangeable(DartsSupernet(cells, channels=4, layers=3, classes=3))
+    pairs = swappable(DartsSupernet(cells, channels=4, layers=3, classes=3))
     assert pairs["normal"] == [(0, 2), (0, 3), (1, 4), (2, 3)]
     assert pairs["reduction"] == [(0, 2), (0, 3), (2, 3)]  # edge 4 leaves a node, edge 1 an input
     cell = MixedCell(cells["reduction"], 4, stride=2)
@@ -115,7 +115,7 @@ def test_two_layers_of_a_stage_are_applied_in_the_other_order(kind: str) -> None
         y = layer(y)
     torch.testing.assert_close(y, expected)
     logits = network(images())
-    with exchanged_layers(network, torch.Generator().manual_seed(0)):
+    with swapped_layers(network, torch.Generator().manual_seed(0)):
         assert not torch.allclose(network(images()), logits)
     assert torch.equal(network(images()), logits)
 

@@ -16,7 +16,7 @@ from tests.analysis.made_table import made_table
 from tests.command import CONFIGS, analyze, lines, tiny, train
 
 from archselect.analysis import TrueStrength
-from archselect.analysis.base import Subject
+from archselect.analysis.base import AnalysisContext
 from archselect.analysis.stats import correlations, crossed_bootstrap, edge_taus
 from archselect.pipeline.finished_run import open_run
 
@@ -187,7 +187,7 @@ def test_each_of_several_runs_needs_a_table(nasbench201_folder: Path, fixed_fold
     config = looked_up.config.copy()
     config.evaluation = OmegaConf.load(CONFIGS / "evaluation" / "nasbench201.yaml")
     config.evaluation.table = str(table)
-    subject = Subject([replace(looked_up, config=config), nothing], {}, Console(quiet=True))
+    subject = AnalysisContext([replace(looked_up, config=config), nothing], {}, Console(quiet=True))
     with pytest.raises(ValueError, match=f"the run {fixed_folder} did not look into one"):
         TrueStrength().prepare(subject)
 

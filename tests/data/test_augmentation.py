@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from archselect.data import Augmentation, Normalisation, ResidentBatches
+from archselect.data import Augmentation, DeviceLoader, Normalisation
 from archselect.data.augmentation import crop_and_flip, cutout_mask
 from archselect.distributed.rng import generator_for
 
@@ -68,7 +68,7 @@ def test_every_image_has_its_own_cutout() -> None:
 def test_normalisation_of_known_pixels() -> None:
     images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)
     normalisation = Normalisation((0.5, 0.1, 0.4), (0.25, 0.5, 0.2))
-    ((batch, _),) = ResidentBatches(images, torch.tensor([0]), 1, "cpu", normalisation, ("one",))
+    ((batch, _),) = DeviceLoader(images, torch.tensor([0]), 1, "cpu", normalisation, ("one",))
     assert batch.flatten().tolist() == pytest.approx([-2.0, 0.2, 3.0])  # (0 - .5) / .25, (.2 - .1) / .5, (1 - .4) / .2
 
 
@@ -95,7 +95,7 @@ def test_batches_equal_a_loop_over_images_and_pixels(augmentation: Augmentation)
                     value = (pixel - normalisation.mean[channel]) / normalisation.std[channel]
                     cut = all(-half <= offset < augmentation.cutout - half for offset in (from_row, from_column))
                     expected[position, channel, row, column] = 0.0 if cut else value
-    batches = ResidentBatches(
+    batches = DeviceLoader(
         images, torch.zeros(count, dtype=torch.int64), 4, "cpu", normalisation, purpose, augmentation, shuffle=True
     )
     batches.set_epoch(3)
@@ -131,7 +131,7 @@ def test_negative_pixels_are_refused(options: dict[str, int]) -> None:
 
 def test_a_cutout_larger_than_the_images_is_refused() -> None:
     with pytest.raises(ValueError, match="cutout of 16 pixels is larger than the images, 8 x 8"):
-        ResidentBatches(
+        DeviceLoader(
             random_images(4, 8, 8),
             torch.zeros(4, dtype=torch.int64),
             2,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from archselect.data import Augmentation, BilevelBatches, Normalisation, ResidentBatches
+from archselect.data import Augmentation, BilevelBatches, DeviceLoader, Normalisation
 from archselect.distributed.process_group import Shard
 from archselect.distributed.rng import generator_for
 
@@ -14,22 +14,22 @@ RAW = Normalisation((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))  # leaves the 
 
 def batches_of(
     count: int, batch_size: int, purpose: tuple[int | str, ...] = ("data",), **options: object
-) -> ResidentBatches:
+) -> DeviceLoader:
     """Batches of images whose pixels and labels are all the image's number."""
     labels = torch.arange(count)
     images = labels.to(torch.uint8).view(-1, 1, 1, 1).expand(count, 3, 4, 4)
-    return ResidentBatches(images, labels, batch_size, "cpu", RAW, purpose=purpose, **options)  # type: ignore[arg-type]
+    return DeviceLoader(images, labels, batch_size, "cpu", RAW, rng_key=purpose, **options)  # type: ignore[arg-type]
 
 
-def order(batches: ResidentBatches) -> list[int]:
+def order(batches: DeviceLoader) -> list[int]:
     return torch.cat([labels for _, labels in batches]).tolist()
 
 
-def same(first: ResidentBatches, second: ResidentBatches) -> bool:
+def same(first: DeviceLoader, second: DeviceLoader) -> bool:
     return all(torch.equal(x, y) for x, y in zip(images_of(first), images_of(second), strict=True))
 
 
-def images_of(batches: ResidentBatches) -> list[Tensor]:
+def images_of(batches: DeviceLoader) -> list[Tensor]:
     return [images for images, _ in batches]
 
 
@@ -54,7 +54,7 @@ def test_images_of_a_class_meet_as_often_in_a_data_set_sorted_by_class_as_in_any
     pixels = torch.zeros(640, 3, 1, 1, dtype=torch.uint8)
 
     def pairs_of_a_class(labels: Tensor, seed: int) -> list[int]:
-        batches = ResidentBatches(pixels, labels, 64, "cpu", RAW, (seed, "data"), shuffle=shuffle)
+        batches = DeviceLoader(pixels, labels, 64, "cpu", RAW, (seed, "data"), shuffle=shuffle)
         counts = [torch.bincount(batch, minlength=10) for _, batch in batches]
         return [int((count * (count - 1)).sum()) // 2 for count in counts]
 
@@ -164,7 +164,7 @@ def test_images_are_channels_last_in_the_asked_type(augmentation: Augmentation |
 def test_the_images_given_are_not_changed() -> None:
     images = torch.randint(1, 256, (6, 3, 4, 4), dtype=torch.uint8)
     before = images.clone()
-    batches = ResidentBatches(images, torch.arange(6), 6, "cpu", RAW, ("data",), Augmentation(cutout=4))
+    batches = DeviceLoader(images, torch.arange(6), 6, "cpu", RAW, ("data",), Augmentation(cutout=4))
     first, again = images_of(batches), images_of(batches)
     assert torch.equal(images, before)
     assert torch.equal(first[0], again[0])
@@ -212,7 +212,7 @@ def test_weight_and_architecture_batches_in_the_same_order_are_refused() -> None
         BilevelBatches(batches_of(20, 10, shuffle=True), batches_of(20, 10, shuffle=True))
 
 
-def parts_of(batches: ResidentBatches, processes: int) -> list[Sequence[tuple[Tensor, Tensor]]]:
+def parts_of(batches: DeviceLoader, processes: int) -> list[Sequence[tuple[Tensor, Tensor]]]:
     """Return what each of several processes reads of the batches, and check that it is as much as it says."""
     parts = []
     for rank in range(processes):

@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 from tests.data.small_sets import encoded, hub_data, picture, write_image, write_parquet
 
-from archselect.data import Digits, HubImages, ImageData, ImageFolder, LabelledImages
+from archselect.data import Digits, HubImages, ImageData, ImageFolder, ImageTensors
 from archselect.data import decode as stored
 
 
@@ -137,10 +137,10 @@ def test_labelled_images_check_themselves() -> None:
     images, labels = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.tensor([0, 1])
     for wrong in (images.float(), images[0], images[:, :1]):
         with pytest.raises(ValueError, match="shape \\(N, 3, H, W\\) in uint8"):
-            LabelledImages(wrong, labels)
+            ImageTensors(wrong, labels)
     for wrong in (labels[:1], labels.int()):
         with pytest.raises(ValueError, match="one int64 label for each of the 2 images"):
-            LabelledImages(images, wrong)
+            ImageTensors(images, wrong)
 
 
 def digits(**options: object) -> ImageData:

@@ -12,7 +12,7 @@ from pyarrow import parquet
 from small_sets import encoded, picture, write_parquet
 from test_data_configs import make
 
-from archselect.data import HuggingFaceImages, ImageData, LabelledImages
+from archselect.data import HuggingFaceImages, ImageData, ImageTensors
 
 NAMES = ["crow", "gull", "wren"]
 
@@ -114,7 +114,7 @@ def test_without_a_place_it_says_where_data_may_lie() -> None:
 # --- Mean and standard deviation. ---
 
 
-def deviations(split: LabelledImages) -> tuple[list[float], list[float]]:
+def deviations(split: ImageTensors) -> tuple[list[float], list[float]]:
     pixels = split.images.double() / 255
     return pixels.mean((0, 2, 3)).tolist(), pixels.std((0, 2, 3), correction=0).tolist()
 

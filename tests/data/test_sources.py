@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from tests.data.small_sets import encoded, hub_data, picture, write_image, write_parquet
 
-from archselect.data import HubImages, ImageData, ImageFolder, LabelledImages
+from archselect.data import HubImages, ImageData, ImageFolder, ImageTensors
 from archselect.data.local_files import IMAGE_SUFFIXES
 
 
@@ -16,7 +16,7 @@ def own_data(path: Path | None, **options: object) -> ImageData:
     return ImageData("own", ImageFolder(), [0] * 3, [1] * 3, path=path, **options)  # type: ignore[arg-type]
 
 
-def numbers(split: LabelledImages) -> list[int]:
+def numbers(split: ImageTensors) -> list[int]:
     """Which `picture` each image is, after checking that it is whole."""
     rows, columns = torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")
     assert (split.images[:, 1] == rows).all() and (split.images[:, 2] == columns).all()

@@ -13,7 +13,7 @@ from tests.evaluation.test_retrain_module import network, protocol
 from tests.search import small_search
 from torch import Tensor, nn
 
-from archselect.data import Augmentation, BilevelBatches, ResidentBatches
+from archselect.data import Augmentation, BilevelBatches, DeviceLoader
 from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.distributed.process_group import all_reduce, shard, sharded_batches
 from archselect.evaluation import RetrainModule
@@ -24,11 +24,11 @@ from archselect.search.alpha_gradient import Unrolled
 from archselect.search.early_stopping import Curvature
 from archselect.search.oles import GradientMatching
 from archselect.search.smoothing import AdversarialSmoothing, RandomSmoothing
-from archselect.selection import Race, Scorer, Scoring
+from archselect.selection import Scorer, Scoring, SuccessiveElimination
 from archselect.selection.scoring import Racing
 from archselect.store import StageKey
-from archselect.training.devices import quiet_lightning
-from archselect.training.fit import Fitting, Loaders
+from archselect.training.devices import silence_lightning_warnings
+from archselect.training.fit import Loaders, StageTrainer
 from archselect.training.progress import Progress
 from archselect.training.step import ClassAccuracy
 
@@ -62,13 +62,13 @@ Fit = tuple[dict[str, Tensor], list[dict[str, float]]]
 """What a network holds after a fit, and the metrics of every epoch."""
 
 
-def batches(count: int, size: int, purpose: tuple[int | str, ...] = ()) -> ResidentBatches:
+def batches(count: int, size: int, purpose: tuple[int | str, ...] = ()) -> DeviceLoader:
     """In float64, augmented if for a purpose."""
     generator = torch.Generator().manual_seed(count)
     images = torch.randint(256, (count, 3, 8, 8), generator=generator, dtype=torch.uint8)
     labels = torch.randint(small_search.CLASSES, (count,), generator=generator)
     augmentation = Augmentation(pad=1, flip=True) if purpose else None
-    return ResidentBatches(
+    return DeviceLoader(
         images,
         labels,
         size,
@@ -85,10 +85,10 @@ class Fits:
     """Two epochs as a stage makes them, in a folder that goes."""
 
     def __init__(self, folder: str, synchronised: bool = True) -> None:
-        quiet_lightning()
+        silence_lightning_warnings()
         stage = SharedFolder(Path(folder), StageKey("search", "tests", {}))
         progress = Progress(Console(quiet=True), "search")
-        self.fitting = Fitting(stage, trainer(synchronised), progress, lambda record: None)
+        self.fitting = StageTrainer(stage, trainer(synchronised), progress, lambda record: None)
 
     def fit(self, module: Any, train: Any, network: nn.Module) -> Fit:
         """The last validation batch is of a single image, which one process has and the other has not."""
@@ -126,7 +126,7 @@ def scored(scoring: Scoring) -> list[Any]:
     candidates = [own.masked("cell", 0, operation) for operation in range(3)] + [own]
     whole = small_search.resident(23, 2)
     scorer = Scorer(supernet, whole, scoring, whole, (0, "selection"))
-    scores = scorer(candidates, Race("loss", "harmed", 3))
+    scores = scorer(candidates, SuccessiveElimination("loss", "harmed", 3))
     return [(score, score.per_batch) for score in scores]
 
 

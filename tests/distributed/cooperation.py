@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from tests.search import small_search
 
-from archselect.data import ResidentBatches
+from archselect.data import DeviceLoader
 from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.distributed.process_group import (
     Shard,
@@ -72,7 +72,7 @@ def sums() -> list[Any]:
         return gradients_of((own * first).sum() + (10 * own * second).sum(), [first, unused, second], allow_unused=True)
 
 
-def labels_of(batches: ResidentBatches) -> tuple[int, list[list[int]]]:
+def labels_of(batches: DeviceLoader) -> tuple[int, list[list[int]]]:
     return len(batches), [small_search.numbers(images) for images, _ in batches]
 
 

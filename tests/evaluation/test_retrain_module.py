@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from archselect import kernels
-from archselect.data import Normalisation, ResidentBatches
+from archselect.data import DeviceLoader, Normalisation
 from archselect.evaluation import Retraining, RetrainModule
 from archselect.genotype import PUBLISHED
 from archselect.models.cell_space import CellTopology
@@ -44,12 +44,12 @@ def protocol(**changes: Any) -> Retraining:
     return Retraining(**settings | changes)
 
 
-def batches() -> ResidentBatches:
+def batches() -> DeviceLoader:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (8, 3, 8, 8), generator=generator, dtype=torch.uint8)
     labels = torch.randint(CLASSES, (8,), generator=generator)
     normalisation = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-    return ResidentBatches(images, labels, 4, "cpu", normalisation, purpose=(0, "train"), shuffle=True)
+    return DeviceLoader(images, labels, 4, "cpu", normalisation, rng_key=(0, "train"), shuffle=True)
 
 
 def trained(module: RetrainModule, epochs: int) -> RetrainModule:

@@ -20,9 +20,9 @@ def _the_same_numbers_in_every_run():
 def threads(request, monkeypatch):
     """So many threads, which share out images however small."""
     monkeypatch.setattr(calls, "GRAIN", 1)
-    calls._loops.cache_clear()
+    calls._native_loops.cache_clear()
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield request.param
     torch.set_num_threads(before)
-    calls._loops.cache_clear()
+    calls._native_loops.cache_clear()

@@ -28,7 +28,7 @@ def statistics(channels, dtype=torch.float64):
 
 
 def batch(training=True, momentum=0.1):
-    return kernels.Batch(training, momentum, 1e-5)
+    return kernels.NormMode(training, momentum, 1e-5)
 
 
 def assert_close(actual, expected, **options):

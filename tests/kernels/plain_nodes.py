@@ -10,7 +10,7 @@ from archselect import kernels
 
 
 def nodes_by_loops(state, operations, stride, arrivals, batch):
-    return [kernels.arrive([arrival]) for arrival in kernels.leave(state, operations, stride, arrivals, batch)]
+    return [kernels.node_sum([arrival]) for arrival in kernels.edge_forward(state, operations, stride, arrivals, batch)]
 
 
 def plain_nodes(state, operations, stride, arrivals, batch):

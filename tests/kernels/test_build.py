@@ -66,7 +66,7 @@ def test_where_the_loops_cannot_be_compiled_one_warning_says_why(compiler, reaso
     monkeypatch.setenv("CC", compiler)
     for dtype, width in KINDS * 2:
         assert build.library(dtype, width) is None
-    assert not kernels.serve(torch.zeros(1, 4, 2, 2))
+    assert not kernels.is_available(torch.zeros(1, 4, 2, 2))
     ours = [record.levelno for record in caplog.records if record.name == build.log.name]
     assert [level for level in ours if level > logging.INFO] == [logging.WARNING]
     assert "Cells run on PyTorch's operators" in caplog.text
@@ -189,7 +189,11 @@ def test_a_supernet_gives_the_same_without_the_loops(training, monkeypatch):
 
     def served_and_results():
         logits = supernet(x)
-        return [kernels.serve(x), logits.detach(), *torch.autograd.grad(logits.square().sum(), supernet.parameters())]
+        return [
+            kernels.is_available(x),
+            logits.detach(),
+            *torch.autograd.grad(logits.square().sum(), supernet.parameters()),
+        ]
 
     by_loops, *expected = served_and_results()
     forget()

@@ -10,7 +10,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 from archselect import kernels
 from archselect.distributed.batch_norm import BatchNorm2d
-from archselect.kernels.cpu.native import Loops
+from archselect.kernels.cpu.native import NativeLoops
 from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.ops import FactorizedReduce, ReLUConvBN, SepConv
 from archselect.models.supernet.darts import DartsSupernet
@@ -188,7 +188,9 @@ def test_mixture_weights_elsewhere_than_in_memory_are_refused(device):
         fake = torch.ones(1, dtype=torch.float64)
     weights = fake if device == "fake" else torch.ones(1, device="meta", dtype=torch.float64)
     with pytest.raises(ValueError, match="no tensor in the memory of the CPU"):
-        kernels.leave(random(2, 4, 5, 5), [kernels.Identities(weights, (0,))], 1, 1, kernels.Batch(True, 0.1, 1e-5))
+        kernels.edge_forward(
+            random(2, 4, 5, 5), [kernels.Identities(weights, (0,))], 1, 1, kernels.NormMode(True, 0.1, 1e-5)
+        )
 
 
 def test_what_was_not_changed_runs_on_the_loops(monkeypatch):
@@ -198,7 +200,7 @@ def test_what_was_not_changed_runs_on_the_loops(monkeypatch):
         return lambda *arguments, **named: (calls.append(name), original(*arguments, **named))
 
     for name in ("convolutions_forward", "mix_forward"):
-        monkeypatch.setattr(Loops, name, counted(name, getattr(Loops, name)))
+        monkeypatch.setattr(NativeLoops, name, counted(name, getattr(NativeLoops, name)))
     for module in (ReLUConvBN(4, 4, 3, 1, 1), SepConv(4, 3, 1)):
         module(torch.randn(2, 4, 9, 9))
         assert calls

@@ -112,8 +112,8 @@ def test_a_node_sums_what_arrives_from_several_states(training):
     left = [(leaving, leaving.all_kinds(), leaving.stride) for leaving in (first, second)]
 
     def together(*_):
-        arrivals = [kernels.leave(one.state, operations, stride, NODES, how) for one, operations, stride in left]
-        return [kernels.arrive(at_node) for at_node in zip(*arrivals, strict=True)]
+        arrivals = [kernels.edge_forward(one.state, operations, stride, NODES, how) for one, operations, stride in left]
+        return [kernels.node_sum(at_node) for at_node in zip(*arrivals, strict=True)]
 
     def plain(*_):
         nodes = [plain_nodes(one.state, operations, stride, NODES, how) for one, operations, stride in left]

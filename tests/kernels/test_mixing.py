@@ -98,7 +98,7 @@ def test_a_part_may_occur_twice():
 def test_two_weights_read_the_first_and_the_last_of_each_2x2_pixels():
     x = torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]], dtype=torch.float64)[None, None].requires_grad_()
     one, unchanged = torch.ones(1, 1, 1, 1, dtype=torch.float64), kernels.Running(x.new_zeros(2), x.new_ones(2))
-    out = kernels.mix([x], [one, one], unchanged, kernels.Batch(training=False, momentum=0.1, eps=0.0))
+    out = kernels.mix([x], [one, one], unchanged, kernels.NormMode(training=False, momentum=0.1, eps=0.0))
     assert out[0].tolist() == [[[1, 3]], [[6, 8]]]
     gradient = torch.autograd.grad((out * torch.tensor([10.0, 1.0])[:, None, None]).sum(), x)[0]
     assert gradient[0, 0].tolist() == [[10, 0, 10, 0], [0, 1, 0, 1]]

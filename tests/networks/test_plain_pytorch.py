@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from archselect import kernels
 from archselect.genotype import CellGenotype, Genotype, Input
-from archselect.kernels.cpu.native import Loops
+from archselect.kernels.cpu.native import NativeLoops
 from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.discrete.darts import DartsNetwork
 from archselect.models.ops import ReLUConvBN, SepConv
@@ -76,8 +76,10 @@ def images(count: int, seed: int = 1) -> Tensor:
 def calls_of(run: Callable[[], object]) -> int:
     """Return how often loops are called while `run` runs forward."""
     with (
-        mock.patch.object(Loops, "convolutions_forward", autospec=True, side_effect=Loops.convolutions_forward) as one,
-        mock.patch.object(Loops, "mix_forward", autospec=True, side_effect=Loops.mix_forward) as other,
+        mock.patch.object(
+            NativeLoops, "convolutions_forward", autospec=True, side_effect=NativeLoops.convolutions_forward
+        ) as one,
+        mock.patch.object(NativeLoops, "mix_forward", autospec=True, side_effect=NativeLoops.mix_forward) as other,
     ):
         run()
     return one.call_count + other.call_count
@@ -90,7 +92,7 @@ def test_loops_run_where_they_are_turned_on_and_nowhere_else(network: nn.Module)
     assert calls_of(lambda: network(images(2))) == 0
     with kernels.enabled():
         assert calls_of(lambda: network(images(2))) > 0
-        with kernels.left_out():
+        with kernels.disabled():
             assert calls_of(lambda: network(images(2))) == 0
         assert calls_of(lambda: network(images(2))) > 0
     assert calls_of(lambda: network(images(2))) == 0

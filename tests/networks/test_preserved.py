@@ -12,7 +12,7 @@ from archselect import kernels
 from archselect.genotype import CellGenotype, Genotype, Input
 from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.discrete.darts import DartsNetwork
-from archselect.models.restored_state import preserved, still_statistics
+from archselect.models.restored_state import frozen_bn_stats, restored_state
 from archselect.models.supernet.darts import DartsSupernet
 
 TOPOLOGY = CellTopology(2, 1, "concat", 2)
@@ -73,7 +73,7 @@ def test_averages_over_batches_are_those_of_what_reached_the_normalisations(netw
         assert norm.momentum == 0.1
 
 
-@pytest.mark.parametrize("context", [still_statistics, preserved])
+@pytest.mark.parametrize("context", [frozen_bn_stats, restored_state])
 @pytest.mark.parametrize("momentum", [0.1, None])
 def test_no_statistic_moves_and_no_batch_is_counted(
     network: nn.Module, context: Callable[[nn.Module], Iterator[None]], momentum: float | None

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from archselect.models.ops import PRIMITIVES
-from archselect.models.supernet.mixed_ops import STACKED, Source, StackedBatchNorm, StackedWeight
+from archselect.models.supernet.mixed_ops import STACKED, CellState, StackedBatchNorm, StackedWeight
 
 NAMES = sorted(STACKED)
 
@@ -21,7 +21,7 @@ def test_every_primitive_but_none_has_a_stacked_form():
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("name", NAMES)
 def test_gives_the_channels_of_each_active_edge(name, stride):
-    out = stacked(name, stride=stride)(Source(torch.randn(2, 4, 8, 8), stride), torch.ones(2), [0, 2])
+    out = stacked(name, stride=stride)(CellState(torch.randn(2, 4, 8, 8), stride), torch.ones(2), [0, 2])
     assert out.shape == (2, 2 * 4, 8 // stride, 8 // stride)
 
 
@@ -34,7 +34,7 @@ def test_a_reduction_of_an_odd_number_of_channels_is_refused():
 @pytest.mark.parametrize("name", NAMES)
 def test_adds_to_what_other_operations_gave_and_leaves_that_alone(name, memory_format):
     operation = stacked(name)
-    source = Source(torch.randn(2, 4, 8, 8).contiguous(memory_format=memory_format), 1)
+    source = CellState(torch.randn(2, 4, 8, 8).contiguous(memory_format=memory_format), 1)
     total = torch.randn(2, 12, 8, 8).contiguous(memory_format=memory_format)
     before, weights = total.clone(), torch.tensor([0.5, -1.0, 3.0])
     torch.manual_seed(1)
@@ -49,14 +49,14 @@ def test_adds_to_what_other_operations_gave_and_leaves_that_alone(name, memory_f
 def test_leaves_the_state_alone_because_others_read_it(name, stride):
     state = torch.randn(2, 4, 8, 8)
     before = state.clone()
-    stacked(name, stride=stride)(Source(state, stride), torch.tensor([0.5, 2.0]), [0, 1])
+    stacked(name, stride=stride)(CellState(state, stride), torch.tensor([0.5, 2.0]), [0, 1])
     assert torch.equal(state, before)
 
 
 @pytest.mark.parametrize("positions", [[0], [2], [0, 2], [0, 1, 2]])
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "noise"])
 def test_an_edge_gives_the_same_whichever_others_are_evaluated_with_it(name, positions):
-    operation, source = stacked(name), Source(torch.randn(2, 4, 8, 8), 1)
+    operation, source = stacked(name), CellState(torch.randn(2, 4, 8, 8), 1)
     weights = torch.tensor([0.5, -1.0, 3.0])
     together = operation(source, weights, [0, 1, 2]).unflatten(1, (3, 4))
     some = operation(source, weights[positions], positions).unflatten(1, (len(positions), 4))
@@ -66,7 +66,7 @@ def test_an_edge_gives_the_same_whichever_others_are_evaluated_with_it(name, pos
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "noise"])
 def test_edges_differ_by_their_weights_alone_where_an_operation_has_none(name):
     operation = stacked(name)
-    first, second, _ = operation(Source(torch.randn(2, 4, 8, 8), 1), torch.ones(3), [0, 1, 2]).chunk(3, dim=1)
+    first, second, _ = operation(CellState(torch.randn(2, 4, 8, 8), 1), torch.ones(3), [0, 1, 2]).chunk(3, dim=1)
     assert torch.equal(first, second) == (not list(operation.parameters()))
 
 
@@ -145,18 +145,18 @@ def test_pooling_is_computed_once_for_all_edges():
     pool = stacked("max_pool_3x3")
     calls = []
     pool.norm.register_forward_hook(lambda *_: calls.append(1))
-    pool(Source(torch.randn(2, 4, 8, 8), 1), torch.ones(3), [0, 1, 2])
+    pool(CellState(torch.randn(2, 4, 8, 8), 1), torch.ones(3), [0, 1, 2])
     assert len(calls) == 1
 
 
 def test_pooling_is_normalised_only_where_that_is_asked_for():
     x = 3 + torch.randn(2, 4, 8, 8)
-    assert stacked("avg_pool_3x3", pool_norm=False)(Source(x, 1), torch.ones(1), [0]).mean() > 2
-    assert stacked("avg_pool_3x3")(Source(x, 1), torch.ones(1), [0]).mean().abs() < 1e-5
+    assert stacked("avg_pool_3x3", pool_norm=False)(CellState(x, 1), torch.ones(1), [0]).mean() > 2
+    assert stacked("avg_pool_3x3")(CellState(x, 1), torch.ones(1), [0]).mean().abs() < 1e-5
 
 
 def test_noise_is_standard_normal_drawn_anew_on_each_edge_and_at_each_call():
-    noise, source = stacked("noise"), Source(torch.full((4, 8, 32, 32), 7.0), 2)
+    noise, source = stacked("noise"), CellState(torch.full((4, 8, 32, 32), 7.0), 2)
     outputs = [*noise(source, torch.ones(2), [0, 1]).chunk(2, dim=1), noise(source, torch.ones(1), [0])]
     assert outputs[0].shape == (4, 8, 16, 16)
     together = torch.stack(outputs).flatten(1)
@@ -167,6 +167,6 @@ def test_noise_is_standard_normal_drawn_anew_on_each_edge_and_at_each_call():
 
 def test_noise_is_multiplied_by_its_weight():
     torch.manual_seed(0)
-    once = stacked("noise")(Source(torch.zeros(2, 4, 8, 8), 1), torch.ones(1), [0])
-    thrice = stacked("noise")(Source(torch.zeros(2, 4, 8, 8), 1), torch.full((1,), 3.0), [0])
+    once = stacked("noise")(CellState(torch.zeros(2, 4, 8, 8), 1), torch.ones(1), [0])
+    thrice = stacked("noise")(CellState(torch.zeros(2, 4, 8, 8), 1), torch.full((1,), 3.0), [0])
     torch.testing.assert_close(thrice, 3 * once)

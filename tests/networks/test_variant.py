@@ -12,7 +12,7 @@ from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.supernet.darts import DartsSupernet
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixture import Mixture, MixtureWeights
-from archselect.models.supernet.relaxation import PLAIN, GumbelSoftmax, Variant
+from archselect.models.supernet.relaxation import DARTS_OPTIONS, GumbelSoftmax, SupernetOptions
 from archselect.models.supernet.stacked_parameters import StackedBatchNorm, StackedWeight
 from archselect.models.supernet.supernet import Supernet
 
@@ -51,7 +51,7 @@ def norms(cell: nn.Module) -> list[StackedBatchNorm]:
     return [module for module in cell.modules() if isinstance(module, StackedBatchNorm)]
 
 
-def mixed_cell(variant: Variant = PLAIN, stride: int = 1, training: bool = True) -> MixedCell:
+def mixed_cell(variant: SupernetOptions = DARTS_OPTIONS, stride: int = 1, training: bool = True) -> MixedCell:
     """Return a cell with statistics as training leaves them."""
     torch.manual_seed(0)
     cell = MixedCell(SPACE, CHANNELS, stride, variant=variant).double().train(training)
@@ -61,13 +61,13 @@ def mixed_cell(variant: Variant = PLAIN, stride: int = 1, training: bool = True)
     return cell
 
 
-def darts(variant: Variant = PLAIN, seed: int = 0) -> DartsSupernet:
+def darts(variant: SupernetOptions = DARTS_OPTIONS, seed: int = 0) -> DartsSupernet:
     torch.manual_seed(seed)
     cells = {name: CellSpace(name, CELL, (CANDIDATES,) * 9) for name in ("normal", "reduction")}
     return DartsSupernet(cells, CHANNELS, 3, 5, alpha_scale=1.0, variant=variant).double()
 
 
-def darts_with(variant: Variant) -> DartsSupernet:
+def darts_with(variant: SupernetOptions) -> DartsSupernet:
     """Return a supernet that has all parameters of `darts()`, and more."""
     supernet = darts(variant, seed=1)
     state = supernet.state_dict()
@@ -157,7 +157,7 @@ def plain_operation(cell: MixedCell, edge: int, name: str, x: Tensor, stride: in
 
 
 def test_with_k_of_1_the_supernet_is_the_plain_one_bit_by_bit() -> None:
-    plain, partial = darts(), darts(Variant(partial_channels=1))
+    plain, partial = darts(), darts(SupernetOptions(partial_channels=1))
     logits, expected = partial(images()), plain(images())
     assert torch.equal(logits, expected)
     for got, wanted in zip(
@@ -172,7 +172,7 @@ def test_with_k_of_1_the_supernet_is_the_plain_one_bit_by_bit() -> None:
 @each_mode
 @each_evaluation
 def test_a_cell_is_that_of_the_paper(k: int, normalised: bool, stride: int, training: bool) -> None:
-    cell = mixed_cell(Variant(partial_channels=k), stride, training)
+    cell = mixed_cell(SupernetOptions(partial_channels=k), stride, training)
     inputs, weights = states(), random(9, 4).requires_grad_()
     edges = random(9, seed=2).requires_grad_() if normalised else None
     leaves = [*inputs, weights, *cell.parameters(), *([] if edges is None else [edges])]
@@ -184,7 +184,7 @@ def test_a_cell_is_that_of_the_paper(k: int, normalised: bool, stride: int, trai
 @each_stride
 @each_evaluation
 def test_nothing_goes_around_the_operations_of_a_dropped_edge(k: int, stride: int) -> None:
-    cell = mixed_cell(Variant(partial_channels=k), stride)
+    cell = mixed_cell(SupernetOptions(partial_channels=k), stride)
     inputs, weights, feeds = states(), random(9, 4), torch.ones(9, dtype=torch.float64)
     feeds[[1, 2, 5, 6, 7, 8]] = 0  # nothing is left of the last node
     weights = (weights * feeds.unsqueeze(1)).requires_grad_()
@@ -195,7 +195,7 @@ def test_nothing_goes_around_the_operations_of_a_dropped_edge(k: int, stride: in
 @each_k
 @each_evaluation
 def test_the_other_channels_go_around_an_edge_of_none_too(k: int) -> None:
-    cell = mixed_cell(Variant(partial_channels=k))
+    cell = mixed_cell(SupernetOptions(partial_channels=k))
     inputs = states()
     none = torch.eye(4, dtype=torch.float64)[NONE].repeat(9, 1)
     node = cell(inputs, Mixture(SPACE, none)).parts[0].state
@@ -209,7 +209,7 @@ def test_the_other_channels_go_around_an_edge_of_none_too(k: int) -> None:
 def test_both_ways_to_evaluate_a_supernet_agree(k: int) -> None:
     results = []
     for loops in (True, False):
-        supernet = darts(Variant(partial_channels=k, edge_normalization="share", auxiliary_skip=True))
+        supernet = darts(SupernetOptions(partial_channels=k, edge_normalization="share", auxiliary_skip=True))
         supernet.auxiliary_weight = 0.5
         with kernels.enabled(loops):
             logits = supernet(images())
@@ -221,7 +221,7 @@ def test_both_ways_to_evaluate_a_supernet_agree(k: int) -> None:
 def test_operations_have_a_kth_of_the_channels() -> None:
     widths = {
         norm.channels
-        for cell in darts(Variant(partial_channels=4)).cells
+        for cell in darts(SupernetOptions(partial_channels=4)).cells
         for norm in norms(cell)
         if cell.space.name == "normal"
     }
@@ -234,7 +234,7 @@ def test_channels_that_k_does_not_divide_are_refused() -> None:
         r"be divided so\. Choose a divisor, or other search_space\.channels\.$"
     )
     with pytest.raises(ValueError, match=message):
-        darts(Variant(partial_channels=3))
+        darts(SupernetOptions(partial_channels=3))
 
 
 @pytest.mark.parametrize(
@@ -252,14 +252,14 @@ def test_channels_that_k_does_not_divide_are_refused() -> None:
 )
 def test_impossible_options_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
-        Variant(**options)
+        SupernetOptions(**options)
 
 
 # Edge normalisation
 
 
 def normalised(kind: str, betas: Sequence[float] = (0.0,) * 9, k: int = 1) -> DartsSupernet:
-    variant = Variant(edge_normalization=kind, partial_channels=k)
+    variant = SupernetOptions(edge_normalization=kind, partial_channels=k)
     supernet = darts_with(variant) if k == 1 else darts(variant)
     for beta in supernet.betas.values():
         beta.data = torch.tensor(betas, dtype=torch.float64)
@@ -339,7 +339,7 @@ def test_weights_that_are_given_are_multiplied_by_those_of_the_edges(
     supernet = normalised("share", torch.arange(9.0).tolist()).eval()
     given = make(supernet.mixture_weights())
     multiplied = {name: weights * supernet.edge_weights(name).unsqueeze(1) for name, weights in given.items()}
-    torch.testing.assert_close(supernet(images(), given), darts_with(PLAIN).eval()(images(), multiplied))
+    torch.testing.assert_close(supernet(images(), given), darts_with(DARTS_OPTIONS).eval()(images(), multiplied))
 
 
 def test_masked_weights_keep_those_of_the_edges() -> None:
@@ -356,7 +356,7 @@ def test_betas_are_architecture_parameters_after_the_alphas() -> None:
 
 
 def test_the_state_is_restored_with_betas_and_decisions() -> None:
-    variant = Variant(partial_channels=2, edge_normalization="scaled", auxiliary_skip=True)
+    variant = SupernetOptions(partial_channels=2, edge_normalization="scaled", auxiliary_skip=True)
     supernet, restored = darts(variant), darts(variant, seed=1)
     drop(supernet, 3, [2, 4])
     restored.load_state_dict(supernet.state_dict())
@@ -377,7 +377,7 @@ def test_the_state_is_restored_with_betas_and_decisions() -> None:
 def test_an_auxiliary_skip_connection_adds_its_weight_to_that_of_the_same_skip_connection(
     k: int, stride: int, training: bool
 ) -> None:
-    cell = mixed_cell(Variant(partial_channels=k, auxiliary_skip=True), stride, training)
+    cell = mixed_cell(SupernetOptions(partial_channels=k, auxiliary_skip=True), stride, training)
     for auxiliary, operations in zip(cell.auxiliary[:-1], cell.operations[:-1], strict=True):
         auxiliary.load_state_dict(operations["skip_connect"].state_dict())
     inputs, weights, edges = states(), random(9, 4).requires_grad_(), random(9, seed=2).requires_grad_()
@@ -391,7 +391,7 @@ def test_an_auxiliary_skip_connection_adds_its_weight_to_that_of_the_same_skip_c
 
 @each_evaluation
 def test_auxiliary_skip_connections_of_weight_0_are_as_good_as_none() -> None:
-    supernet = darts_with(Variant(auxiliary_skip=True))
+    supernet = darts_with(SupernetOptions(auxiliary_skip=True))
     supernet.auxiliary_weight = 0.0
     logits = supernet(images())
     assert torch.equal(logits, darts()(images()))
@@ -400,7 +400,7 @@ def test_auxiliary_skip_connections_of_weight_0_are_as_good_as_none() -> None:
 
 
 def test_decided_and_dropped_edges_have_no_auxiliary_skip_connection() -> None:
-    supernet = darts(Variant(auxiliary_skip=True))
+    supernet = darts(SupernetOptions(auxiliary_skip=True))
     supernet.auxiliary_weight = 0.5
     drop(supernet, 3, [2, 4])
     supernet.decisions = {**supernet.decisions, "normal": supernet.decisions["normal"].keep_operation(7, SEP)}
@@ -412,7 +412,7 @@ def test_decided_and_dropped_edges_have_no_auxiliary_skip_connection() -> None:
 
 @each_evaluation
 def test_auxiliary_skip_connections_have_weights_of_their_own() -> None:
-    supernet = darts(Variant(auxiliary_skip=True))
+    supernet = darts(SupernetOptions(auxiliary_skip=True))
     supernet.auxiliary_weight = 0.5
     loss(supernet(images())).backward()
     reductions = [cell for cell in supernet.cells if cell.stride == 2]
@@ -433,7 +433,7 @@ DRAWS = 10_000
 
 def one_node(k: int, stride: int) -> MixedCell:
     torch.manual_seed(0)
-    return MixedCell(ONE_NODE, 4, stride, variant=Variant(partial_channels=k)).double().eval()
+    return MixedCell(ONE_NODE, 4, stride, variant=SupernetOptions(partial_channels=k)).double().eval()
 
 
 def one_image(draws: int = 1) -> list[Tensor]:
@@ -474,7 +474,7 @@ def test_each_operation_is_dropped_on_each_edge_of_each_image_alone() -> None:
 @each_stride
 @each_evaluation
 def test_skip_connections_are_never_dropped(stride: int) -> None:
-    cell = mixed_cell(Variant(auxiliary_skip=True), stride)
+    cell = mixed_cell(SupernetOptions(auxiliary_skip=True), stride)
     weights = random(9, 4) * torch.tensor([1, 1, 0, 0])
     plain, dropping = (
         cell(states(), Mixture(SPACE, weights, auxiliary=0.5, auxiliary_edges=(0, 1, 4), drop_path=share)).value
@@ -513,7 +513,9 @@ def test_recomputing_drops_the_same_paths_again() -> None:
 
 @each_evaluation
 def test_a_step_with_hard_draws_evaluates_one_operation_on_each_edge() -> None:
-    supernet = darts(Variant(relaxation=GumbelSoftmax(True, 1.0, 1.0), partial_channels=2, edge_normalization="share"))
+    supernet = darts(
+        SupernetOptions(relaxation=GumbelSoftmax(True, 1.0, 1.0), partial_channels=2, edge_normalization="share")
+    )
     drop(supernet, 3, [2, 4])
     torch.manual_seed(0)
     weights = supernet.sampled_weights()

@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from archselect import kernels
-from archselect.models.supernet.relaxation import GumbelSoftmax, Variant
+from archselect.models.supernet.relaxation import GumbelSoftmax, SupernetOptions
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "search_space"
 CLASSES, TEMPERATURE, SEED = 5, 1.0, 4
@@ -34,7 +34,7 @@ def made(name, undrawn, dtype=torch.float64, **variant):
     torch.manual_seed(0)
     space = instantiate(OmegaConf.load(CONFIGS / f"{name}.yaml"), channels=4, alpha_scale=1.0, **SIZES[name])
     relaxation = GumbelSoftmax(True, TEMPERATURE, TEMPERATURE, undrawn=undrawn)
-    supernet = space.supernet(8, CLASSES, Variant(relaxation, **variant)).to(dtype)
+    supernet = space.supernet(8, CLASSES, SupernetOptions(relaxation, **variant)).to(dtype)
     return supernet, plain_counterpart(space, supernet)[0] if not variant else None
 
 

@@ -8,7 +8,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers.logger import Logger
 from torch import Tensor, nn
 
-from archselect.data import BilevelBatches, Normalisation, ResidentBatches
+from archselect.data import BilevelBatches, DeviceLoader, Normalisation
 from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
 from archselect.models.supernet.darts import DartsSupernet
 from archselect.models.supernet.nasbench201 import NASBench201Supernet
@@ -57,13 +57,13 @@ def method(**changes: Any) -> SearchMethod:
     return SearchMethod(**settings | changes)
 
 
-def resident(count: int, batch_size: int, purpose: tuple[int | str, ...] = ()) -> ResidentBatches:
+def resident(count: int, batch_size: int, purpose: tuple[int | str, ...] = ()) -> DeviceLoader:
     """Images of which the first channel is the image's number; shuffled anew in every epoch if there is a purpose."""
     generator = torch.Generator().manual_seed(count)
     images = torch.randint(256, (count, 3, 8, 8), generator=generator, dtype=torch.uint8)
     images[:, 0] = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1)
     labels = torch.randint(CLASSES, (count,), generator=generator)
-    return ResidentBatches(images, labels, batch_size, "cpu", PLAIN, purpose or (0, "fixed"), shuffle=bool(purpose))
+    return DeviceLoader(images, labels, batch_size, "cpu", PLAIN, purpose or (0, "fixed"), shuffle=bool(purpose))
 
 
 def bilevel(weights: int = 8, architecture: int = 8, batch_size: int = 4) -> BilevelBatches:

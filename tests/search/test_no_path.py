@@ -9,7 +9,7 @@ from small_search import CLASSES, bilevel, decide, method, parameters_of, reside
 
 from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.supernet.nasbench201 import NASBench201Supernet
-from archselect.models.supernet.relaxation import Variant
+from archselect.models.supernet.relaxation import SupernetOptions
 from archselect.models.supernet.supernet import Supernet
 from archselect.search import (
     L2,
@@ -51,7 +51,7 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def without_a_path(variant: Variant = Variant()) -> Supernet:  # noqa: B008
+def without_a_path(variant: SupernetOptions = SupernetOptions()) -> Supernet:  # noqa: B008
     """Three edges, of which the two into the last node are decided to be `none`."""
     candidates = ("none", "skip_connect", "nor_conv_1x1")
     space = CellSpace("cell", CellTopology(1, 2, "last", None), (candidates,) * 3)

@@ -9,7 +9,7 @@ from torch.distributions import Dirichlet as DirichletDistribution
 
 from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.supernet.darts import DartsSupernet
-from archselect.models.supernet.relaxation import Dirichlet, Sigmoid, Softmax, Variant
+from archselect.models.supernet.relaxation import Dirichlet, Sigmoid, Softmax, SupernetOptions
 from archselect.search import L2, DirichletKL, Entropy, SearchModule, ZeroOne
 from archselect.search.regularizers import Regularizer
 
@@ -159,7 +159,7 @@ def test_when_only_the_inputs_of_nodes_are_undecided_there_is_nothing_to_regular
     topology = CellTopology(2, 2, "concat", 2)
     cells = {name: CellSpace(name, topology, (("skip_connect", "sep_conv_3x3"),) * 5) for name in "ab"}
     cells = {"normal": cells["a"], "reduction": cells["b"]}
-    supernet = DartsSupernet(cells, 2, 3, CLASSES, variant=Variant(edge_normalization="share"))
+    supernet = DartsSupernet(cells, 2, 3, CLASSES, variant=SupernetOptions(edge_normalization="share"))
     for cell in cells:
         decide(supernet, cell, dict.fromkeys(range(5), 1))
     settings = method(regularizers={"l2": L2(1.0)}, edge_normalization="share")

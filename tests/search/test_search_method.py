@@ -51,7 +51,7 @@ def test_null_in_place_of_a_part_leaves_it_out() -> None:
     made = method(regularizers={"kl": None, "l2": L2(0.1)}, stopping={"skips": None, "eigenvalue": Curvature()})
     assert made.regularizers == {"l2": L2(0.1)}
     assert made.stopping == {"eigenvalue": Curvature()}
-    assert made.looks_back == Curvature().looks_back
+    assert made.rollback_window == Curvature().rollback_window
     assert method(regularizers={"kl": None}).regularizers == {}
 
 

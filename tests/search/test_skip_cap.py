@@ -4,7 +4,7 @@ from tests.search.small_search import CLASSES, decide
 
 from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.supernet.darts import DartsSupernet
-from archselect.models.supernet.relaxation import Dirichlet, Sigmoid, Softmax, Variant
+from archselect.models.supernet.relaxation import Dirichlet, Sigmoid, Softmax, SupernetOptions
 from archselect.models.supernet.supernet import Supernet
 from archselect.search import cap_skips
 from archselect.search.early_stopping import skip_edges
@@ -18,7 +18,7 @@ def supernet_with(
 ) -> Supernet:
     """Of both cells, `alpha` of the skip connections is given; that of the other operations is 0."""
     cells = {name: CellSpace(name, TOPOLOGY, operations) for name in ("normal", "reduction")}
-    supernet = DartsSupernet(cells, 2, 3, CLASSES, variant=Variant(**options))  # type: ignore[arg-type]
+    supernet = DartsSupernet(cells, 2, 3, CLASSES, variant=SupernetOptions(**options))  # type: ignore[arg-type]
     for alpha in supernet.alphas.values():
         alpha.data = torch.zeros_like(alpha)
         for edge, strength in enumerate(strengths):

@@ -15,7 +15,7 @@ from tests.search.small_search import (
 )
 from torch import Tensor
 
-from archselect.models.restored_state import still_statistics
+from archselect.models.restored_state import frozen_bn_stats
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.search import AdversarialSmoothing, RandomSmoothing, SearchModule
@@ -50,7 +50,7 @@ def smoothed(smoothing: Smoothing, supernet: Supernet, batch: int = 0) -> tuple[
     """Return the mixture before and after."""
     torch.manual_seed(batch)
     before = supernet.mixture_weights().detach()
-    with still_statistics(supernet):
+    with frozen_bn_stats(supernet):
         return before, smoothing(before, supernet.mixed, loss_on(supernet, *a_batch(batch)))
 
 

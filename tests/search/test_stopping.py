@@ -47,7 +47,7 @@ def test_the_search_ends_when_there_are_two_skips(curve: list[float], kept: int 
 def test_a_limit_is_not_looked_at_before_its_share_of_the_epochs() -> None:
     limit = SkipLimit(earliest=0.2)
     assert [limit.kept_epochs([5.0] * epochs, 50) for epochs in (1, 9, 10, 11, 12)] == [None, None, None, 11, 12]
-    assert limit.looks_back == 0
+    assert limit.rollback_window == 0
 
 
 # Curves of eigenvalues
@@ -55,7 +55,7 @@ def test_a_limit_is_not_looked_at_before_its_share_of_the_epochs() -> None:
 
 def test_the_search_goes_back_to_the_middle_of_the_window_that_the_last_one_exceeds() -> None:
     rule = Curvature(window=2, lag=2, every=1, factor=1.5, earliest=0.0)
-    assert rule.looks_back == 3
+    assert rule.rollback_window == 3
     assert rule.kept_epochs([1, 3, 3.1, 2.8], 50) is None  # 2.95 < 1.5 * 2
     assert rule.kept_epochs([1, 3, 3.1, 3.0], 50) == 1  # 3.05 > 1.5 * 2
     assert rule.kept_epochs([9, 9, 1, 3, 3.1, 3.0], 50) == 3
@@ -81,7 +81,7 @@ def test_the_defaults_are_the_windows_of_the_authors(growth: float) -> None:
     for epoch in range(50):
         expected = by_the_authors(curve[: epoch + 1 : 2], 50) if epoch % 2 == 0 else None
         assert Curvature().kept_epochs(curve[: epoch + 1], 50) == expected, epoch
-    assert Curvature().looks_back == 12
+    assert Curvature().rollback_window == 12
 
 
 def test_the_growth_must_exceed_the_factor() -> None:
@@ -240,7 +240,7 @@ def test_the_search_ends_after_the_epoch_in_which_a_rule_says_so_and_knows_what_
     assert search.kept_epochs == 1
     assert sorted(memory.epochs) == [0, 1, 2]
     assert [memory.epochs[epoch]["stopping_other"] for epoch in range(3)] == [300, 300, 300]
-    assert search.method.looks_back == 2
+    assert search.method.rollback_window == 2
 
 
 def test_of_several_rules_the_first_counts() -> None:

@@ -9,7 +9,15 @@ from omegaconf import OmegaConf
 from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection import Decision, OperationDecision, Point, Race, Score, Selector, TopologyDecision
+from archselect.selection import (
+    Decision,
+    DecisionStep,
+    OperationDecision,
+    Score,
+    Selector,
+    SuccessiveElimination,
+    TopologyDecision,
+)
 
 PLAIN_CELL = CellTopology(1, 2, "last", None)  # edges (0,1) (0,2) (1,2), all of which stay
 WIDE_CELL = CellTopology(2, 3, "concat", 2)  # nodes 2, 3 and 4; node 3 chooses among edges 2-4, node 4 among edges 5-8
@@ -55,7 +63,7 @@ class Judge:
         self.accuracy, self.loss = accuracy, loss
         self.rounds: list[list[MixtureWeights]] = []
 
-    def score(self, candidates: Sequence[MixtureWeights], race: Race | None = None) -> list[Score]:
+    def score(self, candidates: Sequence[MixtureWeights], race: SuccessiveElimination | None = None) -> list[Score]:
         self.rounds.append(list(candidates))
         return [Score(self.accuracy(weights), self.loss(weights)) for weights in candidates]
 
@@ -90,7 +98,7 @@ def decisions_of(
     """Run the selector's points, applying each decision before the next is asked for."""
     of = selector.points(supernet.cell_spaces)
     for point in range(of) if points is None else points:
-        for decision in selector.decide(Point(point, of), supernet, trials, seed):
+        for decision in selector.decide(DecisionStep(point, of), supernet, trials, seed):
             apply(decision, supernet)
             yield point, decision
 

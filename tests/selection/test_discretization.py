@@ -209,8 +209,11 @@ def test_the_record_of_a_decision_names_its_trial_and_is_read_back_with_it() -> 
 
 
 def test_alpha_is_read_by_the_order_of_entropies_only() -> None:
-    assert (Discretization().reads_alpha, Discretization(edge_order="entropy").reads_alpha) == (False, True)
-    assert (Discretization().tuning, Discretization().compares) == (None, True)
+    assert (Discretization().needs_trained_alpha, Discretization(edge_order="entropy").needs_trained_alpha) == (
+        False,
+        True,
+    )
+    assert (Discretization().tuning, Discretization().needs_candidates) == (None, True)
 
 
 # Options that cannot be

@@ -7,9 +7,17 @@ import torch.nn.functional as F
 from test_scorer import IMAGES, Batches, noisy, plain
 from tests.selection.small_selection import WIDE_CELL, Judge, apply, cell, decisions_of, never, undecided, worth
 
-from archselect.models.supernet.relaxation import Sigmoid, Variant
+from archselect.models.supernet.relaxation import Sigmoid, SupernetOptions
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection import Decision, OperationDecision, Perturbation, Point, Race, Score, TopologyDecision
+from archselect.selection import (
+    Decision,
+    DecisionStep,
+    OperationDecision,
+    Perturbation,
+    Score,
+    SuccessiveElimination,
+    TopologyDecision,
+)
 from archselect.selection.schedule import (
     edge_points,
     gradient_norms,
@@ -29,12 +37,12 @@ class Reader(Judge):
     def __init__(self, images: Batches = IMAGES, **formulas: Any) -> None:
         super().__init__(**formulas)
         self.images = images
-        self.races: list[Race | None] = []
+        self.races: list[SuccessiveElimination | None] = []
 
     def batches(self) -> Batches:
         return self.images
 
-    def score(self, candidates: Any, race: Race | None = None) -> list[Score]:
+    def score(self, candidates: Any, race: SuccessiveElimination | None = None) -> list[Score]:
         self.races.append(race)
         return super().score(candidates, race)
 
@@ -94,7 +102,7 @@ def test_an_entropy_is_a_share_of_what_the_edge_could_have() -> None:
 
 
 def test_weights_that_do_not_sum_to_one_are_compared_as_shares() -> None:
-    supernet = Supernet({"cell": cell("cell", TWO)}, Variant(relaxation=Sigmoid()))
+    supernet = Supernet({"cell": cell("cell", TWO)}, SupernetOptions(relaxation=Sigmoid()))
     supernet.alphas["cell"].data = torch.tensor([[0.9, 0.9], [0.18, 0.02], [0.35, 0.15]]).logit()
     assert normalised_entropies(supernet, "cell") == pytest.approx([1, 0.4690, 0.8813], abs=1e-4)
 
@@ -281,7 +289,7 @@ def test_where_the_search_decided_everything_no_point_is_left() -> None:
 def from_here(supernet: Supernet, judge: Judge) -> list[tuple[int, Decision]]:
     of, decided = Perturbation().points(supernet.cell_spaces, supernet.decisions), []
     for point in range(of):
-        for decision in Perturbation().decide(Point(point, of), supernet, judge, 0):
+        for decision in Perturbation().decide(DecisionStep(point, of), supernet, judge, 0):
             apply(decision, supernet)
             decided.append((point, decision))
     return decided

@@ -23,7 +23,7 @@ from tests.selection.small_selection import (
 from archselect.models.cell_space import CellTopology
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection import OperationDecision, Perturbation, Point, Score, TopologyDecision, Tuning
+from archselect.selection import DecisionStep, OperationDecision, Perturbation, Score, TopologyDecision, Tuning
 
 THREE = ("skip_connect", "nor_conv_1x1", "nor_conv_3x3")
 
@@ -502,14 +502,14 @@ def test_a_point_that_is_done_is_not_decided_again() -> None:
 def test_deciding_changes_nothing_in_the_supernet() -> None:
     supernet = two_cells()
     before = supernet.decisions, [alpha.clone() for alpha in supernet.architecture_parameters()]
-    list(Perturbation().decide(Point(0, 5), supernet, Judge(), 0))
+    list(Perturbation().decide(DecisionStep(0, 5), supernet, Judge(), 0))
     assert supernet.decisions == before[0]
     assert all(torch.equal(x, y) for x, y in zip(supernet.architecture_parameters(), before[1], strict=True))
 
 
 def test_candidates_are_scored_without_a_gradient() -> None:
     judge = Judge()
-    list(Perturbation(score_unmasked=True).decide(Point(0, 5), two_cells(), judge, 0))
+    list(Perturbation(score_unmasked=True).decide(DecisionStep(0, 5), two_cells(), judge, 0))
     assert not any(weights.requires_grad for trial in judge.rounds[0] for weights in trial.values())
 
 

@@ -6,8 +6,8 @@ from test_scorer import CALIBRATION, batches, plain
 
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection import Perturbation, Point, Race, Racing, Score, Scorer, Scoring
-from archselect.selection.scoring import beaten
+from archselect.selection import DecisionStep, Perturbation, Racing, Score, Scorer, Scoring, SuccessiveElimination
+from archselect.selection.scoring import eliminated
 
 IMAGES = batches((6,) * 30)
 
@@ -32,12 +32,12 @@ def test_a_runner_is_beaten_when_students_t_says_so_with_the_stated_confidence()
     # Behind by 1, 2 and 3: mean 2, standard deviation 1, t = 2 * sqrt(3) = 3.46. Two degrees of freedom: the quantiles
     # are 2.92 for 95 % and 4.30 for 97.5 %.
     leads = torch.tensor([[5.0, 4.0], [5.0, 3.0], [5.0, 2.0]])
-    assert beaten(leads, 0.95) == [False, True]
-    assert beaten(leads, 0.975) == [False, False]
+    assert eliminated(leads, 0.95) == [False, True]
+    assert eliminated(leads, 0.975) == [False, False]
 
 
 def test_equals_are_never_beaten_and_a_constant_distance_is() -> None:
-    assert beaten(torch.tensor([[1.0, 1.0, 0.5]] * 4), 0.99) == [False, False, True]
+    assert eliminated(torch.tensor([[1.0, 1.0, 0.5]] * 4), 0.99) == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_equals_are_never_beaten_and_a_constant_distance_is() -> None:
 )
 def test_the_leading_runner_is_the_one_that_the_decision_looks_for(criterion: Any, wanted: Any, best: int) -> None:
     scores = torch.tensor([[0.4, 1.0], [0.6, 1.5]])  # accuracy, loss
-    assert int(Race(criterion, wanted, 2).lead(scores).argmax()) == best
+    assert int(SuccessiveElimination(criterion, wanted, 2).lead(scores).argmax()) == best
 
 
 # Races on a supernet
@@ -59,7 +59,7 @@ def test_who_is_left_has_the_full_score_and_who_was_beaten_that_of_the_batches_b
 ) -> None:
     supernet = plain()
     candidates = without_each_edge(supernet)
-    scores = racing(supernet, confidence=0.7)(candidates, Race(criterion, wanted, 3))
+    scores = racing(supernet, confidence=0.7)(candidates, SuccessiveElimination(criterion, wanted, 3))
     in_full = full(supernet)(candidates)
     assert any(score.beaten_after for score in scores)
     left = [index for index, score in enumerate(scores) if score.beaten_after is None]
@@ -85,7 +85,7 @@ def test_a_race_ends_when_one_runner_is_left() -> None:
     weights = supernet.mixture_weights().detach()
     nothing = weights.masked("cell", 0).masked("cell", 1).masked("cell", 2)
     scorer = Scorer(supernet, counted(), Racing(first_check=3, confidence=0.6), CALIBRATION, (0, "selection"))
-    scores = scorer([weights, nothing], Race("loss", "harmed", 2))
+    scores = scorer([weights, nothing], SuccessiveElimination("loss", "harmed", 2))
     assert [score.beaten_after for score in scores].count(None) == 1
     assert len(reads) * 6 == max(score.beaten_after or 0 for score in scores) < 6 * 30
 
@@ -93,7 +93,7 @@ def test_a_race_ends_when_one_runner_is_left() -> None:
 def test_candidates_that_do_not_run_are_scored_beside_those_that_do() -> None:
     supernet = plain()
     candidates = without_each_edge(supernet)
-    *_, last = racing(supernet, confidence=0.6)(candidates, Race("loss", "harmed", 2))
+    *_, last = racing(supernet, confidence=0.6)(candidates, SuccessiveElimination("loss", "harmed", 2))
     assert last.beaten_after is None
 
 
@@ -106,7 +106,7 @@ def test_without_a_race_every_candidate_is_scored_in_full() -> None:
 def test_with_equal_candidates_nothing_is_saved_and_nothing_decided_by_chance() -> None:
     supernet = plain()
     weights = supernet.mixture_weights().detach()
-    scores = racing(supernet)([weights] * 3, Race("accuracy", "harmed", 3))
+    scores = racing(supernet)([weights] * 3, SuccessiveElimination("accuracy", "harmed", 3))
     assert scores == full(supernet)([weights] * 3)
 
 
@@ -125,26 +125,26 @@ class Listed:
 
     def __init__(self, *scores: Score) -> None:
         self.scores = scores
-        self.races: list[Race | None] = []
+        self.races: list[SuccessiveElimination | None] = []
 
-    def score(self, candidates: Any, race: Race | None = None) -> list[Score]:
+    def score(self, candidates: Any, race: SuccessiveElimination | None = None) -> list[Score]:
         self.races.append(race)
         return list(self.scores[: len(candidates)])
 
 
 def test_a_beaten_candidate_is_not_kept_whatever_its_score_on_fewer_images_was() -> None:
     judge = Listed(Score(0.5, 1.0), Score(0.4, 2.0, beaten_after=60), Score(0.6, 1.0))
-    (decision,) = Perturbation().decide(Point(0, 3), plain(), judge, seed=0)
+    (decision,) = Perturbation().decide(DecisionStep(0, 3), plain(), judge, seed=0)
     assert decision.operation == 0  # type: ignore[union-attr]
-    assert judge.races == [Race("accuracy", "harmed", 3)]
+    assert judge.races == [SuccessiveElimination("accuracy", "harmed", 3)]
     record = decision.to_record(plain().cell_spaces["cell"])
     assert [score.get("beaten_after") for score in record["scores"]] == [None, 60, None]
 
 
 def test_an_unmasked_supernet_runs_beside_the_race() -> None:
     judge = Listed(*[Score(0.5, 1.0)] * 4)
-    list(Perturbation(score_unmasked=True).decide(Point(0, 3), plain(), judge, seed=0))
-    assert judge.races == [Race("accuracy", "harmed", 3)]
+    list(Perturbation(score_unmasked=True).decide(DecisionStep(0, 3), plain(), judge, seed=0))
+    assert judge.races == [SuccessiveElimination("accuracy", "harmed", 3)]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from tests.selection.small_selection import (
 
 from archselect.models.cell_space import CellDecisions
 from archselect.models.supernet.mixture import MixtureWeights
-from archselect.models.supernet.relaxation import Variant
+from archselect.models.supernet.relaxation import SupernetOptions
 from archselect.models.supernet.supernet import Supernet
 from archselect.selection import ONLY, OperationDecision, Racing, TopologyDecision
 from archselect.selection.sampling import Sampling, weights_of
@@ -57,7 +57,7 @@ def test_uniform_draws_do_not_read_alpha() -> None:
     leaning, even = undecided(cell("cell", THREE), weights={"cell": LEANING}), undecided(cell("cell", THREE))
     uniform = Sampling(distribution="uniform")
     assert uniform.draw(leaning, 0) == uniform.draw(even, 0) == Sampling().draw(even, 0) != Sampling().draw(leaning, 0)
-    assert (uniform.reads_alpha, Sampling().reads_alpha) == (False, True)
+    assert (uniform.needs_trained_alpha, Sampling().needs_trained_alpha) == (False, True)
 
 
 def test_the_weights_of_an_edge_need_not_sum_to_one() -> None:
@@ -121,7 +121,9 @@ def test_a_candidate_is_one_hot_on_the_edges_that_it_keeps_and_zero_elsewhere() 
 
 
 def test_the_edges_that_an_architecture_keeps_share_what_edge_normalisation_gives() -> None:
-    supernet = Supernet({"cell": cell("cell", TWO, WIDE_CELL)}, Variant(edge_normalization="share"), alpha_scale=0.0)
+    supernet = Supernet(
+        {"cell": cell("cell", TWO, WIDE_CELL)}, SupernetOptions(edge_normalization="share"), alpha_scale=0.0
+    )
     cell_decisions = CellDecisions(
         (0, 0, None, 1, 1, None, 0, None, 1), tuple(edge not in (2, 5, 7) for edge in range(9)), (3, 4)
     )
@@ -234,7 +236,7 @@ def test_nodes_come_after_the_operations_of_their_cell() -> None:
 
 
 def test_everything_is_decided_at_one_point_without_tuning() -> None:
-    assert (Sampling().points(cells_of("s2")), Sampling().tuning, Sampling().compares) == (1, None, True)
+    assert (Sampling().points(cells_of("s2")), Sampling().tuning, Sampling().needs_candidates) == (1, None, True)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.supernet.darts import DartsSupernet
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.nasbench201 import NASBench201Supernet
-from archselect.models.supernet.supernet import Begun, Supernet
-from archselect.selection import Perturbation, Point, Score, Scorer, Scoring
+from archselect.models.supernet.supernet import PartialForward, Supernet
+from archselect.selection import DecisionStep, Perturbation, Score, Scorer, Scoring
 
 Batches = list[tuple[Tensor, Tensor]]
 CLASSES = 3
@@ -210,7 +210,7 @@ class Drawing(Supernet):
     def begin(self, x: Tensor, mixtures: Any, layers: int) -> Any:
         assert layers == 1
         self.begun.append(torch.randn(len(x), CLASSES))
-        return Begun(1, ())
+        return PartialForward(1, ())
 
     def finish(self, begun: Any, mixtures: Any) -> Tensor:
         self.finished.append(torch.randn(len(self.begun[-1]), CLASSES))
@@ -235,7 +235,7 @@ def test_a_selection_on_a_real_supernet_ends_with_what_the_scores_say() -> None:
     trials: Any = SimpleNamespace(score=score)
     points = Perturbation().points(supernet.cell_spaces)
     for number in range(points):
-        point = Point(number, points)
+        point = DecisionStep(number, points)
         for decision in Perturbation(topology_rounds="cumulative").decide(point, supernet, trials, seed=0):
             space = supernet.cell_spaces[decision.cell]
             record = decision.to_record(space)

@@ -357,7 +357,7 @@ def test_a_supernet_without_any_operation_can_be_scored_and_stays_as_it_is() -> 
 def test_everything_is_decided_at_one_point_without_alpha_or_tuning() -> None:
     selector, supernet = Shapley(), Supernet(cells_of("s2"))
     assert (selector.points(supernet.cell_spaces), selector.tuning) == (1, None)
-    assert (selector.compares, selector.reads_alpha) == (True, False)
+    assert (selector.needs_candidates, selector.needs_trained_alpha) == (True, False)
     decided = list(selector.decide(ONLY, supernet, Judge(), seed=0))
     assert [decision.cell for decision in decided] == ["normal"] * 17 + ["reduction"] * 17
 

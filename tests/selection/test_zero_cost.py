@@ -317,7 +317,7 @@ def test_synflow_keeps_the_convolution_which_alone_has_weights_and_lets_signals_
 
 def test_there_is_no_tuning_and_alpha_is_not_read() -> None:
     selector = ZeroCost()
-    assert (selector.name, selector.tuning, selector.compares, selector.reads_alpha) == (
+    assert (selector.name, selector.tuning, selector.needs_candidates, selector.needs_trained_alpha) == (
         "zero_cost",
         None,
         True,

@@ -39,7 +39,7 @@ def others(device: Device) -> list[Evaluation]:
     """Return what is compared with a run in float32."""
     bf16: Evaluation = ("bf16", lambda: torch.autocast(device, torch.bfloat16), "none")
     if device == "cpu":
-        return [("PyTorch's operators", kernels.left_out, "none"), bf16]
+        return [("PyTorch's operators", kernels.disabled, "none"), bf16]
     return [("without TF32", without_tf32, "none"), ("CUDA graphs", nullcontext, "cuda_graphs"), bf16]
 
 

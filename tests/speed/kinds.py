@@ -10,7 +10,7 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
 from .conditions import Conditions, Device
-from .loops import recorded
+from .native_loops import recorded
 from .stopwatch import seconds
 from .work import work_of
 

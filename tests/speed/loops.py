@@ -10,7 +10,7 @@ from unittest import mock
 
 from torch.profiler import record_function
 
-from archselect.kernels.cpu.native import FIELDS, Loops
+from archselect.kernels.cpu.native import FIELDS, NativeLoops
 
 from .work import Kind, Work, recorded_name
 
@@ -22,19 +22,19 @@ def recorded() -> Iterator[None]:
     """Let the profiler see each call of the loops as an operator with the work that it needs."""
     with ExitStack() as stack:
         for name, needs in _NEEDS.items():
-            stack.enter_context(mock.patch.object(Loops, name, _recorded(getattr(Loops, name), needs)))
+            stack.enter_context(mock.patch.object(NativeLoops, name, _recorded(getattr(NativeLoops, name), needs)))
         yield
 
 
 def _recorded(call: Callable[..., None], needs: Callable[..., Work]) -> Callable[..., None]:
-    def recorded_call(loops: Loops, *arguments: Any, **named: Any) -> None:
+    def recorded_call(loops: NativeLoops, *arguments: Any, **named: Any) -> None:
         with record_function(recorded_name(needs(loops, *arguments, **named))):
             call(loops, *arguments, **named)
 
     return recorded_call
 
 
-def _sizes(loops: Loops, first: bool = True) -> tuple[int, int, int]:
+def _sizes(loops: NativeLoops, first: bool = True) -> tuple[int, int, int]:
     """Return the numbers of images that are read, the pixels of those that come out, and the channels."""
     _, images, height, width, channels, stride = loops._shape
     pixels = images * -(-height // stride) * -(-width // stride)
@@ -56,7 +56,7 @@ def _multiplications(row: Sequence[int], pixels: int, channels: int) -> int:
     return pixels * channels * (kernel**2 + channels if separable else kernel**2 * channels)
 
 
-def convolutions_forward(loops: Loops, rows: Sequence[int], first: bool) -> Work:
+def convolutions_forward(loops: NativeLoops, rows: Sequence[int], first: bool) -> Work:
     """Each x is read, each z written."""
     table, kind = _of_convolutions(rows)
     read, pixels, channels = _sizes(loops, first)
@@ -64,7 +64,7 @@ def convolutions_forward(loops: Loops, rows: Sequence[int], first: bool) -> Work
     return Work(kind, numbers, sum(2 * _multiplications(row, pixels, channels) for row in table))
 
 
-def convolutions_backward(loops: Loops, rows: Sequence[int], first: bool) -> Work:
+def convolutions_backward(loops: NativeLoops, rows: Sequence[int], first: bool) -> Work:
     """Each gradient, z and x is read, each gradient in x written; a gradient costs what the convolution does."""
     table, kind = _of_convolutions(rows)
     read, pixels, channels = _sizes(loops, first)
@@ -74,7 +74,7 @@ def convolutions_backward(loops: Loops, rows: Sequence[int], first: bool) -> Wor
     return Work(kind, numbers, sum(2 * wanted * _multiplications(row, pixels, channels) for row in table))
 
 
-def sum_terms(loops: Loops, rows: Sequence[int], out: Any, add: bool) -> Work:
+def sum_terms(loops: NativeLoops, rows: Sequence[int], out: Any, add: bool) -> Work:
     """Each value is read once, the sum written and, if it is added to, read."""
     values = {row[0] for row in _table(rows, "term")}
     _, pixels, channels = _sizes(loops)
@@ -82,7 +82,7 @@ def sum_terms(loops: Loops, rows: Sequence[int], out: Any, add: bool) -> Work:
     return Work("sums of nodes", (len(values) + 1 + add) * size, 2 * len(_table(rows, "term")) * size)
 
 
-def term_gradients(loops: Loops, rows: Sequence[int]) -> Work:
+def term_gradients(loops: NativeLoops, rows: Sequence[int]) -> Work:
     """Each value and each gradient is read once; two sums are made of them."""
     table = _table(rows, "term")
     _, pixels, channels = _sizes(loops)
@@ -90,19 +90,19 @@ def term_gradients(loops: Loops, rows: Sequence[int]) -> Work:
     return Work("sums of nodes", read * pixels * channels, 4 * len(table) * pixels * channels)
 
 
-def pool_forward(loops: Loops, row: Sequence[int]) -> Work:
+def pool_forward(loops: NativeLoops, row: Sequence[int]) -> Work:
     """The image is read, the pooled one written."""
     read, pixels, channels = _sizes(loops)
     return Work("pooling", read + pixels * channels, WINDOW * pixels * channels)
 
 
-def pool_backward(loops: Loops, row: Sequence[int]) -> Work:
+def pool_backward(loops: NativeLoops, row: Sequence[int]) -> Work:
     """Image, pooled image and gradients are read, the gradient in the image is read and written."""
     read, pixels, channels = _sizes(loops)
     return Work("pooling", 3 * read + (1 + row[7]) * pixels * channels, WINDOW * pixels * channels)
 
 
-def mix_forward(loops: Loops, parts: Sequence[int], mixed: Sequence[int]) -> Work:
+def mix_forward(loops: NativeLoops, parts: Sequence[int], mixed: Sequence[int]) -> Work:
     """Of each part the pixels that are used are read, the outputs written."""
     table = _table(parts, "part")
     _, pixels, channels = _sizes(loops)
@@ -110,7 +110,7 @@ def mix_forward(loops: Loops, parts: Sequence[int], mixed: Sequence[int]) -> Wor
     return Work("convolution, pointwise", numbers, sum(2 * pixels * row[3] * row[4] for row in table))
 
 
-def mix_backward(loops: Loops, parts: Sequence[int], mixed: Sequence[int]) -> Work:
+def mix_backward(loops: NativeLoops, parts: Sequence[int], mixed: Sequence[int]) -> Work:
     """The parts are read and their gradients written, the outputs and their gradient read."""
     table = _table(parts, "part")
     _, pixels, channels = _sizes(loops)

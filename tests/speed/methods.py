@@ -46,7 +46,7 @@ class Search(Fast):
         super().__init__(setting, limits)
         torch.manual_seed(0)
         self.supernet = setting.space().supernet(IMAGE_SIZE, CLASSES, method.variant).to(limits.device).train()
-        self.module = SearchModule(self.supernet, method, CLASSES, purpose=())
+        self.module = SearchModule(self.supernet, method, CLASSES, rng_key=())
         self.module.configure_optimizers()
         self.module.set_progress(0.5)
 

@@ -14,12 +14,12 @@ import torch
 from rich.console import Console
 
 from archselect import kernels
-from archselect.data import BilevelBatches, ResidentBatches
+from archselect.data import BilevelBatches, DeviceLoader
 from archselect.data.augmentation import Augmentation, Normalisation
 from archselect.search import SearchModule
 from archselect.store import StageFolder, StageKey
 from archselect.training.devices import for_this_process
-from archselect.training.fit import Fitting, Loaders
+from archselect.training.fit import Loaders, StageTrainer
 from archselect.training.progress import Progress
 
 from .conditions import Conditions, add_arguments, conditions
@@ -35,12 +35,12 @@ NORMALISATION = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 def batches(size: int, steps: int, device: str) -> BilevelBatches:
     """Return augmented batches of random images that lie on the device."""
 
-    def half(purpose: str) -> ResidentBatches:
+    def half(purpose: str) -> DeviceLoader:
         generator = torch.Generator().manual_seed(0)
         shape = (size * steps, 3, IMAGE_SIZE, IMAGE_SIZE)
         images = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
         labels = torch.randint(CLASSES, shape[:1], generator=generator)
-        return ResidentBatches(images, labels, size, device, NORMALISATION, (0, purpose), Augmentation(), shuffle=True)
+        return DeviceLoader(images, labels, size, device, NORMALISATION, (0, purpose), Augmentation(), shuffle=True)
 
     return BilevelBatches(half("weights"), half("alpha"))
 
@@ -61,7 +61,7 @@ def lightning_seconds_per_step(limits: Conditions, steps: int = 200) -> float:
     made = batches(4, steps, limits.device)
 
     def module() -> SearchModule:
-        return SearchModule(TINY.build(), TINY.method(), CLASSES, purpose=())
+        return SearchModule(TINY.build(), TINY.method(), CLASSES, rng_key=())
 
     def bare() -> None:
         search = module().to(limits.device)
@@ -85,7 +85,7 @@ def lightning_seconds_per_step(limits: Conditions, steps: int = 200) -> float:
             trainer = for_this_process(partial(pl.Trainer, accelerator=accelerator, devices=1))
             progress = Progress(Console(quiet=True), "search")
             stage = StageFolder(Path(folder), StageKey("search", "overhead", {}))
-            fitting = Fitting(stage, trainer, progress, lambda record: None)
+            fitting = StageTrainer(stage, trainer, progress, lambda record: None)
             fitting.fit(module(), lambda device: Loaders(made, None, len(made) * 4), epochs=1)
 
     with kernels.enabled():

@@ -17,8 +17,8 @@ from torch import Tensor
 from archselect import kernels
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection import Race, Racing
-from archselect.selection.scoring import Criterion, beaten
+from archselect.selection import Racing, SuccessiveElimination
+from archselect.selection.scoring import Criterion, eliminated
 
 from .finished_search import load_search, rounds_of
 from .table import aligned, show
@@ -39,7 +39,7 @@ def counted(
     return torch.stack(rows).cpu()
 
 
-def replay(scores: Tensor, race: Race, racing: Racing) -> tuple[int, float]:
+def replay(scores: Tensor, race: SuccessiveElimination, racing: Racing) -> tuple[int, float]:
     """Return who wins the race and the share of the passes that it took."""
     batches, runners, _ = scores.shape
     leads = race.lead(scores)
@@ -47,7 +47,7 @@ def replay(scores: Tensor, race: Race, racing: Racing) -> tuple[int, float]:
     for check in racing.checks():
         if check >= batches or len(running) == 1:
             break
-        for runner, out in zip(list(running), beaten(leads[:check, running], racing.confidence), strict=True):
+        for runner, out in zip(list(running), eliminated(leads[:check, running], racing.confidence), strict=True):
             if out:
                 running.remove(runner)
                 read[runner] = check
@@ -65,7 +65,7 @@ def compare(scores: Sequence[Tensor], criterion: Criterion, racing: Racing, batc
         for of_edge in scores:
             drawn = len(of_edge) < batches
             chosen = of_edge[torch.randint(len(of_edge), (batches,), generator=generator)] if drawn else of_edge
-            race = Race(criterion, "harmed", of_edge.shape[1])
+            race = SuccessiveElimination(criterion, "harmed", of_edge.shape[1])
             winner, passes = replay(chosen, race, racing)
             right += winner == int(race.lead(chosen).mean(dim=0).argmax())
             share += passes

@@ -56,7 +56,7 @@ class Fast:
         self.conditions = conditions
         self.supernet = setting.build().to(conditions.device).train()
         method = replace(setting.method(), recompute=conditions.recompute)
-        self.module = SearchModule(self.supernet, method, CLASSES, purpose=())
+        self.module = SearchModule(self.supernet, method, CLASSES, rng_key=())
         device = torch.device(conditions.device)
         self.capture = capture_for(conditions.capture, device, self.supernet)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from archselect.store import DamagedError
-from archselect.training.checkpoint import AtomicCheckpointIO, load_state, newest_sound
+from archselect.training.checkpoint import AtomicCheckpointIO, load_state, newest_valid
 
 STATE = {"epoch": 3, "weights": torch.arange(20.0), "curve": [0.1, 0.2]}
 
@@ -27,7 +27,7 @@ def loaded(path: Path | None) -> Any:
 
 
 def test_the_newest_checkpoint_is_gone_on_from(folder: Path) -> None:
-    path, wrong = newest_sound(folder)
+    path, wrong = newest_valid(folder)
     assert (loaded(path), wrong) == (3, [])
     assert sorted(file.name for file in folder.iterdir()) == ["checkpoint.ckpt", "previous.ckpt"], "pruned to two"
 
@@ -37,7 +37,7 @@ def test_a_checkpoint_cut_at_any_byte_gives_way_to_the_one_before(folder: Path) 
     whole = newest.read_bytes()
     for length in [*range(0, len(whole), 7), len(whole) - 1]:
         newest.write_bytes(whole[:length])
-        path, wrong = newest_sound(folder)
+        path, wrong = newest_valid(folder)
         assert loaded(path) == 2, length
         assert len(wrong) == 1
         assert wrong[0].startswith("checkpoint.ckpt is damaged, or no file of PyTorch (")
@@ -51,7 +51,7 @@ def test_a_changed_byte_is_never_loaded_as_if_nothing_were(folder: Path) -> None
         changed = bytearray(whole)
         changed[place] ^= 0x10
         newest.write_bytes(changed)
-        path, wrong = newest_sound(folder)
+        path, wrong = newest_valid(folder)
         if wrong:
             noticed += 1
             assert loaded(path) == 2
@@ -64,14 +64,14 @@ def test_a_changed_byte_is_never_loaded_as_if_nothing_were(folder: Path) -> None
 
 def test_a_kill_between_the_two_renames_leaves_the_previous_one(folder: Path) -> None:
     (folder / "checkpoint.ckpt").unlink()
-    path, wrong = newest_sound(folder)
+    path, wrong = newest_valid(folder)
     assert (loaded(path), wrong) == (2, [])
 
 
 def test_an_older_layout_is_not_gone_on_from(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("archselect.training.checkpoint.LAYOUT", 2)
     words = "is of another version of this program (layout 1, not 2)"
-    assert newest_sound(folder) == (None, [f"checkpoint.ckpt {words}", f"previous.ckpt {words}"])
+    assert newest_valid(folder) == (None, [f"checkpoint.ckpt {words}", f"previous.ckpt {words}"])
 
 
 def test_a_pickle_that_runs_code_is_refused_and_not_run(folder: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_pickle_that_runs_code_is_refused_and_not_run(folder: Path) -> None:
             return Path.touch, (folder / "ran",)
 
     torch.save({"epoch": Hostile()}, folder / "checkpoint.ckpt")
-    path, wrong = newest_sound(folder)
+    path, wrong = newest_valid(folder)
     assert loaded(path) == 2
     assert "could run code" in wrong[0]
     assert not (folder / "ran").exists()

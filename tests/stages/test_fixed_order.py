@@ -12,8 +12,8 @@ from tests.search import small_search
 from torch import Tensor
 from torch.nn import functional as F
 
-from archselect.analysis.base import Bench
-from archselect.data import Augmentation, LabelledImages, Normalisation
+from archselect.analysis.base import Measurer
+from archselect.data import Augmentation, ImageTensors, Normalisation
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.evaluation_stage import _loaders, _test_batches
 from archselect.pipeline.search_stage import fixed_batches, search_loaders
@@ -25,20 +25,20 @@ CPU = torch.device("cpu")
 METHOD = small_search.method(batch_size=32)
 
 
-def by_class(per_class: int = 400) -> LabelledImages:
+def by_class(per_class: int = 400) -> ImageTensors:
     """Noisy images one class after the other; a class is a colour."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(CLASSES).repeat_interleave(per_class)
     colours = 60 * F.one_hot(labels, CLASSES)[:, :3].view(-1, 3, 1, 1)
     noise = torch.randint(120, (len(labels), 3, 8, 8), generator=generator)
-    return LabelledImages((colours + noise).to(torch.uint8), labels)
+    return ImageTensors((colours + noise).to(torch.uint8), labels)
 
 
-def shuffled(images: LabelledImages) -> LabelledImages:
+def shuffled(images: ImageTensors) -> ImageTensors:
     return images.select(torch.randperm(len(images), generator=torch.Generator().manual_seed(1)))
 
 
-def data_of(images: LabelledImages) -> Any:
+def data_of(images: ImageTensors) -> Any:
     normalisation = Normalisation((0.35, 0.35, 0.35), (0.25, 0.25, 0.25))
     augmentation = partial(Augmentation, 1, True)
     return SimpleNamespace(
@@ -46,15 +46,15 @@ def data_of(images: LabelledImages) -> Any:
     )
 
 
-def job_of(images: LabelledImages, seed: int = 0) -> Any:
+def job_of(images: ImageTensors, seed: int = 0) -> Any:
     return SimpleNamespace(seed=seed, data=data_of(images))
 
 
-def bench_of(job: Any) -> Bench:
+def bench_of(job: Any) -> Measurer:
     parts = SimpleNamespace(data=job.data, search=METHOD, seed=job.seed)
     subject: Any = SimpleNamespace(run=SimpleNamespace(parts=parts), job=job)
     fitting: Any = SimpleNamespace(device=CPU)
-    return Bench(subject, fitting)
+    return Measurer(subject, fitting)
 
 
 def scorer(job: Any, **scoring: Any) -> Scorer:

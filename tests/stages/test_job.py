@@ -10,10 +10,10 @@ import pytorch_lightning as pl
 import torch
 from rich.console import Console
 
-from archselect.pipeline.stage import Job, run_stage
+from archselect.pipeline.stage import StageContext, run_stage
 from archselect.store import DamagedError, StageKey, Store
 from archselect.training.checkpoint import NEWEST
-from archselect.training.fit import HISTORY, Fitting
+from archselect.training.fit import HISTORY, StageTrainer
 
 RECORD: dict[str, Any] = {"epoch": 0, "seconds": 1.0, "metrics": {"train_loss": 0.5}}
 
@@ -27,7 +27,7 @@ class Counting:
     key: StageKey = field(default_factory=lambda: StageKey("search", "counting", {"seed": 0}))
     config: Mapping[str, Any] = field(default_factory=lambda: {"seed": 0})
 
-    def work(self, fitting: Fitting) -> Mapping[str, Any]:
+    def work(self, fitting: StageTrainer) -> Mapping[str, Any]:
         self.worked += 1
         if not fitting.folder.read_lines(HISTORY):
             fitting.folder.append_line(HISTORY, RECORD)
@@ -36,10 +36,10 @@ class Counting:
         return {"answer": 42}
 
 
-def job_in(folder: Path, log: Callable[[str, Any], None] = lambda stage, record: None) -> Job:
+def job_in(folder: Path, log: Callable[[str, Any], None] = lambda stage, record: None) -> StageContext:
     trainer = partial(pl.Trainer, accelerator="cpu", devices=1)
     nothing = cast(Any, None)
-    return Job(0, nothing, nothing, trainer, Store(folder), Console(file=StringIO()), log)
+    return StageContext(0, nothing, nothing, trainer, Store(folder), Console(file=StringIO()), log)
 
 
 def test_a_stage_is_worked_on_once_and_reused_from_then_on(tmp_path: Path) -> None:

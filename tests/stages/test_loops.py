@@ -9,7 +9,7 @@ import torch
 from tests.command import analyze, tiny, train
 
 from archselect.evaluation import RetrainModule
-from archselect.kernels.cpu.native import Loops
+from archselect.kernels.cpu.native import NativeLoops
 from archselect.pipeline.finished_run import load_supernet
 from archselect.search import SearchModule
 from archselect.selection import Scorer
@@ -42,7 +42,7 @@ def _counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(owner, name, wrapped)
 
     for loop in ("convolutions_forward", "convolutions_backward"):
-        counting(Loops, loop, None)
+        counting(NativeLoops, loop, None)
     counting(SearchModule, "training_step", "step")
     counting(SearchModule, "validation_step", "validation")
     counting(Scorer, "_round", "scoring")

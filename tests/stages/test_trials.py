@@ -8,7 +8,7 @@ import torch
 from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
 from archselect.models.supernet.nasbench201 import NASBench201Supernet
 from archselect.models.supernet.supernet import Supernet
-from archselect.pipeline.selection_stage import TRIALS, StageTrials
+from archselect.pipeline.selection_stage import TRIALS, StageEvaluator
 from archselect.selection import Score, Scorer, Scoring, TrialTraining
 from archselect.store import StageFolder, StageKey, Store
 
@@ -36,7 +36,7 @@ class Session:
 
     def __init__(self, folder: StageFolder) -> None:
         self.supernet, self.trained = small(), list[tuple[str, TrialTraining]]()
-        self.trials = StageTrials(self.supernet, folder, score_of, self._train)
+        self.trials = StageEvaluator(self.supernet, folder, score_of, self._train)
 
     def _train(self, copy: Supernet, name: str, training: TrialTraining) -> None:
         self.trained.append((name, training))

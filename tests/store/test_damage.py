@@ -54,11 +54,11 @@ def test_the_marker_lists_what_is_kept_with_sizes_and_digests(finished: StageFol
 
 
 def test_sound_folders_are_not_damaged(unfinished: StageFolder) -> None:
-    assert (unfinished.state, unfinished.damage(contents=True)) == ("unfinished", None)
+    assert (unfinished.state, unfinished.integrity_error(contents=True)) == ("unfinished", None)
     (unfinished.path / "history.jsonl").open("ab").write(b'{"epoch": 2')  # a killed writer's half line
-    assert (unfinished.state, unfinished.damage(contents=True)) == ("unfinished", None)
+    assert (unfinished.state, unfinished.integrity_error(contents=True)) == ("unfinished", None)
     unfinished.finish({})
-    assert (unfinished.state, unfinished.damage(contents=True)) == ("finished", None)
+    assert (unfinished.state, unfinished.integrity_error(contents=True)) == ("finished", None)
 
 
 def cut(path: Path) -> None:
@@ -88,13 +88,13 @@ def test_a_finished_stage_whose_files_changed_is_damaged(
 ) -> None:
     harm(finished.path / name)
     assert finished.state == ("damaged" if seen_at_once else "finished")
-    assert finished.damage(contents=True) == words
+    assert finished.integrity_error(contents=True) == words
 
 
 def test_a_stage_finished_before_there_were_digests_is_finished(finished: StageFolder) -> None:
     marker = finished.path / "finished.json"
     marker.write_text(json.dumps({"finished": "2026-01-01", "digest": KEY.digest}))
-    assert (finished.state, finished.damage(contents=True)) == ("finished", None)
+    assert (finished.state, finished.integrity_error(contents=True)) == ("finished", None)
 
 
 @pytest.mark.parametrize(
@@ -110,21 +110,21 @@ def test_an_unfinished_stage_whose_records_cannot_be_read_is_damaged(
     unfinished: StageFolder, name: str, harm: Callable[[Path], None], words: str
 ) -> None:
     harm(unfinished.path / name)
-    assert unfinished.damage(contents=True) == words
+    assert unfinished.integrity_error(contents=True) == words
 
 
 def test_a_folder_of_another_stage_is_damaged(finished: StageFolder, tmp_path: Path) -> None:
     other = Store(tmp_path).folder(StageKey("search", "s2-darts-seed0", {"seed": 1}))
     finished.path.rename(other.path)
     assert other.state == "damaged"
-    assert "belongs to another stage" in str(other.damage())
+    assert "belongs to another stage" in str(other.integrity_error())
 
 
 def test_what_is_set_aside_is_kept_under_a_name_of_its_own(finished: StageFolder) -> None:
     digest = sha256(finished.path / "result.json")
-    first = finished.set_aside()
+    first = finished.quarantine()
     assert finished.state == "absent"
     finished.begin({"seed": 0}, {"device": "cpu"})
-    second = finished.set_aside()
+    second = finished.quarantine()
     assert [path.name for path in (first, second)] == [f"{KEY.folder_name}.damaged-{n}" for n in (1, 2)]
     assert sha256(first / "result.json") == digest

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from archselect.store import StageFolder, StageKey, Store, StoreError, replacing
+from archselect.store import StageFolder, StageKey, Store, StoreError, atomic_write
 from archselect.store.provenance import command, git_state, provenance
 
 IDENTITY = {
@@ -223,7 +223,7 @@ def test_a_file_keeps_its_old_content_when_writing_is_cut_off(
 
 
 def test_a_file_replaced_in_pieces_appears_only_when_it_is_whole(tmp_path: Path) -> None:
-    with replacing(tmp_path / "weights.pt") as file:
+    with atomic_write(tmp_path / "weights.pt") as file:
         file.write(b"first ")
         assert not (tmp_path / "weights.pt").exists()
         file.write(b"second")

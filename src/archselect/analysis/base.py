@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from torch import Tensor
 
-from archselect.data import LabelledImages
+from archselect.data import ImageTensors
 from archselect.evaluation import NASBench201Lookup, NASBench201Table
 from archselect.genotype import Genotype
 from archselect.models.supernet.supernet import Supernet
@@ -23,15 +23,15 @@ from archselect.pipeline.finished_run import FinishedRun
 from archselect.pipeline.plan import Plan
 from archselect.pipeline.preflight import check
 from archselect.pipeline.search_stage import architecture_images, fixed_batches
-from archselect.pipeline.selection_stage import StageTrials, scorer_of, trials_on
-from archselect.pipeline.stage import Finished, Job, Stage, run_stage
+from archselect.pipeline.selection_stage import StageEvaluator, evaluator_on, scorer_of
+from archselect.pipeline.stage import Stage, StageContext, StageResult, run_stage
 from archselect.selection import Scorer, Scoring
 from archselect.store import StageKey
-from archselect.training.fit import Fitting
+from archselect.training.fit import StageTrainer
 
 
 @dataclass(frozen=True)
-class Subject:
+class AnalysisContext:
     """Finished runs, and what may be computed from them.
 
     Attributes:
@@ -56,7 +56,7 @@ class Subject:
         return self.runs[0]
 
     @cached_property
-    def each(self) -> list["Subject"]:
+    def each(self) -> list["AnalysisContext"]:
         """One subject per run; of runs that share a supernet, for the first of them."""
         first: dict[str, FinishedRun] = {}
         for run in self.runs:
@@ -69,7 +69,7 @@ class Subject:
         return [one.refused for one in (self, *self.each) if one.refused]
 
     @cached_property
-    def job(self) -> Job:
+    def job(self) -> StageContext:
         """What all stages of the run share."""
         return self.run.job(self.console)
 
@@ -89,11 +89,11 @@ class Subject:
             )
         return Plan(config, parts, self.job)
 
-    def select(self, selection: str, snapshot: int | None = None) -> Finished:
+    def select(self, selection: str, snapshot: int | None = None) -> StageResult:
         """Return what another selection reads off the run's supernet, or off a snapshot of it."""
         return self.do(self.plan(selection).selection(self.run.stage("search"), snapshot))
 
-    def select_all(self, snapshot: int | None = None) -> dict[str, Finished]:
+    def select_all(self, snapshot: int | None = None) -> dict[str, StageResult]:
         """Return what each of the further selections reads off; one that the run refuses is left out, see `refused`."""
         made = {}
         for name in self.selections:
@@ -106,7 +106,7 @@ class Subject:
     def reads_trained_alpha(self, selection: str) -> bool:
         """Return False for a selection that reads an `alpha` which the run never trained."""
         trained = self.run.parts.search.architecture_gradient is not None
-        return trained or not instantiate_part(self._with(selection), "selection").reads_alpha
+        return trained or not instantiate_part(self._with(selection), "selection").needs_trained_alpha
 
     def _with(self, selection: str) -> DictConfig:
         """Return the run's config with another selection in place of its own, none of whose options stay."""
@@ -114,12 +114,12 @@ class Subject:
         config.selection = self.selections[selection]
         return config
 
-    def judge(self, genotype: Genotype) -> Finished | None:
+    def judge(self, genotype: Genotype) -> StageResult | None:
         """Return what an architecture comes to by the run's evaluation; None if it evaluates nothing."""
         evaluation = Plan(self.run.config, self.run.parts, self.job).evaluation(genotype)
         return None if evaluation is None else self.do(evaluation)
 
-    def do(self, stage: Stage) -> Finished:
+    def do(self, stage: Stage) -> StageResult:
         """Return a stage from the store, or compute it."""
         return run_stage(stage, self.job)
 
@@ -151,7 +151,7 @@ class Subject:
 MEASURED = "measured.jsonl"
 
 
-class Bench:
+class Measurer:
     """What an analysis measures with.
 
     Args:
@@ -159,7 +159,7 @@ class Bench:
         fitting: Of the analysis' stage.
     """
 
-    def __init__(self, subject: Subject, fitting: Fitting) -> None:
+    def __init__(self, subject: AnalysisContext, fitting: StageTrainer) -> None:
         self.subject = subject
         self.fitting = fitting
         self.device = fitting.device
@@ -173,10 +173,10 @@ class Bench:
         run = self.subject.run
         return scorer_of(supernet, self.subject.job, run.parts.search, scoring, self.device)
 
-    def trials(self, supernet: Supernet, scoring: Scoring) -> StageTrials:
+    def trials(self, supernet: Supernet, scoring: Scoring) -> StageEvaluator:
         """Return what trains copies of a supernet and keeps what was trained."""
         run = self.subject.run
-        return trials_on(supernet, self.subject.job, run.parts.search, scoring, self.fitting, self.device)
+        return evaluator_on(supernet, self.subject.job, run.parts.search, scoring, self.fitting, self.device)
 
     def validation(self, batch_size: int, batches: int | None = None) -> Iterable[tuple[Tensor, Tensor]]:
         """Return batches of the images that trained `alpha`, in the order in which they were validated."""
@@ -188,7 +188,7 @@ class Bench:
         """Return the test images, shuffled once and for all: a supernet may normalise by each batch's statistics."""
         return self._batches(self.subject.run.parts.data.test, batch_size)
 
-    def _batches(self, images: LabelledImages, batch_size: int) -> Iterable[tuple[Tensor, Tensor]]:
+    def _batches(self, images: ImageTensors, batch_size: int) -> Iterable[tuple[Tensor, Tensor]]:
         parts = self.subject.run.parts
         return fixed_batches(parts.data, images, batch_size, self.device, parts.seed)
 
@@ -241,11 +241,11 @@ class Analysis(Protocol):
         """Raise a ValueError where these runs cannot be analysed this way."""
         ...
 
-    def prepare(self, subject: Subject) -> Mapping[str, Finished]:
+    def prepare(self, subject: AnalysisContext) -> Mapping[str, StageResult]:
         """Return the stages that it reads besides the runs' own; what is not in the store yet is computed."""
         ...
 
-    def measure(self, bench: Bench, prepared: Mapping[str, Finished]) -> Tables:
+    def measure(self, bench: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
         """Return the tables."""
         ...
 
@@ -272,9 +272,9 @@ class AnalysisStage:
         options: The resolved config of the analysis.
     """
 
-    subject: Subject
+    subject: AnalysisContext
     analysis: Analysis
-    prepared: Mapping[str, Finished]
+    prepared: Mapping[str, StageResult]
     options: Mapping[str, Any]
 
     @property
@@ -307,8 +307,8 @@ class AnalysisStage:
         """See `Stage.config`."""
         return {"runs": [str(run.folder) for run in self.subject.runs], "analysis": dict(self.options)}
 
-    def work(self, fitting: Fitting) -> Mapping[str, Any]:
+    def work(self, fitting: StageTrainer) -> Mapping[str, Any]:
         """Measure, and keep the tables."""
-        tables: Tables = self.analysis.measure(Bench(self.subject, fitting), self.prepared)
+        tables: Tables = self.analysis.measure(Measurer(self.subject, fitting), self.prepared)
         fitting.folder.write_json(TABLES, dict(tables))
         return {"rows": {name: len(rows) for name, rows in tables.items()}}

@@ -6,12 +6,12 @@ from typing import ClassVar
 
 from matplotlib.figure import Figure
 
-from archselect.analysis.base import Bench, Subject, Table, Tables
+from archselect.analysis.base import AnalysisContext, Measurer, Table, Tables
 from archselect.analysis.stats import edge_name, is_convolution
 from archselect.figures.cells import draw_cells_of
 from archselect.genotype import Genotype
 from archselect.pipeline.finished_run import FinishedRun
-from archselect.pipeline.stage import Finished
+from archselect.pipeline.stage import StageResult
 
 MOST = 12
 
@@ -36,11 +36,11 @@ class Cells:
                 "Name a folder with fewer, or a single run."
             )
 
-    def prepare(self, subject: Subject) -> Mapping[str, Finished]:
+    def prepare(self, subject: AnalysisContext) -> Mapping[str, StageResult]:
         """See `Analysis.prepare`: nothing."""
         return {}
 
-    def measure(self, bench: Bench, prepared: Mapping[str, Finished]) -> Tables:
+    def measure(self, bench: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
         """Return a row per edge of each architecture."""
         chosen = [(_label(run, bench.subject.runs), run.genotype) for run in bench.subject.runs]
         run = bench.subject.run

@@ -16,8 +16,8 @@ from rich.markup import escape
 
 from archselect.analysis.discretization_accuracy import TRUTH
 from archselect.analysis.evidence import (
+    ClaimResult,
     Evidence,
-    Judged,
     Verdict,
     all_or_none,
     beats,
@@ -32,7 +32,7 @@ from archselect.analysis.evidence import (
 from archselect.analysis.operation_strength import picked
 from archselect.analysis.shuffle import kept
 from archselect.analysis.skip_dominance import correlation
-from archselect.store import replacing
+from archselect.store import atomic_write
 
 FEWEST = 4
 """Edges that a verdict on single edges rests on, at least."""
@@ -40,7 +40,7 @@ FEWEST = 4
 SKIP = "skip_connect"
 
 
-def magnitude_is_not_strength(evidence: Evidence) -> Judged:
+def magnitude_is_not_strength(evidence: Evidence) -> ClaimResult:
     """Claim 1. Reproduced: where one operation is clearly better, the larger `alpha` names it no better than chance.
 
     An edge counts where the best and the worst operation differ by more than two binomial standard errors of the
@@ -60,7 +60,7 @@ def magnitude_is_not_strength(evidence: Evidence) -> Judged:
         f"average, and on {len(clear)} edges by more than two standard errors."
     )
     if len(clear) < FEWEST:
-        return Judged(1, claim, "undecided", f"{numbers} These are too few to judge by.", pictures)
+        return ClaimResult(1, claim, "undecided", f"{numbers} These are too few to judge by.", pictures)
     hits = {name: sum(picked(edge, name) == picked(edge, TRUTH) for edge in clear) for name in ("alpha", "strength")}
     numbers += (
         f" Of these, the largest alpha names the best operation on {hits['alpha']}, perturbation on {hits['strength']}."
@@ -71,10 +71,10 @@ def magnitude_is_not_strength(evidence: Evidence) -> Judged:
         verdict = "reproduced"
     elif beats(chance, hits["alpha"], len(clear)):
         verdict = "not reproduced"
-    return Judged(1, claim, verdict, numbers, pictures)
+    return ClaimResult(1, claim, verdict, numbers, pictures)
 
 
-def skips_dominate(evidence: Evidence) -> Judged:
+def skips_dominate(evidence: Evidence) -> ClaimResult:
     """Claim 2. Reproduced: with every seed magnitude picks skips on more than half of the edges, perturbation on fewer.
 
     And the lead of skips is positive at the end and grows with the accuracy. Not reproduced: neither, with no seed.
@@ -96,10 +96,10 @@ def skips_dominate(evidence: Evidence) -> Judged:
             f"{by['strength']}; the lead of skips ends at {lead:+.3f} and correlates with the accuracy by {rank:+.2f}."
         )
         holds += [by["alpha"] > len(edges) / 2 and by["alpha"] > by["strength"], rank > 0 and lead > 0]
-    return Judged(2, claim, all_or_none(holds), " ".join(words), pictures)
+    return ClaimResult(2, claim, all_or_none(holds), " ".join(words), pictures)
 
 
-def skips_are_close(evidence: Evidence) -> Judged:
+def skips_are_close(evidence: Evidence) -> ClaimResult:
     """Claim 3. Reproduced: skips are nearer to `m*` than convolutions on more edges than chance would have it.
 
     And `alpha` prefers what the closed form prefers more often than chance. Not reproduced: skips are nearer on at most
@@ -123,10 +123,10 @@ def skips_are_close(evidence: Evidence) -> Judged:
         verdict = "not reproduced"
     elif beats(0.5, close, len(edges)) and beats(0.5, agree, len(edges)):
         verdict = "reproduced"
-    return Judged(3, claim, verdict, numbers, pictures)
+    return ClaimResult(3, claim, verdict, numbers, pictures)
 
 
-def supernets_unroll(evidence: Evidence) -> Judged:
+def supernets_unroll(evidence: Evidence) -> ClaimResult:
     """Claim 4. Reproduced: shuffled, a VGG keeps less than a quarter of what it has above chance, the others over half.
 
     Not reproduced: the supernet keeps no more than the VGG. Undecided also where a network barely beats chance before.
@@ -151,10 +151,10 @@ def supernets_unroll(evidence: Evidence) -> Judged:
             verdict = "reproduced"
         elif supernet <= vgg:
             verdict = "not reproduced"
-    return Judged(4, claim, verdict, numbers, pictures)
+    return ClaimResult(4, claim, verdict, numbers, pictures)
 
 
-def perturbation_repairs(evidence: Evidence) -> Judged:
+def perturbation_repairs(evidence: Evidence) -> ClaimResult:
     """Claim 5. Reproduced: with every seed, in both spaces, perturbation's architecture is better than magnitude's.
 
     Not reproduced: with no seed. The accuracy on NAS-Bench-201 is the benchmark's own.
@@ -169,10 +169,10 @@ def perturbation_repairs(evidence: Evidence) -> Judged:
         words.append(f"{space}: perturb {listed(ours)} %, magnitude {listed(theirs)} %")
     if not holds:
         return missing(5, claim, pictures)
-    return Judged(5, claim, all_or_none(holds), "; ".join(words) + " (by seed).", pictures)
+    return ClaimResult(5, claim, all_or_none(holds), "; ".join(words) + " (by seed).", pictures)
 
 
-def alpha_is_not_needed(evidence: Evidence) -> Judged:
+def alpha_is_not_needed(evidence: Evidence) -> ClaimResult:
     """Claim 6. Reproduced: with every seed, perturbation on a fixed alpha is better than magnitude on a trained one.
 
     And in the course of the selection the supernet is better with perturbation than with PT-Mag. Not reproduced: none
@@ -197,10 +197,10 @@ def alpha_is_not_needed(evidence: Evidence) -> Judged:
         words.append(f"validation accuracy through the selection, seed {seed}: {through}")
     if not holds:
         return missing(6, claim, pictures)
-    return Judged(6, claim, all_or_none(holds), "; ".join(words) + ".", pictures)
+    return ClaimResult(6, claim, all_or_none(holds), "; ".join(words) + ".", pictures)
 
 
-CLAIMS: tuple[Callable[[Evidence], Judged], ...] = (
+CLAIMS: tuple[Callable[[Evidence], ClaimResult], ...] = (
     magnitude_is_not_strength,
     skips_dominate,
     skips_are_close,
@@ -212,7 +212,7 @@ CLAIMS: tuple[Callable[[Evidence], Judged], ...] = (
 BEGIN, END = "<!-- claims: begin -->", "<!-- claims: end -->"
 
 
-def section(judged: Sequence[Judged], evidence: Evidence, pictures: Path, beside: Path) -> str:
+def section(judged: Sequence[ClaimResult], evidence: Evidence, pictures: Path, beside: Path) -> str:
     """Return the section, and copy the pictures that it shows.
 
     Args:
@@ -272,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text = options.into.read_text(encoding="utf-8")
             replaced(text, "")  # before any picture is copied
             new = replaced(text, section(judged, evidence, options.pictures, options.into.parent))
-            with replacing(options.into) as file:
+            with atomic_write(options.into) as file:
                 file.write(new.encode())
             console.print(f"Written: {options.into}", markup=False)
     except (OSError, ValueError) as error:

@@ -17,18 +17,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 
-from archselect.analysis.base import TABLES, Analysis, AnalysisStage, Subject, Table, Tables
+from archselect.analysis.base import TABLES, Analysis, AnalysisContext, AnalysisStage, Table, Tables
 from archselect.distributed.launch import refuse_launched_analysis
 from archselect.figures.style import save
-from archselect.pipeline.config import figure_formats, instantiate_part, plain, readable
+from archselect.pipeline.config import as_user_error, figure_formats, instantiate_part, to_plain_dict
 from archselect.pipeline.finished_run import FinishedRun, open_run
 from archselect.pipeline.loggers import RunLog
 from archselect.pipeline.preflight import check_search_images
-from archselect.pipeline.run import noted, without_home
+from archselect.pipeline.run import log_exceptions, redact_hydra_files
 from archselect.pipeline.stage import run_stage
-from archselect.store import replacing
+from archselect.store import atomic_write
 from archselect.store.redact_paths import expanded, find_runs, override, redact_all
-from archselect.training.devices import quiet_lightning
+from archselect.training.devices import silence_lightning_warnings
 from archselect.utils.errors import RunError
 from archselect.utils.signals import stopping_on_signals
 
@@ -69,8 +69,8 @@ def analyze(config: DictConfig) -> Findings:
     """
     console = Console(highlight=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with stopping_on_signals(console), noted(), readable():
-        without_home(folder)
+    with stopping_on_signals(console), log_exceptions(), as_user_error():
+        redact_hydra_files(folder)
         findings = _make(config, folder, console)
     console.print(Panel(escape(findings.reading), title=findings.name, title_align="left", width=_width(console)))
     console.print(f"Written: {escape(str(folder))}/: {findings.name}.png, .csv, {READING}", soft_wrap=True)
@@ -92,7 +92,7 @@ def look(analysis: str, run: str | Path, *overrides: str, configs: str | Path = 
         RunError: See `analyze`.
     """
     refuse_launched_analysis()
-    with readable(), initialize_config_dir(str(Path(configs).resolve()), version_base="1.3"):
+    with as_user_error(), initialize_config_dir(str(Path(configs).resolve()), version_base="1.3"):
         every = [f"analysis={analysis}", override("run", run), *overrides]
         config = compose("analyze", every, return_hydra_config=True)
         folder = Path(config.hydra.run.dir)
@@ -101,7 +101,7 @@ def look(analysis: str, run: str | Path, *overrides: str, configs: str | Path = 
 
 
 def _make(config: DictConfig, folder: Path, console: Console) -> Findings:
-    quiet_lightning()
+    silence_lightning_warnings()
     config = expanded(config)
     formats = figure_formats(config)
     runs = _open(config)
@@ -110,13 +110,13 @@ def _make(config: DictConfig, folder: Path, console: Console) -> Findings:
     if not analysis.several and len(runs) > 1:
         open_run(config.run)  # says that there are several
     analysis.check(runs)
-    selections = {name: DictConfig(plain(whole.selections[name])) for name in whole.selections}
+    selections = {name: DictConfig(to_plain_dict(whole.selections[name])) for name in whole.selections}
     table = None if config.table is None else Path(config.table)
-    subject = Subject(runs, selections, console, table, plain(whole.analysis))
+    subject = AnalysisContext(runs, selections, console, table, to_plain_dict(whole.analysis))
     console.print(f"[bold]{analysis.name}[/] of {escape(', '.join(str(run.folder) for run in runs[:3]))}")
     log = RunLog(runs[0].space)
     loggers = [instantiate(logger) for logger in whole.logger.values() if logger is not None]
-    log.start(loggers, redact_all({"run": str(config.run), **plain(whole)}))
+    log.start(loggers, redact_all({"run": str(config.run), **to_plain_dict(whole)}))
     status = "failed"
     try:
         tables = _measure(analysis, subject)
@@ -153,7 +153,7 @@ def _beside(run: DictConfig, config: DictConfig) -> DictConfig:
     return whole
 
 
-def _measure(analysis: Analysis, subject: Subject) -> Tables:
+def _measure(analysis: Analysis, subject: AnalysisContext) -> Tables:
     """Return the tables: from the store, or by doing the work."""
     for run in subject.runs:
         _check_unchanged(run)
@@ -166,13 +166,13 @@ def _write(analysis: Analysis, tables: Tables, folder: Path, log: RunLog, format
     """Write and log what was found."""
     for position, (name, rows) in enumerate(tables.items()):
         if rows:
-            with replacing(folder / f"{name if position else analysis.name}.csv") as file:
+            with atomic_write(folder / f"{name if position else analysis.name}.csv") as file:
                 file.write(_as_csv(rows).encode())
             log.table(f"analysis/{analysis.name}/{name}", list(rows[0]), [list(row.values()) for row in rows])
     picture = save(analysis.draw(tables), folder / analysis.name, formats)
     log.figures([picture])
     reading = analysis.reading(tables)
-    with replacing(folder / READING) as file:
+    with atomic_write(folder / READING) as file:
         file.write(f"{reading}\n".encode())
     log.summary({f"analysis/{analysis.name}": reading})
     return Findings(analysis.name, tables, picture, reading)

@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from archselect.analysis.base import Bench, Subject, Table, Tables
+from archselect.analysis.base import AnalysisContext, Measurer, Table, Tables
 from archselect.analysis.operation_strength import perturbed, picked
 from archselect.analysis.stats import Edge, by_edge, mean, open_edges, percent, tau
 from archselect.distributed.rng import generator_for
 from archselect.figures.style import Style, add_legend, new_figure, styled, styles
 from archselect.pipeline.finished_run import FinishedRun
-from archselect.pipeline.stage import Finished
+from archselect.pipeline.stage import StageResult
 from archselect.selection import Scoring
 from archselect.selection.base import TrialTraining, check_unraced
 from archselect.utils.validation import check_positive
@@ -59,11 +59,11 @@ class DiscretizationAccuracy:
                 "Lower it."
             )
 
-    def prepare(self, subject: Subject) -> Mapping[str, Finished]:
+    def prepare(self, subject: AnalysisContext) -> Mapping[str, StageResult]:
         """See `Analysis.prepare`: nothing."""
         return {}
 
-    def measure(self, bench: Bench, prepared: Mapping[str, Finished]) -> Tables:
+    def measure(self, bench: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
         """Return a row per operation of the chosen edges."""
         supernet = bench.supernet()
         every = open_edges(supernet)
@@ -78,7 +78,7 @@ class DiscretizationAccuracy:
             rows += [{**row, TRUTH: truth} for row, truth in zip(predicted, truths, strict=True)]
         return {"operations": rows}
 
-    def _at_convergence(self, bench: Bench, edge: Edge) -> list[float]:
+    def _at_convergence(self, bench: Measurer, edge: Edge) -> list[float]:
         supernet = bench.supernet()
         trials = bench.trials(supernet, self.scoring)
         accuracies = []

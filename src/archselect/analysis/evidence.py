@@ -30,7 +30,7 @@ LIKELY = 0.05
 
 
 @dataclass(frozen=True)
-class Judged:
+class ClaimResult:
     """A claim and what became of it.
 
     Attributes:
@@ -81,10 +81,10 @@ def beats(chance: float, hits: int, of: int) -> bool:
     return bool(binomtest(hits, of, chance, alternative="greater").pvalue < LIKELY)
 
 
-def missing(number: int, claim: str, pictures: Pictures) -> Judged:
+def missing(number: int, claim: str, pictures: Pictures) -> ClaimResult:
     """Return the verdict on a claim for which something was not measured."""
     needed = " and ".join(f"analysis={analysis} in {space}" for space, analysis in pictures)
-    return Judged(number, claim, "undecided", f"Not measured: the runs for it, or {needed}, are not there.", ())
+    return ClaimResult(number, claim, "undecided", f"Not measured: the runs for it, or {needed}, are not there.", ())
 
 
 @dataclass(frozen=True)

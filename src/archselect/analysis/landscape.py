@@ -13,14 +13,14 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from archselect.analysis.base import Bench, Subject, Table, Tables
+from archselect.analysis.base import AnalysisContext, Measurer, Table, Tables
 from archselect.analysis.stats import percent
 from archselect.distributed.rng import generator_for
 from archselect.figures.style import new_figure, styled, whole_numbers
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.finished_run import FinishedRun
-from archselect.pipeline.stage import Finished
+from archselect.pipeline.stage import StageResult
 from archselect.search import Curvature
 from archselect.selection import Scoring
 from archselect.selection.base import check_unraced
@@ -67,11 +67,11 @@ class Landscape:
                 "Name a run whose search left some."
             )
 
-    def prepare(self, subject: Subject) -> Mapping[str, Finished]:
+    def prepare(self, subject: AnalysisContext) -> Mapping[str, StageResult]:
         """See `Analysis.prepare`: nothing."""
         return {}
 
-    def measure(self, bench: Bench, prepared: Mapping[str, Finished]) -> Tables:
+    def measure(self, bench: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
         """Return the eigenvalue of every snapshot and of the end, and the accuracy at every point of the plane."""
         last = bench.subject.run.stage("search").result["kept_epochs"]
         epochs = [*(epoch for epoch in bench.subject.run.snapshots if epoch < last), None]
@@ -96,7 +96,7 @@ class Landscape:
         ]
         return {"plane": rows, "eigenvalues": eigenvalues}
 
-    def _eigenvalue(self, bench: Bench, epoch: int | None) -> float:
+    def _eigenvalue(self, bench: Measurer, epoch: int | None) -> float:
         curvature = self.curvature
         generator = generator_for(bench.subject.run.parts.seed, "analysis", "curvature")
         batches = bench.validation(curvature.batch_size, curvature.batches)

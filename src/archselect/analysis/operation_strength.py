@@ -12,16 +12,16 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from archselect.analysis.base import Bench, Subject, Table, Tables
+from archselect.analysis.base import AnalysisContext, Measurer, Table, Tables
 from archselect.analysis.stats import Edge, by_edge, mean, open_edges, tau
 from archselect.figures.style import Style, add_legend, cell_title, new_figure, parts, styled, styles
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.finished_run import FinishedRun
-from archselect.pipeline.stage import Finished
+from archselect.pipeline.stage import StageResult
 from archselect.selection import Scorer, Scoring
 from archselect.selection.base import check_unraced
 from archselect.selection.scoring import Criterion, standard_error_of_difference
-from archselect.selection.topology import harm
+from archselect.selection.topology import perturbation_loss
 from archselect.utils.validation import check_choice
 
 Rows = Sequence[Mapping[str, Any]]
@@ -143,11 +143,11 @@ class OperationStrength:
     def check(self, runs: Sequence[FinishedRun]) -> None:
         """See `Analysis.check`."""
 
-    def prepare(self, subject: Subject) -> Mapping[str, Finished]:
+    def prepare(self, subject: AnalysisContext) -> Mapping[str, StageResult]:
         """See `Analysis.prepare`: nothing."""
         return {}
 
-    def measure(self, bench: Bench, prepared: Mapping[str, Finished]) -> Tables:
+    def measure(self, bench: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
         """Return per operation its weight and what the supernet is without it."""
         supernet = bench.supernet()
         scorer = bench.scorer(supernet, self.scoring)
@@ -203,7 +203,7 @@ def perturbed(supernet: Supernet, edge: Edge, scorer: Scorer, criterion: Criteri
             "loss_without": scores[index].loss,
             "accuracy": unmasked.accuracy,
             "loss": unmasked.loss,
-            "strength": harm(scores[index], criterion) - harm(unmasked, criterion),
+            "strength": perturbation_loss(scores[index], criterion) - perturbation_loss(unmasked, criterion),
             "standard_error": standard_error_of_difference(scores[index], unmasked, column),
         }
         for index, operation in enumerate(edge.operations)

@@ -10,16 +10,16 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from archselect.analysis.base import Bench, Subject, Table, Tables
+from archselect.analysis.base import AnalysisContext, Measurer, Table, Tables
 from archselect.analysis.operation_strength import Quantity, draw_operation_bars, picked
 from archselect.analysis.stats import by_edge, edge_name, mean, tau
 from archselect.models.cell_space import CellSpace
-from archselect.models.restored_state import preserved
+from archselect.models.restored_state import restored_state
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixture import Mixture
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.finished_run import FinishedRun
-from archselect.pipeline.stage import Finished
+from archselect.pipeline.stage import StageResult
 from archselect.utils.validation import check_positive
 
 Branches = Mapping[str, Tensor]
@@ -59,11 +59,11 @@ class OptimalAlpha:
     def check(self, runs: Sequence[FinishedRun]) -> None:
         """See `Analysis.check`."""
 
-    def prepare(self, subject: Subject) -> Mapping[str, Finished]:
+    def prepare(self, subject: AnalysisContext) -> Mapping[str, StageResult]:
         """See `Analysis.prepare`: nothing."""
         return {}
 
-    def measure(self, bench: Bench, prepared: Mapping[str, Finished]) -> Tables:
+    def measure(self, bench: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
         """Return a row per operation of every undecided edge."""
         supernet = bench.supernet()
         gathered: dict[tuple[str, int], _Gathered] = {}
@@ -132,7 +132,7 @@ def branches_of(supernet: Supernet, images: Tensor) -> Iterator[tuple[CellSpace,
     cells = [module for module in supernet.modules() if isinstance(module, MixedCell)]
     hooks = [cell.register_forward_pre_hook(note) for cell in cells]
     try:
-        with preserved(supernet), torch.no_grad():
+        with restored_state(supernet), torch.no_grad():
             supernet.train()
             supernet(images)
             for cell, inputs, mixture in seen:

@@ -12,13 +12,13 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import spearmanr
 
-from archselect.analysis.base import Bench, Subject, Table, Tables
+from archselect.analysis.base import AnalysisContext, Measurer, Table, Tables
 from archselect.analysis.selection_curve import LINES
 from archselect.analysis.stats import edge_name, percent
 from archselect.figures.style import WIDTH, add_legend, cell_title, fitting, new_figure, parts, styled
 from archselect.genotype import Genotype
 from archselect.pipeline.finished_run import FinishedRun
-from archselect.pipeline.stage import Finished
+from archselect.pipeline.stage import StageResult
 from archselect.results.summaries import RunResult
 
 DROPPED = "dropped"
@@ -120,11 +120,11 @@ class Seeds:
                 f"others than {runs[0].folder}. Name a folder that holds runs with the same search_space.operations."
             )
 
-    def prepare(self, subject: Subject) -> Mapping[str, Finished]:
+    def prepare(self, subject: AnalysisContext) -> Mapping[str, StageResult]:
         """See `Analysis.prepare`: nothing."""
         return {}
 
-    def measure(self, bench: Bench, prepared: Mapping[str, Finished]) -> Tables:
+    def measure(self, bench: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
         """Return how often edges got operations, how far selections agree, and a row per run."""
         found = outcomes(bench.subject.runs)
         return {

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from archselect.analysis.base import Bench, Subject, Tables
+from archselect.analysis.base import AnalysisContext, Measurer, Tables
 from archselect.analysis.stats import percent
 from archselect.figures.style import add_legend, new_figure, styled, whole_numbers
 from archselect.figures.trajectories import DECIDED
 from archselect.pipeline.finished_run import FinishedRun
 from archselect.pipeline.selection_stage import DECISIONS
-from archselect.pipeline.stage import Finished
+from archselect.pipeline.stage import StageResult
 from archselect.training.fit import HISTORY
 
 
@@ -32,7 +32,7 @@ class SelectionCurve:
     def check(self, runs: Sequence[FinishedRun]) -> None:
         """See `Analysis.check`."""
 
-    def prepare(self, subject: Subject) -> Mapping[str, Finished]:
+    def prepare(self, subject: AnalysisContext) -> Mapping[str, StageResult]:
         """See `Analysis.prepare`: the selections."""
         names = [name for name in subject.selections if subject.reads_trained_alpha(name)]
         for name in names:
@@ -43,7 +43,7 @@ class SelectionCurve:
                 )
         return {name: subject.select(name) for name in names}
 
-    def measure(self, bench: Bench, prepared: Mapping[str, Finished]) -> Tables:
+    def measure(self, bench: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
         """Return a row per selection and epoch; epoch 0 is the supernet before the first decision."""
         start = bench.subject.run.stage("search").result["val_accuracy"]
         rows = []

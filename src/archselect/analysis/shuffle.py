@@ -14,24 +14,24 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from torch import Tensor
 
-from archselect.analysis.base import Bench, Subject, Table, Tables, accuracy
+from archselect.analysis.base import AnalysisContext, Measurer, Table, Tables, accuracy
 from archselect.analysis.stats import percent
 from archselect.distributed.rng import generator_for
 from archselect.evaluation import Retraining
 from archselect.figures.style import add_legend, new_figure, styled
 from archselect.models.cell_space import CellSpace
 from archselect.models.discrete.vgg_resnet import Kind, ReferenceNetwork
-from archselect.models.restored_state import preserved
+from archselect.models.restored_state import restored_state
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.config import identity_of
 from archselect.pipeline.evaluation_stage import NETWORK, retrain
 from archselect.pipeline.finished_run import FinishedRun
-from archselect.pipeline.stage import Finished, Job
+from archselect.pipeline.stage import StageContext, StageResult
 from archselect.safe_io.tensors import load_into
 from archselect.store import StageKey
-from archselect.training.fit import Fitting
+from archselect.training.fit import StageTrainer
 from archselect.utils.validation import check_choice, check_positive
 
 VERSION = 2
@@ -59,7 +59,7 @@ class ReferenceStage:
         label: Readable name.
     """
 
-    job: Job
+    job: StageContext
     shape: Shape
     recipe: Retraining
     identity: Mapping[str, Any]
@@ -75,24 +75,24 @@ class ReferenceStage:
         """See `Stage.config`."""
         return {"network": asdict(self.shape), **self.identity}
 
-    def work(self, fitting: Fitting) -> Mapping[str, Any]:
+    def work(self, fitting: StageTrainer) -> Mapping[str, Any]:
         """Train and test the network."""
         return retrain(lambda: new_network(self.shape, self.job), self.recipe, self.job, fitting)
 
 
-def new_network(shape: Shape, job: Job) -> ReferenceNetwork:
+def new_network(shape: Shape, job: StageContext) -> ReferenceNetwork:
     """Return the network, untrained."""
     return ReferenceNetwork(shape.kind, shape.channels, shape.layers, job.data.classes)
 
 
-def trained_network(stage: Finished, shape: Shape, job: Job) -> ReferenceNetwork:
+def trained_network(stage: StageResult, shape: Shape, job: StageContext) -> ReferenceNetwork:
     """Return the network that a finished stage trained, on the CPU and in evaluation mode."""
     network = new_network(shape, job)
     load_into(network, stage.folder.path / NETWORK)
     return network.eval()
 
 
-def exchangeable(supernet: Supernet) -> dict[str, list[tuple[int, int]]]:
+def swappable(supernet: Supernet) -> dict[str, list[tuple[int, int]]]:
     """Return, of every cell type, the pairs of edges with the same candidates and the same stride in all its cells."""
     halved = {cell.space.name for cell in _cells(supernet) if cell.stride > 1}
     return {name: _pairs(space, name in halved) for name, space in supernet.cell_spaces.items()}
@@ -114,7 +114,7 @@ def _cells(supernet: Supernet) -> list[MixedCell]:
 
 
 @contextmanager
-def exchanged_layers(network: ReferenceNetwork, generator: torch.Generator | None) -> Iterator[None]:
+def swapped_layers(network: ReferenceNetwork, generator: torch.Generator | None) -> Iterator[None]:
     """Let two random layers of each stage change places for a while; none without a generator."""
     pairs = []
     for stage in range(len(network.stages) if generator is not None else 0):
@@ -130,7 +130,7 @@ def exchanged_layers(network: ReferenceNetwork, generator: torch.Generator | Non
 
 
 @contextmanager
-def exchanged_edges(supernet: Supernet, generator: torch.Generator | None) -> Iterator[MixtureWeights]:
+def swapped_edges(supernet: Supernet, generator: torch.Generator | None) -> Iterator[MixtureWeights]:
     """Let two random edges of every cell type change operations for a while; yields the weights that go along.
 
     Nothing changes without a generator.
@@ -140,18 +140,18 @@ def exchanged_edges(supernet: Supernet, generator: torch.Generator | None) -> It
         yield weights
         return
     drawn = {}
-    for name, pairs in exchangeable(supernet).items():
+    for name, pairs in swappable(supernet).items():
         drawn[name] = pairs[int(torch.randint(len(pairs), (), generator=generator))]
     for cell in _cells(supernet):
         cell.exchange(*drawn[cell.space.name])
     try:
-        yield with_rows_exchanged(weights, drawn)
+        yield with_rows_swapped(weights, drawn)
     finally:
         for cell in _cells(supernet):
             cell.exchange(*drawn[cell.space.name])
 
 
-def with_rows_exchanged(weights: MixtureWeights, pairs: Mapping[str, tuple[int, int]]) -> MixtureWeights:
+def with_rows_swapped(weights: MixtureWeights, pairs: Mapping[str, tuple[int, int]]) -> MixtureWeights:
     """Return mixture weights in which two edges of each cell type have each other's."""
     rows: dict[str, Tensor] = {}
     active = {}
@@ -202,7 +202,7 @@ class Shuffle:
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
         """See `Analysis.check`."""
-        for name, pairs in exchangeable(runs[0].supernet()).items():
+        for name, pairs in swappable(runs[0].supernet()).items():
             if not pairs:
                 raise ValueError(
                     f"analysis=shuffle exchanges two edges of every cell, but no two edges of the {name} cell of "
@@ -210,12 +210,12 @@ class Shuffle:
                     "space, such as s2."
                 )
 
-    def prepare(self, subject: Subject) -> Mapping[str, Finished]:
+    def prepare(self, subject: AnalysisContext) -> Mapping[str, StageResult]:
         """See `Analysis.prepare`: the trained reference networks."""
         _ = subject.run.parts.data.test  # a damaged image must not be met after the training
         return {kind: subject.do(self._reference(subject, kind)) for kind in REFERENCES}
 
-    def _reference(self, subject: Subject, kind: Kind) -> ReferenceStage:
+    def _reference(self, subject: AnalysisContext, kind: Kind) -> ReferenceStage:
         run = subject.run
         of_run = identity_of(run.config, run.parts.data.fingerprint())["evaluation"]
         recipe = {name: value for name, value in subject.options["recipe"].items() if name not in ("name", "capture")}
@@ -226,7 +226,7 @@ class Shuffle:
     def _shape(self, kind: Kind) -> Shape:
         return Shape(kind, self.channels, self.layers)
 
-    def measure(self, bench: Bench, prepared: Mapping[str, Finished]) -> Tables:
+    def measure(self, bench: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
         """Return a row per network and draw."""
         bench.fitting.progress.start(total=(1 + self.shuffles) * (1 + len(prepared)), completed=0)
         rows: Table = []
@@ -235,7 +235,7 @@ class Shuffle:
             rows += self._rows(bench, kind, partial(self._test_reference, bench, network))
         return {"draws": rows + self._rows(bench, SUPERNET, partial(self._test_supernet, bench, bench.supernet()))}
 
-    def _rows(self, bench: Bench, network: str, test: Callable[[torch.Generator | None], float]) -> Table:
+    def _rows(self, bench: Measurer, network: str, test: Callable[[torch.Generator | None], float]) -> Table:
         seed, classes = bench.subject.run.parts.seed, bench.subject.run.parts.data.classes
         before = bench.once(f"{network} before", partial(test, None))
         rows = []
@@ -245,12 +245,12 @@ class Shuffle:
             rows.append({"network": network, "draw": draw, "before": before, "after": after, "chance": 1 / classes})
         return rows
 
-    def _test_reference(self, bench: Bench, network: ReferenceNetwork, generator: torch.Generator | None) -> float:
-        with exchanged_layers(network, generator):
+    def _test_reference(self, bench: Measurer, network: ReferenceNetwork, generator: torch.Generator | None) -> float:
+        with swapped_layers(network, generator):
             return accuracy(network, bench.test())
 
-    def _test_supernet(self, bench: Bench, supernet: Supernet, generator: torch.Generator | None) -> float:
-        with exchanged_edges(supernet, generator) as weights, preserved(supernet):
+    def _test_supernet(self, bench: Measurer, supernet: Supernet, generator: torch.Generator | None) -> float:
+        with swapped_edges(supernet, generator) as weights, restored_state(supernet):
             supernet.train(self.batch_norm == "batch")
             return accuracy(lambda images: supernet(images, weights), bench.test())
 

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import spearmanr
 
-from archselect.analysis.base import Bench, Subject, Tables
+from archselect.analysis.base import AnalysisContext, Measurer, Tables
 from archselect.analysis.stats import is_convolution, percent
 from archselect.figures.style import add_title, new_figure, styled, whole_numbers
 from archselect.pipeline.finished_run import FinishedRun
-from archselect.pipeline.stage import Finished
+from archselect.pipeline.stage import StageResult
 
 SKIP = "skip_connect"
 
@@ -42,11 +42,11 @@ class SkipDominance:
                 f"{run.parts.space.name!r} has no edge with both. Name a run in another space."
             )
 
-    def prepare(self, subject: Subject) -> Mapping[str, Finished]:
+    def prepare(self, subject: AnalysisContext) -> Mapping[str, StageResult]:
         """See `Analysis.prepare`: nothing."""
         return {}
 
-    def measure(self, bench: Bench, prepared: Mapping[str, Finished]) -> Tables:
+    def measure(self, bench: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
         """Return a row per epoch."""
         run = bench.subject.run
         rows = []

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from archselect.analysis.base import Bench, Subject, Table, Tables
+from archselect.analysis.base import AnalysisContext, Measurer, Table, Tables
 from archselect.analysis.selection_curve import LINES
 from archselect.analysis.stats import percent, table_column
 from archselect.evaluation import Retraining
@@ -19,7 +19,7 @@ from archselect.figures.style import add_legend, new_figure, styled, whole_numbe
 from archselect.genotype import Genotype
 from archselect.pipeline.finished_run import FinishedRun
 from archselect.pipeline.preflight import check_data
-from archselect.pipeline.stage import Finished
+from archselect.pipeline.stage import StageResult
 from archselect.results.summaries import skip_share
 from archselect.utils.validation import check_flag, check_positive
 
@@ -77,7 +77,7 @@ class Trajectory:
         if self.judge:
             check_data(run.parts)
 
-    def prepare(self, subject: Subject) -> Mapping[str, Finished]:
+    def prepare(self, subject: AnalysisContext) -> Mapping[str, StageResult]:
         """See `Analysis.prepare`: a selection per way and snapshot, with `judge` their evaluations."""
         table = subject.table
         if table is not None:
@@ -98,7 +98,7 @@ class Trajectory:
             judged[text] = evaluation
         return {**made, **judged}
 
-    def measure(self, bench: Bench, prepared: Mapping[str, Finished]) -> Tables:
+    def measure(self, bench: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
         """Return a row per snapshot and selection, and which selections were left out."""
         subject = bench.subject
         table = subject.table
@@ -120,7 +120,7 @@ class Trajectory:
         selections = [{"selection": name, "left_out": subject.refused.get(name, "")} for name in subject.selections]
         return {"choices": rows, "selections": selections}
 
-    def _epochs(self, subject: Subject) -> Sequence[int]:
+    def _epochs(self, subject: AnalysisContext) -> Sequence[int]:
         return subject.run.snapshots if self.epochs is None else sorted(set(self.epochs))
 
     def draw(self, tables: Tables) -> Figure:

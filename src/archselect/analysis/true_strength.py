@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
-from archselect.analysis.base import Bench, Subject, Table, Tables
+from archselect.analysis.base import AnalysisContext, Measurer, Table, Tables
 from archselect.analysis.ground_truth import TRUTHS, own_operations, truths
 from archselect.analysis.operation_strength import perturbed
 from archselect.analysis.stats import correlations, edge_name, edge_taus, open_edges, table_column
@@ -21,7 +21,7 @@ from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.finished_run import FinishedRun
 from archselect.pipeline.selection_stage import DECISIONS
-from archselect.pipeline.stage import Finished
+from archselect.pipeline.stage import StageResult
 from archselect.selection import Scoring
 from archselect.selection.base import check_unraced
 from archselect.selection.scoring import Criterion
@@ -80,7 +80,7 @@ class TrueStrength:
                 f"{len(runs)} do not. Name runs with the same search_space.operations."
             )
 
-    def prepare(self, subject: Subject) -> Mapping[str, Finished]:
+    def prepare(self, subject: AnalysisContext) -> Mapping[str, StageResult]:
         """See `Analysis.prepare`: the selections, from every supernet."""
         lacking = next((one.run for one in subject.each if one.table is None), None)
         if lacking is not None:
@@ -99,7 +99,7 @@ class TrueStrength:
             for name, stage in one.select_all().items()
         }
 
-    def measure(self, bench: Bench, prepared: Mapping[str, Finished]) -> Tables:
+    def measure(self, bench: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
         """Return truths and strengths per operation, tau per edge, and its mean per predictor and truth."""
         subjects = bench.subject.each
         total = sum(len(one.run.space["cells"]["cell"]["edges"]) for one in subjects)
@@ -108,7 +108,7 @@ class TrueStrength:
         strengths = []
         for number, one in enumerate(subjects):
             made = {name: prepared.get(f"{number} {name}") for name in one.selections}
-            strengths += self._strengths(Bench(one, bench.fitting), number, made)
+            strengths += self._strengths(Measurer(one, bench.fitting), number, made)
         edges = edge_taus(strengths, predictors, TRUTHS)
         return {
             "strengths": strengths,
@@ -117,7 +117,7 @@ class TrueStrength:
             "predictors": _predictors(predictors, strengths, subjects),
         }
 
-    def _strengths(self, bench: Bench, number: int, made: Mapping[str, Finished | None]) -> Table:
+    def _strengths(self, bench: Measurer, number: int, made: Mapping[str, StageResult | None]) -> Table:
         """Return the rows of one run."""
         run, supernet, table = bench.subject.run, bench.supernet(), bench.subject.table
         assert table is not None, "prepare checks it"
@@ -178,13 +178,13 @@ def parameter_counts(supernet: Supernet) -> dict[str, int]:
     """Return how many parameters each operation has in the supernet's first cell."""
     cell = next(module for module in supernet.modules() if isinstance(module, MixedCell))
     return {
-        name: sum(p.numel() for p in build_operation(name, cell.passing, stride=1, affine=False).parameters())
+        name: sum(p.numel() for p in build_operation(name, cell.active_channels, stride=1, affine=False).parameters())
         for operations in cell.space.operations
         for name in operations
     }
 
 
-def recorded_strengths(stage: Finished) -> dict[tuple[str, str], float]:
+def recorded_strengths(stage: StageResult) -> dict[tuple[str, str], float]:
     """Return what a selection took the strengths to be when it decided, by edge and operation."""
     return {
         (edge_name(decision["edge_states"]), operation): strength["value"]
@@ -194,7 +194,7 @@ def recorded_strengths(stage: Finished) -> dict[tuple[str, str], float]:
     }
 
 
-def _predictors(predictors: Sequence[str], strengths: Table, subjects: Sequence[Subject]) -> Table:
+def _predictors(predictors: Sequence[str], strengths: Table, subjects: Sequence[AnalysisContext]) -> Table:
     """Return of each predictor on how many edges it says something, and why it does not where a run refuses it."""
     rows = []
     for predictor in predictors:

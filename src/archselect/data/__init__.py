@@ -16,9 +16,9 @@ Behind ImageData:
 """
 
 from archselect.data.augmentation import Augmentation, Normalisation
-from archselect.data.decode import LabelledImages
+from archselect.data.decode import ImageTensors
 from archselect.data.image_data import ImageData
-from archselect.data.loader import Batch, BilevelBatches, ResidentBatches
+from archselect.data.loader import Batch, BilevelBatches, DeviceLoader
 from archselect.data.sources import Digits, HubImages, HuggingFaceImages, ImageFolder, Source
 from archselect.data.splits import halves, stratified_split, stratified_subset
 
@@ -26,14 +26,14 @@ __all__ = [
     "Augmentation",
     "Batch",
     "BilevelBatches",
+    "DeviceLoader",
     "Digits",
     "HubImages",
     "HuggingFaceImages",
     "ImageData",
     "ImageFolder",
-    "LabelledImages",
+    "ImageTensors",
     "Normalisation",
-    "ResidentBatches",
     "Source",
     "halves",
     "stratified_split",

@@ -18,7 +18,7 @@ from archselect.safe_io.files import printable
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledImages:
+class ImageTensors:
     """Images `(N, 3, H, W)` in uint8 with their labels `(N,)` in int64."""
 
     images: Tensor
@@ -39,9 +39,9 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def select(self, indices: Tensor) -> "LabelledImages":
+    def select(self, indices: Tensor) -> "ImageTensors":
         """Return the images at `indices` `(M,)`, in that order."""
-        return LabelledImages(self.images[indices], self.labels[indices])
+        return ImageTensors(self.images[indices], self.labels[indices])
 
 
 WORTH_A_PROGRESS_BAR = 5_000  # images; fewer are decoded in half a second
@@ -62,7 +62,7 @@ UPRIGHT = {
 
 
 @dataclass(frozen=True, eq=False)
-class StoredImages:
+class EncodedImages:
     """One split before decoding.
 
     Attributes:
@@ -103,7 +103,7 @@ class StoredImages:
                 f"but {self.name(row)} has the label {int(self.labels[row])}; {len(outside)} labels are outside."
             )
 
-    def decode(self, indices: Tensor, size: int, resize: bool, description: str, console: Console) -> LabelledImages:
+    def decode(self, indices: Tensor, size: int, resize: bool, description: str, console: Console) -> ImageTensors:
         """Decode the images at `indices` `(M,)` into `(M, 3, size, size)`; grey images become three equal channels.
 
         Args:
@@ -127,7 +127,7 @@ class StoredImages:
         )
         for position, row in progress:
             pixels[position] = self._decoded(row, size, resize)
-        return LabelledImages(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.labels[indices])
+        return ImageTensors(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.labels[indices])
 
     def size_of(self, row: int) -> int:
         """Return the pixels of height and width of one image; only one that is not square is decoded.
@@ -205,7 +205,7 @@ LONGEST_NAME = 100  # characters of a class's name that are kept
 
 def open_table(
     table: "datasets.Dataset", image_column: str | None, label_column: str | None, origin: str
-) -> StoredImages:
+) -> EncodedImages:
     """Open one split.
 
     Args:
@@ -227,7 +227,7 @@ def open_table(
     names = _class_names(table.features[label_column])
     count = None if names is None else len(names)
     is_numbered = names == tuple(map(str, range(count or 0)))
-    return StoredImages(
+    return EncodedImages(
         labels,
         lambda i: _open(encoded[i].as_py()),
         lambda i: f"row {i} of {origin}",

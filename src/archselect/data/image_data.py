@@ -10,7 +10,7 @@ from rich.console import Console
 from torch import Tensor
 
 from archselect.data.augmentation import Augmentation, Normalisation
-from archselect.data.decode import LabelledImages, StoredImages
+from archselect.data.decode import EncodedImages, ImageTensors
 from archselect.data.local_files import Split
 from archselect.data.sources import Source, digest
 from archselect.data.splits import stratified_subset
@@ -129,12 +129,12 @@ class ImageData:
         return augmentation
 
     @cached_property
-    def train(self) -> LabelledImages:
+    def train(self) -> ImageTensors:
         """The train split, or the subset of it."""
         return self._load("train", self.train_subset)
 
     @cached_property
-    def test(self) -> LabelledImages:
+    def test(self) -> ImageTensors:
         """The test split, always whole."""
         return self._load("test", None)
 
@@ -160,7 +160,7 @@ class ImageData:
         resized_to = self._image_size if self.source.resizes else None
         return digest(self.source.fingerprint(), resized_to, self.train_subset)
 
-    def _load(self, split: Split, subset: int | None) -> LabelledImages:
+    def _load(self, split: Split, subset: int | None) -> ImageTensors:
         stored = self._open(split)
         if subset is None:
             rows = torch.arange(len(stored))
@@ -170,7 +170,7 @@ class ImageData:
         resize = self.source.resizes and self._image_size is not None
         return stored.decode(rows, self.image_size, resize, description, self._console)
 
-    def _open(self, split: Split) -> StoredImages:
+    def _open(self, split: Split) -> EncodedImages:
         """Open a split, check its labels and note what is not as one would think."""
         stored = self.source.open(split)
         self._check_class_names(split, stored)
@@ -191,7 +191,7 @@ class ImageData:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def _check_class_names(self, split: Split, stored: StoredImages) -> None:
+    def _check_class_names(self, split: Split, stored: EncodedImages) -> None:
         """Refuse images of other classes than the published set or the train split has."""
         published = self._class_names if self._published else None
         expected = published or (self.source.class_names() if split == "test" else None)

@@ -13,7 +13,7 @@ from archselect.distributed.rng import generator_for
 Batch = tuple[Tensor, Tensor]  # images (B, 3, H, W), normalised, channels_last; labels (B,)
 
 
-class ResidentBatches:
+class DeviceLoader:
     """The batches of one epoch over images that are moved to the device once.
 
     Iterating gives `(images, labels)`: images `(B, 3, H, W)` in `dtype`, `channels_last`, normalised, augmented where
@@ -56,7 +56,7 @@ class ResidentBatches:
         batch_size: int,
         device: torch.device | str,
         normalisation: Normalisation,
-        purpose: tuple[int | str, ...],
+        rng_key: tuple[int | str, ...],
         augmentation: Augmentation | None = None,
         shuffle: bool = False,
         drop_last: bool = False,
@@ -67,12 +67,12 @@ class ResidentBatches:
                 f"The batch size is {batch_size}, but the split has {len(images)} images. "
                 "Expected at least 1 and at most the size of the split: change the batch size or use more images."
             )
-        if not purpose:
+        if not rng_key:
             raise ValueError(
                 "Batches need a purpose that their order and augmentation derive from, for example "
                 '(seed, "search", "weights"); got none.'
             )
-        self.batch_size, self.augmentation, self.purpose = batch_size, augmentation, purpose
+        self.batch_size, self.augmentation, self.rng_key = batch_size, augmentation, rng_key
         self.shuffle, self.drop_last, self.dtype = shuffle, drop_last, dtype
         self.epoch = 0
         self._height, self._width = images.shape[2:]
@@ -115,13 +115,13 @@ class ResidentBatches:
         return self._permutation(*moment) if self._fixed_order is None else self._fixed_order
 
     def _permutation(self, *moment: int) -> Tensor:
-        generator = generator_for(*self.purpose, "order", *moment)
+        generator = generator_for(*self.rng_key, "order", *moment)
         return torch.randperm(len(self._labels), generator=generator).to(self._labels.device)
 
     def _draws(self, *moment: int) -> Tensor | None:
         if self.augmentation is None:
             return None
-        generator = generator_for(*self.purpose, "augmentation", *moment)
+        generator = generator_for(*self.rng_key, "augmentation", *moment)
         draws = self.augmentation.draw(len(self._labels), self._height, self._width, generator)
         return draws.to(self._labels.device)
 
@@ -146,9 +146,9 @@ class BilevelBatches:
         ValueError: when both are shuffled for the same purpose: the same images would meet in every epoch.
     """
 
-    def __init__(self, weight_batches: ResidentBatches, architecture_batches: ResidentBatches) -> None:
+    def __init__(self, weight_batches: DeviceLoader, architecture_batches: DeviceLoader) -> None:
         both_shuffle = weight_batches.shuffle and architecture_batches.shuffle
-        if both_shuffle and weight_batches.purpose == architecture_batches.purpose:
+        if both_shuffle and weight_batches.rng_key == architecture_batches.rng_key:
             raise ValueError(
                 "Weight and architecture batches are both shuffled for the purpose "
                 f"{weight_batches.purpose}, which gives them the same order. Give each a purpose of its own."

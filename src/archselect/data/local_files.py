@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 import torch
 
-from archselect.data.decode import StoredImages, open_table
+from archselect.data.decode import EncodedImages, open_table
 from archselect.safe_io.data_files import open_picture, read_parquet
 from archselect.safe_io.files import EXPANSION, EXPANSION_FREE, printable, read_json
 
@@ -54,7 +54,7 @@ AS_USUAL = SplitNames()
 class LocalImages(Protocol):
     """A data set in one of the layouts."""
 
-    def open(self, split: Split) -> StoredImages: ...
+    def open(self, split: Split) -> EncodedImages: ...
 
     def files(self) -> list[Path]:
         """Return the files that determine the data, of both splits."""
@@ -116,7 +116,7 @@ class ParquetFiles:
     def files(self) -> list[Path]:
         return sorted({file for split in SPLITS for file in self._of(split)})
 
-    def open(self, split: Split) -> StoredImages:
+    def open(self, split: Split) -> EncodedImages:
         # Imported where they are used: they take a second, which sets without tables should not cost.
         import datasets
         import pyarrow
@@ -163,7 +163,7 @@ class SavedDataset:
         # Besides the data, `datasets` keeps results of its own operations there.
         return sorted(f for f in self.path.rglob("*") if f.is_file() and not f.name.startswith("cache-"))
 
-    def open(self, split: Split) -> StoredImages:
+    def open(self, split: Split) -> EncodedImages:
         import datasets
 
         place, name = self._place(split)
@@ -234,7 +234,7 @@ class ClassFolders:
             image for split in SPLITS for name in self._folders(split) for image in _walk(self._place(split) / name)[0]
         ]
 
-    def open(self, split: Split) -> StoredImages:
+    def open(self, split: Split) -> EncodedImages:
         place = self._place(split)
         if not place.is_dir():
             there = [entry.name for entry in self.path.iterdir() if entry.is_dir() and not _hidden(entry.name)]
@@ -258,7 +258,7 @@ class ClassFolders:
             unread += others
         if not images:
             raise ValueError(f"{place} has no images. Expected {place.name}/CLASS/IMAGE.png.")
-        return StoredImages(
+        return EncodedImages(
             torch.tensor(labels),
             lambda i: open_picture(images[i]),
             lambda i: str(images[i]),

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from archselect.data.decode import StoredImages, open_table
+from archselect.data.decode import EncodedImages, open_table
 from archselect.data.local_files import LAYOUTS, ClassFolders, LocalImages, Split, SplitNames, local_images
 from archselect.data.splits import stratified_split
 from archselect.distributed.rng import generator_for
@@ -58,7 +58,7 @@ class Source(Protocol):
         """
         ...
 
-    def open(self, split: Split) -> StoredImages:
+    def open(self, split: Split) -> EncodedImages:
         """Return the images of a split, undecoded; `ValueError` where it is missing or damaged."""
         ...
 
@@ -96,11 +96,11 @@ class Digits:
     def at(self, path: Path) -> "Digits":
         raise ValueError(f"The digits come with scikit-learn and are not read from a path. Drop data.path={path}.")
 
-    def open(self, split: Split) -> StoredImages:
+    def open(self, split: Split) -> EncodedImages:
         pixels, labels = _digits()
         train, test = stratified_split(labels, TRAIN_SHARE, generator_for("digits", "train and test"))
         rows = (train if split == "train" else test).tolist()
-        return StoredImages(
+        return EncodedImages(
             labels[rows], lambda i: Image.fromarray(pixels[rows[i]]), lambda i: f"row {rows[i]} of the digits", 10
         )
 
@@ -146,7 +146,7 @@ class ImageFolder:
     def at(self, path: Path) -> "ImageFolder":
         return replace(self, path=path)
 
-    def open(self, split: Split) -> StoredImages:
+    def open(self, split: Split) -> EncodedImages:
         return self._folders().open(split)
 
     def classes(self) -> int:
@@ -208,7 +208,7 @@ class HubImages:
     def at(self, path: Path) -> "HubImages":
         return replace(self, path=path)
 
-    def open(self, split: Split) -> StoredImages:
+    def open(self, split: Split) -> EncodedImages:
         """Open one split.
 
         Raises:

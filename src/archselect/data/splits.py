@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from archselect.data.decode import LabelledImages
+from archselect.data.decode import ImageTensors
 
 
 def stratified_split(labels: Tensor, share: float, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -55,7 +55,7 @@ def stratified_subset(labels: Tensor, size: int, generator: Generator) -> Tensor
     return _sample_per_class(labels, _apportion(counts.tolist(), size, at_least=1), generator).sort().values
 
 
-def halves(data: LabelledImages, generator: Generator) -> tuple[LabelledImages, LabelledImages]:
+def halves(data: ImageTensors, generator: Generator) -> tuple[ImageTensors, ImageTensors]:
     """Split `data` into two stratified halves: one trains the weights, the other the architecture parameters."""
     first, second = stratified_split(data.labels, 0.5, generator)
     return data.select(first), data.select(second)

@@ -16,15 +16,15 @@ from archselect.distributed.process_group import is_sharded, shard
 _alike: list[Tensor] = []
 
 
-def derived_seed(*purpose: int | str) -> int:
+def derived_seed(*rng_key: int | str) -> int:
     """Return a 63-bit seed that depends on every part of `purpose` and on nothing else."""
-    text = "/".join(f"{type(part).__name__}:{part}" for part in purpose)
+    text = "/".join(f"{type(part).__name__}:{part}" for part in rng_key)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def generator_for(*purpose: int | str) -> torch.Generator:
+def generator_for(*rng_key: int | str) -> torch.Generator:
     """Return a CPU generator seeded for `purpose`, e.g. `generator_for(seed, "search", "order", epoch)`."""
-    return torch.Generator().manual_seed(derived_seed(*purpose))
+    return torch.Generator().manual_seed(derived_seed(*rng_key))
 
 
 def seed_generators(seed: int) -> None:

@@ -8,8 +8,8 @@ They are off unless `enabled()` turns them on (`interface`), and stand only for 
 compute (`cpu.operations`): a network that a user holds is plain PyTorch.
 """
 
-from archselect.kernels.cpu.autograd import Arrival, arrive, convolve, leave, mix
-from archselect.kernels.cpu.native import Batch, Running
+from archselect.kernels.cpu.autograd import EdgeOutput, convolve, edge_forward, mix, node_sum
+from archselect.kernels.cpu.native import NormMode, Running
 from archselect.kernels.cpu.operations import (
     DENSE_KERNELS,
     SEPARABLE_KERNELS,
@@ -20,40 +20,40 @@ from archselect.kernels.cpu.operations import (
     Pools,
     Values,
     affine,
-    batch,
     is_pointwise,
     keeps_size,
     made_of,
+    norm_mode,
     running,
     untouched,
 )
-from archselect.kernels.interface import are_enabled, enabled, left_out, serve
+from archselect.kernels.interface import are_enabled, disabled, enabled, is_available
 
 __all__ = [
     "DENSE_KERNELS",
     "SEPARABLE_KERNELS",
-    "Arrival",
-    "Batch",
     "Convolution",
     "Convolutions",
+    "EdgeOutput",
     "Identities",
+    "NormMode",
     "Operation",
     "Pools",
     "Running",
     "Values",
     "affine",
     "are_enabled",
-    "arrive",
-    "batch",
     "convolve",
+    "disabled",
+    "edge_forward",
     "enabled",
+    "is_available",
     "is_pointwise",
     "keeps_size",
-    "leave",
-    "left_out",
     "made_of",
     "mix",
+    "node_sum",
+    "norm_mode",
     "running",
-    "serve",
     "untouched",
 ]

@@ -39,7 +39,7 @@ def enabled(wanted: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def left_out() -> Iterator[None]:
+def disabled() -> Iterator[None]:
     """Let PyTorch's operators do the work of these: they are slower, and can be differentiated twice."""
     with enabled(False):
         yield
@@ -51,7 +51,7 @@ def are_enabled() -> bool:
     return not torch.compiler.is_compiling() and _enabled.get()
 
 
-def serve(*images: Tensor) -> bool:
+def is_available(*images: Tensor) -> bool:
     """Return whether these are for images of one kind, `(B, C, H, W)` each.
 
     They are where they are turned on, and can be compiled. They are not under autocast, which does not reach into them,
@@ -64,7 +64,7 @@ def serve(*images: Tensor) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and not synchronises_batch_norm()
         and not _watched()
-        and calls.serve(images[0])
+        and calls.is_available(images[0])
     )
 
 

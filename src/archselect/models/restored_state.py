@@ -8,7 +8,7 @@ from torch import nn
 
 
 @contextmanager
-def preserved(network: nn.Module) -> Iterator[None]:
+def restored_state(network: nn.Module) -> Iterator[None]:
     """Put modes, statistics and the random state of `network` back as they were."""
     modes = [(module, module.training) for module in network.modules()]
     momenta = [(module, module.momentum) for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -27,7 +27,7 @@ def preserved(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def still_statistics(network: nn.Module) -> Iterator[None]:
+def frozen_bn_stats(network: nn.Module) -> Iterator[None]:
     """Leave running statistics alone, in training mode too: a batch that is evaluated again was counted before."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]

@@ -21,11 +21,11 @@ from archselect.search_spaces import SearchSpace
 from archselect.selection import Selector
 from archselect.store import explanation
 from archselect.training.devices import TrainerFactory
-from archselect.utils.errors import RunError, own_words
+from archselect.utils.errors import RunError, reworded
 
 
 @dataclass(frozen=True)
-class Parts:
+class Components:
     """What the config describes, ready to work."""
 
     seed: int
@@ -51,7 +51,7 @@ def check_groups(config: DictConfig) -> None:
             raise RunError(f"{group} must be one of the choices in configs/{group}/; got {part}.")
 
 
-def instantiate_parts(config: DictConfig) -> Parts:
+def instantiate_parts(config: DictConfig) -> Components:
     """Build every part of the run.
 
     Raises:
@@ -66,15 +66,15 @@ def instantiate_parts(config: DictConfig) -> Parts:
             raise RunError(f"{option} must be the name of a folder; got {value!r}.")
     _check_protocol(config)
     space, search, selection, evaluation, data, trainer = (instantiate_part(config, group) for group in GROUPS)
-    with readable():
+    with as_user_error():
         genotype = None if config.genotype is None else Genotype.parse(str(config.genotype))
-    return Parts(seed, space, search, selection, evaluation, data, trainer, genotype, figure_formats(config))
+    return Components(seed, space, search, selection, evaluation, data, trainer, genotype, figure_formats(config))
 
 
 def figure_formats(config: DictConfig) -> tuple[str, ...]:
     """Return the formats of the figures, from `figures.format`; a `RunError` says which is not known."""
-    with readable():
-        return formats_of(plain(config.figures)["format"])
+    with as_user_error():
+        return formats_of(to_plain_dict(config.figures)["format"])
 
 
 def _check_protocol(config: DictConfig) -> None:
@@ -102,7 +102,7 @@ def instantiate_part(config: DictConfig, group: str) -> Any:
         raise RunError(sentence) from error
 
 
-def plain(config: DictConfig, *without: str) -> dict[str, Any]:
+def to_plain_dict(config: DictConfig, *without: str) -> dict[str, Any]:
     """Return a group of the config, resolved, as plain data, without some of its keys."""
     resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(resolved, dict)
@@ -115,12 +115,12 @@ def folder_label(*parts: str | int) -> str:
 
 
 @contextmanager
-def readable(what: str = "") -> Iterator[None]:
+def as_user_error(what: str = "") -> Iterator[None]:
     """Turn the errors that a user can mend into `RunError`."""
     try:
         yield
     except (ValueError, OSError) as error:  # one of a resolver is a ValueError too
-        sentence = own_words(error)
+        sentence = reworded(error)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is not None:
             sentence = explanation(error, Path(error.filename))
         raise RunError(f"{what}{sentence}") from error
@@ -134,12 +134,12 @@ def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int =
     """
     # The images in the fingerprint determine a mean and std that are measured: null in the config, null here.
     named = ("name", "path", "source", "train_subset", "class_names", "published")
-    data = {**plain(config.data, *named), "fingerprint": data_fingerprint}
+    data = {**to_plain_dict(config.data, *named), "fingerprint": data_fingerprint}
     common = {"seed": config.seed, "precision": str(config.trainer.precision)}
     if parts_of_batch > 1:
         common["batch_norm"] = f"of each of {parts_of_batch} parts of a batch"
-    space = plain(config.search_space, "name", "protocol")
-    search = plain(config.search, "name", "capture", "recompute")
+    space = to_plain_dict(config.search_space, "name", "protocol")
+    search = to_plain_dict(config.search, "name", "capture", "recompute")
     if search.get("snapshots") is None:
         search.pop("snapshots", None)  # so that searches from before there were snapshots are found
     return {
@@ -149,11 +149,11 @@ def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int =
             "search": search,
             "data": data,
         },
-        "selection": {**common, "selection": plain(config.selection, "name")},
+        "selection": {**common, "selection": to_plain_dict(config.selection, "name")},
         "evaluation": {
             **common,
             "space": space["_target_"],
-            "evaluation": plain(config.evaluation, "name", "table", "capture"),
+            "evaluation": to_plain_dict(config.evaluation, "name", "table", "capture"),
             "data": data,
         },
     }

@@ -18,9 +18,9 @@ from archselect.figures.strengths import draw_operation_strengths, draw_strength
 from archselect.figures.style import save
 from archselect.figures.trajectories import draw_alpha, draw_alpha_map, draw_curves
 from archselect.genotype import Genotype
-from archselect.pipeline.config import Parts
+from archselect.pipeline.config import Components
 from archselect.pipeline.selection_stage import DECISIONS
-from archselect.pipeline.stage import Finished, Stage
+from archselect.pipeline.stage import Stage, StageResult
 from archselect.results.summaries import is_unbalanced
 from archselect.selection import Discretization
 from archselect.store import CHECKPOINTS, Store
@@ -28,7 +28,7 @@ from archselect.training.fit import HISTORY
 from archselect.training.progress import warn
 
 
-def show_plan(console: Console, name: str, parts: Parts, store: Store, search: Stage) -> None:
+def show_plan(console: Console, name: str, parts: Components, store: Store, search: Stage) -> None:
     """Show the stages, how long they are and what is there already."""
     table = Table(title=f"{name}, seed {parts.seed}", title_justify="left")
     for column in ("stage", "what", "epochs", "state"):
@@ -55,7 +55,7 @@ def show_plan(console: Console, name: str, parts: Parts, store: Store, search: S
     console.print(table)
 
 
-def _snapshots(parts: Parts) -> str:
+def _snapshots(parts: Components) -> str:
     """Return how many supernets a search will keep and what they take on disk."""
     every, epochs = parts.search.snapshots, parts.search.epochs
     if every is None:
@@ -107,7 +107,7 @@ _CURVES = {
 def draw_figures(
     folder: Path,
     genotype: Genotype,
-    finished: Mapping[str, Finished],
+    finished: Mapping[str, StageResult],
     report_strengths: bool = False,
     formats: Sequence[str] = ("png",),
 ) -> list[Path]:
@@ -117,7 +117,7 @@ def draw_figures(
 
 
 def _figures(
-    genotype: Genotype, finished: Mapping[str, Finished], report_strengths: bool
+    genotype: Genotype, finished: Mapping[str, StageResult], report_strengths: bool
 ) -> Iterator[tuple[str, Figure]]:
     """Yield the pictures of a run, each with its name."""
     yield "cells", draw_cells(genotype)
@@ -140,7 +140,7 @@ def _figures(
 
 
 def tables(
-    summary: Mapping[str, Any], finished: Mapping[str, Finished]
+    summary: Mapping[str, Any], finished: Mapping[str, StageResult]
 ) -> Iterator[tuple[str, list[str], list[list[Any]]]]:
     """Yield name, columns and rows of the tables of a run: the genotype, and every score behind every decision."""
     names = ["search_space", "search", "selection", "data", "seed", "genotype", "params"]

@@ -8,18 +8,18 @@ from typing import Any
 
 import torch
 
-from archselect.data import ResidentBatches, stratified_split
+from archselect.data import DeviceLoader, stratified_split
 from archselect.distributed.rng import derived_seed, generator_for, seed_generators
 from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
 from archselect.genotype import Genotype
 from archselect.models.discrete.network import DiscreteNetwork
 from archselect.pipeline.search_stage import REPORTED as REPORTED_BY_SEARCH
 from archselect.pipeline.search_stage import describe_data, fixed_batches
-from archselect.pipeline.stage import Job
+from archselect.pipeline.stage import StageContext
 from archselect.store import StageKey
 from archselect.store.redact_paths import expand
 from archselect.training.checkpoint import save
-from archselect.training.fit import Fitting, Loaders
+from archselect.training.fit import Loaders, StageTrainer
 
 VERSION = 3
 """Raised when a change of the code changes the stage's results."""
@@ -43,7 +43,7 @@ class EvaluationStage:
         label: Readable name.
     """
 
-    job: Job
+    job: StageContext
     genotype: Genotype
     evaluation: Retraining | NASBench201Lookup
     identity: Mapping[str, Any]
@@ -59,7 +59,7 @@ class EvaluationStage:
             identity["table"] = hashlib.sha256(table.read_bytes()).hexdigest()
         return StageKey("evaluation", self.label, identity)
 
-    def work(self, fitting: Fitting) -> Mapping[str, Any]:
+    def work(self, fitting: StageTrainer) -> Mapping[str, Any]:
         """Judge the architecture."""
         fitting.folder.write_text("genotype.json", self.genotype.to_json())
         if isinstance(self.evaluation, NASBench201Lookup):
@@ -76,7 +76,9 @@ class EvaluationStage:
         return {"params": network.parameter_count(), **asdict(lookup.load().look_up(self.genotype))}
 
 
-def retrain(make: Callable[[], DiscreteNetwork], protocol: Retraining, job: Job, fitting: Fitting) -> Mapping[str, Any]:
+def retrain(
+    make: Callable[[], DiscreteNetwork], protocol: Retraining, job: StageContext, fitting: StageTrainer
+) -> Mapping[str, Any]:
     """Train a network from scratch on the run's images, test it once, keep it, and return the metrics.
 
     Args:
@@ -108,7 +110,7 @@ def retrain(make: Callable[[], DiscreteNetwork], protocol: Retraining, job: Job,
     }
 
 
-def _loaders(job: Job, protocol: Retraining, device: torch.device) -> Loaders:
+def _loaders(job: StageContext, protocol: Retraining, device: torch.device) -> Loaders:
     data = job.data
     train, val = data.train, None
     if protocol.validation_share:
@@ -116,7 +118,7 @@ def _loaders(job: Job, protocol: Retraining, device: torch.device) -> Loaders:
         held_out, rest = stratified_split(data.train.labels, protocol.validation_share, generator)
         train, validation = data.train.select(rest), data.train.select(held_out)
         val = fixed_batches(data, validation, protocol.batch_size, device, job.seed)
-    batches = ResidentBatches(
+    batches = DeviceLoader(
         train.images,
         train.labels,
         protocol.batch_size,
@@ -129,5 +131,5 @@ def _loaders(job: Job, protocol: Retraining, device: torch.device) -> Loaders:
     return Loaders(batches, val, len(train.labels))
 
 
-def _test_batches(job: Job, device: torch.device) -> ResidentBatches:
+def _test_batches(job: StageContext, device: torch.device) -> DeviceLoader:
     return fixed_batches(job.data, job.data.test, 512, device, job.seed)

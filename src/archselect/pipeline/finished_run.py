@@ -12,11 +12,11 @@ from rich.console import Console
 
 from archselect.genotype import Genotype
 from archselect.models.supernet.supernet import Supernet
-from archselect.pipeline.config import Parts, instantiate_parts
+from archselect.pipeline.config import Components, instantiate_parts
 from archselect.pipeline.search_stage import SUPERNET, snapshots
 from archselect.pipeline.search_stage import load_supernet as load_stage_supernet
 from archselect.pipeline.selection_stage import DECISIONS
-from archselect.pipeline.stage import Finished, Job
+from archselect.pipeline.stage import StageContext, StageResult
 from archselect.safe_io.config import check_targets, read_config
 from archselect.safe_io.files import read_json
 from archselect.store import StageFolder, Store
@@ -50,7 +50,7 @@ class FinishedRun:
         return cast(dict[str, Any], summary)
 
     @cached_property
-    def parts(self) -> Parts:
+    def parts(self) -> Components:
         """The parts of the run; raises a `RunError` where an option makes no sense any more."""
         return instantiate_parts(self.config)
 
@@ -59,7 +59,7 @@ class FinishedRun:
         """The architecture."""
         return Genotype.from_text(self.summary.get("genotype", ""))
 
-    def stage(self, kind: str) -> Finished:
+    def stage(self, kind: str) -> StageResult:
         """Return a finished stage.
 
         Raises:
@@ -75,7 +75,7 @@ class FinishedRun:
                 "stages beside them, or type the run's command again."
             )
         folder = StageFolder.found(path)
-        return Finished(folder, folder.result(), reused=True)
+        return StageResult(folder, folder.result(), reused=True)
 
     def history(self, kind: str) -> list[dict[str, Any]]:
         """Return a stage's records, one per epoch: metrics and, of a supernet, its mixture weights."""
@@ -111,11 +111,13 @@ class FinishedRun:
             )
         return load_stage_supernet(self.job(Console(quiet=True)), self.parts.search, folder, epochs)
 
-    def job(self, console: Console) -> Job:
+    def job(self, console: Console) -> StageContext:
         """Return what a further stage of this run is given."""
         parts = self.parts
         store = Store(self.stage(next(iter(self.summary["stages"]))).folder.root)
-        return Job(parts.seed, parts.space, parts.data, parts.trainer, store, console, lambda kind, record: None)
+        return StageContext(
+            parts.seed, parts.space, parts.data, parts.trainer, store, console, lambda kind, record: None
+        )
 
 
 def stage_place(run: Path, kind: str, written: Any) -> Path:

@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from archselect.training.fit import Record
 
 
-class Listener:
+class LoggerAdapter:
     """Tells a logger the numbers of every epoch; what only some loggers can show, it keeps to itself.
 
     Args:
@@ -43,7 +43,7 @@ class Listener:
         self.logger.finalize(status)
 
 
-class WandbListener(Listener):
+class WandbAdapter(LoggerAdapter):
     """Tells Weights & Biases everything."""
 
     logger: WandbLogger
@@ -78,7 +78,7 @@ class WandbListener(Listener):
         self.logger.experiment.finish(exit_code=0 if status == "success" else 1)
 
 
-class TensorBoardListener(Listener):
+class TensorBoardAdapter(LoggerAdapter):
     """Tells TensorBoard everything: scalars, images, tables as text, the config and the results as hyperparameters."""
 
     logger: TensorBoardLogger
@@ -115,13 +115,13 @@ class TensorBoardListener(Listener):
         self.logger.experiment.add_text("summary", markdown(("what", "value"), shown), self._epochs)
 
 
-def listener_for(logger: Logger) -> Listener:
+def adapter_for(logger: Logger) -> LoggerAdapter:
     """Return the listener that suits a logger."""
     if isinstance(logger, WandbLogger):
-        return WandbListener(logger)
+        return WandbAdapter(logger)
     if isinstance(logger, TensorBoardLogger):
-        return TensorBoardListener(logger)
-    return Listener(logger)
+        return TensorBoardAdapter(logger)
+    return LoggerAdapter(logger)
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -146,12 +146,12 @@ class RunLog:
 
     def __init__(self, space: Mapping[str, Any]) -> None:
         self.space = space
-        self._listeners: list[Listener] = []
+        self._listeners: list[LoggerAdapter] = []
         self._epochs: set[tuple[str, int]] = set()
 
     def start(self, loggers: Iterable[Logger], config: Mapping[str, Any]) -> None:
         """Tell Lightning loggers the resolved config and, from now on, everything."""
-        self._listeners = [listener_for(logger) for logger in loggers]
+        self._listeners = [adapter_for(logger) for logger in loggers]
         for listener in self._listeners:
             listener.config(config)
 

@@ -19,14 +19,14 @@ from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 
 from archselect import kernels
-from archselect.data import BilevelBatches, LabelledImages, ResidentBatches
+from archselect.data import BilevelBatches, DeviceLoader, ImageTensors
 from archselect.evaluation import NoEvaluation, Retraining, RetrainModule
 from archselect.genotype import Genotype
-from archselect.pipeline.config import Parts, folder_label, identity_of, plain
+from archselect.pipeline.config import Components, folder_label, identity_of, to_plain_dict
 from archselect.pipeline.evaluation_stage import EvaluationStage
 from archselect.pipeline.search_stage import SearchStage, fixed_batches, new_supernet
 from archselect.pipeline.selection_stage import SelectionStage
-from archselect.pipeline.stage import Finished, Job, device_name, fitting_for
+from archselect.pipeline.stage import StageContext, StageResult, device_name, fitting_for
 from archselect.results.formatting import duration
 from archselect.safe_io.config import read_config
 from archselect.safe_io.files import read_json
@@ -36,7 +36,7 @@ from archselect.store.integrity import MARKER
 from archselect.store.key import Kind
 from archselect.store.redact_paths import redact_all
 from archselect.training.devices import parts_of_batch, process_count
-from archselect.training.fit import Fitting, Loaders
+from archselect.training.fit import Loaders, StageTrainer
 from archselect.training.progress import Progress
 
 GROUPS: dict[Kind, tuple[str, ...]] = {
@@ -58,15 +58,15 @@ class Plan:
     """
 
     config: DictConfig
-    parts: Parts
-    job: Job
+    parts: Components
+    job: StageContext
 
     def search(self) -> SearchStage:
         """Return the training of the supernet."""
         label, config = self.described("search")
         return SearchStage(self.job, self.parts.search, self._identities["search"], config, label)
 
-    def selection(self, search: Finished, snapshot: int | None = None) -> SelectionStage:
+    def selection(self, search: StageResult, snapshot: int | None = None) -> SelectionStage:
         """Return the selection from the supernet that a search came to, or from one of its snapshots."""
         parts = self.parts
         label, config = self.described("selection", *([f"epoch{snapshot}"] if snapshot else []))
@@ -86,7 +86,7 @@ class Plan:
         parts, groups = self.parts, GROUPS[kind]
         methods = [getattr(parts, group).name for group in groups if group not in ("search_space", "data")]
         label = folder_label(parts.space.name, *methods, *more, parts.data.label, f"seed{parts.seed}")
-        return label, {"seed": parts.seed, **{group: plain(self.config[group]) for group in groups}}
+        return label, {"seed": parts.seed, **{group: to_plain_dict(self.config[group]) for group in groups}}
 
     @cached_property
     def _identities(self) -> Any:
@@ -141,7 +141,7 @@ def _selection_images(plan: Plan) -> float:
         return selection.trials(cells) * selection.training.epochs * share * images
     epochs = selection.tuning.total_epochs(selection.points(cells)) if selection.tuning else 0
     scored = 0.0
-    if isinstance(selection, Perturbation) and selection.compares:
+    if isinstance(selection, Perturbation) and selection.needs_candidates:
         scored = (1 - share) * images
         if (batches := selection.scoring.batches) is not None:
             scored = min(scored, batches * (selection.scoring.batch_size or plan.parts.search.batch_size))
@@ -162,7 +162,7 @@ def _earlier(plan: Plan, kind: Kind, device: str) -> float | None:
     return median(seconds) if seconds else None
 
 
-def fitting_for_timing(plan: Plan) -> Fitting:
+def fitting_for_timing(plan: Plan) -> StageTrainer:
     """Return what fits as the search will; its folder is not touched."""
     folder = plan.job.store.folder(plan.search().key)
     return fitting_for(folder, plan.job, Progress(Console(quiet=True), "timing"))
@@ -182,7 +182,7 @@ class _Pace:
     def _search(self) -> float:
         job, method = self._plan.job, self._plan.parts.search
 
-        def batches(few: LabelledImages, size: int, device: torch.device) -> BilevelBatches:
+        def batches(few: ImageTensors, size: int, device: torch.device) -> BilevelBatches:
             return BilevelBatches(*(fixed_batches(job.data, few, size, device, job.seed) for _ in range(2)))
 
         def module() -> SearchModule:
@@ -196,7 +196,7 @@ class _Pace:
         data, protocol = parts.data, parts.evaluation
         assert isinstance(protocol, Retraining)
 
-        def batches(few: LabelledImages, size: int, device: torch.device) -> ResidentBatches:
+        def batches(few: ImageTensors, size: int, device: torch.device) -> DeviceLoader:
             return fixed_batches(data, few, size, device, job.seed)
 
         def module() -> RetrainModule:
@@ -216,7 +216,7 @@ class _Pace:
                 size, clock = min(size, most), _Clock()
                 few = images.select(torch.arange(2 * size) % len(images.labels))  # two steps: the first is slower
 
-                def loaders(device: torch.device, few: LabelledImages = few, size: int = size) -> Loaders:
+                def loaders(device: torch.device, few: ImageTensors = few, size: int = size) -> Loaders:
                     return Loaders(batches(few, size, device), None, size)
 
                 fitting.train(module, loaders, 1, [clock])

@@ -8,14 +8,14 @@ from torch import Tensor
 from archselect.data import ImageData, stratified_split
 from archselect.evaluation import NASBench201Lookup, Retraining
 from archselect.models.cell_space import CellSpace
-from archselect.pipeline.config import Parts
+from archselect.pipeline.config import Components
 from archselect.search import SearchMethod
 from archselect.selection import Selector
 from archselect.training.cuda_graphs import check_capture
 from archselect.training.devices import check_trainer, parts_of_batch, process_count
 
 
-def check(parts: Parts) -> None:
+def check(parts: Components) -> None:
     """Raise a ValueError for parts that do not go together; nothing is computed or decoded."""
     space, data, evaluation = parts.space, parts.data, parts.evaluation
     device = check_trainer(parts.trainer)
@@ -48,12 +48,12 @@ def _check_not_captured(option: str, capture: str, several: bool) -> None:
 
 def check_pair(search: SearchMethod, selection: Selector, cells: Mapping[str, CellSpace]) -> None:
     """Raise a ValueError for a search and a selection that make no sense together."""
-    if selection.compares and search.decides_all(cells):
+    if selection.needs_candidates and search.decides_all(cells):
         raise ValueError(
             f"search={search.name} decides every edge while it trains, so selection={selection.name} would have "
             "nothing to compare. Lower search.greedy.share, or choose selection=magnitude, which takes what is decided."
         )
-    if selection.reads_alpha and search.architecture_gradient is None:
+    if selection.needs_trained_alpha and search.architecture_gradient is None:
         raise ValueError(
             f"selection={selection.name} reads the size of alpha, but search={search.name} never trains alpha: it "
             "would read the initialisation. Choose a selection that scores the supernet, such as perturb, or another "
@@ -61,7 +61,7 @@ def check_pair(search: SearchMethod, selection: Selector, cells: Mapping[str, Ce
         )
 
 
-def check_data(parts: Parts) -> None:
+def check_data(parts: Components) -> None:
     """Decode the images that the stages will read and cut them up as they will.
 
     Raises:
@@ -74,7 +74,7 @@ def check_data(parts: Parts) -> None:
         _check_retraining_images(parts, parts.evaluation)
 
 
-def _check_network(parts: Parts, evaluation: Retraining) -> None:
+def _check_network(parts: Components, evaluation: Retraining) -> None:
     space, data = parts.space, parts.data
     try:
         with torch.device("meta"):
@@ -89,7 +89,7 @@ def _check_network(parts: Parts, evaluation: Retraining) -> None:
         raise ValueError(f"evaluation.network: {error}") from error
 
 
-def _check_table(parts: Parts, evaluation: NASBench201Lookup) -> None:
+def _check_table(parts: Components, evaluation: NASBench201Lookup) -> None:
     if set(parts.space.cells) != {"cell"}:
         raise ValueError(
             "evaluation=nasbench201 looks up NAS-Bench-201 cells, but the search space is "
@@ -103,7 +103,7 @@ def _check_table(parts: Parts, evaluation: NASBench201Lookup) -> None:
         table.look_up(parts.genotype)
 
 
-def check_search_images(parts: Parts) -> None:
+def check_search_images(parts: Components) -> None:
     """Decode the images of the search and cut them up as it will; raises a ValueError like `check_data`."""
     search, scoring = parts.search, parts.selection.scoring
     weights, architecture = _split("search.weight_share", parts.data.train.labels, search.weight_share)
@@ -120,7 +120,7 @@ def check_search_images(parts: Parts) -> None:
         _check_batch("selection.scoring.batch_size", scoring.batch_size, scored, "are scored on")
 
 
-def _check_retraining_images(parts: Parts, evaluation: Retraining) -> None:
+def _check_retraining_images(parts: Components, evaluation: Retraining) -> None:
     images, share = parts.data.train.labels, evaluation.validation_share
     if share:
         validation, images = _split("evaluation.validation_share", images, share)
@@ -144,7 +144,7 @@ def _check_classes(data: ImageData) -> None:
         )
 
 
-def _least(parts: Parts) -> int:
+def _least(parts: Components) -> int:
     """Return the fewest images that a batch can have so that each device has enough to normalise."""
     devices = process_count(parts.trainer)
     return devices if devices == 1 or parts_of_batch(parts.trainer) == 1 else 2 * devices

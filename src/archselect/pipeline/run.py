@@ -29,7 +29,7 @@ from archselect.distributed.launch import (
 )
 from archselect.distributed.process_group import on_main_process
 from archselect.genotype import Genotype
-from archselect.pipeline.config import Parts, check_groups, instantiate_parts, plain, readable
+from archselect.pipeline.config import Components, as_user_error, check_groups, instantiate_parts, to_plain_dict
 from archselect.pipeline.console import (
     STRENGTHS,
     draw_figures,
@@ -45,12 +45,12 @@ from archselect.pipeline.plan import Plan, how_long
 from archselect.pipeline.preflight import check, check_data
 from archselect.pipeline.search_stage import SUMMARISED
 from archselect.pipeline.selection_stage import DECISIONS
-from archselect.pipeline.stage import Finished, Job, Stage, run_stage
+from archselect.pipeline.stage import Stage, StageContext, StageResult, run_stage
 from archselect.results.formatting import comparison
 from archselect.results.grid import FAILED, REFUSED, forget_failure, keep_failure
-from archselect.store import Store, replacing
+from archselect.store import Store, atomic_write
 from archselect.store.redact_paths import expanded, redact, redact_all, redact_files
-from archselect.training.devices import join, process_count, quiet_lightning
+from archselect.training.devices import join, process_count, silence_lightning_warnings
 from archselect.utils.errors import RunError, sentence
 from archselect.utils.signals import stopping_on_signals
 
@@ -108,25 +108,31 @@ def run(config: DictConfig) -> dict[str, Any]:
     Raises:
         RunError: An option, the data or the disk does not allow it.
     """
-    quiet_lightning()
+    silence_lightning_warnings()
     config = expanded(config)
     console = Console(highlight=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with errors_in_order(), stopping_on_signals(console), failure_kept(config, folder), noted(), readable():
-        without_home(folder)
+    with (
+        errors_in_order(),
+        stopping_on_signals(console),
+        record_failure(config, folder),
+        log_exceptions(),
+        as_user_error(),
+    ):
+        redact_hydra_files(folder)
         name_kept(config, folder)
         forget_failure(folder)
         parts = _checked(config, folder)
         if launched() is not None or (processes := process_count(parts.trainer)) == 1:
             return _run(config, parts, folder, console)
         settings = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
-        arguments = plain(config), str(folder), settings
+        arguments = to_plain_dict(config), str(folder), settings
         summary: dict[str, Any] = start_processes(_run_in_process, arguments, processes, folder / "processes")
     return summary
 
 
-def _checked(config: DictConfig, folder: Path) -> Parts:
-    with failure_kept(config, folder, REFUSED), readable():
+def _checked(config: DictConfig, folder: Path) -> Components:
+    with record_failure(config, folder, REFUSED), as_user_error():
         check_groups(config)
         check_objective(config)
         parts = instantiate_parts(config)
@@ -137,15 +143,15 @@ def _checked(config: DictConfig, folder: Path) -> Parts:
 def _run_in_process(config: dict[str, Any], folder: str, log: dict[str, Any]) -> dict[str, Any]:
     """Be one of the processes that a run starts."""
     end_with_launcher()
-    quiet_lightning()
+    silence_lightning_warnings()
     if is_main_process():
         logging.config.dictConfig(log)
     made, own = DictConfig(config), Path(rank_zero_folder(folder))
-    with errors_in_order(), stopping_on_signals(Console(quiet=True)), readable():
+    with errors_in_order(), stopping_on_signals(Console(quiet=True)), as_user_error():
         return _run(made, _checked(made, own), own, Console(highlight=False))
 
 
-def _run(config: DictConfig, parts: Parts, folder: Path, console: Console) -> dict[str, Any]:
+def _run(config: DictConfig, parts: Components, folder: Path, console: Console) -> dict[str, Any]:
     """Run what the config describes in this process, together with those that were launched with it."""
     join(parts.trainer)
     log = RunLog(parts.space.describe())
@@ -160,13 +166,13 @@ def _run(config: DictConfig, parts: Parts, folder: Path, console: Console) -> di
     return summary
 
 
-def _start_loggers(log: RunLog, config: DictConfig, parts: Parts) -> None:
+def _start_loggers(log: RunLog, config: DictConfig, parts: Components) -> None:
     loggers = [instantiate(logger) for logger in config.logger.values() if logger is not None]
     unused = () if parts.genotype is None else ("search", "selection")  # a dashboard would group by them
-    log.start(loggers, redact_all(plain(config, *unused)))
+    log.start(loggers, redact_all(to_plain_dict(config, *unused)))
 
 
-def without_home(folder: Path) -> None:
+def redact_hydra_files(folder: Path) -> None:
     """Take the user's home folder and name out of what Hydra wrote of a run: a run's folder is passed on."""
     hydra = HydraConfig.get()
     redact_files(*(folder / str(hydra.output_subdir) / f"{name}.yaml" for name in ("config", "hydra", "overrides")))
@@ -180,7 +186,7 @@ def name_kept(config: DictConfig, folder: Path) -> None:
     if file.is_file():
         line = f"name: {json.dumps(config.name)}"
         text = re.sub(r"^name: .*$", lambda _: line, file.read_text(encoding="utf-8"), flags=re.MULTILINE)
-        with replacing(file) as stream:
+        with atomic_write(file) as stream:
             stream.write(text.encode())
 
 
@@ -189,7 +195,7 @@ class Run:
     """One run of the pipeline."""
 
     config: DictConfig
-    parts: Parts
+    parts: Components
     folder: Path
     console: Console
     log: RunLog
@@ -200,11 +206,11 @@ class Run:
         genotype, finished = self._stages()
         return on_main_process(lambda: self._conclude(genotype, finished))
 
-    def _stages(self) -> tuple[Genotype, dict[str, Finished]]:
+    def _stages(self) -> tuple[Genotype, dict[str, StageResult]]:
         parts, config, store = self.parts, self.config, Store(self.config.logs)
-        job = Job(parts.seed, parts.space, parts.data, parts.trainer, store, self.console, self.log.record)
+        job = StageContext(parts.seed, parts.space, parts.data, parts.trainer, store, self.console, self.log.record)
         plan = Plan(config, parts, job)
-        finished: dict[str, Finished] = {}
+        finished: dict[str, StageResult] = {}
         search = plan.search()
         show_plan(self.console, config.name, parts, job.store, search)
         genotype = parts.genotype
@@ -217,7 +223,7 @@ class Run:
             finished["evaluation"] = self._run(evaluation, plan)
         return genotype, finished
 
-    def _run(self, stage: Stage, plan: Plan) -> Finished:
+    def _run(self, stage: Stage, plan: Plan) -> StageResult:
         """Make or reuse one stage. Before the first that there is work for, the data are checked and the time told."""
         folder = plan.job.store.folder(stage.key)
         if not self.data_checked and on_main_process(lambda: folder.state != "finished"):
@@ -228,7 +234,7 @@ class Run:
                 self.console.print(estimate, soft_wrap=True)
         return run_stage(stage, plan.job)
 
-    def _conclude(self, genotype: Genotype, finished: Mapping[str, Finished]) -> dict[str, Any]:
+    def _conclude(self, genotype: Genotype, finished: Mapping[str, StageResult]) -> dict[str, Any]:
         parts = self.parts
         evaluation = finished["evaluation"].result if "evaluation" in finished else {}
         summary: dict[str, Any] = {
@@ -258,9 +264,9 @@ class Run:
         self._write(summary, genotype, finished)
         return summary
 
-    def _write(self, summary: Mapping[str, Any], genotype: Genotype, finished: Mapping[str, Finished]) -> None:
+    def _write(self, summary: Mapping[str, Any], genotype: Genotype, finished: Mapping[str, StageResult]) -> None:
         for name, text in (("summary.json", json.dumps(summary, indent=2)), ("genotype.json", genotype.to_json())):
-            with replacing(self.folder / name) as file:
+            with atomic_write(self.folder / name) as file:
                 file.write((text + "\n").encode())
         for kind, stage in finished.items():
             link = self.folder / kind
@@ -275,9 +281,9 @@ class Run:
             self.log.table(name, columns, rows)
         self.log.summary({**summary, **comparison(summary)})
 
-    def _write_strengths(self, selection: Finished) -> None:
+    def _write_strengths(self, selection: StageResult) -> None:
         rows = strengths(selection.folder.read_lines(DECISIONS))
-        with replacing(self.folder / "strengths.csv") as file:
+        with atomic_write(self.folder / "strengths.csv") as file:
             text = io.StringIO()
             csv.writer(text, lineterminator="\n").writerows([STRENGTHS, *rows])
             file.write(text.getvalue().encode())
@@ -286,7 +292,7 @@ class Run:
 
 
 @contextmanager
-def failure_kept(config: DictConfig, folder: Path, name: str = FAILED) -> Iterator[None]:
+def record_failure(config: DictConfig, folder: Path, name: str = FAILED) -> Iterator[None]:
     """Write down why a run failed, or was refused before it began, for the report on a sweep."""
     try:
         yield
@@ -298,7 +304,7 @@ def failure_kept(config: DictConfig, folder: Path, name: str = FAILED) -> Iterat
 
 
 @contextmanager
-def noted() -> Iterator[None]:
+def log_exceptions() -> Iterator[None]:
     """Write an error into the run folder's log too: of a sweep's errors, the terminal shows a line each."""
     try:
         yield

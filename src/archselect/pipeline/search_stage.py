@@ -9,17 +9,17 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
-from archselect.data import BilevelBatches, ImageData, LabelledImages, ResidentBatches, stratified_split
+from archselect.data import BilevelBatches, DeviceLoader, ImageData, ImageTensors, stratified_split
 from archselect.distributed.process_group import on_main_process
 from archselect.distributed.rng import derived_seed, generator_for, seed_generators
 from archselect.genotype import Genotype
-from archselect.models.supernet.supernet import Supernet, strongest
-from archselect.pipeline.stage import Job
+from archselect.models.supernet.supernet import Supernet, argmax_alpha
+from archselect.pipeline.stage import StageContext
 from archselect.safe_io import tensors
 from archselect.search import SearchMethod, SearchModule, cap_skips
 from archselect.store import SCRATCH, StageKey
 from archselect.training.checkpoint import load_state, save
-from archselect.training.fit import Fitting, Loaders
+from archselect.training.fit import Loaders, StageTrainer
 from archselect.training.step import OptimizerState
 
 VERSION = 4
@@ -49,7 +49,7 @@ class SearchStage:
         label: Readable name.
     """
 
-    job: Job
+    job: StageContext
     method: SearchMethod
     identity: Mapping[str, Any]
     config: Mapping[str, Any]
@@ -60,7 +60,7 @@ class SearchStage:
         """See `Stage.key`."""
         return StageKey("search", self.label, {"version": VERSION, **self.identity})
 
-    def work(self, fitting: Fitting) -> Mapping[str, Any]:
+    def work(self, fitting: StageTrainer) -> Mapping[str, Any]:
         """Train the supernet and keep it."""
         job, folder = self.job, fitting.folder
         folder.write_json("space.json", job.space.describe())
@@ -95,10 +95,10 @@ class SearchStage:
         }
 
     def _snapshots(self, supernet: Supernet, path: Path) -> Iterator["Snapshots"]:
-        if self.method.looks_back:
+        if self.method.rollback_window:
             # Two more than a rule asks for: a session cut off before its checkpoint makes the last epoch again, and one
             # whose newest checkpoint is damaged the one before it.
-            yield Snapshots(supernet, path / SCRATCH, every=1, newest=self.method.looks_back + 3)
+            yield Snapshots(supernet, path / SCRATCH, every=1, newest=self.method.rollback_window + 3)
         if self.method.snapshots:
             yield Snapshots(supernet, path, self.method.snapshots)
 
@@ -160,14 +160,14 @@ def describe_data(data: ImageData) -> dict[str, Any]:
     }
 
 
-def new_supernet(job: Job, method: SearchMethod) -> Supernet:
+def new_supernet(job: StageContext, method: SearchMethod) -> Supernet:
     """Return the supernet as the seed draws it."""
     with torch.random.fork_rng(devices=[]):
         seed_generators(derived_seed(job.seed, "search", "initialisation"))
         return job.space.supernet(job.data.image_size, job.data.classes, method.variant)
 
 
-def load_supernet(job: Job, method: SearchMethod, folder: Path, epochs: int | None = None) -> Supernet:
+def load_supernet(job: StageContext, method: SearchMethod, folder: Path, epochs: int | None = None) -> Supernet:
     """Return the supernet that a search or selection stage kept: the last, or the snapshot after so many epochs.
 
     Raises:
@@ -205,7 +205,7 @@ def load_architecture_state(folder: Path, epochs: int | None = None) -> Optimize
     return state
 
 
-def architecture_images(data: ImageData, method: SearchMethod, seed: int) -> tuple[LabelledImages, LabelledImages]:
+def architecture_images(data: ImageData, method: SearchMethod, seed: int) -> tuple[ImageTensors, ImageTensors]:
     """Return the images that train the weights and those that train `alpha`."""
     weights, architecture = stratified_split(
         data.train.labels, method.weight_share, generator_for(seed, "search", "split")
@@ -215,13 +215,13 @@ def architecture_images(data: ImageData, method: SearchMethod, seed: int) -> tup
 
 def training_batches(
     data: ImageData,
-    images: LabelledImages,
+    images: ImageTensors,
     batch_size: int,
     device: torch.device,
     purpose: tuple[int | str, ...],
-) -> ResidentBatches:
+) -> DeviceLoader:
     """Return batches on the device, augmented, in another order in every epoch."""
-    return ResidentBatches(
+    return DeviceLoader(
         images.images,
         images.labels,
         batch_size,
@@ -235,17 +235,17 @@ def training_batches(
 
 def fixed_batches(
     data: ImageData,
-    images: LabelledImages,
+    images: ImageTensors,
     batch_size: int,
     device: torch.device,
     seed: int,
-) -> ResidentBatches:
+) -> DeviceLoader:
     """Return batches on the device, not augmented, in the one random order that a seed has for so many images.
 
     It depends on nothing else: what is validated, scored and analysed on the same images meets the same batches, in
     every pass and stage of a run, so that its results can be compared. The first of them hold a random sample.
     """
-    return ResidentBatches(
+    return DeviceLoader(
         images.images,
         images.labels,
         min(batch_size, len(images)),
@@ -271,7 +271,7 @@ def search_loaders(
     return Loaders(train, fixed_batches(data, validation, 512, device, seed), len(weights.labels))
 
 
-def hold_out(images: LabelledImages, share: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
+def hold_out(images: ImageTensors, share: float, seed: int) -> tuple[ImageTensors, ImageTensors]:
     """Return the held-out images, used for scoring only, and the rest."""
     held_out, rest = stratified_split(images.labels, share, generator_for(seed, "selection", "held out"))
     return images.select(held_out), images.select(rest)
@@ -281,7 +281,7 @@ def describe_supernet(supernet: Supernet) -> dict[str, Any]:
     """Return what the history says of `alpha`: mixture weights, entropies, share of skips, genotype by magnitude."""
     mixture = {name: weights.detach().cpu() for name, weights in supernet.mixture_weights().items()}
     entropies, skips, edges = {}, 0, 0
-    decisions = strongest(supernet)
+    decisions = argmax_alpha(supernet)
     for name, space in supernet.cell_spaces.items():
         weights = mixture[name]
         shares = weights / weights.sum(dim=1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)

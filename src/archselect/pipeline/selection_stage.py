@@ -27,15 +27,15 @@ from archselect.pipeline.search_stage import (
     search_loaders,
     training_batches,
 )
-from archselect.pipeline.stage import Finished, Job
+from archselect.pipeline.stage import StageContext, StageResult
 from archselect.search import SearchMethod, SearchModule
-from archselect.selection import Point, Race, Score, Scorer, Scoring, Selector, Tuning
+from archselect.selection import DecisionStep, Score, Scorer, Scoring, Selector, SuccessiveElimination, Tuning
 from archselect.selection.base import TrialTraining
 from archselect.selection.decisions import Decision, OperationDecision, from_record
 from archselect.store import SCRATCH, DamagedError, StageFolder, StageKey
 from archselect.training.checkpoint import load_state, save
 from archselect.training.cuda_graphs import NoCapture, capture_for
-from archselect.training.fit import Fitting
+from archselect.training.fit import StageTrainer
 from archselect.training.progress import Progress
 from archselect.training.step import OptimizerState
 
@@ -45,7 +45,7 @@ Train = Callable[[Supernet, str, TrialTraining], None]
 """(a copy of the supernet, the trial's name, how): trains the copy in place."""
 
 
-class StageTrials:
+class StageEvaluator:
     """Scores of the supernet as it stands, and trained copies of it, kept in the stage's folder.
 
     Args:
@@ -68,7 +68,7 @@ class StageTrials:
         self._scorer = scorer(supernet)
         self._train = train
 
-    def score(self, candidates: Sequence[MixtureWeights], race: Race | None = None) -> list[Score]:
+    def score(self, candidates: Sequence[MixtureWeights], race: SuccessiveElimination | None = None) -> list[Score]:
         """See `Trials`."""
         return self.scorer(candidates, race)
 
@@ -113,9 +113,14 @@ class StageTrials:
         return self.folder.path / SCRATCH / "trials" / f"{name}.pt"
 
 
-def trials_on(
-    supernet: Supernet, job: Job, method: SearchMethod, scoring: Scoring | None, fitting: Fitting, device: torch.device
-) -> StageTrials:
+def evaluator_on(
+    supernet: Supernet,
+    job: StageContext,
+    method: SearchMethod,
+    scoring: Scoring | None,
+    fitting: StageTrainer,
+    device: torch.device,
+) -> StageEvaluator:
     """Return what may be tried on a supernet in a stage of a run: scoring and training as the search did.
 
     Args:
@@ -147,10 +152,12 @@ def trials_on(
     def score(network: Supernet) -> Scorer | None:
         return None if scoring is None else scorer_of(network, job, method, scoring, device)
 
-    return StageTrials(supernet, fitting.folder, score, train)
+    return StageEvaluator(supernet, fitting.folder, score, train)
 
 
-def scorer_of(supernet: Supernet, job: Job, method: SearchMethod, scoring: Scoring, device: torch.device) -> Scorer:
+def scorer_of(
+    supernet: Supernet, job: StageContext, method: SearchMethod, scoring: Scoring, device: torch.device
+) -> Scorer:
     """Return what scores a supernet on the images that train `alpha`, or on the held-out share of them."""
     weights, images = architecture_images(job.data, method, job.seed)
     if scoring.held_out_share:
@@ -187,8 +194,8 @@ class SelectionStage:
         snapshot: Select from the supernet as it was after so many epochs; None: from the last.
     """
 
-    job: Job
-    search: Finished
+    job: StageContext
+    search: StageResult
     method: SearchMethod
     selector: Selector
     identity: Mapping[str, Any]
@@ -204,13 +211,13 @@ class SelectionStage:
             identity["snapshot"] = self.snapshot
         return StageKey("selection", self.label, identity)
 
-    def work(self, fitting: Fitting) -> Mapping[str, Any]:
+    def work(self, fitting: StageTrainer) -> Mapping[str, Any]:
         """Make all decisions and write the genotype."""
         folder, job = fitting.folder, self.job
         folder.write_json("space.json", job.space.describe())
         supernet = load_supernet(job, self.method, self.search.folder.path, self.snapshot)
         points = self.selector.points(supernet.cell_spaces, supernet.decisions)
-        decider = Decider(self.selector, supernet, folder, fitting.progress, job.seed)
+        decider = DecisionLoop(self.selector, supernet, folder, fitting.progress, job.seed)
         tuning = self.selector.tuning
         epochs = tuning.total_epochs(points) if tuning and points else 0
         if tuning is None or epochs == 0:
@@ -218,11 +225,11 @@ class SelectionStage:
             decider.trials = self._trials(supernet, fitting, fitting.device)
             fitting.progress.start(total=points, completed=0)
             for point in range(points):
-                decider.decide(Point(point, points), epoch=0)
+                decider.decide(DecisionStep(point, points), epoch=0)
                 fitting.progress.advance()
         else:
             method = self.method.for_tuning(epochs, tuning.learning_rate, tuning.schedule, tuning.train_alpha)
-            due = {tuning.epoch_of(point, points): Point(point, points) for point in range(points)}
+            due = {tuning.epoch_of(point, points): DecisionStep(point, points) for point in range(points)}
             state = self._architecture_state(method, tuning)
             module = SearchModule(supernet, method, job.data.classes, (job.seed, "selection"), state)
             fitting.fit(
@@ -250,11 +257,11 @@ class SelectionStage:
     def _held_out(self) -> float:
         return self.selector.scoring.held_out_share if self.selector.scoring else 0.0
 
-    def _trials(self, supernet: Supernet, fitting: Fitting, device: torch.device) -> StageTrials:
-        return trials_on(supernet, self.job, self.method, self.selector.scoring, fitting, device)
+    def _trials(self, supernet: Supernet, fitting: StageTrainer, device: torch.device) -> StageEvaluator:
+        return evaluator_on(supernet, self.job, self.method, self.selector.scoring, fitting, device)
 
 
-class Decider:
+class DecisionLoop:
     """Makes the decisions of a point, writes each down before it counts, and applies it.
 
     Decisions of a point that a killed session wrote down are not scored again: the supernet stands where it stood when
@@ -269,15 +276,15 @@ class Decider:
         self.folder = folder
         self.progress = progress
         self.seed = seed
-        self.trials: StageTrials | None = None
+        self.trials: StageEvaluator | None = None
         self._undecided = supernet.decisions
 
-    def decide(self, point: Point, epoch: int) -> None:
+    def decide(self, point: DecisionStep, epoch: int) -> None:
         """Make what is left to decide of `point`; where it is the only one, all of it."""
         with whole_batches():
             self._decide(point, epoch)
 
-    def _decide(self, point: Point, epoch: int) -> None:
+    def _decide(self, point: DecisionStep, epoch: int) -> None:
         assert self.trials is not None, "trials come with the device"
         self.progress.say(f"decision {point.number + 1}/{point.of}")
         if point.of == 1:
@@ -328,7 +335,7 @@ class DecisionCallback(Callback):
     """Makes the decision points that are due before an epoch of the tuning."""
 
     def __init__(
-        self, decider: Decider, due: Mapping[int, Point], trials: Callable[[torch.device], StageTrials]
+        self, decider: DecisionLoop, due: Mapping[int, DecisionStep], trials: Callable[[torch.device], StageEvaluator]
     ) -> None:
         self.decider = decider
         self.due = due

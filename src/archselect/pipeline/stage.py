@@ -16,7 +16,7 @@ from archselect.store import DamagedError, StageFolder, StageKey, Store
 from archselect.store.provenance import provenance
 from archselect.store.redact_paths import redact_all
 from archselect.training.devices import TrainerFactory
-from archselect.training.fit import HISTORY, Fitting, Record, keep_freed_memory, out_of_memory
+from archselect.training.fit import HISTORY, Record, StageTrainer, keep_freed_memory, out_of_memory
 from archselect.training.progress import Progress, warn
 from archselect.utils.errors import RunError
 
@@ -32,14 +32,14 @@ class SharedFolder(StageFolder):
     """A stage's folder in which the main process reads and writes for all: they must ask at once, and get the same."""
 
     begin, finish, result = (_by_main_process(name) for name in ("begin", "finish", "result"))
-    tidy, set_aside = _by_main_process("tidy"), _by_main_process("set_aside")
+    cleanup, quarantine = _by_main_process("tidy"), _by_main_process("set_aside")
     read_json, read_lines = _by_main_process("read_json"), _by_main_process("read_lines")
     write_text, append_line = _by_main_process("write_text"), _by_main_process("append_line")
     keep_lines = _by_main_process("keep_lines")
 
 
 @dataclass(frozen=True)
-class Job:
+class StageContext:
     """What every stage of a run is given.
 
     Attributes:
@@ -62,7 +62,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Finished:
+class StageResult:
     """A finished stage.
 
     Attributes:
@@ -89,12 +89,12 @@ class Stage(Protocol):
         """Return the part of the resolved config that the stage was made from."""
         ...
 
-    def work(self, fitting: Fitting) -> Mapping[str, Any]:
+    def work(self, fitting: StageTrainer) -> Mapping[str, Any]:
         """Fill the folder and return the result."""
         ...
 
 
-def run_stage(stage: Stage, job: Job) -> Finished:
+def run_stage(stage: Stage, job: StageContext) -> StageResult:
     """Return the finished stage: from the store, by waiting for another process that is at it, or by doing the work.
 
     Every file of a finished stage is read and compared with its digest before it is used again (about a second per GB).
@@ -113,31 +113,31 @@ def run_stage(stage: Stage, job: Job) -> Finished:
             except DamagedError as error:
                 _set_aside(folder, str(error), job)
                 return _fill(stage, folder, job)
-    folder.tidy()
+    folder.cleanup()
     for record in folder.read_lines(HISTORY):
         job.log(stage.key.kind, record)
-    return Finished(folder, folder.result(), reused=True)
+    return StageResult(folder, folder.result(), reused=True)
 
 
-def _to_be_made(folder: StageFolder, job: Job, lock: ExitStack) -> bool:
+def _to_be_made(folder: StageFolder, job: StageContext, lock: ExitStack) -> bool:
     """Return whether there is work to do, and then hold the folder's lock; a damaged folder is set aside."""
-    if folder.finished and not folder.damage(contents=True):
+    if folder.finished and not folder.integrity_error(contents=True):
         return False
     kind = folder.key.kind
     lock.enter_context(
         folder.lock(lambda: job.console.print(f"{kind:<10} waiting for another process at {folder.path}"))
     )
-    if (wrong := folder.damage(contents=True)) is not None:
+    if (wrong := folder.integrity_error(contents=True)) is not None:
         _set_aside(folder, wrong, job)
     return not folder.finished
 
 
-def _set_aside(folder: StageFolder, wrong: str, job: Job) -> None:
+def _set_aside(folder: StageFolder, wrong: str, job: StageContext) -> None:
     words = f"{folder.path} is damaged: {wrong}. It is kept as {folder.set_aside().name}, and the stage starts afresh"
     warn(job.console, folder.key.kind, words)
 
 
-def _fill(stage: Stage, folder: StageFolder, job: Job) -> Finished:
+def _fill(stage: Stage, folder: StageFolder, job: StageContext) -> StageResult:
     """Do the work of a stage, or go on with it, and mark its folder finished."""
     kind = stage.key.kind
     with Progress(job.console, kind) as progress:
@@ -153,7 +153,7 @@ def _fill(stage: Stage, folder: StageFolder, job: Job) -> Finished:
         except torch.OutOfMemoryError as error:
             raise ValueError(out_of_memory(kind, fitting.device, error)) from error
     folder.finish(result)
-    return Finished(folder, result, reused=False)
+    return StageResult(folder, result, reused=False)
 
 
 def _check_seen(folder: StageFolder) -> None:
@@ -164,16 +164,16 @@ def _check_seen(folder: StageFolder) -> None:
         )
 
 
-def work(stage: Stage, fitting: Fitting) -> Mapping[str, Any]:
+def work(stage: Stage, fitting: StageTrainer) -> Mapping[str, Any]:
     """Return the result of a stage. All that runs compute is computed in here, and on a CPU by the compiled loops."""
     with kernels.enabled():
         return stage.work(fitting)
 
 
-def fitting_for(folder: StageFolder, job: Job, progress: Progress) -> Fitting:
+def fitting_for(folder: StageFolder, job: StageContext, progress: Progress) -> StageTrainer:
     """Return what runs the fits of a stage on this process's device."""
     kind = folder.key.kind
-    fitting = Fitting(folder, job.trainer, progress, lambda record: job.log(kind, record))
+    fitting = StageTrainer(folder, job.trainer, progress, lambda record: job.log(kind, record))
     if fitting.device.type == "cpu":
         keep_freed_memory()
     return fitting

@@ -79,7 +79,7 @@ def verified_stage(path: Path, known: set[str]) -> Verified:
         folder = StageFolder.found(path)
     except (FileNotFoundError, ValueError) as error:
         return Verified(kind, path, "damaged", (str(error),))
-    wrong = folder.damage(contents=True)
+    wrong = folder.integrity_error(contents=True)
     if wrong is not None:
         return Verified(kind, path, "damaged", (f"{wrong}.",))
     if folder.state == "unfinished":

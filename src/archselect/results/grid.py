@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from archselect.results.summaries import Choices, Row, named, reason
 from archselect.safe_io.files import TEXT_BYTES, printable, read_json, read_text
-from archselect.store import replacing
+from archselect.store import atomic_write
 
 FAILED = "failed.json"
 OVERRIDES = Path(".hydra", "overrides.yaml")
@@ -41,7 +41,7 @@ class Failure:
 def keep_failure(folder: Path, config: DictConfig, why: str, name: str = FAILED) -> None:
     """Write down in the folder of a run that it failed (`FAILED`) or was refused (`REFUSED`), and why."""
     choices = {group: config[group].name for group in ("search_space", "search", "selection", "evaluation", "data")}
-    with replacing(folder / name) as file:
+    with atomic_write(folder / name) as file:
         file.write((json.dumps({**choices, "seed": config.seed, "reason": why}, indent=2) + "\n").encode())
 
 

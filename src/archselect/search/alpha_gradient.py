@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from archselect.models.restored_state import still_statistics
+from archselect.models.restored_state import frozen_bn_stats
 from archselect.models.supernet.supernet import Supernet
 from archselect.training.step import cross_entropy, gradients_of
 from archselect.utils.validation import check_choice, check_number
@@ -71,7 +71,7 @@ class FirstOrder:
         """Return one gradient per architecture parameter; gradients in the weights are not computed."""
         images, labels = step.architecture_batch if self.batch == "architecture" else step.weight_batch
         supernet = step.supernet
-        with constant(supernet.weight_parameters()):
+        with no_grad_for(supernet.weight_parameters()):
             loss = cross_entropy(supernet(images, supernet.sampled_weights()), labels)
             # A cell type that is decided to be empty (`none` on every edge) is not in the graph: its gradient is zero.
             return gradients_of(loss, supernet.architecture_parameters())
@@ -105,7 +105,7 @@ class Unrolled:
             images, labels = batch
             return lambda: cross_entropy(supernet(images, supernet.sampled_weights()), labels)
 
-        with still_statistics(supernet):
+        with frozen_bn_stats(supernet):
             return unrolled_gradient(
                 loss_on(step.weight_batch),
                 loss_on(step.architecture_batch),
@@ -140,7 +140,7 @@ def unrolled_gradient(
         step: Length of the steps of the finite difference.
     """
     before = [weight.detach().clone() for weight in weights]
-    with constant(alphas):
+    with no_grad_for(alphas):
         gradients = gradients_of(train_loss(), weights)
     xi, directions, shares = next_step(weights, gradients)
     try:
@@ -153,7 +153,7 @@ def unrolled_gradient(
         sides = []
         for sign in (1, -1):
             _move(weights, before, in_gradients, sign * epsilon)
-            with constant(weights):
+            with no_grad_for(weights):
                 sides.append(gradients_of(train_loss(), alphas))
     finally:
         _move(weights, before, before, 0.0)
@@ -215,7 +215,7 @@ def _move(
 
 
 @contextmanager
-def constant(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+def no_grad_for(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
     """Let autograd take parameters as constants, so that it neither computes nor keeps anything for their gradients."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     try:

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from archselect import kernels
-from archselect.models.restored_state import preserved
-from archselect.models.supernet.supernet import Supernet, strongest
+from archselect.models.restored_state import restored_state
+from archselect.models.supernet.supernet import Supernet, argmax_alpha
 from archselect.search.alpha_gradient import Batch
 from archselect.training.step import gradients_of
 from archselect.utils.validation import check_number, check_positive, check_share
@@ -114,7 +114,7 @@ class StoppingRule(Protocol):
     """
 
     @property
-    def looks_back(self) -> int: ...
+    def rollback_window(self) -> int: ...
 
     def measure(self, supernet: Supernet, validation: Iterable[Batch], generator: torch.Generator) -> float:
         """Return the quantity, which is logged.
@@ -150,7 +150,7 @@ class SkipLimit:
 
     skips: int = 2
     earliest: float = 0.2
-    looks_back = 0
+    rollback_window = 0
 
     def __post_init__(self) -> None:
         check_positive("search.stopping: skips", self.skips)
@@ -204,14 +204,14 @@ class Curvature:
         check_share("search.stopping: earliest", self.earliest, zero=True)
 
     @property
-    def looks_back(self) -> int:
+    def rollback_window(self) -> int:
         """See `StoppingRule`."""
         return self.every * (self.lag + self.window // 2)
 
     def measure(self, supernet: Supernet, validation: Iterable[Batch], generator: torch.Generator) -> float:
         """Return the eigenvalue of largest size, with its sign; the batches' statistics are those of training."""
         alphas = list(supernet.alphas.values())
-        with preserved(supernet), torch.enable_grad(), kernels.left_out():
+        with restored_state(supernet), torch.enable_grad(), kernels.disabled():
             supernet.train()
             losses = []
             for images, labels in islice(validation, self.batches):
@@ -223,7 +223,7 @@ class Curvature:
 
     def kept_epochs(self, curve: Sequence[float], epochs: int) -> int | None:
         """See `StoppingRule`."""
-        values, kept = curve[:: self.every], len(curve) - self.looks_back
+        values, kept = curve[:: self.every], len(curve) - self.rollback_window
         counts = (len(curve) - 1) % self.every == 0  # the newest one
         if not counts or len(values) < self.window + self.lag or kept < self.earliest * epochs:
             return None
@@ -234,7 +234,7 @@ class Curvature:
 def skip_edges(supernet: Supernet) -> list[int]:
     """Return the edges of the first cell type on which the cell that magnitude chooses has skip connections."""
     cell, space = next(iter(supernet.cell_spaces.items()))
-    chosen = strongest(supernet)[cell]
+    chosen = argmax_alpha(supernet)[cell]
     pairs = enumerate(zip(chosen.operations, chosen.kept, strict=True))
     return [
         edge

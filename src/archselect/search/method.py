@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 from archselect.models.cell_space import CellSpace
-from archselect.models.supernet.relaxation import Dirichlet, EdgeNormalization, Relaxation, Softmax, Variant
+from archselect.models.supernet.relaxation import Dirichlet, EdgeNormalization, Relaxation, Softmax, SupernetOptions
 from archselect.search.alpha_gradient import ArchitectureGradient, Unrolled, check_unrolled
 from archselect.search.early_stopping import StoppingRule
 from archselect.search.oles import GradientMatching
@@ -70,7 +70,7 @@ class SearchMethod:
             term leaves it out, which is how one of a YAML file is taken back.
         smoothing: Moves the mixture in the step of the weights; None: nothing does.
         greedy: Decides edges while the supernet is trained; None: nothing is decided.
-        partial_channels: See `Variant`.
+        partial_channels: See `SupernetOptions`.
         edge_normalization: See `EdgeNormalization`.
         auxiliary_skip: Whether every edge has a skip connection beside its mixture, with a weight that falls linearly
             from 1 to 0 in the course of the search (DARTS-minus, Chu et al., ICLR 2021).
@@ -163,7 +163,7 @@ class SearchMethod:
         check_flag("search.recompute", self.recompute)
         self._check_together(self.variant)
 
-    def _check_together(self, variant: Variant) -> None:
+    def _check_together(self, variant: SupernetOptions) -> None:
         """Raise a ValueError for parts that do not go together."""
         if isinstance(self.architecture_gradient, Unrolled):
             check_unrolled(self.weight_optimizer([nn.Parameter(torch.zeros(1))]))
@@ -189,9 +189,9 @@ class SearchMethod:
             )
 
     @property
-    def variant(self) -> Variant:
+    def variant(self) -> SupernetOptions:
         """What the supernet must be able to do."""
-        return Variant(self.relaxation, self.partial_channels, self.edge_normalization, self.auxiliary_skip)
+        return SupernetOptions(self.relaxation, self.partial_channels, self.edge_normalization, self.auxiliary_skip)
 
     @property
     def varies(self) -> bool:
@@ -200,9 +200,9 @@ class SearchMethod:
         return bool(several) and not self.settled
 
     @property
-    def looks_back(self) -> int:
+    def rollback_window(self) -> int:
         """How many epochs back the search may end."""
-        return max((rule.looks_back for rule in self.stopping.values()), default=0)
+        return max((rule.rollback_window for rule in self.stopping.values()), default=0)
 
     def progress(self, epoch: int) -> float:
         """Return where in the search an epoch lies, from 0, the first, to 1, the last."""

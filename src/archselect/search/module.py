@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from archselect.distributed.process_group import on_main_process, whole_batches
 from archselect.distributed.rng import derived_seed, generator_for, seed_generators
-from archselect.models.restored_state import still_statistics
+from archselect.models.restored_state import frozen_bn_stats
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.search.alpha_gradient import Batch, BilevelStep
@@ -56,7 +56,7 @@ class SearchModule(pl.LightningModule):
         supernet: Supernet,
         method: SearchMethod,
         classes: int,
-        purpose: tuple[int | str, ...],
+        rng_key: tuple[int | str, ...],
         architecture_state: OptimizerState | None = None,
     ) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class SearchModule(pl.LightningModule):
         self.supernet = supernet
         self.supernet.recompute = method.recompute
         self.method = method
-        self.purpose = purpose
+        self.rng_key = rng_key
         self.capture: Capture = NoCapture()
         self.kept_epochs: int | None = None
         self._captured_under = dict(supernet.decisions)
@@ -123,7 +123,7 @@ class SearchModule(pl.LightningModule):
         """Tell the batches the epoch, which Lightning does for samplers only, seed the noise, set what changes."""
         batches: Any = self.trainer.train_dataloader
         batches.set_epoch(self.current_epoch)
-        seed_generators(derived_seed(*self.purpose, "network", self.current_epoch))
+        seed_generators(derived_seed(*self.rng_key, "network", self.current_epoch))
         self.set_progress(self.method.progress(self.current_epoch))
 
     def set_progress(self, progress: float) -> None:
@@ -231,13 +231,13 @@ class SearchModule(pl.LightningModule):
             def loss(moved: MixtureWeights) -> Tensor:
                 return cross_entropy(self.supernet(images, moved), labels)
 
-            with still_statistics(self.supernet):
+            with frozen_bn_stats(self.supernet):
                 weights = self._smoothing(weights, self.supernet.mixed, loss)
         return weights.replaced(drop_path=self._drop_path) if self._drop_path else weights
 
     def _validation_gradients(self, images: Tensor, labels: Tensor) -> Sequence[Tensor | None]:
         """Return the gradient in every weight of the loss on images that train none."""
-        with still_statistics(self.supernet):
+        with frozen_bn_stats(self.supernet):
             loss = cross_entropy(self.supernet(images, self.supernet.sampled_weights().detach()), labels)
         return gradients_of(loss, self.supernet.weight_parameters(), allow_unused=True)
 
@@ -264,7 +264,7 @@ class SearchModule(pl.LightningModule):
 
     def _stop_early(self) -> None:
         for name, rule in self.method.stopping.items():
-            generator = generator_for(*self.purpose, "stopping", name, self.current_epoch)
+            generator = generator_for(*self.rng_key, "stopping", name, self.current_epoch)
             value = self._measured(rule, generator)
             self.log(f"stopping_{name}", value)
             self._curves[name].append(value)

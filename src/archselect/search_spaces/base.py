@@ -10,7 +10,7 @@ from archselect.genotype import Genotype
 from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
 from archselect.models.discrete.network import DiscreteNetwork
 from archselect.models.ops import PRIMITIVES
-from archselect.models.supernet.relaxation import PLAIN, Undrawn, Variant
+from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions, Undrawn
 from archselect.models.supernet.supernet import Supernet
 
 CellOperations = Sequence[str] | Sequence[Sequence[str]]
@@ -73,7 +73,7 @@ class SearchSpace(ABC):
         }
 
     @abstractmethod
-    def supernet(self, image_size: int, classes: int, variant: Variant = PLAIN) -> Supernet:
+    def supernet(self, image_size: int, classes: int, variant: SupernetOptions = DARTS_OPTIONS) -> Supernet:
         """Return a new supernet as a search method asks for; its parameters come from torch's global generator."""
 
     @abstractmethod

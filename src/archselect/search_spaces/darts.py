@@ -7,7 +7,7 @@ from archselect.genotype import Genotype
 from archselect.models.cell_space import CellTopology
 from archselect.models.discrete.darts import DartsNetwork
 from archselect.models.supernet.darts import DartsSupernet
-from archselect.models.supernet.relaxation import PLAIN, Variant
+from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
 from archselect.search_spaces.base import (
     Operations,
     OperationsOf,
@@ -71,7 +71,7 @@ class DartsSpace(SearchSpace):
             before_previous, previous = previous, cell.carries([before_previous, previous])
         return previous
 
-    def supernet(self, image_size: int, classes: int, variant: Variant = PLAIN) -> DartsSupernet:
+    def supernet(self, image_size: int, classes: int, variant: SupernetOptions = DARTS_OPTIONS) -> DartsSupernet:
         """See `SearchSpace.supernet`."""
         check_image_size(self.name, image_size)
         return DartsSupernet(

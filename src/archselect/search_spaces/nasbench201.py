@@ -7,7 +7,7 @@ from archselect.genotype import Genotype
 from archselect.models.cell_space import CellTopology
 from archselect.models.discrete.nasbench201 import NASBench201Network
 from archselect.models.supernet.nasbench201 import NASBench201Supernet
-from archselect.models.supernet.relaxation import PLAIN, Variant
+from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
 from archselect.search_spaces.base import (
     Operations,
     OperationsOf,
@@ -54,7 +54,7 @@ class NASBench201Space(SearchSpace):
         self.cells_per_stage = cells_per_stage
         self.alpha_scale = alpha_scale
 
-    def supernet(self, image_size: int, classes: int, variant: Variant = PLAIN) -> NASBench201Supernet:
+    def supernet(self, image_size: int, classes: int, variant: SupernetOptions = DARTS_OPTIONS) -> NASBench201Supernet:
         """See `SearchSpace.supernet`."""
         check_image_size(self.name, image_size)
         return NASBench201Supernet(self.cells, self.channels, self.cells_per_stage, classes, self.alpha_scale, variant)

@@ -1,6 +1,6 @@
 """Reading an architecture off a trained supernet. Plain torch, no Lightning."""
 
-from archselect.selection.base import ONLY, Point, Selector, Trials, TrialTraining, Tuning
+from archselect.selection.base import ONLY, DecisionStep, Selector, SupernetEvaluator, TrialTraining, Tuning
 from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyDecision
 from archselect.selection.discretization import Discretization
 from archselect.selection.magnitude import Magnitude, magnitude_decisions
@@ -8,19 +8,18 @@ from archselect.selection.perturbation import Perturbation
 from archselect.selection.random_choice import Random
 from archselect.selection.sampling import Sampling
 from archselect.selection.scorer import Scorer
-from archselect.selection.scoring import Race, Racing, Score, Scoring
+from archselect.selection.scoring import Racing, Score, Scoring, SuccessiveElimination
 from archselect.selection.shapley import Shapley
 from archselect.selection.zero_cost import ZeroCost
 
 __all__ = [
     "ONLY",
     "Decision",
+    "DecisionStep",
     "Discretization",
     "Magnitude",
     "OperationDecision",
     "Perturbation",
-    "Point",
-    "Race",
     "Racing",
     "Random",
     "Sampling",
@@ -30,9 +29,10 @@ __all__ = [
     "Selector",
     "Shapley",
     "Strength",
+    "SuccessiveElimination",
+    "SupernetEvaluator",
     "TopologyDecision",
     "TrialTraining",
-    "Trials",
     "Tuning",
     "ZeroCost",
     "magnitude_decisions",

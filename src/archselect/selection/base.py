@@ -10,13 +10,13 @@ from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.selection.decisions import Decision
-from archselect.selection.scoring import Race, Racing, Score, Scoring
+from archselect.selection.scoring import Racing, Score, Scoring, SuccessiveElimination
 from archselect.utils.validation import check_choice, check_count, check_flag, check_number, check_positive
 
 Schedule = Literal["constant", "cosine"]
 
 
-class Point(NamedTuple):
+class DecisionStep(NamedTuple):
     """A decision point.
 
     Attributes:
@@ -33,14 +33,14 @@ class Point(NamedTuple):
         return self.of - self.number
 
 
-ONLY = Point(0, 1)
+ONLY = DecisionStep(0, 1)
 """The point at which a selector without tuning decides everything."""
 
 
-class Trials(Protocol):
+class SupernetEvaluator(Protocol):
     """What a selector may try on the supernet. Nothing that is tried changes it."""
 
-    def score(self, candidates: Sequence[MixtureWeights], race: Race | None = None) -> list[Score]:
+    def score(self, candidates: Sequence[MixtureWeights], race: SuccessiveElimination | None = None) -> list[Score]:
         """Return one score per candidate; `race` says what they compete for, so that losers need not be scored on."""
         ...
 
@@ -193,12 +193,12 @@ class Selector(Protocol):
     def report_strengths(self) -> bool: ...
 
     @property
-    def compares(self) -> bool:
+    def needs_candidates(self) -> bool:
         """Whether it compares candidates, so that there must be an edge with two of them."""
         ...
 
     @property
-    def reads_alpha(self) -> bool:
+    def needs_trained_alpha(self) -> bool:
         """Whether it reads the size of `alpha`, which must have been trained then."""
         ...
 
@@ -210,7 +210,9 @@ class Selector(Protocol):
         """Return the number of decision points, where so much has been decided by the search; None: nothing."""
         ...
 
-    def decide(self, point: Point, supernet: Supernet, trials: Trials, seed: int) -> Iterator[Decision]:
+    def decide(
+        self, point: DecisionStep, supernet: Supernet, trials: SupernetEvaluator, seed: int
+    ) -> Iterator[Decision]:
         """Yield the decisions of one point. Each is applied to `supernet` before the next is asked for.
 
         A point that was cut off is decided again: what `supernet.decisions` already holds of it is not decided twice.

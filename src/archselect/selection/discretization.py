@@ -6,7 +6,13 @@ from typing import get_args
 
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection.base import Point, Trials, TrialTraining, check_candidates, check_scoring_node
+from archselect.selection.base import (
+    DecisionStep,
+    SupernetEvaluator,
+    TrialTraining,
+    check_candidates,
+    check_scoring_node,
+)
 from archselect.selection.decisions import Decision, OperationDecision, Strength
 from archselect.selection.schedule import (
     EdgeOrder,
@@ -21,7 +27,7 @@ from archselect.selection.schedule import (
     node_points,
 )
 from archselect.selection.scoring import Criterion, Scoring
-from archselect.selection.topology import Rounds, by_score, decide_inputs, harm
+from archselect.selection.topology import Rounds, by_score, decide_inputs, perturbation_loss
 from archselect.utils.validation import check_choice, check_flag
 
 
@@ -53,7 +59,7 @@ class Discretization:
     training: TrialTraining = field(default_factory=TrialTraining)
     scoring: Scoring = field(default_factory=Scoring)
     tuning = None
-    compares = True
+    needs_candidates = True
 
     def __post_init__(self) -> None:
         check_choice("selection.criterion", self.criterion, get_args(Criterion))
@@ -67,8 +73,8 @@ class Discretization:
             )
 
     @property
-    def reads_alpha(self) -> bool:
-        """See `Selector.reads_alpha`."""
+    def needs_trained_alpha(self) -> bool:
+        """See `Selector.needs_trained_alpha`."""
         return self.edge_order == "entropy"
 
     def check(self, cells: Mapping[str, CellSpace]) -> None:
@@ -87,7 +93,9 @@ class Discretization:
         counts = (len(candidates) for space in cells.values() for candidates in space.operations)
         return sum(count for count in counts if count > 1)
 
-    def decide(self, point: Point, supernet: Supernet, trials: Trials, seed: int) -> Iterator[Decision]:
+    def decide(
+        self, point: DecisionStep, supernet: Supernet, trials: SupernetEvaluator, seed: int
+    ) -> Iterator[Decision]:
         """See `Selector.decide`."""
         for name, space in supernet.cell_spaces.items():
             if edge_is_due(supernet, name, point):
@@ -98,7 +106,7 @@ class Discretization:
                 yield decide_inputs(supernet, space, node, by_score(trials, self.criterion), self.topology_rounds)
 
     def _decide_edge(
-        self, supernet: Supernet, space: CellSpace, trials: Trials, purpose: tuple[int | str, ...]
+        self, supernet: Supernet, space: CellSpace, trials: SupernetEvaluator, purpose: tuple[int | str, ...]
     ) -> OperationDecision:
         edge = next_edge(self.edge_order, supernet, space.name, trials, purpose)
         candidates = space.operations[edge]
@@ -109,6 +117,6 @@ class Discretization:
         for operation, name in enumerate(names):
             decided = supernet.decisions[space.name].keep_operation(edge, operation)
             scores.append(trials.train(name, {**supernet.decisions, space.name: decided}, self.training))
-        best = min(range(len(names)), key=lambda operation: harm(scores[operation], self.criterion))
-        strengths = tuple(Strength(-harm(score, self.criterion)) for score in scores)
+        best = min(range(len(names)), key=lambda operation: perturbation_loss(scores[operation], self.criterion))
+        strengths = tuple(Strength(-perturbation_loss(score, self.criterion)) for score in scores)
         return OperationDecision(space.name, edge, best, tuple(scores), strengths=strengths, trial=names[best])

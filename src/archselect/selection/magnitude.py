@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from archselect.models.cell_space import CellDecisions, CellSpace
-from archselect.models.supernet.supernet import Supernet, strongest_inputs, strongest_operation
-from archselect.selection.base import Point, Trials
+from archselect.models.supernet.supernet import Supernet, argmax_inputs, argmax_operation
+from archselect.selection.base import DecisionStep, SupernetEvaluator
 from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyDecision
 from archselect.utils.validation import check_flag
 
@@ -22,8 +22,8 @@ class Magnitude:
     report_strengths: bool = False
     tuning = None
     scoring = None
-    compares = False
-    reads_alpha = True
+    needs_candidates = False
+    needs_trained_alpha = True
 
     def __post_init__(self) -> None:
         check_flag("selection.report_strengths", self.report_strengths)
@@ -35,7 +35,9 @@ class Magnitude:
         """All decisions are made at one point."""
         return 1
 
-    def decide(self, point: Point, supernet: Supernet, trials: Trials, seed: int) -> Iterator[Decision]:
+    def decide(
+        self, point: DecisionStep, supernet: Supernet, trials: SupernetEvaluator, seed: int
+    ) -> Iterator[Decision]:
         """See `Selector.decide`."""
         yield from magnitude_decisions(supernet)
 
@@ -57,9 +59,9 @@ def operation_by_magnitude(supernet: Supernet, space: CellSpace, edge: int) -> O
     weights = supernet.relaxed(space.name)[edge].tolist()
     candidates = len(space.operations[edge])
     strengths = tuple(Strength(weights[index]) for index in range(candidates)) if candidates > 1 else ()
-    return OperationDecision(space.name, edge, strongest_operation(supernet, space, edge), strengths=strengths)
+    return OperationDecision(space.name, edge, argmax_operation(supernet, space, edge), strengths=strengths)
 
 
 def inputs_by_magnitude(supernet: Supernet, space: CellSpace, decisions: CellDecisions, node: int) -> TopologyDecision:
     """Return the decision for the in-edges of a node whose kept operations have the largest weights."""
-    return TopologyDecision(space.name, node, strongest_inputs(supernet, space, decisions, node))
+    return TopologyDecision(space.name, node, argmax_inputs(supernet, space, decisions, node))

@@ -9,7 +9,14 @@ import torch
 from archselect.distributed.rng import generator_for
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection.base import Point, Trials, Tuning, check_candidates, check_no_strengths, check_scoring_node
+from archselect.selection.base import (
+    DecisionStep,
+    SupernetEvaluator,
+    Tuning,
+    check_candidates,
+    check_no_strengths,
+    check_scoring_node,
+)
 from archselect.selection.decisions import Decision, OperationDecision, Strength
 from archselect.selection.magnitude import operation_by_magnitude
 from archselect.selection.schedule import (
@@ -24,8 +31,8 @@ from archselect.selection.schedule import (
     node_is_due,
     node_points,
 )
-from archselect.selection.scoring import Criterion, Race, Score, Scoring, standard_error_of_difference
-from archselect.selection.topology import Rounds, by_score, decide_inputs, harm
+from archselect.selection.scoring import Criterion, Score, Scoring, SuccessiveElimination, standard_error_of_difference
+from archselect.selection.topology import Rounds, by_score, decide_inputs, perturbation_loss
 from archselect.utils.validation import check_choice, check_flag, check_options
 
 OperationRule = Literal["perturbation", "magnitude", "random"]
@@ -79,7 +86,7 @@ class Perturbation:
         check_flag("selection.renormalize", self.renormalize)
         check_flag("selection.score_unmasked", self.score_unmasked)
         check_flag("selection.report_strengths", self.report_strengths)
-        if self.score_unmasked and not self.compares:
+        if self.score_unmasked and not self.needs_candidates:
             raise ValueError(
                 "selection.score_unmasked=true scores the supernet beside those with an operation masked, but with "
                 f"selection.operation_rule={self.operation_rule} none is masked. Leave it out."
@@ -95,18 +102,18 @@ class Perturbation:
             )
 
     @property
-    def compares(self) -> bool:
-        """See `Selector.compares`."""
+    def needs_candidates(self) -> bool:
+        """See `Selector.needs_candidates`."""
         return self.operation_rule == "perturbation"
 
     @property
-    def reads_alpha(self) -> bool:
-        """See `Selector.reads_alpha`."""
+    def needs_trained_alpha(self) -> bool:
+        """See `Selector.needs_trained_alpha`."""
         return self.operation_rule == "magnitude" or self.edge_order == "entropy"
 
     def check(self, cells: Mapping[str, CellSpace]) -> None:
         """See `Selector.check`."""
-        if self.compares:
+        if self.needs_candidates:
             check_candidates(self.name, cells)
         for name in cells:
             check_edge_order(self.edge_order, cells, name)
@@ -124,7 +131,9 @@ class Perturbation:
         """One per edge, then one per node that chooses its inputs; cell types are decided side by side."""
         return edge_points(cells, decided) + node_points(cells, decided)
 
-    def decide(self, point: Point, supernet: Supernet, trials: Trials, seed: int) -> Iterator[Decision]:
+    def decide(
+        self, point: DecisionStep, supernet: Supernet, trials: SupernetEvaluator, seed: int
+    ) -> Iterator[Decision]:
         """See `Selector.decide`."""
         for name, space in supernet.cell_spaces.items():
             if edge_is_due(supernet, name, point):
@@ -136,23 +145,23 @@ class Perturbation:
                 yield decide_inputs(supernet, space, node, least_harm, self.topology_rounds)
 
     def _decide_edge(
-        self, supernet: Supernet, space: CellSpace, trials: Trials, purpose: tuple[int | str, ...]
+        self, supernet: Supernet, space: CellSpace, trials: SupernetEvaluator, rng_key: tuple[int | str, ...]
     ) -> OperationDecision:
         if self.edge_order == "global":
             undecided = supernet.decisions[space.name].undecided_edges
             decisions = [self._by_perturbation(supernet, space, edge, trials, raced=False) for edge in undecided]
             return max(decisions, key=lambda decision: self._margin(decision.scores))
-        edge = next_edge(self.edge_order, supernet, space.name, trials, purpose)
+        edge = next_edge(self.edge_order, supernet, space.name, trials, rng_key)
         if self.operation_rule == "perturbation":
             return self._by_perturbation(supernet, space, edge, trials)
         if self.operation_rule == "magnitude":
             return operation_by_magnitude(supernet, space, edge)
         candidates = len(space.operations[edge])
-        operation = int(torch.randint(candidates, (), generator=generator_for(*purpose, "operation")))
+        operation = int(torch.randint(candidates, (), generator=generator_for(*rng_key, "operation")))
         return OperationDecision(space.name, edge, operation)
 
     def _by_perturbation(
-        self, supernet: Supernet, space: CellSpace, edge: int, trials: Trials, raced: bool = True
+        self, supernet: Supernet, space: CellSpace, edge: int, trials: SupernetEvaluator, raced: bool = True
     ) -> OperationDecision:
         candidates = range(len(space.operations[edge]))
         if len(candidates) == 1:
@@ -160,23 +169,25 @@ class Perturbation:
         weights = supernet.mixture_weights().detach()
         without = [weights.masked(space.name, edge, operation, self.renormalize) for operation in candidates]
         scored = [*without, weights] if self.score_unmasked or self.report_strengths else without
-        race = Race(self.operation_criterion, "harmed", len(without)) if raced else None
+        race = SuccessiveElimination(self.operation_criterion, "harmed", len(without)) if raced else None
         scores = trials.score(scored, race)
         unmasked = scores[-1] if len(scores) > len(without) else None
         scores = scores[: len(without)]
         # The first wins ties.
         left = [operation for operation in candidates if scores[operation].beaten_after is None]
-        kept = max(left, key=lambda operation: harm(scores[operation], self.operation_criterion))
+        kept = max(left, key=lambda operation: perturbation_loss(scores[operation], self.operation_criterion))
         strengths = tuple(self._strength(score, unmasked) for score in scores) if unmasked else ()
         return OperationDecision(space.name, edge, kept, tuple(scores), unmasked, strengths)
 
     def _strength(self, masked: Score, unmasked: Score) -> Strength:
         """Return how much worse the supernet is without an operation."""
-        drop = harm(masked, self.operation_criterion) - harm(unmasked, self.operation_criterion)
+        drop = perturbation_loss(masked, self.operation_criterion) - perturbation_loss(
+            unmasked, self.operation_criterion
+        )
         column = get_args(Criterion).index(self.operation_criterion)
         return Strength(drop, standard_error_of_difference(masked, unmasked, column))
 
     def _margin(self, scores: tuple[Score, ...]) -> float:
         """Return by how much the best operation stands out; edges with a single candidate come first."""
-        harms = sorted((harm(score, self.operation_criterion) for score in scores), reverse=True)
+        harms = sorted((perturbation_loss(score, self.operation_criterion) for score in scores), reverse=True)
         return harms[0] - harms[1] if harms else float("inf")

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archselect.distributed.rng import derived_seed, seed_generators
-from archselect.models.restored_state import preserved
+from archselect.models.restored_state import restored_state
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.stacked_parameters import StackedWeight
 from archselect.models.supernet.supernet import Supernet
@@ -58,7 +58,7 @@ def synflow(supernet: Supernet, weights: MixtureWeights, images: Tensor, labels:
     layers leave the range of float32. Of the images the size is read, of the labels nothing.
     """
     # The copy draws noise from the random state that is put back here.
-    with preserved(supernet), torch.enable_grad():
+    with restored_state(supernet), torch.enable_grad():
         copy = deepcopy(supernet).double().eval()
         parameters = _made_linear(copy)
         exact = MixtureWeights(
@@ -92,7 +92,7 @@ def jacobian_covariance(supernet: Supernet, weights: MixtureWeights, images: Ten
             "selection.proxy=jacobian_covariance correlates the images of a batch, but there is one in it. Raise "
             "selection.scoring.batch_size."
         )
-    with preserved(supernet), torch.enable_grad():
+    with restored_state(supernet), torch.enable_grad():
         _hold_statistics(supernet, weights, images)
         _seed()
         inputs = images.detach().requires_grad_()
@@ -120,7 +120,7 @@ def _loss_gradients(
 ) -> list[tuple[nn.Parameter, Tensor]]:
     """Return all parameters that the loss depends on, each with its gradient."""
     parameters = supernet.weight_parameters()
-    with preserved(supernet), torch.enable_grad():
+    with restored_state(supernet), torch.enable_grad():
         _seed()
         loss = F.cross_entropy(supernet.train()(images, weights.detach()), labels)
         gradients = gradients_of(loss, parameters, allow_unused=True)

@@ -8,7 +8,7 @@ import torch
 from archselect.distributed.rng import generator_for
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection.base import Point, Trials, check_no_strengths
+from archselect.selection.base import DecisionStep, SupernetEvaluator, check_no_strengths
 from archselect.selection.decisions import Decision, OperationDecision, TopologyDecision
 
 
@@ -25,8 +25,8 @@ class Random:
     report_strengths: bool = False
     tuning = None
     scoring = None
-    compares = False
-    reads_alpha = False
+    needs_candidates = False
+    needs_trained_alpha = False
 
     def __post_init__(self) -> None:
         check_no_strengths(self.name, self.report_strengths)
@@ -38,7 +38,9 @@ class Random:
         """All decisions are made at one point."""
         return 1
 
-    def decide(self, point: Point, supernet: Supernet, trials: Trials, seed: int) -> Iterator[Decision]:
+    def decide(
+        self, point: DecisionStep, supernet: Supernet, trials: SupernetEvaluator, seed: int
+    ) -> Iterator[Decision]:
         """See `Selector.decide`."""
         for name, space in supernet.cell_spaces.items():
             undecided = supernet.decisions[name]

@@ -14,10 +14,10 @@ from archselect.distributed.rng import generator_for
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection.base import Point, Trials, check_candidates, check_unraced
+from archselect.selection.base import DecisionStep, SupernetEvaluator, check_candidates, check_unraced
 from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyDecision
 from archselect.selection.scoring import Criterion, Scoring
-from archselect.selection.topology import harm
+from archselect.selection.topology import perturbation_loss
 from archselect.utils.validation import check_choice, check_flag, check_positive
 
 Distribution = Literal["alpha", "uniform"]
@@ -55,7 +55,7 @@ class Sampling:
     report_strengths: bool = False
     scoring: Scoring = field(default_factory=Scoring)
     tuning = None
-    compares = True
+    needs_candidates = True
 
     def __post_init__(self) -> None:
         check_positive("selection.samples", self.samples)
@@ -65,8 +65,8 @@ class Sampling:
         check_unraced(self.name, self.scoring)
 
     @property
-    def reads_alpha(self) -> bool:
-        """See `Selector.reads_alpha`."""
+    def needs_trained_alpha(self) -> bool:
+        """See `Selector.needs_trained_alpha`."""
         return self.distribution == "alpha"
 
     def check(self, cells: Mapping[str, CellSpace]) -> None:
@@ -77,7 +77,9 @@ class Sampling:
         """All decisions are made at one point."""
         return 1
 
-    def decide(self, point: Point, supernet: Supernet, trials: Trials, seed: int) -> Iterator[Decision]:
+    def decide(
+        self, point: DecisionStep, supernet: Supernet, trials: SupernetEvaluator, seed: int
+    ) -> Iterator[Decision]:
         """See `Selector.decide`.
 
         Everything is drawn and scored before the first decision. Asked again for what is left, it would draw among
@@ -112,14 +114,16 @@ class Sampling:
             )
         return list(zip(*cells, strict=True))
 
-    def _worths(self, supernet: Supernet, drawn: Sequence[Architecture], trials: Trials) -> dict[Architecture, float]:
+    def _worths(
+        self, supernet: Supernet, drawn: Sequence[Architecture], trials: SupernetEvaluator
+    ) -> dict[Architecture, float]:
         """Return the worth of each architecture, in the order in which they were first drawn."""
         distinct = list(dict.fromkeys(drawn))
         worths: dict[Architecture, float] = {}
         for start in range(0, len(distinct), SCORED_TOGETHER):
             together = distinct[start : start + SCORED_TOGETHER]
             scores = trials.score([weights_of(supernet, architecture) for architecture in together])
-            worths.update(zip(together, (-harm(score, self.criterion) for score in scores), strict=True))
+            worths.update(zip(together, (-perturbation_loss(score, self.criterion) for score in scores), strict=True))
         return worths
 
 
@@ -134,18 +138,18 @@ def weights_of(supernet: Supernet, architecture: Architecture) -> MixtureWeights
 
 
 def _draw_cells(
-    space: CellSpace, decisions: CellDecisions, weights: Tensor, samples: int, purpose: tuple[int | str, ...]
+    space: CellSpace, decisions: CellDecisions, weights: Tensor, samples: int, rng_key: tuple[int | str, ...]
 ) -> list[CellDecisions]:
     """Return `samples` ways to decide the rest of a cell type, drawn by weights `(edges, operations)` of operations."""
     cells = [decisions] * samples
     for edge in decisions.undecided_edges:
         row = weights[edge, : len(space.operations[edge])]
-        generator = generator_for(*purpose, space.name, "edge", edge)
+        generator = generator_for(*rng_key, space.name, "edge", edge)
         operations = torch.multinomial(row, samples, replacement=True, generator=generator).tolist()
         cells = [cell.keep_operation(edge, operation) for cell, operation in zip(cells, operations, strict=True)]
     for node in decisions.undecided_nodes(space):
         into = [edge for edge in space.topology.edges_into(node) if decisions.kept[edge]]
-        generator = generator_for(*purpose, space.name, "node", node)
+        generator = generator_for(*rng_key, space.name, "node", node)
         orders = [torch.randperm(len(into), generator=generator).tolist() for _ in cells]
         keep = space.topology.edges_kept_into(node)
         cells = [

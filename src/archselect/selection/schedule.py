@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from archselect.distributed.process_group import on_main_process
 from archselect.distributed.rng import derived_seed, generator_for, seed_generators
 from archselect.models.cell_space import CellDecisions, CellSpace
-from archselect.models.restored_state import preserved
+from archselect.models.restored_state import restored_state
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection.base import Point, Trials
+from archselect.selection.base import DecisionStep, SupernetEvaluator
 from archselect.training.step import gradients_of
 
 NodeOrder = Literal["random"] | Sequence[int] | Mapping[str, Sequence[int]]
@@ -40,7 +40,7 @@ def node_points(cells: Mapping[str, CellSpace], decided: Mapping[str, CellDecisi
     return max(len(decided[name].undecided_nodes(space)) for name, space in cells.items())
 
 
-def edge_is_due(supernet: Supernet, cell: str, point: Point) -> bool:
+def edge_is_due(supernet: Supernet, cell: str, point: DecisionStep) -> bool:
     """Return whether a cell type decides an edge at this point.
 
     A cell type with fewer undecided edges than another begins later, so that all end together. What a session that was
@@ -50,21 +50,23 @@ def edge_is_due(supernet: Supernet, cell: str, point: Point) -> bool:
     return 0 < left <= len(supernet.decisions[cell].undecided_edges)
 
 
-def node_is_due(supernet: Supernet, cell: str, point: Point) -> bool:
+def node_is_due(supernet: Supernet, cell: str, point: DecisionStep) -> bool:
     """Return whether a cell type decides the inputs of a node at this point; see `edge_is_due`."""
     space, decisions = supernet.cell_spaces[cell], supernet.decisions[cell]
     return not decisions.undecided_edges and point.left <= len(decisions.undecided_nodes(space))
 
 
-def next_of(order: NodeOrder, cell: str, undecided: Sequence[int], purpose: tuple[int | str, ...]) -> int:
+def next_of(order: NodeOrder, cell: str, undecided: Sequence[int], rng_key: tuple[int | str, ...]) -> int:
     """Return the next edge or node of a random or a given order."""
     if order == "random":
-        return undecided[int(torch.randint(len(undecided), (), generator=generator_for(*purpose)))]
+        return undecided[int(torch.randint(len(undecided), (), generator=generator_for(*rng_key)))]
     given = order[cell] if isinstance(order, Mapping) else order
     return next(int(number) for number in given if number in undecided)
 
 
-def next_edge(order: EdgeOrder, supernet: Supernet, cell: str, trials: Trials, purpose: tuple[int | str, ...]) -> int:
+def next_edge(
+    order: EdgeOrder, supernet: Supernet, cell: str, trials: SupernetEvaluator, rng_key: tuple[int | str, ...]
+) -> int:
     """Return the undecided edge of a cell type that comes next, in any order but `global`."""
     undecided = supernet.decisions[cell].undecided_edges
     if order == "reverse":
@@ -73,10 +75,10 @@ def next_edge(order: EdgeOrder, supernet: Supernet, cell: str, trials: Trials, p
         entropies = normalised_entropies(supernet, cell)
         return min(undecided, key=lambda edge: entropies[edge])
     if order == "gradient_norm":
-        norms = gradient_norms(supernet, trials, purpose)[cell]
+        norms = gradient_norms(supernet, trials, rng_key)[cell]
         return max(undecided, key=lambda edge: norms[edge])
     assert order != "global"
-    return next_of(order, cell, undecided, purpose)
+    return next_of(order, cell, undecided, rng_key)
 
 
 def normalised_entropies(supernet: Supernet, cell: str) -> list[float]:
@@ -89,7 +91,9 @@ def normalised_entropies(supernet: Supernet, cell: str) -> list[float]:
     return (entropies / largest).tolist()
 
 
-def gradient_norms(supernet: Supernet, trials: Trials, purpose: tuple[int | str, ...]) -> dict[str, list[float]]:
+def gradient_norms(
+    supernet: Supernet, trials: SupernetEvaluator, rng_key: tuple[int | str, ...]
+) -> dict[str, list[float]]:
     """Return per cell type and edge the norm of the scoring loss's gradient in `alpha`.
 
     Args:
@@ -97,16 +101,18 @@ def gradient_norms(supernet: Supernet, trials: Trials, purpose: tuple[int | str,
         trials: Reads the scoring batches.
         purpose: What the randomness inside the network is derived from.
     """
-    return on_main_process(lambda: _gradient_norms(supernet, trials, purpose))
+    return on_main_process(lambda: _gradient_norms(supernet, trials, rng_key))
 
 
-def _gradient_norms(supernet: Supernet, trials: Trials, purpose: tuple[int | str, ...]) -> dict[str, list[float]]:
+def _gradient_norms(
+    supernet: Supernet, trials: SupernetEvaluator, rng_key: tuple[int | str, ...]
+) -> dict[str, list[float]]:
     alphas = list(supernet.alphas.values())
     total = [torch.zeros_like(alpha) for alpha in alphas]
     images_seen = 0
-    with preserved(supernet):
+    with restored_state(supernet):
         supernet.train()
-        seed_generators(derived_seed(*purpose, "gradient norm"))
+        seed_generators(derived_seed(*rng_key, "gradient norm"))
         for images, labels in trials.batches():
             loss = F.cross_entropy(supernet(images), labels, reduction="sum")
             for sum_, gradient in zip(total, gradients_of(loss, alphas), strict=True):

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from archselect.distributed.process_group import all_reduce, place
 from archselect.distributed.rng import derived_seed, seed_generators
-from archselect.models.restored_state import preserved
+from archselect.models.restored_state import restored_state
 from archselect.models.supernet.mixture import Mixture, MixtureWeights
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection.scoring import Race, Racing, Score, Scoring, beaten
+from archselect.selection.scoring import Racing, Score, Scoring, SuccessiveElimination, eliminated
 from archselect.training.cuda_graphs import Capture, NoCapture
 
 
-class Tallies:
+class ScoreAccumulator:
     """What was counted of each candidate, batch by batch; it stays on the device until a race or the end asks.
 
     Attributes:
@@ -52,17 +52,17 @@ class Tallies:
             self._counted[index][-new:] = rows.unbind()
         self._gathered = len(self._images)
 
-    def runners(self, race: Race) -> list[int]:
+    def runners(self, elimination: SuccessiveElimination) -> list[int]:
         """Return the indices of the candidates that are still in the race."""
-        return [index for index in self.running if index < race.runners]
+        return [index for index in self.running if index < elimination.runners]
 
-    def drop_beaten(self, race: Race, confidence: float) -> None:
+    def drop_beaten(self, elimination: SuccessiveElimination, confidence: float) -> None:
         """Stop scoring the candidates that are beaten; waits for the device."""
         self._gather()
-        runners = self.runners(race)
+        runners = self.runners(elimination)
         scores = torch.stack([torch.stack(self._counted[index]) for index in runners], dim=1).cpu()
         per_image = scores / torch.tensor(self._images, dtype=scores.dtype).view(-1, 1, 1)
-        for index, out in zip(runners, beaten(race.lead(per_image), confidence), strict=True):
+        for index, out in zip(runners, eliminated(elimination.lead(per_image), confidence), strict=True):
             if out:
                 self.running.remove(index)
                 self._beaten_after[index] = sum(self._images)
@@ -101,7 +101,7 @@ class Scorer:
         batches: Iterable[tuple[Tensor, Tensor]],
         scoring: Scoring,
         calibration: Iterable[tuple[Tensor, Tensor]],
-        purpose: tuple[int | str, ...],
+        rng_key: tuple[int | str, ...],
         capture: Capture | None = None,
     ) -> None:
         self.supernet = supernet
@@ -109,10 +109,12 @@ class Scorer:
         self.batches = batches
         self.scoring = scoring
         self.calibration = calibration
-        self.purpose = purpose
+        self.rng_key = rng_key
 
     @torch.no_grad()
-    def __call__(self, candidates: Sequence[MixtureWeights], race: Race | None = None) -> list[Score]:
+    def __call__(
+        self, candidates: Sequence[MixtureWeights], elimination: SuccessiveElimination | None = None
+    ) -> list[Score]:
         """Return the score of each candidate.
 
         The candidates of a round are scored side by side: each batch is read once, and what they have in common in
@@ -124,11 +126,11 @@ class Scorer:
             candidates: Mixture weights.
             race: What the candidates compete for; looked at where the scoring is a `Racing`.
         """
-        with preserved(self.supernet):
+        with restored_state(self.supernet):
             if self.scoring.batch_norm == "recalibrated":
                 scores = [score for weights in candidates for score in self._round([weights], None)]
             else:
-                scores = self._round(candidates, race if isinstance(self.scoring, Racing) else None)
+                scores = self._round(candidates, elimination if isinstance(self.scoring, Racing) else None)
         if not all(math.isfinite(score.loss) for score in scores):
             raise ValueError(
                 "The supernet's loss is not a finite number, so its operations cannot be compared: its training "
@@ -141,10 +143,10 @@ class Scorer:
         """Return the batches of a pass."""
         return islice(self.batches, self.scoring.batches)
 
-    def _round(self, candidates: Sequence[MixtureWeights], race: Race | None) -> list[Score]:
+    def _round(self, candidates: Sequence[MixtureWeights], elimination: SuccessiveElimination | None) -> list[Score]:
         """Score candidates side by side."""
         if self.scoring.batch_norm == "recalibrated":
-            seed_generators(derived_seed(*self.purpose, "calibration"))
+            seed_generators(derived_seed(*self.rng_key, "calibration"))
             self._recalibrate(candidates[0])
         self.supernet.train(self.scoring.batch_norm == "batch")
         differing = [
@@ -152,20 +154,20 @@ class Scorer:
         ]
         shared_layers = self.supernet.layers_before(differing)
         mixtures = [self.supernet.mixtures(weights) for weights in candidates]
-        tallies, turns = Tallies(len(candidates)), place()
+        tallies, turns = ScoreAccumulator(len(candidates)), place()
         checks = self.scoring.checks() if isinstance(self.scoring, Racing) else iter(())
-        check = next(checks, None) if race else None
+        check = next(checks, None) if elimination else None
         for number, (images, labels) in enumerate(self.read(), start=1):
             if (number - 1) % turns.world_size == turns.rank:
                 running = [mixtures[index] for index in tallies.running]
                 tallies.add(self._batch(running, shared_layers, images, labels, number), labels)
             else:
                 tallies.leave_out(labels)
-            if race and number == check:
+            if elimination and number == check:
                 assert isinstance(self.scoring, Racing)
-                tallies.drop_beaten(race, self.scoring.confidence)
+                tallies.drop_beaten(elimination, self.scoring.confidence)
                 check = next(checks)
-                if len(tallies.runners(race)) == 1:
+                if len(tallies.runners(elimination)) == 1:
                     break
         self.capture.forget()
         return tallies.scores()
@@ -182,11 +184,11 @@ class Scorer:
 
         def score(images: Tensor, labels: Tensor) -> Tensor:
             seed(0)
-            begun = self.supernet.begin(images, candidates[0], shared_layers)
+            partial = self.supernet.forward_prefix(images, candidates[0], shared_layers)
             results = []
             for mixtures in candidates:
                 seed(1)
-                logits = self.supernet.finish(begun, mixtures).float()
+                logits = self.supernet.forward_suffix(partial, mixtures).float()
                 loss = F.cross_entropy(logits, labels, reduction="sum")
                 correct = (logits.argmax(dim=1) == labels).sum()
                 results.append(torch.stack([correct.double(), loss.double()]))
@@ -195,7 +197,7 @@ class Scorer:
         def seed(part: int) -> None:
             """Let the network's noise be the same for all candidates, and another for every batch."""
             if self.noisy:
-                seed_generators(derived_seed(*self.purpose, "scoring", number, part))
+                seed_generators(derived_seed(*self.rng_key, "scoring", number, part))
 
         # Replayed, the random numbers of a graph would go on from candidate to candidate.
         capture = NoCapture() if self.noisy else self.capture

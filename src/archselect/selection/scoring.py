@@ -36,8 +36,8 @@ class Score:
 
     def to_record(self) -> dict[str, float]:
         """Return JSON-able data."""
-        beaten = {} if self.beaten_after is None else {"beaten_after": self.beaten_after}
-        return {"accuracy": self.accuracy, "loss": self.loss, **beaten}
+        eliminated = {} if self.beaten_after is None else {"beaten_after": self.beaten_after}
+        return {"accuracy": self.accuracy, "loss": self.loss, **eliminated}
 
 
 def standard_error_of_difference(score: Score, other: Score, column: int) -> float | None:
@@ -57,7 +57,7 @@ Criterion = Literal["accuracy", "loss"]
 
 
 @dataclass(frozen=True)
-class Race:
+class SuccessiveElimination:
     """What the candidates of a round compete for.
 
     Attributes:
@@ -76,7 +76,7 @@ class Race:
         return harm if self.wanted == "harmed" else -harm
 
 
-def beaten(leads: Tensor, confidence: float) -> list[bool]:
+def eliminated(leads: Tensor, confidence: float) -> list[bool]:
     """Return for each runner whether the leading one is better.
 
     Args:
@@ -126,7 +126,7 @@ class Scoring:
 
 @dataclass(frozen=True)
 class Racing(Scoring):
-    """Scoring in which a candidate that cannot win any more is not scored any further: see `Race`.
+    """Scoring in which a candidate that cannot win any more is not scored any further: see `SuccessiveElimination`.
 
     Attributes:
         confidence: With which a candidate is said to be worse than the leading one.

@@ -15,10 +15,10 @@ from archselect.distributed.rng import generator_for
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.supernet.mixture import Active, MixtureWeights
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection.base import Point, Trials, check_candidates, check_unraced
+from archselect.selection.base import DecisionStep, SupernetEvaluator, check_candidates, check_unraced
 from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyDecision
 from archselect.selection.scoring import Criterion, Scoring
-from archselect.selection.topology import harm
+from archselect.selection.topology import perturbation_loss
 from archselect.utils.validation import check_choice, check_flag, check_positive, check_share
 
 P = TypeVar("P", bound=Hashable)
@@ -28,7 +28,7 @@ def shapley_values(
     players: Sequence[P],
     worths: Callable[[Sequence[frozenset[P]]], Sequence[float]],
     permutations: int,
-    purpose: tuple[int | str, ...],
+    rng_key: tuple[int | str, ...],
     truncation: float | None = None,
 ) -> dict[P, Strength]:
     """Return the Shapley value of each player, estimated from random permutations (Castro et al. 2009).
@@ -59,7 +59,7 @@ def shapley_values(
 
     evaluate([everyone])
     least = -inf if truncation is None else truncation * known[everyone]
-    leaving = [_permuted(players, (*purpose, number)) for number in range(permutations)]
+    leaving = [_permuted(players, (*rng_key, number)) for number in range(permutations)]
     left = [everyone] * permutations
     contributions = {player: [0.0] * permutations for player in players}
     for leavers in zip(*leaving, strict=True):
@@ -111,8 +111,8 @@ class Shapley:
     report_strengths: bool = False
     scoring: Scoring = field(default_factory=Scoring)
     tuning = None
-    compares = True
-    reads_alpha = False
+    needs_candidates = True
+    needs_trained_alpha = False
 
     def __post_init__(self) -> None:
         check_positive("selection.permutations", self.permutations)
@@ -135,7 +135,9 @@ class Shapley:
         """All decisions are made at one point."""
         return 1
 
-    def decide(self, point: Point, supernet: Supernet, trials: Trials, seed: int) -> Iterator[Decision]:
+    def decide(
+        self, point: DecisionStep, supernet: Supernet, trials: SupernetEvaluator, seed: int
+    ) -> Iterator[Decision]:
         """See `Selector.decide`.
 
         The game is played once, on the supernet as it stands when the first decision is asked for. Asked again for what
@@ -151,7 +153,7 @@ class Shapley:
             for node in decisions.undecided_nodes(space):
                 yield _inputs(space, decisions, node, values)
 
-    def values(self, supernet: Supernet, trials: Trials, seed: int) -> dict[Player, Strength]:
+    def values(self, supernet: Supernet, trials: SupernetEvaluator, seed: int) -> dict[Player, Strength]:
         """Return the value of every candidate of the undecided edges that have two or more."""
         players = [
             Player(name, edge, operation)
@@ -164,13 +166,13 @@ class Shapley:
 
         def worths(coalitions: Sequence[frozenset[Player]]) -> list[float]:
             scores = trials.score([_without(weights, everyone - coalition) for coalition in coalitions])
-            return [-harm(score, self.criterion) for score in scores]
+            return [-perturbation_loss(score, self.criterion) for score in scores]
 
         return shapley_values(players, worths, self.permutations, (seed, "selection", "shapley"), self.truncation)
 
 
-def _permuted(players: Sequence[P], purpose: tuple[int | str, ...]) -> list[P]:
-    return [players[index] for index in torch.randperm(len(players), generator=generator_for(*purpose)).tolist()]
+def _permuted(players: Sequence[P], rng_key: tuple[int | str, ...]) -> list[P]:
+    return [players[index] for index in torch.randperm(len(players), generator=generator_for(*rng_key)).tolist()]
 
 
 def _without(weights: MixtureWeights, absent: frozenset[Player]) -> MixtureWeights:

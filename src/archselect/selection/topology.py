@@ -6,9 +6,9 @@ from typing import Literal, Protocol
 from archselect.models.cell_space import CellSpace
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection.base import Trials
+from archselect.selection.base import SupernetEvaluator
 from archselect.selection.decisions import TopologyDecision, TopologyRound
-from archselect.selection.scoring import Criterion, Race, Score
+from archselect.selection.scoring import Criterion, Score, SuccessiveElimination
 
 Rounds = Literal["independent", "cumulative"]
 
@@ -51,15 +51,15 @@ def decide_inputs(
     return TopologyDecision(space.name, node, tuple(left), tuple(made))
 
 
-def by_score(trials: Trials, criterion: Criterion) -> LeastHarm:
+def by_score(trials: SupernetEvaluator, criterion: Criterion) -> LeastHarm:
     """Return the judgement by accuracy or loss of the supernet without an edge."""
 
     def least_harm(without: Mapping[int, MixtureWeights]) -> TopologyRound:
-        race = Race(criterion, "unharmed", len(without))
+        race = SuccessiveElimination(criterion, "unharmed", len(without))
         scores = dict(zip(without, trials.score(list(without.values()), race), strict=True))
         # The last wins ties, as in the official code.
         unbeaten = [edge for edge in reversed(list(without)) if scores[edge].beaten_after is None]
-        return TopologyRound(scores, min(unbeaten, key=lambda edge: harm(scores[edge], criterion)))
+        return TopologyRound(scores, min(unbeaten, key=lambda edge: perturbation_loss(scores[edge], criterion)))
 
     return least_harm
 
@@ -69,7 +69,7 @@ def by_value(values: Sequence[float]) -> int:
     return min(reversed(range(len(values))), key=lambda index: values[index])
 
 
-def harm(score: Score, criterion: Criterion) -> float:
+def perturbation_loss(score: Score, criterion: Criterion) -> float:
     """Return how bad a score is: larger is worse."""
     return -score.accuracy if criterion == "accuracy" else score.loss
 

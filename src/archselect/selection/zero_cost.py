@@ -16,7 +16,7 @@ from archselect.distributed.process_group import on_main_process
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection.base import Point, Trials, check_candidates, check_unraced
+from archselect.selection.base import DecisionStep, SupernetEvaluator, check_candidates, check_unraced
 from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyRound
 from archselect.selection.proxies import PROXIES
 from archselect.selection.schedule import NodeOrder, check_edge_order, next_of
@@ -59,8 +59,8 @@ class ZeroCost:
     report_strengths: bool = False
     scoring: Scoring = field(default_factory=Scoring)
     tuning = None
-    compares = True
-    reads_alpha = False
+    needs_candidates = True
+    needs_trained_alpha = False
 
     def __post_init__(self) -> None:
         check_choice("selection.proxy", self.proxy, PROXIES)
@@ -94,25 +94,27 @@ class ZeroCost:
         """All decisions are made at one point."""
         return 1
 
-    def decide(self, point: Point, supernet: Supernet, trials: Trials, seed: int) -> Iterator[Decision]:
+    def decide(
+        self, point: DecisionStep, supernet: Supernet, trials: SupernetEvaluator, seed: int
+    ) -> Iterator[Decision]:
         """See `Selector.decide`.
 
         Raises:
             ValueError: There are fewer batches than asked for, or the proxy is not a finite number.
         """
         batches = self._first(trials)
-        purpose = (seed, "selection")
+        rng_key = (seed, "selection")
         while due := _furthest_behind(_edges_left(supernet)):
             name, edges = due
-            edge = next_of(self.edge_order, name, edges, (*purpose, "edge", name, _decided(supernet, name)))
+            edge = next_of(self.edge_order, name, edges, (*rng_key, "edge", name, _decided(supernet, name)))
             yield self._decide_edge(supernet, supernet.cell_spaces[name], edge, batches)
         least_harm = self._least_harm(supernet, batches)
         while due := _furthest_behind(_nodes_left(supernet)):
             name, nodes = due
-            node = next_of("random", name, nodes, (*purpose, "node", name, _decided(supernet, name)))
+            node = next_of("random", name, nodes, (*rng_key, "node", name, _decided(supernet, name)))
             yield decide_inputs(supernet, supernet.cell_spaces[name], node, least_harm, self.topology_rounds)
 
-    def _first(self, trials: Trials) -> Batches:
+    def _first(self, trials: SupernetEvaluator) -> Batches:
         batches = list(islice(trials.batches(), self.batches))
         if len(batches) < self.batches:
             raise ValueError(

@@ -1,6 +1,6 @@
 """Stages and the store: what is computed once, kept in a folder named by what determines it, and never rewritten."""
 
-from archselect.store.atomic_io import StoreError, disk_errors_explained, explanation, replacing
+from archselect.store.atomic_io import StoreError, atomic_write, disk_errors_explained, explanation
 from archselect.store.integrity import CHECKPOINTS, SCRATCH, DamagedError
 from archselect.store.key import StageKey
 from archselect.store.stage_folder import StageFolder, Store
@@ -13,7 +13,7 @@ __all__ = [
     "StageKey",
     "Store",
     "StoreError",
+    "atomic_write",
     "disk_errors_explained",
     "explanation",
-    "replacing",
 ]

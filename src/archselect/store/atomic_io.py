@@ -13,7 +13,7 @@ class StoreError(OSError):
 
 
 @contextmanager
-def replacing(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
     """Open a binary file that takes the place of `path` when the block ends well; until then `path` stays as it was.
 
     Args:
@@ -81,6 +81,6 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def whole_lines(content: bytes) -> bytes:
+def complete_lines(content: bytes) -> bytes:
     """Return `content` up to its last line end."""
     return content[: content.rfind(b"\n") + 1]

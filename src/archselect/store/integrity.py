@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from archselect.safe_io.files import parse_json
-from archselect.store.atomic_io import whole_lines
+from archselect.store.atomic_io import complete_lines
 from archselect.store.key import StageKey, canonical
 
 MARKER = "finished.json"
@@ -41,7 +41,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def damage(folder: Path, key: StageKey, contents: bool = False) -> str | None:
+def integrity_error(folder: Path, key: StageKey, contents: bool = False) -> str | None:
     """Return what is wrong with the folder of a stage, in a few words; None: nothing.
 
     Args:
@@ -49,10 +49,10 @@ def damage(folder: Path, key: StageKey, contents: bool = False) -> str | None:
         key: What determines the stage's result.
         contents: Read every file, too. Else only the identity and the sizes of a finished stage's files are looked at.
     """
-    return next(_damages(folder, key, contents), None)
+    return next(_integrity_errors(folder, key, contents), None)
 
 
-def _damages(folder: Path, key: StageKey, contents: bool) -> Iterator[str]:
+def _integrity_errors(folder: Path, key: StageKey, contents: bool) -> Iterator[str]:
     marker = folder / MARKER
     if not (folder / IDENTITY).is_file():
         if marker.exists():
@@ -78,7 +78,7 @@ def _unfinished(folder: Path) -> Iterator[str]:
         if path.suffix == ".json" and _json(path) is None:
             yield f"{path.name} cannot be read"
         elif path.suffix == ".jsonl":
-            for number, line in enumerate(whole_lines(path.read_bytes()).splitlines(), start=1):
+            for number, line in enumerate(complete_lines(path.read_bytes()).splitlines(), start=1):
                 if not isinstance(_parsed(line), dict):
                     yield f"line {number} of {path.name} cannot be read"
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from archselect.store.atomic_io import replacing
+from archselect.store.atomic_io import atomic_write
 
 SUMMARY = "summary.json"
 CONFIG = Path(".hydra") / "config.yaml"
@@ -62,7 +62,7 @@ def redact_files(*files: Path) -> None:
     """Put the texts of files, where they exist, in the form of `redact`."""
     for file in files:
         if file.is_file() and (text := redact(old := file.read_text(encoding="utf-8"))) != old:
-            with replacing(file) as stream:
+            with atomic_write(file) as stream:
                 stream.write(text.encode())
 
 

@@ -18,8 +18,8 @@ import yaml
 from filelock import FileLock, Timeout
 
 from archselect.safe_io.files import JSON_BYTES, parse_json, read_bytes, read_json
-from archselect.store.atomic_io import StoreError, disk_errors_explained, replacing, whole_lines
-from archselect.store.integrity import CHECKPOINTS, IDENTITY, MARKER, SCRATCH, damage, manifest
+from archselect.store.atomic_io import StoreError, atomic_write, complete_lines, disk_errors_explained
+from archselect.store.integrity import CHECKPOINTS, IDENTITY, MARKER, SCRATCH, integrity_error, manifest
 from archselect.store.key import Kind, StageKey
 
 State = Literal["absent", "unfinished", "finished", "damaged"]
@@ -62,22 +62,22 @@ class StageFolder:
 
     @property
     def state(self) -> State:
-        """Whether the stage was never begun, is to be gone on with, is done, or is not what it was: see `damage`."""
+        """Whether the stage was never begun, is to be gone on with, is done, or is not what it was: see `integrity_error`."""
         if not self.path.exists():
             return "absent"
-        if self.damage():
+        if self.integrity_error():
             return "damaged"
         return "finished" if (self.path / MARKER).exists() else "unfinished"
 
-    def damage(self, contents: bool = False) -> str | None:
+    def integrity_error(self, contents: bool = False) -> str | None:
         """Return what is wrong with the folder, in a few words; None: nothing.
 
         Args:
             contents: Read every file. Else only the identity and the sizes of a finished stage's files are looked at.
         """
-        return damage(self.path, self.key, contents)
+        return integrity_error(self.path, self.key, contents)
 
-    def set_aside(self) -> Path:
+    def quarantine(self) -> Path:
         """Give the folder another name, so that the stage starts afresh and nothing is lost; return its new place."""
         number = 1
         while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
@@ -129,7 +129,7 @@ class StageFolder:
             ValueError: The stage is finished, or the folder is damaged.
             StoreError: The folder cannot be written.
         """
-        if (wrong := self.damage()) is not None:
+        if (wrong := self.integrity_error()) is not None:
             raise ValueError(f"The stage {self.path} is damaged: {wrong}. Move the folder away.")
         sessions = self._sessions_so_far()
         with disk_errors_explained(self.path):
@@ -149,9 +149,9 @@ class StageFolder:
         self.write_json("result.json", dict(result))
         files = manifest(self.path)
         self.write_json(MARKER, {"finished": _now(), "digest": self.key.digest, "files": files})
-        self.tidy()  # not before: a kill in between would cost the whole stage
+        self.cleanup()  # not before: a kill in between would cost the whole stage
 
-    def tidy(self) -> None:
+    def cleanup(self) -> None:
         """Remove from a finished stage what only an unfinished one needs; a killed `finish` leaves it."""
         if (self.path / MARKER).exists():
             for checkpoint in CHECKPOINTS:
@@ -177,7 +177,7 @@ class StageFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Write the file `name` as a whole or not at all."""
-        with replacing(self._to_write(name)) as file:
+        with atomic_write(self._to_write(name)) as file:
             file.write(text.encode())
 
     def write_json(self, name: str, value: Any) -> None:
@@ -203,7 +203,7 @@ class StageFolder:
         path = self._to_write(name)
         with disk_errors_explained(path), path.open("ab+") as file:
             file.seek(0)
-            file.truncate(len(whole_lines(file.read())))
+            file.truncate(len(complete_lines(file.read())))
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
@@ -218,7 +218,7 @@ class StageFolder:
         if not path.exists():
             return []
         records = []
-        for number, line in enumerate(whole_lines(read_bytes(path, self.path, JSON_BYTES)).splitlines(), start=1):
+        for number, line in enumerate(complete_lines(read_bytes(path, self.path, JSON_BYTES)).splitlines(), start=1):
             try:
                 records.append(parse_json(line))
             except ValueError as error:

@@ -10,7 +10,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from archselect.distributed.process_group import on_main_process
 from archselect.safe_io import tensors
-from archselect.store import CHECKPOINTS, DamagedError, replacing
+from archselect.store import CHECKPOINTS, DamagedError, atomic_write
 
 NEWEST, PREVIOUS = CHECKPOINTS
 LAYOUT = 1
@@ -26,7 +26,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Save beside the old checkpoint, which becomes the previous one, then take its place."""
         path = Path(path)
         content = _bytes({**checkpoint, _LAYOUT: LAYOUT})
-        with replacing(path, previous=path.with_name(PREVIOUS)) as file:
+        with atomic_write(path, previous=path.with_name(PREVIOUS)) as file:
             file.write(content)
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
@@ -35,7 +35,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return checkpoint
 
 
-def newest_sound(folder: Path) -> tuple[Path | None, list[str]]:
+def newest_valid(folder: Path) -> tuple[Path | None, list[str]]:
     """Return the newest checkpoint in a stage's folder that can be gone on from, and what is wrong with newer ones."""
     wrong = []
     for path in (folder / NEWEST, folder / PREVIOUS):
@@ -58,7 +58,7 @@ def save(state: Mapping[str, Any], path: Path) -> None:
 
 def _write(state: Mapping[str, Any], path: Path) -> None:
     content = _bytes(state)
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(content)
 
 

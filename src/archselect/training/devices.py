@@ -20,7 +20,7 @@ from archselect.distributed.process_group import STEP_TIMEOUT, UnwrappedDDPStrat
 from archselect.utils.validation import check_flag
 
 
-def quiet_lightning() -> None:
+def silence_lightning_warnings() -> None:
     """Leave out what Lightning says of devices, products, fits without validation, and its use of torch's pytree.
 
     And of means over several processes: those that are reported are over all of them. And where Slurm is, of srun: a

@@ -19,7 +19,7 @@ from pytorch_lightning.callbacks import Callback, Checkpoint
 
 from archselect.distributed.process_group import assert_in_sync, average_statistics, on_main_process, sharded_batches
 from archselect.store import StageFolder
-from archselect.training.checkpoint import NEWEST, AtomicCheckpointIO, newest_sound
+from archselect.training.checkpoint import NEWEST, AtomicCheckpointIO, newest_valid
 from archselect.training.devices import TrainerFactory, for_this_process
 from archselect.training.progress import Progress, ProgressCallback
 
@@ -111,7 +111,7 @@ class Loaders:
     images: int
 
 
-class Fitting:
+class StageTrainer:
     """Runs fits for one stage.
 
     Args:
@@ -154,7 +154,7 @@ class Fitting:
         Raises:
             DivergedError: The loss is not finite.
         """
-        checkpoint, wrong = on_main_process(lambda: newest_sound(self.folder.path))
+        checkpoint, wrong = on_main_process(lambda: newest_valid(self.folder.path))
         if wrong:
             then = f"going on from {checkpoint.name}" if checkpoint else "starting afresh"
             self.progress.warn(f"in {self.folder.path}, {' and '.join(wrong)}; {then}")

@@ -73,7 +73,7 @@ def in_a_sentence(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.filename is not None:
         where = "Hydra keeps a run's log and config there: set logs=FOLDER to a folder that can be written."
         return f"{explanation(error, Path(error.filename))}\n{where}"
-    return "\n".join(dict.fromkeys([own_words(error), *_cause(error)]))
+    return "\n".join(dict.fromkeys([reworded(error), *_cause(error)]))
 
 
 def is_user_error(error: Exception) -> bool:
@@ -88,7 +88,7 @@ def is_user_error(error: Exception) -> bool:
     return isinstance(error, ValueError | TypeError) and last is not None and _module(last).startswith(within)
 
 
-def own_words(error: BaseException) -> str:
+def reworded(error: BaseException) -> str:
     """Return what an error says; of one in a resolver what that said, without what OmegaConf puts around it."""
     if not isinstance(error, InterpolationResolutionError):
         return str(error)
@@ -134,7 +134,7 @@ def _composition(error: ConfigCompositionException) -> str:
             f"list, type '{key}=[{values}]'."
         )
     if not isinstance(cause, ConfigAttributeError | ConfigKeyError) or not isinstance(cause.parent_node, DictConfig):
-        return " ".join(" ".join(dict.fromkeys([own_words(error), *_cause(error)])).split())
+        return " ".join(" ".join(dict.fromkeys([reworded(error), *_cause(error)])).split())
     parent, key = cause.parent_node, str(cause.key)
     place = str(parent._get_full_key(None))
     full = f"{place}.{key}" if place else key

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from archselect.evaluation.convert.files import open_benchmark
 from archselect.evaluation.convert.stand_ins import ConversionError
 from archselect.evaluation.convert.table import CELLS, benchmark_table
-from archselect.store import replacing
+from archselect.store import atomic_write
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _check(options.out, options.overwrite)
         table = convert(options.file, errors, options.incomplete)
-        with replacing(options.out) as file:
+        with atomic_write(options.out) as file:
             table.to_csv(file, index=False) if options.out.suffix == ".csv" else table.to_parquet(file, index=False)
     except (OSError, ValueError) as error:
         errors.print(escape(str(error)), style="red", soft_wrap=True)

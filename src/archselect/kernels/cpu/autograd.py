@@ -1,12 +1,12 @@
 """The compiled loops as functions of autograd, with gradients written by hand; these have no gradients themselves.
 
-A node is the sum of `weight * BN(operation(state))`. `leave` evaluates the operations out of one state as far as the
-batch statistics; it returns one `Arrival` for each edge, which holds what the operations gave but not their weighted
-and normalised sum. `arrive` makes the sum when all edges of a node are there, reading everything once. `mix` is the BN
+A node is the sum of `weight * BN(operation(state))`. `edge_forward` evaluates the operations out of one state as far as the
+batch statistics; it returns one `EdgeOutput` for each edge, which holds what the operations gave but not their weighted
+and normalised sum. `node_sum` makes the sum when all edges of a node are there, reading everything once. `mix` is the BN
 of a pointwise convolution of ReLU(x), of tensors that lie apart as if their channels were concatenated.
 
 The gradient in a node is the gradient in each of its edges. So what an edge gives autograd is a token: a tensor of the
-size of the node that takes no memory, and only hands the gradient over. `leave` takes it from there by hand: through
+size of the node that takes no memory, and only hands the gradient over. `edge_forward` takes it from there by hand: through
 weights and normalisations, which need two numbers per channel, and back through the convolutions.
 """
 
@@ -22,7 +22,7 @@ from torch.autograd.function import Function, once_differentiable
 
 from archselect.kernels.cpu.backward import EdgeGradients
 from archselect.kernels.cpu.evaluated import Evaluated
-from archselect.kernels.cpu.native import FIELDS, Batch, Loops, Running, at, channels_last, empty, loops
+from archselect.kernels.cpu.native import FIELDS, NativeLoops, NormMode, Running, at, channels_last, empty, native_loops
 from archselect.kernels.cpu.operations import Convolution, Convolutions, Operation, check, tensors_of, with_tensors
 
 Backward = Callable[..., Any]
@@ -49,7 +49,7 @@ def first_order(backward: Backward) -> Backward:
 
 
 @dataclass
-class Arrival:
+class EdgeOutput:
     """What arrives at a node from one state: summands, as the loops read them, and the token for autograd.
 
     Attributes:
@@ -59,12 +59,14 @@ class Arrival:
         holds: The tensors at these addresses.
     """
 
-    token: Tensor
+    autograd_anchor: Tensor
     rows: list[list[int]] = field(default_factory=list)
     holds: list[Tensor] = field(default_factory=list)
 
 
-def leave(state: Tensor, operations: Sequence[Operation], stride: int, arrivals: int, batch: Batch) -> list[Arrival]:
+def edge_forward(
+    state: Tensor, operations: Sequence[Operation], stride: int, arrivals: int, batch: NormMode
+) -> list[EdgeOutput]:
     """Evaluate operations on the edges that leave a state.
 
     Args:
@@ -86,21 +88,21 @@ def leave(state: Tensor, operations: Sequence[Operation], stride: int, arrivals:
     tensors = [channels_last(tensor) if kind == "value" else tensor.contiguous() for kind, tensor in pairs]
     # Without their tensors, which autograd must be able to free.
     bare = with_tensors(operations, [_NOTHING] * len(tensors))
-    made: list[Arrival] = []
-    tokens: tuple[Tensor, ...] = _Leave.apply(_Work(bare, stride, arrivals, batch), made, state, *tensors)
-    for arrival, token in zip(made, tokens, strict=True):
-        arrival.token = token
+    made: list[EdgeOutput] = []
+    tokens: tuple[Tensor, ...] = _EdgeForward.apply(_EdgeWork(bare, stride, arrivals, batch), made, state, *tensors)
+    for arrival, autograd_anchor in zip(made, tokens, strict=True):
+        arrival.autograd_anchor = autograd_anchor
     return made
 
 
-def arrive(arrivals: Sequence[Arrival]) -> Tensor:
+def node_sum(arrivals: Sequence[EdgeOutput]) -> Tensor:
     """Return the sum of all that arrives at a node, `(B, C, H, W)` in channels_last."""
     rows = [row for arrival in arrivals for row in arrival.rows]
-    out: Tensor = _Arrive.apply(rows, *(arrival.token for arrival in arrivals))
+    out: Tensor = _NodeSum.apply(rows, *(arrival.autograd_anchor for arrival in arrivals))
     return out
 
 
-def convolve(x: Tensor, stages: tuple[Convolution, ...], stride: int, batch: Batch) -> Tensor:
+def convolve(x: Tensor, stages: tuple[Convolution, ...], stride: int, batch: NormMode) -> Tensor:
     """Return what one or two convolutions give, one after the other, with their normalisations.
 
     Args:
@@ -113,15 +115,15 @@ def convolve(x: Tensor, stages: tuple[Convolution, ...], stride: int, batch: Bat
         `(B, C, H', W')` in channels_last.
     """
     operation = Convolutions(torch.ones(1, dtype=x.dtype), (0,), (0,), stages)
-    return arrive(leave(channels_last(x), [operation], stride, 1, batch))
+    return node_sum(edge_forward(channels_last(x), [operation], stride, 1, batch))
 
 
-class _Arrive(Function):
+class _NodeSum(Function):
     @staticmethod
     def forward(ctx: Any, rows: Sequence[list[int]], *tokens: Tensor) -> Tensor:
         out = empty(tokens[0].shape, tokens[0].dtype)
         terms = [number for row in rows for number in (*row, *[0] * (FIELDS["term"] - len(row)))]
-        loops(out.shape, out.dtype, 1, _ANY).sum_terms(terms, out, add=False)
+        native_loops(out.shape, out.dtype, 1, _ANY).sum_terms(terms, out, add=False)
         return out
 
     @staticmethod
@@ -132,30 +134,32 @@ class _Arrive(Function):
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What `leave` was asked for, without tensors."""
+class _EdgeWork:
+    """What `edge_forward` was asked for, without tensors."""
 
     operations: Sequence[Operation]
     stride: int
     arrivals: int
-    batch: Batch
+    batch: NormMode
 
     def edges(self, state: Tensor, tensors: Sequence[Tensor]) -> Evaluated:
         return Evaluated(state, with_tensors(self.operations, tensors), self.stride, self.batch)
 
 
 _NOTHING = torch.empty(0)
-_ANY = Batch(training=True, momentum=0.0, eps=0.0)  # for loops that do not normalise
+_ANY = NormMode(training=True, momentum=0.0, eps=0.0)  # for loops that do not normalise
 
 
-class _Leave(Function):
+class _EdgeForward(Function):
     @staticmethod
-    def forward(ctx: Any, work: _Work, arrivals: list[Arrival], state: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, work: _EdgeWork, arrivals: list[EdgeOutput], state: Tensor, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
         state = channels_last(state)
         edges = work.edges(state, tensors)
         edges.evaluate()
         tokens = tuple(state.new_empty(1).as_strided(edges.out_size, (0, 0, 0, 0)) for _ in range(work.arrivals))
-        arrivals += (Arrival(token, holds=[edges.statistics, *tensors]) for token in tokens)
+        arrivals += (EdgeOutput(autograd_anchor, holds=[edges.statistics, *tensors]) for autograd_anchor in tokens)
         for term in edges.terms():
             arrivals[term.receiver].rows.append(term.row)
             arrivals[term.receiver].holds.append(term.value)
@@ -176,7 +180,7 @@ class _Leave(Function):
         return None, None, found.in_state, *in_tensors
 
 
-def mix(parts: Sequence[Tensor], weights: Sequence[Tensor], norm: Running, batch: Batch) -> Tensor:
+def mix(parts: Sequence[Tensor], weights: Sequence[Tensor], norm: Running, batch: NormMode) -> Tensor:
     """Return `BN(convolution(ReLU(concatenated parts)))` in channels_last.
 
     Args:
@@ -214,17 +218,17 @@ def mix(parts: Sequence[Tensor], weights: Sequence[Tensor], norm: Running, batch
 class _MixedWork:
     weights: int
     norm: Running
-    batch: Batch
+    batch: NormMode
 
     @property
     def stride(self) -> int:
         return self.weights
 
-    def loops(self, weights: Sequence[Tensor], parts: Sequence[Tensor]) -> Loops:
+    def native_loops(self, weights: Sequence[Tensor], parts: Sequence[Tensor]) -> NativeLoops:
         batch, ins, height, width = parts[0].shape
         outs = len(weights[0])
         size = torch.Size((batch, self.weights * outs, height, width))
-        return loops(size, parts[0].dtype, self.stride, self.batch, gcd(ins, outs))
+        return native_loops(size, parts[0].dtype, self.stride, self.batch, gcd(ins, outs))
 
     def rows(
         self,
@@ -267,7 +271,9 @@ class _Mix(Function):
         out = empty((batch, outs, height // work.stride, width // work.stride), parts[0].dtype)
         statistics = out.new_empty(2, outs)
         nothing = [None] * len(weights), [None] * len(parts)
-        work.loops(weights, parts).mix_forward(work.rows(weights, parts, *nothing), work.mixed(out, statistics, None))
+        work.native_loops(weights, parts).mix_forward(
+            work.rows(weights, parts, *nothing), work.mixed(out, statistics, None)
+        )
         ctx.work = work
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(out, statistics, *weights, *parts)
@@ -287,5 +293,5 @@ class _Mix(Function):
         )
         rows = work.rows(weights, parts, in_weights, in_parts)
         gradient = channels_last(gradient)
-        work.loops(weights, parts).mix_backward(rows, work.mixed(out, statistics, gradient))
+        work.native_loops(weights, parts).mix_backward(rows, work.mixed(out, statistics, gradient))
         return None, *in_weights, *in_parts

@@ -83,7 +83,7 @@ class EdgeGradients:
             rows += (0, 0) if term.statistics is None else self._rest(term.statistics)
             rows += [at(in_operation.weights, term.edge), *in_affine]
         if rows:
-            edges.loops.term_gradients(rows)
+            edges.native_loops.term_gradients(rows)
 
     def _rest(self, statistics: int) -> tuple[int, int]:
         """Return where slope and shift of a row of the statistics stand."""
@@ -115,11 +115,11 @@ class EdgeGradients:
             offset = index * edges.channels
             rows += edges.second(index) + self._of_node(index, len(edges.firsts) + index)
             rows += [in_first.data_ptr(), at(sums, offset), at(products, offset), *self._in_weights(index, 1)]
-        edges.loops.convolutions_backward(rows, first=False)
+        edges.native_loops.convolutions_backward(rows, first=False)
         self._first_scales = edges.state.new_empty(edges.double, edges.channels)
         mean, rstd = (statistic[: edges.double] for statistic in edges.statistics)
         through = (self._first_scales, self._slopes, self._shifts)  # the rows of the firsts that have a second
-        edges.loops.norm_gradients(edges.double, sums, products, mean, rstd, edges.first_affine, *through)
+        edges.native_loops.norm_gradients(edges.double, sums, products, mean, rstd, edges.first_affine, *through)
         if self.needs_parameters and edges.first_affine is not None:
             self._in_first_affine(products * rstd, sums)
         return in_firsts
@@ -145,7 +145,7 @@ class EdgeGradients:
                 rows += self._of_node(index, index)
             rows += [0 if self.in_state is None else self.in_state.data_ptr(), 0, 0, *self._in_weights(index, 0)]
         if rows:
-            edges.loops.convolutions_backward(rows, first=True)
+            edges.native_loops.convolutions_backward(rows, first=True)
         elif self.in_state is not None:
             self.in_state.zero_()
 
@@ -160,7 +160,7 @@ class EdgeGradients:
             scales = addresses([at(self._scales, (term + i) * edges.channels) for i in range(len(pool.receivers))])
             rest = (0, 0) if pool.norm is None else self._rest(len(edges.firsts) + edges.double + index)
             row = [*edges.pool(index), len(theirs), ctypes.addressof(theirs), ctypes.addressof(scales), *rest]
-            edges.loops.pool_backward([*row, in_state.data_ptr()])
+            edges.native_loops.pool_backward([*row, in_state.data_ptr()])
             term += len(pool.receivers)
 
     def _through_identities(self, in_state: Tensor) -> None:
@@ -171,14 +171,14 @@ class EdgeGradients:
                 for edge in range(len(operation.receivers)):
                     rows += self._weighted(operation, edge)
         if rows:
-            self.edges.loops.sum_terms(rows, in_state, add=True)
+            self.edges.native_loops.sum_terms(rows, in_state, add=True)
 
     def _through_values(self) -> None:
         """Set the gradients in what other operations gave."""
         for operation, in_operation in zip(self.edges.operations, self.in_operations, strict=True):
             if isinstance(operation, Values) and isinstance(in_operation, Values):
                 for edge, in_value in enumerate(in_operation.values):
-                    self.edges.loops.sum_terms(self._weighted(operation, edge), in_value, add=False)
+                    self.edges.native_loops.sum_terms(self._weighted(operation, edge), in_value, add=False)
 
     def _weighted(self, operation: Operation, edge: int) -> list[int]:
         """Return the gradient in a node times the weight of an edge, as a term."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from archselect.kernels.cpu.native import FIELDS, Batch, at, empty, loops
+from archselect.kernels.cpu.native import FIELDS, NormMode, at, empty, native_loops
 from archselect.kernels.cpu.operations import Convolution, Convolutions, Identities, Operation, Pools, Values
 
 
@@ -65,12 +65,12 @@ class Evaluated:
     pooled: list[Tensor]
     statistics: Tensor
 
-    def __init__(self, state: Tensor, operations: Sequence[Operation], stride: int, batch: Batch) -> None:
+    def __init__(self, state: Tensor, operations: Sequence[Operation], stride: int, batch: NormMode) -> None:
         self.state = state
         images, self.channels, height, width = state.shape
         self.out_size = torch.Size((images, self.channels, -(-height // stride), -(-width // stride)))
         self.operations = operations
-        self.loops = loops(state.shape, state.dtype, stride, batch)
+        self.native_loops = native_loops(state.shape, state.dtype, stride, batch)
         self.convolutions = [
             OnEdge(number, edge, operation.positions[edge])
             for stages in (2, 1)
@@ -105,12 +105,16 @@ class Evaluated:
         self.seconds = [self.output() for _ in range(self.double)]
         self.pooled = [self.output() for _ in self.pools]
         if self.firsts:
-            self.loops.convolutions_forward(_without_gradients(map(self.first, range(len(self.firsts)))), first=True)
+            self.native_loops.convolutions_forward(
+                _without_gradients(map(self.first, range(len(self.firsts)))), first=True
+            )
         if self.seconds:
-            self.loops.convolutions_forward(_without_gradients(map(self.second, range(self.double))), first=False)
+            self.native_loops.convolutions_forward(
+                _without_gradients(map(self.second, range(self.double))), first=False
+            )
         for index in range(len(self.pools)):
             row = self.pool(index)
-            self.loops.pool_forward([*row, *[0] * (FIELDS["pooling"] - len(row))])
+            self.native_loops.pool_forward([*row, *[0] * (FIELDS["pooling"] - len(row))])
 
     def output(self) -> Tensor:
         """Return uninitialised images of the size of the outputs."""

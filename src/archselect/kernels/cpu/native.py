@@ -35,7 +35,7 @@ class Running:
     variance: Tensor
 
 
-def serve(x: Tensor) -> bool:
+def is_available(x: Tensor) -> bool:
     """Return whether the loops take images `(B, C, H, W)` on the CPU of this kind."""
     return x.dtype in TYPES and library(x.dtype, lanes(x.shape[1], x.dtype)) is not None
 
@@ -45,7 +45,7 @@ GRAIN = 8192
 
 
 @dataclass(frozen=True)
-class Batch:
+class NormMode:
     """How batch normalisations treat a batch.
 
     Attributes:
@@ -59,7 +59,7 @@ class Batch:
     eps: float
 
 
-class Loops:
+class NativeLoops:
     """The loops for images of one shape.
 
     Args:
@@ -72,11 +72,11 @@ class Loops:
     """
 
     def __init__(
-        self, size: Sequence[int], dtype: torch.dtype, stride: int, batch: Batch, threads: int, divisor: int
+        self, size: Sequence[int], dtype: torch.dtype, stride: int, batch: NormMode, threads: int, divisor: int
     ) -> None:
         images, channels, height, width = size
         found = library(dtype, lanes(divisor, dtype))
-        assert found is not None, "asked for without `serve`"
+        assert found is not None, "asked for without `is_available`"
         self._library = found
         threads = max(1, min(threads, images, images * channels * height * width // GRAIN))
         self._shape = (c_long * 6)(threads, images, height, width, channels, stride)
@@ -142,14 +142,18 @@ FIELDS = {"convolution": 22, "term": 13, "pooling": 13, "part": 10}
 """How many fields the structures in `convolutions.c`, `terms.c`, `pooling.c` and `mixing.c` have."""
 
 
-def loops(size: torch.Size, dtype: torch.dtype, stride: int, batch: Batch, divisor: int | None = None) -> Loops:
-    """Return the loops for images of this size, with as many threads as PyTorch has; see `Loops`."""
-    return _loops(size, dtype, stride, batch, torch.get_num_threads(), divisor or size[1])
+def native_loops(
+    size: torch.Size, dtype: torch.dtype, stride: int, batch: NormMode, divisor: int | None = None
+) -> NativeLoops:
+    """Return the loops for images of this size, with as many threads as PyTorch has; see `NativeLoops`."""
+    return _native_loops(size, dtype, stride, batch, torch.get_num_threads(), divisor or size[1])
 
 
 @lru_cache(maxsize=1024)
-def _loops(size: torch.Size, dtype: torch.dtype, stride: int, batch: Batch, threads: int, divisor: int) -> Loops:
-    return Loops(size, dtype, stride, batch, threads, divisor)
+def _native_loops(
+    size: torch.Size, dtype: torch.dtype, stride: int, batch: NormMode, threads: int, divisor: int
+) -> NativeLoops:
+    return NativeLoops(size, dtype, stride, batch, threads, divisor)
 
 
 def addresses(numbers: Sequence[int]) -> "ctypes.Array[c_long]":

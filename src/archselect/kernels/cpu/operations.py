@@ -12,7 +12,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from archselect.kernels.cpu.native import Batch, Running
+from archselect.kernels.cpu.native import NormMode, Running
 from archselect.kernels.interface import is_plain
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def is_pointwise(convolution: nn.Conv2d) -> bool:
     )
 
 
-def batch(norms: Iterable[nn.BatchNorm2d]) -> Batch | None:
+def norm_mode(norms: Iterable[nn.BatchNorm2d]) -> NormMode | None:
     """Return how normalisations treat a batch; None where the loops cannot do it.
 
     They cannot where normalisations differ, average cumulatively (`momentum=None`), have no running statistics, or a
@@ -88,7 +88,7 @@ def batch(norms: Iterable[nn.BatchNorm2d]) -> Batch | None:
     training, momentum, eps, whole = ways.pop()
     if ways or not whole or (training and momentum is None):
         return None
-    return Batch(training, momentum or 0.0, eps)
+    return NormMode(training, momentum or 0.0, eps)
 
 
 def _is_whole(norm: nn.BatchNorm2d) -> bool:

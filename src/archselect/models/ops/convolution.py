@@ -38,10 +38,10 @@ class ReLUConvBN(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """Return `(B, out_channels, H', W')`."""
         x = subsampled(x, self.subsampling)
-        if not (kernels.serve(x) and kernels.made_of(self, nn.ReLU, nn.Conv2d, BatchNorm2d)):
+        if not (kernels.is_available(x) and kernels.made_of(self, nn.ReLU, nn.Conv2d, BatchNorm2d)):
             return cast(Tensor, super().forward(x))
         _, convolution, norm = cast(tuple[nn.ReLU, nn.Conv2d, BatchNorm2d], tuple(self))
-        batch = kernels.batch([norm])
+        batch = kernels.norm_mode([norm])
         if batch is None or not kernels.keeps_size(convolution, kernels.DENSE_KERNELS):
             return cast(Tensor, super().forward(x))
         stage = kernels.Convolution(None, convolution.weight, kernels.running(norm), affine=kernels.affine(norm))
@@ -56,10 +56,10 @@ class Separable(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `(B, C, ceil(H / stride), ceil(W / stride))`."""
-        if not kernels.serve(x):
+        if not kernels.is_available(x):
             return cast(Tensor, super().forward(x))
         stages = self._stages()
-        batch = kernels.batch(norm for _, _, _, norm in stages)
+        batch = kernels.norm_mode(norm for _, _, _, norm in stages)
         if not stages or batch is None:
             return cast(Tensor, super().forward(x))
         first = stages[0][1]

@@ -11,10 +11,10 @@ from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.models.cell_space import CellSpace
 from archselect.models.ops import FactorizedReduce, ReLUConvBN
 from archselect.models.supernet.mixed_cell import MixedCell
-from archselect.models.supernet.mixed_ops import CellOutput, Source
+from archselect.models.supernet.mixed_ops import CellOutput, CellState
 from archselect.models.supernet.mixture import Mixture
-from archselect.models.supernet.relaxation import PLAIN, Variant
-from archselect.models.supernet.supernet import Begun, Supernet, layers_until
+from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
+from archselect.models.supernet.supernet import PartialForward, Supernet, layers_until
 
 
 class DartsSupernet(Supernet):
@@ -38,7 +38,7 @@ class DartsSupernet(Supernet):
         classes: int,
         stem_multiplier: int = 3,
         alpha_scale: float = 1e-3,
-        variant: Variant = PLAIN,
+        variant: SupernetOptions = DARTS_OPTIONS,
     ) -> None:
         super().__init__(cells, variant, alpha_scale)
         stem_channels = stem_multiplier * channels
@@ -60,14 +60,14 @@ class DartsSupernet(Supernet):
             before_previous, previous, reduced = previous, space.topology.nodes * channels, reduction
         self.classifier = nn.Linear(previous, classes)
 
-    def begin(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> Begun:
+    def forward_prefix(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> PartialForward:
         """See `Supernet.begin`; a layer is a cell."""
-        stem = CellOutput([Source(self.stem(x))])
-        return self._onward(Begun(0, (stem, stem)), mixtures, layers)
+        stem = CellOutput([CellState(self.stem(x))])
+        return self._run_layers(PartialForward(0, (stem, stem)), mixtures, layers)
 
-    def finish(self, begun: Begun, mixtures: Mapping[str, Mixture]) -> Tensor:
+    def forward_suffix(self, partial: PartialForward, mixtures: Mapping[str, Mixture]) -> Tensor:
         """See `Supernet.finish`."""
-        _, last = self._onward(begun, mixtures, len(self.cells)).outputs
+        _, last = self._run_layers(partial, mixtures, len(self.cells)).outputs
         features = [part.state.mean(dim=(2, 3)) for part in last.parts]
         return cast(Tensor, self.classifier(torch.cat(features, dim=1)))
 
@@ -75,22 +75,22 @@ class DartsSupernet(Supernet):
         """See `Supernet.layers_before`."""
         return layers_until(cast(MixedCell, cell).space.name in cells for cell in self.cells)
 
-    def _onward(self, begun: Begun, mixtures: Mapping[str, Mixture], layers: int) -> Begun:
-        before_previous, previous = begun.outputs
-        for layer in range(begun.layer, layers):
+    def _run_layers(self, partial: PartialForward, mixtures: Mapping[str, Mixture], layers: int) -> PartialForward:
+        before_previous, previous = partial.outputs
+        for layer in range(partial.layer, layers):
             first, second = cast(nn.ModuleList, self.preprocess[layer])
             cell = cast(MixedCell, self.cells[layer])
             inputs = (_preprocess(first, before_previous), _preprocess(second, previous))
             before_previous, previous = previous, self._evaluate(cell, inputs, mixtures)
-        return Begun(layers, (before_previous, previous))
+        return PartialForward(layers, (before_previous, previous))
 
 
 def _preprocess(module: nn.Module, output: CellOutput) -> Tensor:
     """Return `module(output.value)`; by compiled loops from the parts of the output, which are never concatenated."""
     parts = [part.state for part in output.parts]
-    if kernels.serve(*parts) and (weights := _weights_for_loops(module)):
+    if kernels.is_available(*parts) and (weights := _weights_for_loops(module)):
         norm = cast(BatchNorm2d, module.norm if isinstance(module, FactorizedReduce) else cast(ReLUConvBN, module)[2])
-        batch = kernels.batch([norm])
+        batch = kernels.norm_mode([norm])
         even = len(weights) == 1 or not any(side % 2 for side in parts[0].shape[2:])
         if batch and even and kernels.affine(norm) is None:
             return kernels.mix(parts, weights, kernels.running(norm), batch)

@@ -13,13 +13,13 @@ from archselect import kernels
 from archselect.kernels.cpu.native import channels_last
 from archselect.models.cell_space import CellSpace
 from archselect.models.ops.drop_path import drop_paths
-from archselect.models.supernet.mixed_ops import STACKED, CellOutput, Source, StackedOperation, norms_for_loops
+from archselect.models.supernet.mixed_ops import STACKED, CellOutput, CellState, StackedOperation, norms_for_loops
 from archselect.models.supernet.mixture import Mixture
-from archselect.models.supernet.relaxation import PLAIN, Variant
+from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
 
 
 @dataclass(frozen=True)
-class Leaving:
+class OutgoingOps:
     """One operation on those edges out of a state on which it has weight.
 
     Attributes:
@@ -48,7 +48,7 @@ class MixedCell(nn.Module):
         channels: Of every state.
         stride: Of the edges that leave the cell's inputs; all others have stride 1.
         pool_norm: Whether batch normalisation follows pooling.
-        variant: See `Variant`.
+        variant: See `SupernetOptions`.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class MixedCell(nn.Module):
         channels: int,
         stride: int = 1,
         pool_norm: bool = True,
-        variant: Variant = PLAIN,
+        variant: SupernetOptions = DARTS_OPTIONS,
     ) -> None:
         super().__init__()
         self.space = space
         self.stride = stride
         self.groups = variant.partial_channels
-        self.passing = channels = variant.passing(channels)
+        self.active_channels = channels = variant.active_channels(channels)
         self.auxiliary = nn.ModuleList()
         self.operations = nn.ModuleList()
         self._positions: list[dict[str, dict[int, int]]] = []
@@ -95,20 +95,20 @@ class MixedCell(nn.Module):
         """Return the nodes for the inputs `(B, C, H, W)`, each `(B, C, H', W')`."""
         leaving = self._leaving(mixture)
         # The loops have no place for weights that differ from image to image.
-        batch = _batch_for_loops(leaving) if not mixture.drop_path and kernels.serve(*inputs) else None
+        batch = _batch_for_loops(leaving) if not mixture.drop_path and kernels.is_available(*inputs) else None
         if batch is None:
             nodes = _edges_together(self, inputs, mixture, leaving)
         else:
             nodes = _by_loops(self, inputs, mixture, leaving, batch)
         return CellOutput(nodes, self.space.topology.output)
 
-    def _leaving(self, mixture: Mixture) -> list[list[Leaving]]:
+    def _leaving(self, mixture: Mixture) -> list[list[OutgoingOps]]:
         """Return per state every operation that leaves it and has weight."""
         return [list(self.leaving(state, mixture)) for state in range(len(self.operations))]
 
-    def source(self, state: int, value: Tensor) -> Source:
+    def source(self, state: int, value: Tensor) -> CellState:
         """Return a state, given its value `(B, C, H, W)`, as its operations read it."""
-        return Source(value if self.groups == 1 else value[:, : self.passing], self._stride_from(state))
+        return CellState(value if self.groups == 1 else value[:, : self.active_channels], self._stride_from(state))
 
     def completed(self, node: int, mixed: Tensor, values: Sequence[Tensor], mixture: Mixture) -> Tensor:
         """Return the value of a node: what its operations gave and, with partial channels, what went around them.
@@ -126,31 +126,31 @@ class MixedCell(nn.Module):
         mixed = mixed if undrawn is None else mixed + undrawn
         if self.groups == 1:
             return mixed
-        around = None
+        bypass = None
         for edge in into:
             if edge in mixture.feeding:
                 source, _ = self.space.topology.edges[edge]
-                rest = values[source][:, self.passing :]
+                rest = values[source][:, self.active_channels :]
                 if self._stride_from(source) == 2:
                     rest = F.max_pool2d(rest, 2, 2)
                 rest = rest if mixture.edges is None else mixture.edges[edge] * rest
-                around = rest if around is None else around + rest
-        if around is None:
-            around = mixed.new_zeros(mixed.shape[0], (self.groups - 1) * self.passing, *mixed.shape[2:])
-        return F.channel_shuffle(torch.cat([mixed, around], dim=1), self.groups)
+                bypass = rest if bypass is None else bypass + rest
+        if bypass is None:
+            bypass = mixed.new_zeros(mixed.shape[0], (self.groups - 1) * self.active_channels, *mixed.shape[2:])
+        return F.channel_shuffle(torch.cat([mixed, bypass], dim=1), self.groups)
 
-    def leaving(self, state: int, mixture: Mixture) -> Iterator[Leaving]:
+    def leaving(self, state: int, mixture: Mixture) -> Iterator[OutgoingOps]:
         """Yield every operation that leaves a state and has weight."""
         for term, weights in mixture.leaving(state):
             operation = cast(StackedOperation, cast(nn.ModuleDict, self.operations[state])[term.operation])
             positions = [self._positions[state][term.operation][edge] for edge in term.edges]
-            yield Leaving(operation, term.edges, positions, weights, term.operation == "skip_connect")
+            yield OutgoingOps(operation, term.edges, positions, weights, term.operation == "skip_connect")
         edges = [edge for edge in mixture.auxiliary_edges if self.space.topology.edges[edge][0] == state]
         if edges and self.auxiliary:
             every = [edge for edge, (start, _) in enumerate(self.space.topology.edges) if start == state]
             operation = cast(StackedOperation, self.auxiliary[state])
             weights = mixture.auxiliary_weights(edges)
-            yield Leaving(operation, tuple(edges), [every.index(edge) for edge in edges], weights, identity=True)
+            yield OutgoingOps(operation, tuple(edges), [every.index(edge) for edge in edges], weights, identity=True)
 
     def branches(self, inputs: Sequence[Tensor], mixture: Mixture) -> dict[int, dict[str, Tensor]]:
         """Return what each operation that has weight gives on each edge, `(B, C / K, H', W')`, before it is weighted.
@@ -201,18 +201,18 @@ class MixedCell(nn.Module):
 
     def zeros(self, like: Tensor) -> Tensor:
         """Return what the operations of a node give that nothing feeds, given an input of the cell."""
-        return torch.zeros_like(like[:, : self.passing, :: self.stride, :: self.stride])
+        return torch.zeros_like(like[:, : self.active_channels, :: self.stride, :: self.stride])
 
 
-def _batch_for_loops(leaving: Sequence[Sequence[Leaving]]) -> kernels.Batch | None:
+def _batch_for_loops(leaving: Sequence[Sequence[OutgoingOps]]) -> kernels.NormMode | None:
     """Return how all normalisations treat a batch; None if the loops do not compute what the operations do."""
     norms = norms_for_loops(one.operation for of_state in leaving for one in of_state)
-    return None if norms is None else kernels.batch(norms)
+    return None if norms is None else kernels.norm_mode(norms)
 
 
 def _edges_together(
-    cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixture, leaving: Sequence[Sequence[Leaving]]
-) -> list[Source]:
+    cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixture, leaving: Sequence[Sequence[OutgoingOps]]
+) -> list[CellState]:
     """Evaluate an operation on all edges out of a state at once: few kernels."""
     values: list[Tensor] = list(inputs)
     fed: list[list[Tensor]] = [[] for _ in range(cell.space.topology.nodes)]
@@ -234,23 +234,23 @@ def _edges_together(
         for edges, total in totals.items():
             for edge, output in zip(edges, total.chunk(len(edges), dim=1), strict=True):
                 fed[cell.node_of(edge)].append(output)
-    return [Source(value) for value in values[len(inputs) :]]
+    return [CellState(value) for value in values[len(inputs) :]]
 
 
 def _by_loops(
     cell: MixedCell,
     inputs: Sequence[Tensor],
     mixture: Mixture,
-    leaving: Sequence[Sequence[Leaving]],
-    batch: kernels.Batch,
-) -> list[Source]:
+    leaving: Sequence[Sequence[OutgoingOps]],
+    batch: kernels.NormMode,
+) -> list[CellState]:
     """Let compiled loops evaluate all operations out of a state, and sum what arrives at a node."""
     values: list[Tensor] = [channels_last(value) for value in inputs]
-    arrived: list[list[kernels.Arrival]] = [[] for _ in range(cell.space.topology.nodes)]
+    arrived: list[list[kernels.EdgeOutput]] = [[] for _ in range(cell.space.topology.nodes)]
     for state in range(len(inputs) + len(arrived)):
         if state >= len(inputs):
             here = arrived[state - len(inputs)]
-            mixed = kernels.arrive(here) if here else channels_last(cell.zeros(inputs[0]))
+            mixed = kernels.node_sum(here) if here else channels_last(cell.zeros(inputs[0]))
             values.append(cell.completed(state, mixed, values, mixture))
         source = cell.source(state, values[state])
         receivers = sorted({cell.node_of(edge) for one in leaving[state] for edge in one.edges})
@@ -262,7 +262,7 @@ def _by_loops(
         ]
         if operations:
             state_value = channels_last(source.state)
-            arrivals = kernels.leave(state_value, operations, source.stride, len(receivers), batch)
+            arrivals = kernels.edge_forward(state_value, operations, source.stride, len(receivers), batch)
             for node, arrival in zip(receivers, arrivals, strict=True):
                 arrived[node].append(arrival)
-    return [Source(value) for value in values[len(inputs) :]]
+    return [CellState(value) for value in values[len(inputs) :]]

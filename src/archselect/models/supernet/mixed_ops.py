@@ -30,7 +30,7 @@ from archselect.models.supernet.stacked_parameters import StackedBatchNorm, Stac
 T = TypeVar("T")
 
 
-class Source:
+class CellState:
     """A state of a cell and what all operations on it share.
 
     Args:
@@ -41,21 +41,21 @@ class Source:
     def __init__(self, state: Tensor, stride: int = 1) -> None:
         self.state = state
         self.stride = stride
-        self._read: dict[Callable[[Source], Any], Any] = {}
+        self._read: dict[Callable[[CellState], Any], Any] = {}
 
     @property
     def relu(self) -> Tensor:
         """`(B, C, H, W)`: what every convolution starts from."""
-        return self.once(_relu)
+        return self.cached(_relu)
 
-    def once(self, read: Callable[["Source"], T]) -> T:
+    def cached(self, read: Callable[["CellState"], T]) -> T:
         """Return `read(self)`, computed at the first call."""
         if read not in self._read:
             self._read[read] = read(self)
         return cast(T, self._read[read])
 
 
-def _relu(source: Source) -> Tensor:
+def _relu(source: CellState) -> Tensor:
     return F.relu(source.state)
 
 
@@ -67,7 +67,7 @@ class CellOutput:
         output: `concat` of the nodes' channels, or the `last` node.
     """
 
-    def __init__(self, nodes: Sequence[Source], output: Output = "concat") -> None:
+    def __init__(self, nodes: Sequence[CellState], output: Output = "concat") -> None:
         self.parts = tuple(nodes) if output == "concat" else (nodes[-1],)
         self._value: Tensor | None = None
 
@@ -83,7 +83,9 @@ class CellOutput:
 class StackedOperation(nn.Module, ABC):
     """One primitive on several edges out of one source."""
 
-    def forward(self, source: Source, weights: Tensor, positions: Sequence[int], total: Tensor | None = None) -> Tensor:
+    def forward(
+        self, source: CellState, weights: Tensor, positions: Sequence[int], total: Tensor | None = None
+    ) -> Tensor:
         """Return `total` plus the weighted outputs of the active edges.
 
         Args:
@@ -104,12 +106,12 @@ class StackedOperation(nn.Module, ABC):
                 mine.exchange(position, cast(StackedBatchNorm, theirs), other_position)
 
     @abstractmethod
-    def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
+    def weighted(self, source: CellState, weights: Tensor, positions: Sequence[int]) -> Tensor:
         """Return the weighted outputs `(B, E * C, H', W')`."""
 
     @abstractmethod
     def for_loops(
-        self, source: Source, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
+        self, source: CellState, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
     ) -> kernels.Operation:
         """Return the active edges as `kernels.leave` takes them; see `forward`.
 
@@ -125,19 +127,21 @@ class SharedOperation(StackedOperation):
         """Do nothing: there are no weights, and the statistics are those of the source, for all its edges."""
 
     @abstractmethod
-    def shared(self, source: Source) -> Tensor:
+    def shared(self, source: CellState) -> Tensor:
         """Return the output `(B, C, H', W')` for any edge."""
 
-    def forward(self, source: Source, weights: Tensor, positions: Sequence[int], total: Tensor | None = None) -> Tensor:
+    def forward(
+        self, source: CellState, weights: Tensor, positions: Sequence[int], total: Tensor | None = None
+    ) -> Tensor:
         """See `StackedOperation`: one multiply-add spreads the output over the edges."""
         if total is None:
             return self.weighted(source, weights, positions)
-        out = source.once(self.shared).unsqueeze(1)
+        out = source.cached(self.shared).unsqueeze(1)
         return torch.addcmul(total.unflatten(1, (len(weights), -1)), out, weights.view(-1, 1, 1, 1)).flatten(1, 2)
 
-    def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
+    def weighted(self, source: CellState, weights: Tensor, positions: Sequence[int]) -> Tensor:
         """See `StackedOperation`; in the memory format of the output."""
-        out = source.once(self.shared)
+        out = source.cached(self.shared)
         channels, _, width = out.shape[1:]
         if out.stride()[1:] != (1, width * channels, channels):  # not in channels_last; `vmap` cannot be asked for that
             return (out.unsqueeze(1) * weights.view(-1, 1, 1, 1)).flatten(1, 2)
@@ -148,11 +152,11 @@ class SharedOperation(StackedOperation):
 class Identity(SharedOperation):
     """`skip_connect` where the stride is 1."""
 
-    def shared(self, source: Source) -> Tensor:
+    def shared(self, source: CellState) -> Tensor:
         return source.state
 
     def for_loops(
-        self, source: Source, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
+        self, source: CellState, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
     ) -> kernels.Operation:
         """See `StackedOperation.for_loops`."""
         return kernels.Identities(weights, receivers)
@@ -166,12 +170,12 @@ class Pool(SharedOperation):
         self.maximum = maximum
         self.norm = StackedBatchNorm(1, channels) if norm else nn.Identity()
 
-    def shared(self, source: Source) -> Tensor:
+    def shared(self, source: CellState) -> Tensor:
         pool = max_pool if self.maximum else average_pool
         return cast(Tensor, self.norm(pool(source.state, source.stride)))
 
     def for_loops(
-        self, source: Source, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
+        self, source: CellState, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
     ) -> kernels.Operation:
         """See `StackedOperation.for_loops`."""
         running = self.norm.running() if isinstance(self.norm, StackedBatchNorm) else None
@@ -191,12 +195,12 @@ def average_pool(x: Tensor, stride: int) -> Tensor:
 class Noise(StackedOperation):
     """N(0, 1), drawn anew at each call and on each edge (S4)."""
 
-    def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
+    def weighted(self, source: CellState, weights: Tensor, positions: Sequence[int]) -> Tensor:
         like = source.state[:, :, :: source.stride, :: source.stride]
         return torch.cat([weight * torch.randn_like(like) for weight in weights.unbind()], dim=1)
 
     def for_loops(
-        self, source: Source, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
+        self, source: CellState, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
     ) -> kernels.Operation:
         """See `StackedOperation.for_loops`."""
         like = source.state[:, :, :: source.stride, :: source.stride]
@@ -213,17 +217,17 @@ class FactorizedReduction(StackedOperation):
         self.conv_2 = StackedWeight(edges, channels // 2, channels)
         self.norm = StackedBatchNorm(edges, channels)
 
-    def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
+    def weighted(self, source: CellState, weights: Tensor, positions: Sequence[int]) -> Tensor:
         even = F.conv2d(subsampled(source.relu, 2), self.conv_1(positions)).chunk(len(positions), dim=1)
         odd = F.conv2d(subsampled(source.relu[:, :, 1:, 1:], 2), self.conv_2(positions)).chunk(len(positions), dim=1)
         out = torch.cat([half for pair in zip(even, odd, strict=True) for half in pair], dim=1)
         return self.norm(out, positions, weights)
 
     def for_loops(
-        self, source: Source, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
+        self, source: CellState, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
     ) -> kernels.Operation:
         """See `StackedOperation.for_loops`."""
-        batch = kernels.batch([self.norm])
+        batch = kernels.norm_mode([self.norm])
         assert batch is not None, "asked for without `norms_for_loops`"
         values = (
             kernels.mix(
@@ -242,7 +246,7 @@ class Convolution(StackedOperation):
         self.conv = StackedWeight(edges, channels, channels, kernel)
         self.norm = StackedBatchNorm(edges, channels)
 
-    def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
+    def weighted(self, source: CellState, weights: Tensor, positions: Sequence[int]) -> Tensor:
         weight = self.conv(positions)
         padding = weight.shape[-1] // 2
         x, stride = (source.relu, source.stride) if padding else (subsampled(source.relu, source.stride), 1)
@@ -250,7 +254,7 @@ class Convolution(StackedOperation):
         return self.norm(out, positions, weights)
 
     def for_loops(
-        self, source: Source, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
+        self, source: CellState, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
     ) -> kernels.Operation:
         """See `StackedOperation.for_loops`."""
         convolution = kernels.Convolution(None, self.conv.weight, self.norm.running())
@@ -289,11 +293,11 @@ class DilatedConvolution(StackedOperation):
         super().__init__()
         self.conv = DepthwiseSeparable(edges, channels, kernel, dilation=2)
 
-    def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
+    def weighted(self, source: CellState, weights: Tensor, positions: Sequence[int]) -> Tensor:
         return cast(Tensor, self.conv(source.relu, source.stride, positions, weights))
 
     def for_loops(
-        self, source: Source, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
+        self, source: CellState, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
     ) -> kernels.Operation:
         """See `StackedOperation.for_loops`."""
         return kernels.Convolutions(weights, receivers, positions, (self.conv.for_loops(),))
@@ -307,12 +311,12 @@ class SeparableConvolution(StackedOperation):
         self.conv_1 = DepthwiseSeparable(edges, channels, kernel)
         self.conv_2 = DepthwiseSeparable(edges, channels, kernel)
 
-    def weighted(self, source: Source, weights: Tensor, positions: Sequence[int]) -> Tensor:
+    def weighted(self, source: CellState, weights: Tensor, positions: Sequence[int]) -> Tensor:
         x = F.relu_(self.conv_1(source.relu, source.stride, positions))
         return cast(Tensor, self.conv_2(x, 1, positions, weights))
 
     def for_loops(
-        self, source: Source, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
+        self, source: CellState, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
     ) -> kernels.Operation:
         """See `StackedOperation.for_loops`."""
         return kernels.Convolutions(weights, receivers, positions, (self.conv_1.for_loops(), self.conv_2.for_loops()))

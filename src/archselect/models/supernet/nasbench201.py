@@ -9,10 +9,10 @@ from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.models.cell_space import CellSpace
 from archselect.models.ops.primitives import ResidualReduction
 from archselect.models.supernet.mixed_cell import MixedCell
-from archselect.models.supernet.mixed_ops import CellOutput, Source
+from archselect.models.supernet.mixed_ops import CellOutput, CellState
 from archselect.models.supernet.mixture import Mixture
-from archselect.models.supernet.relaxation import PLAIN, Variant
-from archselect.models.supernet.supernet import Begun, Supernet, layers_until
+from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
+from archselect.models.supernet.supernet import PartialForward, Supernet, layers_until
 
 
 class NASBench201Supernet(Supernet):
@@ -34,7 +34,7 @@ class NASBench201Supernet(Supernet):
         cells_per_stage: int,
         classes: int,
         alpha_scale: float = 1e-3,
-        variant: Variant = PLAIN,
+        variant: SupernetOptions = DARTS_OPTIONS,
     ) -> None:
         super().__init__(cells, variant, alpha_scale)
         self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), BatchNorm2d(channels))
@@ -49,24 +49,24 @@ class NASBench201Supernet(Supernet):
         self.last = nn.Sequential(BatchNorm2d(channels), nn.ReLU())
         self.classifier = nn.Linear(channels, classes)
 
-    def begin(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> Begun:
+    def forward_prefix(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> PartialForward:
         """See `Supernet.begin`; a layer is a cell or a residual block."""
-        return self._onward(Begun(0, (CellOutput([Source(self.stem(x))]),)), mixtures, layers)
+        return self._run_layers(PartialForward(0, (CellOutput([CellState(self.stem(x))]),)), mixtures, layers)
 
-    def finish(self, begun: Begun, mixtures: Mapping[str, Mixture]) -> Tensor:
+    def forward_suffix(self, partial: PartialForward, mixtures: Mapping[str, Mixture]) -> Tensor:
         """See `Supernet.finish`."""
-        (last,) = self._onward(begun, mixtures, len(self.blocks)).outputs
+        (last,) = self._run_layers(partial, mixtures, len(self.blocks)).outputs
         return cast(Tensor, self.classifier(self.last(last.value).mean(dim=(2, 3))))
 
     def layers_before(self, cells: Collection[str]) -> int:
         """See `Supernet.layers_before`."""
         return layers_until(isinstance(block, MixedCell) and block.space.name in cells for block in self.blocks)
 
-    def _onward(self, begun: Begun, mixtures: Mapping[str, Mixture], layers: int) -> Begun:
-        (output,) = begun.outputs
-        for block in self.blocks[begun.layer : layers]:
+    def _run_layers(self, partial: PartialForward, mixtures: Mapping[str, Mixture], layers: int) -> PartialForward:
+        (output,) = partial.outputs
+        for block in self.blocks[partial.layer : layers]:
             if isinstance(block, MixedCell):
                 output = self._evaluate(block, [output.value], mixtures)
             else:
-                output = CellOutput([Source(block(output.value))])
-        return Begun(layers, (output,))
+                output = CellOutput([CellState(block(output.value))])
+        return PartialForward(layers, (output,))

@@ -204,7 +204,7 @@ edge normalization); `scaled`: as many times that as the node has edges, so that
 
 
 @dataclass(frozen=True)
-class Variant:
+class SupernetOptions:
     """What a search method asks of a supernet.
 
     Attributes:
@@ -225,7 +225,7 @@ class Variant:
         check_choice("search.edge_normalization", self.edge_normalization, get_args(EdgeNormalization))
         check_flag("search.auxiliary_skip", self.auxiliary_skip)
 
-    def passing(self, channels: int) -> int:
+    def active_channels(self, channels: int) -> int:
         """Return how many of a state's channels pass the mixture.
 
         Raises:
@@ -240,5 +240,5 @@ class Variant:
         return channels // self.partial_channels
 
 
-PLAIN = Variant()
+DARTS_OPTIONS = SupernetOptions()
 """The supernet of DARTS."""

@@ -15,15 +15,15 @@ from archselect import kernels
 from archselect.distributed.rng import drawn_alike
 from archselect.genotype import Genotype
 from archselect.models.cell_space import CellDecisions, CellSpace
-from archselect.models.restored_state import still_statistics
+from archselect.models.restored_state import frozen_bn_stats
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixed_ops import CellOutput
 from archselect.models.supernet.mixture import Active, Mixture, MixtureWeights, nonzero
-from archselect.models.supernet.relaxation import PLAIN, Variant
+from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
 
 
 @dataclass(frozen=True)
-class Begun:
+class PartialForward:
     """A network evaluated up to a layer.
 
     Attributes:
@@ -53,7 +53,9 @@ class Supernet(nn.Module):
         recompute: Whether cells are evaluated again in the backward pass instead of keeping what their gradients need.
     """
 
-    def __init__(self, cells: Mapping[str, CellSpace], variant: Variant = PLAIN, alpha_scale: float = 1e-3) -> None:
+    def __init__(
+        self, cells: Mapping[str, CellSpace], variant: SupernetOptions = DARTS_OPTIONS, alpha_scale: float = 1e-3
+    ) -> None:
         super().__init__()
         self.cell_spaces = dict(cells)
         self.variant = variant
@@ -192,7 +194,7 @@ class Supernet(nn.Module):
                 f"This supernet has the cell types {sorted(self.cell_spaces)}, but weights were given for {unknown}."
             )
         mixtures = self.mixtures(weights)
-        return self.finish(self.begin(x, mixtures, layers=0), mixtures)
+        return self.forward_suffix(self.forward_prefix(x, mixtures, layers=0), mixtures)
 
     def mixtures(self, weights: Mapping[str, Tensor] | None = None) -> dict[str, Mixture]:
         """Return the mixture of every cell type; see `forward`."""
@@ -214,11 +216,11 @@ class Supernet(nn.Module):
             )
         return mixtures
 
-    def begin(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> Begun:
+    def forward_prefix(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> PartialForward:
         """Evaluate the stem and the first `layers` layers; `finish` goes on from there, under other mixtures too."""
         raise NotImplementedError
 
-    def finish(self, begun: Begun, mixtures: Mapping[str, Mixture]) -> Tensor:
+    def forward_suffix(self, begun: PartialForward, mixtures: Mapping[str, Mixture]) -> Tensor:
         """Return the logits `(B, classes)`. What was begun is not changed, so that it can be finished several times."""
         raise NotImplementedError
 
@@ -268,7 +270,7 @@ class Supernet(nn.Module):
 @contextmanager
 def _again(cell: nn.Module, by_loops: bool) -> Iterator[None]:
     """Evaluate a cell as it was evaluated before, wherever the backward pass runs; its batch was counted."""
-    with still_statistics(cell), kernels.enabled(by_loops):
+    with frozen_bn_stats(cell), kernels.enabled(by_loops):
         yield
 
 
@@ -277,12 +279,12 @@ def layers_until(found: Iterable[bool]) -> int:
     return sum(1 for _ in takewhile(not_, found))
 
 
-def strongest(supernet: Supernet) -> dict[str, CellDecisions]:
+def argmax_alpha(supernet: Supernet) -> dict[str, CellDecisions]:
     """Return the decisions made so far with everything else decided by magnitude."""
     return {name: _completed(supernet, space) for name, space in supernet.cell_spaces.items()}
 
 
-def strongest_operation(supernet: Supernet, space: CellSpace, edge: int) -> int:
+def argmax_operation(supernet: Supernet, space: CellSpace, edge: int) -> int:
     """Return the candidate of an edge with the largest weight.
 
     Where nodes choose their inputs, `none` is not taken while there is another: its weight says that an edge is weak,
@@ -294,7 +296,7 @@ def strongest_operation(supernet: Supernet, space: CellSpace, edge: int) -> int:
     return max(allowed, key=lambda index: weights[index])
 
 
-def strongest_inputs(supernet: Supernet, space: CellSpace, decisions: CellDecisions, node: int) -> tuple[int, ...]:
+def argmax_inputs(supernet: Supernet, space: CellSpace, decisions: CellDecisions, node: int) -> tuple[int, ...]:
     """Return the in-edges of a node whose kept operations have the largest weights.
 
     Where the supernet normalises its edges, their weights count too (PC-DARTS, sec. 3.3).
@@ -317,9 +319,9 @@ def strongest_inputs(supernet: Supernet, space: CellSpace, decisions: CellDecisi
 def _completed(supernet: Supernet, space: CellSpace) -> CellDecisions:
     decisions = supernet.decisions[space.name]
     for edge in decisions.undecided_edges:
-        decisions = decisions.keep_operation(edge, strongest_operation(supernet, space, edge))
+        decisions = decisions.keep_operation(edge, argmax_operation(supernet, space, edge))
     for node in decisions.undecided_nodes(space):
-        decisions = decisions.keep_inputs(space, node, strongest_inputs(supernet, space, decisions, node))
+        decisions = decisions.keep_inputs(space, node, argmax_inputs(supernet, space, decisions, node))
     return decisions
 
 

@@ -20,7 +20,7 @@ from archselect.reporting.html.tables import analyses_in, folders_beside, summar
 from archselect.results.formatting import footnotes
 from archselect.results.grid import Failure, Grid
 from archselect.results.summaries import Row
-from archselect.store import replacing
+from archselect.store import atomic_write
 from archselect.store.atomic_io import disk_errors_explained
 from archselect.store.redact_paths import redact
 
@@ -76,7 +76,7 @@ def write_page(
     )
     with disk_errors_explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(html.encode())
     return path
 
