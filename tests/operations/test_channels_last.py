@@ -86,8 +86,8 @@ def difference(case: Case) -> str:
     last = x.contiguous(memory_format=torch.channels_last)
     with kernels.disabled():
         expected = evaluated(exact, x.double())
-        found = [evaluated(module, last) for _ in range(1 if case.native_loops else 3)][-1]
-    if case.native_loops:
+        found = [evaluated(module, last) for _ in range(1 if case.loops else 3)][-1]
+    if case.loops:
         with kernels.enabled():
             assert kernels.is_available(last)
             found = evaluated(module, last)

@@ -38,7 +38,7 @@ class DeviceLoader:
         batch_size: at most N.
         device: where the images lie and the batches are made.
         normalisation: applied after crop and flip, before the cutout.
-        purpose: what the random numbers are for, e.g. `(seed, "search", "weights")`. Unshuffled batches of as many
+        rng_key: what the random numbers are for, e.g. `(seed, "search", "weights")`. Unshuffled batches of as many
             images, for the same purpose, have the same order.
         augmentation: `None` leaves the images as they are.
         shuffle: whether each epoch has its own random order, rather than all the same.
@@ -151,7 +151,7 @@ class BilevelBatches:
         if both_shuffle and weight_batches.rng_key == architecture_batches.rng_key:
             raise ValueError(
                 "Weight and architecture batches are both shuffled for the purpose "
-                f"{weight_batches.purpose}, which gives them the same order. Give each a purpose of its own."
+                f"{weight_batches.rng_key}, which gives them the same order. Give each a purpose of its own."
             )
         self.weight_batches, self.architecture_batches = weight_batches, architecture_batches
 

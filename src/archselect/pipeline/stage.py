@@ -32,7 +32,7 @@ class SharedFolder(StageFolder):
     """A stage's folder in which the main process reads and writes for all: they must ask at once, and get the same."""
 
     begin, finish, result = (_by_main_process(name) for name in ("begin", "finish", "result"))
-    cleanup, quarantine = _by_main_process("tidy"), _by_main_process("set_aside")
+    cleanup, quarantine = _by_main_process("cleanup"), _by_main_process("quarantine")
     read_json, read_lines = _by_main_process("read_json"), _by_main_process("read_lines")
     write_text, append_line = _by_main_process("write_text"), _by_main_process("append_line")
     keep_lines = _by_main_process("keep_lines")
@@ -111,7 +111,7 @@ def run_stage(stage: Stage, job: StageContext) -> StageResult:
             try:
                 return _fill(stage, folder, job)
             except DamagedError as error:
-                _set_aside(folder, str(error), job)
+                _quarantine(folder, str(error), job)
                 return _fill(stage, folder, job)
     folder.cleanup()
     for record in folder.read_lines(HISTORY):
@@ -128,12 +128,12 @@ def _to_be_made(folder: StageFolder, job: StageContext, lock: ExitStack) -> bool
         folder.lock(lambda: job.console.print(f"{kind:<10} waiting for another process at {folder.path}"))
     )
     if (wrong := folder.integrity_error(contents=True)) is not None:
-        _set_aside(folder, wrong, job)
+        _quarantine(folder, wrong, job)
     return not folder.finished
 
 
-def _set_aside(folder: StageFolder, wrong: str, job: StageContext) -> None:
-    words = f"{folder.path} is damaged: {wrong}. It is kept as {folder.set_aside().name}, and the stage starts afresh"
+def _quarantine(folder: StageFolder, wrong: str, job: StageContext) -> None:
+    words = f"{folder.path} is damaged: {wrong}. It is kept as {folder.quarantine().name}, and the stage starts afresh"
     warn(job.console, folder.key.kind, words)
 
 

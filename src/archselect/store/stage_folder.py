@@ -62,7 +62,7 @@ class StageFolder:
 
     @property
     def state(self) -> State:
-        """Whether the stage was never begun, is to be gone on with, is done, or is not what it was: see `integrity_error`."""
+        """Whether the stage was never begun, is to be gone on with, is done, or is not what it was."""
         if not self.path.exists():
             return "absent"
         if self.integrity_error():
@@ -165,7 +165,7 @@ class StageFolder:
             FileNotFoundError: The stage is not finished.
         """
         if (state := self.state) != "finished":
-            why = f"damaged ({self.damage()})" if state == "damaged" else state
+            why = f"damaged ({self.integrity_error()})" if state == "damaged" else state
             raise FileNotFoundError(f"The stage {self.path} has no result, because it is {why}. Run it to its end.")
         result: dict[str, Any] = self.read_json("result.json")
         return result

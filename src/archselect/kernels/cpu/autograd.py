@@ -1,13 +1,13 @@
 """The compiled loops as functions of autograd, with gradients written by hand; these have no gradients themselves.
 
-A node is the sum of `weight * BN(operation(state))`. `edge_forward` evaluates the operations out of one state as far as the
-batch statistics; it returns one `EdgeOutput` for each edge, which holds what the operations gave but not their weighted
-and normalised sum. `node_sum` makes the sum when all edges of a node are there, reading everything once. `mix` is the BN
-of a pointwise convolution of ReLU(x), of tensors that lie apart as if their channels were concatenated.
+A node is the sum of `weight * BN(operation(state))`. `edge_forward` evaluates the operations out of one state as far as
+the batch statistics; it returns one `EdgeOutput` for each edge, which holds what the operations gave but not their
+weighted and normalised sum. `node_sum` makes the sum when all edges of a node are there, reading everything once. `mix`
+is the BN of a pointwise convolution of ReLU(x), of tensors that lie apart as if their channels were concatenated.
 
-The gradient in a node is the gradient in each of its edges. So what an edge gives autograd is a token: a tensor of the
-size of the node that takes no memory, and only hands the gradient over. `edge_forward` takes it from there by hand: through
-weights and normalisations, which need two numbers per channel, and back through the convolutions.
+The gradient in a node is the gradient in each of its edges. So what an edge gives autograd is an anchor: a tensor of
+the size of the node that takes no memory, and only hands the gradient over. `edge_forward` takes it from there by hand:
+through weights and normalisations, which need two numbers per channel, and back through the convolutions.
 """
 
 from collections.abc import Callable, Sequence
