@@ -36,7 +36,7 @@ test-slow: $(INSTALLED)  ## Run the slow tests
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 # What needs most of the dependencies: images, configs, the store, tables, loggers, a page, and one whole run.
-LOWEST_TESTS = tests/genotype tests/store tests/data tests/evaluation/test_nasbench201.py tests/evaluation/convert \
+LOWEST_TESTS = tests/genotype tests/store tests/data tests/evaluation/test_nasbench201.py \
     tests/test_configs.py tests/test_listeners.py tests/reporting/test_page.py \
     tests/test_runs.py::test_python_train_py_ends_with_a_table_and_typed_again_returns_what_is_there
 
@@ -73,19 +73,18 @@ bench-scaling: $(INSTALLED)  ## Time and memory of a step against channels, dept
 profile: $(INSTALLED)  ## The costliest kinds of work in a step, beside the limits of the machine
 	$(BIN)/python -m tests.speed.profile $(BENCH_ARGS)
 
-# Resumable: what is in $(PAPER_LOGS) is not computed again. DATA: a folder with CIFAR-10, TABLE: the NAS-Bench-201 table.
+# Resumable: what is in $(PAPER_LOGS) is not computed again. DATA: a folder with CIFAR-10.
 PAPER_LOGS ?= logs/paper
 PAPER_TRAIN = $(BIN)/python train.py -m data.path=$(abspath $(DATA)) logs=$(PAPER_LOGS) \
     hydra.sweep.dir=$(PAPER_LOGS)/runs 'hydra.sweep.subdir=$${search_space.name}/$${search.name}-$${selection.name}-seed$${seed}'
 PAPER_S2 = experiment=paper_s2
-PAPER_NASBENCH201 = experiment=paper_nasbench201 evaluation.table=$(abspath $(TABLE))
+PAPER_NASBENCH201 = experiment=paper_nasbench201
 PAPER_ANALYZE = $(BIN)/python analyze.py -m 'run=$(PAPER_LOGS)/runs/$(1)/darts-perturb-seed0,$(PAPER_LOGS)/runs/$(1)/darts-perturb-seed1'
 # The analyses that train many networks look at the first supernet only.
 PAPER_FIRST = $(BIN)/python analyze.py -m run=$(PAPER_LOGS)/runs/s2/darts-perturb-seed0
 
-paper: $(INSTALLED)  ## The paper's claims at a size for two cores, about two hours: DATA=FOLDER TABLE=FILE
-	@test -d "$(DATA)" -a -f "$(TABLE)" || { \
-	    echo "make paper DATA=FOLDER TABLE=FILE: a folder with CIFAR-10, and the NAS-Bench-201 table" >&2; exit 1; }
+paper: $(INSTALLED)  ## The paper's claims at a size for two cores, about two hours: DATA=FOLDER
+	@test -d "$(DATA)" || { echo "make paper DATA=FOLDER: a folder with CIFAR-10" >&2; exit 1; }
 	$(PAPER_TRAIN) $(PAPER_S2) search=darts selection=magnitude,perturb seed=0,1
 	$(PAPER_TRAIN) $(PAPER_S2) search=fixed_alpha selection=perturb seed=0,1
 	$(PAPER_TRAIN) $(PAPER_NASBENCH201) search=darts selection=magnitude,perturb,perturb_magnitude seed=0,1

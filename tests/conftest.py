@@ -6,7 +6,6 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from tests.analysis import made_table
 from tests.command import Run, tiny, train
 
 
@@ -44,12 +43,6 @@ def tiny_run(logs: str) -> Run:
 def tiny_folder(tiny_run: Run) -> Path:
     """The folder of `tiny_run`."""
     return tiny_run.folder
-
-
-@pytest.fixture(scope="session")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A NAS-Bench-201 table of made-up accuracies."""
-    return made_table.written(tmp_path_factory.mktemp("table"))
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from tests.command import CONFIGS
 
-from archselect.evaluation import NASBench201Lookup, NoEvaluation, Retraining
+from archselect.evaluation import NoEvaluation, Retraining
 from archselect.pipeline.command_line import evaluation_for, register_resolvers
 from archselect.pipeline.config import instantiate_parts
 from archselect.pipeline.preflight import check
@@ -237,11 +237,7 @@ def test_the_command_of_an_experiment_composes_to_parts_that_go_together(name: s
     for command in header(name)[1]:
         _, script, *overrides = shlex.split(command)
         assert script == "train.py"
-        table = tmp_path / "table.csv"
-        config = composed(
-            *(override.replace("FOLDER", str(tmp_path)).replace("FILE", str(table)) for override in overrides),
-            folder=tmp_path,
-        )
+        config = composed(*(override.replace("FOLDER", str(tmp_path)) for override in overrides), folder=tmp_path)
         for group in ("search_space", "selection", "data", "evaluation"):
             assert config.hydra.runtime.choices[group] == expected[group]
         if expected["data"] != "digits":
@@ -249,8 +245,7 @@ def test_the_command_of_an_experiment_composes_to_parts_that_go_together(name: s
         parts = instantiate_parts(config)
         assert isinstance(parts.selection, Perturbation)
         assert parts.selection.tuning.total_epochs(parts.selection.points(parts.space.cells)) == expected["tuning"]
-        if not isinstance(parts.evaluation, NASBench201Lookup):
-            check(parts)
+        check(parts)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -278,11 +273,9 @@ def test_the_space_of_an_experiment_can_be_exchanged(name: str, space: str, tmp_
 
 
 @pytest.mark.parametrize("name", ["tiny", "quickstart", "cifar10_small"])
-def test_an_experiment_can_look_its_cell_up_and_says_that_it_needs_the_table(name: str, tmp_path: Path) -> None:
+def test_an_experiment_can_look_its_cell_up(name: str, tmp_path: Path) -> None:
     choices = ["search_space=nasbench201", "evaluation=nasbench201", "data=digits"]
-    parts = instantiate_parts(composed(f"experiment={name}", *choices, folder=tmp_path))
-    with pytest.raises(ValueError, match=r"evaluation\.table="):
-        check(parts)
+    check(instantiate_parts(composed(f"experiment={name}", *choices, folder=tmp_path)))
 
 
 # --- Which evaluation is taken where none is named. ---

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -22,6 +23,7 @@ from archselect.data.decode import EncodedImages
 from archselect.data.local_files import Split
 from archselect.data.sources import Digits
 from archselect.distributed.rng import derived_seed
+from archselect.evaluation.nasbench201 import PACKAGED
 from archselect.genotype import PUBLISHED, Genotype
 
 SPACES = ("s2", "s1", "s3", "s4", "darts", "nasbench201")
@@ -491,6 +493,25 @@ def test_a_cell_of_nasbench201_is_looked_up(logs: str, tmp_path: Path, no_figure
     assert run.summary["params"] == 73_306 + sum(5 * len(convolutions) * (9 * c * c + 2 * c) for c in (16, 32, 64))
     again = train(*choices, f"evaluation.table={table.rename(tmp_path / 'elsewhere.csv')}")
     assert again.reused()["evaluation"]
+
+
+def test_the_table_of_the_package_is_looked_up_at_once(own_logs: str, tmp_path: Path, no_figures: None) -> None:
+    best = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
+    words = ["experiment=nasbench201_small", "data=digits", "data.train_subset=120", f"genotype='{best}'", own_logs]
+    run = train(*words)
+    assert [run.summary[f"evaluation.{name}"] for name in ("index", "rank", "of")] == [6111, 1, 15_625]
+    written = "".join(file.read_text() for file in Path(own_logs.removeprefix("logs=")).rglob("*") if _is_text(file))
+    assert '"cifar10_test": 94.3733' in written and str(PACKAGED.parent) not in written
+    same, other = tmp_path / "same.parquet", tmp_path / "other.csv"
+    shutil.copy(PACKAGED, same)
+    pd.read_parquet(PACKAGED).assign(cifar10_test=50.0).to_csv(other, index=False)
+    assert train(*words, f"evaluation.table={same}").reused()["evaluation"]
+    again = train(*words, f"evaluation.table={other}")
+    assert not again.reused()["evaluation"] and again.summary["evaluation.cifar10_test"] == 50
+
+
+def _is_text(file: Path) -> bool:
+    return file.suffix in (".json", ".yaml", ".log", ".jsonl", ".csv") and file.is_file()
 
 
 ARCHITECTURE_EDGES = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]

@@ -5,11 +5,12 @@ import json
 from pathlib import Path
 from unittest import mock
 
+import pandas as pd
 import pytest
-from tests.analysis.made_table import made_table
 from tests.command import analyze
 
 from archselect.analysis import Trajectory
+from archselect.evaluation.nasbench201 import PACKAGED
 from archselect.genotype import Genotype
 from archselect.pipeline.finished_run import FinishedRun, open_run
 from archselect.pipeline.selection_stage import SelectionStage
@@ -35,9 +36,9 @@ def test_magnitude_chooses_at_every_snapshot_what_the_history_says_it_would(tiny
             assert row["genotype"] == record["genotype"]
 
 
-def test_in_nasbench201_a_choice_is_as_good_as_the_table_says(nasbench201_folder: Path, table: Path) -> None:
-    folder = analyze("analysis=trajectory", f"run={nasbench201_folder}", f"table={table}", QUICK)
-    known = made_table().set_index("arch")
+def test_in_nasbench201_a_choice_is_as_good_as_the_table_says(nasbench201_folder: Path) -> None:
+    folder = analyze("analysis=trajectory", f"run={nasbench201_folder}", QUICK)
+    known = pd.read_parquet(PACKAGED).set_index("arch")
     rows = rows_of(folder / "trajectory.csv")
     assert len(rows) == 2 * 2
     for row in rows:
@@ -47,8 +48,8 @@ def test_in_nasbench201_a_choice_is_as_good_as_the_table_says(nasbench201_folder
     assert (folder / "trajectory.png").stat().st_size > 10_000
 
 
-def test_typed_again_nothing_is_selected_again(nasbench201_folder: Path, table: Path) -> None:
-    words = ("analysis=trajectory", f"run={nasbench201_folder}", f"table={table}", QUICK)
+def test_typed_again_nothing_is_selected_again(nasbench201_folder: Path) -> None:
+    words = ("analysis=trajectory", f"run={nasbench201_folder}", QUICK)
     before = (analyze(*words) / "trajectory.csv").read_text()
     with mock.patch.object(SelectionStage, "work", None), mock.patch.object(Trajectory, "measure", None):
         assert (analyze(*words) / "trajectory.csv").read_text() == before

@@ -7,17 +7,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pytest
-from omegaconf import OmegaConf
 from rich.console import Console
-from tests.analysis.made_table import made_table
-from tests.command import CONFIGS, analyze, lines, tiny, train
+from tests.command import analyze, lines, tiny, train
 
 from archselect.analysis import TrueStrength
 from archselect.analysis.base import AnalysisContext
 from archselect.analysis.stats import correlations, crossed_bootstrap, edge_taus
+from archselect.evaluation.nasbench201 import PACKAGED
 from archselect.pipeline.finished_run import open_run
 
 SELECTIONS = ("perturb", "shapley", "sampling", *(f"zero_cost_{name}" for name in ("synflow", "snip", "grad_norm")))
@@ -38,12 +39,12 @@ def without(*names: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def folder(nasbench201_folder: Path, table: Path) -> Path:
-    return analyze("analysis=true_strength", f"run={nasbench201_folder}", f"table={table}", *CHEAP)
+def folder(nasbench201_folder: Path) -> Path:
+    return analyze("analysis=true_strength", f"run={nasbench201_folder}", *CHEAP)
 
 
 def test_the_truths_of_an_edge_are_those_of_the_table(folder: Path, nasbench201_folder: Path) -> None:
-    table = made_table()
+    table = pd.read_parquet(PACKAGED)
     parts = table["arch"].str.extractall(r"([a-z_0-9]+)~")[0].unstack()
     own = re.findall(r"([a-z_0-9]+)~", open_run(nasbench201_folder).genotype.to_nasbench201())
     rows = [row for row in rows_of(folder / "true_strength.csv") if row["edge"] == "(1,3)"]
@@ -95,11 +96,10 @@ def test_the_correlations_are_the_means_over_the_edges(folder: Path) -> None:
             assert row["low"] == row["high"] == ""  # one edge has no spread
 
 
-def test_a_selection_that_the_run_refuses_is_left_out_with_its_reason(nasbench201_folder: Path, table: Path) -> None:
+def test_a_selection_that_the_run_refuses_is_left_out_with_its_reason(nasbench201_folder: Path) -> None:
     folder = analyze(
         "analysis=true_strength",
         f"run={nasbench201_folder}",
-        f"table={table}",
         "analysis.name=refused",
         *without(*(name for name in SELECTIONS if name != "zero_cost_synflow")),
         "selections.zero_cost_synflow.batches=3",
@@ -112,12 +112,8 @@ def test_a_selection_that_the_run_refuses_is_left_out_with_its_reason(nasbench20
     assert all(row["zero_cost_synflow"] == "" for row in rows_of(folder / "refused.csv"))
 
 
-def test_what_is_left_out_is_said_after_it_was_not_asked_for(
-    nasbench201_folder: Path, table: Path, tmp_path: Path
-) -> None:
-    own = tmp_path / "own.csv"  # the same truths in another file: nothing is in the store yet
-    own.write_bytes(table.read_bytes() + b"\n")
-    words = ("analysis=true_strength", f"run={nasbench201_folder}", f"table={own}")
+def test_what_is_left_out_is_said_after_it_was_not_asked_for(nasbench201_folder: Path) -> None:
+    words = ("analysis=true_strength", f"run={nasbench201_folder}", "analysis.seed=1")  # nothing is in the store yet
     analyze(*words, *without(*SELECTIONS))
     one = without(*(name for name in SELECTIONS if name != "zero_cost_synflow"))
     too_many = ("selections.zero_cost_synflow.batches=3", "selections.zero_cost_synflow.scoring.batches=null")
@@ -126,15 +122,19 @@ def test_what_is_left_out_is_said_after_it_was_not_asked_for(
     assert "zero_cost_synflow" in rows_of(folder / "true_strength.csv")[0]
 
 
-def test_another_table_is_measured_anew(nasbench201_folder: Path, table: Path, tmp_path: Path) -> None:
+def test_another_table_is_measured_anew(nasbench201_folder: Path, tmp_path: Path) -> None:
     words = ("analysis=true_strength", f"run={nasbench201_folder}", *without(*SELECTIONS))
-    other = tmp_path / "other.csv"
-    changed = made_table()
-    changed["cifar10_test"] = 50.0
-    changed.to_csv(other, index=False)
-    analyze(*words, f"table={table}")
-    rows = rows_of(analyze(*words, f"table={other}") / "true_strength.csv")
-    assert {float(row["true_mean"]) for row in rows} == {50.0}
+
+    def means(*more: str) -> list[float]:
+        return [float(row["true_mean"]) for row in rows_of(analyze(*words, *more) / "true_strength.csv")]
+
+    before = means()
+    pd.read_parquet(PACKAGED).assign(cifar10_test=50.0).to_csv(tmp_path / "other.csv", index=False)
+    assert set(means(f"table={tmp_path}/other.csv")) == {50.0}
+    pd.read_parquet(PACKAGED).assign(cifar10_test=60.0).to_parquet(tmp_path / "newer.parquet")
+    with mock.patch("archselect.analysis.base.PACKAGED", tmp_path / "newer.parquet"):
+        assert set(means()) == {60.0}
+    assert means() == before
 
 
 @pytest.fixture(scope="module")
@@ -146,12 +146,12 @@ def fixed_folder(nasbench201_folder: Path) -> Path:
 
 
 def test_several_runs_are_measured_each_on_its_own_supernet(
-    nasbench201_folder: Path, fixed_folder: Path, table: Path, gathered: Callable[..., Path]
+    nasbench201_folder: Path, fixed_folder: Path, gathered: Callable[..., Path]
 ) -> None:
     together = gathered(fixed_folder, fixed_folder, nasbench201_folder)  # the same supernet counts once
     logs = open_run(fixed_folder).stage("search").folder.root
     some = without(*(name for name in SELECTIONS if name != "zero_cost_snip"))
-    folder = analyze("analysis=true_strength", f"run={together}", f"table={table}", *some)
+    folder = analyze("analysis=true_strength", f"run={together}", *some)
     rows = rows_of(folder / "true_strength.csv")
     assert Counter((row["run"], row["seed"]) for row in rows) == {("1", "1"): 30, ("2", "0"): 30}
     trained = open_run(nasbench201_folder).history("search")[-1]["alpha"]["cell"]
@@ -176,20 +176,24 @@ def test_a_run_in_another_space_is_refused(tiny_folder: Path, capsys: pytest.Cap
     assert "is 's2'. Name runs with search_space=nasbench201." in capsys.readouterr().err
 
 
-def test_a_run_without_a_table_is_refused(nasbench201_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        analyze("analysis=true_strength", f"run={nasbench201_folder}")
-    assert "Say where it lies: table=FILE." in capsys.readouterr().err
-
-
-def test_each_of_several_runs_needs_a_table(nasbench201_folder: Path, fixed_folder: Path, table: Path) -> None:
-    looked_up, nothing = open_run(nasbench201_folder), open_run(fixed_folder)
-    config = looked_up.config.copy()
-    config.evaluation = OmegaConf.load(CONFIGS / "evaluation" / "nasbench201.yaml")
-    config.evaluation.table = str(table)
-    subject = AnalysisContext([replace(looked_up, config=config), nothing], {}, Console(quiet=True))
-    with pytest.raises(ValueError, match=f"the run {fixed_folder} did not look into one"):
+def test_cells_that_the_packages_table_lacks_need_another(nasbench201_folder: Path, fixed_folder: Path) -> None:
+    known, strange = open_run(nasbench201_folder), open_run(fixed_folder)
+    config = strange.config.copy()
+    config.search_space.operations = ["none", "skip_connect", "sep_conv_3x3"]
+    subject = AnalysisContext([known, replace(strange, config=config)], {}, Console(quiet=True))
+    with pytest.raises(
+        ValueError, match=rf"lacks cells of the run {fixed_folder}, .* other operations\. .* table=FILE"
+    ):
         TrueStrength().prepare(subject)
+
+
+@pytest.mark.parametrize("table", ["nowhere.csv", "3"])
+def test_a_table_that_is_not_there_is_refused(
+    table: str, nasbench201_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        analyze("analysis=landscape", f"run={nasbench201_folder}", f"table={table}")
+    assert f"There is no NAS-Bench-201 table at {table}. Set table=FILE" in capsys.readouterr().err
 
 
 def strengths(run: int, edge: str, truth: list[float], **predictors: list[float | None]) -> list[dict[str, Any]]:

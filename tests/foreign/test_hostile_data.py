@@ -162,7 +162,7 @@ def rows(number: int, arch: str = ARCH) -> str:
     [
         (rows(limits.TABLE_ROWS + 1, ""), "more than 100,000 rows"),
         (rows(1).replace("index", "index" * 14_000_000), r"has 70,[\d,]+ bytes, and such a file has at most"),
-        (rows(1, "'=1+1"), "is a cell such as"),
+        (rows(1, "'=1+1"), "arch must be a cell such as"),
         (rows(1).replace("\n0,", "\ninf,"), "index"),
         (rows(1).replace("\n0,", "\n1e300,"), "index"),
         (rows(1).replace("\n0,", "\nx,"), "index"),

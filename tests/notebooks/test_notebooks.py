@@ -28,7 +28,7 @@ def code(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def test_the_papers_analyses_run(tiny_folder: Path, nasbench201_folder: Path, table: Path, tmp_path: Path) -> None:
+def test_the_papers_analyses_run(tiny_folder: Path, nasbench201_folder: Path, tmp_path: Path) -> None:
     notebook = read("paper.ipynb")
     (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     few = ["analysis.recipe.epochs=1", "analysis.channels=4", "analysis.layers=2", "analysis.shuffles=1"]
@@ -40,7 +40,6 @@ SEVERAL = {str(tiny_folder)!r}
 CHEAP = ["analysis.edges=1", "analysis.training.epochs=1"]
 SHUFFLE = {few}
 PLANE = ["analysis.points=3", "analysis.curvature.batch_size=8"]
-TABLE = ["table={table}"]
 FEWER = ["~selections.shapley", "~selections.sampling"]
 CONFIGS = {{"configs": {str(NOTEBOOKS.parent / "configs")!r}}}
 """

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from archselect.data import ImageTensors
 from archselect.evaluation import NASBench201Lookup, NASBench201Table
+from archselect.evaluation.nasbench201 import OPERATIONS, PACKAGED
 from archselect.genotype import Genotype
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.config import folder_label, instantiate_part, instantiate_parts
@@ -25,6 +26,7 @@ from archselect.pipeline.preflight import check
 from archselect.pipeline.search_stage import architecture_images, fixed_batches
 from archselect.pipeline.selection_stage import StageEvaluator, evaluator_on, scorer_of
 from archselect.pipeline.stage import Stage, StageContext, StageResult, run_stage
+from archselect.search_spaces import NASBench201Space
 from archselect.selection import Scorer, Scoring
 from archselect.store import StageKey
 from archselect.training.fit import StageTrainer
@@ -38,7 +40,8 @@ class AnalysisContext:
         runs: One, or several for an analysis that compares them.
         selections: Further selections by name, as configs.
         console: Where progress is shown.
-        table_file: The NAS-Bench-201 table to read; None: the one that the run looks its architecture up in, if any.
+        table_file: The NAS-Bench-201 table to read; None: the one that the run looks its architecture up in, or else
+            the package's.
         options: The resolved config of the analysis.
         refused: Filled by `select_all`: the selections that could not be made, and why.
     """
@@ -125,27 +128,33 @@ class AnalysisContext:
 
     @cached_property
     def table(self) -> NASBench201Table | None:
-        """The NAS-Bench-201 table, if one was given or the run looks its architecture up in one."""
-        if self.table_file is not None:
-            return NASBench201Table(self.table_file)
-        evaluation = self.run.parts.evaluation
-        return evaluation.load() if isinstance(evaluation, NASBench201Lookup) else None
+        """The NAS-Bench-201 table that says how good the cells of the run's space are, if there is one."""
+        file = self._table_of(self.run)
+        return None if file is None else NASBench201Table(file)
 
     @property
-    def other_table(self) -> str | None:
-        """The SHA-256 of the given table, unless it is the one that all runs looked their architectures up in."""
-        if self.table_file is None:
-            return None
-        if not self.table_file.is_file():
-            raise ValueError(
-                f"There is no NAS-Bench-201 table at {self.table_file}. Set table=FILE to the one you have."
-            )
-        digest = hashlib.sha256(self.table_file.read_bytes()).hexdigest()
-        known = {
-            run.stage("evaluation").folder.key.identity.get("table") if "evaluation" in run.summary["stages"] else None
-            for run in self.runs
-        }
-        return None if known == {digest} else digest
+    def other_tables(self) -> str:
+        """The SHA-256 of each table but those that the runs looked their architectures up in; empty: there is none."""
+        found = set()
+        for run in self.runs:
+            looked_up = run.stage("evaluation").folder.key.identity if "evaluation" in run.summary["stages"] else {}
+            if (file := self._table_of(run)) is not None and file.is_file():
+                digest = hashlib.sha256(file.read_bytes()).hexdigest()
+                found |= {digest} - {looked_up.get("table")}
+        return ",".join(sorted(found))
+
+    def _table_of(self, run: FinishedRun) -> Path | None:
+        """Return the table that was given; else that of the run; else, if it has the run's cells, the package's."""
+        space, evaluation = run.parts.space, run.parts.evaluation
+        if self.table_file is not None:
+            return self.table_file
+        if isinstance(evaluation, NASBench201Lookup):
+            return evaluation.file
+        return PACKAGED if isinstance(space, NASBench201Space) and _has_all(space) else None
+
+
+def _has_all(space: NASBench201Space) -> bool:
+    return all(set(operations) <= set(OPERATIONS) for operations in space.cells["cell"].operations)
 
 
 MEASURED = "measured.jsonl"
@@ -294,9 +303,8 @@ class AnalysisStage:
             "runs": read,
             "prepared": {name: stage.folder.key.digest for name, stage in self.prepared.items()},
         }
-        table = self.subject.other_table
-        if table is not None:
-            identity["table"] = table
+        if tables := self.subject.other_tables:
+            identity["table"] = tables
         if refusals := self.subject.refusals:
             identity["refused"] = refusals
         label = folder_label(self.analysis.name, run.summary["name"], f"seed{run.parts.seed}")

@@ -111,8 +111,7 @@ def _make(config: DictConfig, folder: Path, console: Console) -> Findings:
         open_run(config.run)  # says that there are several
     analysis.check(runs)
     selections = {name: DictConfig(to_plain_dict(whole.selections[name])) for name in whole.selections}
-    table = None if config.table is None else Path(config.table)
-    subject = AnalysisContext(runs, selections, console, table, to_plain_dict(whole.analysis))
+    subject = AnalysisContext(runs, selections, console, _table_file(config), to_plain_dict(whole.analysis))
     console.print(f"[bold]{analysis.name}[/] of {escape(', '.join(str(run.folder) for run in runs[:3]))}")
     log = RunLog(runs[0].space)
     loggers = [instantiate(logger) for logger in whole.logger.values() if logger is not None]
@@ -135,6 +134,15 @@ def _open(config: DictConfig) -> list[FinishedRun]:
         changes["trainer"] = config.trainer
     runs = [open_run(folder, changes, tuple(config.trusted)) for folder in find_runs(config.run)]
     return runs if config.table is None else [_looking_up(run, config.table) for run in runs]
+
+
+def _table_file(config: DictConfig) -> Path | None:
+    """Return the NAS-Bench-201 table that was named."""
+    if config.table is None:
+        return None
+    if not (file := Path(str(config.table))).is_file():
+        raise ValueError(f"There is no NAS-Bench-201 table at {file}. Set table=FILE to the one you have.")
+    return file
 
 
 def _looking_up(run: FinishedRun, table: str) -> FinishedRun:

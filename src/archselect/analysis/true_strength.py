@@ -85,8 +85,8 @@ class TrueStrength:
         lacking = next((one.run for one in subject.each if one.table is None), None)
         if lacking is not None:
             raise ValueError(
-                f"analysis={self.name} asks the NAS-Bench-201 table, and the run {lacking.folder} did not look into "
-                "one. Say where it lies: table=FILE."
+                f"analysis={self.name} asks the NAS-Bench-201 table, and that of the package lacks cells of the run "
+                f"{lacking.folder}, which has other operations. Name one that has them: table=FILE."
             )
         taken = {ALPHA, MASKING, PARAMETERS} & set(subject.selections)
         if taken:

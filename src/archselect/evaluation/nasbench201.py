@@ -1,15 +1,17 @@
 """NAS-Bench-201 as a table: the test accuracy of a cell without training it (Dong and Yang, arXiv 2001.00326).
 
-The table is a CSV or parquet file with one row per architecture and accuracies in percent:
+The table of the package, `nasbench201.parquet`, has all 15,625 cells after 200 epochs; `nasbench201.txt` says where it
+comes from. Another one is a CSV or parquet file with one row per architecture and accuracies in percent:
 `index, arch, cifar10_test, cifar10_valid, cifar100_test, cifar100_valid, imagenet16_120_test, imagenet16_120_valid`;
 other columns are ignored. `arch` is the benchmark's own text, `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
 """
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,12 @@ from archselect.genotype import Genotype
 from archselect.genotype.cell import shown
 from archselect.safe_io.data_files import read_parquet
 from archselect.safe_io.files import LINE_BYTES, TABLE_BYTES, TABLE_ROWS, checked
+
+PACKAGED = Path(__file__).with_suffix(".parquet")
+"""The table that comes with the package."""
+
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+"""The candidates on each of the six edges of the benchmark's cells."""
 
 ACCURACIES = (
     "cifar10_test",
@@ -58,27 +66,29 @@ class Result:
 
 
 class NASBench201Table:
-    """The results of the benchmark's architectures, read once from `path` (`.csv` or `.parquet`).
+    """The results of the benchmark's architectures, read once, in about 50 ms for the table of the package.
+
+    Args:
+        path: A `.csv` or `.parquet` file.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: No path was given, or the file is not such a table: a missing column, no rows, a value that is not a
-            percentage, an architecture that occurs twice.
+        ValueError: The file is not such a table: a missing column, no rows, a value that is not a percentage, an
+            architecture that occurs twice.
     """
 
-    def __init__(self, path: str | Path | None) -> None:
-        if path is None or not str(path):
-            raise ValueError(
-                "The NAS-Bench-201 table is a file of your own and no path to it was given. "
-                "Set evaluation.table=/path/to/nasbench201.csv (or .parquet)."
-            )
+    def __init__(self, path: str | Path = PACKAGED) -> None:
         self.path = Path(path)
         table = _read(self.path)
         _check(table, self.path)
-        self._results = {result.arch: result for result in _results(table)}
+        table = table[list(COLUMNS)].astype({"index": int} | dict.fromkeys(ACCURACIES, float))
+        ranks = table[list(RANKS.values())].rank(method="min", ascending=False).astype(int)
+        columns = {name: table[name] for name in COLUMNS} | {name: ranks[column] for name, column in RANKS.items()}
+        self._columns: dict[str, list[Any]] = {name: column.tolist() for name, column in columns.items()}
+        self._rows: dict[str, int] = {arch: row for row, arch in enumerate(self._columns["arch"])}
 
     def __len__(self) -> int:
-        return len(self._results)
+        return len(self._rows)
 
     def look_up(self, genotype: Genotype) -> Result:
         """Return the row of `genotype`.
@@ -93,12 +103,8 @@ class NASBench201Table:
                 f"Only cells of the NAS-Bench-201 space can be looked up in its table, and this is none: {error} "
                 "Search with search_space=nasbench201, or retrain the architecture with another evaluation."
             ) from error
-        if arch not in self._results:
-            raise ValueError(
-                f"The table {self.path} has {len(self)} architectures, and {arch} is not among them. "
-                "Set evaluation.table to a table of all 15,625 architectures."
-            )
-        return self._results[arch]
+        row = self._row(arch)
+        return Result(**{name: column[row] for name, column in self._columns.items()}, of=len(self))
 
     def accuracies(self, column: str, operations: Sequence[Sequence[str]]) -> NDArray[np.float64]:
         """Return a column of all cells with one of `operations[i]` on edge i, in percent: an axis per edge.
@@ -106,26 +112,31 @@ class NASBench201Table:
         Raises:
             ValueError: The table lacks one of these cells.
         """
-        self.check_covers(operations)
-        values = [getattr(self._results[ARCH.format(*choice)], column) for choice in itertools.product(*operations)]
-        return np.array(values, dtype=np.float64).reshape([len(candidates) for candidates in operations])
+        values = self._columns[column]
+        found = [values[self._row(ARCH.format(*choice))] for choice in itertools.product(*operations)]
+        return np.array(found, dtype=np.float64).reshape([len(candidates) for candidates in operations])
 
     def check_covers(self, operations: Sequence[Sequence[str]]) -> None:
         """Raise a ValueError unless the table has every cell with one of `operations[i]` on edge i."""
         for choice in itertools.product(*operations):
-            if (arch := ARCH.format(*choice)) not in self._results:
-                raise ValueError(
-                    f"The table {self.path} has {len(self)} architectures, and {arch}, which the search space may "
-                    "choose, "
-                    "is not among them. Set evaluation.table to a table of all 15,625 architectures; other operations "
-                    "than the benchmark's need another evaluation."
-                )
+            self._row(ARCH.format(*choice))
+
+    def _row(self, arch: str) -> int:
+        if arch in self._rows:
+            return self._rows[arch]
+        which = "of the package" if self.path == PACKAGED else str(self.path)
+        raise ValueError(
+            f"The NAS-Bench-201 table {which} has {len(self):,} architectures, and {arch} is not among them. All "
+            f"15,625 cells with {', '.join(OPERATIONS)} are in the table of the package (evaluation.table=null). For "
+            "other operations, take evaluation=retrain_nasbench201, or a table that has them: evaluation.table=FILE."
+        )
 
 
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(
-            f"There is no NAS-Bench-201 table at {path}. Set evaluation.table to the file you have."
+            f"There is no NAS-Bench-201 table at {path}. Set evaluation.table to the file you have, or to null for the "
+            "table of the package."
         )
     if path.suffix not in (".csv", ".parquet"):
         raise ValueError(f"The NAS-Bench-201 table must be a .csv or a .parquet file; evaluation.table is {path}.")
@@ -159,40 +170,29 @@ def _check(table: pd.DataFrame, path: Path) -> None:
         )
     if table.empty:
         raise ValueError(f"The NAS-Bench-201 table {path} has columns but no rows.")
+    archs, numbers = table["arch"], pd.to_numeric(table["index"], errors="coerce")
+    cells = [isinstance(arch, str) and NOTATION.fullmatch(arch) is not None for arch in archs.tolist()]
+    _check_rows(table, path, "arch", f"a cell such as {ARCH.format(*6 * ['none'])}", np.array(cells))
+    _check_rows(table, path, "arch", "that of no other row", ~archs.duplicated().to_numpy())
+    whole = numbers.between(0, 10**9) & (numbers % 1 == 0)
+    _check_rows(table, path, "index", "a whole number, 0 or more", whole.to_numpy())
     for column in ACCURACIES:
-        wrong = table[~pd.to_numeric(table[column], errors="coerce").between(0, 100)]
-        if len(wrong):
-            raise ValueError(
-                f"Column {column} of the NAS-Bench-201 table {path} must hold accuracies in percent, and {len(wrong)} "
-                f"row(s) do not: the first is {shown(wrong[column].iloc[0])} for {shown(wrong['arch'].iloc[0])}. "
-                "Mend or remove them."
-            )
-    numbers = pd.to_numeric(table["index"], errors="coerce")
-    unnumbered = table[table["index"].notna() & ~(numbers.between(0, 10**9) & (numbers % 1 == 0))]
-    if len(unnumbered):
-        raise ValueError(
-            f"The index of the NAS-Bench-201 table {path} is a whole number, and {len(unnumbered)} row(s) have none: "
-            f"the first has {shown(unnumbered['index'].iloc[0])}. Mend or remove them."
-        )
-    nameless = table[table["index"].isna() | table["arch"].isna()]
-    if len(nameless):
-        raise ValueError(
-            f"Every row of the NAS-Bench-201 table {path} needs an index and an arch; {len(nameless)} row(s) lack one: "
-            f"the first is row {nameless.index[0]}. Mend or remove them."
-        )
-    strange = table[~table["arch"].map(lambda arch: isinstance(arch, str) and NOTATION.fullmatch(arch) is not None)]
-    if len(strange):
-        raise ValueError(
-            f"The arch of the NAS-Bench-201 table {path} is a cell such as {ARCH.format(*6 * ['none'])}, and "
-            f"{len(strange)} row(s) have none: the first has {shown(strange['arch'].iloc[0])}. Mend or remove them."
-        )
-    twice = table["arch"][table["arch"].duplicated()]
-    if len(twice):
-        raise ValueError(
-            f"Each architecture must occur once in the NAS-Bench-201 table {path}, and {len(twice)} row(s) repeat one: "
-            f"the first is {twice.iloc[0][:200]}. Remove the repeats."
-        )
+        percent = pd.to_numeric(table[column], errors="coerce").between(0, 100)
+        _check_rows(table, path, column, "an accuracy in percent", percent.to_numpy())
     _check_unit(table, path)
+
+
+def _check_rows(table: pd.DataFrame, path: Path, column: str, expected: str, right: NDArray[np.bool_]) -> None:
+    """Raise a ValueError where a column of some row is not what it should be; `right` has an entry per row."""
+    if right.all():
+        return
+    row = int(right.argmin())
+    value, arch = (shown(table[name].iloc[row]) for name in (column, "arch"))
+    of = "" if column == "arch" else f" of {arch}"
+    raise ValueError(
+        f"In the NAS-Bench-201 table {path}, {column} must be {expected}, and {np.count_nonzero(~right)} row(s) are "
+        f"otherwise: the first is row {row}, with {value}{of}. Mend or remove them."
+    )
 
 
 def _check_unit(table: pd.DataFrame, path: Path) -> None:
@@ -212,11 +212,3 @@ def _check_unit(table: pd.DataFrame, path: Path) -> None:
 def _listed(columns: Sequence[object]) -> str:
     names = [str(name)[:40] for name in columns[:20]]
     return ", ".join(names) + (f" and {len(columns) - 20} more" if len(columns) > 20 else "")
-
-
-def _results(table: pd.DataFrame) -> Iterator[Result]:
-    table = table[list(COLUMNS)].astype({"index": int} | dict.fromkeys(ACCURACIES, float))
-    ranks = table[list(RANKS.values())].rank(method="min", ascending=False).astype(int)
-    table = table.assign(**{name: ranks[column] for name, column in RANKS.items()})
-    for row in table.to_dict("records"):
-        yield Result(**{str(name): value for name, value in row.items()}, of=len(table))

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
-from archselect.evaluation.nasbench201 import NASBench201Table
+from archselect.evaluation.nasbench201 import PACKAGED, NASBench201Table
 from archselect.store.redact_paths import expand
 from archselect.utils.validation import (
     check_choice,
@@ -92,7 +92,7 @@ class NASBench201Lookup:
 
     Attributes:
         name: Shown in folders and reports.
-        table: Path of the table.
+        table: Path of the table; null: the one of the package.
         network: The skeleton that the table's networks have, for their parameter count.
     """
 
@@ -102,10 +102,20 @@ class NASBench201Lookup:
 
     def __post_init__(self) -> None:
         check_options("evaluation.network", self.network, Mapping)
+        if self.table is not None and (not isinstance(self.table, str) or not self.table.strip()):
+            raise ValueError(
+                "evaluation.table must be the path of a .csv or .parquet file, or null for the table of the package; "
+                f"got {self.table!r}."
+            )
+
+    @property
+    def file(self) -> Path:
+        """The file of the table."""
+        return PACKAGED if self.table is None else Path(expand(self.table))
 
     def load(self) -> NASBench201Table:
-        """Return the table; a clear error if there is none."""
-        return NASBench201Table(None if self.table is None else Path(expand(self.table)))
+        """Return the table; see `NASBench201Table` for the errors of a file that is none."""
+        return NASBench201Table(self.file)
 
 
 class NoEvaluation:

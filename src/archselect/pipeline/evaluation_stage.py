@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +16,6 @@ from archselect.pipeline.search_stage import REPORTED as REPORTED_BY_SEARCH
 from archselect.pipeline.search_stage import describe_data, fixed_batches
 from archselect.pipeline.stage import StageContext
 from archselect.store import StageKey
-from archselect.store.redact_paths import expand
 from archselect.training.checkpoint import save
 from archselect.training.fit import Loaders, StageTrainer
 
@@ -55,8 +53,7 @@ class EvaluationStage:
         """See `Stage.key`."""
         identity = {"version": VERSION, "genotype": str(self.genotype), **self.identity}
         if isinstance(self.evaluation, NASBench201Lookup):
-            table = Path(expand(self.evaluation.table or ""))
-            identity["table"] = hashlib.sha256(table.read_bytes()).hexdigest()
+            identity["table"] = hashlib.sha256(self.evaluation.file.read_bytes()).hexdigest()
         return StageKey("evaluation", self.label, identity)
 
     def work(self, fitting: StageTrainer) -> Mapping[str, Any]:
