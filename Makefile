@@ -37,7 +37,7 @@ test-slow: $(INSTALLED)  ## Run the slow tests
 
 # What needs most of the dependencies: images, configs, the store, tables, loggers, a page, and one whole run.
 LOWEST_TESTS = tests/genotype tests/store tests/data tests/evaluation/test_nasbench201.py \
-    tests/test_configs.py tests/test_listeners.py tests/reporting/test_page.py \
+    tests/test_configs.py tests/pipeline/test_loggers.py tests/reporting/test_page.py \
     tests/test_runs.py::test_python_train_py_ends_with_a_table_and_typed_again_returns_what_is_there
 
 test-lowest: export OMP_NUM_THREADS = 1

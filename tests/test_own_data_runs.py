@@ -7,8 +7,8 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
-from command import Run, tiny, train
 from PIL import Image
+from tests.command import Run, tiny, train
 
 from archselect.reporting.report import main as report
 

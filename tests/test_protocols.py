@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import CONFIGS, tiny, train
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
+from tests.command import CONFIGS, tiny, train
 
 from archselect.pipeline.command_line import register_resolvers
 from archselect.pipeline.config import identity_of, instantiate_parts

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from small_sets import write_parquet
+from tests.data.small_sets import write_parquet
 
 from archselect.data import ImageFolder
 from archselect.data.decode import upright

@@ -9,8 +9,8 @@ import pytest
 import torch
 from hydra.errors import InstantiationException
 from pyarrow import parquet
-from small_sets import encoded, picture, write_parquet
-from test_data_configs import make
+from tests.data.small_sets import encoded, picture, write_parquet
+from tests.data.test_data_configs import make
 
 from archselect.data import HuggingFaceImages, ImageData, ImageTensors
 

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from plain_comparison import assert_close, random
+from tests.kernels.plain_comparison import assert_close, random
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 

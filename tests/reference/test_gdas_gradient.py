@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from correspondence import plain_counterpart
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from tests.reference.correspondence import plain_counterpart
 
 from archselect import kernels
 from archselect.models.supernet.relaxation import GumbelSoftmax, SupernetOptions

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from test_page import HOSTILE, Reader, read
 from tests.reporting.conftest import Made
+from tests.reporting.test_page import HOSTILE, Reader, read
 
 from archselect.reporting.report import main
 

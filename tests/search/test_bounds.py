@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from small_search import CLASSES, bilevel, trainer
-from test_golden_steps import METHODS, s2_supernet, search_method
+from tests.search.small_search import CLASSES, bilevel, trainer
+from tests.search.test_golden_steps import METHODS, s2_supernet, search_method
 from torch import Tensor
 from torch.autograd.function import Function
 

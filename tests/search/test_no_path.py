@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_search import CLASSES, bilevel, decide, method, parameters_of, resident, trainer
+from tests.search.small_search import CLASSES, bilevel, decide, method, parameters_of, resident, trainer
 
 from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.supernet.nasbench201 import NASBench201Supernet

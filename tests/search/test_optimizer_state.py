@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from small_search import CLASSES, bilevel, cell_supernet, decide, method, parameters_of, trainer
+from tests.search.small_search import CLASSES, bilevel, cell_supernet, decide, method, parameters_of, trainer
 from torch import nn
 
 from archselect.models.supernet.supernet import Supernet

@@ -7,7 +7,7 @@ import pytest
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from tests.command import CONFIGS
-from tests.dashboard.panels import asked, grids, panels
+from tests.reporting.panels import asked, grids, panels
 from wandb_workspaces.reports.v2 import internal as report_models
 from wandb_workspaces.reports.v2.interface import UnknownBlock
 from wandb_workspaces.workspaces import internal as workspace_models

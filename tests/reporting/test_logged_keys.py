@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 from tests.command import Run, sweep, tiny
-from tests.dashboard.panels import asked, panels, run_sets
+from tests.reporting.panels import asked, panels, run_sets
 from tests.wandb_file import Told
 
 from archselect.reporting.dashboard import define, describe_spaces

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
-from test_launchers import jobs_of, pids
-from test_recovery import until
 from tests.command import Apart, lines, tiny, train
+from tests.sweeps.test_launchers import jobs_of, pids
+from tests.test_recovery import until
 
 from archselect.utils.errors import RunError
 from hydra_plugins.archselect_sweeps.launchers import Task

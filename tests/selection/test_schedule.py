@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from test_scorer import IMAGES, Batches, noisy, plain
 from tests.selection.small_selection import WIDE_CELL, Judge, apply, cell, decisions_of, never, undecided, worth
+from tests.selection.test_scorer import IMAGES, Batches, noisy, plain
 
 from archselect.models.supernet.relaxation import Sigmoid, SupernetOptions
 from archselect.models.supernet.supernet import Supernet

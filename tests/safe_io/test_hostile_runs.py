@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from foreign.hostile import GENOTYPE, MadeRun, Touch, make_run, touching
 from tests.command import ANALYZE
+from tests.safe_io.hostile import GENOTYPE, MadeRun, Touch, make_run, touching
 
 from archselect.pipeline.command_line import data_name
 from archselect.pipeline.finished_run import load_genotype, open_run

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_scorer import CALIBRATION, batches, plain
+from tests.selection.test_scorer import CALIBRATION, batches, plain
 
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from own_process import faults
+from tests.models.own_process import faults
 from torch import Tensor, nn
 
 from archselect import kernels

@@ -13,8 +13,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
-from test_recovery import same, until
 from tests.command import CONFIGS, Apart, Run, lines, sweep, tiny, train
+from tests.test_recovery import same, until
 
 pytest.importorskip("submitit", reason="pip install 'archselect[sweeps]'")
 

@@ -6,7 +6,7 @@ import torch
 
 from archselect.training.step import gradients_of
 
-SOURCES = Path(__file__).parents[1] / "src"
+SOURCES = Path(__file__).parents[2] / "src"
 
 
 def test_gradients_are_those_of_pytorch_and_zeros_where_the_loss_does_not_depend() -> None:
