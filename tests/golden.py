@@ -152,7 +152,7 @@ def _work(task: tuple[str, list[str], list[str], str]) -> tuple[str, list[str]]:
 
 
 def write(file: Path, only: str = "") -> None:
-    """Make every run and analysis whose overrides have `only` in them; write the record, in the order of the commands."""
+    """Make every run and analysis whose overrides have `only` in them, and write the record."""
     with tempfile.TemporaryDirectory() as folder:
         table, logs = made_table.written(Path(folder)), f"logs={folder}/logs"
         tasks = [("run", command, list[str](), logs) for command in commands(table)]

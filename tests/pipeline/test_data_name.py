@@ -59,5 +59,6 @@ def test_a_config_names_its_data_set_by_the_options_beside_the_name() -> None:
 
 
 def test_naming_imports_nothing_that_takes_long() -> None:
-    code = "import sys, archselect.pipeline.command_line; print(sorted({'torch', 'datasets', 'PIL', 'numpy'} & set(sys.modules)))"
+    module = "archselect.pipeline.command_line"
+    code = f"import sys, {module}; print(sorted({{'torch', 'datasets', 'PIL', 'numpy'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

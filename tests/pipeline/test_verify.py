@@ -1,4 +1,4 @@
-"""`python -m archselect.store verify`: it finds nothing wrong with sound runs, and each thing that is wrong."""
+"""`python -m archselect.pipeline.verify`: it finds nothing wrong with sound runs, and each thing that is wrong."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def copied(tiny_run: Run, tmp_path: Path) -> Path:
 
 
 def verify(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    code = main(["verify", str(folder)])
+    code = main([str(folder)])
     return code, " ".join(capsys.readouterr().out.split())
 
 
@@ -126,5 +126,5 @@ def test_what_was_set_aside_and_what_is_unfinished_are_no_problems(
 
 
 def test_a_folder_without_results_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", str(tmp_path)]) == 1
+    assert main([str(tmp_path)]) == 1
     assert "holds neither stages nor runs" in " ".join(capsys.readouterr().err.split())

@@ -1,11 +1,11 @@
 """Operations of a supernet in the form that is fastest on a CPU: exact, with gradients of their own.
 
-Loops in C (`native`) evaluate many edges of a cell in one call, each image while it is in the cache. What they share:
+Loops in C (`cpu`) evaluate many edges of a cell in one call, each image while it is in the cache. What they share:
 images are in `channels_last`; the normalisation of what a convolution gave is put off until the nodes are summed; what
 a gradient does not need is not kept. None of them can be differentiated twice, and they say so.
 
-They are off unless `enabled()` turns them on (`switch`), and stand only for modules that do exactly what they compute
-(`modules`): a network that a user holds is plain PyTorch.
+They are off unless `enabled()` turns them on (`interface`), and stand only for modules that do exactly what they
+compute (`cpu.operations`): a network that a user holds is plain PyTorch.
 """
 
 from archselect.kernels.cpu.autograd import EdgeOutput, convolve, edge_forward, mix, node_sum

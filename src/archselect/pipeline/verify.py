@@ -48,7 +48,7 @@ class Verified:
     notes: tuple[str, ...] = ()
 
 
-def verified(folder: Path) -> Iterator[Verified]:
+def verify(folder: Path) -> Iterator[Verified]:
     """Check all stages and runs below a folder, one after the other.
 
     Raises:
@@ -155,19 +155,18 @@ def _disagreements(run: FinishedRun, results: Mapping[str, Mapping[str, Any]]) -
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m archselect.store")
-    commands = parser.add_subparsers(dest="command", required=True)
-    verify = commands.add_parser(
-        "verify", help="compute every hash again, read every artifact again, compare runs with their stages"
+    parser = argparse.ArgumentParser(
+        prog="python -m archselect.pipeline.verify",
+        description="Compute every hash again, read every artifact again, compare runs with their stages.",
     )
-    verify.add_argument("folder", type=Path, help="the folder that holds stages and runs, e.g. logs")
+    parser.add_argument("folder", type=Path, help="the folder that holds stages and runs, e.g. logs")
     options = parser.parse_args(arguments)
     console, errors = Console(highlight=False), Console(stderr=True)
 
     counted: Counter[str] = Counter()
     wrong = 0
     try:
-        for one in verified(options.folder):
+        for one in verify(options.folder):
             counted[f"{one.what}, {one.state}"] += 1
             wrong += bool(one.problems)
             for problem in one.problems:

@@ -57,7 +57,7 @@ def paper_number(search_space: str, search: str, selection: str, evaluation: str
 
 @cache
 def _numbers() -> dict[tuple[str, str, str, str, str], PaperNumber]:
-    blocks = yaml.safe_load(files("archselect.reporting").joinpath("paper.yaml").read_text(encoding="utf-8"))
+    blocks = yaml.safe_load(files("archselect.results").joinpath("paper.yaml").read_text(encoding="utf-8"))
     numbers = {}
     for block in blocks:
         errors = "error" in block

@@ -14,7 +14,8 @@ from torch.optim import Optimizer
 from archselect.safe_io.files import CONFIG_BYTES, CONFIG_DEPTH, read_text
 
 OWN = tuple(
-    f"archselect.{name}" for name in ("analysis", "data", "evaluation", "networks", "search", "selection", "spaces")
+    f"archselect.{name}"
+    for name in ("analysis", "data", "evaluation", "models", "search", "search_spaces", "selection")
 )
 """The packages whose classes the config groups name, or hand on."""
 
@@ -26,7 +27,7 @@ def check_targets(config: Any, origin: Path, trusted: Sequence[str] = ()) -> Non
     """Raise unless every `_target_` in `config` names a class that a config may name; nothing is made of any.
 
     Allowed are classes that archselect's own packages define, optimizers that `torch.optim` defines, and the trainer of
-    Lightning. What merely can be reached through an allowed package, such as `archselect.pipeline.config.os.system`, is not.
+    Lightning. What merely can be reached through an allowed package, such as `archselect.data.sources.Path`, is not.
 
     Args:
         config: Plain data, not resolved.
@@ -116,7 +117,7 @@ def _within(name: str, package: str) -> bool:
 
 _REFERENCE = re.compile(r"\$\{[A-Za-z0-9_.\[\]-]+\}")
 _NAME_OF_DATA = re.compile(r"\$\{archselect\.data_name:[a-z_]+\}")
-"""In `data.name`, the one resolver that is asked: it reads only the options beside it; see `archselect.pipeline.command_line`."""
+"""In `data.name`, the one resolver that is asked: it reads only the options beside it; see `pipeline.command_line`."""
 
 _STRAY_DOLLAR = re.compile(r"\$(?![A-Za-z])")
 """All dollar signs but those of `${key}` and `$USER`: they could be put together to a resolver."""

@@ -17,7 +17,7 @@ import torch
 
 log = logging.getLogger(__name__)
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent / "csrc"
 TYPES = {torch.float32: ("float", "int"), torch.float64: ("double", "long")}
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-std=gnu11")
 VECTOR_BYTES = {"AVX512": 64, "AVX2": 32}
