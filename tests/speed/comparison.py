@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from archselect.utils.validation import check_positive
+from archselect.utils.validation import POSITIVE_INT
 
 from .conditions import Conditions, add_arguments, conditions
 from .memory import memory_apart
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_arguments(parser, batch=64)
     options = parser.parse_args(arguments)
     try:
-        check_positive("--repeat", options.repeat)
+        POSITIVE_INT.check("--repeat", options.repeat)
         under = conditions(options)
         records: list[dict[str, Any]] = []
         for name in options.supernet or DEFAULT:

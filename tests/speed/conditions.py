@@ -14,7 +14,7 @@ from archselect import kernels
 from archselect.store.provenance import git_state
 from archselect.training.cuda_graphs import CaptureName
 from archselect.training.fit import keep_freed_memory
-from archselect.utils.validation import check_positive
+from archselect.utils.validation import POSITIVE_INT
 
 Device = Literal["cpu", "cuda"]
 Precision = Literal["float32", "bf16"]
@@ -35,8 +35,8 @@ class Conditions:
     recompute: bool = False
 
     def __post_init__(self) -> None:
-        check_positive("--batch", self.batch)
-        check_positive("--threads", self.threads)
+        POSITIVE_INT.check("--batch", self.batch)
+        POSITIVE_INT.check("--threads", self.threads)
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("--device cuda needs a CUDA device, but PyTorch finds none. Use --device cpu.")
         if self.device != "cuda" and self.capture == "cuda_graphs":

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from archselect.figures.style import save
-from archselect.utils.validation import check_positive
+from archselect.utils.validation import POSITIVE_INT
 
 from .conditions import Conditions, add_arguments, conditions
 from .memory import apart, step_memory
@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None, axes: Axes | None = None) -> No
     add_arguments(parser, batch=32)
     options = parser.parse_args(arguments)
     try:
-        check_positive("--repeat", options.repeat)
+        POSITIVE_INT.check("--repeat", options.repeat)
         under = conditions(options)
         records: list[dict[str, Any]] = []
         for name in options.supernet or DEFAULT:

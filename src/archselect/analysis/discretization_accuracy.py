@@ -19,7 +19,7 @@ from archselect.pipeline.finished_run import FinishedRun
 from archselect.pipeline.stage import StageResult
 from archselect.selection import Scoring
 from archselect.selection.base import TrialTraining, check_unraced
-from archselect.utils.validation import check_positive
+from archselect.utils.validation import POSITIVE_INT
 
 TRUTH = "accuracy_at_convergence"
 PREDICTORS = {"alpha": "softmax(alpha)", "strength": "perturbation"}
@@ -47,7 +47,7 @@ class DiscretizationAccuracy:
     version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        check_positive("analysis.edges", self.edges)
+        POSITIVE_INT.check("analysis.edges", self.edges)
         check_unraced(self.name, self.scoring)
 
     def check(self, runs: Sequence[FinishedRun]) -> None:

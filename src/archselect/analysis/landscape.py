@@ -24,7 +24,7 @@ from archselect.pipeline.stage import StageResult
 from archselect.search import Curvature
 from archselect.selection import Scoring
 from archselect.selection.base import check_unraced
-from archselect.utils.validation import check_number, check_positive
+from archselect.utils.validation import POSITIVE_FLOAT, POSITIVE_INT
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Landscape:
     version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        check_number("analysis.radius", self.radius, zero=False)
-        check_positive("analysis.points", self.points)
+        POSITIVE_FLOAT.check("analysis.radius", self.radius)
+        POSITIVE_INT.check("analysis.points", self.points)
         if self.points % 2 == 0 or self.points < 3:
             raise ValueError(f"analysis.points must be odd and at least 3, for a middle; got {self.points}.")
         check_unraced(self.name, self.scoring)

@@ -22,7 +22,7 @@ from archselect.selection import Scorer, Scoring
 from archselect.selection.base import check_unraced
 from archselect.selection.scoring import Criterion, standard_error_of_difference
 from archselect.selection.topology import perturbation_loss
-from archselect.utils.validation import check_choice
+from archselect.utils.validation import one_of
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -137,7 +137,7 @@ class OperationStrength:
     version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        check_choice("analysis.criterion", self.criterion, get_args(Criterion))
+        one_of(get_args(Criterion)).check("analysis.criterion", self.criterion)
         check_unraced(self.name, self.scoring)
 
     def check(self, runs: Sequence[FinishedRun]) -> None:

@@ -20,7 +20,7 @@ from archselect.models.supernet.mixture import Mixture
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.finished_run import FinishedRun
 from archselect.pipeline.stage import StageResult
-from archselect.utils.validation import check_positive
+from archselect.utils.validation import POSITIVE_INT
 
 Branches = Mapping[str, Tensor]
 """What each operation gives on an edge, `(B, C, H, W)`."""
@@ -53,8 +53,8 @@ class OptimalAlpha:
     version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        check_positive("analysis.batches", self.batches)
-        check_positive("analysis.batch_size", self.batch_size)
+        POSITIVE_INT.check("analysis.batches", self.batches)
+        POSITIVE_INT.check("analysis.batch_size", self.batch_size)
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
         """See `Analysis.check`."""

@@ -32,7 +32,7 @@ from archselect.pipeline.stage import StageContext, StageResult
 from archselect.safe_io.tensors import load_into
 from archselect.store import StageKey
 from archselect.training.fit import StageTrainer
-from archselect.utils.validation import check_choice, check_positive
+from archselect.utils.validation import POSITIVE_INT, one_of
 
 VERSION = 2
 """Raised when a change of the code changes the stage's results."""
@@ -195,8 +195,8 @@ class Shuffle:
 
     def __post_init__(self) -> None:
         for option in ("shuffles", "channels", "layers"):
-            check_positive(f"analysis.{option}", getattr(self, option))
-        check_choice("analysis.batch_norm", self.batch_norm, ("running", "batch"))
+            POSITIVE_INT.check(f"analysis.{option}", getattr(self, option))
+        one_of(("running", "batch")).check("analysis.batch_norm", self.batch_norm)
         if self.layers < 2:
             raise ValueError("analysis.layers must be 2 or more: two layers of a stage change places.")
 

@@ -21,7 +21,7 @@ from archselect.pipeline.finished_run import FinishedRun
 from archselect.pipeline.preflight import check_data
 from archselect.pipeline.stage import StageResult
 from archselect.results.summaries import skip_share
-from archselect.utils.validation import check_flag, check_positive
+from archselect.utils.validation import FLAG, POSITIVE_INT
 
 TESTS = tuple(RANKS.values())
 """The columns of the NAS-Bench-201 table with test accuracies."""
@@ -44,7 +44,7 @@ class Trajectory:
     version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        check_flag("analysis.judge", self.judge)
+        FLAG.check("analysis.judge", self.judge)
         if self.epochs is not None:
             if isinstance(self.epochs, str) or not isinstance(self.epochs, Sequence) or not self.epochs:
                 raise ValueError(
@@ -52,7 +52,7 @@ class Trajectory:
                     f"{self.epochs!r}."
                 )
             for epoch in self.epochs:
-                check_positive("analysis.epochs", epoch)
+                POSITIVE_INT.check("analysis.epochs", epoch)
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
         """See `Analysis.check`."""

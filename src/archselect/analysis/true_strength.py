@@ -25,7 +25,7 @@ from archselect.pipeline.stage import StageResult
 from archselect.selection import Scoring
 from archselect.selection.base import check_unraced
 from archselect.selection.scoring import Criterion
-from archselect.utils.validation import check_choice, check_count, check_positive
+from archselect.utils.validation import NON_NEGATIVE_INT, POSITIVE_INT, one_of
 
 ALPHA, MASKING, PARAMETERS = "alpha", "masking", "parameters"
 """The predictors that are no selections: `softmax(alpha)`, masking on the supernet as the search left it, and, as the
@@ -60,10 +60,10 @@ class TrueStrength:
     version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        check_choice("analysis.column", self.column, ACCURACIES)
-        check_choice("analysis.criterion", self.criterion, get_args(Criterion))
-        check_positive("analysis.resamples", self.resamples)
-        check_count("analysis.seed", self.seed)
+        one_of(ACCURACIES).check("analysis.column", self.column)
+        one_of(get_args(Criterion)).check("analysis.criterion", self.criterion)
+        POSITIVE_INT.check("analysis.resamples", self.resamples)
+        NON_NEGATIVE_INT.check("analysis.seed", self.seed)
         check_unraced(self.name, self.scoring)
 
     def check(self, runs: Sequence[FinishedRun]) -> None:

@@ -16,7 +16,7 @@ from archselect.data.sources import Source, digest
 from archselect.data.splits import stratified_subset
 from archselect.distributed.rng import generator_for
 from archselect.store.redact_paths import expand
-from archselect.utils.validation import check_flag
+from archselect.utils.validation import FLAG
 
 OWN_CHOICE = (
     "Another data set is data=huggingface data.path=FOLDER (or data.source.repository=OWNER/NAME), with "
@@ -74,7 +74,7 @@ class ImageData:
         for option, number in (("classes", classes), ("image_size", image_size), ("train_subset", train_subset)):
             if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
                 raise ValueError(f"Expected data.{option} to be a positive whole number, got {number!r}.")
-        check_flag("data.flip", flip)
+        FLAG.check("data.flip", flip)
         _check_published(name, source, published or {})
         if not callable(getattr(source, "open", None)):
             raise ValueError(f"data.source must name a class by its _target_; got {source!r}.")

@@ -12,13 +12,14 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 from archselect.evaluation.nasbench201 import PACKAGED, NASBench201Table
 from archselect.store.redact_paths import expand
 from archselect.utils.validation import (
-    check_choice,
-    check_count,
-    check_number,
+    FRACTION_OR_ZERO,
+    NON_NEGATIVE_FLOAT,
+    NON_NEGATIVE_INT,
+    POSITIVE_FLOAT,
+    POSITIVE_INT,
     check_optimizer,
     check_options,
-    check_positive,
-    check_share,
+    one_of,
 )
 
 
@@ -60,19 +61,19 @@ class Retraining:
 
     def __post_init__(self) -> None:
         check_options("evaluation.network", self.network, Mapping)
-        check_positive("evaluation.epochs", self.epochs)
-        check_positive("evaluation.batch_size", self.batch_size)
-        check_share("evaluation.validation_share", self.validation_share, zero=True)
-        check_share("evaluation.drop_path", self.drop_path, zero=True)
-        check_share("evaluation.label_smoothing", self.label_smoothing, zero=True)
+        POSITIVE_INT.check("evaluation.epochs", self.epochs)
+        POSITIVE_INT.check("evaluation.batch_size", self.batch_size)
+        FRACTION_OR_ZERO.check("evaluation.validation_share", self.validation_share)
+        FRACTION_OR_ZERO.check("evaluation.drop_path", self.drop_path)
+        FRACTION_OR_ZERO.check("evaluation.label_smoothing", self.label_smoothing)
         check_optimizer("evaluation.optimizer", self.optimizer)
         if self.learning_rate_min is not None:
-            check_number("evaluation.learning_rate_min", self.learning_rate_min)
+            NON_NEGATIVE_FLOAT.check("evaluation.learning_rate_min", self.learning_rate_min)
         if self.gradient_clip is not None:
-            check_number("evaluation.gradient_clip", self.gradient_clip, zero=False)
-        check_count("evaluation.cutout", self.cutout)
-        check_number("evaluation.auxiliary_weight", self.auxiliary_weight)
-        check_choice("evaluation.capture", self.capture, ("none", "cuda_graphs"))
+            POSITIVE_FLOAT.check("evaluation.gradient_clip", self.gradient_clip)
+        NON_NEGATIVE_INT.check("evaluation.cutout", self.cutout)
+        NON_NEGATIVE_FLOAT.check("evaluation.auxiliary_weight", self.auxiliary_weight)
+        one_of(("none", "cuda_graphs")).check("evaluation.capture", self.capture)
 
     @property
     def skeleton(self) -> dict[str, Any]:

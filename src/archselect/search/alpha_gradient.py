@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from archselect.models.restored_state import frozen_bn_stats
 from archselect.models.supernet.supernet import Supernet
 from archselect.training.step import cross_entropy, gradients_of
-from archselect.utils.validation import check_choice, check_number
+from archselect.utils.validation import POSITIVE_FLOAT, one_of
 
 Batch = tuple[Tensor, Tensor]
 """Images `(B, 3, H, W)` and labels `(B,)`."""
@@ -65,7 +65,7 @@ class FirstOrder:
     replayable = True
 
     def __post_init__(self) -> None:
-        check_choice("search.architecture_gradient.batch", self.batch, ("architecture", "weight"))
+        one_of(("architecture", "weight")).check("search.architecture_gradient.batch", self.batch)
 
     def __call__(self, step: BilevelStep) -> Sequence[Tensor]:
         """Return one gradient per architecture parameter; gradients in the weights are not computed."""
@@ -95,7 +95,7 @@ class Unrolled:
     replayable = False
 
     def __post_init__(self) -> None:
-        check_number("search.architecture_gradient.step", self.step, zero=False)
+        POSITIVE_FLOAT.check("search.architecture_gradient.step", self.step)
 
     def __call__(self, step: BilevelStep) -> Sequence[Tensor]:
         """Return one gradient per architecture parameter. Costs a weight step and two steps of `alpha` more."""

@@ -20,7 +20,7 @@ from archselect.models.restored_state import restored_state
 from archselect.models.supernet.supernet import Supernet, argmax_alpha
 from archselect.search.alpha_gradient import Batch
 from archselect.training.step import gradients_of
-from archselect.utils.validation import check_number, check_positive, check_share
+from archselect.utils.validation import FRACTION_OR_ZERO, NON_NEGATIVE_FLOAT, POSITIVE_INT
 
 Product = Callable[[Tensor], Tensor]
 """Multiplies a symmetric matrix by a vector `(size,)`."""
@@ -49,8 +49,8 @@ def dominant_eigenvalue(
     Raises:
         ValueError: `size` or `steps` is not a whole number above 0, or a product is not finite.
     """
-    check_positive("size", size)
-    check_positive("steps", steps)
+    POSITIVE_INT.check("size", size)
+    POSITIVE_INT.check("steps", steps)
     vector = torch.randn(size, generator=generator, dtype=torch.float64)
     vector /= vector.norm()
     basis = torch.empty(size, 0, dtype=torch.float64)
@@ -153,8 +153,8 @@ class SkipLimit:
     rollback_window = 0
 
     def __post_init__(self) -> None:
-        check_positive("search.stopping: skips", self.skips)
-        check_share("search.stopping: earliest", self.earliest, zero=True)
+        POSITIVE_INT.check("search.stopping: skips", self.skips)
+        FRACTION_OR_ZERO.check("search.stopping: earliest", self.earliest)
 
     def measure(self, supernet: Supernet, validation: Iterable[Batch], generator: torch.Generator) -> float:
         """Return the number of skip connections."""
@@ -197,11 +197,11 @@ class Curvature:
 
     def __post_init__(self) -> None:
         for option in ("window", "lag", "every", "batches", "batch_size", "products"):
-            check_positive(f"search.stopping: {option}", getattr(self, option))
-        check_number("search.stopping: factor", self.factor)
+            POSITIVE_INT.check(f"search.stopping: {option}", getattr(self, option))
+        NON_NEGATIVE_FLOAT.check("search.stopping: factor", self.factor)
         if self.factor <= 1:
             raise ValueError(f"search.stopping: factor must be above 1; got {self.factor}.")
-        check_share("search.stopping: earliest", self.earliest, zero=True)
+        FRACTION_OR_ZERO.check("search.stopping: earliest", self.earliest)
 
     @property
     def rollback_window(self) -> int:

@@ -20,13 +20,15 @@ from archselect.search.sgas import Greedy
 from archselect.search.smoothing import Smoothing
 from archselect.training.cuda_graphs import CaptureName
 from archselect.utils.validation import (
-    check_choice,
-    check_count,
-    check_flag,
-    check_number,
+    FLAG,
+    FRACTION,
+    FRACTION_OR_ZERO,
+    NON_NEGATIVE_FLOAT,
+    NON_NEGATIVE_INT,
+    POSITIVE_FLOAT,
+    POSITIVE_INT,
     check_optimizer,
-    check_positive,
-    check_share,
+    one_of,
 )
 
 OptimizerFactory = Callable[..., Optimizer]
@@ -121,18 +123,18 @@ class SearchMethod:
     """Whether everything that changes in the course of a search stands where it ends."""
 
     def __post_init__(self) -> None:
-        check_positive("search.epochs", self.epochs)
-        check_positive("search.batch_size", self.batch_size)
-        check_share("search.weight_share", self.weight_share)
+        POSITIVE_INT.check("search.epochs", self.epochs)
+        POSITIVE_INT.check("search.batch_size", self.batch_size)
+        FRACTION.check("search.weight_share", self.weight_share)
         check_optimizer("search.weight_optimizer", self.weight_optimizer)
         check_optimizer("search.architecture_optimizer", self.architecture_optimizer)
         if self.learning_rate_min is not None:
-            check_number("search.learning_rate_min", self.learning_rate_min)
+            NON_NEGATIVE_FLOAT.check("search.learning_rate_min", self.learning_rate_min)
         if self.gradient_clip is not None:
-            check_number("search.gradient_clip", self.gradient_clip, zero=False)
+            POSITIVE_FLOAT.check("search.gradient_clip", self.gradient_clip)
         if self.architecture_gradient_clip is not None:
-            check_number("search.architecture_gradient_clip", self.architecture_gradient_clip, zero=False)
-        check_choice("search.update_order", self.update_order, get_args(UpdateOrder))
+            POSITIVE_FLOAT.check("search.architecture_gradient_clip", self.architecture_gradient_clip)
+        one_of(get_args(UpdateOrder)).check("search.update_order", self.update_order)
         if self.architecture_gradient is not None and not callable(self.architecture_gradient):
             raise ValueError(
                 "search.architecture_gradient must be null or name a class by its _target_, such as "
@@ -153,14 +155,14 @@ class SearchMethod:
         for option, member in (("regularizers", "__call__"), ("stopping", "kept_epochs")):
             for name, part in getattr(self, option).items():
                 _check_part(f"{option}.{name}", part, member)
-        check_share("search.alpha_warmup", self.alpha_warmup, zero=True)
-        check_share("search.drop_path", self.drop_path, zero=True)
+        FRACTION_OR_ZERO.check("search.alpha_warmup", self.alpha_warmup)
+        FRACTION_OR_ZERO.check("search.drop_path", self.drop_path)
         if self.skip_cap is not None:
-            check_count("search.skip_cap", self.skip_cap)
+            NON_NEGATIVE_INT.check("search.skip_cap", self.skip_cap)
         if self.snapshots is not None:
-            check_positive("search.snapshots", self.snapshots)
-        check_choice("search.capture", self.capture, get_args(CaptureName))
-        check_flag("search.recompute", self.recompute)
+            POSITIVE_INT.check("search.snapshots", self.snapshots)
+        one_of(get_args(CaptureName)).check("search.capture", self.capture)
+        FLAG.check("search.recompute", self.recompute)
         self._check_together(self.variant)
 
     def _check_together(self, variant: SupernetOptions) -> None:

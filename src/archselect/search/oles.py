@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from archselect.models.supernet.mixed_ops import StackedOperation
 from archselect.models.supernet.stacked_parameters import StackedWeight
 from archselect.models.supernet.supernet import Supernet
-from archselect.utils.validation import check_number, check_positive
+from archselect.utils.validation import NON_NEGATIVE_FLOAT, POSITIVE_INT
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class GradientMatching:
     interval: int = 20
 
     def __post_init__(self) -> None:
-        check_number("the size of search.freezing.threshold", abs(self.threshold))
-        check_positive("search.freezing.interval", self.interval)
+        NON_NEGATIVE_FLOAT.check("the size of search.freezing.threshold", abs(self.threshold))
+        POSITIVE_INT.check("search.freezing.interval", self.interval)
 
     def start(self, supernet: Supernet) -> "Freezing":
         """Return what keeps count for a supernet."""

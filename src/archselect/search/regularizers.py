@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from archselect.models.supernet.relaxation import Dirichlet
-from archselect.utils.validation import check_number
+from archselect.utils.validation import NON_NEGATIVE_FLOAT
 
 
 class Regularizer(Protocol):
@@ -36,7 +36,7 @@ class L2:
     weight: float
 
     def __post_init__(self) -> None:
-        check_number("the weight of search.regularizers (L2)", self.weight)
+        NON_NEGATIVE_FLOAT.check("the weight of search.regularizers (L2)", self.weight)
 
     def __call__(self, alpha: Tensor, weights: Tensor) -> Tensor:
         """See `Regularizer`."""
@@ -50,7 +50,7 @@ class Entropy:
     weight: float
 
     def __post_init__(self) -> None:
-        check_number("the size of the weight of search.regularizers (Entropy)", abs(self.weight))
+        NON_NEGATIVE_FLOAT.check("the size of the weight of search.regularizers (Entropy)", abs(self.weight))
 
     def __call__(self, alpha: Tensor, weights: Tensor) -> Tensor:
         """See `Regularizer`."""
@@ -70,7 +70,7 @@ class ZeroOne:
     weight: float = 10.0
 
     def __post_init__(self) -> None:
-        check_number("the weight of search.regularizers (ZeroOne)", self.weight)
+        NON_NEGATIVE_FLOAT.check("the weight of search.regularizers (ZeroOne)", self.weight)
 
     def __call__(self, alpha: Tensor, weights: Tensor) -> Tensor:
         """See `Regularizer`."""
@@ -88,7 +88,7 @@ class DirichletKL:
     weight: float = 1e-3
 
     def __post_init__(self) -> None:
-        check_number("the weight of search.regularizers (DirichletKL)", self.weight)
+        NON_NEGATIVE_FLOAT.check("the weight of search.regularizers (DirichletKL)", self.weight)
 
     def __call__(self, alpha: Tensor, weights: Tensor) -> Tensor:
         """See `Regularizer`."""

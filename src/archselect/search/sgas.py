@@ -12,7 +12,7 @@ from torch import Tensor
 
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.supernet.supernet import Supernet
-from archselect.utils.validation import check_positive, check_share
+from archselect.utils.validation import FRACTION, FRACTION_OR_ZERO, POSITIVE_INT
 
 Mixtures = Mapping[str, list[list[float]]]
 """Per cell type the relaxation of `alpha`, `(edges, operations)`, as plain lists."""
@@ -66,11 +66,11 @@ class SGAS:
     def __post_init__(self) -> None:
         if self.criterion not in (1, 2):
             raise ValueError(f"search.greedy.criterion must be one of 1, 2; got {self.criterion!r}.")
-        check_share("search.greedy.first", self.first, zero=True)
-        check_share("search.greedy.every", self.every)
+        FRACTION_OR_ZERO.check("search.greedy.first", self.first)
+        FRACTION.check("search.greedy.every", self.every)
         if self.share != 1:
-            check_share("search.greedy.share", self.share)
-        check_positive("search.greedy.memory", self.memory)
+            FRACTION.check("search.greedy.share", self.share)
+        POSITIVE_INT.check("search.greedy.memory", self.memory)
 
     def decide(
         self, supernet: Supernet, epoch: int, epochs: int, past: Sequence[Mixtures]

@@ -15,7 +15,7 @@ from archselect.distributed.process_group import all_reduce
 from archselect.distributed.rng import drawn_alike
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.training.step import gradients_of
-from archselect.utils.validation import check_flag, check_number, check_positive
+from archselect.utils.validation import FLAG, NON_NEGATIVE_FLOAT, POSITIVE_INT
 
 Loss = Callable[[MixtureWeights], Tensor]
 
@@ -63,9 +63,9 @@ class RandomSmoothing:
     endpoint: bool = False
 
     def __post_init__(self) -> None:
-        check_number("search.smoothing.first", self.first)
-        check_number("search.smoothing.last", self.last)
-        check_flag("search.smoothing.endpoint", self.endpoint)
+        NON_NEGATIVE_FLOAT.check("search.smoothing.first", self.first)
+        NON_NEGATIVE_FLOAT.check("search.smoothing.last", self.last)
+        FLAG.check("search.smoothing.endpoint", self.endpoint)
 
     def __call__(self, weights: MixtureWeights, mixed: Mapping[str, Tensor], loss: Loss) -> MixtureWeights:
         """See `Smoothing`."""
@@ -103,11 +103,11 @@ class AdversarialSmoothing:
     endpoint: bool = False
 
     def __post_init__(self) -> None:
-        check_number("search.smoothing.first", self.first)
-        check_number("search.smoothing.last", self.last)
-        check_positive("search.smoothing.steps", self.steps)
-        check_flag("search.smoothing.revive", self.revive)
-        check_flag("search.smoothing.endpoint", self.endpoint)
+        NON_NEGATIVE_FLOAT.check("search.smoothing.first", self.first)
+        NON_NEGATIVE_FLOAT.check("search.smoothing.last", self.last)
+        POSITIVE_INT.check("search.smoothing.steps", self.steps)
+        FLAG.check("search.smoothing.revive", self.revive)
+        FLAG.check("search.smoothing.endpoint", self.endpoint)
 
     def __call__(self, weights: MixtureWeights, mixed: Mapping[str, Tensor], loss: Loss) -> MixtureWeights:
         """See `Smoothing`."""

@@ -16,7 +16,7 @@ from archselect.search_spaces.base import (
     check_image_size,
     check_positive,
 )
-from archselect.utils.validation import check_number
+from archselect.utils.validation import NON_NEGATIVE_FLOAT
 
 DARTS_CELL = CellTopology(inputs=2, nodes=4, output="concat", inputs_per_node=2)
 
@@ -48,7 +48,7 @@ class DartsSpace(SearchSpace):
     ) -> None:
         super().__init__(name, operations, protocol, operations_of)
         check_positive("the supernet", channels=channels, layers=layers)
-        check_number("search_space.alpha_scale", alpha_scale)
+        NON_NEGATIVE_FLOAT.check("search_space.alpha_scale", alpha_scale)
         if layers < 3:
             raise ValueError(
                 "A supernet of the DARTS family needs at least 3 layers, so that it has a normal cell and two "

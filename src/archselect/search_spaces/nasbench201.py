@@ -16,7 +16,7 @@ from archselect.search_spaces.base import (
     check_image_size,
     check_positive,
 )
-from archselect.utils.validation import check_number
+from archselect.utils.validation import NON_NEGATIVE_FLOAT
 
 NASBENCH201_CELL = CellTopology(inputs=1, nodes=3, output="last", inputs_per_node=None)
 
@@ -48,7 +48,7 @@ class NASBench201Space(SearchSpace):
     ) -> None:
         super().__init__(name, operations, protocol, operations_of)
         check_positive("the supernet", channels=channels, cells_per_stage=cells_per_stage)
-        check_number("search_space.alpha_scale", alpha_scale)
+        NON_NEGATIVE_FLOAT.check("search_space.alpha_scale", alpha_scale)
         check_carries(name, self.cells["cell"].carries([True]))
         self.channels = channels
         self.cells_per_stage = cells_per_stage

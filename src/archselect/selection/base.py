@@ -11,7 +11,7 @@ from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.selection.decisions import Decision
 from archselect.selection.scoring import Racing, Score, Scoring, SuccessiveElimination
-from archselect.utils.validation import check_choice, check_count, check_flag, check_number, check_positive
+from archselect.utils.validation import FLAG, NON_NEGATIVE_FLOAT, NON_NEGATIVE_INT, POSITIVE_INT, one_of
 
 Schedule = Literal["constant", "cosine"]
 
@@ -85,14 +85,14 @@ class Tuning:
     architecture_optimizer_state: Literal["search", "fresh"] = "search"
 
     def __post_init__(self) -> None:
-        check_count("selection.tuning.epochs_between", self.epochs_between)
+        NON_NEGATIVE_INT.check("selection.tuning.epochs_between", self.epochs_between)
         if self.epochs is not None:
-            check_positive("selection.tuning.epochs", self.epochs)
-        check_number("selection.tuning.learning_rate", self.learning_rate)
-        check_choice("selection.tuning.schedule", self.schedule, get_args(Schedule))
-        check_flag("selection.tuning.train_alpha", self.train_alpha)
+            POSITIVE_INT.check("selection.tuning.epochs", self.epochs)
+        NON_NEGATIVE_FLOAT.check("selection.tuning.learning_rate", self.learning_rate)
+        one_of(get_args(Schedule)).check("selection.tuning.schedule", self.schedule)
+        FLAG.check("selection.tuning.train_alpha", self.train_alpha)
         states = ("search", "fresh")
-        check_choice("selection.tuning.architecture_optimizer_state", self.architecture_optimizer_state, states)
+        one_of(states).check("selection.tuning.architecture_optimizer_state", self.architecture_optimizer_state)
 
     def total_epochs(self, points: int) -> int:
         """Return the epochs of the whole tuning: `epochs`, or with one epoch after the last point."""
@@ -122,10 +122,10 @@ class TrialTraining:
     train_alpha: bool = True
 
     def __post_init__(self) -> None:
-        check_positive("selection.training.epochs", self.epochs)
-        check_number("selection.training.learning_rate", self.learning_rate)
-        check_choice("selection.training.schedule", self.schedule, get_args(Schedule))
-        check_flag("selection.training.train_alpha", self.train_alpha)
+        POSITIVE_INT.check("selection.training.epochs", self.epochs)
+        NON_NEGATIVE_FLOAT.check("selection.training.learning_rate", self.learning_rate)
+        one_of(get_args(Schedule)).check("selection.training.schedule", self.schedule)
+        FLAG.check("selection.training.train_alpha", self.train_alpha)
 
 
 def check_candidates(name: str, cells: Mapping[str, CellSpace]) -> None:
@@ -158,7 +158,7 @@ def check_unraced(name: str, scoring: object) -> None:
 
 def check_no_strengths(name: str, report_strengths: bool) -> None:
     """Raise a ValueError where the strengths of operations that are drawn at random are to be shown."""
-    check_flag("selection.report_strengths", report_strengths)
+    FLAG.check("selection.report_strengths", report_strengths)
     if report_strengths:
         raise ValueError(
             "selection.report_strengths=true shows what a selection takes the strength of an operation to be, but "

@@ -28,7 +28,7 @@ from archselect.selection.schedule import (
 )
 from archselect.selection.scoring import Criterion, Scoring
 from archselect.selection.topology import Rounds, by_score, decide_inputs, perturbation_loss
-from archselect.utils.validation import check_choice, check_flag
+from archselect.utils.validation import FLAG, one_of
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class Discretization:
     needs_candidates = True
 
     def __post_init__(self) -> None:
-        check_choice("selection.criterion", self.criterion, get_args(Criterion))
-        check_choice("selection.topology_rounds", self.topology_rounds, get_args(Rounds))
-        check_flag("selection.report_strengths", self.report_strengths)
+        one_of(get_args(Criterion)).check("selection.criterion", self.criterion)
+        one_of(get_args(Rounds)).check("selection.topology_rounds", self.topology_rounds)
+        FLAG.check("selection.report_strengths", self.report_strengths)
         check_scoring_node(self.scoring)
         if self.edge_order == "global":
             raise ValueError(

@@ -7,7 +7,7 @@ from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.supernet.supernet import Supernet, argmax_inputs, argmax_operation
 from archselect.selection.base import DecisionStep, SupernetEvaluator
 from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyDecision
-from archselect.utils.validation import check_flag
+from archselect.utils.validation import FLAG
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Magnitude:
     needs_trained_alpha = True
 
     def __post_init__(self) -> None:
-        check_flag("selection.report_strengths", self.report_strengths)
+        FLAG.check("selection.report_strengths", self.report_strengths)
 
     def check(self, cells: Mapping[str, CellSpace]) -> None:
         """Nothing can be wrong: see `Selector.check`."""

@@ -33,7 +33,7 @@ from archselect.selection.schedule import (
 )
 from archselect.selection.scoring import Criterion, Score, Scoring, SuccessiveElimination, standard_error_of_difference
 from archselect.selection.topology import Rounds, by_score, decide_inputs, perturbation_loss
-from archselect.utils.validation import check_choice, check_flag, check_options
+from archselect.utils.validation import FLAG, check_options, one_of
 
 OperationRule = Literal["perturbation", "magnitude", "random"]
 
@@ -79,13 +79,13 @@ class Perturbation:
     scoring: Scoring = field(default_factory=Scoring)
 
     def __post_init__(self) -> None:
-        check_choice("selection.operation_rule", self.operation_rule, get_args(OperationRule))
-        check_choice("selection.operation_criterion", self.operation_criterion, get_args(Criterion))
-        check_choice("selection.topology_criterion", self.topology_criterion, get_args(Criterion))
-        check_choice("selection.topology_rounds", self.topology_rounds, get_args(Rounds))
-        check_flag("selection.renormalize", self.renormalize)
-        check_flag("selection.score_unmasked", self.score_unmasked)
-        check_flag("selection.report_strengths", self.report_strengths)
+        one_of(get_args(OperationRule)).check("selection.operation_rule", self.operation_rule)
+        one_of(get_args(Criterion)).check("selection.operation_criterion", self.operation_criterion)
+        one_of(get_args(Criterion)).check("selection.topology_criterion", self.topology_criterion)
+        one_of(get_args(Rounds)).check("selection.topology_rounds", self.topology_rounds)
+        FLAG.check("selection.renormalize", self.renormalize)
+        FLAG.check("selection.score_unmasked", self.score_unmasked)
+        FLAG.check("selection.report_strengths", self.report_strengths)
         if self.score_unmasked and not self.needs_candidates:
             raise ValueError(
                 "selection.score_unmasked=true scores the supernet beside those with an operation masked, but with "

@@ -18,7 +18,7 @@ from archselect.selection.base import DecisionStep, SupernetEvaluator, check_can
 from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyDecision
 from archselect.selection.scoring import Criterion, Scoring
 from archselect.selection.topology import perturbation_loss
-from archselect.utils.validation import check_choice, check_flag, check_positive
+from archselect.utils.validation import FLAG, POSITIVE_INT, one_of
 
 Distribution = Literal["alpha", "uniform"]
 
@@ -58,10 +58,10 @@ class Sampling:
     needs_candidates = True
 
     def __post_init__(self) -> None:
-        check_positive("selection.samples", self.samples)
-        check_choice("selection.distribution", self.distribution, get_args(Distribution))
-        check_choice("selection.criterion", self.criterion, get_args(Criterion))
-        check_flag("selection.report_strengths", self.report_strengths)
+        POSITIVE_INT.check("selection.samples", self.samples)
+        one_of(get_args(Distribution)).check("selection.distribution", self.distribution)
+        one_of(get_args(Criterion)).check("selection.criterion", self.criterion)
+        FLAG.check("selection.report_strengths", self.report_strengths)
         check_unraced(self.name, self.scoring)
 
     @property

@@ -15,7 +15,7 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-from archselect.utils.validation import check_choice, check_number, check_positive, check_share
+from archselect.utils.validation import FRACTION, FRACTION_OR_ZERO, NON_NEGATIVE_FLOAT, POSITIVE_INT, one_of
 
 
 @dataclass(frozen=True)
@@ -116,12 +116,12 @@ class Scoring:
     batches: int | None = None
 
     def __post_init__(self) -> None:
-        check_choice("selection.scoring.batch_norm", self.batch_norm, get_args(BatchNorm))
-        check_positive("selection.scoring.recalibration_batches", self.recalibration_batches)
-        check_share("selection.scoring.held_out_share", self.held_out_share, zero=True)
+        one_of(get_args(BatchNorm)).check("selection.scoring.batch_norm", self.batch_norm)
+        POSITIVE_INT.check("selection.scoring.recalibration_batches", self.recalibration_batches)
+        FRACTION_OR_ZERO.check("selection.scoring.held_out_share", self.held_out_share)
         for option in ("batch_size", "batches"):
             if getattr(self, option) is not None:
-                check_positive(f"selection.scoring.{option}", getattr(self, option))
+                POSITIVE_INT.check(f"selection.scoring.{option}", getattr(self, option))
 
 
 @dataclass(frozen=True)
@@ -145,14 +145,14 @@ class Racing(Scoring):
                 "In a race all candidates are scored side by side, but selection.scoring.batch_norm=recalibrated "
                 "prepares the supernet for one candidate at a time. Use batch or running, or selection/scoring=full."
             )
-        check_share("selection.scoring.confidence", self.confidence)
+        FRACTION.check("selection.scoring.confidence", self.confidence)
         if self.confidence <= 0.5:
             raise ValueError(f"selection.scoring.confidence must lie between 0.5 and 1; got {self.confidence}.")
         if not isinstance(self.first_check, int) or self.first_check < 2:
             raise ValueError(
                 f"selection.scoring.first_check must be a whole number above 1, for a spread; got {self.first_check!r}."
             )
-        check_number("selection.scoring.growth", self.growth)
+        NON_NEGATIVE_FLOAT.check("selection.scoring.growth", self.growth)
         if self.growth <= 1:
             raise ValueError(f"selection.scoring.growth must be above 1; got {self.growth}.")
 

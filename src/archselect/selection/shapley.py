@@ -19,7 +19,7 @@ from archselect.selection.base import DecisionStep, SupernetEvaluator, check_can
 from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyDecision
 from archselect.selection.scoring import Criterion, Scoring
 from archselect.selection.topology import perturbation_loss
-from archselect.utils.validation import check_choice, check_flag, check_positive, check_share
+from archselect.utils.validation import FLAG, FRACTION, POSITIVE_INT, one_of
 
 P = TypeVar("P", bound=Hashable)
 
@@ -115,16 +115,16 @@ class Shapley:
     needs_trained_alpha = False
 
     def __post_init__(self) -> None:
-        check_positive("selection.permutations", self.permutations)
-        check_choice("selection.criterion", self.criterion, get_args(Criterion))
+        POSITIVE_INT.check("selection.permutations", self.permutations)
+        one_of(get_args(Criterion)).check("selection.criterion", self.criterion)
         if self.truncation is not None:
-            check_share("selection.truncation", self.truncation)
+            FRACTION.check("selection.truncation", self.truncation)
             if self.criterion == "loss":
                 raise ValueError(
                     f"selection.truncation={self.truncation} is a share of the full supernet's worth, but with "
                     "selection.criterion=loss the worth is negative. Use truncation=null, or criterion=accuracy."
                 )
-        check_flag("selection.report_strengths", self.report_strengths)
+        FLAG.check("selection.report_strengths", self.report_strengths)
         check_unraced(self.name, self.scoring)
 
     def check(self, cells: Mapping[str, CellSpace]) -> None:

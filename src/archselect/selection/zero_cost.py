@@ -22,7 +22,7 @@ from archselect.selection.proxies import PROXIES
 from archselect.selection.schedule import NodeOrder, check_edge_order, next_of
 from archselect.selection.scoring import Scoring
 from archselect.selection.topology import LeastHarm, Rounds, by_value, decide_inputs
-from archselect.utils.validation import check_choice, check_flag, check_positive
+from archselect.utils.validation import FLAG, POSITIVE_INT, one_of
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 
@@ -63,15 +63,15 @@ class ZeroCost:
     needs_trained_alpha = False
 
     def __post_init__(self) -> None:
-        check_choice("selection.proxy", self.proxy, PROXIES)
+        one_of(PROXIES).check("selection.proxy", self.proxy)
         if isinstance(self.edge_order, str) and self.edge_order != "random":
             raise ValueError(
                 f"selection.edge_order must be random or a list of edge numbers; got {self.edge_order!r}. Its other "
                 "names are for selection=perturb."
             )
-        check_choice("selection.topology_rounds", self.topology_rounds, get_args(Rounds))
-        check_positive("selection.batches", self.batches)
-        check_flag("selection.report_strengths", self.report_strengths)
+        one_of(get_args(Rounds)).check("selection.topology_rounds", self.topology_rounds)
+        POSITIVE_INT.check("selection.batches", self.batches)
+        FLAG.check("selection.report_strengths", self.report_strengths)
         check_unraced(self.name, self.scoring)
         if self.scoring.batch_norm != "batch":
             raise ValueError(

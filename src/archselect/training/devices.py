@@ -17,7 +17,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from archselect.distributed import process_group
 from archselect.distributed.launch import launched
 from archselect.distributed.process_group import STEP_TIMEOUT, UnwrappedDDPStrategy
-from archselect.utils.validation import check_flag
+from archselect.utils.validation import FLAG
 
 
 def silence_lightning_warnings() -> None:
@@ -67,7 +67,7 @@ def check_trainer(trainer: TrainerFactory) -> torch.device:
     precision = options.get("precision", PRECISIONS[0])
     if precision not in PRECISIONS:
         raise ValueError(f"trainer.precision must be one of {', '.join(PRECISIONS)}; got {precision!r}.")
-    check_flag("trainer.sync_batchnorm", options.get("sync_batchnorm", True))
+    FLAG.check("trainer.sync_batchnorm", options.get("sync_batchnorm", True))
     try:
         _make(trainer, devices=options.get("devices", 1))  # all of them, before a process is started for each
         return for_this_process(trainer).strategy.root_device

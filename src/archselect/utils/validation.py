@@ -1,55 +1,121 @@
-"""Checks of numbers that a user gives, each with an error that names the option, what was expected and what came."""
+"""Checks of what a user gives: constraints stand where a field is declared, and one translator words what is wrong.
+
+    @dataclass(frozen=True)
+    class Tuning:
+        epochs: PositiveInt | None
+        learning_rate: NonNegativeFloat
+        schedule: Literal["cosine", "constant"]
+        train_alpha: bool
+
+        def __post_init__(self) -> None:
+            check_fields(self, "selection.tuning")
+
+`bool` and `Literal` are constraints themselves; None passes where the annotation allows it.
+"""
 
 import math
 from collections.abc import Callable, Iterable
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
+from functools import cache, partial
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
 from torch import nn
 
 
-def check_positive(option: str, value: Any) -> None:
-    """Raise a ValueError unless `value` is a whole number above 0."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{option} must be a whole number above 0; got {value!r}.")
+@dataclass(frozen=True)
+class Constraint:
+    """What a value must be.
+
+    Attributes:
+        words: How the sentence goes on after "OPTION must".
+        holds: Whether a value is so.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+
+    def check(self, option: str, value: Any) -> None:
+        """Raise a ValueError that names the option, what was expected and what came, unless the value is so."""
+        if not self.holds(value):
+            raise ValueError(f"{option} must {self.words}; got {value!r}.")
 
 
-def check_count(option: str, value: Any) -> None:
-    """Raise a ValueError unless `value` is a whole number, 0 or more."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{option} must be a whole number, 0 or more; got {value!r}.")
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
-def check_number(option: str, value: Any, zero: bool = True) -> None:
-    """Raise a ValueError unless `value` is a finite number, 0 or more; above 0 if not `zero`."""
-    if not _is_finite(value) or value < 0 or (value == 0 and not zero):
-        raise ValueError(f"{option} must be a finite number{', 0 or more' if zero else ' above 0'}; got {value!r}.")
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def check_flag(option: str, value: Any) -> None:
-    """Raise a ValueError unless `value` is true or false."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{option} must be true or false; got {value!r}.")
+POSITIVE_INT = Constraint("be a whole number above 0", lambda value: _is_whole(value) and value > 0)
+NON_NEGATIVE_INT = Constraint("be a whole number, 0 or more", lambda value: _is_whole(value) and value >= 0)
+POSITIVE_FLOAT = Constraint("be a finite number above 0", lambda value: _is_finite(value) and value > 0)
+NON_NEGATIVE_FLOAT = Constraint("be a finite number, 0 or more", lambda value: _is_finite(value) and value >= 0)
+FINITE_FLOAT = Constraint("be a finite number", _is_finite)
+FRACTION = Constraint("lie between 0 and 1", lambda value: _is_finite(value) and 0 < value < 1)
+FRACTION_OR_ZERO = Constraint("lie between 0 and 1", lambda value: _is_finite(value) and 0 <= value < 1)
+FLAG = Constraint("be true or false", lambda value: isinstance(value, bool))
+
+PositiveInt = Annotated[int, POSITIVE_INT]
+NonNegativeInt = Annotated[int, NON_NEGATIVE_INT]
+PositiveFloat = Annotated[float, POSITIVE_FLOAT]
+NonNegativeFloat = Annotated[float, NON_NEGATIVE_FLOAT]
+FiniteFloat = Annotated[float, FINITE_FLOAT]
+Fraction = Annotated[float, FRACTION]
+FractionOrZero = Annotated[float, FRACTION_OR_ZERO]
 
 
-def check_share(option: str, value: Any, zero: bool = False) -> None:
-    """Raise a ValueError unless `value` lies between 0 and 1; 0 itself is allowed if `zero`."""
-    if not _is_finite(value) or not (0 < value < 1 or (zero and value == 0)):
-        raise ValueError(f"{option} must lie between 0 and 1; got {value!r}.")
+def one_of(choices: Iterable[str]) -> Constraint:
+    """Return the constraint that a value is one of `choices`."""
+    names = tuple(choices)
+    return Constraint(f"be one of {', '.join(names)}", lambda value: value in names)
+
+
+def check_fields(options: Any, prefix: str) -> None:
+    """Check every field of a dataclass that its annotation constrains.
+
+    Args:
+        options: An instance of the dataclass.
+        prefix: How a user names it, such as `search.smoothing`.
+
+    Raises:
+        ValueError: A value is not what its annotation says; it names the option, what was expected and what came.
+    """
+    for name, (constraint, optional) in _constraints(type(options)).items():
+        value = getattr(options, name)
+        if not (optional and value is None):
+            constraint.check(f"{prefix}.{name}", value)
+
+
+@cache
+def _constraints(kind: type) -> dict[str, tuple[Constraint, bool]]:
+    """Return the constraint of each constrained field, and whether None passes as well."""
+    found = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        constraints = [constraint for option in options if (constraint := _constraint(option)) is not None]
+        if len(constraints) == 1:
+            found[name] = (constraints[0], NoneType in options)
+    return found
+
+
+def _constraint(hint: Any) -> Constraint | None:
+    if hint is bool:
+        return FLAG
+    if get_origin(hint) is Literal:
+        return one_of(get_args(hint))
+    if get_origin(hint) is Annotated:
+        return next((extra for extra in get_args(hint)[1:] if isinstance(extra, Constraint)), None)
+    return None
 
 
 def check_options(option: str, value: Any, kind: type) -> None:
     """Raise a ValueError unless `value` is a node of options, from which a `kind` was made."""
     if not isinstance(value, kind):
         raise ValueError(f"{option} must be a node of options, {option}.NAME=VALUE; got {value!r}.")
-
-
-def check_choice(option: str, value: Any, choices: Iterable[str]) -> None:
-    """Raise a ValueError unless `value` is one of `choices`."""
-    choices = tuple(choices)
-    if value not in choices:
-        raise ValueError(f"{option} must be one of {', '.join(choices)}; got {value!r}.")
 
 
 def check_optimizer(option: str, factory: Callable[[Iterable[nn.Parameter]], object]) -> None:
@@ -64,7 +130,3 @@ def check_optimizer(option: str, factory: Callable[[Iterable[nn.Parameter]], obj
     except (TypeError, ValueError) as error:
         given = ", ".join(f"{name}={value}" for name, value in settings.items())
         raise ValueError(f"{option} cannot be made: {error}. It was given {given}; change what it refuses.") from error
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

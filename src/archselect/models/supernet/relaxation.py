@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Gamma
 
-from archselect.utils.validation import check_choice, check_flag, check_number, check_positive
+from archselect.utils.validation import FLAG, POSITIVE_FLOAT, POSITIVE_INT, one_of
 
 Undrawn = Literal["omitted", "constant"]
 """What becomes of the operations of an edge that a sparse relaxation does not draw: `omitted`: nothing; `constant`: the
@@ -124,11 +124,11 @@ class GumbelSoftmax:
     varies = True
 
     def __post_init__(self) -> None:
-        check_flag("search.relaxation.hard", self.hard)
-        check_number("search.relaxation.first", self.first, zero=False)
-        check_number("search.relaxation.last", self.last, zero=False)
-        check_choice("search.relaxation.schedule", self.schedule, ("linear", "exponential"))
-        check_choice("search.relaxation.undrawn", self.undrawn, get_args(Undrawn))
+        FLAG.check("search.relaxation.hard", self.hard)
+        POSITIVE_FLOAT.check("search.relaxation.first", self.first)
+        POSITIVE_FLOAT.check("search.relaxation.last", self.last)
+        one_of(("linear", "exponential")).check("search.relaxation.schedule", self.schedule)
+        one_of(get_args(Undrawn)).check("search.relaxation.undrawn", self.undrawn)
 
     @property
     def sparse(self) -> bool:
@@ -221,9 +221,9 @@ class SupernetOptions:
     auxiliary_skip: bool = False
 
     def __post_init__(self) -> None:
-        check_positive("search.partial_channels", self.partial_channels)
-        check_choice("search.edge_normalization", self.edge_normalization, get_args(EdgeNormalization))
-        check_flag("search.auxiliary_skip", self.auxiliary_skip)
+        POSITIVE_INT.check("search.partial_channels", self.partial_channels)
+        one_of(get_args(EdgeNormalization)).check("search.edge_normalization", self.edge_normalization)
+        FLAG.check("search.auxiliary_skip", self.auxiliary_skip)
 
     def active_channels(self, channels: int) -> int:
         """Return how many of a state's channels pass the mixture.
