@@ -176,10 +176,25 @@ def main() -> int:
     if options.do == "record":
         write(options.files[0], options.only)
         return 0
-    before, after = (file.read_text().splitlines() for file in options.files)
-    difference = list(unified_diff(before, after, *map(str, options.files), lineterm="", n=1))
-    sys.stdout.write("\n".join(line[:200] for line in difference[:100]) or f"The same {len(before)} lines.")
-    return 1 if difference else 0
+    before, after = (_commands(file, options.only) for file in options.files)
+    missing = [command for command in before if command not in after]
+    different = [command for command, lines in after.items() if lines != before.get(command)]
+    for command in different[:20]:
+        changes = list(unified_diff(before.get(command, []), after[command], lineterm="", n=0))[2:]
+        sys.stdout.write(f"{command}\n" + "".join(f"    {line[:200]}\n" for line in changes[:10]))
+    sys.stdout.write(f"{len(after)} commands, {len(different)} different, {len(missing)} missing.\n")
+    return 1 if different or missing else 0
+
+
+def _commands(file: Path, only: str) -> dict[str, list[str]]:
+    """Return the lines of each command in a record whose overrides have `only` in them."""
+    found: dict[str, list[str]] = {}
+    for line in file.read_text().splitlines():
+        if line.startswith("    "):
+            lines.append(line.strip())
+        else:
+            lines = found.setdefault(line, [])
+    return {command: lines for command, lines in found.items() if only in command}
 
 
 if __name__ == "__main__":

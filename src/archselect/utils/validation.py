@@ -84,7 +84,8 @@ def check_fields(options: Any, prefix: str) -> None:
     Raises:
         ValueError: A value is not what its annotation says; it names the option, what was expected and what came.
     """
-    for name, (constraint, optional) in _constraints(type(options)).items():
+    kind: Any = type(options)
+    for name, (constraint, optional) in _constraints(kind).items():
         value = getattr(options, name)
         if not (optional and value is None):
             constraint.check(f"{prefix}.{name}", value)
