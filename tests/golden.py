@@ -189,6 +189,7 @@ def main() -> int:
 def _commands(file: Path, only: str) -> dict[str, list[str]]:
     """Return the lines of each command in a record whose overrides have `only` in them."""
     found: dict[str, list[str]] = {}
+    lines: list[str] = []
     for line in file.read_text().splitlines():
         if line.startswith("    "):
             lines.append(line.strip())
