@@ -10,7 +10,7 @@ from unittest import mock
 
 from torch.profiler import record_function
 
-from archselect.kernels.cpu.native import FIELDS, NativeLoops
+from archselect.kernels.cpu.native import ConvolutionArgs, MixedArgs, NativeLoops, PartArgs, PoolArgs, TermArgs
 
 from .work import Kind, Work, recorded_name
 
@@ -28,94 +28,88 @@ def recorded() -> Iterator[None]:
 
 def _recorded(call: Callable[..., None], needs: Callable[..., Work]) -> Callable[..., None]:
     def recorded_call(loops: NativeLoops, *arguments: Any, **named: Any) -> None:
-        with record_function(recorded_name(needs(loops, *arguments, **named))):
-            call(loops, *arguments, **named)
+        if arguments[0]:  # of nothing there is no work
+            with record_function(recorded_name(needs(loops, *arguments, **named))):
+                call(loops, *arguments, **named)
 
     return recorded_call
 
 
 def _sizes(loops: NativeLoops, first: bool = True) -> tuple[int, int, int]:
     """Return the numbers of images that are read, the pixels of those that come out, and the channels."""
-    _, images, height, width, channels, stride = loops._shape
-    pixels = images * -(-height // stride) * -(-width // stride)
-    return (images * height * width if first else pixels) * channels, pixels, channels
+    read, out = loops.in_shape, loops.out_shape
+    pixels = out.images * out.height * out.width
+    return (read.images * read.height * read.width if first else pixels) * read.channels, pixels, read.channels
 
 
-def _table(rows: Sequence[int], structure: str) -> list[Sequence[int]]:
-    fields = FIELDS[structure]
-    return [rows[start : start + fields] for start in range(0, len(rows), fields)]
+def _kind(convolutions: Sequence[ConvolutionArgs]) -> Kind:
+    return "convolution, separable" if convolutions[0].depthwise else "convolution, dense"
 
 
-def _of_convolutions(rows: Sequence[int]) -> tuple[list[Sequence[int]], Kind]:
-    table = _table(rows, "convolution")
-    return table, "convolution, separable" if table[0][6] else "convolution, dense"
+def _multiplications(args: ConvolutionArgs, pixels: int, channels: int) -> int:
+    return pixels * channels * (args.kernel**2 + channels if args.depthwise else args.kernel**2 * channels)
 
 
-def _multiplications(row: Sequence[int], pixels: int, channels: int) -> int:
-    kernel, separable = row[4], row[6]
-    return pixels * channels * (kernel**2 + channels if separable else kernel**2 * channels)
-
-
-def convolutions_forward(loops: NativeLoops, rows: Sequence[int], first: bool) -> Work:
+def convolutions_forward(loops: NativeLoops, convolutions: Sequence[ConvolutionArgs], first: bool) -> Work:
     """Each x is read, each z written."""
-    table, kind = _of_convolutions(rows)
     read, pixels, channels = _sizes(loops, first)
-    numbers = len({row[0] for row in table}) * read + len(table) * pixels * channels
-    return Work(kind, numbers, sum(2 * _multiplications(row, pixels, channels) for row in table))
+    numbers = len({args.x for args in convolutions}) * read + len(convolutions) * pixels * channels
+    return Work(
+        _kind(convolutions), numbers, sum(2 * _multiplications(args, pixels, channels) for args in convolutions)
+    )
 
 
-def convolutions_backward(loops: NativeLoops, rows: Sequence[int], first: bool) -> Work:
+def convolutions_backward(loops: NativeLoops, convolutions: Sequence[ConvolutionArgs], first: bool) -> Work:
     """Each gradient, z and x is read, each gradient in x written; a gradient costs what the convolution does."""
-    table, kind = _of_convolutions(rows)
     read, pixels, channels = _sizes(loops, first)
-    wanted = (table[0][17] > 0) + (table[0][21] > 0)
-    images = (1 + (table[0][17] > 0)) * len({row[0] for row in table})
-    numbers = images * read + 2 * len(table) * pixels * channels
-    return Work(kind, numbers, sum(2 * wanted * _multiplications(row, pixels, channels) for row in table))
+    in_x, in_weights = convolutions[0].in_x is not None, convolutions[0].in_mixing is not None
+    images = (1 + in_x) * len({args.x for args in convolutions})
+    numbers = images * read + 2 * len(convolutions) * pixels * channels
+    operations = sum(2 * (in_x + in_weights) * _multiplications(args, pixels, channels) for args in convolutions)
+    return Work(_kind(convolutions), numbers, operations)
 
 
-def sum_terms(loops: NativeLoops, rows: Sequence[int], out: Any, add: bool) -> Work:
+def sum_terms(loops: NativeLoops, terms: Sequence[TermArgs], out: Any, add: bool) -> Work:
     """Each value is read once, the sum written and, if it is added to, read."""
-    values = {row[0] for row in _table(rows, "term")}
     _, pixels, channels = _sizes(loops)
     size = pixels * channels
-    return Work("sums of nodes", (len(values) + 1 + add) * size, 2 * len(_table(rows, "term")) * size)
+    return Work("sums of nodes", (len({args.x for args in terms}) + 1 + add) * size, 2 * len(terms) * size)
 
 
-def term_gradients(loops: NativeLoops, rows: Sequence[int]) -> Work:
+def term_gradients(loops: NativeLoops, terms: Sequence[TermArgs]) -> Work:
     """Each value and each gradient is read once; two sums are made of them."""
-    table = _table(rows, "term")
     _, pixels, channels = _sizes(loops)
-    read = len({row[0] for row in table}) + len({row[6] for row in table})
-    return Work("sums of nodes", read * pixels * channels, 4 * len(table) * pixels * channels)
+    read = len({args.x for args in terms}) + len({args.gradient for args in terms})
+    return Work("sums of nodes", read * pixels * channels, 4 * len(terms) * pixels * channels)
 
 
-def pool_forward(loops: NativeLoops, row: Sequence[int]) -> Work:
+def pool_forward(loops: NativeLoops, pools: Sequence[PoolArgs]) -> Work:
     """The image is read, the pooled one written."""
     read, pixels, channels = _sizes(loops)
-    return Work("pooling", read + pixels * channels, WINDOW * pixels * channels)
+    return Work("pooling", len(pools) * (read + pixels * channels), len(pools) * WINDOW * pixels * channels)
 
 
-def pool_backward(loops: NativeLoops, row: Sequence[int]) -> Work:
+def pool_backward(loops: NativeLoops, pools: Sequence[PoolArgs]) -> Work:
     """Image, pooled image and gradients are read, the gradient in the image is read and written."""
     read, pixels, channels = _sizes(loops)
-    return Work("pooling", 3 * read + (1 + row[7]) * pixels * channels, WINDOW * pixels * channels)
+    numbers = sum(3 * read + (1 + args.count) * pixels * channels for args in pools)
+    return Work("pooling", numbers, len(pools) * WINDOW * pixels * channels)
 
 
-def mix_forward(loops: NativeLoops, parts: Sequence[int], mixed: Sequence[int]) -> Work:
+def mix_forward(loops: NativeLoops, parts: Sequence[PartArgs], mixed: MixedArgs) -> Work:
     """Of each part the pixels that are used are read, the outputs written."""
-    table = _table(parts, "part")
     _, pixels, channels = _sizes(loops)
-    numbers = pixels * (sum(row[3] for row in table) + channels)
-    return Work("convolution, pointwise", numbers, sum(2 * pixels * row[3] * row[4] for row in table))
+    numbers = pixels * (sum(args.ins for args in parts) + channels)
+    return Work("convolution, pointwise", numbers, sum(2 * pixels * args.ins * args.outs for args in parts))
 
 
-def mix_backward(loops: NativeLoops, parts: Sequence[int], mixed: Sequence[int]) -> Work:
+def mix_backward(loops: NativeLoops, parts: Sequence[PartArgs], mixed: MixedArgs) -> Work:
     """The parts are read and their gradients written, the outputs and their gradient read."""
-    table = _table(parts, "part")
     _, pixels, channels = _sizes(loops)
-    numbers = pixels * (sum((1 + (row[8] > 0)) * row[3] for row in table) + 2 * channels)
-    wanted = [2 * pixels * row[3] * row[4] * ((row[8] > 0) + (row[9] > 0)) for row in table]
+    numbers = pixels * (sum((1 + (args.in_x is not None)) * args.ins for args in parts) + 2 * channels)
+    wanted = [
+        2 * pixels * args.ins * args.outs * ((args.in_x is not None) + (args.in_weight is not None)) for args in parts
+    ]
     return Work("convolution, pointwise", numbers, sum(wanted))
 
 
