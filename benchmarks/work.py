@@ -1,4 +1,4 @@
-"""What an operator needs at least: one of PyTorch from its name and shapes, a call of the compiled loops from its arguments.
+"""What an operator needs at least: one of PyTorch from its name and shapes, a call of the loops from its arguments.
 
 Every tensor is read or written once. Operators that only arrange others (`conv2d`, `matmul`, `clone`) and those that
 only make views are not here. Of a call of the loops the images count; weights and statistics are small beside them.
