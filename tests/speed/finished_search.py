@@ -12,7 +12,8 @@ from torch import Tensor
 
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
-from archselect.pipeline.search_stage import SUPERNET, architecture_images, fixed_batches
+from archselect.pipeline.search_stage import SUPERNET
+from archselect.search.data import architecture_images, fixed_batches
 
 
 @dataclass(frozen=True)
