@@ -10,7 +10,7 @@ from torch import Tensor
 
 from archselect import kernels
 from archselect.data import DeviceLoader, Normalisation
-from archselect.evaluation import Retraining, RetrainModule
+from archselect.evaluation import NoEvaluation, Retraining, RetrainModule
 from archselect.genotype import PUBLISHED
 from archselect.models.cell_space import CellTopology
 from archselect.models.discrete.darts import DartsNetwork
@@ -132,3 +132,9 @@ def test_a_replayed_training_equals_the_plain_one() -> None:
 
     for plain, replayed in zip(weights("none"), weights("cuda_graphs"), strict=True):
         torch.testing.assert_close(replayed, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_without_evaluation_a_misspelt_option_of_a_retraining_is_refused_and_the_others_are_left_aside() -> None:
+    assert NoEvaluation("none", epochs=8, cutout=0).trained_images(100) == 0
+    with pytest.raises(ValueError, match=r"evaluation\.epcohs must be an option of a retraining, .* epochs, .*Correct"):
+        NoEvaluation("none", epochs=8, epcohs=3)

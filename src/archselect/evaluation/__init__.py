@@ -2,8 +2,6 @@
 
 from archselect.evaluation.module import RetrainModule
 from archselect.evaluation.nasbench201 import NASBench201Lookup, NASBench201Table
-from archselect.evaluation.retraining import NoEvaluation, Retraining
-
-Evaluation = Retraining | NASBench201Lookup | NoEvaluation
+from archselect.evaluation.retraining import Evaluation, NoEvaluation, Retraining
 
 __all__ = ["Evaluation", "NASBench201Lookup", "NASBench201Table", "NoEvaluation", "RetrainModule", "Retraining"]

@@ -19,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from archselect.data import ImageData
+from archselect.evaluation.retraining import Evaluation
 from archselect.genotype import Genotype
 from archselect.genotype.cell import shown
 from archselect.safe_io.data_files import read_parquet
@@ -147,7 +148,9 @@ def _read(path: Path) -> pd.DataFrame:
         raise ValueError(f"The NAS-Bench-201 table must be a .csv or a .parquet file; evaluation.table is {path}.")
     try:
         checked(path, path.resolve().parent, TABLE_BYTES)
-        return _read_csv(path) if path.suffix == ".csv" else _read_parquet(path)
+        if path.suffix == ".csv":
+            return _read_csv(path)
+        return read_parquet(path, lambda name: True, TABLE_BYTES, TABLE_ROWS).to_pandas(ignore_metadata=True)
     except (ValueError, OSError) as error:  # what pandas and pyarrow raise for a file that is none inherits from these
         raise ValueError(f"The NAS-Bench-201 table {path} is no readable {path.suffix[1:]} file: {error}") from error
 
@@ -160,10 +163,6 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if len(table) > TABLE_ROWS:
         raise ValueError(f"it has more than {TABLE_ROWS:,} rows; the benchmark has 15,625 architectures.")
     return table
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    return read_parquet(path, lambda name: True, TABLE_BYTES, TABLE_ROWS).to_pandas(ignore_metadata=True)
 
 
 def _check(table: pd.DataFrame, path: Path) -> None:
@@ -220,7 +219,7 @@ def _listed(columns: Sequence[object]) -> str:
 
 
 @dataclass(frozen=True)
-class NASBench201Lookup:
+class NASBench201Lookup(Evaluation):
     """Look the architecture up in a table of all NAS-Bench-201 results.
 
     Attributes:
@@ -233,7 +232,8 @@ class NASBench201Lookup:
     table: str | None
     network: Mapping[str, Any]
 
-    epochs, capture = 0, "none"
+    epochs = 0
+    capture = "none"
 
     def __post_init__(self) -> None:
         check_options("evaluation.network", self.network, Mapping)
@@ -258,15 +258,9 @@ class NASBench201Lookup:
         return NASBench201Table(self.file)
 
     def describe(self) -> str:
-        """Return what is done, as the plan of a run shows it."""
         return "look-up in the NAS-Bench-201 table"
 
-    def trained_images(self, images: int) -> float:
-        """Return how many of so many images the epochs train on, all together: none."""
-        return 0.0
-
     def check(self, space: SearchSpace, genotype: Genotype | None, data: ImageData) -> None:
-        """Raise a ValueError unless the table has the genotype, or before it is known every cell of the space."""
         if set(space.cells) != {"cell"}:
             raise ValueError(
                 f"evaluation=nasbench201 looks up NAS-Bench-201 cells, but the search space is {space.name!r}. Choose "

@@ -13,6 +13,7 @@ from archselect.data import ImageData
 from archselect.genotype import Genotype
 from archselect.models.discrete.network import DiscreteNetwork
 from archselect.search_spaces import SearchSpace
+from archselect.training.cuda_graphs import CaptureName
 from archselect.utils.validation import (
     FractionOrZero,
     NonNegativeFloat,
@@ -25,8 +26,33 @@ from archselect.utils.validation import (
 )
 
 
+class Evaluation:
+    """A way to judge an architecture.
+
+    Attributes:
+        name: Shown in folders and reports.
+        epochs: Of the training that it takes; 0: none.
+        capture: How the steps of the training are captured.
+    """
+
+    name: str
+    epochs: int
+    capture: CaptureName
+
+    def describe(self) -> str:
+        """Return what is done, as the plan of a run shows it."""
+        return self.name
+
+    def trained_images(self, images: int) -> float:
+        """Return how many images the epochs train on, all together, where there are so many in the training set."""
+        return 0.0
+
+    def check(self, space: SearchSpace, genotype: Genotype | None, data: ImageData) -> None:
+        """Raise a ValueError unless what a space has (or the one architecture, if it is known) can be judged so."""
+
+
 @dataclass(frozen=True)
-class Retraining:
+class Retraining(Evaluation):
     """Train the discrete network from scratch; test it once, at the end.
 
     Attributes:
@@ -66,12 +92,7 @@ class Retraining:
         check_fields(self, "evaluation")
         check_optimizer("evaluation.optimizer", self.optimizer)
 
-    def describe(self) -> str:
-        """Return what is done, as the plan of a run shows it."""
-        return self.name
-
     def trained_images(self, images: int) -> float:
-        """Return how many of so many images the epochs train on, all together."""
         return self.epochs * (1 - self.validation_share) * images
 
     def new_network(self, space: SearchSpace, genotype: Genotype, data: ImageData) -> DiscreteNetwork:
@@ -84,7 +105,6 @@ class Retraining:
         return {**self.network, **({"auxiliary": True} if self.auxiliary_weight else {})}
 
     def check(self, space: SearchSpace, genotype: Genotype | None, data: ImageData) -> None:
-        """Raise a ValueError unless networks of the space (and of the genotype, if it is known) can be trained so."""
         try:
             with torch.device("meta"):
                 self.new_network(space, genotype or space.example(), data)
@@ -105,7 +125,7 @@ class Retraining:
         return CosineAnnealingLR(optimizer, T_max=self.epochs, eta_min=self.learning_rate_min)
 
 
-class NoEvaluation:
+class NoEvaluation(Evaluation):
     """Stop after the selection.
 
     Args:
@@ -117,7 +137,8 @@ class NoEvaluation:
         ValueError: One of them is no option of `Retraining` either.
     """
 
-    epochs, capture = 0, "none"
+    epochs = 0
+    capture = "none"
 
     def __init__(self, name: str = "none", **retraining: Any) -> None:
         self.name = name
@@ -128,14 +149,3 @@ class NoEvaluation:
                     f"evaluation.{option} must be an option of a retraining, which evaluation=none leaves aside: "
                     f"{', '.join(options)}. Correct or remove it."
                 )
-
-    def describe(self) -> str:
-        """Return what is done, as the plan of a run shows it."""
-        return "none"
-
-    def trained_images(self, images: int) -> float:
-        """Return how many of so many images the epochs train on, all together: none."""
-        return 0.0
-
-    def check(self, space: SearchSpace, genotype: Genotype | None, data: ImageData) -> None:
-        """Raise nothing: there is nothing to go wrong."""
