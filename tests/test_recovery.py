@@ -42,7 +42,7 @@ def command(*more: str) -> list[str]:
     return [*(one for one in COMMAND if evaluates or not one.startswith("evaluation.")), *more]
 
 
-UNTUNED = "search_space.protocol.epochs_between=0"
+UNTUNED = "protocol.epochs_between=0"
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,7 @@ def figure_formats(config: DictConfig) -> tuple[str, ...]:
 
 def _check_protocol(config: DictConfig) -> None:
     """Raise a `RunError` where protocol=authors has nothing to say of the search method, which would go unnoticed."""
-    if "protocol" in config and OmegaConf.is_missing(config.protocol, "authors_of"):  # runs of old have no protocol
+    if OmegaConf.is_missing(config.protocol, "authors_of"):
         raise RunError(
             f"protocol={config.protocol.name} has no constants for search={config.search.name}: there is no "
             "configs/protocol/search/authors/METHOD.yaml for it. Write one, beginning with protocol: {authors_of: "
@@ -138,7 +138,7 @@ def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int =
     common = {"seed": config.seed, "precision": str(config.trainer.precision)}
     if parts_of_batch > 1:
         common["batch_norm"] = f"of each of {parts_of_batch} parts of a batch"
-    space = to_plain_dict(config.search_space, "name", "protocol")
+    space = to_plain_dict(config.search_space, "name")
     search = to_plain_dict(config.search, "name", "capture", "recompute")
     if search.get("snapshots") is None:
         search.pop("snapshots", None)  # so that searches from before there were snapshots are found

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, ClassVar
 
@@ -10,7 +9,7 @@ from archselect.genotype import Genotype
 from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
 from archselect.models.discrete.network import DiscreteNetwork
 from archselect.models.ops import PRIMITIVES
-from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions, Undrawn
+from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
 from archselect.models.supernet.supernet import Supernet
 
 CellOperations = Sequence[str] | Sequence[Sequence[str]]
@@ -19,33 +18,12 @@ Operations = CellOperations | OperationsOf
 """One list for every edge; or one list per edge; or either of them per cell type."""
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """What the papers give for a space and other groups' defaults read: lengths, and how GDAS treats it.
-
-    Attributes:
-        search_epochs: Epochs of the supernet's training.
-        selection_epochs: Epochs of the tuning between the decisions of a progressive selection, all together; None: as
-            many as the decisions need.
-        epochs_between: Epochs of tuning between two of its decisions.
-        scoring_batches: Batches that each of its scores is taken on; None: all.
-        undrawn: Of GDAS, see `GumbelSoftmax`.
-    """
-
-    search_epochs: int
-    selection_epochs: int | None
-    epochs_between: int = 5
-    scoring_batches: int | None = None
-    undrawn: Undrawn = "omitted"
-
-
 class SearchSpace(ABC):
     """A search space: cells to choose, and the supernet and the discrete networks made of them.
 
     Args:
         name: Shown in folders and reports.
         operations: The candidate operations, see `Operations`.
-        protocol: The lengths that the paper gives, used by the other groups' defaults.
         operations_of: Candidate operations of single cell types, in place of those in `operations`.
     """
 
@@ -55,11 +33,9 @@ class SearchSpace(ABC):
         self,
         name: str,
         operations: Operations,
-        protocol: Mapping[str, Any],
         operations_of: OperationsOf | None = None,
     ) -> None:
         self.name = name
-        self.protocol = Protocol(**protocol)
         by_cell = operations if isinstance(operations, Mapping) else dict.fromkeys(self.topologies, operations)
         by_cell = {**by_cell, **(operations_of or {})}
         if set(by_cell) != set(self.topologies):

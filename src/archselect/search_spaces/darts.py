@@ -27,7 +27,6 @@ class DartsSpace(SearchSpace):
     Args:
         name: Shown in folders and reports.
         operations: The candidate operations, see `Operations`.
-        protocol: The lengths that the paper gives.
         channels: C of the supernet's first cells.
         layers: Number of the supernet's cells.
         alpha_scale: Standard deviation of the architecture parameters at the start; 0 gives uniform mixtures.
@@ -40,13 +39,12 @@ class DartsSpace(SearchSpace):
         self,
         name: str,
         operations: Operations,
-        protocol: Mapping[str, Any],
         channels: int = 16,
         layers: int = 8,
         alpha_scale: float = 1e-3,
         operations_of: OperationsOf | None = None,
     ) -> None:
-        super().__init__(name, operations, protocol, operations_of)
+        super().__init__(name, operations, operations_of)
         check_positive("the supernet", channels=channels, layers=layers)
         NON_NEGATIVE_FLOAT.check("search_space.alpha_scale", alpha_scale)
         if layers < 3:

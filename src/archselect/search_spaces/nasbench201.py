@@ -27,7 +27,6 @@ class NASBench201Space(SearchSpace):
     Args:
         name: Shown in folders and reports.
         operations: The candidate operations, see `Operations`.
-        protocol: The lengths that the paper gives.
         channels: C of the supernet's first stage.
         cells_per_stage: N of the paper.
         alpha_scale: Standard deviation of the architecture parameters at the start; 0 gives uniform mixtures.
@@ -40,13 +39,12 @@ class NASBench201Space(SearchSpace):
         self,
         name: str,
         operations: Operations,
-        protocol: Mapping[str, Any],
         channels: int = 16,
         cells_per_stage: int = 5,
         alpha_scale: float = 1e-3,
         operations_of: OperationsOf | None = None,
     ) -> None:
-        super().__init__(name, operations, protocol, operations_of)
+        super().__init__(name, operations, operations_of)
         check_positive("the supernet", channels=channels, cells_per_stage=cells_per_stage)
         NON_NEGATIVE_FLOAT.check("search_space.alpha_scale", alpha_scale)
         check_carries(name, self.cells["cell"].carries([True]))
