@@ -97,18 +97,19 @@ def test_the_parts_of_every_choice_go_together(group: str, member: str, tmp_path
     assert chosen.name == member
 
 
+OTHER_GROUPS = (
+    *("search/part/", "hydra/launcher/", "hydra/sweeper/", "hparams_search/", "analysis/", "protocol/"),
+    "search_space/size/",
+)
+
+
 def test_every_yaml_file_is_in_a_group_that_is_tested() -> None:
     files = {str(file.relative_to(CONFIGS).with_suffix("")) for file in CONFIGS.rglob("*.yaml")}
     tested = {f"{group}/{member}" for group, member in MEMBERS}
     tested |= {f"experiment/{name}" for name in EXPERIMENTS} | {f"selection/scoring/{name}" for name in SCORINGS}
     elsewhere = {  # test_grid.py, test_launchers.py, test_hparams_search.py, tests/analysis, test_protocols.py, below
         *("experiment/grid_small", "experiment/grid_tiny", "hydra/folders", "hydra/analysis_folders"),
-        *(name for name in files if name.startswith(("search/part/", "hydra/launcher/", "hydra/sweeper/"))),
-        *(
-            name
-            for name in files
-            if name.startswith(("hparams_search/", "analysis/", "protocol/", "search_space/size/"))
-        ),
+        *(name for name in files if name.startswith(OTHER_GROUPS)),
     }
     assert files == tested | elsewhere | {"train", "analyze"}
 
@@ -136,7 +137,7 @@ def test_every_file_opens_with_what_it_is_for_and_no_comment_is_longer_than_a_li
         lines = [line for line in file.read_text().splitlines() if not line.startswith("# @package")]
         if file.parent.name not in ("trainer", "logger") or file.stem == "default":
             assert re.match(r"# .{15,}", lines[0]), file
-        assert all(len(line) <= 120 for line in lines), file
+        assert all(len(line) <= 120 for line in lines if line.lstrip().startswith("#")), file
 
 
 # --- Experiments. One that is not named here fails `test_every_yaml_file_is_in_a_group_that_is_tested`. ---
@@ -176,9 +177,7 @@ def test_an_experiment_says_what_it_is_and_its_command_composes_to_parts_that_go
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 @pytest.mark.parametrize("selection", members("selection"))
-def test_the_selection_of_an_experiment_can_be_exchanged_and_its_evaluation_left_out(
-    name: str, selection: str, tmp_path: Path
-) -> None:
+def test_the_selection_of_an_experiment_can_be_exchanged(name: str, selection: str, tmp_path: Path) -> None:
     choices = (f"experiment={name}", f"selection={selection}", "evaluation=none")
     parts = instantiate_parts(composed(*choices, folder=tmp_path))
     assert parts.selection.name == selection

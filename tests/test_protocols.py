@@ -298,6 +298,12 @@ def test_every_file_says_whose_it_is_and_names_a_source() -> None:
         assert OmegaConf.load(OFFICIAL / "search" / "authors" / f"{name}.yaml").protocol.authors_of == name
 
 
+def test_the_windows_of_the_curvature_are_those_of_robust_darts() -> None:
+    """src/search/args.py: window, delta, factor, es_start_epoch; scripts/DARTS-ADA_search.sh: report_freq_hessian."""
+    rule = composed("data=digits", "search/part=[curvature]").search.stopping.eigenvalue
+    assert (rule.window, rule.lag, rule.every, rule.factor, rule.earliest * 50) == (5, 4, 2, 1.3, 10)
+
+
 def test_a_run_at_the_authors_constants_goes_through(logs: str, no_figures: None) -> None:
     overrides = [one for one in tiny("nasbench201", "gdas", "magnitude") if "evaluation" not in one]
     run = train(*overrides, "protocol=authors", "evaluation=none", logs)
