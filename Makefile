@@ -62,16 +62,16 @@ audit: $(INSTALLED)  ## Ask PyPI for known vulnerabilities of the versions in co
 	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 chaos: $(INSTALLED)  ## Kill runs at random moments, 100 times, and compare what they come to with undisturbed ones
-	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+	$(BIN)/python -m benchmarks chaos $(CHAOS_ARGS)
 
 bench: $(INSTALLED)  ## Time the supernets against the plain ones of tests/reference; nothing else may run meanwhile
-	$(BIN)/python -m tests.speed $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks comparison $(BENCH_ARGS)
 
 bench-scaling: $(INSTALLED)  ## Time and memory of a step against channels, depth, batch size and decisions made
-	$(BIN)/python -m tests.speed.scaling $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks scaling $(BENCH_ARGS)
 
 profile: $(INSTALLED)  ## The costliest kinds of work in a step, beside the limits of the machine
-	$(BIN)/python -m tests.speed.profile $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks profiling $(BENCH_ARGS)
 
 # Resumable: what is in $(PAPER_LOGS) is not computed again. DATA: a folder with CIFAR-10.
 PAPER_LOGS ?= logs/paper
@@ -101,7 +101,7 @@ lint: $(INSTALLED)  ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
-	$(BIN)/mypy src
+	$(BIN)/mypy src benchmarks
 
 format: $(INSTALLED)  ## Put the code into its style
 	$(BIN)/ruff check --fix

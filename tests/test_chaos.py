@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.chaos.harness import Harness, only_run
+from benchmarks.chaos import Harness, only_run
 from tests.command import tiny
 
 COMMAND = [one for one in tiny("nasbench201", "darts", "perturb", "search.epochs=3") if "evaluation" not in one]
@@ -18,9 +18,9 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Harness:
 
 
 def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_happened(harness: Harness) -> None:
-    trial = harness.trial(kills=3)
+    trial = harness.trial(kills=1)
     assert trial.lost is None
-    assert len(trial.kills) >= 1, "it must be killed at least once"
+    assert len(trial.kills) == 1
 
 
 def test_the_harness_notices_a_run_that_came_out_differently(harness: Harness) -> None:

@@ -1,8 +1,7 @@
 """The simulated schedule, against cases that can be worked out by hand."""
 
 import pytest
-from tests.speed.grid import GridJob, Part, grid
-from tests.speed.schedule import Simulation
+from benchmarks.schedule import GridJob, Part, Simulation, grid
 
 HOUR = 3600.0
 

@@ -24,7 +24,7 @@ NASBENCH201 = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool
 @pytest.fixture(autouse=True)
 def _single_precision() -> Iterator[None]:
     """Keep TF32, which has three digits, and the compiled loops, which have tests of their own, out of it."""
-    with kernels.disabled(), torch.backends.cudnn.flags(allow_tf32=False):
+    with kernels.disabled(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # it would turn cuDNN off
         yield
 
 

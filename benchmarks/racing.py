@@ -1,12 +1,11 @@
-"""How often a race ends with the decision of full scoring, and with what share of its passes.
+"""How often a race ends with the decision of full scoring, and after what share of its passes.
 
-Takes a finished search, scores the operations of every edge (and of it the in-edges of every node) on all scoring
-batches once, batch by batch, and replays the races on what was counted. Where the scoring images are few, races over
-as many batches as the real protocol has are drawn from them with replacement.
+Takes a finished search, scores the operations of every edge on all scoring batches once, batch by batch, and replays
+the races on what was counted. Where the scoring images are few, races over as many batches as the real protocol has are
+drawn from them with replacement.
 """
 
-import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,9 +18,11 @@ from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.selection import Racing, SuccessiveElimination
 from archselect.selection.scoring import Criterion, eliminated
+from benchmarks.decisions import candidates_by_edge, load_search
+from benchmarks.output import show, show_table
 
-from .finished_search import load_search, rounds_of
-from .table import aligned, show
+CRITERIA: tuple[Criterion, ...] = ("accuracy", "loss")
+CONFIDENCES = (0.95, 0.98, 0.99, 0.999)
 
 
 @torch.no_grad()
@@ -73,30 +74,24 @@ def compare(scores: Sequence[Tensor], criterion: Criterion, racing: Racing, batc
     return [criterion, f"{racing.confidence:g}", str(count), f"{right / count:.1%}", f"{share / count:.1%}"]
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = ArgumentParser(prog="python -m tests.speed.racing", description=__doc__)
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument("search", type=Path, help="folder of a finished search: logs/stages/search/NAME")
     parser.add_argument("--batches", type=int, help="score on so many batches (default: all)")
     parser.add_argument("--of", type=int, help="batches of a full pass (default: as many as are scored on)")
     parser.add_argument("--draws", type=int, default=50, help="races per edge if --of is more (default: %(default)s)")
-    arguments = parser.parse_args()
-    try:
-        search = load_search(arguments.search, arguments.batches)
-    except ValueError as error:
-        sys.exit(str(error))
-    batches, size = search.batches, len(search.batches[0][1])
-    scores = [counted(search.supernet, candidates, batches) for candidates in rounds_of(search.supernet)]
-    of = arguments.of or len(batches)
-    show(f"{len(scores)} edges, scored on {len(batches)} batches of {size}; races over {of} batches\n")
-    rows = [["criterion", "confidence", "races", "same decision", "passes"]]
-    for criterion in ("accuracy", "loss"):
-        for confidence in (0.95, 0.98, 0.99, 0.999):
-            racing = Racing(confidence=confidence)
-            draws = 1 if of <= len(batches) else arguments.draws
-            rows.append(compare(scores, criterion, racing, of, draws))  # type: ignore[arg-type]
-    show(aligned(rows))
 
 
-if __name__ == "__main__":
-    main()
+def run(options: Namespace) -> None:
+    """Measure and print."""
+    search = load_search(options.search, options.batches)
+    batches, size = len(search.batches), len(search.batches[0][1])
+    edges = candidates_by_edge(search.supernet)
+    scores = [counted(search.supernet, candidates, search.batches) for candidates in edges]
+    of = options.of or batches
+    draws = 1 if of <= batches else options.draws
+    show(f"{len(scores)} edges, scored on {batches} batches of {size}; races over {of} batches\n")
+    rows = []
+    for criterion in CRITERIA:
+        rows += [compare(scores, criterion, Racing(confidence=one), of, draws) for one in CONFIDENCES]
+    show_table(["criterion", "confidence", "races", "same decision", "passes"], rows)

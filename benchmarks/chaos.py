@@ -1,17 +1,47 @@
-"""Kills a command at random moments, types it again until it is done, and compares it with an undisturbed run."""
+"""Runs killed at random moments, time and again, that must end as if nothing had happened.
+
+A command is killed, typed again until it is done, and compared with an undisturbed run, to the last bit.
+"""
 
 import os
 import random
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from argparse import ArgumentParser, Namespace
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGTERM, Signals
+from typing import NamedTuple
 
-from tests.command import Apart, Run
+from tests.command import Apart, Run, tiny
 from tests.distributed.command import PYTHON, Command
 from tests.sameness import differences
+
+from benchmarks.output import show, show_table
+
+# Four steps an epoch: long enough that most moments are in the middle of work.
+LONGER = ["data.train_subset=240", "search.epochs=6", "evaluation.epochs=8"]
+
+COMMANDS: Mapping[str, list[str]] = {
+    "quickstart": ["experiment=quickstart", "trainer=cpu"],
+    "sgas": tiny("s2", "sgas", "perturb", *LONGER),
+    "discretization": tiny("nasbench201", "darts", "discretization", *LONGER),
+    "racing": tiny(
+        "s4",
+        "darts",
+        "perturb",
+        *LONGER,
+        "selection/scoring=racing",
+        "selection.scoring.first_check=2",
+        "protocol.scoring_batches=null",
+    ),
+    "two devices": tiny("nasbench201", "darts", "perturb", *LONGER, "trainer.devices=2"),
+    "second order": tiny("s2", "darts_second_order", "perturb", *LONGER),
+}
+"""What is run and killed: a command for each way in which stages keep what they have so far."""
 
 STAGES = ("search", "selection", "evaluation")
 SIGNALS = (SIGKILL, SIGTERM, SIGINT)
@@ -22,30 +52,16 @@ PATIENCE = 1800.0
 """Seconds after which a session that neither ends nor reaches the moment of its kill counts as stuck."""
 
 
-@dataclass(frozen=True)
-class Kill:
-    """A session that was killed.
-
-    Attributes:
-        moment: The stage that it was at, `start` before the first one, or `between stages`.
-        signal: What it was sent.
-        code: How it ended, negative if by the signal itself.
-    """
+class Kill(NamedTuple):
+    """At which moment a session was killed (a stage, before the first one, or between two), and by which signal."""
 
     moment: str
     signal: Signals
-    code: int | None
 
 
 @dataclass
 class Trial:
-    """One command, killed several times.
-
-    Attributes:
-        name: Of the command.
-        kills: In order.
-        lost: What came out differently from the undisturbed run; None: nothing.
-    """
+    """A command that is killed several times, and what came out differently from the undisturbed run; None: nothing."""
 
     name: str
     kills: list[Kill] = field(default_factory=list)
@@ -107,7 +123,7 @@ class Harness:
         code = session.end(PATIENCE).code
         if isinstance(session, Command):
             session.wait_until_gone()
-        return None if code == 0 else Kill(moment, number, code)
+        return None if code == 0 else Kill(moment, number)
 
     def _strike(self, session: Apart | Command, number: Signals) -> None:
         """Send a signal to a session's process, or to one of its processes, which the others have to notice."""
@@ -162,3 +178,41 @@ def _wait(session: Apart | Command, true: Callable[[], bool], seconds: float = P
     deadline = time.monotonic() + seconds
     while not session.ended and not true() and time.monotonic() < deadline:
         time.sleep(pause)
+
+
+def show_trials(made: Sequence[Trial]) -> None:
+    """Write how many kills there were, by moment and signal, and what became of the runs."""
+    counted = Counter(kill for trial in made for kill in trial.kills)
+    killed = [[moment, *(str(counted[Kill(moment, signal)]) for signal in SIGNALS)] for moment in MOMENTS]
+    show_table(["killed at", *(signal.name for signal in SIGNALS)], killed)
+    ended = []
+    for name in dict.fromkeys(trial.name for trial in made):
+        own = [trial for trial in made if trial.name == name]
+        kills, lost = sum(len(trial.kills) for trial in own), sum(trial.lost is not None for trial in own)
+        ended.append([name, *map(str, (len(own), kills, len(own) - lost, lost))])
+    show_table(["command", "runs", "kills", "equal to the undisturbed run", "lost"], ended)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("--kills", type=int, default=100, help="in all (%(default)s)")
+    parser.add_argument("--per-trial", type=int, default=10, help="of one run before it may end (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments; times differ from machine to machine")
+    parser.add_argument("--only", choices=COMMANDS, action="append", help="of the commands (default: all)")
+
+
+def run(options: Namespace) -> int:
+    """Kill, compare and print; return 1 if anything was lost."""
+    started, chance = time.monotonic(), random.Random(options.seed)
+    made: list[Trial] = []
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        harnesses = []
+        for name in options.only or COMMANDS:
+            harnesses.append(Harness(name, COMMANDS[name], Path(folder) / name.replace(" ", "-"), chance))
+            show(f"{name}: undisturbed in {sum(harnesses[-1].seconds.values()):.0f} s")
+        for trial in trials(harnesses, options.kills, options.per_trial):
+            made.append(trial)
+            show(f"{trial.name}: {len(trial.kills)} kills, {trial.lost or 'the same to the last bit'}")
+    show_trials(made)
+    show(f"{time.monotonic() - started:.0f} s in all.")
+    return 1 if any(trial.lost for trial in made) else 0

@@ -1,17 +1,19 @@
-"""Peak memory of a bilevel step, measured in a process of its own."""
+"""Wall time of calls, and the peak memory of a step."""
 
 import mmap
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
 from typing import ParamSpec, TypeVar
 
 import torch
 
-from .conditions import Conditions
-from .setting import Setting
-from .sides import SIDES, Side, SideName, data_for
+from archselect.training.fit import peak_resident
+from benchmarks.settings import Conditions, Device
+from benchmarks.sides import Side, data_for
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,7 +21,31 @@ R = TypeVar("R")
 WARM_UP_IMAGES = 2
 
 
-def apart(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+def synchronize(device: Device) -> None:
+    """Wait for the device."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def seconds(run: Callable[[], object], device: Device) -> float:
+    """Return how long one call takes, on a GPU to its last kernel."""
+    synchronize(device)
+    start = time.perf_counter()
+    run()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def medians(runs: Sequence[Callable[[], object]], repeat: int, device: Device, warm_ups: int = 1) -> list[float]:
+    """Return the median seconds of each of `runs`, which take turns `repeat` times after some warm-ups of each."""
+    for run in runs:
+        for _ in range(warm_ups):
+            run()
+    rounds = [[seconds(run, device) for run in runs] for _ in range(repeat)]
+    return [median(times) for times in zip(*rounds, strict=True)]
+
+
+def in_new_process(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Return `function(*args, **kwargs)`, called in a process of its own."""
     context = get_context("forkserver")
     context.set_forkserver_preload(
@@ -27,16 +53,6 @@ def apart(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     )  # imported once, not in every process
     with ProcessPoolExecutor(1, mp_context=context) as process:
         return process.submit(function, *args, **kwargs).result()
-
-
-def memory_apart(setting: Setting, conditions: Conditions, side: SideName) -> int:
-    """Return `step_memory` of that side as a process of its own measures it."""
-    return apart(_memory, setting, conditions, side)
-
-
-def _memory(setting: Setting, conditions: Conditions, side: SideName) -> int:
-    conditions.apply()
-    return step_memory(SIDES[side](setting, conditions), conditions)
 
 
 def step_memory(side: Side, conditions: Conditions) -> int:
@@ -55,11 +71,10 @@ def resident_peak(run: Callable[[], object]) -> int:
 
     Memory that was freed before, and that the process still holds, does not count: call it early.
     """
-    # Forget an earlier peak (proc_pid_clear_refs(5)).
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget an earlier peak (proc_pid_clear_refs(5))
+    before = peak_resident()
     run()
-    return max(_status("VmHWM") - before, mmap.PAGESIZE)
+    return max(peak_resident() - before, mmap.PAGESIZE)
 
 
 def cuda_peak(run: Callable[[], object]) -> int:
@@ -73,9 +88,3 @@ def cuda_peak(run: Callable[[], object]) -> int:
     run()
     torch.cuda.synchronize()
     return torch.cuda.max_memory_allocated() - before
-
-
-def _status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    (kilobytes,) = (line.split()[1] for line in lines if line.startswith(f"{name}:"))
-    return 1024 * int(kilobytes)
