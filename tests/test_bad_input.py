@@ -167,7 +167,7 @@ FINITE = "must be a finite number, 0 or more; got"
     (
         "gradient by name",
         "search.architecture_gradient=foo",
-        ["search.architecture_gradient must be null or", "got 'foo'"],
+        ["search.architecture_gradient must name a class by its _target_", "got 'foo'"],
     ),
     ("criterion", "selection.operation_criterion=f1", ["operation_criterion must be one of accuracy, loss; got 'f1'"]),
     ("flag", "selection.renormalize=maybe", ["selection.renormalize must be true or false; got 'maybe'"]),

@@ -29,8 +29,8 @@ from archselect.selection.scoring import Racing
 from archselect.store import StageKey
 from archselect.training.devices import silence_lightning_warnings
 from archselect.training.fit import Loaders, StageTrainer
+from archselect.training.metrics import ClassAccuracy
 from archselect.training.progress import Progress
-from archselect.training.step import ClassAccuracy
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "first order": {},

@@ -15,6 +15,7 @@ from torch import Tensor
 from archselect import kernels
 from archselect.models.supernet.supernet import Supernet
 from archselect.search import Curvature, SearchModule, SkipLimit
+from archselect.search.early_stopping import StoppingRule
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*Experiment logs directory", "ignore:.*number of training batches"
@@ -121,7 +122,7 @@ def test_a_curvature_that_does_not_grow_or_is_negative_ends_nothing(curve: list[
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=f"search.stopping: {message}"):
+    with pytest.raises(ValueError, match=rf"search.stopping.\*.{message}"):
         Curvature(**changes)
 
 
@@ -207,10 +208,10 @@ def test_measuring_that_fails_leaves_alpha_as_it_was() -> None:
 # In the search
 
 
-class Given:
+class Given(StoppingRule):
     """A rule whose quantity is the number of epochs, and that keeps some epochs when there are others."""
 
-    looks_back = 2
+    rollback_window = 2
 
     def __init__(self, ends_after: int, keeps: int) -> None:
         self.ends_after, self.keeps = ends_after, keeps

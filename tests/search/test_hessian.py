@@ -104,12 +104,6 @@ def test_a_product_that_is_not_finite_is_refused() -> None:
         lanczos(torch.full((3, 3), torch.nan, dtype=torch.float64), steps=3)
 
 
-@pytest.mark.parametrize(("size", "steps", "name"), [(0, 3, "size"), (3, 0, "steps")])
-def test_numbers_that_leave_nothing_to_compute_are_refused(size: int, steps: int, name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} must be a whole number above 0; got 0"):
-        dominant_eigenvalue(lambda vector: vector, size, steps, seeded())
-
-
 # Products by differences
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from archselect.models.supernet.supernet import Supernet
 from archselect.search import GradientMatching, SearchModule
-from archselect.search.oles import Freezing
+from archselect.search.oles import FrozenOperations
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*Experiment logs directory", "ignore:.*number of training batches"
@@ -58,16 +58,19 @@ def cosines(supernet: Supernet, training: Sequence[Tensor], validation: Sequence
     return found
 
 
-def frozen_by_operation(freezing: Freezing, supernet: Supernet) -> dict[str, list[bool]]:
+def frozen_by_operation(freezing: FrozenOperations, supernet: Supernet) -> dict[str, list[bool]]:
     by_id = {id(weight): name for name, weight in supernet.named_parameters()}
-    return {by_id[id(group.weights[0])].split(".sep_conv_3x3")[0]: group.frozen.tolist() for group in freezing._groups}
+    return {
+        by_id[id(stack.weights[0])].split(".sep_conv_3x3")[0]: freezing.frozen[stack.rows].tolist()
+        for stack in freezing._stacks
+    }
 
 
 # When an operation is frozen
 
 
 def test_operations_are_counted_per_edge_and_cell() -> None:
-    assert GradientMatching().start(separable()).operations == 3 * 3  # one cell per stage
+    assert len(GradientMatching().start(separable()).frozen) == 3 * 3  # one cell per stage
 
 
 def test_where_no_operation_has_weights_there_is_nothing_to_freeze() -> None:
@@ -84,12 +87,12 @@ def test_those_whose_gradients_have_a_mean_cosine_below_the_threshold_freeze() -
     threshold = float(torch.cat(list(means.values())).sort().values[3:5].mean())
     freezing = GradientMatching(threshold, interval=3).start(supernet)
     for step in steps:
-        assert freezing.frozen == 0
+        assert freezing.frozen.sum() == 0
         freezing.observe(*step)
     assert frozen_by_operation(freezing, supernet) == {
         operation: (mean < threshold).tolist() for operation, mean in means.items()
     }
-    assert freezing.frozen == 4  # of 9
+    assert freezing.frozen.sum() == 4  # of 9
 
 
 def test_each_interval_begins_anew_and_what_is_frozen_stays_so() -> None:
@@ -99,7 +102,7 @@ def test_each_interval_begins_anew_and_what_is_frozen_stays_so() -> None:
     opposite = [-gradient for gradient in ours]
     for validation, frozen in ((ours, 0), (ours, 0), (opposite, 0), (opposite, 9), (ours, 9), (ours, 9)):
         freezing.observe(ours, validation)
-        assert freezing.frozen == frozen
+        assert freezing.frozen.sum() == frozen
 
 
 def test_the_length_of_a_gradient_does_not_count() -> None:
@@ -111,7 +114,7 @@ def test_the_length_of_a_gradient_does_not_count() -> None:
         freezing.observe([1000 * gradient for gradient in ours], opposite)
         freezing.observe(ours, ours)
         freezing.observe(ours, ours)
-        assert freezing.frozen == frozen
+        assert freezing.frozen.sum() == frozen
 
 
 def test_steps_without_a_gradient_do_not_count() -> None:
@@ -121,10 +124,10 @@ def test_steps_without_a_gradient_do_not_count() -> None:
     nothing: list[Any] = [None] * len(ours)
     for pair in ((ours, ours), (nothing, nothing), (ours, [torch.zeros_like(gradient) for gradient in ours])):
         freezing.observe(*pair)
-    assert freezing.frozen == 0  # the mean cosine is 1
+    assert freezing.frozen.sum() == 0  # the mean cosine is 1
     for _ in range(3):
         freezing.observe(nothing, nothing)
-    assert freezing.frozen == 0
+    assert freezing.frozen.sum() == 0
 
 
 # What freezing does
@@ -140,7 +143,7 @@ def test_weights_that_are_frozen_do_not_move_and_the_others_move_as_without() ->
         for network, optimizer in zip((supernet, free), optimizers, strict=True):
             for weight, gradient in zip(network.weight_parameters(), made_up(network, seed), strict=True):
                 weight.grad = gradient
-            with freezing.held() if network is supernet else nullcontext():
+            with freezing.hold_frozen_weights() if network is supernet else nullcontext():
                 optimizer.step()
 
     step(0)
@@ -156,7 +159,7 @@ def test_weights_that_are_frozen_do_not_move_and_the_others_move_as_without() ->
     before = [weight.detach().clone() for weight in supernet.weight_parameters()]
     step(1)
     step(2)
-    rows = {id(weight): (group.frozen, group.edges) for group in freezing._groups for weight in group.weights}
+    rows = {id(weight): (freezing.frozen[one.rows], one.edges) for one in freezing._stacks for weight in one.weights}
     for weight, was, other in zip(supernet.weight_parameters(), before, free.weight_parameters(), strict=True):
         frozen, edges = rows.get(id(weight), (torch.tensor([False]), 1))
         now, old, expected = (x.detach().view(edges, -1) for x in (weight, was, other))
@@ -165,21 +168,19 @@ def test_weights_that_are_frozen_do_not_move_and_the_others_move_as_without() ->
         assert not torch.equal(now[~frozen], old[~frozen]) or frozen.all()
 
 
-def test_its_state_is_plain_data_from_which_it_goes_on() -> None:
+def test_it_goes_on_from_its_state() -> None:
     supernet = separable()
     rule = GradientMatching(threshold=0.0, interval=3)
     first, again = rule.start(supernet), rule.start(supernet)
     for seed in range(4):
         first.observe(made_up(supernet, seed), made_up(supernet, seed + 100))
-    assert first.state_dict()["steps"] == 1
-    assert first.state_dict()["groups"][0]["counts"] == [1.0, 1.0]
     again.load_state_dict(first.state_dict())
-    assert again.state_dict() == first.state_dict()
-    assert 0 < again.frozen == first.frozen
+    assert 0 < again.frozen.sum() == first.frozen.sum()
     for seed in (4, 5):
         for one in (first, again):
             one.observe(made_up(supernet, seed), made_up(supernet, seed + 100))
-    assert again.state_dict() == first.state_dict()
+    assert torch.equal(again.frozen, first.frozen)
+    assert first.counts.sum() == again.counts.sum() == 0  # the second interval is over
 
 
 # In the search

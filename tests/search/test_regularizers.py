@@ -7,11 +7,12 @@ from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 from torch.distributions import Dirichlet as DirichletDistribution
 
+from archselect.data.loader import BilevelBatch
 from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.supernet.darts import DartsSupernet
 from archselect.models.supernet.relaxation import Dirichlet, Sigmoid, Softmax, SupernetOptions
 from archselect.search import L2, DirichletKL, Entropy, SearchModule, ZeroOne
-from archselect.search.regularizers import Regularizer
+from archselect.search.regularizers import Regularizer, regularizer_gradients
 
 MISSING = -torch.inf
 
@@ -125,17 +126,17 @@ def test_decided_and_dropped_edges_are_left_alone() -> None:
     decide(supernet, "normal", {0: 1})
     space, normal = supernet.cell_spaces["normal"], supernet.decisions["normal"]
     supernet.decisions = {**supernet.decisions, "normal": normal.keep_inputs(space, 3, (2, 4))}
-    settings = method(regularizers={"l2": L2(0.5), "entropy": Entropy(1.0), "zero_one": ZeroOne()})
-    normal_gradient, reduction_gradient = SearchModule(supernet, settings, CLASSES, (0,))._regularizer_gradients()
+    settings = [L2(0.5), Entropy(1.0), ZeroOne()]
+    normal_gradient, reduction_gradient = regularizer_gradients(supernet, settings)
     assert [bool(row.any()) for row in normal_gradient] == [False, True, True, False, True]
     assert reduction_gradient.any(dim=1).all()
 
 
 def test_the_terms_of_all_cell_types_are_added() -> None:
     supernet = darts_supernet("skip_connect", "sep_conv_3x3")
-    settings = method(regularizers={"one": L2(0.5), "other": L2(1.0)})
+    settings = [L2(0.5), L2(1.0)]
     for gradient, alpha in zip(
-        SearchModule(supernet, settings, CLASSES, (0,))._regularizer_gradients(),
+        regularizer_gradients(supernet, settings),
         supernet.architecture_parameters(),
         strict=True,
     ):
@@ -144,11 +145,11 @@ def test_the_terms_of_all_cell_types_are_added() -> None:
 
 def test_they_are_added_to_the_gradient_of_the_loss() -> None:
     images, labels = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
-    batches = (images, labels), (images.flip(0), labels.flip(0))
+    batch = BilevelBatch((images, labels), (images.flip(0), labels.flip(0)))
 
     def gradients(**changes: object) -> list[Tensor]:
         supernet = cell_supernet()
-        return list(SearchModule(supernet, method(**changes), CLASSES, (0,))._alpha_gradients(*batches))
+        return list(SearchModule(supernet, method(**changes), CLASSES, (0,)).alpha_gradients(batch))
 
     alpha = cell_supernet().alphas["cell"].detach()
     for plain, regularized in zip(gradients(), gradients(regularizers={"l2": L2(2.0)}), strict=True):
@@ -164,5 +165,5 @@ def test_when_only_the_inputs_of_nodes_are_undecided_there_is_nothing_to_regular
         decide(supernet, cell, dict.fromkeys(range(5), 1))
     settings = method(regularizers={"l2": L2(1.0)}, edge_normalization="share")
     module = SearchModule(supernet, settings, CLASSES, (0,))
-    assert module._undecided
-    assert not any(gradient.any() for gradient in module._regularizer_gradients())
+    assert module.has_undecided
+    assert not any(gradient.any() for gradient in regularizer_gradients(supernet, [L2(1.0)]))

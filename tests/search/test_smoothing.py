@@ -181,7 +181,7 @@ def test_running_statistics_are_moved_by_the_step_alone(smoothing: Smoothing) ->
     images, labels = a_batch(0)
     smooth, plain = cell_supernet(), cell_supernet()
     torch.manual_seed(0)
-    mixture = SearchModule(smooth, method(smoothing=smoothing), CLASSES, (0,))._weights_of_a_step(images, labels)
+    mixture = SearchModule(smooth, method(smoothing=smoothing), CLASSES, (0,)).weights_of_a_step(images, labels)
     assert not torch.equal(mixture["cell"], plain.mixture_weights()["cell"])
     assert_same(smooth, plain)
 

@@ -23,9 +23,9 @@ from archselect.pipeline.config import folder_label, instantiate_part, instantia
 from archselect.pipeline.finished_run import FinishedRun
 from archselect.pipeline.plan import Plan
 from archselect.pipeline.preflight import check
-from archselect.pipeline.search_stage import architecture_images, fixed_batches
 from archselect.pipeline.selection_stage import StageEvaluator, evaluator_on, scorer_of
 from archselect.pipeline.stage import Stage, StageContext, StageResult, run_stage
+from archselect.search.data import architecture_images, fixed_batches
 from archselect.search_spaces import NASBench201Space
 from archselect.selection import Scorer, Scoring
 from archselect.store import StageKey

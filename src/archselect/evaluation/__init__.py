@@ -1,7 +1,9 @@
 """Judging an architecture: retraining from scratch, or a table of known results."""
 
 from archselect.evaluation.module import RetrainModule
-from archselect.evaluation.nasbench201 import NASBench201Table
-from archselect.evaluation.retraining import NASBench201Lookup, NoEvaluation, Retraining
+from archselect.evaluation.nasbench201 import NASBench201Lookup, NASBench201Table
+from archselect.evaluation.retraining import NoEvaluation, Retraining
 
-__all__ = ["NASBench201Lookup", "NASBench201Table", "NoEvaluation", "RetrainModule", "Retraining"]
+Evaluation = Retraining | NASBench201Lookup | NoEvaluation
+
+__all__ = ["Evaluation", "NASBench201Lookup", "NASBench201Table", "NoEvaluation", "RetrainModule", "Retraining"]

@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from archselect.data import ImageData
-from archselect.evaluation.retraining import Evaluation
+from archselect.evaluation import Evaluation
 from archselect.figures.style import formats_of
 from archselect.genotype import Genotype
 from archselect.search import SearchMethod

@@ -13,8 +13,9 @@ from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
 from archselect.genotype import Genotype
 from archselect.models.discrete.network import DiscreteNetwork
 from archselect.pipeline.search_stage import REPORTED as REPORTED_BY_SEARCH
-from archselect.pipeline.search_stage import describe_data, fixed_batches
+from archselect.pipeline.search_stage import describe_data
 from archselect.pipeline.stage import StageContext
+from archselect.search.data import fixed_batches
 from archselect.store import StageKey
 from archselect.training.checkpoint import save
 from archselect.training.fit import Loaders, StageTrainer

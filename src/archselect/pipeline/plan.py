@@ -24,13 +24,14 @@ from archselect.evaluation import NoEvaluation, Retraining, RetrainModule
 from archselect.genotype import Genotype
 from archselect.pipeline.config import Components, folder_label, identity_of, to_plain_dict
 from archselect.pipeline.evaluation_stage import EvaluationStage
-from archselect.pipeline.search_stage import SearchStage, fixed_batches, new_supernet
+from archselect.pipeline.search_stage import SearchStage, new_supernet
 from archselect.pipeline.selection_stage import SelectionStage
 from archselect.pipeline.stage import StageContext, StageResult, device_name, fitting_for
 from archselect.results.formatting import duration
 from archselect.safe_io.config import read_config
 from archselect.safe_io.files import read_json
 from archselect.search import SearchModule
+from archselect.search.data import fixed_batches
 from archselect.selection import Discretization, Perturbation
 from archselect.store.integrity import MARKER
 from archselect.store.key import Kind

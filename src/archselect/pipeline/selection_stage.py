@@ -18,17 +18,19 @@ from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.search_stage import (
     SUPERNET,
-    architecture_images,
     describe_supernet,
-    fixed_batches,
-    hold_out,
     load_architecture_state,
     load_supernet,
-    search_loaders,
-    training_batches,
 )
 from archselect.pipeline.stage import StageContext, StageResult
 from archselect.search import SearchMethod, SearchModule
+from archselect.search.data import (
+    architecture_images,
+    fixed_batches,
+    hold_out,
+    search_loaders,
+    training_batches,
+)
 from archselect.selection import DecisionStep, Score, Scorer, Scoring, Selector, SuccessiveElimination, Tuning
 from archselect.selection.base import TrialTraining
 from archselect.selection.decisions import Decision, OperationDecision, from_record

@@ -68,10 +68,10 @@ Fraction = Annotated[float, FRACTION]
 FractionOrZero = Annotated[float, FRACTION_OR_ZERO]
 
 
-def one_of(choices: Iterable[str]) -> Constraint:
+def one_of(choices: Iterable[object]) -> Constraint:
     """Return the constraint that a value is one of `choices`."""
-    names = tuple(choices)
-    return Constraint(f"be one of {', '.join(names)}", lambda value: value in names)
+    values = tuple(choices)
+    return Constraint(f"be one of {', '.join(map(str, values))}", lambda value: value in values)
 
 
 def check_fields(options: Any, prefix: str) -> None:
