@@ -63,7 +63,9 @@ class Judge:
         self.accuracy, self.loss = accuracy, loss
         self.rounds: list[list[MixtureWeights]] = []
 
-    def score(self, candidates: Sequence[MixtureWeights], race: SuccessiveElimination | None = None) -> list[Score]:
+    def score(
+        self, candidates: Sequence[MixtureWeights], elimination: SuccessiveElimination | None = None
+    ) -> list[Score]:
         self.rounds.append(list(candidates))
         return [Score(self.accuracy(weights), self.loss(weights)) for weights in candidates]
 
@@ -93,14 +95,19 @@ def present(weights: MixtureWeights, name: str, edges: Sequence[int]) -> str:
 
 
 def decisions_of(
-    selector: Selector, supernet: Supernet, trials: Any = never, seed: int = 0, points: Sequence[int] | None = None
+    selector: Selector,
+    supernet: Supernet,
+    evaluator: Any = never,
+    seed: int = 0,
+    steps: Sequence[DecisionStep] | None = None,
 ) -> Iterator[tuple[int, Decision]]:
-    """Run the selector's points, applying each decision before the next is asked for."""
-    of = selector.points(supernet.cell_spaces)
-    for point in range(of) if points is None else points:
-        for decision in selector.decide(DecisionStep(point, of), supernet, trials, seed):
+    """Run the selector's steps, applying each decision before the next is asked for."""
+    if steps is None:
+        steps = selector.steps(supernet.cell_spaces, supernet.decisions)
+    for step in steps:
+        for decision in selector.decide(step, supernet, evaluator, seed):
             apply(decision, supernet)
-            yield point, decision
+            yield step.number, decision
 
 
 def operations_kept(decisions: Iterator[tuple[int, Decision]]) -> dict[tuple[str, int], str | int]:
