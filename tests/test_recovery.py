@@ -25,9 +25,9 @@ RETRAINING = "archselect.evaluation.module:RetrainModule.training_step"
 TESTING = "archselect.evaluation.module:RetrainModule.test_step"
 CHECKPOINT = "archselect.training.checkpoint:AtomicCheckpointIO.save_checkpoint"
 FINISH = "archselect.store:StageFolder.finish"
-TRIAL = "archselect.pipeline.selection_stage:StageTrials.train"
-TRIAL_TRAINING = "archselect.training.fit:Fitting.train"
-ADOPTION = "archselect.pipeline.selection_stage:StageTrials.adopt"
+TRIAL = "archselect.pipeline.evaluator:StageEvaluator.train"
+TRIAL_TRAINING = "archselect.training.fit:StageTrainer.train"
+ADOPTION = "archselect.pipeline.evaluator:StageEvaluator.adopt"
 COUNTED = (TRAINING, SCORING, RETRAINING)
 
 # S4 draws noise while it trains and scores. There are 3 epochs of 2 steps in the search, 17 of 2 in the selection, 3 of
@@ -42,7 +42,7 @@ def command(*more: str) -> list[str]:
     return [*(one for one in COMMAND if evaluates or not one.startswith("evaluation.")), *more]
 
 
-UNTUNED = "search_space.protocol.epochs_between=0"
+UNTUNED = "protocol.epochs_between=0"
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,17 @@ KILLS = {
 }
 
 
-@pytest.mark.parametrize("where", KILLS)
+OFTEN = (
+    "search: in the middle of an epoch",
+    "selection: between the two cell types",
+    "retraining: in the middle of an epoch",
+)
+"""What every run of the tests looks at; the others are slow."""
+
+
+@pytest.mark.parametrize(
+    "where", [pytest.param(where, marks=() if where in OFTEN else pytest.mark.slow) for where in KILLS]
+)
 def test_a_killed_run_goes_on_and_ends_as_the_one_left_alone(
     where: str, alone: Callable[..., Run], tmp_path: Path
 ) -> None:
@@ -189,9 +199,9 @@ def test_a_run_that_is_killed_time_and_again_still_ends_as_the_one_left_alone(
     ("number", "less", "there", "function"),
     [
         (signal.SIGTERM, SEARCH, (), TRAINING),
-        (signal.SIGINT, SEARCH, (), TRAINING),
+        pytest.param(signal.SIGINT, SEARCH, (), TRAINING, marks=pytest.mark.slow),
         (signal.SIGINT, SELECTION, ("search",), SCORING),
-        (signal.SIGTERM, (), ("search", "selection"), RETRAINING),
+        pytest.param(signal.SIGTERM, (), ("search", "selection"), RETRAINING, marks=pytest.mark.slow),
     ],
     ids=["SIGTERM in the search", "Ctrl-C in the search", "Ctrl-C in the selection", "SIGTERM in the retraining"],
 )

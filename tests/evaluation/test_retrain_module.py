@@ -12,7 +12,6 @@ from archselect import kernels
 from archselect.data import DeviceLoader, Normalisation
 from archselect.evaluation import NoEvaluation, Retraining, RetrainModule
 from archselect.genotype import PUBLISHED
-from archselect.models.cell_space import CellTopology
 from archselect.models.discrete.darts import DartsNetwork
 from archselect.models.discrete.network import DiscreteNetwork
 
@@ -22,8 +21,7 @@ RATE, MOMENTUM, CLIP = 0.1, 0.9, 0.5
 
 def network() -> DiscreteNetwork:
     torch.manual_seed(0)
-    topology = CellTopology(2, 4, "concat", 2)
-    return DartsNetwork(PUBLISHED["DARTS_V1"], topology, channels=2, layers=3, classes=CLASSES, image_size=8)
+    return DartsNetwork(PUBLISHED["DARTS_V1"], channels=2, layers=3, classes=CLASSES)
 
 
 def protocol(**changes: Any) -> Retraining:

@@ -249,7 +249,7 @@ def test_backward_hooks_see_the_gradient() -> None:
 
 
 def test_a_hook_leaves_the_other_cells_to_the_loops(caplog: pytest.LogCaptureFixture) -> None:
-    kernels.modules._say_once.cache_clear()
+    kernels.cpu.operations._say_once.cache_clear()
     network = darts().double().eval()
     cell = next(module for module in network.modules() if isinstance(module, MixedCell))
     with kernels.enabled():

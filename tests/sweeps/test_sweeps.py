@@ -7,7 +7,7 @@ import pytest
 from tests.command import Run, sweep, tiny
 from tests.wandb_file import Told
 
-NO_TUNING = "search_space.protocol.epochs_between=0"
+NO_TUNING = "protocol.epochs_between=0"
 
 
 def test_a_sweep_over_selections_and_seeds_trains_one_supernet_per_seed(own_logs: str, no_figures: None) -> None:

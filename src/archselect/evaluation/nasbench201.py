@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from archselect.data import ImageData
 from archselect.evaluation.retraining import Evaluation
 from archselect.genotype import Genotype
-from archselect.genotype.cell import shown
+from archselect.genotype.formats import shown
 from archselect.safe_io.data_files import read_parquet
 from archselect.safe_io.files import LINE_BYTES, TABLE_BYTES, TABLE_ROWS, checked
 from archselect.search_spaces import SearchSpace

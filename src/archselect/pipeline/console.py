@@ -22,7 +22,6 @@ from archselect.pipeline.config import Components
 from archselect.pipeline.selection_stage import DECISIONS
 from archselect.pipeline.stage import Stage, StageResult
 from archselect.results.summaries import is_unbalanced
-from archselect.selection import Discretization
 from archselect.store import CHECKPOINTS, Store
 from archselect.training.fit import HISTORY
 from archselect.training.progress import warn
@@ -36,14 +35,8 @@ def show_plan(console: Console, name: str, parts: Components, store: Store, sear
     if parts.genotype is None:
         what = f"{parts.search.name} on {parts.space.name}{_snapshots(parts)}"
         table.add_row("search", what, str(parts.search.epochs), _state(store, search))
-        tuning, points = parts.selection.tuning, parts.selection.points(parts.space.cells)
-        epochs = tuning.total_epochs(points) if tuning else 0
-        most = "at most " if parts.search.greedy else ""
-        what = f"{parts.selection.name}, {most}{points} decision points" if points > 1 else parts.selection.name
-        if isinstance(parts.selection, Discretization):
-            trials, each = parts.selection.trials(parts.space.cells), parts.selection.training.epochs
-            what += f"; expensive: trains {most}{trials} supernets, {each} epochs each"
-            epochs = trials * each
+        epochs = parts.selection.cost(parts.space.cells).epochs
+        what = parts.selection.describe(parts.space.cells, at_most=parts.search.greedy is not None)
         table.add_row("selection", what, str(epochs) if epochs else "", "after the search")
     evaluation = parts.evaluation
     if isinstance(evaluation, Retraining):

@@ -32,7 +32,6 @@ from archselect.safe_io.config import read_config
 from archselect.safe_io.files import read_json
 from archselect.search import SearchModule
 from archselect.search.data import fixed_batches
-from archselect.selection import Discretization, Perturbation
 from archselect.store.integrity import MARKER
 from archselect.store.key import Kind
 from archselect.store.redact_paths import redact_all
@@ -137,17 +136,11 @@ def _lengths(plan: Plan) -> dict[Kind, float]:
 def _selection_images(plan: Plan) -> float:
     """Return how many images a selection trains on, with those that it scores, as far as that can be foreseen."""
     selection, cells, share = plan.parts.selection, plan.parts.space.cells, plan.parts.search.weight_share
-    images = len(plan.parts.data.train.labels)
-    if isinstance(selection, Discretization):
-        return selection.trials(cells) * selection.training.epochs * share * images
-    epochs = selection.tuning.total_epochs(selection.points(cells)) if selection.tuning else 0
-    scored = 0.0
-    if isinstance(selection, Perturbation) and selection.needs_candidates:
-        scored = (1 - share) * images
-        if (batches := selection.scoring.batches) is not None:
-            scored = min(scored, batches * (selection.scoring.batch_size or plan.parts.search.batch_size))
-    candidates = sum(len(operations) for cell in cells.values() for operations in cell.operations)
-    return epochs * share * images + candidates * SCORED * scored
+    images, scoring, cost = len(plan.parts.data.train.labels), selection.scoring, selection.cost(cells)
+    scored = (1 - share) * images
+    if scoring is not None and scoring.batches is not None:
+        scored = min(scored, scoring.batches * (scoring.batch_size or plan.parts.search.batch_size))
+    return cost.epochs * share * images + cost.candidates * SCORED * scored
 
 
 def _earlier(plan: Plan, kind: Kind, device: str) -> float | None:

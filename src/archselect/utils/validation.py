@@ -97,8 +97,8 @@ def _constraints(kind: type) -> dict[str, tuple[Constraint, bool]]:
     found = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
         options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-        constraints = [constraint for option in options if (constraint := _constraint(option)) is not None]
-        if len(constraints) == 1:
+        constraints = [_constraint(option) for option in options if option is not NoneType]
+        if len(constraints) == 1 and constraints[0] is not None:
             found[name] = (constraints[0], NoneType in options)
     return found
 
