@@ -20,7 +20,7 @@ from rich.console import Console
 
 from archselect import kernels
 from archselect.data import BilevelBatches, DeviceLoader, ImageTensors
-from archselect.evaluation import NoEvaluation, Retraining, RetrainModule
+from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
 from archselect.genotype import Genotype
 from archselect.pipeline.config import Components, folder_label, identity_of, to_plain_dict
 from archselect.pipeline.evaluation_stage import EvaluationStage
@@ -76,7 +76,7 @@ class Plan:
     def evaluation(self, genotype: Genotype) -> EvaluationStage | None:
         """Return the evaluation of an architecture; None where nothing is evaluated."""
         evaluation = self.parts.evaluation
-        if isinstance(evaluation, NoEvaluation):
+        if not isinstance(evaluation, Retraining | NASBench201Lookup):
             return None
         label, config = self.described("evaluation")
         return EvaluationStage(self.job, genotype, evaluation, self._identities["evaluation"], config, label)

@@ -35,11 +35,9 @@ OptimizerFactory = Callable[..., Optimizer]
 """Makes an optimizer of an iterable of parameters; `lr` overrides its learning rate."""
 
 
-PART = "name a class by its _target_, as the files of configs/search/ do"
-
-
 def _part(kind: type) -> Constraint:
-    return Constraint(PART, lambda value: isinstance(value, kind))
+    words = "name a class by its _target_, as the files of configs/search/ do"
+    return Constraint(words, lambda value: isinstance(value, kind))
 
 
 @dataclass(frozen=True)
@@ -100,9 +98,7 @@ class SearchMethod:
     architecture_gradient: Annotated[ArchitectureGradient, _part(ArchitectureGradient)] | None
     architecture_gradient_clip: PositiveFloat | None = None
     update_order: Literal["alpha_first", "weights_first"] = "alpha_first"
-    relaxation: Annotated[Relaxation, Constraint(PART, lambda value: hasattr(value, "sample"))] = field(
-        default_factory=Softmax
-    )
+    relaxation: Annotated[Relaxation, _part(Relaxation)] = field(default_factory=Softmax)
     alpha_warmup: FractionOrZero = 0.0
     regularizers: Mapping[str, Regularizer] = field(default_factory=dict)
     smoothing: Annotated[Smoothing, _part(Smoothing)] | None = None
@@ -167,7 +163,7 @@ class SearchMethod:
     def is_scheduled(self) -> bool:
         """Whether a step of one epoch is not that of another, so that none may be replayed in it."""
         smooths = self.smoothing is not None and self.smoothing.is_scheduled
-        changes = self.relaxation.varies or smooths or self.auxiliary_skip or self.drop_path > 0
+        changes = self.relaxation.is_scheduled or smooths or self.auxiliary_skip or self.drop_path > 0
         return changes and not self.in_final_state
 
     def progress(self, epoch: int) -> float:

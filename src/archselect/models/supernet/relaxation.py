@@ -29,12 +29,12 @@ class Relaxation(ABC):
     Attributes:
         sparse: Whether most of what it draws is zero, so that the weights must be looked at before they are evaluated.
         undrawn: What becomes of what is not drawn, where the relaxation is sparse.
-        varies: Whether it changes in the course of the search.
+        is_scheduled: Whether it changes in the course of the search.
     """
 
     sparse: bool = False
     undrawn: Undrawn = "omitted"
-    varies: bool = False
+    is_scheduled: bool = False
 
     @abstractmethod
     def mean(self, alpha: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class GumbelSoftmax(Softmax):
     def __post_init__(self) -> None:
         check_fields(self, "search.relaxation")
 
-    varies = True
+    is_scheduled = True
 
     @property
     def sparse(self) -> bool:  # type: ignore[override]
