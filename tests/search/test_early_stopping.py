@@ -17,11 +17,6 @@ from archselect.models.supernet.supernet import Supernet
 from archselect.search import Curvature, SearchModule, SkipLimit
 from archselect.search.early_stopping import StoppingRule
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*Experiment logs directory", "ignore:.*number of training batches"
-)
-
-
 # Skip connections
 
 

@@ -29,8 +29,6 @@ from archselect.search import (
     ZeroOne,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*number of training batches")
-
 PARTS: Mapping[str, Mapping[str, Any]] = {
     "first order": {},
     "second order": {"architecture_gradient": Unrolled()},

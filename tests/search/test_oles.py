@@ -2,29 +2,27 @@ import copy
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tests.search.small_search import (
-    CLASSES,
+    KilledError,
     Memory,
+    SaveThenDie,
+    assert_same,
     bilevel,
     cell_supernet,
     darts_supernet,
-    method,
-    parameters_of,
+    module,
     trainer,
 )
 from torch import Tensor
 
 from archselect.models.supernet.supernet import Supernet
-from archselect.search import GradientMatching, SearchModule
+from archselect.search import GradientMatching
 from archselect.search.oles import FrozenOperations
-
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*Experiment logs directory", "ignore:.*number of training batches"
-)
 
 
 def names(supernet: Supernet) -> list[str]:
@@ -168,42 +166,31 @@ def test_weights_that_are_frozen_do_not_move_and_the_others_move_as_without() ->
         assert not torch.equal(now[~frozen], old[~frozen]) or frozen.all()
 
 
-def test_it_goes_on_from_its_state() -> None:
-    supernet = separable()
-    rule = GradientMatching(threshold=0.0, interval=3)
-    first, again = rule.start(supernet), rule.start(supernet)
-    for seed in range(4):
-        first.observe(made_up(supernet, seed), made_up(supernet, seed + 100))
-    again.load_state_dict(first.state_dict())
-    assert 0 < again.frozen.sum() == first.frozen.sum()
-    for seed in (4, 5):
-        for one in (first, again):
-            one.observe(made_up(supernet, seed), made_up(supernet, seed + 100))
-    assert torch.equal(again.frozen, first.frozen)
-    assert first.counts.sum() == again.counts.sum() == 0  # the second interval is over
-
-
 # In the search
-
-
-def search(supernet: Supernet, epochs: int = 2, logger: Any = False, **changes: Any) -> SearchModule:
-    module = SearchModule(supernet, method(**changes), CLASSES, (0, "search"))
-    trainer(epochs, logger=logger).fit(module, bilevel())
-    return module
 
 
 def test_when_nothing_freezes_the_training_is_that_of_darts() -> None:
     watched, plain = separable(), separable()
-    search(watched, freezing=GradientMatching(threshold=-1.0, interval=1))
-    search(plain)
-    for (name, value), (_, expected) in zip(parameters_of(watched), parameters_of(plain), strict=True):
-        assert name.endswith("num_batches_tracked") or torch.equal(value, expected), name
+    trainer(2).fit(module(watched, freezing=GradientMatching(threshold=-1.0, interval=1)), bilevel())
+    trainer(2).fit(module(plain), bilevel())
+    assert_same(watched, plain)
 
 
 def test_when_everything_freezes_the_operations_stay_and_stem_and_classifier_train() -> None:
     supernet, memory = darts_supernet("skip_connect", "sep_conv_3x3"), Memory()
     before = copy.deepcopy(dict(supernet.named_parameters()))
-    search(supernet, epochs=1, logger=memory, freezing=GradientMatching(threshold=1.1, interval=1))
+    trainer(1, logger=memory).fit(module(supernet, freezing=GradientMatching(threshold=1.1, interval=1)), bilevel())
     assert memory.epochs[0]["frozen_share"] == 1
     for name, parameter in supernet.named_parameters():
         assert torch.equal(parameter, before[name]) is (".operations." in name), name
+
+
+def test_a_search_that_was_killed_and_goes_on_freezes_the_same(tmp_path: Path) -> None:
+    freezing = GradientMatching(threshold=-0.1, interval=3)  # in the middle of an interval when it is killed
+    undisturbed, killed, resumed = (module(separable(), freezing=freezing) for _ in range(3))
+    trainer(4).fit(undisturbed, bilevel(16))
+    with pytest.raises(KilledError):
+        trainer(4, callbacks=[SaveThenDie(tmp_path / "c", in_epoch=1)]).fit(killed, bilevel(16))
+    trainer(4).fit(resumed, bilevel(16), ckpt_path=tmp_path / "c", weights_only=True)
+    assert_same(resumed, undisturbed)
+    assert 0 < resumed._frozen.frozen_share < 1

@@ -12,9 +12,6 @@ from archselect.models.supernet.supernet import Supernet
 from archselect.search import SearchMethod, SearchModule
 from archselect.training.step import load_optimizer_state
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*Experiment logs directory", "ignore:.*number of training batches"
-)
 SEARCH, TUNING = (0, "search"), (0, "selection")
 
 
