@@ -237,7 +237,6 @@ def cap_skips(supernet: Supernet, most: int) -> None:
     cell, space = next(iter(supernet.cell_spaces.items()))
     alpha = supernet.alphas[cell]
     undecided = supernet.decisions[cell].undecided_edges
-
     skip = {edge: names.index("skip_connect") for edge, names in enumerate(space.operations) if "skip_connect" in names}
     while len(skips := skip_edges(supernet)) > most:
         weights = supernet.relaxed(cell)
