@@ -103,29 +103,22 @@ def test_each_interval_begins_anew_and_what_is_frozen_stays_so() -> None:
         assert freezing.frozen.sum() == frozen
 
 
-def test_the_length_of_a_gradient_does_not_count() -> None:
+@pytest.mark.parametrize(
+    ("threshold", "frozen"), [(0.32, 0), (0.35, 9)], ids=["below the mean cosine of 1/3", "above it"]
+)
+def test_neither_the_length_of_a_gradient_counts_nor_a_step_without_one(threshold: float, frozen: int) -> None:
     supernet = separable()
-    ours = made_up(supernet, 0)
-    opposite = [-gradient for gradient in ours]
-    for threshold, frozen in ((0.32, 0), (0.35, 9)):  # the cosines are -1, 1 and 1: their mean is 1/3
-        freezing = GradientMatching(threshold, interval=3).start(supernet)
-        freezing.observe([1000 * gradient for gradient in ours], opposite)
-        freezing.observe(ours, ours)
-        freezing.observe(ours, ours)
-        assert freezing.frozen.sum() == frozen
-
-
-def test_steps_without_a_gradient_do_not_count() -> None:
-    supernet = separable()
-    freezing = GradientMatching(threshold=0.9, interval=3).start(supernet)
     ours = made_up(supernet, 0)
     nothing: list[Any] = [None] * len(ours)
-    for pair in ((ours, ours), (nothing, nothing), (ours, [torch.zeros_like(gradient) for gradient in ours])):
-        freezing.observe(*pair)
-    assert freezing.frozen.sum() == 0  # the mean cosine is 1
-    for _ in range(3):
+    steps: list[tuple[Any, Any]] = [([1000 * gradient for gradient in ours], [-gradient for gradient in ours])]
+    steps += [(ours, ours), (ours, ours), (nothing, nothing), (ours, [torch.zeros_like(one) for one in ours])]
+    freezing = GradientMatching(threshold, interval=5).start(supernet)
+    for step in steps:  # the cosines are -1, 1 and 1
+        freezing.observe(*step)
+    assert freezing.frozen.sum() == frozen
+    for _ in range(5):
         freezing.observe(nothing, nothing)
-    assert freezing.frozen.sum() == 0
+    assert freezing.frozen.sum() == frozen
 
 
 # What freezing does
