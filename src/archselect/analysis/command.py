@@ -89,7 +89,12 @@ def look(analysis: str, run: str | Path, *overrides: str, configs: str | Path = 
         configs: The folder of the configs.
 
     Raises:
-        RunError: See `analyze`.
+        RunError: An option, the runs or the data do not allow it.
+
+    Example:
+        >>> cells = archselect.analyze("cells", folder)
+        >>> cells.picture.name, sorted(cells.tables)
+        ('cells.png', ['edges', 'genotypes'])
     """
     refuse_launched_analysis()
     with as_user_error(), initialize_config_dir(str(Path(configs).resolve()), version_base="1.3"):

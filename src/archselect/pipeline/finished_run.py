@@ -160,6 +160,13 @@ def open_run(folder: str | Path, changes: Mapping[str, Any] | None = None, trust
     Raises:
         FileNotFoundError: There is no finished run.
         ValueError: There are several, or the run's config is none that is opened.
+
+    Example:
+        >>> run = archselect.open_run(folder)
+        >>> run.summary["search"], run.summary["selection"], run.snapshots
+        ('darts', 'perturb', [1, 2, 3])
+        >>> len(run.history("search")), len(run.decisions)  # 28 edges, and the inputs of six nodes that have a choice
+        (3, 34)
     """
     place = _only_run(folder)
     path = place / CONFIG
@@ -181,10 +188,23 @@ def _only_run(folder: str | Path) -> Path:
 def load_supernet(
     folder: str | Path, kind: str = "search", epochs: int | None = None, trusted: Sequence[str] = ()
 ) -> Supernet:
-    """Return the supernet of a finished run; see `open_run` and `FinishedRun.supernet`."""
+    """Return the supernet of a finished run, on the CPU; see `FinishedRun.supernet` for the arguments.
+
+    Example:
+        >>> searched, tuned = archselect.load_supernet(folder), archselect.load_supernet(folder, kind="selection")
+        >>> str(tuned.genotype()) == archselect.open_run(folder).summary["genotype"]
+        True
+        >>> after_an_epoch = archselect.load_supernet(folder, epochs=1)  # of the search: search.snapshots=1
+    """
     return open_run(folder, trusted=trusted).supernet(kind, epochs)
 
 
 def load_genotype(folder: str | Path) -> Genotype:
-    """Return the architecture of a finished run; its config is not read."""
+    """Return the architecture of a finished run; its config is not read.
+
+    Example:
+        >>> genotype = archselect.load_genotype(folder)
+        >>> genotype.names
+        ('normal', 'reduction')
+    """
     return FinishedRun(_only_run(folder), OmegaConf.create({})).genotype

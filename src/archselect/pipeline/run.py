@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -29,6 +31,7 @@ from archselect.distributed.launch import (
 )
 from archselect.distributed.process_group import on_main_process
 from archselect.genotype import Genotype
+from archselect.pipeline.command_line import register_resolvers
 from archselect.pipeline.config import Components, as_user_error, check_groups, instantiate_parts, to_plain_dict
 from archselect.pipeline.console import (
     STRENGTHS,
@@ -40,6 +43,7 @@ from archselect.pipeline.console import (
     strengths,
     tables,
 )
+from archselect.pipeline.finished_run import FinishedRun, open_run
 from archselect.pipeline.loggers import RunLog
 from archselect.pipeline.plan import Plan, how_long
 from archselect.pipeline.preflight import check, check_data, check_objective
@@ -85,6 +89,29 @@ def run(config: DictConfig) -> dict[str, Any]:
         arguments = to_plain_dict(config), str(folder), settings
         summary: dict[str, Any] = start_processes(_run_in_process, arguments, processes, folder / "processes")
     return summary
+
+
+def train(*overrides: str, configs: str | Path = "configs") -> FinishedRun:
+    """Run from Python what `python train.py OVERRIDES` runs, into the same folder.
+
+    Args:
+        overrides: As on the command line.
+        configs: The folder of the configs.
+
+    Raises:
+        RunError: See `run`.
+
+    Example:
+        >>> run = archselect.train("experiment=tiny", "search.epochs=1", "selection=magnitude", "evaluation=none")
+        s2-darts-magnitude-digits, seed 0 ...
+        >>> run.summary["selection"], len(run.history("search"))
+        ('magnitude', 1)
+    """
+    register_resolvers()
+    with as_user_error(), initialize_config_dir(str(Path(configs).resolve()), version_base="1.3"):
+        job = GlobalHydra.instance().hydra.run("train", run, list(overrides))
+        assert job.return_value is not None  # it raises what the run raised
+    return open_run(str(job.working_dir))
 
 
 @dataclass
