@@ -13,7 +13,7 @@ from rich.console import Console
 from archselect.genotype import Genotype
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.config import Components, instantiate_parts
-from archselect.pipeline.search_stage import SUPERNET, snapshots
+from archselect.pipeline.search_stage import SUMMARISED, SUPERNET, snapshots
 from archselect.pipeline.search_stage import load_supernet as load_stage_supernet
 from archselect.pipeline.selection_stage import DECISIONS
 from archselect.pipeline.stage import StageContext, StageResult
@@ -23,6 +23,13 @@ from archselect.store import StageFolder, Store
 from archselect.store.key import Kind
 from archselect.store.redact_paths import CONFIG, SUMMARY, expand, expand_all, find_runs
 from archselect.training.fit import HISTORY
+
+
+def summarise(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the summary of a run says of what its stages came to: `search.NAME` and `evaluation.NAME`."""
+    search, evaluation = stages.get("search", {}), stages.get("evaluation", {})
+    said = {f"search.{name}": search[name] for name in SUMMARISED if name in search}
+    return said | {f"evaluation.{name}": value for name, value in evaluation.items() if name != "params"}
 
 
 @dataclass(frozen=True)

@@ -43,11 +43,10 @@ from archselect.pipeline.console import (
     strengths,
     tables,
 )
-from archselect.pipeline.finished_run import FinishedRun, open_run
+from archselect.pipeline.finished_run import FinishedRun, open_run, summarise
 from archselect.pipeline.loggers import RunLog
 from archselect.pipeline.plan import Plan, how_long
 from archselect.pipeline.preflight import check, check_data, check_objective
-from archselect.pipeline.search_stage import SUMMARISED
 from archselect.pipeline.selection_stage import DECISIONS
 from archselect.pipeline.stage import Stage, StageContext, StageResult, run_stage
 from archselect.results.formatting import comparison
@@ -275,10 +274,7 @@ class Run:
             "genotype": str(genotype),
             "params": evaluation.get("params"),
         }
-        if "search" in finished:
-            search = finished["search"].result
-            summary |= {f"search.{name}": search[name] for name in SUMMARISED if name in search}
-        summary |= {f"evaluation.{name}": value for name, value in evaluation.items() if name != "params"}
+        summary |= summarise({kind: stage.result for kind, stage in finished.items()})
         summary["stages"] = {
             kind: {
                 "folder": redact(str(stage.folder.path.resolve())),
