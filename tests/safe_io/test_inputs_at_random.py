@@ -245,7 +245,7 @@ def test_overrides_compose_or_end_in_a_sentence_of_the_command_line(many: bool, 
             config = compose("train", overrides=typed)
             OmegaConf.to_container(config, resolve=True)
         except Exception as error:
-            if not is_user_error(error):
+            if not is_user_error(error, composing=True):
                 raise
             assert str(error)
 

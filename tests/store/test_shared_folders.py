@@ -10,7 +10,7 @@ from PIL import Image
 from tests.command import analyze, sweep, tiny, train
 
 from archselect.pipeline.finished_run import open_run
-from archselect.pipeline.run import record_failure
+from archselect.pipeline.guard import record_failure
 from archselect.results.grid import REFUSED
 from archselect.utils.errors import RunError
 

@@ -35,7 +35,7 @@ from archselect.store import StageKey
 from archselect.training.fit import StageTrainer
 from archselect.utils.validation import POSITIVE_INT, one_of
 
-VERSION = 2
+VERSION = 1
 """Raised when a change of the code changes the stage's results."""
 
 

@@ -81,6 +81,14 @@ class NASBench201Table:
         FileNotFoundError: There is no such file.
         ValueError: The file is not such a table: a missing column, no rows, a value that is not a percentage, an
             architecture that occurs twice.
+
+    Example:
+        >>> table = archselect.NASBench201Table()
+        >>> cell = archselect.Genotype.parse("|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+"
+        ...                                  "|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|")
+        >>> found = table.look_up(cell)
+        >>> found.cifar10_test, found.rank
+        (94.3633, 3)
     """
 
     def __init__(self, path: str | Path = PACKAGED) -> None:

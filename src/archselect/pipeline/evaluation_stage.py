@@ -50,7 +50,6 @@ class EvaluationStage:
 
     @property
     def key(self) -> StageKey:
-        """See `Stage.key`."""
         identity = {"version": VERSION, "genotype": str(self.genotype), **self.identity}
         if isinstance(self.evaluation, NASBench201Lookup):
             identity["table"] = self.evaluation.digest

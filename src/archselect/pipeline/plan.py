@@ -19,7 +19,7 @@ from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 
 from archselect import kernels
-from archselect.data import BilevelBatches, DeviceLoader, ImageTensors
+from archselect.data import BilevelBatches, ImageTensors
 from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
 from archselect.genotype import Genotype
 from archselect.pipeline.config import Components, folder_label, identity_of, to_plain_dict
@@ -123,13 +123,13 @@ def how_long(plan: Plan) -> str | None:
 def _lengths(plan: Plan) -> dict[Kind, float]:
     """Return how many images each stage that is not there yet trains on, those of all epochs."""
     parts, lengths = plan.parts, dict[Kind, float]()
-    images, search, evaluation = len(parts.data.train.labels), parts.search, parts.evaluation
+    images, search = len(parts.data.train.labels), parts.search
     if parts.genotype is None:
         if plan.job.store.folder(plan.search().key).state != "finished":
             lengths["search"] = search.epochs * search.weight_share * images
         lengths["selection"] = _selection_images(plan)
-    if isinstance(evaluation, Retraining):
-        lengths["evaluation"] = evaluation.epochs * (1 - evaluation.validation_share) * images
+    if trained := parts.evaluation.trained_images(images):
+        lengths["evaluation"] = trained
     return lengths
 
 
@@ -169,36 +169,27 @@ class _Pace:
         self._plan = plan
 
     def of(self, kind: str) -> float:
-        """Return the seconds per image of a stage's training."""
         return self._retraining if kind == "evaluation" else self._search
 
     @cached_property
     def _search(self) -> float:
         job, method = self._plan.job, self._plan.parts.search
-
-        def batches(few: ImageTensors, size: int, device: torch.device) -> BilevelBatches:
-            return BilevelBatches(*(fixed_batches(job.data, few, size, device, job.seed) for _ in range(2)))
-
-        def module() -> SearchModule:
-            return SearchModule(new_supernet(job, method), method, job.data.classes, (job.seed, "timing"))
-
-        return self._timed(module, batches, method.batch_size)
+        return self._timed(
+            lambda: SearchModule(new_supernet(job, method), method, job.data.classes, (job.seed, "timing")),
+            lambda *few: BilevelBatches(*(fixed_batches(job.data, *few, job.seed) for _ in range(2))),
+            method.batch_size,
+        )
 
     @cached_property
     def _retraining(self) -> float:
-        parts, job = self._plan.parts, self._plan.job
-        data, protocol = parts.data, parts.evaluation
-        assert isinstance(protocol, Retraining)
-
-        def batches(few: ImageTensors, size: int, device: torch.device) -> DeviceLoader:
-            return fixed_batches(data, few, size, device, job.seed)
-
-        def module() -> RetrainModule:
-            genotype = parts.genotype or parts.space.example()
-            network = parts.space.network(genotype, data.image_size, data.classes, **protocol.skeleton)
-            return RetrainModule(network, protocol, data.classes, job.seed)
-
-        return self._timed(module, batches, protocol.batch_size)
+        parts, data, seed = self._plan.parts, self._plan.parts.data, self._plan.job.seed
+        retraining, genotype = parts.evaluation, parts.genotype or parts.space.example()
+        assert isinstance(retraining, Retraining)
+        return self._timed(
+            lambda: RetrainModule(retraining.new_network(parts.space, genotype, data), retraining, data.classes, seed),
+            lambda *few: fixed_batches(data, *few, seed),
+            retraining.batch_size,
+        )
 
     def _timed(self, make: Callable[[], pl.LightningModule], batches: Callable[..., Any], most: int) -> float:
         """Return the seconds per image of a step: of more and more images until it takes about `SECONDS`."""
@@ -225,11 +216,9 @@ class _Clock(Callback):
     seconds = 0.0
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Start."""
         self._started = _now(pl_module.device)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Stop."""
         self.seconds = _now(pl_module.device) - self._started
 
 

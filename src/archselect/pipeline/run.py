@@ -3,16 +3,16 @@
 import csv
 import io
 import json
-import logging
 import logging.config
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -29,6 +29,7 @@ from archselect.distributed.launch import (
 )
 from archselect.distributed.process_group import on_main_process
 from archselect.genotype import Genotype
+from archselect.pipeline.command_line import register_resolvers
 from archselect.pipeline.config import Components, as_user_error, check_groups, instantiate_parts, to_plain_dict
 from archselect.pipeline.console import (
     STRENGTHS,
@@ -40,18 +41,18 @@ from archselect.pipeline.console import (
     strengths,
     tables,
 )
+from archselect.pipeline.finished_run import FinishedRun, open_run, summarise
+from archselect.pipeline.guard import run_guard
 from archselect.pipeline.loggers import RunLog
 from archselect.pipeline.plan import Plan, how_long
 from archselect.pipeline.preflight import check, check_data, check_objective
-from archselect.pipeline.search_stage import SUMMARISED
 from archselect.pipeline.selection_stage import DECISIONS
 from archselect.pipeline.stage import Stage, StageContext, StageResult, run_stage
 from archselect.results.formatting import comparison
-from archselect.results.grid import FAILED, REFUSED, forget_failure, keep_failure
+from archselect.results.grid import FAILED, forget_failure
 from archselect.store import Store, atomic_write
 from archselect.store.redact_paths import expanded, redact, redact_all, redact_files
 from archselect.training.devices import join, process_count, silence_lightning_warnings
-from archselect.utils.errors import RunError, sentence
 from archselect.utils.signals import stopping_on_signals
 
 
@@ -87,44 +88,27 @@ def run(config: DictConfig) -> dict[str, Any]:
     return summary
 
 
-@dataclass
-class Phase:
-    """How far a run has come: `failure` is the file that says why it came to nothing."""
+def train(*overrides: str, configs: str | Path = "configs") -> FinishedRun:
+    """Run from Python what `python train.py OVERRIDES` runs, into the same folder.
 
-    failure: str = REFUSED
+    Args:
+        overrides: As on the command line.
+        configs: The folder of the configs.
 
+    Raises:
+        RunError: See `run`.
 
-@contextmanager
-def run_guard(config: DictConfig, folder: Path, console: Console) -> Iterator[Phase]:
-    """Surround a run: signals stop it, what a user can mend ends as a `RunError`, and its folder says why it failed.
-
-    Yields:
-        The phase, at first that of the checks, after which a run is refused.
+    Example:
+        >>> run = archselect.train("experiment=tiny", "search.epochs=1", "selection=magnitude", "evaluation=none")
+        s2-darts-magnitude-digits, seed 0 ...
+        >>> run.summary["selection"], len(run.history("search"))
+        ('magnitude', 1)
     """
-    phase = Phase()
-    with errors_in_order(), stopping_on_signals(console), log_exceptions():
-        try:
-            with as_user_error():
-                yield phase
-        except Exception as error:
-            record_failure(config, folder, error, phase.failure if isinstance(error, RunError) else FAILED)
-            raise
-
-
-def record_failure(config: DictConfig, folder: Path, error: Exception, name: str) -> None:
-    """Write down why a run failed (`FAILED`) or was refused before it began (`REFUSED`), for the report on a sweep."""
-    with suppress(OSError):  # on a full disk the error itself is what matters
-        keep_failure(folder, config, redact(sentence(error)), name)
-
-
-@contextmanager
-def log_exceptions() -> Iterator[None]:
-    """Write an error into the run folder's log too: of a sweep's errors, the terminal shows a line each."""
-    try:
-        yield
-    except Exception as error:
-        logging.getLogger(__name__).error("%s", error, exc_info=not isinstance(error, RunError))
-        raise
+    register_resolvers()
+    with as_user_error(), initialize_config_dir(str(Path(configs).resolve()), version_base="1.3"):
+        job = GlobalHydra.instance().hydra.run("train", run, list(overrides))
+        assert job.return_value is not None  # it raises what the run raised
+    return open_run(str(job.working_dir))
 
 
 def _checked(config: DictConfig) -> Components:
@@ -248,10 +232,7 @@ class Run:
             "genotype": str(genotype),
             "params": evaluation.get("params"),
         }
-        if "search" in finished:
-            search = finished["search"].result
-            summary |= {f"search.{name}": search[name] for name in SUMMARISED if name in search}
-        summary |= {f"evaluation.{name}": value for name, value in evaluation.items() if name != "params"}
+        summary |= summarise({kind: stage.result for kind, stage in finished.items()})
         summary["stages"] = {
             kind: {
                 "folder": redact(str(stage.folder.path.resolve())),

@@ -23,7 +23,7 @@ from archselect.training.checkpoint import load_state, save
 from archselect.training.fit import StageTrainer
 from archselect.training.step import OptimizerState
 
-VERSION = 4
+VERSION = 1
 """Raised when a change of the code changes the stage's results."""
 
 SUPERNET = "supernet.pt"
@@ -58,7 +58,6 @@ class SearchStage:
 
     @property
     def key(self) -> StageKey:
-        """See `Stage.key`."""
         return StageKey("search", self.label, {"version": VERSION, **self.identity})
 
     def work(self, fitting: StageTrainer) -> Mapping[str, Any]:
@@ -197,8 +196,8 @@ def load_architecture_state(folder: Path, epochs: int | None = None) -> Optimize
     file = folder / ARCHITECTURE_OPTIMIZER if epochs is None else optimizer_snapshot(folder, epochs)
     if not file.exists():
         raise ValueError(
-            f"{folder} has no {file.relative_to(folder)}, the state of the optimizer of alpha, which older versions of "
-            "this program did not keep. Search again, or set selection.tuning.architecture_optimizer_state=fresh."
+            f"{folder} has no {file.relative_to(folder)}, the state of the optimizer of alpha, which a search that "
+            "trains alpha keeps. Search again, or set selection.tuning.architecture_optimizer_state=fresh."
         )
     state = tensors.load_state(file).get("state")
     if not isinstance(state, dict):

@@ -28,7 +28,7 @@ from archselect.training.checkpoint import save
 from archselect.training.fit import StageTrainer
 from archselect.training.progress import Progress
 
-VERSION = 4
+VERSION = 1
 """Raised when a change of the code changes the stage's results."""
 
 DECISIONS = "decisions.jsonl"

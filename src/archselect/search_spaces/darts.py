@@ -23,6 +23,14 @@ class DartsSpace(SearchSpace):
         layers: Number of the supernet's cells.
         alpha_scale: Standard deviation of the architecture parameters at the start; 0 gives uniform mixtures.
         operations_of: Candidate operations of single cell types, in place of those in `operations`.
+
+    Example:
+        >>> s2 = archselect.DartsSpace("s2", ["skip_connect", "sep_conv_3x3"], channels=4, layers=3)
+        >>> supernet = s2.supernet(image_size=8, classes=10)
+        >>> {cell: tuple(alpha.shape) for cell, alpha in supernet.alphas.items()}  # (edges, operations)
+        {'normal': (14, 2), 'reduction': (14, 2)}
+        >>> s2.network(s2.example(), image_size=8, classes=10, channels=4, layers=3).parameter_count()
+        8822
     """
 
     topologies: ClassVar[Mapping[str, CellTopology]] = {"normal": DARTS_CELL, "reduction": DARTS_CELL}

@@ -23,6 +23,11 @@ class NASBench201Space(SearchSpace):
         cells_per_stage: N of the paper.
         alpha_scale: Standard deviation of the architecture parameters at the start; 0 gives uniform mixtures.
         operations_of: Candidate operations of single cell types, in place of those in `operations`.
+
+    Example:
+        >>> space = archselect.NASBench201Space("two", ["skip_connect", "nor_conv_3x3"], channels=4, cells_per_stage=1)
+        >>> space.cells["cell"].operations[0], len(space.cells["cell"].topology.edges)
+        (('skip_connect', 'nor_conv_3x3'), 6)
     """
 
     topologies: ClassVar[Mapping[str, CellTopology]] = {"cell": NASBENCH201_CELL}

@@ -55,6 +55,13 @@ class Supernet(nn.Module):
         auxiliary_weight: Of the auxiliary skip connections, at this moment of the search.
         masks: What has been decided, cell type -> `DecisionMasks`.
         recompute: Whether cells are evaluated again in the backward pass instead of keeping what their gradients need.
+
+    Example:
+        >>> supernet = archselect.load_supernet(folder)  # or of a space: space.supernet(image_size, classes)
+        >>> isinstance(supernet, archselect.Supernet)
+        True
+        >>> {cell: tuple(weights.shape) for cell, weights in supernet.mixture_weights().items()}
+        {'normal': (14, 2), 'reduction': (14, 2)}
     """
 
     def __init__(
