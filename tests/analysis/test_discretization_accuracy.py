@@ -4,7 +4,7 @@ import pytest
 from tests.analysis.tables import rows
 from tests.command import analyze
 
-from archselect.pipeline.selection_stage import StageEvaluator
+from archselect.pipeline.evaluator import StageEvaluator
 
 SMALL = ["analysis=discretization_accuracy", "analysis.edges=2", "analysis.training.epochs=1"]
 

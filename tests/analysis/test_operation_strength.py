@@ -7,7 +7,7 @@ from tests.command import analyze
 
 from archselect.distributed.rng import generator_for
 from archselect.pipeline.finished_run import open_run
-from archselect.pipeline.search_stage import architecture_images
+from archselect.search.data import architecture_images
 
 
 def test_a_strength_is_the_accuracy_that_the_supernet_loses_without_the_operation(tiny_folder: Path) -> None:

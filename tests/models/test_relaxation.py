@@ -162,9 +162,9 @@ def test_draws_at_the_first_temperature_until_it_is_told_a_moment() -> None:
 
 @pytest.mark.parametrize("relaxation", [Softmax(), Sigmoid(), Dirichlet()])
 def test_the_others_do_not_change_in_the_course_of_the_search(relaxation: Relaxation) -> None:
-    assert not relaxation.varies
+    assert not relaxation.is_scheduled
     assert relaxation.at(0.3) is relaxation
-    assert SOFT.varies
+    assert SOFT.is_scheduled
 
 
 @pytest.mark.parametrize(

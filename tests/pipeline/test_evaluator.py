@@ -8,7 +8,7 @@ import torch
 from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
 from archselect.models.supernet.nasbench201 import NASBench201Supernet
 from archselect.models.supernet.supernet import Supernet
-from archselect.pipeline.selection_stage import TRIALS, StageEvaluator
+from archselect.pipeline.evaluator import TRIALS, StageEvaluator
 from archselect.selection import Score, Scorer, Scoring, TrialTraining
 from archselect.store import StageFolder, StageKey, Store
 

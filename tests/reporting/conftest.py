@@ -118,7 +118,7 @@ class Page:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
     """Return the page of two real runs on one supernet."""
     folder = tmp_path_factory.mktemp("page")
-    quick = [f"logs={folder / 'logs'}", "search_space.protocol.epochs_between=0"]
+    quick = [f"logs={folder / 'logs'}", "protocol.epochs_between=0"]
     runs = [train(*tiny("s2", "darts", selection, *quick)) for selection in ("perturb", "magnitude")]
     assert main([str(folder / "logs"), "--html", str(folder / "new" / "report.html")]) == 0
     return Page(folder / "new" / "report.html", runs)

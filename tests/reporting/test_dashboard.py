@@ -118,9 +118,7 @@ def test_without_the_folder_of_configs_it_does_not_make_an_empty_dashboard(
 
 def test_a_space_of_ones_own_is_found_in_its_folder(tmp_path: Path) -> None:
     text = "_target_: archselect.search_spaces.NASBench201Space\nname: its_name\noperations: [none, nor_conv_3x3]\n"
-    text += (
-        "channels: 16\ncells_per_stage: 1\nalpha_scale: 1e-3\nprotocol: {search_epochs: 1, selection_epochs: null}\n"
-    )
+    text += "channels: 16\ncells_per_stage: 1\nalpha_scale: 1e-3\n"
     (tmp_path / "own" / "search_space").mkdir(parents=True)
     (tmp_path / "own" / "search_space" / "mine.yaml").write_text(text)
     assert main(["--project", "p", "--offline", "--config-dir", "own", "--space", "mine"]) == 0

@@ -95,7 +95,6 @@ def test_every_genotype_is_read_back_from_text_and_json_as_it_was(data: st.DataO
     genotype = data.draw(genotypes())
     for text in (genotype.to_text(), genotype.to_json()):
         assert Genotype.parse(text) == genotype
-    assert Genotype.from_dict(json.loads(json.dumps(genotype.to_dict()))) == genotype
 
 
 @tried(few=40)
@@ -118,7 +117,6 @@ def test_a_damaged_genotype_is_another_one_or_a_sentence(data: st.DataObject, fo
 @tried(few=40)
 def test_any_json_is_a_genotype_or_a_sentence(data: st.DataObject, folder: Path) -> None:
     value = data.draw(JSON)
-    value_or_sentence(lambda: Genotype.from_dict(value))
     value_or_sentence(lambda: Genotype.from_json(json.dumps(value)))
     value_or_sentence(lambda: parse_json(data.draw(st.text(max_size=30))))
 
@@ -247,7 +245,7 @@ def test_overrides_compose_or_end_in_a_sentence_of_the_command_line(many: bool, 
             config = compose("train", overrides=typed)
             OmegaConf.to_container(config, resolve=True)
         except Exception as error:
-            if not is_user_error(error):
+            if not is_user_error(error, composing=True):
                 raise
             assert str(error)
 

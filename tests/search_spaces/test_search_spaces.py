@@ -3,20 +3,17 @@ import pytest
 from archselect.genotype import Genotype
 from archselect.search_spaces import DartsSpace, NASBench201Space
 
-PROTOCOL = {"search_epochs": 1, "selection_epochs": None}
 S2 = ["skip_connect", "sep_conv_3x3"]
 NODES = "/".join(["skip_connect@0+sep_conv_3x3@1"] * 4)
 GENOTYPE = f"normal:2:{NODES}//reduction:2:{NODES}"
 
 
 def darts(operations=S2, **options):
-    return DartsSpace("s2", operations, PROTOCOL, **{"channels": 4, "layers": 3, **options})
+    return DartsSpace("s2", operations, **{"channels": 4, "layers": 3, **options})
 
 
 def nasbench201(operations=("none", "skip_connect"), **options):
-    return NASBench201Space(
-        "nasbench201", list(operations), PROTOCOL, **{"channels": 4, "cells_per_stage": 1, **options}
-    )
+    return NASBench201Space("nasbench201", list(operations), **{"channels": 4, "cells_per_stage": 1, **options})
 
 
 def candidates(space):

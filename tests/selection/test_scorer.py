@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from archselect.models.supernet.darts import DartsSupernet
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.nasbench201 import NASBench201Supernet
 from archselect.models.supernet.supernet import PartialForward, Supernet
-from archselect.selection import DecisionStep, Perturbation, Score, Scorer, Scoring
+from archselect.selection import Score, Scorer, Scoring
 
 Batches = list[tuple[Tensor, Tensor]]
 CLASSES = 3
@@ -207,12 +206,12 @@ class Drawing(Supernet):
     def layers_before(self, cells: Any) -> int:
         return 1
 
-    def begin(self, x: Tensor, mixtures: Any, layers: int) -> Any:
+    def forward_prefix(self, x: Tensor, mixtures: Any, layers: int) -> Any:
         assert layers == 1
         self.begun.append(torch.randn(len(x), CLASSES))
         return PartialForward(1, ())
 
-    def finish(self, begun: Any, mixtures: Any) -> Tensor:
+    def forward_suffix(self, begun: Any, mixtures: Any) -> Tensor:
         self.finished.append(torch.randn(len(self.begun[-1]), CLASSES))
         return self.finished[-1]
 
@@ -226,32 +225,6 @@ def test_every_candidate_sees_the_same_random_numbers_and_every_batch_has_its_ow
     assert len(supernet.begun) == 3, "what the candidates share is evaluated once per batch"
     drawn = [*supernet.begun, *(numbers for numbers, *_ in of_batches)]
     assert len({float(numbers[0, 0]) for numbers in drawn}) == 6
-
-
-def test_a_selection_on_a_real_supernet_ends_with_what_the_scores_say() -> None:
-    supernet = noisy()
-    score = scorer(supernet)
-    decided = []
-    trials: Any = SimpleNamespace(score=score)
-    points = Perturbation().points(supernet.cell_spaces)
-    for number in range(points):
-        point = DecisionStep(number, points)
-        for decision in Perturbation(topology_rounds="cumulative").decide(point, supernet, trials, seed=0):
-            space = supernet.cell_spaces[decision.cell]
-            record = decision.to_record(space)
-            accuracies = {str(entry["candidate"]): entry["accuracy"] for entry in record["scores"]}
-            if record["kind"] == "operation":
-                assert accuracies[record["kept"]] == min(accuracies.values())
-            else:
-                assert accuracies[str(record["dropped"][0])] == max(accuracies.values())
-            supernet.decisions = {
-                **supernet.decisions,
-                decision.cell: decision.apply(space, supernet.decisions[decision.cell]),
-            }
-            decided.append(decision)
-    assert len(decided) == 2 * (5 + 1)
-    for name, space in supernet.cell_spaces.items():
-        space.check(supernet.genotype().cell(name))
 
 
 def test_a_supernet_that_was_decided_to_be_empty_is_scored_like_any_other() -> None:

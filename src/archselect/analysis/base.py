@@ -20,12 +20,12 @@ from archselect.evaluation.nasbench201 import OPERATIONS, PACKAGED
 from archselect.genotype import Genotype
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.config import folder_label, instantiate_part, instantiate_parts
+from archselect.pipeline.evaluator import StageEvaluator, evaluator_on, scorer_of
 from archselect.pipeline.finished_run import FinishedRun
 from archselect.pipeline.plan import Plan
 from archselect.pipeline.preflight import check
-from archselect.pipeline.search_stage import architecture_images, fixed_batches
-from archselect.pipeline.selection_stage import StageEvaluator, evaluator_on, scorer_of
 from archselect.pipeline.stage import Stage, StageContext, StageResult, run_stage
+from archselect.search.data import architecture_images, fixed_batches
 from archselect.search_spaces import NASBench201Space
 from archselect.selection import Scorer, Scoring
 from archselect.store import StageKey

@@ -20,8 +20,7 @@ from archselect.pipeline.finished_run import FinishedRun
 from archselect.pipeline.stage import StageResult
 from archselect.selection import Scorer, Scoring
 from archselect.selection.base import check_unraced
-from archselect.selection.scoring import Criterion, standard_error_of_difference
-from archselect.selection.topology import perturbation_loss
+from archselect.selection.scoring import Criterion, perturbation_loss, standard_error_of_difference
 from archselect.utils.validation import one_of
 
 Rows = Sequence[Mapping[str, Any]]

@@ -10,6 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from archselect import kernels
 from archselect.analysis.base import AnalysisContext, Measurer, Table, Tables
 from archselect.analysis.operation_strength import Quantity, draw_operation_bars, picked
 from archselect.analysis.stats import by_edge, edge_name, mean, tau
@@ -137,11 +138,31 @@ def branches_of(supernet: Supernet, images: Tensor) -> Iterator[tuple[CellSpace,
             supernet(images)
             for cell, inputs, mixture in seen:
                 open_edges = supernet.decisions[cell.space.name].undecided_edges
-                found = cell.branches(inputs, mixture)
+                found = operation_outputs(cell, inputs, mixture)
                 yield cell.space, {edge: outputs for edge, outputs in found.items() if edge in open_edges}
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def operation_outputs(cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixture) -> dict[int, dict[str, Tensor]]:
+    """Return what each operation that has weight gives on each edge, `(B, C / K, H', W')`, before it is weighted.
+
+    Args:
+        cell: Evaluated by PyTorch's operators.
+        inputs: Of the cell, each `(B, C, H, W)`.
+        mixture: The states of the cell follow from it.
+    """
+    with kernels.disabled():
+        values = [*inputs, *cell.nodes(inputs, mixture)]
+    found: dict[int, dict[str, Tensor]] = {}
+    for state, value in enumerate(values):
+        source = cell.read(state, value)
+        for ops in cell.outgoing(state, mixture):
+            outputs = ops.operation(source, torch.ones_like(ops.weights), ops.positions).chunk(len(ops.edges), dim=1)
+            for edge, output in zip(ops.edges, outputs, strict=True):
+                found.setdefault(edge, {})[ops.name] = output
+    return found
 
 
 def with_targets(

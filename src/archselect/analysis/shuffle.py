@@ -20,9 +20,10 @@ from archselect.distributed.rng import generator_for
 from archselect.evaluation import Retraining
 from archselect.figures.style import add_legend, new_figure, styled
 from archselect.models.cell_space import CellSpace
-from archselect.models.discrete.vgg_resnet import Kind, ReferenceNetwork
+from archselect.models.discrete.vgg_resnet import ReferenceKind, ReferenceNetwork
 from archselect.models.restored_state import restored_state
 from archselect.models.supernet.mixed_cell import MixedCell
+from archselect.models.supernet.mixed_ops import SharedOperation
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.config import identity_of
@@ -34,7 +35,7 @@ from archselect.store import StageKey
 from archselect.training.fit import StageTrainer
 from archselect.utils.validation import POSITIVE_INT, one_of
 
-VERSION = 2
+VERSION = 1
 """Raised when a change of the code changes the stage's results."""
 
 
@@ -42,7 +43,7 @@ VERSION = 2
 class Shape:
     """See `ReferenceNetwork`."""
 
-    kind: Kind
+    kind: ReferenceKind
     channels: int
     layers: int
 
@@ -121,12 +122,12 @@ def swapped_layers(network: ReferenceNetwork, generator: torch.Generator | None)
         first, second = torch.randperm(network.layers, generator=generator)[:2].tolist()
         pairs.append((stage, first, second))
     for pair in pairs:
-        network.exchange(*pair)
+        network.swap_layers(*pair)
     try:
         yield
     finally:
         for pair in pairs:
-            network.exchange(*pair)
+            network.swap_layers(*pair)
 
 
 @contextmanager
@@ -143,12 +144,35 @@ def swapped_edges(supernet: Supernet, generator: torch.Generator | None) -> Iter
     for name, pairs in swappable(supernet).items():
         drawn[name] = pairs[int(torch.randint(len(pairs), (), generator=generator))]
     for cell in _cells(supernet):
-        cell.exchange(*drawn[cell.space.name])
+        swap_edges(cell, *drawn[cell.space.name])
     try:
         yield with_rows_swapped(weights, drawn)
     finally:
         for cell in _cells(supernet):
-            cell.exchange(*drawn[cell.space.name])
+            swap_edges(cell, *drawn[cell.space.name])
+
+
+@torch.no_grad()
+def swap_edges(cell: MixedCell, first: int, second: int) -> None:
+    """Let two edges swap operations: what one computed on its source, the other computes on its own.
+
+    They have the same candidates and the same stride. Weights and statistics go over; what an operation without weights
+    has of statistics stays with its source.
+    """
+    outgoing = [cell.outgoing_edges(cell.space.topology.edges[edge][0]) for edge in (first, second)]
+    for name in set(cell.space.operations[first]) - {"none"}:
+        if isinstance(outgoing[0][name], SharedOperation):
+            continue
+        positions = [of.positions(name, [edge])[0] for of, edge in zip(outgoing, (first, second), strict=True)]
+        stacks = [of[name].state_dict().values() for of in outgoing]
+        for tensors in zip(*stacks, strict=True):
+            rows = [
+                tensor.view(len(of.stacks[name]), -1)[position]
+                for tensor, of, position in zip(tensors, outgoing, positions, strict=True)
+            ]
+            kept = rows[0].clone()
+            rows[0].copy_(rows[1])
+            rows[1].copy_(kept)
 
 
 def with_rows_swapped(weights: MixtureWeights, pairs: Mapping[str, tuple[int, int]]) -> MixtureWeights:
@@ -163,7 +187,7 @@ def with_rows_swapped(weights: MixtureWeights, pairs: Mapping[str, tuple[int, in
     return weights.replaced(rows, active)
 
 
-REFERENCES: tuple[Kind, ...] = ("vgg", "resnet")
+REFERENCES: tuple[ReferenceKind, ...] = ("vgg", "resnet")
 SUPERNET = "supernet"
 
 
@@ -215,7 +239,7 @@ class Shuffle:
         _ = subject.run.parts.data.test  # a damaged image must not be met after the training
         return {kind: subject.do(self._reference(subject, kind)) for kind in REFERENCES}
 
-    def _reference(self, subject: AnalysisContext, kind: Kind) -> ReferenceStage:
+    def _reference(self, subject: AnalysisContext, kind: ReferenceKind) -> ReferenceStage:
         run = subject.run
         of_run = identity_of(run.config, run.parts.data.fingerprint())["evaluation"]
         recipe = {name: value for name, value in subject.options["recipe"].items() if name not in ("name", "capture")}
@@ -223,7 +247,7 @@ class Shuffle:
         label = f"{kind}-{run.parts.data.label}-seed{run.parts.seed}"
         return ReferenceStage(subject.job, self._shape(kind), self.recipe, identity, label)
 
-    def _shape(self, kind: Kind) -> Shape:
+    def _shape(self, kind: ReferenceKind) -> Shape:
         return Shape(kind, self.channels, self.layers)
 
     def measure(self, bench: Measurer, prepared: Mapping[str, StageResult]) -> Tables:

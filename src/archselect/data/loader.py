@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -136,6 +137,13 @@ class DeviceLoader:
         return images.permute(0, 3, 1, 2).to(self.dtype)
 
 
+class BilevelBatch(NamedTuple):
+    """The two batches of a bilevel step, which share no image."""
+
+    weights: Batch
+    architecture: Batch
+
+
 class BilevelBatches:
     """Pairs of a batch for the weights and a batch for the architecture parameters, for one epoch of bilevel training.
 
@@ -163,6 +171,6 @@ class BilevelBatches:
     def __len__(self) -> int:
         return len(self.weight_batches)
 
-    def __iter__(self) -> Iterator[tuple[Batch, Batch]]:
+    def __iter__(self) -> Iterator[BilevelBatch]:
         repetitions = map(self.architecture_batches.repetition, itertools.count())
-        return zip(self.weight_batches, itertools.chain.from_iterable(repetitions), strict=False)
+        return map(BilevelBatch, self.weight_batches, itertools.chain.from_iterable(repetitions))

@@ -30,7 +30,7 @@ class ScoreAccumulator:
         self._counted: list[list[Tensor]] = [[] for _ in self.running]
         self._images: list[int] = []
         self._gathered = 0
-        self._beaten_after: dict[int, int] = {}
+        self._eliminated_after: dict[int, int] = {}
 
     def add(self, counted: Tensor, labels: Tensor) -> None:
         """Add (correct, summed cross-entropy) of the running candidates on one batch."""
@@ -65,7 +65,7 @@ class ScoreAccumulator:
         for index, out in zip(runners, eliminated(elimination.lead(per_image), confidence), strict=True):
             if out:
                 self.running.remove(index)
-                self._beaten_after[index] = sum(self._images)
+                self._eliminated_after[index] = sum(self._images)
 
     def scores(self) -> list[Score]:
         """Return the score of each candidate; waits for the device."""
@@ -79,7 +79,7 @@ class ScoreAccumulator:
             images = sum(self._images[: len(rows)])
             correct, loss = (math.fsum(column) for column in zip(*here, strict=True))
             per_batch = tuple((c / n, total / n) for (c, total), n in zip(here, self._images, strict=False))
-            scores.append(Score(correct / images, loss / images, self._beaten_after.get(index), per_batch))
+            scores.append(Score(correct / images, loss / images, self._eliminated_after.get(index), per_batch))
         return scores
 
 

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -58,8 +57,13 @@ def sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def in_a_sentence(error: Exception) -> str | None:
-    """Return what a user is told of an error; None: no user can mend it."""
+def in_a_sentence(error: Exception, composing: bool) -> str | None:
+    """Return what a user is told of an error; None: no user can mend it.
+
+    Args:
+        error: The error.
+        composing: Whether it came while the config was composed, of which only the user's words can be wrong.
+    """
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
         return _missing_choice(error, error.missing_cfg_file)
     if isinstance(error, OverrideParseException):
@@ -68,7 +72,7 @@ def in_a_sentence(error: Exception) -> str | None:
         return f"{error.override} cannot be read ({_first_line(error)}). If it is a text, put it into quotes: {quoted}"
     if isinstance(error, ConfigCompositionException):
         return _composition(error)
-    if not is_user_error(error):
+    if not is_user_error(error, composing):
         return None
     if isinstance(error, OSError) and error.filename is not None:
         where = "Hydra keeps a run's log and config there: set logs=FOLDER to a folder that can be written."
@@ -76,16 +80,13 @@ def in_a_sentence(error: Exception) -> str | None:
     return "\n".join(dict.fromkeys([reworded(error), *_cause(error)]))
 
 
-def is_user_error(error: Exception) -> bool:
-    """Return whether a user can mend an error: what Hydra and OmegaConf say of overrides, and what the disk says."""
-    if isinstance(error, CompactHydraException | OmegaConfBaseException | OSError):
-        return True
-    # Of some overrides, such as search_space=0, they say so by other errors; those of this project are bugs here.
-    last = None
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        last = frame
-    within = ("hydra.", "omegaconf.")
-    return isinstance(error, ValueError | TypeError) and last is not None and _module(last).startswith(within)
+def is_user_error(error: Exception, composing: bool) -> bool:
+    """Return whether a user can mend an error: what Hydra and OmegaConf say of overrides, and what the disk says.
+
+    Of some overrides, such as search_space=0, Hydra says so by a ValueError or TypeError, which elsewhere is a bug.
+    """
+    mendable = (CompactHydraException, OmegaConfBaseException, OSError)
+    return isinstance(error, (*mendable, ValueError, TypeError) if composing else mendable)
 
 
 def reworded(error: BaseException) -> str:
@@ -99,10 +100,6 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return a question with the nearest of `names`; empty: none is near."""
     close = get_close_matches(name, list(names), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(close)}?" if close else ""
-
-
-def _module(frame: Any) -> str:
-    return str(frame.f_globals["__name__"])
 
 
 def _cause(error: Exception) -> list[str]:
