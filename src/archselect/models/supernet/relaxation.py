@@ -32,9 +32,9 @@ class Relaxation(ABC):
         varies: Whether it changes in the course of the search.
     """
 
-    sparse: bool = False
+    sparse = False
     undrawn: Undrawn = "omitted"
-    varies: bool = False
+    varies = False
 
     @abstractmethod
     def mean(self, alpha: Tensor) -> Tensor:
