@@ -228,7 +228,7 @@ def test_backward_hooks_see_the_gradient() -> None:
 
 
 def test_a_hook_leaves_the_other_cells_to_the_loops(caplog: pytest.LogCaptureFixture) -> None:
-    operations._say_once.cache_clear()
+    kernels.interface._say_once.cache_clear()
     network = darts().double().eval()
     cell = next(module for module in network.modules() if isinstance(module, MixedCell))
     with kernels.enabled():
@@ -236,7 +236,7 @@ def test_a_hook_leaves_the_other_cells_to_the_loops(caplog: pytest.LogCaptureFix
         next(part for part in cell.modules() if isinstance(part, StackedWeight)).register_forward_hook(lambda *_: None)
         assert 0 < calls_of(lambda: network(images(2))) < every
         network(images(2))
-    (record,) = [record for record in caplog.records if record.name == "archselect.kernels.cpu.operations"]
+    (record,) = [record for record in caplog.records if record.name == "archselect.kernels.interface"]
     assert record.getMessage() == (
         "A StackedWeight has hooks or is not as the network was built with it: what it is a part of runs on PyTorch's "
         "operators, which is slower."
