@@ -176,7 +176,7 @@ FINITE = "must be a finite number, 0 or more; got"
         "selection.tuning.epochs_between=true",
         ["epochs_between must be a whole number, 0 or more; got True"],
     ),
-    ("size of images as text", "data.image_size=abc", ["data.image_size to be a positive whole number, got 'abc'"]),
+    ("size of images as text", "data.image_size=abc", ["data.image_size must be a whole number above 0; got 'abc'"]),
     ("padding as text", "data.pad=abc", ["padding", "whole pixels, 0 or more", "pad='abc'"]),
     ("mean as text", "data.mean=abc", ["three numbers in data.mean", "got 'abc'"]),
     ("no name", "name=''", ["name must be the name of a folder; got ''"]),

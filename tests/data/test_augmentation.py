@@ -161,7 +161,7 @@ def test_a_cutout_larger_than_the_images_is_refused() -> None:
 )
 def test_channel_statistics_in_another_unit_or_that_are_none_are_refused(mean: Any, std: Any, told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        Normalisation.of(mean, std)
+        Normalisation(mean, std)
 
 
 def test_statistics_are_measured_over_all_pixels_of_all_images() -> None:

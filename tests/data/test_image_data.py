@@ -59,7 +59,7 @@ def test_an_impossible_subset_is_refused(parquet_folder: Path, size: int, messag
 
 @pytest.mark.parametrize("option", ["classes", "image_size", "train_subset"])
 def test_numbers_below_one_are_refused(option: str) -> None:
-    with pytest.raises(ValueError, match=f"data.{option} to be a positive whole number, got 0"):
+    with pytest.raises(ValueError, match=rf"data\.{option} must be a whole number above 0; got 0\."):
         hub_data(None, **{option: 0})
 
 

@@ -120,17 +120,10 @@ def test_the_epoch_counts_that_is_set_before_the_first_batch_is_asked_for() -> N
 
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize(
-    ("count", "size", "drop_last", "sizes"),
-    [
-        (12, 6, False, [6, 6]),
-        (14, 6, False, [6, 6, 2]),
-        (14, 6, True, [6, 6]),
-        (6, 6, False, [6]),
-        (3, 1, False, [1] * 3),
-    ],
+    ("count", "size", "sizes"), [(12, 6, [6, 6]), (14, 6, [6, 6, 2]), (6, 6, [6]), (3, 1, [1, 1, 1])]
 )
-def test_sizes_of_the_batches(count: int, size: int, drop_last: bool, sizes: list[int], shuffle: bool) -> None:
-    batches = batches_of(count, size, drop_last=drop_last, shuffle=shuffle)
+def test_sizes_of_the_batches(count: int, size: int, sizes: list[int], shuffle: bool) -> None:
+    batches = batches_of(count, size, shuffle=shuffle)
     assert [len(labels) for _, labels in batches] == sizes
     assert len(batches) == len(sizes)
 

@@ -10,7 +10,7 @@ from tests.data.small_sets import write_parquet
 
 from archselect.data import ImageFolder
 from archselect.data.decode import upright
-from archselect.data.local_files import local_images
+from archselect.data.sources import local_images
 
 SIDE = 32
 TALL = np.zeros((3 * SIDE, 2 * SIDE), dtype=np.uint8)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from archselect.data import ImageTensors, halves, stratified_split, stratified_subset
+from archselect.data import stratified_split, stratified_subset
 from archselect.distributed.rng import generator_for
 
 LABELS = torch.tensor([0] * 40 + [1] * 20 + [2] * 10)[torch.randperm(70, generator=generator_for("mix"))]
@@ -78,12 +78,3 @@ def test_a_subset_larger_than_the_set_is_refused() -> None:
 def test_a_subset_smaller_than_the_number_of_classes_is_refused() -> None:
     with pytest.raises(ValueError, match="subset of 2 images cannot hold all 3 classes"):
         stratified_subset(LABELS, 2, generator_for(0))
-
-
-def test_halves_keep_images_with_their_labels_and_share_none() -> None:
-    images = torch.arange(70, dtype=torch.uint8).view(70, 1, 1, 1).expand(70, 3, 2, 2)
-    weights, architecture = halves(ImageTensors(images, LABELS), generator_for(0))
-    assert weights.labels.bincount().tolist() == architecture.labels.bincount().tolist() == [20, 10, 5]
-    seen = torch.cat([weights.images, architecture.images])[:, 0, 0, 0].long()
-    assert seen.sort().values.tolist() == list(range(70))
-    assert torch.equal(LABELS[seen], torch.cat([weights.labels, architecture.labels]))

@@ -226,7 +226,7 @@ def _changed_decisions(made: Made) -> None:
 
 def _without_digests(made: Made) -> None:
     """As an older version left a finished stage."""
-    (made.selection / "finished.json").write_text("{}")
+    (made.selection / "finished.json").write_text('{"files": {}}')
 
 
 def _no_options(made: Made) -> None:

@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from archselect.data.local_files import SplitNames, local_images
-from archselect.data.sources import ImageFolder
+from archselect.data.sources import ImageFolder, local_images
 from archselect.evaluation import NASBench201Table
 from archselect.evaluation.nasbench201 import COLUMNS
 from archselect.genotype import Genotype
@@ -111,7 +110,7 @@ def test_a_saved_set_does_not_name_files_outside_of_it(name: str | None, tmp_pat
 def test_a_saved_set_does_not_name_splits_outside_of_it(split: str, tmp_path: Path) -> None:
     (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": [split]}))
     with pytest.raises(FileNotFoundError, match="has no train split"):
-        local_images(tmp_path, "img", "label", SplitNames(train=split)).open("train")
+        local_images(tmp_path, "img", "label", train_split=split).open("train")
 
 
 def test_names_of_classes_hold_nothing_that_a_terminal_obeys(tmp_path: Path) -> None:
@@ -130,7 +129,7 @@ def test_a_column_that_grows_many_times_is_not_read(tmp_path: Path, monkeypatch:
     table = pyarrow.table({"img": repeated(b"\0" * 2**18, 80_000), "label": [0] * 80_000})  # 20 GB
     parquet.write_table(table, tmp_path / "train.parquet", dictionary_pagesize_limit=2**30, store_schema=False)
     assert (tmp_path / "train.parquet").stat().st_size < 2**20
-    monkeypatch.setattr("archselect.data.local_files.EXPANSION_FREE", 2**24)
+    monkeypatch.setattr("archselect.data.tables.EXPANSION_FREE", 2**24)
     pool = pyarrow.default_memory_pool()
     peak = max(pool.max_memory(), pool.bytes_allocated() + 2**27)
     with pytest.raises(ValueError, match=r"train.parquet takes more than .* bytes in memory, many times its size"):
@@ -139,7 +138,7 @@ def test_a_column_that_grows_many_times_is_not_read(tmp_path: Path, monkeypatch:
 
 
 def test_a_value_that_is_large_by_itself_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("archselect.data.local_files.EXPANSION_FREE", 2**20)
+    monkeypatch.setattr("archselect.data.tables.EXPANSION_FREE", 2**20)
     with pytest.raises(ValueError, match="bytes in memory, many times its size"):
         local_images(written(tmp_path, [b"\0" * 2**22]), "img", "label").open("train")
 

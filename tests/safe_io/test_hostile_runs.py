@@ -261,7 +261,7 @@ DEEP = '{"a":' * 100_000 + "1" + "}" * 100_000
 def test_deep_json_is_refused_wherever_it_stands(text: str, tmp_path: Path) -> None:
     made = make_run(tmp_path / "logs")
     stage = made.search
-    (stage.path / "finished.json").write_text("{}")  # whoever made the folder leaves out its digests
+    (stage.path / "finished.json").write_text('{"files": {}}')  # whoever made the folder leaves out its digests
     (stage.path / "decisions.jsonl").write_text(text + "\n")
     with pytest.raises(ValueError, match=r"Line 1 of .*decisions\.jsonl is damaged"):
         stage.read_lines("decisions.jsonl")
@@ -333,7 +333,7 @@ def test_the_file_of_the_supernet_bounds_what_is_made_of_the_config(copied: Path
         open_run(copied, {"search_space": {"channels": 1_000_000}}).supernet()  # 10 TB
     stage = (copied / "search").resolve()
     torch.save({"weight": Touch(copied / "made")}, stage / "supernet.pt")
-    (stage / "finished.json").write_text("{}")  # whoever made the folder leaves out its digests
+    (stage / "finished.json").write_text('{"files": {}}')  # whoever made the folder leaves out its digests
     with pytest.raises(ValueError, match="holds more than tensors and plain data"):
         open_run(copied).supernet()
     assert not (copied / "made").exists()

@@ -158,7 +158,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    return read_parquet(path, lambda name: True, TABLE_BYTES, TABLE_ROWS).to_pandas(ignore_metadata=True)
+    return read_parquet(path, TABLE_BYTES, TABLE_ROWS).to_pandas(ignore_metadata=True)
 
 
 def _check(table: pd.DataFrame, path: Path) -> None:
