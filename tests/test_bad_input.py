@@ -10,7 +10,6 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -80,44 +79,44 @@ def failed(capsys: pytest.CaptureFixture[str], *overrides: str) -> str:
     return said(capsys.readouterr().err)
 
 
-def assert_says(message: str, parts: Sequence[str]) -> None:
-    missing = [part for part in parts if part not in message]
+def assert_says(message: str, expected: str) -> None:
+    """Check that a message has all parts of what is expected, which are separated by ` ... `."""
+    missing = [part for part in expected.split(" ... ") if part not in message]
     assert not missing, f"{missing} not in: {message}"
 
 
-def each(*cases: tuple[str, Sequence[str]] | tuple[str, Sequence[str], Sequence[str]]) -> pytest.MarkDecorator:
-    """Parametrise by (option, parts of the message), or (option, others beside it, parts of the message)."""
-    rows = [((one, *rest[0]) if len(rest) == 2 else (one,), rest[-1]) for one, *rest in cases]
-    ids = [" ".join(options) for options, _ in rows]
-    return pytest.mark.parametrize(("options", "parts"), rows, ids=ids)
+def each(*cases: tuple[str, ...]) -> pytest.MarkDecorator:
+    """Parametrise by (options, parts of the message), or (options, others beside them, parts of the message)."""
+    rows = [(case[:-1], case[-1]) for case in cases]
+    return pytest.mark.parametrize(("options", "expected"), rows, ids=[" ".join(options) for options, _ in rows])
 
 
 # --- Names of options and choices. ---
 
 
 @each(
-    ("search.epoch=3", ["There is no option search.epoch. Did you mean epochs?", "The options of search are"]),
-    ("serch=darts", ["There is no option serch. Did you mean search"]),
-    ("trainer.strategy=ddp", ["There is no option trainer.strategy", "are accelerator, devices, sync_"]),
-    ("epochs=3", ["There is no option epochs. Did you mean", "search.epochs"]),
-    ("search_space=s5", ["There is no search_space=s5.", "nasbench201", "s4"]),
-    ("search.epochs=[1", ["no viable alternative at input '[1'", "put it into quotes: 'search.epochs="]),
-    ("search.epochs=1,2", ["search.epochs=1,2 gives several values. Add -m", "type 'search.epochs=[1,2]'"]),
+    ("search.epoch=3", "There is no option search.epoch. Did you mean epochs? ... The options of search are"),
+    ("serch=darts", "There is no option serch. Did you mean search"),
+    ("trainer.strategy=ddp", "There is no option trainer.strategy ... are accelerator, devices, sync_"),
+    ("epochs=3", "There is no option epochs. Did you mean ... search.epochs"),
+    ("search_space=s5", "There is no search_space=s5. ... nasbench201 ... s4"),
+    ("search.epochs=[1", "no viable alternative at input '[1' ... put it into quotes: 'search.epochs="),
+    ("search.epochs=1,2", "search.epochs=1,2 gives several values. Add -m ... type 'search.epochs=[1,2]'"),
 )
-def test_a_name_that_does_not_exist_is_refused(options: tuple[str, ...], parts: Sequence[str]) -> None:
+def test_a_name_that_does_not_exist_is_refused(options: tuple[str, ...], expected: str) -> None:
     with pytest.raises(Exception) as refused:
         composed((*TINY, *options))
     message = in_a_sentence(refused.value)
     assert message is not None
-    assert_says(message, parts)
+    assert_says(message, expected)
     assert "logs=FOLDER" not in message
     assert len(message.splitlines()) == len(set(message.splitlines()))
 
 
 def test_an_option_that_is_added_or_refers_to_nothing_is_refused() -> None:
     added = refusal(base=(*TINY, "+search.epoch=3"))
-    assert_says(added, ["search: ", "unexpected keyword argument 'epoch'", "no such option", "configs/search/"])
-    assert_says(refusal("search.epochs=${nowhere}"), ["Interpolation key 'nowhere' not found"])
+    assert_says(added, "search:  ... unexpected keyword argument 'epoch' ... no such option ... configs/search/")
+    assert_says(refusal("search.epochs=${nowhere}"), "Interpolation key 'nowhere' not found")
 
 
 # --- Numbers and choices. ---
@@ -127,52 +126,36 @@ FINITE = "must be a finite number, 0 or more; got"
 
 
 @each(
-    ("search.epochs=0", [f"search.epochs {WHOLE} 0"]),
-    ("search.epochs=abc", [f"search.epochs {WHOLE} 'abc'"]),
-    ("evaluation.epochs=0", [f"evaluation.epochs {WHOLE} 0"]),
-    ("search.batch_size=0", [f"search.batch_size {WHOLE} 0"]),
-    ("search.batch_size=1.5", [f"search.batch_size {WHOLE} 1.5"]),
-    ("evaluation.batch_size=0", [f"evaluation.batch_size {WHOLE} 0"]),
-    ("seed=abc", ["seed must be a whole number, 0 or more; got 'abc'"]),
-    ("seed=-1", ["seed must be a whole number, 0 or more; got -1"]),
-    ("seed=null", ["seed must be a whole number, 0 or more; got None"]),
-    ("search.weight_optimizer.lr=-1", ["search.weight_optimizer", "learning rate: -1", "change"]),
-    ("search.architecture_optimizer.lr=-1", ["search.architecture_optimizer", "rate: -1"]),
-    ("selection.tuning.learning_rate=-1", [f"selection.tuning.learning_rate {FINITE} -1"]),
-    ("evaluation.optimizer.lr=-1", ["evaluation.optimizer", "learning rate: -1", "change"]),
-    ("search.weight_optimizer.lr=abc", ["weight_optimizer.lr must be a finite number; got 'abc'"]),
-    ("search.weight_optimizer.lr=null", ["weight_optimizer.lr must be a finite number; got None"]),
-    ("evaluation.optimizer.lr=nan", ["evaluation.optimizer.lr must be a finite number; got nan"]),
-    ("selection.tuning.learning_rate=abc", [f"tuning.learning_rate {FINITE} 'abc'"]),
-    ("selection.tuning.learning_rate=inf", [f"tuning.learning_rate {FINITE} inf"]),
-    ("search.architecture_optimizer.betas=0.5", ["search.architecture_optimizer", "betas=0.5", "change"]),
-    ("search.learning_rate_min=abc", [f"search.learning_rate_min {FINITE} 'abc'"]),
-    ("search.gradient_clip=0", ["search.gradient_clip must be a finite number above 0; got 0"]),
-    ("evaluation.gradient_clip=0", ["gradient_clip must be a finite number above 0; got 0"]),
-    (
-        "evaluation.capture=cuda_graphs",
-        ["evaluation.capture=cuda_graphs needs a CUDA device", "Use evaluation.capture=none"],
-    ),
-    ("evaluation.cutout=1.5", ["evaluation.cutout must be a whole number, 0 or more; got 1.5"]),
-    ("evaluation.cutout=16", ["cutout of 16 pixels is larger than the images, 8 x 8", "smaller"]),
-    ("evaluation.auxiliary_weight=yes", [f"evaluation.auxiliary_weight {FINITE} 'yes'"]),
-    ("evaluation.network.layers=0", ["evaluation.network: ", "layers, at least 2; got 0"]),
-    ("search_space.channels=5", ["channels of the supernet must be even", "got 5"]),
-    ("search_space.alpha_scale=-1", [f"search_space.alpha_scale {FINITE} -1"]),
-    ("search.architecture_gradient=foo", ["search.architecture_gradient must be null or", "got 'foo'"]),
-    ("selection.operation_criterion=f1", ["operation_criterion must be one of accuracy, loss; got 'f1'"]),
-    ("selection.renormalize=maybe", ["selection.renormalize must be true or false; got 'maybe'"]),
-    ("selection.tuning.epochs_between=true", ["epochs_between must be a whole number, 0 or more; got True"]),
-    ("data.image_size=abc", ["data.image_size must be a whole number above 0; got 'abc'"]),
-    ("data.pad=abc", ["padding", "whole pixels, 0 or more", "pad='abc'"]),
-    ("data.mean=abc", ["three numbers in data.mean", "got 'abc'"]),
-    ("name=''", ["name must be the name of a folder; got ''"]),
-    ("name=../x", ["name must be the name of a folder; got '../x'"]),
-    ("figures.format=eps", ["figures.format must be one of png, svg, pdf", "got 'eps'"]),
-    ("figures.format=[pdf,eps]", ["figures.format must be one of", "['pdf', 'eps']"]),
+    ("search.epochs=0", f"search.epochs {WHOLE} 0"),
+    ("search.batch_size=0", f"search.batch_size {WHOLE} 0"),
+    ("seed=abc", "seed must be a whole number, 0 or more; got 'abc'"),
+    ("seed=null", "seed must be a whole number, 0 or more; got None"),
+    ("search.weight_optimizer.lr=-1", "search.weight_optimizer ... learning rate: -1 ... change"),
+    ("search.weight_optimizer.lr=null", "weight_optimizer.lr must be a finite number; got None"),
+    ("evaluation.optimizer.lr=nan", "evaluation.optimizer.lr must be a finite number; got nan"),
+    ("selection.tuning.learning_rate=inf", f"tuning.learning_rate {FINITE} inf"),
+    ("search.architecture_optimizer.betas=0.5", "search.architecture_optimizer ... betas=0.5 ... change"),
+    ("search.learning_rate_min=abc", f"search.learning_rate_min {FINITE} 'abc'"),
+    ("search.gradient_clip=0", "search.gradient_clip must be a finite number above 0; got 0"),
+    ("evaluation.capture=cuda_graphs", "capture=cuda_graphs needs a CUDA device ... Use evaluation.capture=none"),
+    ("evaluation.cutout=1.5", "evaluation.cutout must be a whole number, 0 or more; got 1.5"),
+    ("evaluation.cutout=16", "cutout of 16 pixels is larger than the images, 8 x 8 ... smaller"),
+    ("evaluation.auxiliary_weight=yes", f"evaluation.auxiliary_weight {FINITE} 'yes'"),
+    ("evaluation.network.layers=0", "evaluation.network:  ... layers, at least 2; got 0"),
+    ("search_space.channels=5", "channels of the supernet must be even ... got 5"),
+    ("search_space.alpha_scale=-1", f"search_space.alpha_scale {FINITE} -1"),
+    ("search.architecture_gradient=foo", "search.architecture_gradient must be null or ... got 'foo'"),
+    ("selection.operation_criterion=f1", "operation_criterion must be one of accuracy, loss; got 'f1'"),
+    ("selection.renormalize=maybe", "selection.renormalize must be true or false; got 'maybe'"),
+    ("selection.tuning.epochs_between=true", "epochs_between must be a whole number, 0 or more; got True"),
+    ("data.image_size=abc", "data.image_size must be a whole number above 0; got 'abc'"),
+    ("data.mean=abc", "three numbers in data.mean ... got 'abc'"),
+    ("name=../x", "name must be the name of a folder; got '../x'"),
+    ("figures.format=eps", "figures.format must be one of png, svg, pdf ... got 'eps'"),
+    ("figures.format=[pdf,eps]", "figures.format must be one of ... ['pdf', 'eps']"),
 )
-def test_a_value_that_makes_no_sense_is_refused(options: tuple[str, ...], parts: Sequence[str]) -> None:
-    assert_says(refusal(*options), parts)
+def test_a_value_that_makes_no_sense_is_refused(options: tuple[str, ...], expected: str) -> None:
+    assert_says(refusal(*options), expected)
 
 
 # --- Search spaces, orders and genotypes. ---
@@ -185,83 +168,76 @@ CELLS = "//".join(f"{cell}:2:{'/'.join([NODE] * 4)}" for cell in ("normal", "red
 @each(
     (
         "search_space.operations=[skip_conect,sep_conv_3x3]",
-        ["'skip_conect' does not exist", "Did you mean 'skip_connect'", "The primitives are none,"],
+        "'skip_conect' does not exist ... Did you mean 'skip_connect' ... The primitives are none,",
     ),
-    ("search_space.operations=[]", ["normal cell has an empty list", "List at least one"]),
+    ("search_space.operations=[]", "normal cell has an empty list ... List at least one"),
     (
         f"search_space.operations=[{','.join([PAIR] * 13)},[]]",
-        ["Edge (4, 5) of the normal cell has no candidate", "List at least one"],
+        "Edge (4, 5) of the normal cell has no candidate ... List at least one",
     ),
-    ("search_space.operations=5", ["must be a list of names or one list per edge; got 5"]),
-    ("search_space.operations=[skip_connect]", ["selection=perturb compares", "has one only", "two candidates"]),
-    (
-        "selection.edge_order=[0,1,2]",
-        [
-            "selection.edge_order must be random, reverse, entropy, gradient_norm, global or, for the normal cell",
-            "each of [0, 1, 2, 3",
-            "got [0, 1, 2]",
-        ],
-    ),
-    ("selection.edge_order=sorted", ["selection.edge_order must be random", "got 'sorted'"]),
+    ("search_space.operations=5", "must be a list of names or one list per edge; got 5"),
+    ("search_space.operations=[skip_connect]", "selection=perturb compares ... has one only ... two candidates"),
+    ("selection.edge_order=[0,1,2]", "global or, for the normal cell ... each of [0, 1, 2, 3 ... got [0, 1, 2]"),
+    ("selection.edge_order=sorted", "selection.edge_order must be random ... got 'sorted'"),
     (
         "selection.edge_order={cell:[0,1,2,3,4,5]}",
-        ["selection.edge_order names the cell types ['cell']", "has ['normal', 'reduction']"],
+        "selection.edge_order names the cell types ['cell'] ... has ['normal', 'reduction']",
     ),
-    ("selection.node_order=[2,3,4,5]", ["each of [3, 4, 5] once; got [2, 3, 4, 5]"]),
+    ("selection.node_order=[2,3,4,5]", "each of [3, 4, 5] once; got [2, 3, 4, 5]"),
 )
-def test_a_space_or_order_that_cannot_be_is_refused(options: tuple[str, ...], parts: Sequence[str]) -> None:
-    assert_says(refusal(*options), parts)
+def test_a_space_or_order_that_cannot_be_is_refused(options: tuple[str, ...], expected: str) -> None:
+    assert_says(refusal(*options), expected)
 
 
 def test_too_few_lists_of_operations_for_the_edges_of_s1_are_refused() -> None:
     message = refusal(f"search_space.operations.normal=[{','.join([PAIR] * 13)}]", base=(*TINY, "search_space=s1"))
-    assert_says(message, ["normal cell has 14 edges", "13 were given", "one list per edge, in the order [(0, 2)"])
+    assert_says(message, "normal cell has 14 edges ... 13 were given ... one list per edge, in the order [(0, 2)")
 
 
 @each(
-    ("DARTS_V2", ["among ['skip_connect', 'sep_conv_3x3']", "has 'dil_conv_3x3'", "search_space="]),
-    ("'|none~0|+|none~0|none~1|+|none~0|none~1|none~2|'", ["['normal', 'reduction']", "has ['cell']"]),
-    (f"normal:2:{NODE}/skip_connect@0+skip_connect@7", ["takes source 7: a cycle", "Allowed are", "0..2"]),
-    (CELLS.replace(f"{NODE}/", "", 1), ["4 nodes, but the genotype's has 2 and 3", "incomplete"]),
-    (f"normal:2:{NODE}/", ["node 1 (state 3) has no input: a missing node", "at least one"]),
-    ("DARTS_V9", ["'DARTS_V9' is no genotype", "Did you mean DARTS_V", "Accepted are", ".json file"]),
-    (CELLS.replace("skip_connect", "skip_conect", 1), ["'skip_conect' does not exist", "Did you"]),
-    ("nowhere/genotype.json", ["'nowhere/genotype.json', but there is no such file", "genotype.json"]),
+    ("DARTS_V2", "among ['skip_connect', 'sep_conv_3x3'] ... has 'dil_conv_3x3' ... search_space="),
+    ("'|none~0|+|none~0|none~1|+|none~0|none~1|none~2|'", "['normal', 'reduction'] ... has ['cell']"),
+    (f"normal:2:{NODE}/skip_connect@0+skip_connect@7", "takes source 7: a cycle ... Allowed are ... 0..2"),
+    (CELLS.replace(f"{NODE}/", "", 1), "4 nodes, but the genotype's has 2 and 3 ... incomplete"),
+    (f"normal:2:{NODE}/", "node 1 (state 3) has no input: a missing node ... at least one"),
+    ("DARTS_V9", "'DARTS_V9' is no genotype ... Did you mean DARTS_V ... Accepted are ... .json file"),
+    (CELLS.replace("skip_connect", "skip_conect", 1), "'skip_conect' does not exist ... Did you"),
+    ("nowhere/genotype.json", "'nowhere/genotype.json', but there is no such file ... genotype.json"),
 )
-def test_a_genotype_that_cannot_be_is_refused(options: tuple[str, ...], parts: Sequence[str]) -> None:
-    assert_says(refusal(f"genotype={options[0]}"), parts)
+def test_a_genotype_that_cannot_be_is_refused(options: tuple[str, ...], expected: str) -> None:
+    assert_says(refusal(f"genotype={options[0]}"), expected)
 
 
 def test_a_genotype_file_with_a_cycle_is_named(tmp_path: Path) -> None:
     file = tmp_path / "cycle.json"
     file.write_text('{"cells": [{"name": "normal", "inputs": 2, "nodes": [[["skip_connect", 2]]]}]}')
-    assert_says(refusal(f"genotype={file}"), [f"{str(file)!r} holds no genotype", "takes source 2: a cycle"])
+    assert_says(refusal(f"genotype={file}"), f"{str(file)!r} holds no genotype ... takes source 2: a cycle")
 
 
 # --- Splits and batches. ---
 
-EMPTY = ["leaves one part empty", "Use more images or another share"]
+EMPTY = "leaves one part empty ... Use more images or another share"
 SHARE = "search.weight_share must lie between 0 and 1; got"
 
 
 @each(
-    ("search.batch_size=61", ["search.batch_size is 61, but only 60 images", "Lower it"]),
-    ("search.weight_share=0.8", ["search.batch_size is 30, but only 24 images train alpha", "Lower it"]),
-    ("evaluation.batch_size=109", ["evaluation.batch_size is 109, but only 108 images are trained on", "Lower it"]),
+    ("search.batch_size=61", "search.batch_size is 61, but only 60 images ... Lower it"),
+    ("search.weight_share=0.8", "search.batch_size is 30, but only 24 images train alpha ... Lower it"),
+    ("evaluation.batch_size=109", "evaluation.batch_size is 109, but only 108 images are trained on ... Lower it"),
     (
         "selection.scoring.batch_size=61",
-        ["selection.scoring.batch_size is 61, but only 60 images are scored on", "Lower it"],
+        "selection.scoring.batch_size is 61, but only 60 images are scored on ... Lower it",
     ),
-    ("search.weight_share=0.0001", ["search.weight_share: Splitting 120 images", *EMPTY]),
-    ("search.weight_share=0", [f"{SHARE} 0"]),
-    ("search.weight_share=1", [f"{SHARE} 1"]),
-    ("selection.scoring.held_out_share=0.0001", ["selection.scoring.held_out_share: Splitting 60 images", *EMPTY]),
-    ("selection.scoring.held_out_share=1", ["held_out_share must lie between 0 and 1; got 1"]),
-    ("evaluation.validation_share=0.0001", ["evaluation.validation_share: Splitting 120", *EMPTY]),
-    ("data.train_subset=5000", ["subset of 5000", "from 1438", "Ask for fewer"]),
+    ("search.weight_share=0.0001", f"search.weight_share: Splitting 120 images ... {EMPTY}"),
+    ("search.weight_share=0", f"{SHARE} 0"),
+    ("search.weight_share=1", f"{SHARE} 1"),
+    ("selection.scoring.held_out_share=0.0001", f"selection.scoring.held_out_share: Splitting 60 images ... {EMPTY}"),
+    ("selection.scoring.held_out_share=1", "held_out_share must lie between 0 and 1; got 1"),
+    ("evaluation.validation_share=0.0001", f"evaluation.validation_share: Splitting 120 ... {EMPTY}"),
+    ("data.train_subset=5000", "subset of 5000 ... from 1438 ... Ask for fewer"),
 )
-def test_a_split_or_batch_that_cannot_be_is_refused(options: tuple[str, ...], parts: Sequence[str]) -> None:
-    assert_says(refusal(*options), parts)
+def test_a_split_or_batch_that_cannot_be_is_refused(options: tuple[str, ...], expected: str) -> None:
+    assert_says(refusal(*options), expected)
 
 
 # --- Data. ---
@@ -303,7 +279,7 @@ def tables(root: Path, labels: bool = True, damaged: bool = False) -> str:
 def test_images_too_small_to_be_halved_twice_are_refused(size: int, option: int | None, tmp_path: Path) -> None:
     options = [class_folders(tmp_path, size), *([] if option is None else [f"data.image_size={option}"])]
     found = option or size
-    expected = ["a multiple of 4 and at least 8 pixels", f"got {found}x{found}", "data.image_size"]
+    expected = f"a multiple of 4 and at least 8 pixels ... got {found}x{found} ... data.image_size"
     assert_says(refusal(*options, base=FOLDER), expected)
 
 
@@ -312,31 +288,29 @@ def test_a_missing_or_empty_path_is_refused(base: tuple[str, ...], tmp_path: Pat
     for path in (tmp_path / "nowhere", tmp_path):
         message = refusal(f"data.path={path}", base=base)
         assert_says(message, ["data.path", str(path), "xpected", "train/CLASS/IMAGE.png"])
-    assert_says(refusal(base=FOLDER), ["data.path=FOLDER", "train/CLASS/IMAGE.png"])
+    assert_says(refusal(base=FOLDER), "data.path=FOLDER ... train/CLASS/IMAGE.png")
 
 
 def test_one_class_alone_is_refused(tmp_path: Path) -> None:
     option = class_folders(tmp_path)
     for split in ("train", "test"):
         (tmp_path / split / "bee").rename(tmp_path / split / "ant" / "below")
-    expected = ["All 8 training images", "are of one class, 'ant'", "two classes or more", "a folder per class"]
+    expected = "All 8 training images ... are of one class, 'ant' ... two classes or more ... a folder per class"
     assert_says(refusal(option, base=FOLDER), expected)
 
 
 def test_another_set_or_a_table_without_labels_under_the_name_of_cifar10_is_refused(tmp_path: Path) -> None:
     other = refusal(tables(tmp_path), "data.source.image_column=photo", base=CIFAR10)
-    assert_says(other, ["data.source.image_column is 'photo'", "data=huggingface data.path=FOLDER", "published=null"])
+    assert_says(other, "data.source.image_column is 'photo' ... data=huggingface data.path=FOLDER ... published=null")
     unlabelled = refusal(tables(tmp_path, labels=False), base=CIFAR10)
-    assert_says(unlabelled, ["a column 'label'", "train.parquet", "found img", "data.source.label_column="])
+    assert_says(unlabelled, "a column 'label' ... train.parquet ... found img ... data.source.label_column=")
 
 
 def test_a_damaged_image_is_named_by_its_file_or_row(tmp_path: Path) -> None:
     message = refusal(class_folders(tmp_path / "folders", damaged="train/bee/3.png"), base=FOLDER)
-    assert_says(
-        message, [f"{tmp_path}/folders/train/bee/3.png is an image that cannot be decoded", "Replace or remove"]
-    )
+    assert_says(message, f"{tmp_path}/folders/train/bee/3.png is an image that cannot be decoded ... Replace or remove")
     message = refusal(tables(tmp_path, damaged=True), base=CIFAR10)
-    assert_says(message, [f"row 7 of {tmp_path}/train.parquet is not an image", "format is not known", "Replace"])
+    assert_says(message, f"row 7 of {tmp_path}/train.parquet is not an image ... format is not known ... Replace")
 
 
 def test_a_damaged_test_image_is_named_before_the_retraining(
@@ -346,7 +320,7 @@ def test_a_damaged_test_image_is_named_before_the_retraining(
     option = class_folders(tmp_path / "set", damaged="test/bee/3.png")
     check_command(option, base=FOLDER)
     message = failed(capsys, *FOLDER, option, f"genotype={CELLS}", f"logs={tmp_path}/logs")
-    assert_says(message, ["set/test/bee/3.png is an image", "Replace or remove it"])
+    assert_says(message, "set/test/bee/3.png is an image ... Replace or remove it")
     assert not list((tmp_path / "logs").glob("stages/evaluation/*/history.jsonl")), "an epoch was made"
 
 
@@ -359,15 +333,15 @@ LOOKED_UP = ("experiment=nasbench201_small", "data=digits", "data.train_subset=1
 def test_a_table_has_to_be_there_and_to_have_what_may_be_looked_up(tmp_path: Path) -> None:
     table, other = tmp_path / "table.csv", ARCH.replace("none~2", "skip_connect~2")
     option = f"evaluation.table={table}"
-    assert_says(refusal(option, base=LOOKED_UP), [f"no NAS-Bench-201 table at {table}", "Set evaluation.table"])
+    assert_says(refusal(option, base=LOOKED_UP), f"no NAS-Bench-201 table at {table} ... Set evaluation.table")
     table.write_text(",".join(COLUMNS) + f"\n0,{ARCH},10,10,1,1,1,1\n")
     message = refusal(option, base=LOOKED_UP)
-    assert_says(message, [f"{table} has 1 architectures, and {other}", "not among them", "evaluation.table=null"])
+    assert_says(message, f"{table} has 1 architectures, and {other} ... not among them ... evaluation.table=null")
     message = refusal(option, f"genotype='{other}'", base=LOOKED_UP)
-    assert_says(message, [f"{other} is not among them", "evaluation.table=null"])
+    assert_says(message, f"{other} is not among them ... evaluation.table=null")
     check_command(option, f"genotype='{ARCH}'", base=LOOKED_UP)
     message = refusal(option, base=("search_space=s2", "data=digits", "evaluation=nasbench201"))
-    assert_says(message, ["looks up NAS-Bench-201 cells", "space is 's2'", "Choose search_space=nasbench201"])
+    assert_says(message, "looks up NAS-Bench-201 cells ... space is 's2' ... Choose search_space=nasbench201")
 
 
 @pytest.mark.parametrize(("space", "evaluation"), [("nasbench201", "retrain_cifar10"), ("s2", "retrain_nasbench201")])
@@ -375,7 +349,7 @@ def test_an_evaluation_for_another_space_is_refused(space: str, evaluation: str)
     message = refusal(
         "evaluation.cutout=0", base=(f"search_space={space}", "data=digits", f"evaluation={evaluation}", "trainer=cpu")
     )
-    assert_says(message, [f"evaluation={evaluation} does not fit search space {space!r}", "channels", "Choose another"])
+    assert_says(message, f"evaluation={evaluation} does not fit search space {space!r} ... channels ... Choose another")
 
 
 # --- Where it runs. ---
@@ -384,47 +358,35 @@ def test_an_evaluation_for_another_space_is_refused(space: str, evaluation: str)
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here is a GPU")
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     message = refusal(base=(*TINY, "trainer=gpu"))
-    assert_says(message, ["accelerator=gpu", "No supported gpu backend found", "trainer=cpu"])
+    assert_says(message, "accelerator=gpu ... No supported gpu backend found ... trainer=cpu")
 
 
 @each(
-    ("trainer.precision=nonsense", ["trainer.precision must be one of 32-true, bf16-mixed; got 'nonsense'"]),
-    ("trainer.precision=16-mixed", ["trainer.precision must be one of", "got '16-mixed'"]),
-    ("trainer.sync_batchnorm=1", ["trainer.sync_batchnorm must be true or false; got 1"]),
-    ("trainer.devices=0", ["devices=0", "trainer.devices=1"]),
-    ("trainer.accelerator=abacus", ["invalid accelerator name", "'abacus'", "trainer=cpu"]),
-    (
-        "search.capture=compile",
-        ["trainer.devices=3"],
-        ["search.capture=compile records a step of one process", "trainer.devices=1"],
-    ),
-    (
-        "search.batch_size=29",
-        ["trainer.devices=3"],
-        ["search.batch_size=29: of the 60 images", "the last batch has 2", "at least 3"],
-    ),
-    ("search.batch_size=2", ["trainer.devices=3"], ["search.batch_size=2", "a batch has 2", "at least 3"]),
-    (
-        "search.batch_size=5",  # each device normalises by itself, and needs two images for a spread
-        ["trainer.devices=3", "trainer.sync_batchnorm=false"],
-        ["search.batch_size=5", "a batch has 5", "at least 6"],
-    ),
-    (
-        "evaluation.batch_size=53",
-        ["trainer.devices=3"],
-        ["evaluation.batch_size=53: of the 108 images", "the last batch has 2"],
-    ),
+    ("trainer.precision=16-mixed", "trainer.precision must be one of 32-true, bf16-mixed; got '16-mixed'"),
+    ("trainer.sync_batchnorm=1", "trainer.sync_batchnorm must be true or false; got 1"),
+    ("trainer.devices=0", "devices=0 ... trainer.devices=1"),
+    ("trainer.accelerator=abacus", "invalid accelerator name ... 'abacus' ... trainer=cpu"),
 )
-def test_a_trainer_that_cannot_be_or_has_too_many_devices_is_refused(
-    options: tuple[str, ...], parts: Sequence[str]
-) -> None:
-    assert_says(refusal(*options), parts)
+def test_a_trainer_that_cannot_be_is_refused(options: tuple[str, ...], expected: str) -> None:
+    assert_says(refusal(*options), expected)
+
+
+@each(
+    ("search.capture=compile", "search.capture=compile records a step of one process ... trainer.devices=1"),
+    ("search.batch_size=29", "search.batch_size=29: of the 60 images ... the last batch has 2 ... at least 3"),
+    ("search.batch_size=2", "search.batch_size=2 ... a batch has 2 ... at least 3"),
+    # Each device normalises by itself, and needs two images for a spread.
+    ("search.batch_size=5", "trainer.sync_batchnorm=false", "search.batch_size=5 ... a batch has 5 ... at least 6"),
+    ("evaluation.batch_size=53", "evaluation.batch_size=53: of the 108 images ... the last batch has 2"),
+)
+def test_what_three_devices_cannot_share_is_refused(options: tuple[str, ...], expected: str) -> None:
+    assert_says(refusal("trainer.devices=3", *options), expected)
 
 
 @pytest.mark.parametrize("option", ["strategy=fsdp", "num_nodes=2", "max_epochs=2", "limit_train_batches=1"])
 def test_what_the_stages_say_of_the_trainer_is_not_for_a_user_to_set(option: str) -> None:
     message = refusal(base=(*TINY, f"+trainer.{option}"))
-    assert_says(message, [f"trainer.{option.partition('=')[0]} is not for a user to set", "accelerator, devices"])
+    assert_says(message, f"trainer.{option.partition('=')[0]} is not for a user to set ... accelerator, devices")
 
 
 # --- The command itself. ---
@@ -464,7 +426,7 @@ def test_what_three_processes_refuse_is_said_once_and_ends_with_code_1(tmp_path:
     typed = [*TINY, "trainer.devices=3", "search.batch_size=29", f"logs={tmp_path / 'logs'}"]
     ended = subprocess.run([sys.executable, str(TRAIN), *typed], capture_output=True, text=True)
     assert ended.returncode == 1
-    assert_says(said(ended.stderr), ["search.batch_size=29: of the 60 images", "the last batch has 2", "at least 3"])
+    assert_says(said(ended.stderr), "search.batch_size=29: of the 60 images ... the last batch has 2 ... at least 3")
     assert (ended.stdout + ended.stderr).count("of the 60 images") == 1
     assert not (tmp_path / "logs" / "stages").exists(), "a stage was begun"
 
@@ -476,7 +438,7 @@ def test_a_sweep_with_bad_jobs_fails_makes_the_good_ones_and_says_in_each_folder
     with pytest.raises(SystemExit) as ended:
         sweep(*short, "search.epochs=0,1,-2")
     assert ended.value.code == 1
-    assert_says(said(capsys.readouterr().err), ["search.epochs must be a whole number above 0; got 0."])
+    assert_says(said(capsys.readouterr().err), "search.epochs must be a whole number above 0; got 0.")
     first, good, last = sorted((tmp_path / "sweep").glob("[0-9]*"))
     assert (good / "summary.json").exists()
     for folder, value in ((first, 0), (last, -2)):
@@ -487,30 +449,30 @@ def test_a_sweep_with_bad_jobs_fails_makes_the_good_ones_and_says_in_each_folder
 
 
 @pytest.mark.parametrize(
-    ("option", "parts"),
+    ("option", "expected"),
     [
-        ("logs={file}", ["{file}", "cannot be made: a file is where a folder is needed", "set logs=FOLDER"]),
-        ("hydra.run.dir={file}/run", ["{file}", "a file is where a folder is needed", "set logs=FOLDER"]),
-        ("logs=/proc/x", ["/proc/x", "cannot be written", "set logs=FOLDER"]),
-        ("logs=null", ["logs must be the name of a folder; got None"]),
+        ("logs={file}", "{file} ... cannot be made: a file is where a folder is needed ... set logs=FOLDER"),
+        ("hydra.run.dir={file}/run", "{file} ... a file is where a folder is needed ... set logs=FOLDER"),
+        ("logs=/proc/x", "/proc/x ... cannot be written ... set logs=FOLDER"),
+        ("logs=null", "logs must be the name of a folder; got None"),
     ],
 )
 def test_a_run_folder_that_cannot_be_made_is_named(
     option: str,
-    parts: Sequence[str],
+    expected: str,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (file := tmp_path / "file").touch()
-    assert_says(failed(capsys, *TINY, option.format(file=file)), [part.format(file=file) for part in parts])
+    assert_says(failed(capsys, *TINY, option.format(file=file)), expected.format(file=file))
 
 
 def test_a_file_in_place_of_the_stages_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "stages").touch()
     message = failed(capsys, *TINY, f"logs={tmp_path}")
-    assert_says(message, [f"{tmp_path}/stages/search/", "a file is where a folder is needed", "Move it away"])
+    assert_says(message, f"{tmp_path}/stages/search/ ... a file is where a folder is needed ... Move it away")
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc")
@@ -528,7 +490,7 @@ def test_a_full_disk_keeps_what_is_done_and_the_run_goes_on_when_there_is_room(
 
     with mock.patch("os.fsync", full):
         message = failed(capsys, *short)
-    assert_says(message, ["No space is left on the disk for", "checkpoint.ckpt", "free some", "typed again goes on"])
+    assert_says(message, "No space is left on the disk for ... checkpoint.ckpt ... free some ... typed again goes on")
     (search,) = (tmp_path / "stages" / "search").glob("s2-*[!k]")
     assert (search / "checkpoint.ckpt").exists()
     before = lines(search / "history.jsonl")[0]
@@ -541,7 +503,7 @@ def test_a_full_disk_under_the_figures_is_said_in_words(capsys: pytest.CaptureFi
     full = OSError(errno.ENOSPC, "No space left on device", "figures/cells.png")
     with mock.patch("archselect.pipeline.run.draw_figures", side_effect=full):
         message = failed(capsys, *tiny(selection="magnitude"), "evaluation=none", logs)
-    assert_says(message, ["No space is left on the disk for figures/cells.png", "free some"])
+    assert_says(message, "No space is left on the disk for figures/cells.png ... free some")
 
 
 # --- Training that diverges. ---
@@ -551,7 +513,7 @@ def test_a_retraining_that_diverges_says_when_and_what_to_lower(
     capsys: pytest.CaptureFixture[str], own_logs: str
 ) -> None:
     message = failed(capsys, *TINY, f"genotype={CELLS}", "evaluation.optimizer.lr=1e30", own_logs)
-    expected = ["The evaluation diverged: ", "_loss became nan in epoch 1", "Lower evaluation.optimizer.lr"]
+    expected = "The evaluation diverged:  ... _loss became nan in epoch 1 ... Lower evaluation.optimizer.lr"
     assert_says(message, expected)
 
 
@@ -569,7 +531,7 @@ def test_a_loss_of_a_search_that_turns_nan_keeps_the_last_good_checkpoint(
     with mock.patch.object(SearchModule, "on_train_epoch_start", spoil):
         message = failed(capsys, *tiny(selection="magnitude"), "evaluation=none", f"logs={tmp_path}")
     (search,) = (tmp_path / "stages" / "search").glob("s2-*[!k]")
-    assert_says(message, ["The search diverged: ", "became nan in epoch 2", "Lower search.weight_optimizer.lr"])
+    assert_says(message, "The search diverged:  ... became nan in epoch 2 ... Lower search.weight_optimizer.lr")
     assert f"The state after epoch 1 is kept in {search}" in message
     assert [record["epoch"] for record in lines(search / "history.jsonl")] == [0]
     kept = torch.load(search / "checkpoint.ckpt", weights_only=True)["state_dict"].values()
