@@ -287,7 +287,7 @@ def test_images_too_small_to_be_halved_twice_are_refused(size: int, option: int 
 def test_a_missing_or_empty_path_is_refused(base: tuple[str, ...], tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere", tmp_path):
         message = refusal(f"data.path={path}", base=base)
-        assert_says(message, ["data.path", str(path), "xpected", "train/CLASS/IMAGE.png"])
+        assert_says(message, f"data.path ... {path} ... xpected ... train/CLASS/IMAGE.png")
     assert_says(refusal(base=FOLDER), "data.path=FOLDER ... train/CLASS/IMAGE.png")
 
 

@@ -137,13 +137,12 @@ def test_a_column_that_grows_many_times_is_not_read(tmp_path: Path, monkeypatch:
     assert pool.max_memory() <= peak
 
 
-def test_a_value_that_is_large_by_itself_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_that_is_large_by_itself_is_not_read_and_many_small_ones_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("archselect.data.tables.EXPANSION_FREE", 2**20)
     with pytest.raises(ValueError, match="bytes in memory, many times its size"):
         local_images(written(tmp_path, [b"\0" * 2**22]), "img", "label").open("train")
-
-
-def test_all_rows_of_a_table_of_ordinary_images_are_read(tmp_path: Path) -> None:
     stored = local_images(written(tmp_path, [encoded("PNG")] * 1000), "img", "label").open("train")
     assert len(stored) == 1000
     assert stored._decoded(999, 8, resize=False).shape == (8, 8, 3)
@@ -206,15 +205,12 @@ def test_a_parquet_table_that_grows_or_has_too_many_rows_is_refused(tmp_path: Pa
     ],
     ids=["text", "json", "official", "nasbench201"],
 )
-def test_a_million_lines_are_no_genotype(text: str, tmp_path: Path) -> None:
+def test_a_million_lines_and_deep_json_are_no_genotype(text: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"A genotype has at most 100000 characters"):
         Genotype.parse(text)
     (tmp_path / "genotype.json").write_text(text)
     with pytest.raises(ValueError, match=r"A genotype has at most 100000 characters"):
         Genotype.parse(str(tmp_path / "genotype.json"))
-
-
-def test_deep_json_is_no_genotype() -> None:
-    for text in ('{"cells":' + "[" * 90_000, '{"cells":' + "[" * 200 + "]" * 200 + "}"):
+    for deep in ('{"cells":' + "[" * 90_000, '{"cells":' + "[" * 200 + "]" * 200 + "}"):
         with pytest.raises(ValueError, match=r"nested more than 50 deep|no valid JSON"):
-            Genotype.from_json(text)
+            Genotype.from_json(deep)
