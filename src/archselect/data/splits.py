@@ -1,7 +1,6 @@
 """Stratified splits and subsets: every class keeps its share.
 
-scikit-learn splits alike, but draws the remainders; here they go to the largest, and a seed gives the same images on
-every version.
+Not scikit-learn's, which refuses a class of a single image and follows numpy's generator; see docs/decisions.md.
 """
 
 import math
