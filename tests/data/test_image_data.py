@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 from tests.data.small_sets import encoded, hub_data, picture, write_image, write_parquet
 
-from archselect.data import Digits, HubImages, ImageData, ImageFolder, ImageTensors
+from archselect.data import Digits, HubImages, ImageData, ImageFolder
 from archselect.data import decode as stored
 
 NUMBERS = ("classes", "image_size", "train_subset")
@@ -116,16 +116,6 @@ def test_progress_goes_to_the_console_when_there_is_much_to_decode(
             _ = hub_data(parquet_folder, console=console).train
         shown.append("Decoding set, train" in console.export_text())
     assert shown == [False, True, False]
-
-
-def test_labelled_images_check_themselves() -> None:
-    images, labels = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.tensor([0, 1])
-    for wrong in (images.float(), images[0], images[:, :1]):
-        with pytest.raises(ValueError, match="shape \\(N, 3, H, W\\) in uint8"):
-            ImageTensors(wrong, labels)
-    for wrong in (labels[:1], labels.int()):
-        with pytest.raises(ValueError, match="one int64 label for each of the 2 images"):
-            ImageTensors(images, wrong)
 
 
 def digits(**options: object) -> ImageData:

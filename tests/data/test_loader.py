@@ -159,11 +159,6 @@ def test_a_batch_size_that_does_not_fit_the_split_is_refused(batch_size: int) ->
         batches_of(64, batch_size)
 
 
-def test_batches_without_a_purpose_are_refused() -> None:
-    with pytest.raises(ValueError, match="need a purpose"):
-        batches_of(8, 4, ())
-
-
 def test_bilevel_epochs_are_as_long_as_the_weight_batches() -> None:
     for weights, architecture in ((24, 8), (8, 24)):
         pairs = BilevelBatches(batches_of(weights, 4), batches_of(architecture, 4))

@@ -11,6 +11,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from archselect.utils.validation import NonNegativeInt, check_fields
+
 
 @dataclass(frozen=True)
 class Normalisation:
@@ -83,16 +85,12 @@ class Augmentation:
             Its centre is uniform over the image, so that it may stick out over the border. 0 for no cutout.
     """
 
-    pad: int = 4
+    pad: NonNegativeInt = 4
     flip: bool = True
-    cutout: int = 0
+    cutout: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
-        if not all(isinstance(pixels, int) and pixels >= 0 for pixels in (self.pad, self.cutout)):
-            raise ValueError(
-                "Expected the padding and the side of the cutout in whole pixels, 0 or more, got "
-                f"pad={self.pad!r}, cutout={self.cutout!r}."
-            )
+        check_fields(self, "data")
 
     def check(self, height: int, width: int) -> None:
         """Refuse a cutout that is larger than an image of `height` x `width` pixels."""

@@ -35,18 +35,6 @@ class ImageTensors:
     images: Tensor
     labels: Tensor
 
-    def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
-            raise ValueError(
-                f"Expected images of shape (N, 3, H, W) in uint8, got {tuple(self.images.shape)} in "
-                f"{self.images.dtype}."
-            )
-        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
-            raise ValueError(
-                f"Expected one int64 label for each of the {len(self.images)} images, got labels of shape "
-                f"{tuple(self.labels.shape)} in {self.labels.dtype}."
-            )
-
     def __len__(self) -> int:
         return len(self.labels)
 

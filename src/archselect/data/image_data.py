@@ -17,7 +17,7 @@ from archselect.data.sources import Source, digest
 from archselect.data.splits import stratified_subset
 from archselect.distributed.rng import generator_for
 from archselect.store.redact_paths import expand
-from archselect.utils.validation import FLAG, POSITIVE_INT
+from archselect.utils.validation import POSITIVE_INT
 
 OWN_CHOICE = (
     "Another data set is data=huggingface data.path=FOLDER (or data.source.repository=OWNER/NAME), with "
@@ -75,7 +75,6 @@ class ImageData:
         for option, number in (("classes", classes), ("image_size", image_size), ("train_subset", train_subset)):
             if number is not None:
                 POSITIVE_INT.check(f"data.{option}", number)
-        FLAG.check("data.flip", flip)
         _check_published(name, source, published or {})
         if not callable(getattr(source, "open", None)):
             raise ValueError(f"data.source must name a class by its _target_; got {source!r}.")

@@ -44,7 +44,7 @@ class DeviceLoader:
         dtype: Of the images.
 
     Raises:
-        ValueError: The batch size is below 1 or above N, the key is empty, or a cutout is larger than an image.
+        ValueError: The batch size is below 1 or above N, or a cutout is larger than an image.
     """
 
     def __init__(
@@ -63,11 +63,6 @@ class DeviceLoader:
             raise ValueError(
                 f"The batch size is {batch_size}, but the split has {len(images)} images. "
                 "Expected at least 1 and at most the size of the split: change the batch size or use more images."
-            )
-        if not rng_key:
-            raise ValueError(
-                "Batches need a purpose that their order and augmentation derive from, for example "
-                '(seed, "search", "weights"); got none.'
             )
         self.batch_size, self.augmentation, self.rng_key = batch_size, augmentation, rng_key
         self.shuffle, self.dtype = shuffle, dtype
