@@ -225,8 +225,8 @@ def _changed_decisions(made: Made) -> None:
 
 
 def _without_digests(made: Made) -> None:
-    """As an older version left a finished stage."""
-    (made.selection / "finished.json").write_text("{}")
+    """As somebody leaves a finished stage who lists none of its files."""
+    (made.selection / "finished.json").write_text('{"files": {}}')
 
 
 def _no_options(made: Made) -> None:
