@@ -64,13 +64,14 @@ class Landscape(Analysis):
         """Return the eigenvalue of every snapshot and of the end, and the accuracy at every point of the plane."""
         run = measurer.run
         last = run.stage("search").result["kept_epochs"]
-        snapshots: dict[int, int | None] = {epoch: epoch for epoch in run.snapshots if epoch < last}
+        epochs = [*(epoch for epoch in run.snapshots if epoch < last), last]
         supernet = measurer.supernet()
         plane = points_of_plane(supernet, self.radius, self.points, run.parts.seed)
-        measurer.start(len(snapshots) + 1 + len(plane))
+        measurer.start(len(epochs) + len(plane))
         eigenvalues: Table = []
-        for epoch, snapshot in {**snapshots, last: None}.items():
-            value = measurer.cached(f"eigenvalue {epoch}", partial(self._eigenvalue, measurer, snapshot))
+        for epoch in epochs:
+            measure = partial(self._eigenvalue, measurer, None if epoch == last else epoch)
+            value = measurer.cached(f"eigenvalue {epoch}", measure)
             eigenvalues.append({"epoch": epoch, "eigenvalue": value})
         scorer = measurer.scorer(supernet, self.scoring)
         rows: Table = []

@@ -19,7 +19,7 @@ from archselect.figures.style import (
     add_legend,
     cell_title,
     edge_name,
-    fitting,
+    fitting_size,
     new_figure,
     parts,
     selection_styles,
@@ -227,7 +227,7 @@ def _draw_cell(figure: SubFigure, rows: Rows, labels: Sequence[str], shape: tupl
             shares[edges.index(row["edge"]), operations.index(row["operation"])] = 100 * row["share"]
         _draw_boxes(axes, shares, 6, numbers)
         heading = f"{label} (n = {own[0]['runs']})" if numbers else label
-        axes.set_title(heading, fontsize=fitting(heading, 0.8 * WIDTH / shape[1]))
+        axes.set_title(heading, fontsize=fitting_size(heading, 0.8 * WIDTH / shape[1]))
         axes.set_xticks(range(len(operations)), operations, rotation=90)
         axes.set_yticks(range(len(edges)), edges)
     for axes in panels.ravel()[len(labels) :]:

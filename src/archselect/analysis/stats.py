@@ -10,7 +10,6 @@ from scipy.stats import kendalltau, spearmanr
 
 from archselect.analysis.base import Table
 from archselect.figures.style import edge_name
-from archselect.models.cell_space import CellSpace
 from archselect.models.supernet.supernet import Supernet
 
 SKIP = "skip_connect"
@@ -24,33 +23,20 @@ def is_convolution(operation: str) -> bool:
 
 
 class Edge(NamedTuple):
-    """An edge that has something to choose."""
+    """An edge that has something to choose: cell type, number in it, `(source,target)`, candidates."""
 
-    space: CellSpace
+    cell: str
     number: int
-
-    @property
-    def cell(self) -> str:
-        """The cell type."""
-        return self.space.name
-
-    @property
-    def name(self) -> str:
-        """`(source,target)`."""
-        return edge_name(self.space.topology.edges[self.number])
-
-    @property
-    def operations(self) -> tuple[str, ...]:
-        """The candidates."""
-        return self.space.operations[self.number]
+    name: str
+    operations: tuple[str, ...]
 
 
 def open_edges(supernet: Supernet) -> list[Edge]:
     """Return the edges that are undecided and have two candidates or more."""
     return [
-        Edge(space, edge)
-        for name, space in supernet.cell_spaces.items()
-        for edge in supernet.decisions[name].undecided_edges
+        Edge(cell, edge, edge_name(space.topology.edges[edge]), space.operations[edge])
+        for cell, space in supernet.cell_spaces.items()
+        for edge in supernet.decisions[cell].undecided_edges
         if len(space.operations[edge]) > 1
     ]
 

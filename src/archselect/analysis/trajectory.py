@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -27,17 +27,8 @@ TESTS = tuple(RANKS.values())
 """The columns of the NAS-Bench-201 table with test accuracies."""
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One quantity.
-
-    Attributes:
-        column: Of the rows.
-        title: Above the panel.
-        label: Of its axis, with the unit.
-        factor: From the column to the unit.
-        common: Whether all selections have the same value, so that one line says it.
-    """
+class Panel(NamedTuple):
+    """A column of the rows, its title, its axis; `common`: of all selections alike, so that one line says it."""
 
     column: str
     title: str

@@ -18,7 +18,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, PathPatc
 from matplotlib.path import Path as Curve
 from scipy.optimize import isotonic_regression
 
-from archselect.figures.style import DOTS_PER_INCH, WIDEST, cell_title, fitting, styled, styles
+from archselect.figures.style import DOTS_PER_INCH, WIDEST, cell_title, fitting_size, styled, styles
 from archselect.genotype import CellGenotype, Genotype
 
 Place = tuple[int, int]
@@ -198,7 +198,7 @@ def draw_cells_of(architectures: Sequence[tuple[str, Genotype]], beside: int = 1
 
 def _draw_cell(axes: Axes, cell: CellGenotype, layout: CellLayout, title: str) -> None:
     axes.set_axis_off()
-    points = fitting(title, 0.85 * (axes.get_xlim()[1] + _LEFT), 10)  # bold is wider
+    points = fitting_size(title, 0.85 * (axes.get_xlim()[1] + _LEFT), 10)  # bold is wider
     axes.text(0.1 - _LEFT, layout.top + 0.24, title, fontsize=points, fontweight="bold", va="center")
     _draw_lines(axes, layout)
     _draw_operations(axes, cell, layout)
@@ -244,7 +244,7 @@ def _draw_operations(axes: Axes, cell: CellGenotype, layout: CellLayout) -> None
         box = FancyBboxPatch(left_below, *_BOX, boxstyle="round,pad=0,rounding_size=0.08")
         box.set(facecolor=style.tint, edgecolor=style.colour, linewidth=1.0, zorder=3)
         axes.add_patch(box)
-        size = fitting(operation, 0.92 * _BOX[0])  # a long name still fits into its box
+        size = fitting_size(operation, 0.92 * _BOX[0])  # a long name still fits into its box
         axes.text(x - _BOX_BEFORE_NODE, y - 0.01, operation, fontsize=size, ha="center", va="center", zorder=4)
 
 

@@ -5,9 +5,8 @@ that score nothing (by magnitude, at random) leave no scores to draw.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
@@ -18,6 +17,7 @@ from archselect.figures.style import (
     BLUE,
     VERMILLION,
     Rows,
+    Style,
     add_legend,
     cell_title,
     edge_name,
@@ -33,12 +33,12 @@ Decision = Mapping[str, Any]
 _MOST_PANELS = 5  # side by side
 _NARROWEST_RANGE = 0.2  # of a scale of accuracies, in percentage points: differences far below it are noise
 _UNMASKED: dict[str, Any] = {"color": "0.45", "ls": "--", "lw": 1.0, "label": "nothing masked"}
+_SIZE = 5.0
 _ROUND_MARKERS = ("o", "s", "^", "D", "v", "P")
 _ACCURACY = "validation accuracy (%)"
 
 
-@dataclass(frozen=True)
-class Dot:
+class Dot(NamedTuple):
     """One value on a row of a panel, with its standard error if known; filled where the candidate was kept."""
 
     value: float
@@ -46,12 +46,11 @@ class Dot:
     colour: str
     filled: bool
     marker: str = "o"
-    size: float = 5.0
+    size: float = _SIZE
     error: float | None = None
 
 
-@dataclass(frozen=True)
-class Panel:
+class Panel(NamedTuple):
     """One decision: the names of its rows from the top, its values, that with nothing masked if known."""
 
     title: str
@@ -76,18 +75,9 @@ def draw_operation_strengths(decisions: Sequence[Decision]) -> Figure:
     by_operation = styles(operation for decision in scored for operation in decision["candidates"])
 
     def panel(decision: Decision) -> Panel:
-        dots = [
-            Dot(
-                value=100 * score["accuracy"],
-                row=decision["candidates"].index(score["candidate"]),
-                colour=by_operation[score["candidate"]].colour,
-                filled=score["candidate"] == decision["kept"],
-            )
-            for score in decision["scores"]
-        ]
+        values = {score["candidate"]: (100 * score["accuracy"], None) for score in decision["scores"]}
         unmasked = None if decision["unmasked"] is None else 100 * decision["unmasked"]["accuracy"]
-        title = f"{decision['point'] + 1}.  {edge_name(decision['edge_states'])}"
-        return Panel(title, tuple(decision["candidates"]), dots, unmasked)
+        return _operation_panel(decision, by_operation, values, unmasked)
 
     legend = _kept_or_not()
     if any(decision["unmasked"] is not None for decision in scored):
@@ -151,24 +141,32 @@ def draw_strengths(decisions: Sequence[Decision]) -> Figure:
     ordered = len({decision["point"] for decision in ranked}) > 1
 
     def panel(decision: Decision) -> Panel:
-        dots = [
-            Dot(
-                value=strength["value"],
-                row=row,
-                colour=by_operation[name].colour,
-                filled=name == decision["kept"],
-                error=strength["standard_error"],
-            )
-            for row, (name, strength) in enumerate(zip(decision["candidates"], decision["strengths"], strict=True))
-        ]
-        number = f"{decision['point'] + 1}.  " if ordered else ""
-        return Panel(number + edge_name(decision["edge_states"]), tuple(decision["candidates"]), dots)
+        values = [(strength["value"], strength["standard_error"]) for strength in decision["strengths"]]
+        named = dict(zip(decision["candidates"], values, strict=True))
+        return _operation_panel(decision, by_operation, named, numbered=ordered)
 
     title = "Strength of each operation for this selection: higher = stronger (bars: standard errors)"
     groups = _by_cell(ranked, "edges (source,target)" + " in the order of decision" * ordered, panel)
     largest = max(abs(strength["value"]) for decision in ranked for strength in decision["strengths"])
     # What is equal up to rounding looks equal.
     return _draw_panels(title, _kept_or_not(), groups, "strength, as the selection measures it", 1e-6 * largest or 1.0)
+
+
+def _operation_panel(
+    decision: Decision,
+    by_operation: Mapping[str, Style],
+    values: Mapping[str, tuple[float, float | None]],
+    unmasked: float | None = None,
+    numbered: bool = True,
+) -> Panel:
+    """Return the panel of an edge: the value and the standard error of each operation."""
+    names = tuple(decision["candidates"])
+    dots = [
+        Dot(value, names.index(name), by_operation[name].colour, name == decision["kept"], error=error)
+        for name, (value, error) in values.items()
+    ]
+    number = f"{decision['point'] + 1}.  " if numbered else ""
+    return Panel(number + edge_name(decision["edge_states"]), names, dots, unmasked)
 
 
 def _kept_or_not() -> list[Line2D]:
@@ -259,7 +257,7 @@ def _draw_dot(axes: Axes, dot: Dot) -> None:
     if dot.error:
         ends = [dot.value - dot.error, dot.value + dot.error]
         axes.plot(ends, [dot.row, dot.row], color=dot.colour, linewidth=1.2, zorder=1)
-    nested = dot.filled and dot.size != Dot.size  # a white edge tells dots on one another apart
+    nested = dot.filled and dot.size != _SIZE  # a white edge tells dots on one another apart
     edge = "white" if nested else dot.colour
     face = dot.colour if dot.filled else "white"
     look: dict[str, Any] = {"color": dot.colour, "mfc": face, "mec": edge, "mew": 0.8, "ms": dot.size}

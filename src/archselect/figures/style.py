@@ -192,7 +192,7 @@ def legend_dot(label: str, colour: str, filled: bool, marker: str = "o") -> Line
     return Line2D([], [], linestyle="", marker=marker, markersize=5, color=colour, markerfacecolor=face, label=label)
 
 
-def fitting(text: str, width: float, size: float = 8) -> float:
+def fitting_size(text: str, width: float, size: float = 8) -> float:
     """Return the font size, `size` at most, at which a text is not wider than `width` inches."""
     return min(size, 72 * width / (_CHARACTER * max(map(len, text.split("\n")))))
 

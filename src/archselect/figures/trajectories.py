@@ -26,7 +26,7 @@ from archselect.figures.style import (
     add_title,
     cell_title,
     edge_name,
-    fitting,
+    fitting_size,
     new_figure,
     parts,
     styled,
@@ -188,7 +188,7 @@ def draw_alpha_map(history: Rows, space: Mapping[str, Any]) -> Figure:
         for axes, operation, excess in zip(panels, operations, maps[name], strict=False):
             _draw_map(axes, excess, [record["epoch"] + 1 for record in history], scale)
             heading = "\n".join(operation.rsplit("_", 1)) if len(operation) > 8 else operation
-            axes.set_title(heading, fontsize=fitting(heading, 0.7 * WIDTH / columns))
+            axes.set_title(heading, fontsize=fitting_size(heading, 0.7 * WIDTH / columns))
         for axes in panels[len(operations) :]:
             axes.set_axis_off()
         for axes in panels[::columns]:
