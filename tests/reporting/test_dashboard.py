@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import wandb
 
-from archselect.reporting import dashboard as spaces
+from archselect.reporting import workspace
 from archselect.reporting.dashboard import main
 
 SPACE = ["--space", "nasbench201"]
@@ -99,7 +99,9 @@ def test_without_the_library_it_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in [
-        name for name in sys.modules if name.startswith(("wandb_workspaces", "archselect.reporting.dashboard"))
+        name
+        for name in sys.modules
+        if name.startswith(("wandb_workspaces", "archselect.reporting.workspace", "archselect.reporting.panels"))
     ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
@@ -110,7 +112,7 @@ def test_without_the_library_it_says_how_to_get_it(
 def test_without_the_folder_of_configs_it_does_not_make_an_empty_dashboard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(spaces, "CONFIGS", tmp_path / "configs")
+    monkeypatch.setattr(workspace, "CONFIGS", tmp_path / "configs")
     assert main(["--project", "p", "--offline"]) == 1
     error = " ".join(capsys.readouterr().err.split())
     assert "There is no search space in" in error and "pip install -e" in error

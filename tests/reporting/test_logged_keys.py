@@ -12,8 +12,8 @@ from tests.command import Run, sweep, tiny
 from tests.reporting.panels import asked, panels, run_sets
 from tests.wandb_file import Told
 
-from archselect.reporting.dashboard import define, describe_spaces
 from archselect.reporting.panels import GROUPING
+from archselect.reporting.workspace import define, describe_spaces
 from archselect.results.summaries import PaperNumber
 
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pytest
 from tests.reporting.conftest import GENOTYPE, Made, Page
 
-from archselect.reporting.html.parts import Links
+from archselect.reporting.html.parts import Assets
 from archselect.reporting.report import main
 
 MakeRun = Callable[..., Made]
@@ -169,8 +169,8 @@ def test_leads_to_the_folders_of_runs_and_stages_wherever_page_and_runs_are_move
 def test_the_name_of_a_folder_is_no_scheme(tmp_path: Path) -> None:
     folder = tmp_path / "javascript:alert(1)"
     folder.mkdir()
-    assert Links(tmp_path).to(folder) == "javascript%3Aalert%281%29/"
-    assert Links(tmp_path).to(tmp_path / "gone") is None
+    assert Assets(tmp_path).link(folder) == "javascript%3Aalert%281%29/"
+    assert Assets(tmp_path).link(tmp_path / "gone") is None
 
 
 def test_shows_the_analyses_of_a_run_and_of_several(tmp_path: Path, make_run: MakeRun) -> None:

@@ -43,7 +43,7 @@ def test_where_copies_were_trained_scores_are_with_the_operation_and_bars_the_le
     decision["strengths"] = [{"value": -1.5, "standard_error": None}, {"value": -2.0, "standard_error": None}]
     decisions = tabulate([decision], "loss")
     assert decisions.seen == "with it alone"
-    assert [candidate.bar for candidate in decisions.candidates] == [1.0, 0.0]
+    assert [candidate.bar for candidate in decisions.operations] == [1.0, 0.0]
     assert decisions.scale == "strength beyond that of the edge’s weakest operation, full width: 0.5"
     assert tabulate(DECISIONS).seen == "without it"
 
@@ -51,7 +51,7 @@ def test_where_copies_were_trained_scores_are_with_the_operation_and_bars_the_le
 def test_a_candidate_that_lost_a_race_tells_how_many_images_it_was_scored_on() -> None:
     decision = deepcopy(DECISIONS[0])
     decision["scores"][1]["beaten_after"] = 512
-    assert [candidate.beaten_after for candidate in tabulate([decision]).candidates] == [None, 512]
+    assert [candidate.beaten_after for candidate in tabulate([decision]).operations] == [None, 512]
 
 
 def test_a_score_that_is_no_number_has_no_bar_and_leaves_the_others_theirs() -> None:
@@ -65,14 +65,14 @@ def test_a_score_that_is_no_number_has_no_bar_and_leaves_the_others_theirs() -> 
 def test_a_selection_that_saw_nothing_has_no_bars() -> None:
     decision = deepcopy(DECISIONS[0]) | {"scores": []}
     decisions = tabulate([decision])
-    assert [candidate.bar for candidate in decisions.candidates] == [None, None]
-    assert [candidate.kept for candidate in decisions.candidates] == [True, False]
+    assert [candidate.bar for candidate in decisions.operations] == [None, None]
+    assert [candidate.kept for candidate in decisions.operations] == [True, False]
     assert not decisions.scored and not decisions.compared
 
 
 def test_an_input_of_a_node_tells_its_rounds_and_when_it_was_dropped() -> None:
     (node,) = tabulate(DECISIONS).nodes
-    assert [(seen.edge, seen.accuracies, seen.outcome) for seen in node.inputs] == [
+    assert [(seen.edge, seen.accuracies, seen.outcome) for seen in node.candidates] == [
         ("(0,2)", (25.0,), "kept"),
         ("(1,2)", (75.0,), "dropped in round 1"),
     ]

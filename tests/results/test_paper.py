@@ -2,7 +2,7 @@
 
 import pytest
 
-from archselect.results.summaries import paper_number
+from archselect.results.summaries import Choices, paper_number
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from archselect.results.summaries import paper_number
     ],
 )
 def test_reports_errors_as_accuracies_and_says_what_they_are(choices: tuple[str, ...], text: str) -> None:
-    assert str(paper_number(*choices)) == text
+    assert str(paper_number(Choices(*choices))) == text
 
 
 @pytest.mark.parametrize(
@@ -32,4 +32,4 @@ def test_reports_errors_as_accuracies_and_says_what_they_are(choices: tuple[str,
     ids=["smaller network", "not retrained", "another selection", "other data"],
 )
 def test_has_nothing_for_what_the_paper_did_not_run(choices: tuple[str, ...]) -> None:
-    assert paper_number(*choices) is None
+    assert paper_number(Choices(*choices)) is None

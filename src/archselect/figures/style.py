@@ -199,6 +199,11 @@ def cell_title(name: str) -> str:
     return name if name.endswith("cell") else f"{name} cell"
 
 
+def edge_name(edge: Sequence[int]) -> str:
+    """Return `(source,target)`."""
+    return f"({edge[0]},{edge[1]})"
+
+
 def save(figure: Figure, stem: str | Path, formats: Sequence[str] = ("png",)) -> Path:
     """Write `figure` as `STEM.png` and in the other formats beside it, making the folder; return the PNG's path.
 

@@ -4,40 +4,45 @@ Everything that comes from files is text to the template, which escapes it; a co
 its own script only and load nothing but the pictures that it carries.
 """
 
+import re
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from importlib.resources import files
+from operator import attrgetter
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from archselect.reporting.html.parts import Links, Notes, Pictures
+from archselect.reporting.html.parts import ANALYSES, READING, Assets, Notes, analyses_in
 from archselect.reporting.html.run_view import view
-from archselect.reporting.html.tables import analyses_in, folders_beside, summary_table
-from archselect.results.formatting import footnotes
+from archselect.results.formatting import columns, footnotes
 from archselect.results.grid import Failure, Grid
-from archselect.results.summaries import Row
+from archselect.results.summaries import Choices, Row
 from archselect.store import atomic_write
 from archselect.store.atomic_io import disk_errors_explained
 from archselect.store.redact_paths import redact
 
+UNIT = re.compile(r"(?<=\d) (s|min|h)\b")
+"""A unit stays on the line of its number."""
+
 
 def write_page(
     report: Sequence[Row],
-    made: Sequence[Grid],
-    folder: str | Path,
-    path: str | Path,
+    grids: Sequence[Grid],
+    folder: Path,
+    path: Path,
     warn: Callable[[str], None],
-    failed: Sequence[Failure] = (),
+    failed: Sequence[Failure],
 ) -> Path:
     """Write the page on the runs under `folder` to `path` and return it.
 
     Args:
         report: Its table.
-        made: The grids of searches and selections.
+        grids: Of searches and selections.
         folder: Where the runs lie.
         path: The HTML file; its folder is made.
         warn: Told what is missing of each run; the page says the same in its place.
@@ -46,30 +51,27 @@ def write_page(
     Raises:
         StoreError: The disk refuses.
     """
-    folder, path = Path(folder), Path(path)
-    pictures, links = Pictures(), Links(path.parent)
+    assets, notes = Assets(path.parent), Notes()
     results = [result for row in report for result in row.results]
-    runs = [view(result, f"run-{number}", pictures, links) for number, result in enumerate(results, start=1)]
-    for run in runs:
-        for sentence in run.notes:
-            warn(f"{run.folder}: {sentence}")
-    notes = Notes()
+    runs = [view(result, f"run-{number}", assets) for number, result in enumerate(results, start=1)]
     known = [run for result in results for run in result.runs]
-    beside = [(home, analyses_in(home, pictures, links, notes)) for home in folders_beside(folder, known)]
-    for sentence in notes.sentences:
+    beside = [(home, analyses_in(home, assets, notes)) for home in _folders_beside(folder, known)]
+    for sentence in [*(f"{run.folder}: {sentence}" for run in runs for sentence in run.notes), *notes.sentences]:
         warn(sentence)
     script = _asset("page.js")
     html = _template().render(
         folder=redact(str(folder.resolve())),
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-        table=summary_table(report, {run.folder: run.anchor for run in runs}),
+        titles=[column.title for column in columns(report)],
+        names=len(Choices._fields),
+        lines=_lines(report, {run.folder: run.anchor for run in runs}),
         footnotes=footnotes(report),
-        grids=made,
+        grids=grids,
         failed=[str(one) for one in failed],
         runs=runs,
         beside=beside,
         notes=notes.sentences,
-        pictures=pictures.data,
+        pictures=assets.pictures,
         style=Markup(_asset("page.css")),  # our own file
         script=Markup(script),  # likewise
         digest=b64encode(sha256(script.encode()).digest()).decode(),
@@ -79,6 +81,40 @@ def write_page(
     with atomic_write(path) as file:
         file.write(html.encode())
     return path
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the summary table.
+
+    Attributes:
+        words: What a filter looks through.
+        cells: What each column shows, and what it is sorted by; None: it is missing and stands last.
+        runs: The seeds, and the anchors of their runs.
+    """
+
+    words: str
+    cells: list[tuple[str, str | float | None]]
+    runs: list[tuple[int, str]]
+
+
+def _lines(report: Sequence[Row], anchors: dict[Path, str]) -> list[Line]:
+    """Return the summary table, whose lines lead to the anchors of their runs' folders."""
+    return [
+        Line(
+            words=" ".join([*row.choices, *(f"seed {seed}" for seed in row.seeds)]),
+            cells=[(UNIT.sub("\u00a0\\1", column.text(row)), column.key(row)) for column in columns(report)],
+            runs=[(result.seed, anchors[result.runs[-1]]) for result in sorted(row.results, key=attrgetter("seed"))],
+        )
+        for row in report
+    ]
+
+
+def _folders_beside(folder: Path, runs: Iterable[Path]) -> list[Path]:
+    """Return the folders under `folder` that hold analyses and are no run: those of several runs, such as a sweep's."""
+    known = {run.resolve() for run in runs}
+    holders = sorted({reading.parents[2] for reading in folder.rglob(f"{ANALYSES}/*/{READING}")})
+    return [holder for holder in holders if holder.resolve() not in known]
 
 
 def _template() -> Template:
