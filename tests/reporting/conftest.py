@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,14 @@ def make_run(tmp_path: Path) -> Callable[..., Made]:
     return make
 
 
+def write_failure(folder: Path, overrides: str, name: str = "failed.json", seed: int = 3) -> None:
+    """Write what a run with these overrides leaves where it failed, or was refused."""
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "overrides.yaml").write_text(overrides)
+    choices = {"search_space": "s2", "search": "darts", "selection": "random", "evaluation": "none", "data": "digits"}
+    (folder / name).write_text(json.dumps({**choices, "seed": seed, "reason": "the disk <b>burnt</b>"}))
+
+
 @dataclass(frozen=True)
 class Page:
     """A page, the runs that it is about, and what was said while it was made."""
@@ -112,6 +121,40 @@ class Page:
     @property
     def html(self) -> str:
         return self.file.read_text(encoding="utf-8")
+
+
+class Reader(HTMLParser):
+    """The elements of a page with their attributes, and its visible text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.html = html
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self._words: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self._words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self._words).split())
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for found, attributes in self.elements if found == tag]
+
+    def runs(self) -> list[dict[str, str | None]]:
+        return [details for details in self.all("details") if details.get("class") == "run"]
+
+
+def read(folder: Path, *options: str) -> Reader:
+    """Return the page on the runs in `folder`."""
+    file = folder / "report.html"
+    assert main([str(folder), "--html", str(file), *options]) == 0
+    return Reader(file.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ class Column:
     title: str
     text: Callable[[Row], str]
     key: Callable[[Row], Any]
+    numeric: bool = True
 
 
 def columns(report: Sequence[Row]) -> list[Column]:
@@ -29,7 +30,7 @@ def columns(report: Sequence[Row]) -> list[Column]:
     balanced = [Column("balanced %", lambda row: number(row.balanced_mean), attrgetter("balanced_mean"))]
     rank = [Column("mean rank (best)", _rank, lambda row: mean_of(row.ranks))]
     return [
-        *(Column(field.replace("_", " "), name, name) for field, name in names.items()),
+        *(Column(field.replace("_", " "), name, name, numeric=False) for field, name in names.items()),
         Column("n (seeds)", _seeds, lambda row: len(row.results)),
         Column("test accuracy %", spread, attrgetter("mean")),
         Column("best of n %", lambda row: number(row.best), attrgetter("best")),

@@ -25,7 +25,6 @@ class Failure:
 
     Attributes:
         seed: As it was given: it may be what was wrong.
-        reason: What the run said.
     """
 
     choices: Choices
@@ -84,8 +83,6 @@ class Grid:
     """The searches and selections on one space, evaluation and data.
 
     Attributes:
-        searches: The rows of the table.
-        selections: The columns.
         cells: What each pair came to, in words.
         reasons: Of the refusals, in the order of their numbers, from 1.
         refused: The choices whose refusal it shows.

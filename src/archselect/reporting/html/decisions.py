@@ -20,12 +20,9 @@ class Operation:
     """A candidate of an edge.
 
     Attributes:
-        colour: Its colour in every picture.
         accuracy: Of the supernet without it, or with it alone, in percent; see `Decisions.seen`.
-        loss: Likewise.
         beaten_after: How many images the scores are of, where a race stopped scoring it.
-        strength: As the selection reported it.
-        error: Standard error of the strength.
+        strength: As the selection reported it, with its standard error.
         bar: Its strength, or the harm of its removal, as a share of the largest in the run; `None`: nothing was seen,
             or it is no number.
     """
@@ -53,13 +50,7 @@ class NodeInput:
 
 @dataclass(frozen=True)
 class Decision(Generic[T]):
-    """One edge or node: when it was decided, and among what.
-
-    Attributes:
-        order: Place among all decisions of the run, from 1.
-        epoch: How many epochs of tuning came before.
-        place: The name of the edge, or the number of the node.
-    """
+    """One edge or node: its `order` among all decisions of the run, the epochs of tuning before, and its candidates."""
 
     order: int
     epoch: int

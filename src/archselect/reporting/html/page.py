@@ -7,11 +7,10 @@ its own script only and load nothing but the pictures that it carries.
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from importlib.resources import files
-from operator import attrgetter
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -21,13 +20,10 @@ from archselect.reporting.html.parts import ANALYSES, READING, Assets, Notes, an
 from archselect.reporting.html.run_view import view
 from archselect.results.formatting import columns, footnotes
 from archselect.results.grid import Failure, Grid
-from archselect.results.summaries import Choices, Row
+from archselect.results.summaries import Row
 from archselect.store import atomic_write
 from archselect.store.atomic_io import disk_errors_explained
 from archselect.store.redact_paths import redact
-
-UNIT = re.compile(r"(?<=\d) (s|min|h)\b")
-"""A unit stays on the line of its number."""
 
 
 def write_page(
@@ -62,9 +58,9 @@ def write_page(
     html = _template().render(
         folder=redact(str(folder.resolve())),
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-        titles=[column.title for column in columns(report)],
-        names=len(Choices._fields),
-        lines=_lines(report, {run.folder: run.anchor for run in runs}),
+        report=report,
+        columns=columns(report),
+        anchors={run.folder: run.anchor for run in runs},
         footnotes=footnotes(report),
         grids=grids,
         failed=[str(one) for one in failed],
@@ -83,33 +79,6 @@ def write_page(
     return path
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line of the summary table.
-
-    Attributes:
-        words: What a filter looks through.
-        cells: What each column shows, and what it is sorted by; None: it is missing and stands last.
-        runs: The seeds, and the anchors of their runs.
-    """
-
-    words: str
-    cells: list[tuple[str, str | float | None]]
-    runs: list[tuple[int, str]]
-
-
-def _lines(report: Sequence[Row], anchors: dict[Path, str]) -> list[Line]:
-    """Return the summary table, whose lines lead to the anchors of their runs' folders."""
-    return [
-        Line(
-            words=" ".join([*row.choices, *(f"seed {seed}" for seed in row.seeds)]),
-            cells=[(UNIT.sub("\u00a0\\1", column.text(row)), column.key(row)) for column in columns(report)],
-            runs=[(result.seed, anchors[result.runs[-1]]) for result in sorted(row.results, key=attrgetter("seed"))],
-        )
-        for row in report
-    ]
-
-
 def _folders_beside(folder: Path, runs: Iterable[Path]) -> list[Path]:
     """Return the folders under `folder` that hold analyses and are no run: those of several runs, such as a sweep's."""
     known = {run.resolve() for run in runs}
@@ -126,6 +95,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters["written"] = lambda path: redact(str(path))
+    environment.filters["unbroken"] = partial(re.sub, r"(?<=\d) (s|min|h)\b", "\u00a0\\1")  # a unit and its number
     return environment.get_template("page.html")
 
 

@@ -57,12 +57,7 @@ def _reason(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as a run shows it.
-
-    Attributes:
-        key: Of its data among `Assets.pictures`.
-        width: In pixels, like the height.
-    """
+    """A picture as a run shows it; `key` is that of its data among `Assets.pictures`, and sizes are in pixels."""
 
     key: str
     caption: str
@@ -123,13 +118,7 @@ def _smaller(image: Image.Image) -> bytes:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What `python analyze.py` left of one analysis, such as `operation_strength`.
-
-    Attributes:
-        tables: Names of its tables, and the links to them.
-        paragraphs: Of its reading.
-        picture: None: it is missing.
-    """
+    """What `python analyze.py` left of one analysis: `tables` are their names and the links to them."""
 
     name: str
     folder: Path
@@ -141,13 +130,12 @@ class Analysis:
 
 def analyses_in(folder: Path, assets: Assets, notes: Notes) -> list[Analysis]:
     """Return the analyses that lie in `folder`, such as a run's, in alphabetical order."""
-    homes = sorted((folder / ANALYSES).glob("*"))
-    return [_analysis(home, folder, assets, notes) for home in homes if _is_analysis(home)]
-
-
-def _is_analysis(home: Path) -> bool:
-    """Whether a folder has any of what an analysis leaves; one that has none is a folder of something else."""
-    return any((home / name).exists() for name in (READING, f"{home.name}.png", f"{home.name}.csv"))
+    found = []
+    for home in sorted((folder / ANALYSES).glob("*")):
+        # A folder that has none of what an analysis leaves is one of something else.
+        if any((home / name).exists() for name in (READING, f"{home.name}.png", f"{home.name}.csv")):
+            found.append(_analysis(home, folder, assets, notes))
+    return found
 
 
 def _analysis(home: Path, folder: Path, assets: Assets, notes: Notes) -> Analysis:

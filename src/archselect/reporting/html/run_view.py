@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -50,12 +50,10 @@ class RunView:
 
     Attributes:
         anchor: Of its place on the page.
-        result: What the report counts.
         repeats: Folders of runs that came to the same result because the same command was typed again.
         command: What was typed, as the overrides tell; empty: they are missing.
         outcomes: Names and values of all numbers in the summary.
         pictures: By the names in `FIGURES`.
-        decisions: Of the selection; None: there was none, or it is gone.
         notes: What is missing.
     """
 
@@ -109,14 +107,10 @@ def _decisions(run: FinishedRun, config: Any, notes: Notes) -> Decisions | None:
     records, made = run.decisions, run.stage("selection").result.get("decisions")
     if made is not None and len(records) < made:
         notes.add(f"Decisions are missing: {made} were made, and decisions.jsonl holds {len(records)}.")
-    return tabulate(records, _criterion(config)) if records or not made else None
-
-
-def _criterion(config: Any) -> Literal["accuracy", "loss"]:
-    """Return what a perturbation-based selection compared the operations by; most need no such option."""
-    selection = config.get("selection") if isinstance(config, dict) else None
-    by_loss = isinstance(selection, dict) and selection.get("operation_criterion") == "loss"
-    return "loss" if by_loss else "accuracy"
+    if made and not records:
+        return None
+    by_loss = (config.get("selection") or {}).get("operation_criterion") == "loss"  # most selections have no criterion
+    return tabulate(records, "loss" if by_loss else "accuracy")
 
 
 def _command(folder: Path) -> str:
