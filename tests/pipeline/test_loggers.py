@@ -16,7 +16,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tests.command import Run, tiny, train
 
 from archselect.pipeline import run as pipeline
-from archselect.pipeline.loggers import LoggerAdapter, TensorBoardAdapter, WandbAdapter, adapter_for, markdown
+from archselect.pipeline.loggers import LoggerAdapter, TensorBoardAdapter, WandbAdapter, adapter_for
 
 EVERYTHING = {"images": 0, "scalars": 0, "tensors": 0}
 
@@ -92,16 +92,6 @@ def test_every_logger_finds_its_listener(tmp_path: Path) -> None:
     made = [CSVLogger(tmp_path), DummyLogger(), TensorBoardLogger(tmp_path)]
     assert {type(logger): type(adapter_for(logger)) for logger in made} == kinds
     assert type(adapter_for(WandbLogger(offline=True, save_dir=tmp_path))) is WandbAdapter
-
-
-def test_a_table_in_markdown_keeps_its_columns() -> None:
-    table = markdown(("arch", "accuracy"), [["|none~0|", None], ["a", 0.5]])
-    assert table.splitlines() == [
-        "| arch | accuracy |",
-        "| --- | --- |",
-        "| &#124;none~0&#124; |  |",
-        "| a | 0.5 |",
-    ]
 
 
 def test_a_run_with_a_given_genotype_is_not_logged_under_a_search_and_a_selection(

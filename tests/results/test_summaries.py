@@ -8,7 +8,7 @@ import pytest
 from tests.results.summaries import looked_up, summary, write
 
 from archselect.genotype import PUBLISHED
-from archselect.results.formatting import comparison
+from archselect.results.formatting import comparison, markdown_table
 from archselect.results.summaries import Choices, Row, collect, paper_number, rows
 
 
@@ -134,3 +134,12 @@ def test_a_logger_gets_a_result_beside_the_papers_number_in_percent() -> None:
     assert comparison(summary(accuracy=0.5, data="digits")) == {"result/skip_share": 0.5, "result/test_accuracy": 50.0}
     assert comparison(summary(accuracy=None)) == {"result/skip_share": 0.5}
     assert comparison(summary(stages={})) == {}
+
+
+def test_a_table_in_markdown_keeps_its_columns() -> None:
+    assert markdown_table(("arch", "accuracy"), [["|none~0|", None], ["a", 0.5]]).splitlines() == [
+        "| arch | accuracy |",
+        "| --- | --- |",
+        "| &#124;none~0&#124; |  |",
+        "| a | 0.5 |",
+    ]
