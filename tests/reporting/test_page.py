@@ -8,7 +8,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from tests.reporting.conftest import GENOTYPE, Made, Page, Reader, read
+from tests.reporting.conftest import Made, Page, Reader, read
+from tests.results.summaries import GENOTYPE
 
 from archselect.reporting.html.parts import Assets
 from archselect.reporting.report import main

@@ -4,13 +4,13 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from tests.reporting.conftest import DECISIONS
+from tests.reporting.conftest import DECISIONS, OPERATION
 
 from archselect.reporting.html.decisions import Operation, tabulate
 
 
 def decision(**changes: Any) -> dict[str, Any]:
-    return deepcopy(DECISIONS[0]) | changes
+    return deepcopy(OPERATION) | changes
 
 
 def bars(operations: list[Operation]) -> list[float | None]:

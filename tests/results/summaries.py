@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+GENOTYPE = "normal:2:skip_connect@0+sep_conv_3x3@1"
+
 
 def summary(seed: int = 0, accuracy: float | None = 0.97, **changes: Any) -> dict[str, Any]:
     """Return a summary whose stages lie in folders named by the seed; without an accuracy nothing was evaluated."""
@@ -20,7 +22,7 @@ def summary(seed: int = 0, accuracy: float | None = 0.97, **changes: Any) -> dic
         "evaluation": "retrain_cifar10",
         "data": "cifar10",
         "seed": seed,
-        "genotype": "normal:2:skip_connect@0+sep_conv_3x3@1",
+        "genotype": GENOTYPE,
         "params": 3_300_000,
         "stages": {kind: {"folder": f"{kind}-{seed}", "seconds": took} for kind, took in seconds.items()},
     }

@@ -143,10 +143,11 @@ class RunResult:
 
 
 def named_choices(record: Mapping[str, Any]) -> Choices:
-    """Return the choices that a record names; a ValueError where one is no name, for a terminal obeys some characters.
+    """Return the choices that a record names.
 
     Raises:
         KeyError: One is not there.
+        ValueError: One is no name: a terminal would obey some characters.
     """
     choices = Choices(*(str(record[field]) for field in Choices._fields))
     for field, name in choices._asdict().items():

@@ -67,12 +67,7 @@ class Picture:
 
 @dataclass
 class Assets:
-    """What a page is bound to.
-
-    Attributes:
-        home: The folder of the page, where its links begin.
-        pictures: The data URIs of its pictures, by their content.
-    """
+    """The pictures of a page, as data URIs by their content, and its links, which begin in the page's folder `home`."""
 
     home: Path
     pictures: dict[str, str] = field(default_factory=dict)
