@@ -21,7 +21,7 @@ from archselect.analysis.evidence import Evidence, Verdict, all_or_none, beats, 
 from archselect.analysis.shuffle import kept
 from archselect.analysis.skip_dominance import correlation
 from archselect.analysis.stats import SKIP, distinct, mean, picked, rows_by
-from archselect.pipeline.loggers import markdown
+from archselect.results.formatting import markdown_table
 from archselect.store import atomic_write
 
 FEWEST = 4
@@ -237,7 +237,7 @@ def section(results: Sequence[ClaimResult], evidence: Evidence, pictures: Path, 
         beside: The folder that the section's links start from.
     """
     rows = [(one.number, one.claim, f"**{one.verdict}**", one.numbers) for one in results]
-    paragraphs = [markdown(("", "claim", "verdict", "numbers"), rows), f"Runs: {evidence.sizes()}."]
+    paragraphs = [markdown_table(("", "claim", "verdict", "numbers"), rows), f"Runs: {evidence.sizes()}."]
     for one in results:
         for space, analysis in one.pictures:
             if (picture := evidence.picture(space, analysis)) is not None:
