@@ -25,7 +25,7 @@ def test_every_operation_of_the_drawn_edges_is_trained_on(tiny_folder: Path, mon
     monkeypatch.setattr(StageEvaluator, "train", train)
     fits: list[str] = []
     monkeypatch.setattr(
-        "archselect.training.fit.StageTrainer.train", _noted("archselect.training.fit", "Fitting", "train", fits)
+        "archselect.training.fit.StageTrainer.train", _noted("archselect.training.fit", "StageTrainer", "train", fits)
     )
     folder = analyze(*SMALL, f"run={tiny_folder}")
     assert len(fits) == 1, "what was trained before the interruption is kept"

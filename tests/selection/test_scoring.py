@@ -157,8 +157,8 @@ def test_an_unmasked_supernet_is_scored_beside_those_that_compete() -> None:
     ("options", "message"),
     [
         ({"confidence": 0.5}, "selection.scoring.confidence must lie between 0.5 and 1; got 0.5"),
-        ({"confidence": 1.0}, "selection.scoring.confidence must lie between 0 and 1; got 1.0"),
-        ({"first_check": 1}, "selection.scoring.first_check must be above 1, for a spread; got 1"),
+        ({"confidence": 1.0}, "selection.scoring.confidence must lie between 0.5 and 1; got 1.0"),
+        ({"first_check": 1}, "selection.scoring.first_check must be a whole number above 1, for a spread; got 1"),
         ({"growth": 1.0}, "selection.scoring.growth must be above 1; got 1.0"),
         ({"batch_norm": "recalibrated"}, "selection.scoring.batch_norm=recalibrated prepares the supernet for one"),
     ],

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 
 from archselect.distributed.process_group import check_same, whole_batches
 from archselect.models.supernet.supernet import Supernet
-from archselect.pipeline.evaluator import StageEvaluator, evaluator_on
+from archselect.pipeline.evaluator import StageEvaluator
 from archselect.pipeline.search_stage import (
     SUPERNET,
     describe_supernet,
@@ -107,7 +107,7 @@ class SelectionStage:
         save(supernet.cpu().state_dict(), fitting.folder.path / SUPERNET)
 
     def _evaluator(self, supernet: Supernet, fitting: StageTrainer, device: torch.device) -> StageEvaluator:
-        return evaluator_on(supernet, self.job, self.method, self.selector.scoring, fitting, device)
+        return StageEvaluator(supernet, self.job, self.method, self.selector.scoring, fitting, device)
 
 
 class DecisionLoop:
