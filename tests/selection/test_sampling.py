@@ -132,17 +132,6 @@ def test_the_best_architecture_is_kept(criterion: Any, kept: int) -> None:
     assert operations_kept(decided) == {("cell", edge): kept for edge in range(3)}
 
 
-def test_of_few_samples_the_best_is_kept_although_a_better_one_exists() -> None:
-    supernet, selector = undecided(cell("cell", THREE, WIDE_CELL)), Sampling(samples=5)
-    table = torch.rand(9, 3, generator=torch.Generator().manual_seed(3)).tolist()
-    best = max(
-        selector.draw(supernet, 0), key=lambda architecture: worth("cell", table)(weights_of(supernet, architecture))
-    )
-    decided_by(selector, supernet, Judge(worth("cell", table)))
-    assert supernet.decisions["cell"].operations == best[0].operations
-    assert supernet.decisions["cell"].kept == best[0].kept
-
-
 def test_of_equal_ones_the_first_is_kept() -> None:
     supernet = undecided(cell("cell", THREE, WIDE_CELL))
     first = Sampling().draw(supernet, 0)[0][0]

@@ -110,6 +110,7 @@ class SelectionStage:
         return StageEvaluator(supernet, self.job, self.method, self.selector.scoring, fitting, device)
 
 
+@dataclass
 class DecisionLoop:
     """Makes the decisions of the steps, writes each down before it counts, and applies it.
 
@@ -117,22 +118,15 @@ class DecisionLoop:
     made.
     """
 
-    def __init__(
-        self,
-        steps: Sequence[DecisionStep],
-        selector: Selector,
-        supernet: Supernet,
-        folder: StageFolder,
-        progress: Progress,
-        seed: int,
-    ) -> None:
-        self.steps = steps
-        self.selector = selector
-        self.supernet = supernet
-        self.folder = folder
-        self.progress = progress
-        self.seed = seed
-        self._before = supernet.decisions
+    steps: Sequence[DecisionStep]
+    selector: Selector
+    supernet: Supernet
+    folder: StageFolder
+    progress: Progress
+    seed: int
+
+    def __post_init__(self) -> None:
+        self._before = self.supernet.decisions
 
     def decide(self, step: DecisionStep, evaluator: StageEvaluator) -> None:
         """Make what is left to decide of a step."""
