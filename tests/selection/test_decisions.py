@@ -1,8 +1,7 @@
-import json
 from collections.abc import Mapping
 
 import pytest
-from tests.selection.small_selection import WIDE_CELL, apply, cell, undecided
+from tests.selection.small_selection import WIDE_CELL, cell
 
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.selection import OperationDecision, Score, TopologyDecision
@@ -63,23 +62,6 @@ def test_a_record_is_read_back_without_its_scores() -> None:
     assert from_record(inputs.to_record(CELLS["reduction"]), CELLS) == TopologyDecision("reduction", 3, (2, 4))
 
 
-def test_a_decided_edge_is_one_hot_and_a_dropped_one_zero() -> None:
-    supernet = undecided(SPACE)
-    apply(OperationDecision("normal", 0, 2), supernet)
-    apply(TopologyDecision("normal", 3, (2, 4)), supernet)
-    weights = supernet.mixture_weights()
-    assert weights["normal"][0].tolist() == [0, 0, 1]
-    assert weights["normal"][1].tolist() == pytest.approx([1 / 3] * 3)
-    assert weights["normal"][3].tolist() == [0, 0, 0]
-    assert weights.active["normal"][0] == (False, False, True)
-    assert weights.active["normal"][3] == (False, False, False)
-
-
-def test_inputs_that_do_not_feed_the_node_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"Node 4 of the normal cell is fed by edges \[5, 6, 7, 8\], not by \[2, 5\]"):
-        CellDecisions.none(SPACE).keep_inputs(SPACE, 4, (2, 5))
-
-
 def test_a_cell_has_no_genotype_while_something_is_undecided() -> None:
     decisions = CellDecisions.none(SPACE)
     for edge in range(8):
@@ -88,8 +70,3 @@ def test_a_cell_has_no_genotype_while_something_is_undecided() -> None:
         decisions.genotype(SPACE)
     decided = decisions.keep_inputs(SPACE, 3, (2, 3)).keep_inputs(SPACE, 4, (5, 6))  # edge 8 is dropped undecided
     assert [len(inputs) for inputs in decided.genotype(SPACE).nodes] == [2, 2, 2]
-
-
-def test_decisions_survive_a_checkpoint() -> None:
-    decisions = CellDecisions.none(SPACE).keep_operation(3, 0).keep_inputs(SPACE, 3, (2, 4))
-    assert CellDecisions.from_state(json.loads(json.dumps(decisions.to_state()))) == decisions

@@ -68,11 +68,6 @@ def test_the_weights_of_an_edge_need_not_sum_to_one() -> None:
     assert {operation[2] for operation in operations} == {1}
 
 
-def test_cell_types_are_drawn_separately() -> None:
-    drawn = Sampling().draw(undecided(*cells_of("s2").values()), seed=0)
-    assert all(normal.kept != reduction.kept for normal, reduction in drawn[0:5])
-
-
 def test_what_is_decided_stays_in_all_architectures() -> None:
     supernet = undecided(cell("cell", THREE, WIDE_CELL))
     for decision in (OperationDecision("cell", 0, 2), TopologyDecision("cell", 4, (5, 8))):

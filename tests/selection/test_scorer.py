@@ -235,22 +235,3 @@ def test_a_supernet_that_diverged_is_not_compared() -> None:
     supernet.classifier.weight.data.fill_(float("nan"))  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="loss is not a finite number"):
         scorer(supernet)(candidates(supernet))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"batch_norm": "eval"},
-            "selection.scoring.batch_norm must be one of batch, running, recalibrated; got 'eval'",
-        ),
-        ({"recalibration_batches": 0}, "selection.scoring.recalibration_batches must be a whole number above 0; got 0"),
-        ({"batch_size": 0}, "selection.scoring.batch_size must be a whole number above 0; got 0"),
-        ({"batches": -1}, "selection.scoring.batches must be a whole number above 0; got -1"),
-        ({"held_out_share": 1.0}, "selection.scoring.held_out_share must lie between 0 and 1; got 1.0"),
-        ({"held_out_share": -0.5}, "selection.scoring.held_out_share must lie between 0 and 1; got -0.5"),
-    ],
-)
-def test_a_scoring_that_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Scoring(**options)

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from tests.selection.small_selection import (
-    PLAIN_CELL,
     SIX_SPACES,
     THREE,
     TWO,
@@ -115,10 +114,6 @@ def test_the_values_sum_to_what_all_are_worth_less_what_nobody_is_worth_in_every
     assert len({round(value, 6) for value in values}) == 6
 
 
-def test_nobody_plays_no_game() -> None:
-    assert shapley_values("", never, 3, (0,)) == {}
-
-
 # Coalitions that are asked for
 
 
@@ -168,16 +163,6 @@ def test_keeps_the_operations_worth_most_and_reports_what_each_is_worth() -> Non
     strengths = decided[0].strengths
     assert [strength.value for strength in strengths] == pytest.approx([0.1 / 3, 0.1, 0.2 / 3])
     assert [strength.standard_error for strength in strengths] == pytest.approx([0, 0, 0], abs=1e-7)
-
-
-def test_on_an_edge_of_two_operations_whose_worths_add_up_the_values_are_the_worths_and_sum_to_all() -> None:
-    # alpha gives the one 0.7 of 0.5, the other 0.3 of 0.2; nothing is worth nothing.
-    supernet = undecided(cell("cell", [[*TWO], ["skip_connect"], ["skip_connect"]]), weights={"cell": [[0.7, 0.3]] * 3})
-    judge = Judge(worth("cell", [[0.5, 0.2], [0, 0], [0, 0]]))
-    values = Shapley(permutations=4, truncation=None).values(supernet, judge, 0)
-    assert [values[Player("cell", 0, operation)].value for operation in (0, 1)] == pytest.approx([0.35, 0.06])
-    assert sum(strength.value for strength in values.values()) == pytest.approx(judge.accuracy(judge.rounds[0][0]))
-    assert judge.passes == 4  # both, either, neither
 
 
 def test_a_selection_is_truncated_as_its_option_says() -> None:
@@ -260,13 +245,6 @@ def test_none_is_kept_where_all_others_do_harm_and_its_edge_is_the_last_among_in
     kept = operations_kept(decided)
     assert (kept["cell", 5], kept["cell", 6], kept["cell", 8]) == (0, 1, 2)
     assert inputs_kept(decided)["cell", 4] == (6, 7)
-
-
-def test_where_all_edges_stay_none_is_kept_like_another() -> None:
-    space = cell("cell", ("none", "skip_connect"), PLAIN_CELL)
-    judge = _losing([[0.0, -1.0], [0.0, 1.0], [0.0, -1.0]])
-    kept = operations_kept(decided_by(Shapley(criterion="loss", truncation=None), undecided(space), judge))
-    assert list(kept.values()) == [0, 1, 0]
 
 
 def test_what_is_decided_is_no_player_and_comes_before_the_others_except_for_none() -> None:
