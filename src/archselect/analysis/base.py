@@ -20,7 +20,7 @@ from archselect.evaluation import NASBench201Lookup, NASBench201Table
 from archselect.evaluation.nasbench201 import OPERATIONS, PACKAGED
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.config import folder_label, instantiate_part, instantiate_parts
-from archselect.pipeline.evaluator import StageEvaluator, evaluator_on, scorer_of
+from archselect.pipeline.evaluator import StageEvaluator, scorer_of
 from archselect.pipeline.finished_run import FinishedRun
 from archselect.pipeline.plan import Plan
 from archselect.pipeline.preflight import check
@@ -176,7 +176,7 @@ class Measurer:
 
     def evaluator(self, supernet: Supernet, scoring: Scoring) -> StageEvaluator:
         """Return what trains copies of a supernet and keeps what was trained."""
-        return evaluator_on(supernet, self.context.job, self.run.parts.search, scoring, self.trainer, self.device)
+        return StageEvaluator(supernet, self.context.job, self.run.parts.search, scoring, self.trainer, self.device)
 
     def validation(self, batch_size: int, batches: int | None = None) -> Iterable[tuple[Tensor, Tensor]]:
         """Return batches of the images that trained `alpha`, in the order in which they were validated."""
