@@ -36,7 +36,7 @@ COMMANDS: Mapping[str, list[str]] = {
         *LONGER,
         "selection/scoring=racing",
         "selection.scoring.first_check=2",
-        "search_space.protocol.scoring_batches=null",
+        "protocol.scoring_batches=null",
     ),
     "two devices": tiny("nasbench201", "darts", "perturb", *LONGER, "trainer.devices=2"),
     "second order": tiny("s2", "darts_second_order", "perturb", *LONGER),

@@ -20,7 +20,8 @@ from torch import Tensor
 from archselect import kernels
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
-from archselect.pipeline.search_stage import SUPERNET, architecture_images, fixed_batches
+from archselect.pipeline.search_stage import SUPERNET
+from archselect.search.data import architecture_images, fixed_batches
 from archselect.selection import Score, Scorer, Scoring
 from archselect.training.cuda_graphs import CaptureName, capture_for
 from benchmarks.output import show, show_table

@@ -30,6 +30,7 @@ from torch._C._autograd import DeviceType
 from torch.profiler import profile
 
 from archselect import kernels
+from archselect.data.loader import BilevelBatch
 from archselect.training.cuda_graphs import CaptureName
 from archselect.training.step import optimizer_step
 from benchmarks import decisions
@@ -39,7 +40,7 @@ from benchmarks.overhead import batches
 from benchmarks.profiling import activities
 from benchmarks.retraining import images_per_second
 from benchmarks.settings import ROOT, THREE, Conditions, Device, Setting, device_name, versions, without_tf32
-from benchmarks.sides import Data, Package, Plain, Side, data_for
+from benchmarks.sides import Package, Plain, Side, data_for
 
 Rows = Iterator[tuple[str, Any]]
 
@@ -121,7 +122,7 @@ def step_tensors(setting: Setting, under: Conditions, dtype: torch.dtype, steps:
     """Return the gradients of bilevel steps, then the statistics, in float64 on the CPU."""
     side = Package(setting, under)
     side.supernet.to(dtype)
-    data = Data(*((images.to(dtype), labels) for images, labels in data_for(side, under)))
+    data = BilevelBatch(*((images.to(dtype), labels) for images, labels in data_for(side, under)))
     found = [x.double().cpu() for _ in range(steps) for x in side.step(data) if x is not None]
     return [*found, *(buffer.double().cpu() for buffer in side.supernet.buffers())]
 
@@ -154,7 +155,7 @@ def scoring(call: Call) -> Rows:
     for name in (name for name in THREE if name != "darts"):  # minutes there
         under = call.conditions()
         side = Package(call.setting(name), under)
-        read = [data_for(side, under).alpha] * (1 if call.tiny else 4)
+        read = [data_for(side, under).architecture] * (1 if call.tiny else 4)
         search = decisions.FinishedSearch(side.supernet, read)
         found = []
         for capture in ("none", call.captured):

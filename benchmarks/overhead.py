@@ -74,10 +74,9 @@ def lightning_seconds_per_step(under: Conditions, steps: int = 200, repeat: int 
     def bare() -> None:
         search = module().to(under.device)
         weights, alpha = (made["optimizer"] for made in search.configure_optimizers())
-        for weight_batch, architecture_batch in made:
-            gradients = search._architecture_gradients(*weight_batch, *architecture_batch)
-            optimizer_step(alpha, search.supernet.architecture_parameters(), gradients)
-            *_, of_weights = search._weight_gradients(*weight_batch)
+        for batch in made:
+            optimizer_step(alpha, search.supernet.architecture_parameters(), search.alpha_gradients(batch))
+            *_, of_weights = search.weight_gradients(batch)
             optimizer_step(weights, search.supernet.weight_parameters(), of_weights, search.method.gradient_clip)
 
     def with_lightning() -> None:

@@ -66,7 +66,7 @@ def compare(scores: Sequence[Tensor], criterion: Criterion, racing: Racing, batc
         for of_edge in scores:
             drawn = len(of_edge) < batches
             chosen = of_edge[torch.randint(len(of_edge), (batches,), generator=generator)] if drawn else of_edge
-            race = SuccessiveElimination(criterion, "harmed", of_edge.shape[1])
+            race = SuccessiveElimination(criterion, "max", of_edge.shape[1])
             winner, passes = replay(chosen, race, racing)
             right += winner == int(race.lead(chosen).mean(dim=0).argmax())
             share += passes

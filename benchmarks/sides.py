@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,22 +11,16 @@ from tests.reference.plain_supernet import PlainCell
 from torch import Tensor
 
 from archselect import kernels
+from archselect.data import Batch
+from archselect.data.loader import BilevelBatch
 from archselect.search import SearchMethod, SearchModule
 from archselect.training.cuda_graphs import capture_for
 from benchmarks.settings import CLASSES, IMAGE_SIZE, Conditions, Setting, without_tf32
 
-Batch = tuple[Tensor, Tensor]
 SideName = Literal["package", "plain"]
 
 TOLERANCE = 1e-4
 """Largest difference of the logits in float32, relative to their norm; 6e-6 was measured (tests/reference)."""
-
-
-class Data(NamedTuple):
-    """The batches of one bilevel step: images `(B, 3, 32, 32)` and labels `(B,)`."""
-
-    weights: Batch
-    alpha: Batch
 
 
 class Package:
@@ -52,35 +46,35 @@ class Package:
         self.module.configure_optimizers()
         self.module.set_progress(progress)
 
-    def step(self, data: Data) -> list[Tensor | None]:
+    def step(self, data: BilevelBatch) -> list[Tensor | None]:
         """Return the gradient in `alpha`, unless every edge is decided, then the one in the weights."""
-        trains = self.module.method.architecture_gradient is not None and self.module._undecided
+        trains = self.module.method.architecture_gradient is not None and self.module.has_undecided
         alpha = self.alpha(data) if trains else ()
         if self.module.method.freezing is not None:
-            self.module._validation_gradients(*data.alpha)
+            self.module.validation_gradients(data)
         return [*alpha, *self.weights(data)]
 
-    def alpha(self, data: Data) -> Sequence[Tensor]:
+    def alpha(self, data: BilevelBatch) -> Sequence[Tensor]:
         """Return the gradient in `alpha`, regularisers included."""
         with self.conditions.entered():
-            return self.module._alpha_gradients(data.weights, data.alpha)
+            return self.module.alpha_gradients(data)
 
-    def weights(self, data: Data) -> Sequence[Tensor | None]:
+    def weights(self, data: BilevelBatch) -> Sequence[Tensor | None]:
         """Return the gradient in the weights."""
         with self.conditions.entered():
-            _, _, gradients = self.module.capture("weights", self.module._weight_gradients, data.weights)
+            _, _, gradients = self.module.weight_gradients(data)
         return gradients
 
-    def forward(self, data: Data) -> Tensor:
+    def forward(self, data: BilevelBatch) -> Tensor:
         """Evaluate a batch as scoring does by default: without gradients, in training mode."""
         with torch.no_grad(), self.conditions.entered():
-            return self.module.capture("forward", self.supernet, data.alpha[:1])
+            return self.module.capture("forward", self.supernet, data.architecture[:1])
 
     @torch.no_grad()
-    def logits(self, data: Data) -> Tensor:
+    def logits(self, data: BilevelBatch) -> Tensor:
         """Return logits `(B, classes)` in float32."""
         with kernels.enabled():
-            return self.supernet(data.alpha[0])
+            return self.supernet(data.architecture[0])
 
 
 class Plain:
@@ -105,20 +99,20 @@ class Plain:
         capture = conditions.capture if captured else "none"
         self.capture = capture_for(capture, torch.device(conditions.device), self.network)
 
-    def step(self, data: Data) -> list[Tensor | None]:
+    def step(self, data: BilevelBatch) -> list[Tensor | None]:
         """Return the gradients on the batch of `alpha`, then those on the batch of the weights."""
-        batches = {"alpha": data.alpha, "weights": data.weights}
+        batches = {"alpha": data.architecture, "weights": data.weights}
         return [gradient for key, batch in batches.items() for gradient in self.capture(key, self._gradients, batch)]
 
-    def forward(self, data: Data) -> Tensor:
+    def forward(self, data: BilevelBatch) -> Tensor:
         """Evaluate a batch without gradients, in training mode."""
         with torch.no_grad(), self.conditions.entered():
-            return self.capture("forward", self._logits, data.alpha[:1])
+            return self.capture("forward", self._logits, data.architecture[:1])
 
     @torch.no_grad()
-    def logits(self, data: Data) -> Tensor:
+    def logits(self, data: BilevelBatch) -> Tensor:
         """Return logits `(B, classes)` in float32."""
-        return self._logits(data.alpha[0])
+        return self._logits(data.architecture[0])
 
     def _gradients(self, images: Tensor, labels: Tensor) -> Sequence[Tensor | None]:
         with self.conditions.entered():
@@ -134,7 +128,7 @@ Side = Package | Plain
 SIDES: dict[SideName, type[Package] | type[Plain]] = {"package": Package, "plain": Plain}
 
 
-def data_for(side: Side, conditions: Conditions, images: int | None = None) -> Data:
+def data_for(side: Side, conditions: Conditions, images: int | None = None) -> BilevelBatch:
     """Return batches of `images`, None: as many as the conditions say; the same numbers for either side."""
     count = images or conditions.batch
     generator = torch.Generator().manual_seed(1)
@@ -144,7 +138,7 @@ def data_for(side: Side, conditions: Conditions, images: int | None = None) -> D
         labels = torch.randint(CLASSES, (count,), generator=generator)
         return x.to(conditions.device, memory_format=side.memory_format), labels.to(conditions.device)
 
-    return Data(batch(), batch())
+    return BilevelBatch(batch(), batch())
 
 
 def check_agreement(package: Side, plain: Side, conditions: Conditions) -> None:

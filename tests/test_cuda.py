@@ -9,6 +9,7 @@ from benchmarks.settings import CLASSES, IMAGE_SIZE, Setting, without_tf32
 from torch import Tensor
 
 from archselect import kernels
+from archselect.data.loader import BilevelBatch
 from archselect.models.supernet.supernet import Supernet
 from archselect.search import SearchModule
 from archselect.selection import Score, Scorer, Scoring
@@ -57,10 +58,9 @@ def trained(module: SearchModule, read: Sequence[Batch]) -> dict[str, Tensor]:
     """Return, in float64 on the CPU, the supernet after a bilevel step on each pair of batches."""
     weights, alpha = (made["optimizer"] for made in module.configure_optimizers())
     supernet = module.supernet
-    for weight_batch, alpha_batch in zip(read, reversed(read), strict=True):
-        gradients = module._alpha_gradients(weight_batch, alpha_batch)
-        optimizer_step(alpha, supernet.architecture_parameters(), gradients)
-        *_, of_weights = module.capture("weights", module._weight_gradients, weight_batch)
+    for batch in map(BilevelBatch, read, reversed(read)):
+        optimizer_step(alpha, supernet.architecture_parameters(), module.alpha_gradients(batch))
+        *_, of_weights = module.weight_gradients(batch)
         optimizer_step(weights, supernet.weight_parameters(), of_weights, module.method.gradient_clip)
     return tensors_of(supernet)
 
@@ -76,9 +76,9 @@ def check_close(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance
 def test_logits_and_gradients_are_those_of_float64_on_a_cpu(setting: Setting) -> None:
     def gradients(device: str) -> dict[str, Tensor]:
         module = module_on(setting, device, torch.float64)
-        weight_batch, alpha_batch = batches(device, torch.float64)
-        of_alpha = module._alpha_gradients(weight_batch, alpha_batch)
-        _, logits, of_weights = module._weight_gradients(*weight_batch)
+        batch = BilevelBatch(*batches(device, torch.float64))
+        of_alpha = module.alpha_gradients(batch)
+        _, logits, of_weights = module.weight_gradients(batch)
         found = {"logits": logits, **{f"alpha {number}": one for number, one in enumerate(of_alpha)}}
         found |= {f"weight {number}": one for number, one in enumerate(of_weights) if one is not None}
         return {name: value.double().cpu() for name, value in found.items()}

@@ -18,8 +18,7 @@ from archselect.pipeline.config import (
     instantiate_part,
     instantiate_parts,
 )
-from archselect.pipeline.preflight import check
-from archselect.pipeline.run import check_objective
+from archselect.pipeline.preflight import check, check_objective
 from archselect.utils.errors import RunError
 
 VALUES: tuple[Any, ...] = (None, "abc", {"a": 1}, float("nan"))

@@ -89,7 +89,7 @@ def test_an_example_of_ones_own_runs_as_it_stands(
     if command.pythonpath:
         monkeypatch.syspath_prepend(str(own_files / command.pythonpath))
     assert command.config_dir and command.overrides[0] == "experiment=quickstart"
-    small = ["search_space.protocol.epochs_between=0", "evaluation=none", logs]
+    small = ["protocol.epochs_between=0", "evaluation=none", logs]
     run = train("--config-dir", command.config_dir, "experiment=tiny", *command.overrides[1:], *small)
     for choice in command.overrides[1:]:
         group, member = choice.split("=")
@@ -256,7 +256,7 @@ def test_the_options_of_the_other_groups_are_those_there_are(group: str) -> None
     there: set[str] = set()
     for file in (CONFIGS / group).glob("*.yaml"):
         there |= set(OmegaConf.to_container(OmegaConf.load(file)) or ())  # type: ignore[arg-type]
-    there -= {"defaults", "_target_", "_partial_", "_convert_", "name", "source", "protocol"}
+    there -= {"defaults", "_target_", "_partial_", "_convert_", "name", "source"}
     assert there <= set(re.findall(r"`(\w+)`", row)), f"the README leaves out options of {group}"
 
 

@@ -25,9 +25,9 @@ RETRAINING = "archselect.evaluation.module:RetrainModule.training_step"
 TESTING = "archselect.evaluation.module:RetrainModule.test_step"
 CHECKPOINT = "archselect.training.checkpoint:AtomicCheckpointIO.save_checkpoint"
 FINISH = "archselect.store:StageFolder.finish"
-TRIAL = "archselect.pipeline.selection_stage:StageEvaluator.train"
+TRIAL = "archselect.pipeline.evaluator:StageEvaluator.train"
 TRIAL_TRAINING = "archselect.training.fit:StageTrainer.train"
-ADOPTION = "archselect.pipeline.selection_stage:StageEvaluator.adopt"
+ADOPTION = "archselect.pipeline.evaluator:StageEvaluator.adopt"
 COUNTED = (TRAINING, SCORING, RETRAINING)
 
 # S4 draws noise while it trains and scores. There are 3 epochs of 2 steps in the search, 17 of 2 in the selection, 3 of
@@ -42,7 +42,7 @@ def command(*more: str) -> list[str]:
     return [*(one for one in COMMAND if evaluates or not one.startswith("evaluation.")), *more]
 
 
-UNTUNED = "search_space.protocol.epochs_between=0"
+UNTUNED = "protocol.epochs_between=0"
 
 
 @pytest.fixture(scope="module")

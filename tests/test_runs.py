@@ -47,7 +47,7 @@ RETRAIN_IMAGES = 108
 
 def short(space: str, search: str, selection: str, *more: str) -> Run:
     """Run one combination; where it is not about the tuning, the selection does without."""
-    return train(*tiny(space, search, selection, "search_space.protocol.epochs_between=0", *more))
+    return train(*tiny(space, search, selection, "protocol.epochs_between=0", *more))
 
 
 # --- All combinations. ---

@@ -3,11 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.analysis.tables import rows
+from tests.analysis.tables import rows_of
 from tests.command import analyze
 from torch import Tensor, nn
 
-from archselect.analysis.shuffle import kept, swappable, swapped_edges, swapped_layers, with_rows_swapped
+from archselect.analysis.optimal_alpha import operation_outputs
+from archselect.analysis.shuffle import kept, swap_edges, swappable, swapped_edges, swapped_layers, with_rows_swapped
 from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.discrete.vgg_resnet import ReferenceNetwork
 from archselect.models.supernet.darts import DartsSupernet
@@ -41,14 +42,14 @@ def test_an_edge_computes_on_its_source_what_the_other_computed_on_its_own(first
     cell = next(module for module in made.modules() if isinstance(module, MixedCell))
     x = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(2))
     before = deepcopy(cell)
-    cell.exchange(first, second)
+    swap_edges(cell, first, second)
     mixture = Mixture(SPACE, torch.ones(6, 4))
-    own = cell.branches([x], mixture)
+    own = operation_outputs(cell, [x], mixture)
     state = own[first]["skip_connect"]  # what the edge reads
     other_source = SPACE.topology.edges[second][0]
-    operation = before.operations[other_source]["nor_conv_3x3"]
-    position = before._positions[other_source]["nor_conv_3x3"][second]
-    expected = operation.weighted(CellState(state), torch.ones(1), [position])
+    outgoing = before.outgoing_edges(other_source)
+    positions = outgoing.positions("nor_conv_3x3", [second])
+    expected = outgoing["nor_conv_3x3"].weighted(CellState(state), torch.ones(1), positions)
     torch.testing.assert_close(own[first]["nor_conv_3x3"], expected)
 
 
@@ -73,10 +74,10 @@ def test_edges_between_the_same_states_that_exchange_everything_change_nothing()
     weights = torch.rand(3, 4, generator=torch.Generator().manual_seed(4))
     weights[2] = 0  # nothing goes from the first node to the second
     x = torch.randn(2, 4, 8, 8)
-    one, two = (node.state for node in cell([x], Mixture(space, weights)).parts)
-    cell.exchange(0, 1)
+    one, two = cell([x], Mixture(space, weights)).parts
+    swap_edges(cell, 0, 1)
     exchanged = weights[[1, 0, 2]]
-    swapped_one, swapped_two = (node.state for node in cell([x], Mixture(space, exchanged)).parts)
+    swapped_one, swapped_two = cell([x], Mixture(space, exchanged)).parts
     torch.testing.assert_close(swapped_one, two)
     torch.testing.assert_close(swapped_two, one)
 
@@ -94,11 +95,6 @@ def test_edges_with_other_candidates_or_another_stride_do_not_change_places() ->
     pairs = swappable(DartsSupernet(cells, channels=4, layers=3, classes=3))
     assert pairs["normal"] == [(0, 2), (0, 3), (1, 4), (2, 3)]
     assert pairs["reduction"] == [(0, 2), (0, 3), (2, 3)]  # edge 4 leaves a node, edge 1 an input
-    cell = MixedCell(cells["reduction"], 4, stride=2)
-    with pytest.raises(ValueError, match="different candidates"):
-        cell.exchange(0, 1)
-    with pytest.raises(ValueError, match="different strides"):
-        cell.exchange(1, 4)
 
 
 @pytest.mark.parametrize("kind", ["vgg", "resnet"])
@@ -109,7 +105,7 @@ def test_two_layers_of_a_stage_are_applied_in_the_other_order(kind: str) -> None
     x = network.entries[0](images())
     first, second = network.stages[0]
     expected = first(second(x))
-    network.exchange(0, 0, 1)
+    network.swap_layers(0, 0, 1)
     y = x
     for layer in network.stages[0]:
         y = layer(y)
@@ -134,9 +130,9 @@ def test_a_run_is_shuffled_and_the_references_are_trained_once(
 ) -> None:
     small = ["analysis.recipe.epochs=1", "analysis.channels=4", "analysis.layers=2", "analysis.shuffles=2"]
     folder = analyze("analysis=shuffle", f"run={tiny_folder}", *small)
-    found = rows(folder / "shuffle.csv")
+    found = rows_of(folder / "shuffle.csv")
     assert [row["network"] for row in found] == ["vgg"] * 2 + ["resnet"] * 2 + ["supernet"] * 2
     assert all(0 <= float(row["after"]) <= 1 for row in found)
     monkeypatch.setattr("archselect.analysis.shuffle.retrain", None)
     analyze("analysis=shuffle", f"run={tiny_folder}", *small[:-1], "analysis.shuffles=3")
-    assert len(rows(folder / "shuffle.csv")) == 9
+    assert len(rows_of(folder / "shuffle.csv")) == 9

@@ -29,8 +29,8 @@ from archselect.selection.scoring import Racing
 from archselect.store import StageKey
 from archselect.training.devices import silence_lightning_warnings
 from archselect.training.fit import Loaders, StageTrainer
+from archselect.training.metrics import ClassAccuracy
 from archselect.training.progress import Progress
-from archselect.training.step import ClassAccuracy
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "first order": {},
@@ -126,7 +126,7 @@ def scored(scoring: Scoring) -> list[Any]:
     candidates = [own.masked("cell", 0, operation) for operation in range(3)] + [own]
     whole = small_search.resident(23, 2)
     scorer = Scorer(supernet, whole, scoring, whole, (0, "selection"))
-    scores = scorer(candidates, SuccessiveElimination("loss", "harmed", 3))
+    scores = scorer(candidates, SuccessiveElimination("loss", "max", 3))
     return [(score, score.per_batch) for score in scores]
 
 

@@ -13,8 +13,8 @@ from archselect.pipeline.plan import Plan
 from archselect.pipeline.stage import StageContext
 
 # Decisions without tuning in between: what two devices and one round differently has no time to grow.
-UNTUNED = ("search_space.protocol.epochs_between=0", "selection.scoring.batches=2")
-RACING = ("selection/scoring=racing", "selection.scoring.first_check=2", "search_space.protocol.scoring_batches=null")
+UNTUNED = ("protocol.epochs_between=0", "selection.scoring.batches=2")
+RACING = ("selection/scoring=racing", "selection.scoring.first_check=2", "protocol.scoring_batches=null")
 SEARCH_ONLY = ("selection=magnitude", "evaluation=none")
 
 BY_ITSELF, BY_TORCHRUN = (PYTHON, TWO), (torchrun(), ())
@@ -76,7 +76,7 @@ def test_a_run_on_two_devices_comes_to_what_one_comes_to(
     [
         pytest.param(tiny("s2", "sgas", "perturb", *UNTUNED), id="decisions in a search"),
         pytest.param(tiny("nasbench201", "darts", "discretization"), id="trials of a selection"),
-        pytest.param(tiny("s2", "darts", "perturb", "search_space.protocol.epochs_between=0", *RACING), id="a race"),
+        pytest.param(tiny("s2", "darts", "perturb", "protocol.epochs_between=0", *RACING), id="a race"),
     ],
 )
 def test_what_else_decides_on_two_devices(command: list[str], tmp_path: Path, no_figures: None) -> None:

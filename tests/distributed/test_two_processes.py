@@ -90,7 +90,7 @@ def test_a_retraining(two: list[dict[str, Any]]) -> None:
 def test_scores_are_those_of_one_process_to_the_last_bit(name: str, two: list[dict[str, Any]]) -> None:
     alone = compute.scored(compute.SCORINGS[name])
     assert len({score.loss for score, _ in alone}) > 1
-    assert any(score.beaten_after for score, _ in alone) == (name == "a race")
+    assert any(score.eliminated_after for score, _ in alone) == (name == "a race")
     assert [process[name] for process in two] == [alone, alone]
 
 

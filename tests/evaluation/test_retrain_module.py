@@ -10,9 +10,8 @@ from torch import Tensor
 
 from archselect import kernels
 from archselect.data import DeviceLoader, Normalisation
-from archselect.evaluation import Retraining, RetrainModule
+from archselect.evaluation import NoEvaluation, Retraining, RetrainModule
 from archselect.genotype import PUBLISHED
-from archselect.models.cell_space import CellTopology
 from archselect.models.discrete.darts import DartsNetwork
 from archselect.models.discrete.network import DiscreteNetwork
 
@@ -22,8 +21,7 @@ RATE, MOMENTUM, CLIP = 0.1, 0.9, 0.5
 
 def network() -> DiscreteNetwork:
     torch.manual_seed(0)
-    topology = CellTopology(2, 4, "concat", 2)
-    return DartsNetwork(PUBLISHED["DARTS_V1"], topology, channels=2, layers=3, classes=CLASSES, image_size=8)
+    return DartsNetwork(PUBLISHED["DARTS_V1"], channels=2, layers=3, classes=CLASSES)
 
 
 def protocol(**changes: Any) -> Retraining:
@@ -132,3 +130,9 @@ def test_a_replayed_training_equals_the_plain_one() -> None:
 
     for plain, replayed in zip(weights("none"), weights("cuda_graphs"), strict=True):
         torch.testing.assert_close(replayed, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_without_evaluation_a_misspelt_option_of_a_retraining_is_refused_and_the_others_are_left_aside() -> None:
+    assert NoEvaluation("none", epochs=8, cutout=0).trained_images(100) == 0
+    with pytest.raises(ValueError, match=r"evaluation\.epcohs must be an option of a retraining, .* epochs, .*Correct"):
+        NoEvaluation("none", epochs=8, epcohs=3)

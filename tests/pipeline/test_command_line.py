@@ -14,6 +14,7 @@ from tests.command import ANALYZE, CONFIGS, TRAIN, Run, analyze, tiny, train
 
 from archselect.analysis.command import look
 from archselect.genotype import PUBLISHED, Genotype
+from archselect.genotype.genotype import OFFICIAL_NOTATION
 from archselect.pipeline.command_line import arranged, method
 from archselect.pipeline.finished_run import load_genotype, load_supernet, open_run
 from archselect.store.redact_paths import override
@@ -29,6 +30,7 @@ NASTY = "it's a, b = [c] {d} (e): ~f \\"
         [str(TRAIN), "--cfg", "job", "seed=1"],
         [str(ANALYZE), "--cfg", "job", "analysis=cells", "run=x"],
         ["-m", "archselect.reporting", "--help"],
+        ["-m", "archselect.reporting.dashboard", "--help"],
     ],
     ids=" ".join,
 )
@@ -138,7 +140,7 @@ def test_a_run_with_a_given_genotype_is_named_after_it(tmp_path: Path, monkeypat
 
 
 def test_a_genotype_is_pasted_with_the_line_of_its_log() -> None:
-    official = PUBLISHED["DARTS_V1"].to_official()
+    official = " ".join(OFFICIAL_NOTATION["DARTS_V1"].split())
     assert Genotype.parse(f"11:03 INFO (epoch 49) genotype = {official} (94.2 %)") == PUBLISHED["DARTS_V1"]
     assert Genotype.parse("best: Structure(4 nodes with |none~0|+|none~0|none~1|)").to_nasbench201() == (
         "|none~0|+|none~0|none~1|"

@@ -30,9 +30,7 @@ def test_two_folders_of_one_name_and_two_labels_of_one_folder_get_two_names() ->
     assert len(names) == 7
 
 
-def test_below_home_a_name_is_the_same_for_all_users_and_tells_none(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_below_home_a_name_is_the_same_for_all_users_and_tells_none(monkeypatch: pytest.MonkeyPatch) -> None:
     names = set()
     for home in ("/home/ada", "/users/bob"):
         monkeypatch.setenv("HOME", home)

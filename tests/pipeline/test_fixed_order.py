@@ -16,8 +16,8 @@ from archselect.analysis.base import Measurer
 from archselect.data import Augmentation, ImageTensors, Normalisation
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.evaluation_stage import _loaders, _test_batches
-from archselect.pipeline.search_stage import fixed_batches, search_loaders
-from archselect.pipeline.selection_stage import scorer_of
+from archselect.pipeline.evaluator import scorer_of
+from archselect.search.data import fixed_batches, search_loaders
 from archselect.selection import Scorer, Scoring
 
 CLASSES = small_search.CLASSES

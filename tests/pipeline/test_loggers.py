@@ -16,7 +16,73 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tests.command import Run, tiny, train
 
 from archselect.pipeline import run as pipeline
-from archselect.pipeline.loggers import LoggerAdapter, TensorBoardAdapter, WandbAdapter, adapter_for, markdown
+from archselect.pipeline.loggers import (
+    LoggerAdapter,
+    RunLog,
+    TensorBoardAdapter,
+    WandbAdapter,
+    adapter_for,
+    flatten,
+)
+
+# --- What every logger is told. ---
+
+SPACE = {"cells": {"cell": {"edges": [[0, 1]], "operations": [["skip_connect", "nor_conv_1x1"]]}}}
+
+
+class Listener(DummyLogger):
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[tuple[int | None, dict[str, float]]] = []
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.heard.append((step, metrics))
+
+
+def heard() -> tuple[RunLog, Listener]:
+    log, listener = RunLog(SPACE), Listener()
+    log.start([listener], {})
+    return log, listener
+
+
+def record(epoch: int, **more: Any) -> dict[str, Any]:
+    return {"epoch": epoch, "seconds": 2.0, "metrics": {"train_loss": 0.5}, **more}
+
+
+def test_numbers_are_named_by_stage_cell_edge_and_operation() -> None:
+    whole = record(3, alpha={"cell": [[0.25, 0.75]]}, entropy={"cell": 0.56}, skip_share=0.0, genotype="not a number")
+    assert dict(flatten(whole, SPACE)) == {
+        "epoch": 3,
+        "seconds": 2.0,
+        "train_loss": 0.5,
+        "entropy/cell": 0.56,
+        "skip_share": 0.0,
+        "alpha/cell/0-1/skip_connect": 0.25,
+        "alpha/cell/0-1/nor_conv_1x1": 0.75,
+    }
+
+
+def test_steps_count_on_over_the_stages() -> None:
+    log, listener = heard()
+    for stage, epoch in (("search", 0), ("search", 1), ("evaluation", 0)):
+        log.record(stage, record(epoch))
+    assert [(step, [key for key in metrics if key.endswith("epoch")]) for step, metrics in listener.heard] == [
+        (0, ["search/epoch"]),
+        (1, ["search/epoch"]),
+        (2, ["evaluation/epoch"]),
+    ]
+
+
+@pytest.mark.parametrize("again", [record(0), record(0, seconds=9.0)])
+def test_an_epoch_that_is_made_again_after_a_kill_is_logged_once(again: dict[str, Any]) -> None:
+    log, listener = heard()
+    log.record("search", record(0))
+    log.record("search", again)
+    log.record("search", record(1))
+    assert [step for step, _ in listener.heard] == [0, 1]
+
+
+# --- What TensorBoard has of a run. ---
 
 EVERYTHING = {"images": 0, "scalars": 0, "tensors": 0}
 
@@ -44,7 +110,8 @@ def test_tensorboard_has_the_scalars_of_every_epoch(run: Run, events: EventAccum
     assert [one.value for one in events.Scalars("search/alpha/cell/0-1/skip_connect")] == pytest.approx(weights)
 
 
-def test_tensorboard_has_the_pictures_of_the_run_folder(run: Run, events: EventAccumulator) -> None:
+def test_tensorboard_has_the_pictures_of_the_run_folder_beside_the_csv_file(run: Run, events: EventAccumulator) -> None:
+    assert (run.folder / "csv" / "metrics.csv").exists()
     files = {f"figures/{file.stem}": file for file in (run.folder / "figures").iterdir()}
     assert set(events.Tags()["images"]) == set(files)
     (shown,) = events.Images("figures/cells")
@@ -83,25 +150,11 @@ def test_tensorboard_s_own_file_has_the_options_too(run: Run) -> None:
     assert OmegaConf.to_container(config, resolve=True) == {key: written[key] for key in config}
 
 
-def test_the_csv_file_is_there_all_the_same(run: Run) -> None:
-    assert (run.folder / "csv" / "metrics.csv").exists()
-
-
-def test_every_logger_finds_its_listener(tmp_path: Path) -> None:
+def test_every_logger_finds_its_adapter(tmp_path: Path) -> None:
     kinds = {CSVLogger: LoggerAdapter, DummyLogger: LoggerAdapter, TensorBoardLogger: TensorBoardAdapter}
     made = [CSVLogger(tmp_path), DummyLogger(), TensorBoardLogger(tmp_path)]
     assert {type(logger): type(adapter_for(logger)) for logger in made} == kinds
     assert type(adapter_for(WandbLogger(offline=True, save_dir=tmp_path))) is WandbAdapter
-
-
-def test_a_table_in_markdown_keeps_its_columns() -> None:
-    table = markdown(("arch", "accuracy"), [["|none~0|", None], ["a", 0.5]])
-    assert table.splitlines() == [
-        "| arch | accuracy |",
-        "| --- | --- |",
-        "| &#124;none~0&#124; |  |",
-        "| a | 0.5 |",
-    ]
 
 
 def test_a_run_with_a_given_genotype_is_not_logged_under_a_search_and_a_selection(

@@ -37,7 +37,6 @@ def ragged():
     return DartsSpace(
         "ragged",
         {"normal": [one, two, three, two, one, *[three] * 4, *[two] * 5], "reduction": [three, one, *[two] * 12]},
-        {"search_epochs": 1, "selection_epochs": None},
         channels=4,
         layers=4,
     )

@@ -1,5 +1,6 @@
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,7 +14,7 @@ from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
 from archselect.models.supernet.darts import DartsSupernet
 from archselect.models.supernet.nasbench201 import NASBench201Supernet
 from archselect.models.supernet.supernet import Supernet
-from archselect.search import FirstOrder, SearchMethod
+from archselect.search import FirstOrder, SearchMethod, SearchModule
 
 CLASSES = 3
 PLAIN = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -108,3 +109,34 @@ def trainer(epochs: int, **options: Any) -> pl.Trainer:
 def parameters_of(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Everything that training changes: parameters and batch statistics, without the decisions."""
     return ((name, value) for name, value in network.state_dict().items() if isinstance(value, Tensor))
+
+
+def assert_same(one: nn.Module, other: nn.Module, tolerance: float = 0.0) -> None:
+    """Apart from the count of batches, which nothing reads."""
+    for (name, value), (_, expected) in zip(parameters_of(one), parameters_of(other), strict=True):
+        if not name.endswith("num_batches_tracked"):
+            torch.testing.assert_close(
+                value, expected, rtol=tolerance, atol=tolerance, msg=lambda x, n=name: f"{n}: {x}"
+            )
+
+
+def module(supernet: Supernet, **changes: Any) -> SearchModule:
+    return SearchModule(supernet, method(**changes), CLASSES, (0, "search"))
+
+
+class KilledError(Exception):
+    pass
+
+
+class SaveThenDie(Checkpoint):
+    """Writes a checkpoint after every epoch and dies in the middle of one."""
+
+    def __init__(self, file: Path, in_epoch: int | None = None) -> None:
+        self.file, self.in_epoch = file, in_epoch
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.save_checkpoint(self.file)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.current_epoch == self.in_epoch:
+            raise KilledError

@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from tests.search.small_search import cell_supernet, darts_supernet, decide, resident
 
+from archselect.data.loader import BilevelBatch
 from archselect.models.supernet.supernet import Supernet
-from archselect.search import BilevelStep, FirstOrder
+from archselect.search import FirstOrder
 
 
 def a_batch(seed: int = 0) -> Any:
@@ -14,7 +15,7 @@ def a_batch(seed: int = 0) -> Any:
 
 
 def first_order(supernet: Supernet) -> list[torch.Tensor]:
-    return list(FirstOrder()(BilevelStep(supernet, a_batch(1), a_batch(2), None)))
+    return list(FirstOrder()(supernet, BilevelBatch(a_batch(1), a_batch(2)), None))
 
 
 def test_it_is_the_gradient_of_the_loss_on_the_architecture_batch() -> None:
@@ -66,7 +67,7 @@ def test_a_cell_type_that_was_decided_to_be_empty_has_gradient_zero() -> None:
 def test_it_agrees_with_finite_differences(operations: tuple[str, ...]) -> None:
     supernet = cell_supernet(*operations).double()
     images, labels = a_batch(2)
-    (gradient,) = FirstOrder()(BilevelStep(supernet, a_batch(1), (images.double(), labels), None))
+    (gradient,) = FirstOrder()(supernet, BilevelBatch(a_batch(1), (images.double(), labels)), None)
     alpha = supernet.alphas["cell"]
 
     def loss(edge: int, operation: int, step: float) -> float:

@@ -21,8 +21,6 @@ from archselect.models.supernet.relaxation import Dirichlet, GumbelSoftmax, Rela
 from archselect.search import L2, DirichletKL, Entropy, SearchMethod, SearchModule, ZeroOne
 from archselect.search.regularizers import Regularizer
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*number of training batches")
-
 KINKED = re.compile(
     r"(Clamp|Relu|Elu|Hardtanh|Threshold|Abs|Sgn|Sign|Maximum|Minimum|Fmax|Fmin|Max|Min|Amax|Amin|Cummax|Cummin|Sort|Topk"
     r"|Median|Norm|LinalgVectorNorm|NanToNum)\w*Backward"

@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
+from archselect.data.loader import BilevelBatch
 from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.supernet.darts import DartsSupernet
 from archselect.pipeline.command_line import register_resolvers
@@ -72,12 +73,12 @@ def a_step(name: str) -> dict[str, float]:
     optimizers = module.configure_optimizers()
     module.set_progress(0.5)
     torch.manual_seed(1)
-    in_alpha = 0.0
+    batch, in_alpha = BilevelBatch(a_batch(0), a_batch(1)), 0.0
     if method.architecture_gradient is not None:
-        gradients = module._alpha_gradients(a_batch(0), a_batch(1))
+        gradients = module.alpha_gradients(batch)
         in_alpha = norm(gradients)
         step(made(optimizers[1]), module.supernet.architecture_parameters(), gradients)
-    losses, _, weight_gradients = module._weight_gradients(*a_batch(0))
+    losses, _, weight_gradients = module.weight_gradients(batch)
     return {"loss": float(losses.mean()), "alpha_gradient": in_alpha, "weight_gradient": norm(weight_gradients)}
 
 

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,9 +17,10 @@ def symmetric(size: int) -> Tensor:
     return (matrix + matrix.T) / 2
 
 
-def with_eigenvalues(eigenvalues: Tensor) -> Tensor:
-    directions = torch.linalg.qr(torch.randn(len(eigenvalues), len(eigenvalues), generator=seeded(1)).double()).Q
-    return directions @ eigenvalues.double().diag() @ directions.T
+def with_eigenvalues(*eigenvalues: float) -> Tensor:
+    size = len(eigenvalues)
+    directions = torch.linalg.qr(torch.randn(size, size, generator=seeded(1)).double()).Q
+    return directions @ torch.tensor(eigenvalues).double().diag() @ directions.T
 
 
 def dominant(matrix: Tensor) -> float:
@@ -32,21 +35,18 @@ def lanczos(matrix: Tensor, steps: int, seed: int = 0) -> float:
 # The dominant eigenvalue
 
 
-@pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("size", [1, 2, 7, 40])
-def test_as_many_steps_as_rows_give_the_dominant_eigenvalue_with_its_sign(size: int, sign: int) -> None:
-    matrix = sign * symmetric(size)
-    assert lanczos(matrix, steps=size) == pytest.approx(dominant(matrix), rel=1e-10)
-
-
-def test_few_steps_suffice_where_the_spectrum_decays() -> None:
-    matrix = with_eigenvalues(0.9 ** torch.arange(200))
-    assert lanczos(matrix, steps=20) == pytest.approx(1, rel=0.01)
-
-
-def test_a_negative_eigenvalue_of_larger_magnitude_is_preferred() -> None:
-    matrix = with_eigenvalues(torch.tensor([2.0, 1.0, 0.5, -3.0]))
-    assert lanczos(matrix, steps=4) == pytest.approx(-3)
+@pytest.mark.parametrize(
+    ("matrix", "steps", "tolerance"),
+    [
+        *((sign * symmetric(size), size, 1e-10) for size in (1, 2, 7, 40) for sign in (1, -1)),
+        (symmetric(7), 100, 1e-10),
+        (with_eigenvalues(2, 1, 0.5, -3), 4, 1e-10),
+        (with_eigenvalues(*[1] * 5, *[-4] * 5, *[2] * 10), 20, 1e-6),
+        (with_eigenvalues(*(0.9**k for k in range(200))), 20, 0.01),  # a decaying spectrum: few steps suffice
+    ],
+)
+def test_it_is_found_with_its_sign(matrix: Tensor, steps: int, tolerance: float) -> None:
+    assert lanczos(matrix, steps) == pytest.approx(dominant(matrix), rel=tolerance)
 
 
 @pytest.mark.parametrize("factor", [0.0, 1.0, -2.5])
@@ -61,17 +61,8 @@ def test_one_product_of_a_multiple_of_the_identity_is_enough(factor: float) -> N
     assert len(seen) == 1
 
 
-def test_more_steps_than_rows_change_nothing() -> None:
-    assert lanczos(symmetric(7), steps=100) == lanczos(symmetric(7), steps=7)
-
-
-def test_an_eigenvalue_that_occurs_several_times_is_found() -> None:
-    matrix = with_eigenvalues(torch.tensor([1.0] * 5 + [-4.0] * 5 + [2.0] * 10))
-    assert lanczos(matrix, steps=20) == pytest.approx(-4)
-
-
 def test_the_vectors_are_orthonormal_and_as_many_as_steps() -> None:
-    matrix, seen = with_eigenvalues(0.5 ** torch.arange(30)), []
+    matrix, seen = with_eigenvalues(*(0.5**k for k in range(30))), []
 
     def product(vector: Tensor) -> Tensor:
         seen.append(vector)
@@ -104,60 +95,36 @@ def test_a_product_that_is_not_finite_is_refused() -> None:
         lanczos(torch.full((3, 3), torch.nan, dtype=torch.float64), steps=3)
 
 
-@pytest.mark.parametrize(("size", "steps", "name"), [(0, 3, "size"), (3, 0, "steps")])
-def test_numbers_that_leave_nothing_to_compute_are_refused(size: int, steps: int, name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} must be a whole number above 0; got 0"):
-        dominant_eigenvalue(lambda vector: vector, size, steps, seeded())
+# Products of the Hessian
 
 
-# Products by differences
-
-
-def classification_loss(alpha: Tensor) -> Tensor:
-    """Cross-entropy of 6 images whose logits of 4 classes are linear in the softmax of `alpha`, three edges of four."""
-    features = 3 * torch.randn(6, 4, 12, generator=seeded(2), dtype=torch.float64)
-    labels = torch.tensor([0, 1, 2, 3, 0, 1])
-    return F.cross_entropy(features @ alpha.view(3, 4).softmax(dim=-1).flatten(), labels)
-
-
-def a_point() -> Tensor:
-    return 0.5 * torch.randn(12, generator=seeded(4), dtype=torch.float64)
-
-
-def exact_hessian() -> Tensor:
-    hessian = torch.autograd.functional.hessian(classification_loss, a_point())
-    assert isinstance(hessian, Tensor)
-    return hessian
-
-
-def test_the_product_of_a_quadratic_is_that_of_its_matrix() -> None:
-    matrix, vector = symmetric(12), a_point()
-    alpha = torch.ones(12, dtype=torch.float64, requires_grad=True)
-    product, size = hessian_product(alpha @ matrix @ alpha / 2 + alpha.sum(), [alpha])
-    assert size == 12
-    torch.testing.assert_close(product(vector), matrix @ vector)
-
-
-def test_several_parameters_are_one_vector() -> None:
-    first, second = (torch.ones(2, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    product, size = hessian_product((first * second**2).sum(), [first, second])  # rows: (0, 2 b), (2 b, 2 a)
+@pytest.mark.parametrize(
+    ("loss", "vector", "expected"),
+    [
+        (lambda a, b: (a * b**2).sum(), [1.0, 0, 0, 3], [0, 6, 2, 6]),  # rows (0, 2 b), (2 b, 2 a)
+        (lambda a, b: a.pow(3).sum(), [1.0, 1, 1, 1], [6, 6, 0, 0]),  # it does not depend on b
+        (lambda a, b: a.sum() + 2 * b.sum(), [1.0, 2, 3, 4], [0, 0, 0, 0]),
+    ],
+)
+def test_several_parameters_are_one_vector(
+    loss: Callable[[Tensor, Tensor], Tensor], vector: list[float], expected: list[float]
+) -> None:
+    first, second = (torch.ones(2, requires_grad=True) for _ in range(2))
+    product, size = hessian_product(loss(first, second), [first, second])
     assert size == 4
-    assert product(torch.tensor([1.0, 0, 0, 3], dtype=torch.float64)).tolist() == [0, 6, 2, 6]
-
-
-def test_a_parameter_that_the_loss_does_not_depend_on_has_zeros() -> None:
-    used, unused = (torch.ones(1, requires_grad=True) for _ in range(2))
-    product, _ = hessian_product(used.pow(3).sum(), [used, unused])
-    assert product(torch.ones(2)).tolist() == [6, 0]
-
-
-def test_a_linear_loss_has_no_curvature() -> None:
-    alpha = torch.ones(3, requires_grad=True)
-    product, size = hessian_product(alpha.sum(), [alpha])
-    assert dominant_eigenvalue(product, size, size, seeded(), dtype=torch.float32) == 0
+    assert product(torch.tensor(vector)).tolist() == expected
 
 
 def test_the_dominant_eigenvalue_of_a_loss_is_that_of_its_exact_hessian() -> None:
-    alpha = a_point().requires_grad_()
-    product, size = hessian_product(classification_loss(alpha), [alpha])
-    assert dominant_eigenvalue(product, size, size, seeded()) == pytest.approx(dominant(exact_hessian()), rel=1e-10)
+    """Cross-entropy of 6 images whose logits of 4 classes are linear in the softmax of `alpha`, three edges of four."""
+
+    def loss(alpha: Tensor) -> Tensor:
+        features = 3 * torch.randn(6, 4, 12, generator=seeded(2), dtype=torch.float64)
+        labels = torch.tensor([0, 1, 2, 3, 0, 1])
+        return F.cross_entropy(features @ alpha.view(3, 4).softmax(dim=-1).flatten(), labels)
+
+    alpha = (0.5 * torch.randn(12, generator=seeded(4), dtype=torch.float64)).requires_grad_()
+    exact = torch.autograd.functional.hessian(loss, alpha.detach())
+    assert isinstance(exact, Tensor)
+    product, size = hessian_product(loss(alpha), [alpha])
+    assert dominant_eigenvalue(product, size, size, seeded()) == pytest.approx(dominant(exact), rel=1e-10)

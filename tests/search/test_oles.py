@@ -2,29 +2,27 @@ import copy
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tests.search.small_search import (
-    CLASSES,
+    KilledError,
     Memory,
+    SaveThenDie,
+    assert_same,
     bilevel,
     cell_supernet,
     darts_supernet,
-    method,
-    parameters_of,
+    module,
     trainer,
 )
 from torch import Tensor
 
 from archselect.models.supernet.supernet import Supernet
-from archselect.search import GradientMatching, SearchModule
-from archselect.search.oles import Freezing
-
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*Experiment logs directory", "ignore:.*number of training batches"
-)
+from archselect.search import GradientMatching
+from archselect.search.oles import FrozenOperations
 
 
 def names(supernet: Supernet) -> list[str]:
@@ -58,16 +56,19 @@ def cosines(supernet: Supernet, training: Sequence[Tensor], validation: Sequence
     return found
 
 
-def frozen_by_operation(freezing: Freezing, supernet: Supernet) -> dict[str, list[bool]]:
+def frozen_by_operation(freezing: FrozenOperations, supernet: Supernet) -> dict[str, list[bool]]:
     by_id = {id(weight): name for name, weight in supernet.named_parameters()}
-    return {by_id[id(group.weights[0])].split(".sep_conv_3x3")[0]: group.frozen.tolist() for group in freezing._groups}
+    return {
+        by_id[id(stack.weights[0])].split(".sep_conv_3x3")[0]: freezing.frozen[stack.rows].tolist()
+        for stack in freezing._stacks
+    }
 
 
 # When an operation is frozen
 
 
 def test_operations_are_counted_per_edge_and_cell() -> None:
-    assert GradientMatching().start(separable()).operations == 3 * 3  # one cell per stage
+    assert len(GradientMatching().start(separable()).frozen) == 3 * 3  # one cell per stage
 
 
 def test_where_no_operation_has_weights_there_is_nothing_to_freeze() -> None:
@@ -84,12 +85,12 @@ def test_those_whose_gradients_have_a_mean_cosine_below_the_threshold_freeze() -
     threshold = float(torch.cat(list(means.values())).sort().values[3:5].mean())
     freezing = GradientMatching(threshold, interval=3).start(supernet)
     for step in steps:
-        assert freezing.frozen == 0
+        assert freezing.frozen.sum() == 0
         freezing.observe(*step)
     assert frozen_by_operation(freezing, supernet) == {
         operation: (mean < threshold).tolist() for operation, mean in means.items()
     }
-    assert freezing.frozen == 4  # of 9
+    assert freezing.frozen.sum() == 4  # of 9
 
 
 def test_each_interval_begins_anew_and_what_is_frozen_stays_so() -> None:
@@ -99,32 +100,25 @@ def test_each_interval_begins_anew_and_what_is_frozen_stays_so() -> None:
     opposite = [-gradient for gradient in ours]
     for validation, frozen in ((ours, 0), (ours, 0), (opposite, 0), (opposite, 9), (ours, 9), (ours, 9)):
         freezing.observe(ours, validation)
-        assert freezing.frozen == frozen
+        assert freezing.frozen.sum() == frozen
 
 
-def test_the_length_of_a_gradient_does_not_count() -> None:
+@pytest.mark.parametrize(
+    ("threshold", "frozen"), [(0.32, 0), (0.35, 9)], ids=["below the mean cosine of 1/3", "above it"]
+)
+def test_neither_the_length_of_a_gradient_counts_nor_a_step_without_one(threshold: float, frozen: int) -> None:
     supernet = separable()
-    ours = made_up(supernet, 0)
-    opposite = [-gradient for gradient in ours]
-    for threshold, frozen in ((0.32, 0), (0.35, 9)):  # the cosines are -1, 1 and 1: their mean is 1/3
-        freezing = GradientMatching(threshold, interval=3).start(supernet)
-        freezing.observe([1000 * gradient for gradient in ours], opposite)
-        freezing.observe(ours, ours)
-        freezing.observe(ours, ours)
-        assert freezing.frozen == frozen
-
-
-def test_steps_without_a_gradient_do_not_count() -> None:
-    supernet = separable()
-    freezing = GradientMatching(threshold=0.9, interval=3).start(supernet)
     ours = made_up(supernet, 0)
     nothing: list[Any] = [None] * len(ours)
-    for pair in ((ours, ours), (nothing, nothing), (ours, [torch.zeros_like(gradient) for gradient in ours])):
-        freezing.observe(*pair)
-    assert freezing.frozen == 0  # the mean cosine is 1
-    for _ in range(3):
+    steps: list[tuple[Any, Any]] = [([1000 * gradient for gradient in ours], [-gradient for gradient in ours])]
+    steps += [(ours, ours), (ours, ours), (nothing, nothing), (ours, [torch.zeros_like(one) for one in ours])]
+    freezing = GradientMatching(threshold, interval=5).start(supernet)
+    for step in steps:  # the cosines are -1, 1 and 1
+        freezing.observe(*step)
+    assert freezing.frozen.sum() == frozen
+    for _ in range(5):
         freezing.observe(nothing, nothing)
-    assert freezing.frozen == 0
+    assert freezing.frozen.sum() == frozen
 
 
 # What freezing does
@@ -140,7 +134,7 @@ def test_weights_that_are_frozen_do_not_move_and_the_others_move_as_without() ->
         for network, optimizer in zip((supernet, free), optimizers, strict=True):
             for weight, gradient in zip(network.weight_parameters(), made_up(network, seed), strict=True):
                 weight.grad = gradient
-            with freezing.held() if network is supernet else nullcontext():
+            with freezing.hold_frozen_weights() if network is supernet else nullcontext():
                 optimizer.step()
 
     step(0)
@@ -156,7 +150,7 @@ def test_weights_that_are_frozen_do_not_move_and_the_others_move_as_without() ->
     before = [weight.detach().clone() for weight in supernet.weight_parameters()]
     step(1)
     step(2)
-    rows = {id(weight): (group.frozen, group.edges) for group in freezing._groups for weight in group.weights}
+    rows = {id(weight): (freezing.frozen[one.rows], one.edges) for one in freezing._stacks for weight in one.weights}
     for weight, was, other in zip(supernet.weight_parameters(), before, free.weight_parameters(), strict=True):
         frozen, edges = rows.get(id(weight), (torch.tensor([False]), 1))
         now, old, expected = (x.detach().view(edges, -1) for x in (weight, was, other))
@@ -165,44 +159,31 @@ def test_weights_that_are_frozen_do_not_move_and_the_others_move_as_without() ->
         assert not torch.equal(now[~frozen], old[~frozen]) or frozen.all()
 
 
-def test_its_state_is_plain_data_from_which_it_goes_on() -> None:
-    supernet = separable()
-    rule = GradientMatching(threshold=0.0, interval=3)
-    first, again = rule.start(supernet), rule.start(supernet)
-    for seed in range(4):
-        first.observe(made_up(supernet, seed), made_up(supernet, seed + 100))
-    assert first.state_dict()["steps"] == 1
-    assert first.state_dict()["groups"][0]["counts"] == [1.0, 1.0]
-    again.load_state_dict(first.state_dict())
-    assert again.state_dict() == first.state_dict()
-    assert 0 < again.frozen == first.frozen
-    for seed in (4, 5):
-        for one in (first, again):
-            one.observe(made_up(supernet, seed), made_up(supernet, seed + 100))
-    assert again.state_dict() == first.state_dict()
-
-
 # In the search
-
-
-def search(supernet: Supernet, epochs: int = 2, logger: Any = False, **changes: Any) -> SearchModule:
-    module = SearchModule(supernet, method(**changes), CLASSES, (0, "search"))
-    trainer(epochs, logger=logger).fit(module, bilevel())
-    return module
 
 
 def test_when_nothing_freezes_the_training_is_that_of_darts() -> None:
     watched, plain = separable(), separable()
-    search(watched, freezing=GradientMatching(threshold=-1.0, interval=1))
-    search(plain)
-    for (name, value), (_, expected) in zip(parameters_of(watched), parameters_of(plain), strict=True):
-        assert name.endswith("num_batches_tracked") or torch.equal(value, expected), name
+    trainer(2).fit(module(watched, freezing=GradientMatching(threshold=-1.0, interval=1)), bilevel())
+    trainer(2).fit(module(plain), bilevel())
+    assert_same(watched, plain)
 
 
 def test_when_everything_freezes_the_operations_stay_and_stem_and_classifier_train() -> None:
     supernet, memory = darts_supernet("skip_connect", "sep_conv_3x3"), Memory()
     before = copy.deepcopy(dict(supernet.named_parameters()))
-    search(supernet, epochs=1, logger=memory, freezing=GradientMatching(threshold=1.1, interval=1))
+    trainer(1, logger=memory).fit(module(supernet, freezing=GradientMatching(threshold=1.1, interval=1)), bilevel())
     assert memory.epochs[0]["frozen_share"] == 1
     for name, parameter in supernet.named_parameters():
         assert torch.equal(parameter, before[name]) is (".operations." in name), name
+
+
+def test_a_search_that_was_killed_and_goes_on_freezes_the_same(tmp_path: Path) -> None:
+    freezing = GradientMatching(threshold=-0.1, interval=3)  # in the middle of an interval when it is killed
+    undisturbed, killed, resumed = (module(separable(), freezing=freezing) for _ in range(3))
+    trainer(4).fit(undisturbed, bilevel(16))
+    with pytest.raises(KilledError):
+        trainer(4, callbacks=[SaveThenDie(tmp_path / "c", in_epoch=1)]).fit(killed, bilevel(16))
+    trainer(4).fit(resumed, bilevel(16), ckpt_path=tmp_path / "c", weights_only=True)
+    assert_same(resumed, undisturbed)
+    assert 0 < resumed._frozen.frozen_share < 1

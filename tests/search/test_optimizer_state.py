@@ -5,16 +5,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.search.small_search import CLASSES, bilevel, cell_supernet, decide, method, parameters_of, trainer
+from tests.search.small_search import CLASSES, assert_same, bilevel, cell_supernet, decide, method, trainer
 from torch import nn
 
 from archselect.models.supernet.supernet import Supernet
 from archselect.search import SearchMethod, SearchModule
 from archselect.training.step import load_optimizer_state
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*Experiment logs directory", "ignore:.*number of training batches"
-)
 SEARCH, TUNING = (0, "search"), (0, "selection")
 
 
@@ -65,8 +62,7 @@ def test_the_tuning_goes_on_with_the_moments_of_the_search_and_with_a_new_moment
     tuning, module = searched(supernet)
     tuned(supernet, tuning, module.architecture_state())
     official_tuning(reference, method(epochs=2), tuning)
-    for (name, value), (_, expected) in zip(parameters_of(supernet), parameters_of(reference), strict=True):
-        torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6, msg=lambda text, n=name: f"{n}: {text}")
+    assert_same(supernet, reference, 1e-5)
     tuning, _ = searched(fresh)
     assert not torch.allclose(tuned(fresh, tuning, None).alphas["cell"], reference.alphas["cell"], rtol=1e-3)
 

@@ -2,16 +2,17 @@ import math
 
 import pytest
 import torch
-from tests.search.small_search import CLASSES, cell_supernet, darts_supernet, decide, method
+from tests.search.small_search import CLASSES, cell_supernet, darts_supernet, decide, module
 from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 from torch.distributions import Dirichlet as DirichletDistribution
 
+from archselect.data.loader import BilevelBatch
 from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.supernet.darts import DartsSupernet
 from archselect.models.supernet.relaxation import Dirichlet, Sigmoid, Softmax, SupernetOptions
-from archselect.search import L2, DirichletKL, Entropy, SearchModule, ZeroOne
-from archselect.search.regularizers import Regularizer
+from archselect.search import L2, DirichletKL, Entropy, ZeroOne
+from archselect.search.regularizers import Regularizer, regularizer_gradients
 
 MISSING = -torch.inf
 
@@ -43,11 +44,6 @@ def test_the_entropy_is_the_mean_over_the_edges(weight: float, relaxation: Softm
     entropies = [Categorical(row[row > 0]).entropy() for row in weights]
     assert float(Entropy(weight)(alpha, weights)) == pytest.approx(weight * float(sum(entropies)) / 3)
     assert float(entropies[2]) == pytest.approx(0, abs=1e-12)
-
-
-def test_equal_weights_have_the_entropy_of_their_number() -> None:
-    alpha = torch.tensor([[0.0, 0.0, 0.0, 0.0], [5.0, 5.0, MISSING, MISSING]])
-    assert float(Entropy(1)(alpha, Softmax().mean(alpha))) == pytest.approx((math.log(4) + math.log(2)) / 2)
 
 
 def test_zero_one_is_the_mean_squared_distance_from_a_half() -> None:
@@ -125,30 +121,25 @@ def test_decided_and_dropped_edges_are_left_alone() -> None:
     decide(supernet, "normal", {0: 1})
     space, normal = supernet.cell_spaces["normal"], supernet.decisions["normal"]
     supernet.decisions = {**supernet.decisions, "normal": normal.keep_inputs(space, 3, (2, 4))}
-    settings = method(regularizers={"l2": L2(0.5), "entropy": Entropy(1.0), "zero_one": ZeroOne()})
-    normal_gradient, reduction_gradient = SearchModule(supernet, settings, CLASSES, (0,))._regularizer_gradients()
+    terms = [L2(0.5), Entropy(1.0), ZeroOne()]
+    normal_gradient, reduction_gradient = regularizer_gradients(supernet, terms)
     assert [bool(row.any()) for row in normal_gradient] == [False, True, True, False, True]
     assert reduction_gradient.any(dim=1).all()
 
 
 def test_the_terms_of_all_cell_types_are_added() -> None:
     supernet = darts_supernet("skip_connect", "sep_conv_3x3")
-    settings = method(regularizers={"one": L2(0.5), "other": L2(1.0)})
-    for gradient, alpha in zip(
-        SearchModule(supernet, settings, CLASSES, (0,))._regularizer_gradients(),
-        supernet.architecture_parameters(),
-        strict=True,
-    ):
+    gradients = regularizer_gradients(supernet, [L2(0.5), L2(1.0)])
+    for gradient, alpha in zip(gradients, supernet.architecture_parameters(), strict=True):
         torch.testing.assert_close(gradient, 3 * alpha.detach())
 
 
 def test_they_are_added_to_the_gradient_of_the_loss() -> None:
     images, labels = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
-    batches = (images, labels), (images.flip(0), labels.flip(0))
+    batch = BilevelBatch((images, labels), (images.flip(0), labels.flip(0)))
 
     def gradients(**changes: object) -> list[Tensor]:
-        supernet = cell_supernet()
-        return list(SearchModule(supernet, method(**changes), CLASSES, (0,))._alpha_gradients(*batches))
+        return list(module(cell_supernet(), **changes).alpha_gradients(batch))
 
     alpha = cell_supernet().alphas["cell"].detach()
     for plain, regularized in zip(gradients(), gradients(regularizers={"l2": L2(2.0)}), strict=True):
@@ -162,7 +153,5 @@ def test_when_only_the_inputs_of_nodes_are_undecided_there_is_nothing_to_regular
     supernet = DartsSupernet(cells, 2, 3, CLASSES, variant=SupernetOptions(edge_normalization="share"))
     for cell in cells:
         decide(supernet, cell, dict.fromkeys(range(5), 1))
-    settings = method(regularizers={"l2": L2(1.0)}, edge_normalization="share")
-    module = SearchModule(supernet, settings, CLASSES, (0,))
-    assert module._undecided
-    assert not any(gradient.any() for gradient in module._regularizer_gradients())
+    assert module(supernet, regularizers={"l2": L2(1.0)}, edge_normalization="share").has_undecided
+    assert not any(gradient.any() for gradient in regularizer_gradients(supernet, [L2(1.0)]))

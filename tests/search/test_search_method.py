@@ -73,16 +73,17 @@ def test_tuning_starts_at_its_own_learning_rate_and_keeps_the_rest_of_the_optimi
     assert (tuning.epochs, tuning.batch_size, tuning.gradient_clip) == (81, 4, 5.0)
 
 
-def test_tuning_on_a_cosine_goes_down_over_its_own_epochs_to_where_the_search_ended() -> None:
-    tuning = method(epochs=50).for_tuning(4, 0.1, "cosine", train_alpha=True)
+@pytest.mark.parametrize(
+    ("changes", "epochs", "expected"),
+    [({"epochs": 50}, 4, [0.1, 0.06, 0.02]), ({"learning_rate_min": None}, 2, [0.1, 0.05, 0.0])],
+    ids=["to where the search ended", "after a constant search to zero"],
+)
+def test_tuning_on_a_cosine_goes_down_over_its_own_epochs(
+    changes: dict[str, Any], epochs: int, expected: list[float]
+) -> None:
+    tuning = method(**changes).for_tuning(epochs, 0.1, "cosine", train_alpha=True)
     optimizer = tuning.weight_optimizer([nn.Parameter(torch.zeros(1))])
-    assert rates(tuning.schedule(optimizer), optimizer, 5)[::2] == pytest.approx([0.1, 0.06, 0.02])
-
-
-def test_tuning_on_a_cosine_after_a_constant_search_goes_down_to_zero() -> None:
-    tuning = method(learning_rate_min=None).for_tuning(2, 0.1, "cosine", train_alpha=True)
-    optimizer = tuning.weight_optimizer([nn.Parameter(torch.zeros(1))])
-    assert rates(tuning.schedule(optimizer), optimizer, 3) == pytest.approx([0.1, 0.05, 0.0])
+    assert rates(tuning.schedule(optimizer), optimizer, epochs + 1)[:: epochs // 2] == pytest.approx(expected)
 
 
 def test_alpha_trains_on_in_tuning_exactly_if_asked_to_and_if_the_search_trained_it() -> None:

@@ -7,19 +7,26 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Checkpoint
-from tests.search.small_search import CLASSES, bilevel, cell_supernet, darts_supernet, method, parameters_of, trainer
+from tests.search.small_search import (
+    CLASSES,
+    KilledError,
+    SaveThenDie,
+    assert_same,
+    bilevel,
+    cell_supernet,
+    darts_supernet,
+    method,
+    module,
+    trainer,
+)
 from torch import Tensor
 
 from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
 from archselect.models.supernet.darts import DartsSupernet
 from archselect.models.supernet.supernet import Supernet
-from archselect.search import SGAS, SearchModule
+from archselect.search import SGAS
 from archselect.search.sgas import Mixtures
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*Experiment logs directory", "ignore:.*number of training batches"
-)
 THREE_EDGES = CellTopology(1, 2, "last", None)
 WITH_NONE = CellSpace("cell", THREE_EDGES, (("none", "skip_connect", "sep_conv_3x3"),) * 3)
 WITHOUT_NONE = CellSpace("cell", THREE_EDGES, (("skip_connect", "sep_conv_3x3"),) * 3)
@@ -217,10 +224,6 @@ class Alphas(pl.Callback):
         self.after.append((supernet.alphas["normal"].detach().clone(), undecided))
 
 
-def module(supernet: Supernet, **changes: Any) -> SearchModule:
-    return SearchModule(supernet, method(**changes), CLASSES, (0, "search"))
-
-
 def test_the_alpha_of_a_decided_edge_gets_no_gradient_from_then_on() -> None:
     supernet, alphas = darts_supernet("none", "skip_connect", "sep_conv_3x3"), Alphas()
     # Without momentum and weight decay, `alpha` moves if and only if it has a gradient.
@@ -235,22 +238,6 @@ def test_the_alpha_of_a_decided_edge_gets_no_gradient_from_then_on() -> None:
     assert len(undecided[3]) < len(undecided[2]) < 5
 
 
-class KilledError(Exception):
-    pass
-
-
-class SaveThenDie(Checkpoint):
-    def __init__(self, file: Path, in_epoch: int) -> None:
-        self.file, self.in_epoch = file, in_epoch
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        trainer.save_checkpoint(self.file)
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        if trainer.current_epoch == self.in_epoch:
-            raise KilledError
-
-
 def test_a_search_that_was_killed_and_goes_on_decides_the_same(tmp_path: Path) -> None:
     undisturbed, killed, resumed = (darts_supernet("none", "skip_connect", "sep_conv_3x3") for _ in range(3))
     greedy = SGAS(criterion=2, **EVERY_EPOCH)
@@ -262,6 +249,4 @@ def test_a_search_that_was_killed_and_goes_on_decides_the_same(tmp_path: Path) -
     assert len(going_on._past) == 4
     assert resumed.decisions == undisturbed.decisions
     assert decided(resumed.decisions["normal"])
-    assert all(
-        torch.equal(x, y) for (_, x), (_, y) in zip(parameters_of(undisturbed), parameters_of(resumed), strict=True)
-    )
+    assert_same(resumed, undisturbed)

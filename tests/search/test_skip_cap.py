@@ -26,13 +26,6 @@ def supernet_with(
     return supernet
 
 
-def test_the_cell_gets_no_more_skips_than_allowed() -> None:
-    for most in range(5):
-        supernet = supernet_with(1, 2, 3, 4, 5)
-        cap_skips(supernet, most)
-        assert len(skip_edges(supernet)) <= most
-
-
 def test_the_weakest_go_first() -> None:
     supernet = supernet_with(2, 5, 1, 4, 3)
     assert skip_edges(supernet) == [0, 1, 3, 4]
@@ -50,38 +43,33 @@ def test_a_skip_that_takes_the_place_of_one_that_went_goes_as_well() -> None:
     assert [bool(row[0] > row[1]) for row in supernet.alphas["normal"]] == [False, True, False, True, False]
 
 
-def test_what_is_within_the_limit_stays_as_it_is() -> None:
-    supernet = supernet_with(1, -1, -1, -1, 1)
-    cap_skips(supernet, 2)
-    assert supernet.alphas["normal"][:, 0].tolist() == [1, -1, -1, -1, 1]
+NONE_OR_SKIP = ("none", "skip_connect")
 
 
-def test_the_other_cell_type_is_left_alone() -> None:
-    supernet = supernet_with(1, 2, 3, 4, 5)
-    cap_skips(supernet, 0)
-    assert supernet.alphas["reduction"][:, 0].tolist() == [1, 2, 3, 4, 5]
-
-
-def test_edges_with_one_candidate_stay() -> None:
-    supernet = supernet_with(1, 2, 0, 0, 0, operations=(BOTH, ("skip_connect",), BOTH, BOTH, BOTH))
-    cap_skips(supernet, 0)
-    assert skip_edges(supernet) == [1]
-    assert supernet.alphas["normal"][1, 0] == 2
-
-
-def test_decided_edges_stay() -> None:
-    supernet = supernet_with(1, 2, -1, -1, -1)
-    decide(supernet, "normal", {0: 0})
-    cap_skips(supernet, 0)
-    assert skip_edges(supernet) == [0]
-    assert supernet.alphas["normal"][0, 0] == 1
-
-
-def test_edges_whose_only_other_candidate_is_none_stay() -> None:
-    supernet = supernet_with(1, 2, -1, -1, -1, operations=(("none", "skip_connect"), *(BOTH,) * 4))
-    cap_skips(supernet, 0)
-    assert skip_edges(supernet) == [0]
-    assert supernet.alphas["normal"][0, 1] == 1
+@pytest.mark.parametrize(
+    ("strengths", "operations", "decided", "most", "skips"),
+    [
+        ((1, -1, -1, -1, 2), (BOTH,) * 5, {}, 2, [0, 4]),
+        ((1, 2, 0, 0, 0), (BOTH, ("skip_connect",), BOTH, BOTH, BOTH), {}, 0, [1]),
+        ((1, 2, -1, -1, -1), (BOTH,) * 5, {0: 0}, 0, [0]),
+        ((1, 2, -1, -1, -1), (NONE_OR_SKIP, *(BOTH,) * 4), {}, 0, [0]),
+    ],
+    ids=["within the limit", "a single candidate", "decided", "none is the only other candidate"],
+)
+def test_what_need_not_or_cannot_yield_stays_and_so_does_the_other_cell_type(
+    strengths: tuple[float, ...],
+    operations: tuple[tuple[str, ...], ...],
+    decided: dict[int, int],
+    most: int,
+    skips: list[int],
+) -> None:
+    supernet = supernet_with(*strengths, operations=operations)
+    decide(supernet, "normal", decided)
+    before = {name: alpha.detach().clone() for name, alpha in supernet.alphas.items()}
+    cap_skips(supernet, most)
+    assert skip_edges(supernet) == skips
+    assert torch.equal(supernet.alphas["normal"][skips], before["normal"][skips])
+    assert torch.equal(supernet.alphas["reduction"], before["reduction"])
 
 
 @pytest.mark.parametrize("relaxation", [Softmax(), Sigmoid(), Dirichlet()], ids=repr)

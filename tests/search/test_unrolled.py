@@ -9,8 +9,9 @@ from tests.search.small_search import cell_supernet, darts_supernet, method, par
 from torch import Tensor, nn
 
 from archselect import kernels
+from archselect.data.loader import BilevelBatch
 from archselect.models.supernet.supernet import Supernet
-from archselect.search import BilevelStep, FirstOrder, Unrolled
+from archselect.search import FirstOrder, Unrolled
 from archselect.search.alpha_gradient import next_step, unrolled_gradient
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -107,9 +108,7 @@ def test_on_a_quadratic_problem_it_is_the_hypergradient(
 
     trained_a_little(optimizer, train_loss, steps_before)
     alpha.grad = None
-    (gradient,) = unrolled_gradient(
-        train_loss, val_loss, [weight], [alpha], lambda w, gradients: next_step(optimizer, w, gradients), length
-    )
+    (gradient,) = unrolled_gradient(train_loss, val_loss, [weight], [alpha], optimizer, length)
     trained_a_little(optimizer, train_loss, 1)
     # A step moves w by -0.05 k (w - A a) and by terms without a, so d w' / d a = 0.05 k A.
     momentum, kept = options.get("momentum", 0), 1 - options.get("dampening", 0) if steps_before else 1
@@ -120,19 +119,19 @@ def test_on_a_quadratic_problem_it_is_the_hypergradient(
 # Supernets
 
 
-def by_double_backward(supernet: Supernet, step: BilevelStep, optimizer: torch.optim.SGD) -> list[Tensor]:
+def by_double_backward(supernet: Supernet, batch: BilevelBatch, optimizer: torch.optim.SGD) -> list[Tensor]:
     """The exact derivative of the validation loss at the weights of SGD's next step."""
     weights = supernet.weight_parameters()
     names = {id(weight): name for name, weight in supernet.named_parameters()}
     group = optimizer.param_groups[0]
-    images, labels = step.weight_batch
+    images, labels = batch.weights
     loss = F.cross_entropy(supernet(images), labels)
     stepped = {}
     for weight, gradient in zip(weights, torch.autograd.grad(loss, weights, create_graph=True), strict=True):
         buffer = optimizer.state[weight].get("momentum_buffer", torch.zeros_like(weight))
         direction = group["momentum"] * buffer + gradient + group["weight_decay"] * weight
         stepped[names[id(weight)]] = weight - group["lr"] * direction
-    images, labels = step.architecture_batch
+    images, labels = batch.architecture
     logits = torch.func.functional_call(supernet, stepped, (images,))
     return list(torch.autograd.grad(F.cross_entropy(logits, labels), supernet.architecture_parameters()))
 
@@ -143,44 +142,44 @@ def supernet(request: pytest.FixtureRequest) -> Iterator[Supernet]:
     yield made.double()
 
 
-def a_step(supernet: Supernet) -> tuple[BilevelStep, torch.optim.SGD]:
+def a_step(supernet: Supernet) -> tuple[BilevelBatch, torch.optim.SGD]:
     """A step after which the weights' optimizer has a memory."""
     optimizer = torch.optim.SGD(supernet.weight_parameters(), lr=0.5, momentum=0.9, weight_decay=3e-4)
     dtype = supernet.weight_parameters()[0].dtype
     images, labels = a_batch(3, dtype)
     trained_a_little(optimizer, lambda: F.cross_entropy(supernet(images), labels), 2)
     supernet.zero_grad()
-    return BilevelStep(supernet, a_batch(1, dtype), a_batch(2, dtype), optimizer), optimizer
+    return BilevelBatch(a_batch(1, dtype), a_batch(2, dtype)), optimizer
 
 
 def test_it_is_the_exact_gradient_through_the_step_of_the_weights(supernet: Supernet) -> None:
-    step, optimizer = a_step(supernet)
-    exact = by_double_backward(supernet, step, optimizer)
-    first_order = FirstOrder()(step)
-    for found, expected, other in zip(Unrolled(1e-5)(step), exact, first_order, strict=True):
+    batch, optimizer = a_step(supernet)
+    exact = by_double_backward(supernet, batch, optimizer)
+    first_order = FirstOrder()(supernet, batch, optimizer)
+    for found, expected, other in zip(Unrolled(1e-5)(supernet, batch, optimizer), exact, first_order, strict=True):
         assert (found - expected).norm() < 1e-4 * expected.norm()
         assert (other - expected).norm() > 1e-2 * expected.norm(), "the second order matters here"
 
 
 def test_the_compiled_loops_give_the_same(supernet: Supernet) -> None:
-    step, _ = a_step(supernet.float())
+    batch, optimizer = a_step(supernet.float())
     with kernels.enabled():
-        by_loops = Unrolled()(step)
-    for found, expected in zip(by_loops, Unrolled()(step), strict=True):
+        by_loops = Unrolled()(supernet, batch, optimizer)
+    for found, expected in zip(by_loops, Unrolled()(supernet, batch, optimizer), strict=True):
         assert (found - expected).norm() < 1e-3 * expected.norm()
 
 
 def test_weights_and_statistics_end_bit_for_bit_as_they_were(supernet: Supernet) -> None:
-    step, _ = a_step(supernet)
+    batch, optimizer = a_step(supernet)
     before = {name: value.clone() for name, value in parameters_of(supernet)}
-    Unrolled()(step)
+    Unrolled()(supernet, batch, optimizer)
     for name, value in parameters_of(supernet):
         assert name.endswith("num_batches_tracked") or torch.equal(value, before[name]), name
     assert all(parameter.grad is None and parameter.requires_grad for parameter in supernet.parameters())
 
 
 def test_the_weights_end_as_they_were_when_a_loss_cannot_be_evaluated(supernet: Supernet) -> None:
-    step, optimizer = a_step(supernet)
+    batch, optimizer = a_step(supernet)
     weights, calls = supernet.weight_parameters(), []
     before = [weight.detach().clone() for weight in weights]
 
@@ -188,10 +187,10 @@ def test_the_weights_end_as_they_were_when_a_loss_cannot_be_evaluated(supernet: 
         calls.append("train")
         if len(calls) == 2:
             raise RuntimeError("out of memory")
-        return F.cross_entropy(supernet(step.weight_batch[0]), step.weight_batch[1])
+        return F.cross_entropy(supernet(batch.weights[0]), batch.weights[1])
 
     def val_loss() -> Tensor:
-        return F.cross_entropy(supernet(step.architecture_batch[0]), step.architecture_batch[1])
+        return F.cross_entropy(supernet(batch.architecture[0]), batch.architecture[1])
 
     with pytest.raises(RuntimeError, match="out of memory"):
         unrolled_gradient(
@@ -199,7 +198,7 @@ def test_the_weights_end_as_they_were_when_a_loss_cannot_be_evaluated(supernet: 
             val_loss,
             weights,
             supernet.architecture_parameters(),
-            lambda w, gradients: next_step(optimizer, w, gradients),
+            optimizer,
             0.01,
         )
     assert all(torch.equal(x, y) for x, y in zip(weights, before, strict=True))
@@ -207,7 +206,9 @@ def test_the_weights_end_as_they_were_when_a_loss_cannot_be_evaluated(supernet: 
 
 
 def test_at_a_learning_rate_of_zero_it_is_the_first_order(supernet: Supernet) -> None:
-    step, optimizer = a_step(supernet)
+    batch, optimizer = a_step(supernet)
     optimizer.param_groups[0]["lr"] = 0.0
-    for found, expected in zip(Unrolled()(step), FirstOrder()(step), strict=True):
+    for found, expected in zip(
+        Unrolled()(supernet, batch, optimizer), FirstOrder()(supernet, batch, optimizer), strict=True
+    ):
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)

@@ -8,7 +8,6 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from archselect.genotype import Genotype
-from archselect.search_spaces.base import Protocol
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "search_space"
 
@@ -95,22 +94,6 @@ def test_the_supernet_has_as_many_weights_as_the_official_one(name, weights):
 def test_a_network_of_nasbench201_has_as_many_weights_as_the_benchmark_says(code, weights):
     network = configured("nasbench201").network(Genotype.parse(code), image_size=32, classes=10)
     assert network.parameter_count() == weights
-
-
-def test_a_network_of_the_darts_space_has_as_many_weights_as_the_official_one():
-    genotype = Genotype.parse("darts_pt_s5_3")
-    network = configured("darts").network(genotype, image_size=32, classes=10, channels=36, layers=20, auxiliary=True)
-    assert network.parameter_count() == 3_328_174
-    assert network.auxiliary is not None
-
-
-@pytest.mark.parametrize("name", ["darts", "s1", "s2", "s3", "s4"])
-def test_the_protocol_of_the_darts_family_searches_50_epochs(name):
-    assert configured(name).protocol == Protocol(search_epochs=50, selection_epochs=None)
-
-
-def test_the_protocol_of_nasbench201_searches_100_epochs_and_tunes_25():
-    assert configured("nasbench201").protocol == Protocol(search_epochs=100, selection_epochs=25, undrawn="constant")
 
 
 @pytest.mark.parametrize("name", ["darts", "nasbench201"])

@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from archselect.models.supernet.darts import DartsSupernet
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.nasbench201 import NASBench201Supernet
 from archselect.models.supernet.supernet import PartialForward, Supernet
-from archselect.selection import DecisionStep, Perturbation, Score, Scorer, Scoring
+from archselect.selection import Score, Scorer, Scoring
 
 Batches = list[tuple[Tensor, Tensor]]
 CLASSES = 3
@@ -126,13 +125,6 @@ def test_recalibrated_statistics_are_the_means_over_the_calibration_batches(read
     assert pairs(found) == approximately(expected)
 
 
-def test_each_candidate_is_calibrated_on_its_own() -> None:
-    supernet = plain()
-    together = scorer(supernet, batch_norm="recalibrated")(candidates(supernet))
-    alone = [scorer(supernet, batch_norm="recalibrated")([weights])[0] for weights in candidates(supernet)]
-    assert together == alone
-
-
 def state(supernet: Supernet) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in supernet.state_dict().items() if isinstance(value, Tensor)}
 
@@ -178,16 +170,6 @@ def test_scoring_reads_the_first_so_many_batches() -> None:
     assert scorer(supernet, batches=9)(candidates(supernet)) == scorer(supernet)(candidates(supernet))
 
 
-def test_noise_is_a_function_of_the_purpose_whatever_the_random_state() -> None:
-    supernet = noisy()
-    weights = [supernet.mixture_weights().detach()]
-    scores = []
-    for random_state, purpose in ((1, "selection"), (2, "selection"), (1, "something else")):
-        torch.manual_seed(random_state)
-        scores.append(Scorer(supernet, IMAGES, Scoring(), CALIBRATION, (0, purpose))(weights))
-    assert scores[0] == scores[1] != scores[2]
-
-
 @pytest.mark.parametrize("batch_norm", ["batch", "running", "recalibrated"])
 def test_candidates_see_the_same_noise(batch_norm: str) -> None:
     supernet = noisy()
@@ -207,12 +189,12 @@ class Drawing(Supernet):
     def layers_before(self, cells: Any) -> int:
         return 1
 
-    def begin(self, x: Tensor, mixtures: Any, layers: int) -> Any:
+    def forward_prefix(self, x: Tensor, mixtures: Any, layers: int) -> Any:
         assert layers == 1
         self.begun.append(torch.randn(len(x), CLASSES))
         return PartialForward(1, ())
 
-    def finish(self, begun: Any, mixtures: Any) -> Tensor:
+    def forward_suffix(self, begun: Any, mixtures: Any) -> Tensor:
         self.finished.append(torch.randn(len(self.begun[-1]), CLASSES))
         return self.finished[-1]
 
@@ -226,32 +208,6 @@ def test_every_candidate_sees_the_same_random_numbers_and_every_batch_has_its_ow
     assert len(supernet.begun) == 3, "what the candidates share is evaluated once per batch"
     drawn = [*supernet.begun, *(numbers for numbers, *_ in of_batches)]
     assert len({float(numbers[0, 0]) for numbers in drawn}) == 6
-
-
-def test_a_selection_on_a_real_supernet_ends_with_what_the_scores_say() -> None:
-    supernet = noisy()
-    score = scorer(supernet)
-    decided = []
-    trials: Any = SimpleNamespace(score=score)
-    points = Perturbation().points(supernet.cell_spaces)
-    for number in range(points):
-        point = DecisionStep(number, points)
-        for decision in Perturbation(topology_rounds="cumulative").decide(point, supernet, trials, seed=0):
-            space = supernet.cell_spaces[decision.cell]
-            record = decision.to_record(space)
-            accuracies = {str(entry["candidate"]): entry["accuracy"] for entry in record["scores"]}
-            if record["kind"] == "operation":
-                assert accuracies[record["kept"]] == min(accuracies.values())
-            else:
-                assert accuracies[str(record["dropped"][0])] == max(accuracies.values())
-            supernet.decisions = {
-                **supernet.decisions,
-                decision.cell: decision.apply(space, supernet.decisions[decision.cell]),
-            }
-            decided.append(decision)
-    assert len(decided) == 2 * (5 + 1)
-    for name, space in supernet.cell_spaces.items():
-        space.check(supernet.genotype().cell(name))
 
 
 def test_a_supernet_that_was_decided_to_be_empty_is_scored_like_any_other() -> None:
@@ -279,22 +235,3 @@ def test_a_supernet_that_diverged_is_not_compared() -> None:
     supernet.classifier.weight.data.fill_(float("nan"))  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="loss is not a finite number"):
         scorer(supernet)(candidates(supernet))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"batch_norm": "eval"},
-            "selection.scoring.batch_norm must be one of batch, running, recalibrated; got 'eval'",
-        ),
-        ({"recalibration_batches": 0}, "selection.scoring.recalibration_batches must be a whole number above 0; got 0"),
-        ({"batch_size": 0}, "selection.scoring.batch_size must be a whole number above 0; got 0"),
-        ({"batches": -1}, "selection.scoring.batches must be a whole number above 0; got -1"),
-        ({"held_out_share": 1.0}, "selection.scoring.held_out_share must lie between 0 and 1; got 1.0"),
-        ({"held_out_share": -0.5}, "selection.scoring.held_out_share must lie between 0 and 1; got -0.5"),
-    ],
-)
-def test_a_scoring_that_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Scoring(**options)

@@ -6,7 +6,7 @@ from tests.selection.test_scorer import CALIBRATION, batches, plain
 
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection import DecisionStep, Perturbation, Racing, Score, Scorer, Scoring, SuccessiveElimination
+from archselect.selection import Perturbation, Racing, Score, Scorer, Scoring, SuccessiveElimination
 from archselect.selection.scoring import eliminated
 
 IMAGES = batches((6,) * 30)
@@ -28,7 +28,7 @@ def without_each_edge(supernet: Supernet) -> list[MixtureWeights]:
 # Who is beaten
 
 
-def test_a_runner_is_beaten_when_students_t_says_so_with_the_stated_confidence() -> None:
+def test_a_runner_is_eliminated_when_students_t_says_so_with_the_stated_confidence() -> None:
     # Behind by 1, 2 and 3: mean 2, standard deviation 1, t = 2 * sqrt(3) = 3.46. Two degrees of freedom: the quantiles
     # are 2.92 for 95 % and 4.30 for 97.5 %.
     leads = torch.tensor([[5.0, 4.0], [5.0, 3.0], [5.0, 2.0]])
@@ -36,40 +36,40 @@ def test_a_runner_is_beaten_when_students_t_says_so_with_the_stated_confidence()
     assert eliminated(leads, 0.975) == [False, False]
 
 
-def test_equals_are_never_beaten_and_a_constant_distance_is() -> None:
+def test_equals_are_never_eliminated_and_a_constant_distance_is() -> None:
     assert eliminated(torch.tensor([[1.0, 1.0, 0.5]] * 4), 0.99) == [False, False, True]
 
 
 @pytest.mark.parametrize(
-    ("criterion", "wanted", "best"),
-    [("accuracy", "harmed", 0), ("accuracy", "unharmed", 1), ("loss", "harmed", 1), ("loss", "unharmed", 0)],
+    ("criterion", "mode", "best"),
+    [("accuracy", "max", 0), ("accuracy", "min", 1), ("loss", "max", 1), ("loss", "min", 0)],
 )
-def test_the_leading_runner_is_the_one_that_the_decision_looks_for(criterion: Any, wanted: Any, best: int) -> None:
+def test_the_leading_runner_is_the_one_that_the_decision_looks_for(criterion: Any, mode: Any, best: int) -> None:
     scores = torch.tensor([[0.4, 1.0], [0.6, 1.5]])  # accuracy, loss
-    assert int(SuccessiveElimination(criterion, wanted, 2).lead(scores).argmax()) == best
+    assert int(SuccessiveElimination(criterion, mode, 2).lead(scores).argmax()) == best
 
 
 # Races on a supernet
 
 
-@pytest.mark.parametrize("wanted", ["harmed", "unharmed"])
+@pytest.mark.parametrize("mode", ["max", "min"])
 @pytest.mark.parametrize("criterion", ["accuracy", "loss"])
-def test_who_is_left_has_the_full_score_and_who_was_beaten_that_of_the_batches_before(
-    criterion: Any, wanted: Any
+def test_who_is_left_has_the_full_score_and_who_was_eliminated_that_of_the_batches_before(
+    criterion: Any, mode: Any
 ) -> None:
     supernet = plain()
     candidates = without_each_edge(supernet)
-    scores = racing(supernet, confidence=0.7)(candidates, SuccessiveElimination(criterion, wanted, 3))
+    scores = racing(supernet, confidence=0.7)(candidates, SuccessiveElimination(criterion, mode, 3))
     in_full = full(supernet)(candidates)
-    assert any(score.beaten_after for score in scores)
-    left = [index for index, score in enumerate(scores) if score.beaten_after is None]
-    read = max(score.beaten_after or 0 for score in scores) if len(left) == 1 else 6 * 30
+    assert any(score.eliminated_after for score in scores)
+    left = [index for index, score in enumerate(scores) if score.eliminated_after is None]
+    read = max(score.eliminated_after or 0 for score in scores) if len(left) == 1 else 6 * 30
     for index, score in enumerate(scores):
-        images = score.beaten_after or read
+        images = score.eliminated_after or read
         same = full(supernet, batches=images // 6)(candidates)[index]
         assert (score.accuracy, score.loss) == (same.accuracy, same.loss)
     harm = [-s.accuracy if criterion == "accuracy" else s.loss for s in in_full]
-    best = max(harm) if wanted == "harmed" else min(harm)
+    best = max(harm) if mode == "max" else min(harm)
     assert any(harm[index] == best for index in left)
 
 
@@ -85,16 +85,16 @@ def test_a_race_ends_when_one_runner_is_left() -> None:
     weights = supernet.mixture_weights().detach()
     nothing = weights.masked("cell", 0).masked("cell", 1).masked("cell", 2)
     scorer = Scorer(supernet, counted(), Racing(first_check=3, confidence=0.6), CALIBRATION, (0, "selection"))
-    scores = scorer([weights, nothing], SuccessiveElimination("loss", "harmed", 2))
-    assert [score.beaten_after for score in scores].count(None) == 1
-    assert len(reads) * 6 == max(score.beaten_after or 0 for score in scores) < 6 * 30
+    scores = scorer([weights, nothing], SuccessiveElimination("loss", "max", 2))
+    assert [score.eliminated_after for score in scores].count(None) == 1
+    assert len(reads) * 6 == max(score.eliminated_after or 0 for score in scores) < 6 * 30
 
 
 def test_candidates_that_do_not_run_are_scored_beside_those_that_do() -> None:
     supernet = plain()
     candidates = without_each_edge(supernet)
-    *_, last = racing(supernet, confidence=0.6)(candidates, SuccessiveElimination("loss", "harmed", 2))
-    assert last.beaten_after is None
+    *_, last = racing(supernet, confidence=0.6)(candidates, SuccessiveElimination("loss", "max", 2))
+    assert last.eliminated_after is None
 
 
 def test_without_a_race_every_candidate_is_scored_in_full() -> None:
@@ -106,7 +106,7 @@ def test_without_a_race_every_candidate_is_scored_in_full() -> None:
 def test_with_equal_candidates_nothing_is_saved_and_nothing_decided_by_chance() -> None:
     supernet = plain()
     weights = supernet.mixture_weights().detach()
-    scores = racing(supernet)([weights] * 3, SuccessiveElimination("accuracy", "harmed", 3))
+    scores = racing(supernet)([weights] * 3, SuccessiveElimination("accuracy", "max", 3))
     assert scores == full(supernet)([weights] * 3)
 
 
@@ -121,47 +121,33 @@ def test_comparisons_come_after_ever_more_batches() -> None:
 
 
 class Listed:
-    """Scores that a race left behind."""
+    """Scores that an elimination left behind."""
 
     def __init__(self, *scores: Score) -> None:
         self.scores = scores
-        self.races: list[SuccessiveElimination | None] = []
+        self.eliminations: list[SuccessiveElimination | None] = []
 
-    def score(self, candidates: Any, race: SuccessiveElimination | None = None) -> list[Score]:
-        self.races.append(race)
+    def score(self, candidates: Any, elimination: SuccessiveElimination | None = None) -> list[Score]:
+        self.eliminations.append(elimination)
         return list(self.scores[: len(candidates)])
 
 
-def test_a_beaten_candidate_is_not_kept_whatever_its_score_on_fewer_images_was() -> None:
-    judge = Listed(Score(0.5, 1.0), Score(0.4, 2.0, beaten_after=60), Score(0.6, 1.0))
-    (decision,) = Perturbation().decide(DecisionStep(0, 3), plain(), judge, seed=0)
-    assert decision.operation == 0  # type: ignore[union-attr]
-    assert judge.races == [SuccessiveElimination("accuracy", "harmed", 3)]
+def decided_first(selector: Perturbation, judge: Listed) -> Any:
+    supernet: Any = plain()
+    (decision,) = selector.decide(selector.steps(supernet.cell_spaces)[0], supernet, judge, seed=0)  # type: ignore[arg-type]
+    return decision
+
+
+def test_an_eliminated_candidate_is_not_kept_whatever_its_score_on_fewer_images_was() -> None:
+    judge = Listed(Score(0.5, 1.0), Score(0.4, 2.0, eliminated_after=60), Score(0.6, 1.0))
+    decision = decided_first(Perturbation(), judge)
+    assert decision.operation == 0
+    assert judge.eliminations == [SuccessiveElimination("accuracy", "max", 3)]
     record = decision.to_record(plain().cell_spaces["cell"])
     assert [score.get("beaten_after") for score in record["scores"]] == [None, 60, None]
 
 
-def test_an_unmasked_supernet_runs_beside_the_race() -> None:
+def test_an_unmasked_supernet_is_scored_beside_those_that_compete() -> None:
     judge = Listed(*[Score(0.5, 1.0)] * 4)
-    list(Perturbation(score_unmasked=True).decide(DecisionStep(0, 3), plain(), judge, seed=0))
-    assert judge.races == [SuccessiveElimination("accuracy", "harmed", 3)]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"confidence": 0.5}, "selection.scoring.confidence must lie between 0.5 and 1; got 0.5"),
-        ({"confidence": 1.0}, "selection.scoring.confidence must lie between 0 and 1; got 1.0"),
-        ({"first_check": 1}, "selection.scoring.first_check must be a whole number above 1, for a spread; got 1"),
-        ({"growth": 1.0}, "selection.scoring.growth must be above 1; got 1.0"),
-        ({"batch_norm": "recalibrated"}, "selection.scoring.batch_norm=recalibrated prepares the supernet for one"),
-    ],
-)
-def test_a_race_that_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Racing(**options)
-
-
-def test_a_scoring_named_without_the_slash_is_explained() -> None:
-    with pytest.raises(ValueError, match="write selection/scoring=full or selection/scoring=racing, with a slash"):
-        Perturbation(scoring="racing")  # type: ignore[arg-type]
+    decided_first(Perturbation(score_unmasked=True), judge)
+    assert judge.eliminations == [SuccessiveElimination("accuracy", "max", 3)]

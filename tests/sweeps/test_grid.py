@@ -71,26 +71,37 @@ def test_where_the_search_decides_everything_there_is_nothing_to_compare(selecti
         check_pair(search, selector, cells)
 
 
-@pytest.mark.parametrize("selection", SELECTIONS)
-def test_the_small_grid_composes_with_every_selection(selection: str, tmp_path: Path) -> None:
+SHORTER = {
+    "shapley": ["selection.permutations=1"],
+    "zero_cost": ["selection.proxy=grad_norm"],
+    "sampling": ["selection.samples=10"],
+    **dict.fromkeys(("perturb", "perturb_magnitude", "perturb_random"), SMALL[1:]),
+}
+
+
+@pytest.mark.parametrize(
+    ("search", "selection", "part"),
+    [
+        *((search, "perturb", None) for search in SEARCHES),
+        *(("darts", selection, None) for selection in SELECTIONS if selection not in ("perturb", "discretization")),
+        *(("drnas", "magnitude", part) for part in PARTS),
+    ],
+)
+def test_every_search_selection_and_part_ends_in_an_architecture(
+    search: str, selection: str, part: str | None, logs: str, no_figures: None
+) -> None:
+    parts = [f"search/part=[{part}]"] if part else []
+    choices = ["experiment=grid_tiny", f"search={search}", f"selection={selection}", *parts]
+    run = train(*choices, *SHORTER.get(selection, []), logs)
+    assert (run.summary["search"], run.summary["selection"]) == (search, selection)
+    run.parts.space.check(Genotype.from_text(run.summary["genotype"]))
+
+
+def test_the_small_grid_is_the_small_experiment_made_shorter(tmp_path: Path) -> None:
     register_resolvers()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("train", ["experiment=grid_small", f"selection={selection}", f"data.path={tmp_path}"])
-    assert instantiate(config.selection, _convert_="all").name == selection
+        config = compose("train", ["experiment=grid_small", f"data.path={tmp_path}"])
     assert (config.search.epochs, config.evaluation.epochs, config.data.train_subset) == (8, 8, 1200)
-
-
-@pytest.mark.parametrize("search", SEARCHES)
-def test_every_search_ends_in_an_architecture(search: str, logs: str, no_figures: None) -> None:
-    run = train(*SMALL, f"search={search}", "selection=perturb", logs)
-    assert run.summary["search"] == search
-    assert run.summary["genotype"]
-
-
-@pytest.mark.parametrize("part", PARTS)
-def test_every_part_goes_with_any_search(part: str, logs: str, no_figures: None) -> None:
-    run = train("experiment=grid_tiny", "search=drnas", f"search/part=[{part}]", "selection=magnitude", logs)
-    assert run.summary["genotype"]
 
 
 def test_parts_add_up(logs: str, no_figures: None) -> None:
@@ -99,19 +110,6 @@ def test_parts_add_up(logs: str, no_figures: None) -> None:
     assert set(run.config.search.regularizers) == {"l2", "entropy"}
     measured = run.history("search")[0]["metrics"]
     assert {"stopping_eigenvalue", "stopping_skips"} <= set(measured)
-
-
-@pytest.mark.parametrize("selection", [one for one in SELECTIONS if one != "discretization"])
-def test_every_selection_ends_in_an_architecture(selection: str, logs: str, no_figures: None) -> None:
-    shorter = {
-        "shapley": ["selection.permutations=1"],
-        "zero_cost": ["selection.proxy=grad_norm"],
-        "sampling": ["selection.samples=10"],
-    }
-    own = shorter.get(selection, SMALL[1:] if "perturb" in selection else [])
-    run = train("experiment=grid_tiny", "search=darts", f"selection={selection}", *own, logs)
-    assert run.summary["selection"] == selection
-    assert run.summary["genotype"]
 
 
 def test_a_sweep_shares_its_supernets_and_the_report_shows_who_was_refused(
@@ -144,31 +142,12 @@ def test_every_search_ends_in_an_architecture_on_every_space(
     run.parts.space.check(Genotype.from_text(run.summary["genotype"]))
 
 
-@pytest.mark.slow
-def test_the_whole_grid(own_logs: str, tmp_path: Path, no_figures: None) -> None:
-    with pytest.raises(SystemExit):
-        sweep("experiment=grid_tiny", "search=glob(*)", "selection=glob(*)", "search_space=s2", own_logs)
-    folder = tmp_path / "logs"
-    pairs = len(SEARCHES) * len(SELECTIONS)
-    refused = list(folder.rglob("refused.json"))
-    assert len(refused) == len(READS_ALPHA)
-    assert len(list(folder.rglob("summary.json"))) == pairs - len(refused)
-    assert len([path for path in (folder / "stages" / "search").iterdir() if path.is_dir()]) == len(SEARCHES)
-    assert report([str(folder), "--output", str(tmp_path)]) == 0
-    assert (tmp_path / "report.md").read_text().count("decided") == pairs - len(refused)
-
-
 @pytest.mark.parametrize("selection", ["magnitude", "perturb"])
 def test_the_strengths_of_all_operations_are_a_table_and_a_picture(
     selection: str, own_logs: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = train(
-        "experiment=grid_tiny",
-        f"selection={selection}",
-        "selection.report_strengths=true",
-        *(SMALL[1:] if selection == "perturb" else []),
-        own_logs,
-    )
+    own = [f"selection={selection}", "selection.report_strengths=true", *SHORTER.get(selection, [])]
+    run = train("experiment=grid_tiny", *own, own_logs)
     lines = (run.folder / "strengths.csv").read_text().splitlines()
     assert lines[0] == "cell,edge,candidate,rank,strength,standard_error,kept"
     assert len(lines) == 1 + 2 * 14 * 2

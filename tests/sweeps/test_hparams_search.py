@@ -8,8 +8,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tests.command import CONFIGS, Run, sweep, tiny
 
+from archselect.pipeline.preflight import check_objective
 from archselect.pipeline.run import Run as Pipeline
-from archselect.pipeline.run import check_objective
 from archselect.utils.errors import RunError
 
 optuna = pytest.importorskip("optuna", reason="pip install 'archselect[sweeps]'")

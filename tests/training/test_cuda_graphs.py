@@ -64,6 +64,19 @@ def test_another_shape_is_captured_anew_and_forget_frees_everything() -> None:
     assert not capture._graphs
 
 
+@needs_cuda
+def test_a_function_of_nested_batches_is_replayed_on_the_new_ones() -> None:
+    capture = CudaGraphs(list)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        pairs = [(torch.randn(4, device="cuda"), torch.randn(2, device="cuda")) for _ in range(2)]
+        got = capture(
+            "sum", lambda batch, pair: batch[0][0].sum() + batch[1][1].prod() + pair[0].max(), (pairs, pairs[1])
+        )
+        assert got.item() == (pairs[0][0].sum() + pairs[1][1].prod() + pairs[1][0].max()).item()
+    assert len(capture._graphs) == 1
+
+
 def small_supernet() -> Supernet:
     space = CellSpace("cell", CellTopology(1, 2, "last", None), (("skip_connect", "nor_conv_1x1"),) * 3)
     torch.manual_seed(0)

@@ -6,7 +6,7 @@ from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
-from archselect.training.step import ClassAccuracy, balanced, listed
+from archselect.training.metrics import ClassAccuracy, balanced, listed
 
 
 def logits(predictions: Tensor, classes: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The LightningModule that trains a discrete network from scratch."""
+"""Training a discrete network from scratch, and testing it once."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,21 +6,19 @@ from typing import Any
 import pytorch_lightning as pl
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
+from archselect.data import Batch
 from archselect.distributed.process_group import all_reduce
 from archselect.distributed.rng import derived_seed, seed_generators
 from archselect.evaluation.retraining import Retraining
 from archselect.models.discrete.network import DiscreteNetwork
 from archselect.training.cuda_graphs import Capture, NoCapture, capture_for
-from archselect.training.step import ClassAccuracy, balanced, cross_entropy, gradients_of, listed, optimizer_step
-
-Batch = tuple[Tensor, Tensor]
+from archselect.training.metrics import EpochMetrics
+from archselect.training.step import cross_entropy, gradients_of, optimizer_step
 
 
 class RetrainModule(pl.LightningModule):
-    """Supervised training of a discrete network under a protocol.
+    """Supervised training of a discrete network under a protocol (DARTS, sec. 3.2).
 
     Args:
         network: Trained in place.
@@ -40,18 +38,9 @@ class RetrainModule(pl.LightningModule):
         self.protocol = protocol
         self.seed = seed
         self.capture: Capture = NoCapture()
-        metrics = MetricCollection(
-            {
-                # Takes one value per image: without its check for NaN, which halts the host, the metric ignores its
-                # weights.
-                "loss": MeanMetric(nan_strategy="disable"),
-                "accuracy": MulticlassAccuracy(classes, average="micro", validate_args=False),
-            }
-        )
-        self.train_metrics = metrics.clone(prefix="train_")
-        self.val_metrics = metrics.clone(prefix="val_")
-        self.test_metrics = metrics.clone(prefix="test_")
-        self.class_accuracy = ClassAccuracy(classes)
+        self.train_metrics = EpochMetrics("train", classes, by_class=False)
+        self.val_metrics = EpochMetrics("val", classes)
+        self.test_metrics = EpochMetrics("test", classes)
         self.per_class: dict[str, list[float | None]] = {}
 
     def configure_optimizers(self) -> Any:
@@ -69,7 +58,7 @@ class RetrainModule(pl.LightningModule):
         self.capture.forget()
 
     def on_train_epoch_start(self) -> None:
-        """Seed the network's randomness, let drop path grow (DARTS, sec. 3.2) and report the epoch's learning rate."""
+        """Seed the network's randomness, let drop path grow (DARTS, sec. 3.2) and log the epoch's learning rate."""
         seed_generators(derived_seed(self.seed, "evaluation", "network", self.current_epoch))
         self.trainer.train_dataloader.set_epoch(self.current_epoch)  # type: ignore[union-attr]
         probability = self.protocol.drop_path * self.current_epoch / self.protocol.epochs
@@ -84,8 +73,7 @@ class RetrainModule(pl.LightningModule):
         loss, logits, gradients = self.capture("train", self._gradients, batch)
         optimizer_step(self.optimizers(), list(self.network.parameters()), gradients, self.protocol.gradient_clip)
         labels = batch[1]
-        self.train_metrics["loss"].update(loss.expand(len(labels)))
-        self.train_metrics["accuracy"].update(logits, labels)
+        self.train_metrics.update(loss.expand(len(labels)), logits, labels)
 
     def _gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
         """Return the loss, the logits `(B, classes)` and the gradient in every parameter."""
@@ -99,9 +87,8 @@ class RetrainModule(pl.LightningModule):
         return all_reduce(loss.detach()), logits.detach(), gradients
 
     def on_train_epoch_end(self) -> None:
-        """Report the epoch's means and step the schedule."""
-        self.log_dict(self.train_metrics.compute())
-        self.train_metrics.reset()
+        """Log the epoch's means and step the schedule."""
+        self.train_metrics.log(self)
         schedule: Any = self.lr_schedulers()
         if schedule is not None:
             schedule.step()
@@ -109,6 +96,10 @@ class RetrainModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score the network on held-out images."""
         self._score(batch, self.val_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over the held-out images."""
+        self.per_class |= self.val_metrics.log(self)
 
     def on_test_epoch_start(self) -> None:
         """Seed the network's randomness (noise), so that a test does not depend on what the process did before."""
@@ -118,25 +109,11 @@ class RetrainModule(pl.LightningModule):
         """Score the network on the test images."""
         self._score(batch, self.test_metrics)
 
-    def on_validation_epoch_end(self) -> None:
-        """Report the means over the held-out images."""
-        self._report(self.val_metrics)
-
     def on_test_epoch_end(self) -> None:
-        """Report the means over the test images."""
-        self._report(self.test_metrics)
+        """Log the means over the test images."""
+        self.per_class |= self.test_metrics.log(self)
 
-    def _score(self, batch: Batch, metrics: MetricCollection) -> None:
+    def _score(self, batch: Batch, metrics: EpochMetrics) -> None:
         images, labels = batch
         logits = self.network(images)
-        metrics[f"{metrics.prefix}loss"].update(F.cross_entropy(logits, labels, reduction="none"))
-        metrics[f"{metrics.prefix}accuracy"].update(logits, labels)
-        self.class_accuracy.update(logits, labels)
-
-    def _report(self, metrics: MetricCollection) -> None:
-        self.log_dict(metrics.compute())
-        metrics.reset()
-        shares = self.class_accuracy.compute()
-        self.class_accuracy.reset()
-        self.log(f"{metrics.prefix}balanced_accuracy", balanced(shares))
-        self.per_class[f"{metrics.prefix}accuracy_per_class"] = listed(shares)
+        metrics.update(F.cross_entropy(logits, labels, reduction="none"), logits, labels)

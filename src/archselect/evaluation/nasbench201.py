@@ -6,10 +6,11 @@ comes from. Another one is a CSV or parquet file with one row per architecture a
 other columns are ignored. `arch` is the benchmark's own text, `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
 """
 
+import hashlib
 import itertools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from archselect.data import ImageData
+from archselect.evaluation.retraining import Evaluation
 from archselect.genotype import Genotype
-from archselect.genotype.cell import shown
+from archselect.genotype.formats import shown
 from archselect.safe_io.data_files import read_parquet
 from archselect.safe_io.files import LINE_BYTES, TABLE_BYTES, TABLE_ROWS, checked
+from archselect.search_spaces import SearchSpace
+from archselect.store.redact_paths import expand
+from archselect.utils.validation import check_options
 
 PACKAGED = Path(__file__).with_suffix(".parquet")
 """The table that comes with the package."""
@@ -75,6 +81,14 @@ class NASBench201Table:
         FileNotFoundError: There is no such file.
         ValueError: The file is not such a table: a missing column, no rows, a value that is not a percentage, an
             architecture that occurs twice.
+
+    Example:
+        >>> table = archselect.NASBench201Table()
+        >>> cell = archselect.Genotype.parse("|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+"
+        ...                                  "|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|")
+        >>> found = table.look_up(cell)
+        >>> found.cifar10_test, found.rank
+        (94.3633, 3)
     """
 
     def __init__(self, path: str | Path = PACKAGED) -> None:
@@ -142,7 +156,9 @@ def _read(path: Path) -> pd.DataFrame:
         raise ValueError(f"The NAS-Bench-201 table must be a .csv or a .parquet file; evaluation.table is {path}.")
     try:
         checked(path, path.resolve().parent, TABLE_BYTES)
-        return _read_csv(path) if path.suffix == ".csv" else _read_parquet(path)
+        if path.suffix == ".csv":
+            return _read_csv(path)
+        return read_parquet(path, TABLE_BYTES, TABLE_ROWS).to_pandas(ignore_metadata=True)
     except (ValueError, OSError) as error:  # what pandas and pyarrow raise for a file that is none inherits from these
         raise ValueError(f"The NAS-Bench-201 table {path} is no readable {path.suffix[1:]} file: {error}") from error
 
@@ -155,10 +171,6 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if len(table) > TABLE_ROWS:
         raise ValueError(f"it has more than {TABLE_ROWS:,} rows; the benchmark has 15,625 architectures.")
     return table
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    return read_parquet(path, lambda name: True, TABLE_BYTES, TABLE_ROWS).to_pandas(ignore_metadata=True)
 
 
 def _check(table: pd.DataFrame, path: Path) -> None:
@@ -212,3 +224,62 @@ def _check_unit(table: pd.DataFrame, path: Path) -> None:
 def _listed(columns: Sequence[object]) -> str:
     names = [str(name)[:40] for name in columns[:20]]
     return ", ".join(names) + (f" and {len(columns) - 20} more" if len(columns) > 20 else "")
+
+
+@dataclass(frozen=True)
+class NASBench201Lookup(Evaluation):
+    """Look the architecture up in a table of all NAS-Bench-201 results.
+
+    Attributes:
+        name: Shown in folders and reports.
+        table: Path of the table; null: the one of the package.
+        network: The skeleton that the table's networks have, for their parameter count.
+    """
+
+    name: str
+    table: str | None
+    network: Mapping[str, Any]
+
+    epochs = 0
+    capture = "none"
+
+    def __post_init__(self) -> None:
+        check_options("evaluation.network", self.network, Mapping)
+        if self.table is not None and (not isinstance(self.table, str) or not self.table.strip()):
+            raise ValueError(
+                "evaluation.table must be the path of a .csv or .parquet file, or null for the table of the package; "
+                f"got {self.table!r}."
+            )
+
+    @property
+    def file(self) -> Path:
+        """The file of the table."""
+        return PACKAGED if self.table is None else Path(expand(self.table))
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the table's file, which determines the result."""
+        return hashlib.sha256(self.file.read_bytes()).hexdigest()
+
+    def load(self) -> NASBench201Table:
+        """Return the table; see `NASBench201Table` for the errors of a file that is none."""
+        return NASBench201Table(self.file)
+
+    def describe(self) -> str:
+        return "look-up in the NAS-Bench-201 table"
+
+    def check(self, space: SearchSpace, genotype: Genotype | None, data: ImageData) -> None:
+        if set(space.cells) != {"cell"}:
+            raise ValueError(
+                f"evaluation=nasbench201 looks up NAS-Bench-201 cells, but the search space is {space.name!r}. Choose "
+                "search_space=nasbench201, or leave evaluation=... out for the one that suits the space."
+            )
+        if genotype is None:
+            self.load().check_covers(space.cells["cell"].operations)
+        else:
+            self.load().look_up(genotype)
+
+    def look_up(self, space: SearchSpace, genotype: Genotype) -> dict[str, Any]:
+        """Return the parameters of the benchmark's network of a genotype, and what the table says of it."""
+        network = space.network(genotype, image_size=32, classes=10, **self.network)
+        return {"params": network.parameter_count(), **asdict(self.load().look_up(genotype))}

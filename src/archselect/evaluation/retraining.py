@@ -1,30 +1,58 @@
-"""The ways to judge an architecture."""
+"""The ways to judge an architecture: retraining it from scratch, or not at all."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
-from archselect.evaluation.nasbench201 import PACKAGED, NASBench201Table
-from archselect.store.redact_paths import expand
+from archselect.data import ImageData
+from archselect.genotype import Genotype
+from archselect.models.discrete.network import DiscreteNetwork
+from archselect.search_spaces import SearchSpace
+from archselect.training.cuda_graphs import CaptureName
 from archselect.utils.validation import (
-    FRACTION_OR_ZERO,
-    NON_NEGATIVE_FLOAT,
-    NON_NEGATIVE_INT,
-    POSITIVE_FLOAT,
-    POSITIVE_INT,
+    FractionOrZero,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    check_fields,
     check_optimizer,
     check_options,
-    one_of,
 )
 
 
+class Evaluation:
+    """A way to judge an architecture.
+
+    Attributes:
+        name: Shown in folders and reports.
+        epochs: Of the training that it takes; 0: none.
+        capture: How the steps of the training are captured.
+    """
+
+    name: str
+    epochs: int
+    capture: CaptureName
+
+    def describe(self) -> str:
+        """Return what is done, as the plan of a run shows it."""
+        return self.name
+
+    def trained_images(self, images: int) -> float:
+        """Return how many images the epochs train on, all together, where there are so many in the training set."""
+        return 0.0
+
+    def check(self, space: SearchSpace, genotype: Genotype | None, data: ImageData) -> None:
+        """Raise a ValueError unless what a space has (or the one architecture, if it is known) can be judged so."""
+
+
 @dataclass(frozen=True)
-class Retraining:
+class Retraining(Evaluation):
     """Train the discrete network from scratch; test it once, at the end.
 
     Attributes:
@@ -47,38 +75,48 @@ class Retraining:
 
     name: str
     network: Mapping[str, Any]
-    epochs: int
-    batch_size: int
-    validation_share: float
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    validation_share: FractionOrZero
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
-    learning_rate_min: float | None
-    gradient_clip: float | None
-    cutout: int
-    drop_path: float
-    auxiliary_weight: float
-    label_smoothing: float
+    learning_rate_min: NonNegativeFloat | None
+    gradient_clip: PositiveFloat | None
+    cutout: NonNegativeInt
+    drop_path: FractionOrZero
+    auxiliary_weight: NonNegativeFloat
+    label_smoothing: FractionOrZero
     capture: Literal["none", "cuda_graphs"] = "none"
 
     def __post_init__(self) -> None:
         check_options("evaluation.network", self.network, Mapping)
-        POSITIVE_INT.check("evaluation.epochs", self.epochs)
-        POSITIVE_INT.check("evaluation.batch_size", self.batch_size)
-        FRACTION_OR_ZERO.check("evaluation.validation_share", self.validation_share)
-        FRACTION_OR_ZERO.check("evaluation.drop_path", self.drop_path)
-        FRACTION_OR_ZERO.check("evaluation.label_smoothing", self.label_smoothing)
+        check_fields(self, "evaluation")
         check_optimizer("evaluation.optimizer", self.optimizer)
-        if self.learning_rate_min is not None:
-            NON_NEGATIVE_FLOAT.check("evaluation.learning_rate_min", self.learning_rate_min)
-        if self.gradient_clip is not None:
-            POSITIVE_FLOAT.check("evaluation.gradient_clip", self.gradient_clip)
-        NON_NEGATIVE_INT.check("evaluation.cutout", self.cutout)
-        NON_NEGATIVE_FLOAT.check("evaluation.auxiliary_weight", self.auxiliary_weight)
-        one_of(("none", "cuda_graphs")).check("evaluation.capture", self.capture)
+
+    def trained_images(self, images: int) -> float:
+        return self.epochs * (1 - self.validation_share) * images
+
+    def new_network(self, space: SearchSpace, genotype: Genotype, data: ImageData) -> DiscreteNetwork:
+        """Return the network to train, with an auxiliary head where its loss counts."""
+        return space.network(genotype, data.image_size, data.classes, **self.skeleton)
 
     @property
     def skeleton(self) -> dict[str, Any]:
         """What the network is built with; the auxiliary head only where its loss counts."""
         return {**self.network, **({"auxiliary": True} if self.auxiliary_weight else {})}
+
+    def check(self, space: SearchSpace, genotype: Genotype | None, data: ImageData) -> None:
+        try:
+            with torch.device("meta"):
+                self.new_network(space, genotype or space.example(), data)
+        except TypeError as error:
+            raise ValueError(
+                f"evaluation={self.name} does not fit search space {space.name!r}: it makes the network of "
+                f"{', '.join(sorted(self.skeleton))}, not all of which networks of this space have. Choose another "
+                "evaluation, or leave evaluation=... out for the one that suits the space."
+            ) from error
+        except ValueError as error:
+            raise ValueError(f"evaluation.network: {error}") from error
+        data.augmentation(self.cutout)
 
     def schedule(self, optimizer: Optimizer) -> LRScheduler | None:
         """Return the schedule of the learning rate, stepped once per epoch."""
@@ -87,49 +125,27 @@ class Retraining:
         return CosineAnnealingLR(optimizer, T_max=self.epochs, eta_min=self.learning_rate_min)
 
 
-@dataclass(frozen=True)
-class NASBench201Lookup:
-    """Look the architecture up in a table of all NAS-Bench-201 results.
-
-    Attributes:
-        name: Shown in folders and reports.
-        table: Path of the table; null: the one of the package.
-        network: The skeleton that the table's networks have, for their parameter count.
-    """
-
-    name: str
-    table: str | None
-    network: Mapping[str, Any]
-
-    def __post_init__(self) -> None:
-        check_options("evaluation.network", self.network, Mapping)
-        if self.table is not None and (not isinstance(self.table, str) or not self.table.strip()):
-            raise ValueError(
-                "evaluation.table must be the path of a .csv or .parquet file, or null for the table of the package; "
-                f"got {self.table!r}."
-            )
-
-    @property
-    def file(self) -> Path:
-        """The file of the table."""
-        return PACKAGED if self.table is None else Path(expand(self.table))
-
-    def load(self) -> NASBench201Table:
-        """Return the table; see `NASBench201Table` for the errors of a file that is none."""
-        return NASBench201Table(self.file)
-
-
-class NoEvaluation:
+class NoEvaluation(Evaluation):
     """Stop after the selection.
 
     Args:
         name: Shown in folders and reports.
-        retraining: What an experiment says of a retraining, which does not take place:
-            `experiment=quickstart evaluation=none`.
+        retraining: Options of `Retraining`: an experiment sets them whatever the evaluation is, and nothing reads them
+            (`experiment=grid_small evaluation=none`).
+
+    Raises:
+        ValueError: One of them is no option of `Retraining` either.
     """
+
+    epochs = 0
+    capture = "none"
 
     def __init__(self, name: str = "none", **retraining: Any) -> None:
         self.name = name
-
-
-Evaluation = Retraining | NASBench201Lookup | NoEvaluation
+        options = [field.name for field in fields(Retraining)]
+        for option in retraining:
+            if option not in options:
+                raise ValueError(
+                    f"evaluation.{option} must be an option of a retraining, which evaluation=none leaves aside: "
+                    f"{', '.join(options)}. Correct or remove it."
+                )

@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from archselect.genotype import CellGenotype, Input
+from archselect.utils.validation import PositiveInt, check_fields
 
-Output = Literal["concat", "last"]
+OutputRule = Literal["concat", "last"]
+"""What a cell gives: the channels of all nodes, concatenated (DARTS), or its last node (NAS-Bench-201)."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class CellTopology:
     Attributes:
         inputs: Number of the cell's inputs (DARTS: the outputs of the two previous cells; NAS-Bench-201: one).
         nodes: Number of the nodes the cell computes.
-        output: `"concat"`: the channels of all nodes, concatenated (DARTS); `"last"`: the last node (NAS-Bench-201).
+        output: What the cell gives.
         inputs_per_node: How many edges a node keeps in a genotype; `None`: all of them stay.
 
     Example:
@@ -28,49 +30,41 @@ class CellTopology:
         ((0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
     """
 
-    inputs: int
-    nodes: int
-    output: Output
-    inputs_per_node: int | None
+    inputs: PositiveInt
+    nodes: PositiveInt
+    output: OutputRule
+    inputs_per_node: PositiveInt | None
 
     def __post_init__(self) -> None:
-        for name, value in (("inputs", self.inputs), ("nodes", self.nodes)):
-            if not _is_positive_integer(value):
-                raise ValueError(f"A cell topology needs a whole number of {name}, at least 1; got {value!r}.")
-        if self.output not in get_args(Output):
-            raise ValueError(
-                f"A cell's output is one of {', '.join(map(repr, get_args(Output)))}; got {self.output!r}."
-            )
-        if self.inputs_per_node is not None and not _is_positive_integer(self.inputs_per_node):
-            raise ValueError(
-                "inputs_per_node is the number of edges a node keeps, at least 1, or None when all of them stay; "
-                f"got {self.inputs_per_node!r}."
-            )
+        check_fields(self, "topology")
 
-    @cached_property
-    def edges(self) -> tuple[tuple[int, int], ...]:
-        """All edges `(source state, target state)`, numbered by target, then by source."""
-        return tuple((source, state) for state in self.node_states for source in range(state))
+    @property
+    def states(self) -> range:
+        """The cell's inputs, then its nodes."""
+        return range(self.inputs + self.nodes)
 
     @property
     def node_states(self) -> range:
         """The states that are nodes."""
-        return range(self.inputs, self.inputs + self.nodes)
+        return self.states[self.inputs :]
+
+    @cached_property
+    def edges(self) -> tuple[tuple[int, int], ...]:
+        """All edges `(source state, target state)`, numbered by target, then by source."""
+        return tuple((source, target) for target in self.node_states for source in range(target))
 
     def edges_into(self, state: int) -> tuple[int, ...]:
         """Return the numbers of the edges that enter `state`, by source; none for an input of the cell."""
-        if not 0 <= state < self.inputs + self.nodes:
-            raise ValueError(f"The states of this cell are 0..{self.inputs + self.nodes - 1}; got {state!r}.")
         return tuple(edge for edge, (_, target) in enumerate(self.edges) if target == state)
+
+    def edges_from(self, state: int) -> tuple[int, ...]:
+        """Return the numbers of the edges that leave `state`, by target."""
+        return tuple(edge for edge, (source, _) in enumerate(self.edges) if source == state)
 
     def edges_kept_into(self, state: int) -> int:
         """Return how many edges `state` keeps in a genotype: `inputs_per_node`, or all where it has no more."""
         available = len(self.edges_into(state))
         return available if self.inputs_per_node is None else min(self.inputs_per_node, available)
-
-
-def _is_positive_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 @dataclass(frozen=True)
@@ -126,8 +120,7 @@ class CellSpace:
         if (cell.inputs, len(cell.nodes)) != (topology.inputs, topology.nodes):
             raise ValueError(
                 f"The {self.name} cell of this search space has {topology.inputs} inputs and {topology.nodes} nodes, "
-                "but "
-                f"the genotype's has {cell.inputs} and {len(cell.nodes)}. It is incomplete or was made for another "
+                f"but the genotype's has {cell.inputs} and {len(cell.nodes)}. It is incomplete or was made for another "
                 "search space."
             )
         for node, inputs in enumerate(cell.nodes, start=topology.inputs):
@@ -142,10 +135,8 @@ class CellSpace:
                 if operation not in candidates:
                     raise ValueError(
                         f"Edge ({source}, {node}) of the {self.name} cell chooses among {list(candidates)}, but the "
-                        "genotype "
-                        f"has {operation!r} there. It was made for another search space: name that one by "
-                        "search_space=..., or "
-                        "another genotype."
+                        f"genotype has {operation!r} there. It was made for another search space: name that one by "
+                        "search_space=..., or another genotype."
                     )
 
 
@@ -181,15 +172,12 @@ class CellDecisions:
             if operation is not None and not 0 <= operation < len(candidates):
                 raise ValueError(
                     f"Edge {edge} of the {space.name} cell chooses among {len(candidates)} operations, but the "
-                    "decision is "
-                    f"for number {operation}, counted from 0."
+                    f"decision is for number {operation}, counted from 0."
                 )
 
     def keep_operation(self, edge: int, operation: int) -> "CellDecisions":
         """Return these decisions with `edge` decided."""
-        operations = list(self.operations)
-        operations[edge] = operation
-        return replace(self, operations=tuple(operations))
+        return replace(self, operations=(*self.operations[:edge], operation, *self.operations[edge + 1 :]))
 
     def keep_inputs(self, space: CellSpace, node: int, edges: Iterable[int]) -> "CellDecisions":
         """Return these decisions with `node` fed by `edges` only."""
@@ -203,7 +191,7 @@ class CellDecisions:
 
     @property
     def undecided_edges(self) -> tuple[int, ...]:
-        """Return the edges that are still mixtures."""
+        """The edges that are still mixtures."""
         pairs = zip(self.operations, self.kept, strict=True)
         return tuple(edge for edge, (operation, kept) in enumerate(pairs) if kept and operation is None)
 
@@ -217,17 +205,10 @@ class CellDecisions:
         )
 
     def genotype(self, space: CellSpace) -> CellGenotype:
-        """Return the cell that was decided.
-
-        Raises:
-            ValueError: An edge or a node is still undecided.
-        """
-        undecided = [space.topology.edges[edge] for edge in self.undecided_edges]
-        if undecided or self.undecided_nodes(space):
-            raise ValueError(
-                f"The {space.name} cell is not decided yet: edges {undecided}, nodes "
-                f"{list(self.undecided_nodes(space))}."
-            )
+        """Return the cell that was decided; a ValueError while an edge or a node is undecided."""
+        edges, open_nodes = [space.topology.edges[edge] for edge in self.undecided_edges], self.undecided_nodes(space)
+        if edges or open_nodes:
+            raise ValueError(f"The {space.name} cell is not decided yet: edges {edges}, nodes {list(open_nodes)}.")
         nodes: list[list[Input]] = [[] for _ in range(space.topology.nodes)]
         for (source, target), candidates, operation, kept in zip(
             space.topology.edges, space.operations, self.operations, self.kept, strict=True
@@ -238,9 +219,9 @@ class CellDecisions:
 
     def to_state(self) -> dict[str, list[Any]]:
         """Return plain lists for a checkpoint."""
-        return {"operations": list(self.operations), "kept": list(self.kept), "nodes": list(self.nodes)}
+        return {name: list(value) for name, value in vars(self).items()}
 
     @staticmethod
     def from_state(state: dict[str, list[Any]]) -> "CellDecisions":
         """Return the decisions that `to_state` wrote."""
-        return CellDecisions(tuple(state["operations"]), tuple(state["kept"]), tuple(state["nodes"]))
+        return CellDecisions(**{name: tuple(value) for name, value in state.items()})

@@ -65,6 +65,10 @@ _SPECIAL = re.compile(r"[^\w.-]")
 _OPERATIONS = re.compile(r"\+*(search_space\.operations)(?=\.\w+=|=\{)")
 
 
+_composing = True
+"""Whether no job has begun, so that an error comes from composing its config."""
+
+
 def launch(main: Callable[[], Any], check: Callable[[], None] = lambda: None) -> None:
     """Run a Hydra main; show an error that a user can mend as a sentence and leave with exit code 1.
 
@@ -75,6 +79,8 @@ def launch(main: Callable[[], Any], check: Callable[[], None] = lambda: None) ->
         main: The main.
         check: Called before Hydra writes anything; raises a `RunError` for what cannot be.
     """
+    global _composing
+    _composing = True
     end_with_launcher()
     traceback_wanted = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors on instead of printing tracebacks of its own
@@ -86,7 +92,7 @@ def launch(main: Callable[[], Any], check: Callable[[], None] = lambda: None) ->
             check()
             main()
     except Exception as error:
-        if traceback_wanted or (sentence := in_a_sentence(error)) is None:
+        if traceback_wanted or (sentence := in_a_sentence(error, _composing)) is None:
             raise
         sys.stderr.write(f"\nError: {sentence}\n(HYDRA_FULL_ERROR=1 shows the traceback.)\n")
         raise SystemExit(1) from None
@@ -94,6 +100,8 @@ def launch(main: Callable[[], Any], check: Callable[[], None] = lambda: None) ->
 
 def announce(config: DictConfig) -> None:
     """Say that a job begins, before the imports that take seconds."""
+    global _composing
+    _composing = False
     if "torch" not in sys.modules:
         what = config.name if "name" in config else config.analysis.name
         Console(highlight=False).print(f"{what}: loading PyTorch ...", markup=False, soft_wrap=True)

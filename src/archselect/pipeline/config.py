@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from archselect.data import ImageData
-from archselect.evaluation.retraining import Evaluation
+from archselect.evaluation import Evaluation
 from archselect.figures.style import formats_of
 from archselect.genotype import Genotype
 from archselect.search import SearchMethod
@@ -43,6 +43,18 @@ GROUPS = ("search_space", "search", "selection", "evaluation", "data", "trainer"
 """The groups of the config that a run is made of."""
 
 
+@contextmanager
+def as_user_error() -> Iterator[None]:
+    """Turn the errors that a user can mend into `RunError`."""
+    try:
+        yield
+    except (ValueError, OSError) as error:  # one of a resolver is a ValueError too
+        sentence = reworded(error)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is not None:
+            sentence = explanation(error, Path(error.filename))
+        raise RunError(sentence) from error
+
+
 def check_groups(config: DictConfig) -> None:
     """Raise a `RunError` unless every group is there, with the class that its choice names."""
     for group in GROUPS:
@@ -64,27 +76,16 @@ def instantiate_parts(config: DictConfig) -> Components:
         value = config[option]
         if not isinstance(value, str) or not value.strip() or (option == "name" and "/" in value):
             raise RunError(f"{option} must be the name of a folder; got {value!r}.")
-    _check_protocol(config)
-    space, search, selection, evaluation, data, trainer = (instantiate_part(config, group) for group in GROUPS)
-    with as_user_error():
-        genotype = None if config.genotype is None else Genotype.parse(str(config.genotype))
-    return Components(seed, space, search, selection, evaluation, data, trainer, genotype, figure_formats(config))
-
-
-def figure_formats(config: DictConfig) -> tuple[str, ...]:
-    """Return the formats of the figures, from `figures.format`; a `RunError` says which is not known."""
-    with as_user_error():
-        return formats_of(to_plain_dict(config.figures)["format"])
-
-
-def _check_protocol(config: DictConfig) -> None:
-    """Raise a `RunError` where protocol=authors has nothing to say of the search method, which would go unnoticed."""
-    if "protocol" in config and OmegaConf.is_missing(config.protocol, "authors_of"):  # runs of old have no protocol
+    if OmegaConf.is_missing(config.protocol, "authors_of"):  # it would go unnoticed
         raise RunError(
             f"protocol={config.protocol.name} has no constants for search={config.search.name}: there is no "
             "configs/protocol/search/authors/METHOD.yaml for it. Write one, beginning with protocol: {authors_of: "
             "METHOD}, or leave protocol=authors out."
         )
+    space, search, selection, evaluation, data, trainer = (instantiate_part(config, group) for group in GROUPS)
+    with as_user_error():
+        genotype = None if config.genotype is None else Genotype.parse(str(config.genotype))
+    return Components(seed, space, search, selection, evaluation, data, trainer, genotype, figure_formats(config))
 
 
 def instantiate_part(config: DictConfig, group: str) -> Any:
@@ -92,14 +93,19 @@ def instantiate_part(config: DictConfig, group: str) -> Any:
     try:
         return instantiate(config[group], _convert_="all")
     except InstantiationException as error:
-        # Hydra wraps what a constructor says; the reader needs the constructor's sentence.
-        cause: BaseException = error
+        cause: BaseException = error  # Hydra wraps what a constructor says; the reader needs the constructor's sentence
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
             cause = cause.__cause__
         sentence = str(cause) if str(cause).startswith(f"{group}.") else f"{group}: {cause}"
-        if "unexpected keyword argument" in sentence:
-            sentence += f". There is no such option; configs/{group}/ shows those there are."
+        if isinstance(cause, TypeError):  # of the call: constructors say by a ValueError what they do not take
+            sentence += f". The options that there are stand in configs/{group}/."
         raise RunError(sentence) from error
+
+
+def figure_formats(config: DictConfig) -> tuple[str, ...]:
+    """Return the formats of the figures, from `figures.format`; a `RunError` says which is not known."""
+    with as_user_error():
+        return formats_of(to_plain_dict(config.figures)["format"])
 
 
 def to_plain_dict(config: DictConfig, *without: str) -> dict[str, Any]:
@@ -111,19 +117,7 @@ def to_plain_dict(config: DictConfig, *without: str) -> dict[str, Any]:
 
 def folder_label(*parts: str | int) -> str:
     """Return a name for a folder made of `parts`."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(str(part) for part in parts)).strip("-.")[:160]
-
-
-@contextmanager
-def as_user_error(what: str = "") -> Iterator[None]:
-    """Turn the errors that a user can mend into `RunError`."""
-    try:
-        yield
-    except (ValueError, OSError) as error:  # one of a resolver is a ValueError too
-        sentence = reworded(error)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is not None:
-            sentence = explanation(error, Path(error.filename))
-        raise RunError(f"{what}{sentence}") from error
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(map(str, parts))).strip("-.")[:160]
 
 
 def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int = 1) -> Mapping[str, dict[str, Any]]:
@@ -138,22 +132,11 @@ def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int =
     common = {"seed": config.seed, "precision": str(config.trainer.precision)}
     if parts_of_batch > 1:
         common["batch_norm"] = f"of each of {parts_of_batch} parts of a batch"
-    space = to_plain_dict(config.search_space, "name", "protocol")
+    space = to_plain_dict(config.search_space, "name")
     search = to_plain_dict(config.search, "name", "capture", "recompute")
-    if search.get("snapshots") is None:
-        search.pop("snapshots", None)  # so that searches from before there were snapshots are found
+    evaluation = to_plain_dict(config.evaluation, "name", "table", "capture")
     return {
-        "search": {
-            **common,
-            "space": space,
-            "search": search,
-            "data": data,
-        },
+        "search": {**common, "space": space, "search": search, "data": data},
         "selection": {**common, "selection": to_plain_dict(config.selection, "name")},
-        "evaluation": {
-            **common,
-            "space": space["_target_"],
-            "evaluation": to_plain_dict(config.evaluation, "name", "table", "capture"),
-            "data": data,
-        },
+        "evaluation": {**common, "space": space["_target_"], "evaluation": evaluation, "data": data},
     }

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from archselect.data import ImageData
-from archselect.evaluation import NASBench201Lookup, NoEvaluation, Retraining
+from archselect.evaluation import NoEvaluation
 from archselect.figures.cells import draw_cells
 from archselect.figures.strengths import draw_operation_strengths, draw_strengths, draw_topology_strengths
 from archselect.figures.style import save
@@ -21,8 +21,8 @@ from archselect.genotype import Genotype
 from archselect.pipeline.config import Components
 from archselect.pipeline.selection_stage import DECISIONS
 from archselect.pipeline.stage import Stage, StageResult
+from archselect.results.formatting import duration
 from archselect.results.summaries import is_unbalanced
-from archselect.selection import Discretization
 from archselect.store import CHECKPOINTS, Store
 from archselect.training.fit import HISTORY
 from archselect.training.progress import warn
@@ -36,22 +36,11 @@ def show_plan(console: Console, name: str, parts: Components, store: Store, sear
     if parts.genotype is None:
         what = f"{parts.search.name} on {parts.space.name}{_snapshots(parts)}"
         table.add_row("search", what, str(parts.search.epochs), _state(store, search))
-        tuning, points = parts.selection.tuning, parts.selection.points(parts.space.cells)
-        epochs = tuning.total_epochs(points) if tuning else 0
-        most = "at most " if parts.search.greedy else ""
-        what = f"{parts.selection.name}, {most}{points} decision points" if points > 1 else parts.selection.name
-        if isinstance(parts.selection, Discretization):
-            trials, each = parts.selection.trials(parts.space.cells), parts.selection.training.epochs
-            what += f"; expensive: trains {most}{trials} supernets, {each} epochs each"
-            epochs = trials * each
+        epochs = parts.selection.cost(parts.space.cells).epochs
+        what = parts.selection.describe(parts.space.cells, at_most=parts.search.greedy is not None)
         table.add_row("selection", what, str(epochs) if epochs else "", "after the search")
-    evaluation = parts.evaluation
-    if isinstance(evaluation, Retraining):
-        table.add_row("evaluation", evaluation.name, str(evaluation.epochs), "after the selection")
-    elif isinstance(evaluation, NASBench201Lookup):
-        table.add_row("evaluation", "look-up in the NAS-Bench-201 table", "", "after the selection")
-    elif isinstance(evaluation, NoEvaluation):
-        table.add_row("evaluation", "none", "", "")
+    evaluation, after = parts.evaluation, "" if isinstance(parts.evaluation, NoEvaluation) else "after the selection"
+    table.add_row("evaluation", evaluation.describe(), str(evaluation.epochs or ""), after)
     console.print(table)
 
 
@@ -108,8 +97,8 @@ def draw_figures(
     folder: Path,
     genotype: Genotype,
     finished: Mapping[str, StageResult],
-    report_strengths: bool = False,
-    formats: Sequence[str] = ("png",),
+    report_strengths: bool,
+    formats: Sequence[str],
 ) -> list[Path]:
     """Draw the pictures of a run, as PNG and in the other formats beside them, and return the paths of the PNGs."""
     figures = _figures(genotype, finished, report_strengths)
@@ -147,23 +136,17 @@ def tables(
     yield "genotypes", names, [[summary[name] for name in names]]
     if "selection" in finished:
         columns = ["point", "epoch", "cell", "kind", "where", "round", "candidate", "accuracy", "loss", "kept"]
-        rows = []
-        for decision in finished["selection"].folder.read_lines(DECISIONS):
-            where = decision.get("edge_states", decision.get("node"))
-            seen = decision["scores"] or [{"candidate": decision["kept"]}]
-            for score in seen:
-                rows.append(
-                    [
-                        *(decision[column] for column in columns[:4]),
-                        str(where),
-                        score.get("round", 0),
-                        str(score["candidate"]),
-                        score.get("accuracy"),
-                        score.get("loss"),
-                        str(decision["kept"]),
-                    ]
-                )
-        yield "decisions", columns, rows
+        yield "decisions", columns, list(_scores(finished["selection"].folder.read_lines(DECISIONS)))
+
+
+def _scores(decisions: Sequence[Mapping[str, Any]]) -> Iterator[list[Any]]:
+    """Yield a row per score of every decision; of a decision without scores, what was kept."""
+    for decision in decisions:
+        where = str(decision.get("edge_states", decision.get("node")))
+        place = [decision["point"], decision["epoch"], decision["cell"], decision["kind"], where]
+        for score in decision["scores"] or [{"candidate": decision["kept"]}]:
+            values = [score.get("round", 0), str(score["candidate"]), score.get("accuracy"), score.get("loss")]
+            yield [*place, *values, str(decision["kept"])]
 
 
 FEW_CLASSES = 10
@@ -227,14 +210,11 @@ def show_summary(console: Console, summary: Mapping[str, Any], folder: Path) -> 
         for data in ("cifar10", "cifar100", "imagenet16_120"):
             table.add_row(f"{data} test", f"[bold green]{summary[f'evaluation.{data}_test']:.2f} %")
         table.add_row("rank", f"{summary['evaluation.rank']:,} of {summary['evaluation.of']:,}")
-    stages = summary["stages"]
-    table.add_row(
-        "time",
-        "\n".join(
-            f"{kind} {_duration(stage['seconds'])}{' (was there)' if stage['reused'] else ''}"
-            for kind, stage in stages.items()
-        ),
-    )
+    times = [
+        f"{kind} {duration(stage['seconds'])}{' (was there)' if stage['reused'] else ''}"
+        for kind, stage in summary["stages"].items()
+    ]
+    table.add_row("time", "\n".join(times))
     console.print(table)
     console.print(str(folder), markup=False, soft_wrap=True)
 
@@ -270,9 +250,3 @@ def _per_class(summary: Mapping[str, Any]) -> str:
     if len(shown) < len(rows):
         lines.append(f"the worst {len(shown)} of {len(rows)}; all: summary.json, evaluation.test_accuracy_per_class")
     return "\n".join(lines)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

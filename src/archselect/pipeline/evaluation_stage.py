@@ -1,8 +1,7 @@
 """The evaluation stage: the architecture is judged."""
 
-import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,13 +12,14 @@ from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
 from archselect.genotype import Genotype
 from archselect.models.discrete.network import DiscreteNetwork
 from archselect.pipeline.search_stage import REPORTED as REPORTED_BY_SEARCH
-from archselect.pipeline.search_stage import describe_data, fixed_batches
+from archselect.pipeline.search_stage import describe_data
 from archselect.pipeline.stage import StageContext
+from archselect.search.data import fixed_batches
 from archselect.store import StageKey
 from archselect.training.checkpoint import save
 from archselect.training.fit import Loaders, StageTrainer
 
-VERSION = 3
+VERSION = 1
 """Raised when a change of the code changes the stage's results."""
 
 NETWORK = "network.pt"
@@ -50,27 +50,18 @@ class EvaluationStage:
 
     @property
     def key(self) -> StageKey:
-        """See `Stage.key`."""
         identity = {"version": VERSION, "genotype": str(self.genotype), **self.identity}
         if isinstance(self.evaluation, NASBench201Lookup):
-            identity["table"] = hashlib.sha256(self.evaluation.file.read_bytes()).hexdigest()
+            identity["table"] = self.evaluation.digest
         return StageKey("evaluation", self.label, identity)
 
     def work(self, fitting: StageTrainer) -> Mapping[str, Any]:
         """Judge the architecture."""
         fitting.folder.write_text("genotype.json", self.genotype.to_json())
-        if isinstance(self.evaluation, NASBench201Lookup):
-            return self._look_up(self.evaluation)
-        job, skeleton = self.job, self.evaluation.skeleton
-
-        def network() -> DiscreteNetwork:
-            return job.space.network(self.genotype, job.data.image_size, job.data.classes, **skeleton)
-
-        return retrain(network, self.evaluation, job, fitting)
-
-    def _look_up(self, lookup: NASBench201Lookup) -> Mapping[str, Any]:
-        network = self.job.space.network(self.genotype, image_size=32, classes=10, **lookup.network)
-        return {"params": network.parameter_count(), **asdict(lookup.load().look_up(self.genotype))}
+        evaluation, space, data = self.evaluation, self.job.space, self.job.data
+        if isinstance(evaluation, NASBench201Lookup):
+            return evaluation.look_up(space, self.genotype)
+        return retrain(lambda: evaluation.new_network(space, self.genotype, data), evaluation, self.job, fitting)
 
 
 def retrain(

@@ -13,7 +13,7 @@ from rich.console import Console
 from archselect.genotype import Genotype
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.config import Components, instantiate_parts
-from archselect.pipeline.search_stage import SUPERNET, snapshots
+from archselect.pipeline.search_stage import SUMMARISED, SUPERNET, snapshots
 from archselect.pipeline.search_stage import load_supernet as load_stage_supernet
 from archselect.pipeline.selection_stage import DECISIONS
 from archselect.pipeline.stage import StageContext, StageResult
@@ -23,6 +23,13 @@ from archselect.store import StageFolder, Store
 from archselect.store.key import Kind
 from archselect.store.redact_paths import CONFIG, SUMMARY, expand, expand_all, find_runs
 from archselect.training.fit import HISTORY
+
+
+def summarise(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the summary of a run says of what its stages came to: `search.NAME` and `evaluation.NAME`."""
+    search, evaluation = stages.get("search", {}), stages.get("evaluation", {})
+    said = {f"search.{name}": search[name] for name in SUMMARISED if name in search}
+    return said | {f"evaluation.{name}": value for name, value in evaluation.items() if name != "params"}
 
 
 @dataclass(frozen=True)
@@ -160,6 +167,13 @@ def open_run(folder: str | Path, changes: Mapping[str, Any] | None = None, trust
     Raises:
         FileNotFoundError: There is no finished run.
         ValueError: There are several, or the run's config is none that is opened.
+
+    Example:
+        >>> run = archselect.open_run(folder)
+        >>> run.summary["search"], run.summary["selection"], run.snapshots
+        ('darts', 'perturb', [1, 2, 3])
+        >>> len(run.history("search")), len(run.decisions)  # 28 edges, and the inputs of six nodes that have a choice
+        (3, 34)
     """
     place = _only_run(folder)
     path = place / CONFIG
@@ -181,10 +195,23 @@ def _only_run(folder: str | Path) -> Path:
 def load_supernet(
     folder: str | Path, kind: str = "search", epochs: int | None = None, trusted: Sequence[str] = ()
 ) -> Supernet:
-    """Return the supernet of a finished run; see `open_run` and `FinishedRun.supernet`."""
+    """Return the supernet of a finished run, on the CPU; see `FinishedRun.supernet` for the arguments.
+
+    Example:
+        >>> searched, tuned = archselect.load_supernet(folder), archselect.load_supernet(folder, kind="selection")
+        >>> str(tuned.genotype()) == archselect.open_run(folder).summary["genotype"]
+        True
+        >>> after_an_epoch = archselect.load_supernet(folder, epochs=1)  # of the search: search.snapshots=1
+    """
     return open_run(folder, trusted=trusted).supernet(kind, epochs)
 
 
 def load_genotype(folder: str | Path) -> Genotype:
-    """Return the architecture of a finished run; its config is not read."""
+    """Return the architecture of a finished run; its config is not read.
+
+    Example:
+        >>> genotype = archselect.load_genotype(folder)
+        >>> genotype.names
+        ('normal', 'reduction')
+    """
     return FinishedRun(_only_run(folder), OmegaConf.create({})).genotype

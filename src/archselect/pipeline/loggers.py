@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
+from archselect.results.formatting import markdown_table
 from archselect.training.fit import Record
 
 
@@ -60,20 +61,16 @@ class WandbAdapter(LoggerAdapter):
             ) from error
 
     def figures(self, paths: Sequence[Path]) -> None:
-        """Log images."""
         for path in paths:
             self.logger.log_image(f"figures/{path.stem}", [str(path)])
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Log a W&B table."""
         self.logger.log_table(f"tables/{name}", columns=list(columns), data=[list(row) for row in rows])
 
     def summary(self, summary: Mapping[str, Any]) -> None:
-        """Fill the run's summary."""
         self.logger.experiment.summary.update(dict(summary))
 
     def finish(self, status: str) -> None:
-        """End the W&B run, so that the next job of a sweep starts its own."""
         super().finish(status)
         self.logger.experiment.finish(exit_code=0 if status == "success" else 1)
 
@@ -104,34 +101,23 @@ class TensorBoardAdapter(LoggerAdapter):
             self.logger.experiment.add_image(f"figures/{path.stem}", pixels, self._epochs, dataformats="HWC")
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Log a table as text."""
-        self.logger.experiment.add_text(f"tables/{name}", markdown(columns, rows), self._epochs)
+        self.logger.experiment.add_text(f"tables/{name}", markdown_table(columns, rows), self._epochs)
 
     def summary(self, summary: Mapping[str, Any]) -> None:
         """Log what is text as text, and the config once more, with the numbers as the metrics of its options."""
         numbers = {name: float(value) for name, value in summary.items() if isinstance(value, int | float)}
         shown = [(name, value) for name, value in summary.items() if isinstance(value, str | int | float)]
         self.logger.log_hyperparams(self.logger.hparams, metrics=numbers, step=self._epochs)
-        self.logger.experiment.add_text("summary", markdown(("what", "value"), shown), self._epochs)
+        self.logger.experiment.add_text("summary", markdown_table(("what", "value"), shown), self._epochs)
 
 
 def adapter_for(logger: Logger) -> LoggerAdapter:
-    """Return the listener that suits a logger."""
+    """Return the adapter that suits a logger."""
     if isinstance(logger, WandbLogger):
         return WandbAdapter(logger)
     if isinstance(logger, TensorBoardLogger):
         return TensorBoardAdapter(logger)
     return LoggerAdapter(logger)
-
-
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a table in Markdown; what is `None` is an empty cell."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else str(value).replace("|", "&#124;")
 
 
 class RunLog:
@@ -146,43 +132,43 @@ class RunLog:
 
     def __init__(self, space: Mapping[str, Any]) -> None:
         self.space = space
-        self._listeners: list[LoggerAdapter] = []
+        self._adapters: list[LoggerAdapter] = []
         self._epochs: set[tuple[str, int]] = set()
 
     def start(self, loggers: Iterable[Logger], config: Mapping[str, Any]) -> None:
         """Tell Lightning loggers the resolved config and, from now on, everything."""
-        self._listeners = [adapter_for(logger) for logger in loggers]
-        for listener in self._listeners:
-            listener.config(config)
+        self._adapters = [adapter_for(logger) for logger in loggers]
+        for adapter in self._adapters:
+            adapter.config(config)
 
     def record(self, stage: str, record: Record) -> None:
         """Log one epoch of a stage, once: an epoch whose checkpoint a kill prevented is made, and recorded, again."""
         if (stage, record["epoch"]) in self._epochs:
             return
         numbers = {f"{stage}/{name}": value for name, value in flatten(record, self.space)}
-        for listener in self._listeners:
-            listener.numbers(numbers, step=len(self._epochs))
+        for adapter in self._adapters:
+            adapter.numbers(numbers, step=len(self._epochs))
         self._epochs.add((stage, record["epoch"]))
 
     def figures(self, paths: Sequence[Path]) -> None:
         """Log pictures under their file names."""
-        for listener in self._listeners:
-            listener.figures(paths)
+        for adapter in self._adapters:
+            adapter.figures(paths)
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Log a table."""
-        for listener in self._listeners:
-            listener.table(name, columns, rows)
+        for adapter in self._adapters:
+            adapter.table(name, columns, rows)
 
     def summary(self, summary: Mapping[str, Any]) -> None:
         """Log the results of the run."""
-        for listener in self._listeners:
-            listener.summary(summary)
+        for adapter in self._adapters:
+            adapter.summary(summary)
 
     def finish(self, status: str) -> None:
         """End the run, so that the next job of a sweep starts its own."""
-        for listener in self._listeners:
-            listener.finish(status)
+        for adapter in self._adapters:
+            adapter.finish(status)
 
 
 def flatten(record: Record, space: Mapping[str, Any]) -> Iterable[tuple[str, float]]:

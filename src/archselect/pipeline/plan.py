@@ -20,18 +20,18 @@ from rich.console import Console
 
 from archselect import kernels
 from archselect.data import BilevelBatches, DeviceLoader, ImageTensors
-from archselect.evaluation import NoEvaluation, Retraining, RetrainModule
+from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
 from archselect.genotype import Genotype
 from archselect.pipeline.config import Components, folder_label, identity_of, to_plain_dict
 from archselect.pipeline.evaluation_stage import EvaluationStage
-from archselect.pipeline.search_stage import SearchStage, fixed_batches, new_supernet
+from archselect.pipeline.search_stage import SearchStage, new_supernet
 from archselect.pipeline.selection_stage import SelectionStage
 from archselect.pipeline.stage import StageContext, StageResult, device_name, fitting_for
 from archselect.results.formatting import duration
 from archselect.safe_io.config import read_config
 from archselect.safe_io.files import read_json
 from archselect.search import SearchModule
-from archselect.selection import Discretization, Perturbation
+from archselect.search.data import fixed_batches
 from archselect.store.integrity import MARKER
 from archselect.store.key import Kind
 from archselect.store.redact_paths import redact_all
@@ -76,7 +76,7 @@ class Plan:
     def evaluation(self, genotype: Genotype) -> EvaluationStage | None:
         """Return the evaluation of an architecture; None where nothing is evaluated."""
         evaluation = self.parts.evaluation
-        if isinstance(evaluation, NoEvaluation):
+        if not isinstance(evaluation, Retraining | NASBench201Lookup):
             return None
         label, config = self.described("evaluation")
         return EvaluationStage(self.job, genotype, evaluation, self._identities["evaluation"], config, label)
@@ -123,30 +123,24 @@ def how_long(plan: Plan) -> str | None:
 def _lengths(plan: Plan) -> dict[Kind, float]:
     """Return how many images each stage that is not there yet trains on, those of all epochs."""
     parts, lengths = plan.parts, dict[Kind, float]()
-    images, search, evaluation = len(parts.data.train.labels), parts.search, parts.evaluation
+    images, search = len(parts.data.train.labels), parts.search
     if parts.genotype is None:
         if plan.job.store.folder(plan.search().key).state != "finished":
             lengths["search"] = search.epochs * search.weight_share * images
         lengths["selection"] = _selection_images(plan)
-    if isinstance(evaluation, Retraining):
-        lengths["evaluation"] = evaluation.epochs * (1 - evaluation.validation_share) * images
+    if trained := parts.evaluation.trained_images(images):
+        lengths["evaluation"] = trained
     return lengths
 
 
 def _selection_images(plan: Plan) -> float:
     """Return how many images a selection trains on, with those that it scores, as far as that can be foreseen."""
     selection, cells, share = plan.parts.selection, plan.parts.space.cells, plan.parts.search.weight_share
-    images = len(plan.parts.data.train.labels)
-    if isinstance(selection, Discretization):
-        return selection.trials(cells) * selection.training.epochs * share * images
-    epochs = selection.tuning.total_epochs(selection.points(cells)) if selection.tuning else 0
-    scored = 0.0
-    if isinstance(selection, Perturbation) and selection.needs_candidates:
-        scored = (1 - share) * images
-        if (batches := selection.scoring.batches) is not None:
-            scored = min(scored, batches * (selection.scoring.batch_size or plan.parts.search.batch_size))
-    candidates = sum(len(operations) for cell in cells.values() for operations in cell.operations)
-    return epochs * share * images + candidates * SCORED * scored
+    images, scoring, cost = len(plan.parts.data.train.labels), selection.scoring, selection.cost(cells)
+    scored = (1 - share) * images
+    if scoring is not None and scoring.batches is not None:
+        scored = min(scored, scoring.batches * (scoring.batch_size or plan.parts.search.batch_size))
+    return cost.epochs * share * images + cost.candidates * SCORED * scored
 
 
 def _earlier(plan: Plan, kind: Kind, device: str) -> float | None:
@@ -175,36 +169,27 @@ class _Pace:
         self._plan = plan
 
     def of(self, kind: str) -> float:
-        """Return the seconds per image of a stage's training."""
         return self._retraining if kind == "evaluation" else self._search
 
     @cached_property
     def _search(self) -> float:
         job, method = self._plan.job, self._plan.parts.search
-
-        def batches(few: ImageTensors, size: int, device: torch.device) -> BilevelBatches:
-            return BilevelBatches(*(fixed_batches(job.data, few, size, device, job.seed) for _ in range(2)))
-
-        def module() -> SearchModule:
-            return SearchModule(new_supernet(job, method), method, job.data.classes, (job.seed, "timing"))
-
-        return self._timed(module, batches, method.batch_size)
+        return self._timed(
+            lambda: SearchModule(new_supernet(job, method), method, job.data.classes, (job.seed, "timing")),
+            lambda *few: BilevelBatches(*(_fixed(job, *few) for _ in range(2))),
+            method.batch_size,
+        )
 
     @cached_property
     def _retraining(self) -> float:
-        parts, job = self._plan.parts, self._plan.job
-        data, protocol = parts.data, parts.evaluation
-        assert isinstance(protocol, Retraining)
-
-        def batches(few: ImageTensors, size: int, device: torch.device) -> DeviceLoader:
-            return fixed_batches(data, few, size, device, job.seed)
-
-        def module() -> RetrainModule:
-            genotype = parts.genotype or parts.space.example()
-            network = parts.space.network(genotype, data.image_size, data.classes, **protocol.skeleton)
-            return RetrainModule(network, protocol, data.classes, job.seed)
-
-        return self._timed(module, batches, protocol.batch_size)
+        parts, data, seed = self._plan.parts, self._plan.parts.data, self._plan.job.seed
+        retraining, genotype = parts.evaluation, parts.genotype or parts.space.example()
+        assert isinstance(retraining, Retraining)
+        return self._timed(
+            lambda: RetrainModule(retraining.new_network(parts.space, genotype, data), retraining, data.classes, seed),
+            lambda *few: _fixed(self._plan.job, *few),
+            retraining.batch_size,
+        )
 
     def _timed(self, make: Callable[[], pl.LightningModule], batches: Callable[..., Any], most: int) -> float:
         """Return the seconds per image of a step: of more and more images until it takes about `SECONDS`."""
@@ -225,17 +210,19 @@ class _Pace:
                 size = round(size * SECONDS / clock.seconds)
 
 
+def _fixed(job: StageContext, images: ImageTensors, size: int, device: torch.device) -> DeviceLoader:
+    return fixed_batches(job.data, images, size, device, job.seed)
+
+
 class _Clock(Callback):
     """Times a step."""
 
     seconds = 0.0
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Start."""
         self._started = _now(pl_module.device)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        """Stop."""
         self.seconds = _now(pl_module.device) - self._started
 
 

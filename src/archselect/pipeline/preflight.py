@@ -3,47 +3,73 @@
 from collections.abc import Mapping, Sized
 
 import torch
+from omegaconf import DictConfig
 from torch import Tensor
 
 from archselect.data import ImageData, stratified_split
-from archselect.evaluation import NASBench201Lookup, Retraining
+from archselect.evaluation import Retraining
 from archselect.models.cell_space import CellSpace
 from archselect.pipeline.config import Components
 from archselect.search import SearchMethod
 from archselect.selection import Selector
 from archselect.training.cuda_graphs import check_capture
 from archselect.training.devices import check_trainer, parts_of_batch, process_count
+from archselect.utils.errors import RunError
+
+
+def check_objective(config: DictConfig) -> None:
+    """Check that the run will have `optimized_metric`, where one is named.
+
+    Raises:
+        RunError: It will not, or it is a test score.
+    """
+    metric = config.optimized_metric
+    there = validation_scores(config)
+    if metric is None or metric in there:
+        return
+    choices = f"This run will have {', '.join(there)}." if there else "This run will have no validation score."
+    if "test" in str(metric) or "rank" in str(metric):  # the table ranks by test accuracy
+        reason = "is a test score: what is chosen by it can no longer be judged by it"
+    else:
+        reason = "is no validation score of this run"
+    if config.evaluation.get("validation_share") == 0:
+        choices += (
+            f" evaluation={config.evaluation.name} retrains on all images; evaluation.validation_share=0.1 holds a "
+            "tenth of them out and adds evaluation.val_accuracy."
+        )
+    raise RunError(f"optimized_metric={metric} {reason}. {choices}")
+
+
+def validation_scores(config: DictConfig) -> list[str]:
+    """Return the validation scores that the summary of a run will have."""
+    evaluation = config.evaluation
+    scores = ["search.val_accuracy", "search.val_balanced_accuracy"] if config.genotype is None else []
+    if evaluation.get("validation_share"):
+        scores += [f"evaluation.val_{name}" for name in ("accuracy", "balanced_accuracy", "loss")]
+    if "table" in evaluation:
+        scores += [f"evaluation.{data}_valid" for data in ("cifar10", "cifar100", "imagenet16_120")]
+    return scores
 
 
 def check(parts: Components) -> None:
     """Raise a ValueError for parts that do not go together; nothing is computed or decoded."""
-    space, data, evaluation = parts.space, parts.data, parts.evaluation
-    device = check_trainer(parts.trainer)
-    several = process_count(parts.trainer) > 1
-    check_capture("search.capture", parts.search.capture, device)
-    _check_not_captured("search.capture", parts.search.capture, several)
+    space, data, genotype = parts.space, parts.data, parts.genotype
+    device, processes = check_trainer(parts.trainer), process_count(parts.trainer)
+    for option, capture in (("search", parts.search.capture), ("evaluation", parts.evaluation.capture)):
+        check_capture(f"{option}.capture", capture, device)
+        if processes > 1 and capture != "none":
+            raise ValueError(
+                f"{option}.capture={capture} records a step of one process, but with trainer.devices above 1 the "
+                f"processes speak to each other in every step. Use {option}.capture=none, or trainer.devices=1."
+            )
     parts.selection.check(space.cells)
     check_pair(parts.search, parts.selection, space.cells)
-    if parts.genotype is not None:
-        space.check(parts.genotype)
+    if genotype is not None:
+        space.check(genotype)
     size, classes = data.image_size, data.classes  # told by the data, whose labels are no tensors of the kind below
     with torch.device("meta"):
         space.supernet(size, classes, parts.search.variant)
-    if isinstance(evaluation, Retraining):
-        check_capture("evaluation.capture", evaluation.capture, device)
-        _check_not_captured("evaluation.capture", evaluation.capture, several)
-        _check_network(parts, evaluation)
-        data.augmentation(evaluation.cutout)
-    if isinstance(evaluation, NASBench201Lookup):
-        _check_table(parts, evaluation)
-
-
-def _check_not_captured(option: str, capture: str, several: bool) -> None:
-    if several and capture != "none":
-        raise ValueError(
-            f"{option}={capture} records a step of one process, but with trainer.devices above 1 the processes speak "
-            f"to each other in every step. Use {option}=none, or trainer.devices=1."
-        )
+    parts.evaluation.check(space, genotype, data)
 
 
 def check_pair(search: SearchMethod, selection: Selector, cells: Mapping[str, CellSpace]) -> None:
@@ -74,35 +100,6 @@ def check_data(parts: Components) -> None:
         _check_retraining_images(parts, parts.evaluation)
 
 
-def _check_network(parts: Components, evaluation: Retraining) -> None:
-    space, data = parts.space, parts.data
-    try:
-        with torch.device("meta"):
-            space.network(parts.genotype or space.example(), data.image_size, data.classes, **evaluation.skeleton)
-    except TypeError as error:
-        raise ValueError(
-            f"evaluation={evaluation.name} does not fit search space {space.name!r}: it makes the network of "
-            f"{', '.join(sorted(evaluation.skeleton))}, not all of which networks of this space have. Choose another "
-            "evaluation, or leave evaluation=... out for the one that suits the space."
-        ) from error
-    except ValueError as error:
-        raise ValueError(f"evaluation.network: {error}") from error
-
-
-def _check_table(parts: Components, evaluation: NASBench201Lookup) -> None:
-    if set(parts.space.cells) != {"cell"}:
-        raise ValueError(
-            "evaluation=nasbench201 looks up NAS-Bench-201 cells, but the search space is "
-            f"{parts.space.name!r}. Choose search_space=nasbench201, or leave evaluation=... out for the one that "
-            "suits the space."
-        )
-    table = evaluation.load()
-    if parts.genotype is None:
-        table.check_covers(parts.space.cells["cell"].operations)
-    else:
-        table.look_up(parts.genotype)
-
-
 def check_search_images(parts: Components) -> None:
     """Decode the images of the search and cut them up as it will; raises a ValueError like `check_data`."""
     search, scoring = parts.search, parts.selection.scoring
@@ -110,12 +107,12 @@ def check_search_images(parts: Components) -> None:
     scored = architecture
     if scoring is not None and scoring.held_out_share:
         scored, architecture = _split("selection.scoring.held_out_share", architecture, scoring.held_out_share)
-    least = _least(parts)
-    halves = {"train the weights (search.weight_share of all)": weights, "train alpha (the others)": architecture}
-    for purpose, labels in halves.items():
-        _check_batch("search.batch_size", search.batch_size, labels, purpose)
-        _check_spread("search.batch_size", search.batch_size, labels, purpose, least)
-    _check_scored("selection.scoring.held_out_share", scored, process_count(parts.trainer))
+    for purpose, labels in (
+        ("train the weights (search.weight_share of all)", weights),
+        ("train alpha (the others)", architecture),
+    ):
+        _check_trained(parts, "search.batch_size", search.batch_size, labels, purpose)
+    _check_scored(parts, "selection.scoring.held_out_share", scored)
     if scoring is not None and scoring.batch_size is not None:
         _check_batch("selection.scoring.batch_size", scoring.batch_size, scored, "are scored on")
 
@@ -124,12 +121,9 @@ def _check_retraining_images(parts: Components, evaluation: Retraining) -> None:
     images, share = parts.data.train.labels, evaluation.validation_share
     if share:
         validation, images = _split("evaluation.validation_share", images, share)
-        _check_scored("evaluation.validation_share", validation, process_count(parts.trainer))
-    _check_batch("evaluation.batch_size", evaluation.batch_size, images, "are trained on")
-    _check_spread("evaluation.batch_size", evaluation.batch_size, images, "are trained on", _least(parts))
-    _check_scored(
-        "the test images", parts.data.test_labels, process_count(parts.trainer)
-    )  # no search sees a test image
+        _check_scored(parts, "evaluation.validation_share", validation)
+    _check_trained(parts, "evaluation.batch_size", evaluation.batch_size, images, "are trained on")
+    _check_scored(parts, "the test images", parts.data.test_labels)  # no search sees a test image
 
 
 def _check_classes(data: ImageData) -> None:
@@ -144,14 +138,11 @@ def _check_classes(data: ImageData) -> None:
         )
 
 
-def _least(parts: Components) -> int:
-    """Return the fewest images that a batch can have so that each device has enough to normalise."""
+def _check_trained(parts: Components, option: str, size: int, labels: Tensor, purpose: str) -> None:
+    """Raise a ValueError where there is no whole batch, or one has too few images for every device to normalise."""
+    _check_batch(option, size, labels, purpose)
     devices = process_count(parts.trainer)
-    return devices if devices == 1 or parts_of_batch(parts.trainer) == 1 else 2 * devices
-
-
-def _check_spread(option: str, size: int, labels: Tensor, purpose: str, least: int) -> None:
-    """Raise a ValueError where a batch is too small to be spread over the devices."""
+    least = devices if devices == 1 or parts_of_batch(parts.trainer) == 1 else 2 * devices
     last = len(labels) % size
     if size < least or 1 < last < least:  # a last batch of a single image is left out
         which, images = ("a batch", size) if size < least else ("the last batch", last)
@@ -161,8 +152,13 @@ def _check_spread(option: str, size: int, labels: Tensor, purpose: str, least: i
         )
 
 
-def _check_scored(option: str, labels: Sized, devices: int) -> None:
-    if len(labels) < devices:
+def _check_batch(option: str, size: int, labels: Tensor, purpose: str) -> None:
+    if size > len(labels):
+        raise ValueError(f"{option} is {size}, but only {len(labels)} images {purpose}. Lower it or use more images.")
+
+
+def _check_scored(parts: Components, option: str, labels: Sized) -> None:
+    if len(labels) < (devices := process_count(parts.trainer)):
         raise ValueError(
             f"trainer.devices={devices}, but only {len(labels)} images are scored on ({option}). Use fewer devices."
         )
@@ -175,8 +171,3 @@ def _split(option: str, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
     except ValueError as error:
         raise ValueError(f"{option}: {error}") from error
     return labels[first], labels[second]
-
-
-def _check_batch(option: str, size: int, labels: Tensor, purpose: str) -> None:
-    if size > len(labels):
-        raise ValueError(f"{option} is {size}, but only {len(labels)} images {purpose}. Lower it or use more images.")

@@ -3,16 +3,16 @@
 import csv
 import io
 import json
-import logging
 import logging.config
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -29,6 +29,7 @@ from archselect.distributed.launch import (
 )
 from archselect.distributed.process_group import on_main_process
 from archselect.genotype import Genotype
+from archselect.pipeline.command_line import register_resolvers
 from archselect.pipeline.config import Components, as_user_error, check_groups, instantiate_parts, to_plain_dict
 from archselect.pipeline.console import (
     STRENGTHS,
@@ -40,58 +41,19 @@ from archselect.pipeline.console import (
     strengths,
     tables,
 )
+from archselect.pipeline.finished_run import FinishedRun, open_run, summarise
+from archselect.pipeline.guard import run_guard
 from archselect.pipeline.loggers import RunLog
 from archselect.pipeline.plan import Plan, how_long
-from archselect.pipeline.preflight import check, check_data
-from archselect.pipeline.search_stage import SUMMARISED
+from archselect.pipeline.preflight import check, check_data, check_objective
 from archselect.pipeline.selection_stage import DECISIONS
 from archselect.pipeline.stage import Stage, StageContext, StageResult, run_stage
 from archselect.results.formatting import comparison
-from archselect.results.grid import FAILED, REFUSED, forget_failure, keep_failure
+from archselect.results.grid import FAILED, forget_failure
 from archselect.store import Store, atomic_write
 from archselect.store.redact_paths import expanded, redact, redact_all, redact_files
 from archselect.training.devices import join, process_count, silence_lightning_warnings
-from archselect.utils.errors import RunError, sentence
 from archselect.utils.signals import stopping_on_signals
-
-
-def check_objective(config: DictConfig) -> None:
-    """Check that the run will have `optimized_metric`, where one is named.
-
-    Raises:
-        RunError: It will not, or it is a test score.
-    """
-    metric = config.optimized_metric
-    there = validation_scores(config)
-    if metric is None or metric in there:
-        return
-    choices = f"This run will have {', '.join(there)}." if there else "This run will have no validation score."
-    if "test" in str(metric) or "rank" in str(metric):  # the table ranks by test accuracy
-        reason = "is a test score: what is chosen by it can no longer be judged by it"
-    else:
-        reason = "is no validation score of this run"
-    if config.evaluation.get("validation_share") == 0:
-        choices += (
-            f" evaluation={config.evaluation.name} retrains on all images; evaluation.validation_share=0.1 holds a "
-            "tenth of them out and adds evaluation.val_accuracy."
-        )
-    raise RunError(f"optimized_metric={metric} {reason}. {choices}")
-
-
-def validation_scores(config: DictConfig) -> list[str]:
-    """Return the validation scores that the summary of a run will have."""
-    evaluation = config.evaluation
-    scores = ["search.val_accuracy", "search.val_balanced_accuracy"] if config.genotype is None else []
-    if evaluation.get("validation_share"):
-        scores += [f"evaluation.val_{name}" for name in ("accuracy", "balanced_accuracy", "loss")]
-    if "table" in evaluation:
-        scores += [f"evaluation.{data}_valid" for data in ("cifar10", "cifar100", "imagenet16_120")]
-    return scores
-
-
-def lower_is_better(metric: str) -> bool:
-    """Return whether a score is to be minimised."""
-    return metric.endswith("loss")
 
 
 def objective(config: DictConfig, summary: Mapping[str, Any]) -> float | None:
@@ -112,17 +74,12 @@ def run(config: DictConfig) -> dict[str, Any]:
     config = expanded(config)
     console = Console(highlight=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with (
-        errors_in_order(),
-        stopping_on_signals(console),
-        record_failure(config, folder),
-        log_exceptions(),
-        as_user_error(),
-    ):
+    with run_guard(config, folder, console) as phase:
         redact_hydra_files(folder)
-        name_kept(config, folder)
+        _write_name(config, folder)
         forget_failure(folder)
-        parts = _checked(config, folder)
+        parts = _checked(config)
+        phase.failure = FAILED
         if launched() is not None or (processes := process_count(parts.trainer)) == 1:
             return _run(config, parts, folder, console)
         settings = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
@@ -131,12 +88,36 @@ def run(config: DictConfig) -> dict[str, Any]:
     return summary
 
 
-def _checked(config: DictConfig, folder: Path) -> Components:
-    with record_failure(config, folder, REFUSED), as_user_error():
-        check_groups(config)
-        check_objective(config)
-        parts = instantiate_parts(config)
-        check(parts)
+def train(*overrides: str, configs: str | Path = "configs") -> FinishedRun:
+    """Run from Python what `python train.py OVERRIDES` runs, into the same folder.
+
+    Args:
+        overrides: As on the command line.
+        configs: The folder of the configs.
+
+    Raises:
+        RunError: See `run`.
+
+    Example:
+        >>> run = archselect.train("experiment=tiny", "search.epochs=1", "selection=magnitude", "evaluation=none")
+        s2-darts-magnitude-digits, seed 0 ...
+        >>> run.summary["selection"], len(run.history("search"))
+        ('magnitude', 1)
+    """
+    register_resolvers()
+    with as_user_error(), initialize_config_dir(str(Path(configs).resolve()), version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        job = hydra.run("train", run, list(overrides))
+        assert job.return_value is not None  # it raises what the run raised
+    return open_run(str(job.working_dir))
+
+
+def _checked(config: DictConfig) -> Components:
+    check_groups(config)
+    check_objective(config)
+    parts = instantiate_parts(config)
+    check(parts)
     return parts
 
 
@@ -148,7 +129,7 @@ def _run_in_process(config: dict[str, Any], folder: str, log: dict[str, Any]) ->
         logging.config.dictConfig(log)
     made, own = DictConfig(config), Path(rank_zero_folder(folder))
     with errors_in_order(), stopping_on_signals(Console(quiet=True)), as_user_error():
-        return _run(made, _checked(made, own), own, Console(highlight=False))
+        return _run(made, _checked(made), own, Console(highlight=False))
 
 
 def _run(config: DictConfig, parts: Components, folder: Path, console: Console) -> dict[str, Any]:
@@ -180,14 +161,18 @@ def redact_hydra_files(folder: Path) -> None:
         redact_files(Path(hydra.sweep.dir) / "multirun.yaml")
 
 
-def name_kept(config: DictConfig, folder: Path) -> None:
+def _write_name(config: DictConfig, folder: Path) -> None:
     """Write the run's name into its config in place of the resolver that it comes from: those are not read back."""
     file = folder / str(HydraConfig.get().output_subdir) / "config.yaml"
     if file.is_file():
         line = f"name: {json.dumps(config.name)}"
         text = re.sub(r"^name: .*$", lambda _: line, file.read_text(encoding="utf-8"), flags=re.MULTILINE)
-        with atomic_write(file) as stream:
-            stream.write(text.encode())
+        _write(file, text)
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_write(path) as file:
+        file.write(text.encode())
 
 
 @dataclass
@@ -249,10 +234,7 @@ class Run:
             "genotype": str(genotype),
             "params": evaluation.get("params"),
         }
-        if "search" in finished:
-            search = finished["search"].result
-            summary |= {f"search.{name}": search[name] for name in SUMMARISED if name in search}
-        summary |= {f"evaluation.{name}": value for name, value in evaluation.items() if name != "params"}
+        summary |= summarise({kind: stage.result for kind, stage in finished.items()})
         summary["stages"] = {
             kind: {
                 "folder": redact(str(stage.folder.path.resolve())),
@@ -261,13 +243,14 @@ class Run:
             }
             for kind, stage in finished.items()
         }
-        self._write(summary, genotype, finished)
+        self._write_results(summary, genotype, finished)
         return summary
 
-    def _write(self, summary: Mapping[str, Any], genotype: Genotype, finished: Mapping[str, StageResult]) -> None:
-        for name, text in (("summary.json", json.dumps(summary, indent=2)), ("genotype.json", genotype.to_json())):
-            with atomic_write(self.folder / name) as file:
-                file.write((text + "\n").encode())
+    def _write_results(
+        self, summary: Mapping[str, Any], genotype: Genotype, finished: Mapping[str, StageResult]
+    ) -> None:
+        _write(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+        _write(self.folder / "genotype.json", genotype.to_json() + "\n")
         for kind, stage in finished.items():
             link = self.folder / kind
             link.unlink(missing_ok=True)
@@ -283,31 +266,8 @@ class Run:
 
     def _write_strengths(self, selection: StageResult) -> None:
         rows = strengths(selection.folder.read_lines(DECISIONS))
-        with atomic_write(self.folder / "strengths.csv") as file:
-            text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows([STRENGTHS, *rows])
-            file.write(text.getvalue().encode())
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([STRENGTHS, *rows])
+        _write(self.folder / "strengths.csv", text.getvalue())
         self.log.table("strengths", list(STRENGTHS), rows)
         show_strengths(self.console, rows)
-
-
-@contextmanager
-def record_failure(config: DictConfig, folder: Path, name: str = FAILED) -> Iterator[None]:
-    """Write down why a run failed, or was refused before it began, for the report on a sweep."""
-    try:
-        yield
-    except Exception as error:
-        if not (folder / REFUSED).exists():
-            with suppress(OSError):  # on a full disk the error itself is what matters
-                keep_failure(folder, config, redact(sentence(error)), name if isinstance(error, RunError) else FAILED)
-        raise
-
-
-@contextmanager
-def log_exceptions() -> Iterator[None]:
-    """Write an error into the run folder's log too: of a sweep's errors, the terminal shows a line each."""
-    try:
-        yield
-    except Exception as error:
-        logging.getLogger(__name__).error("%s", error, exc_info=not isinstance(error, RunError))
-        raise

@@ -9,20 +9,21 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
-from archselect.data import BilevelBatches, DeviceLoader, ImageData, ImageTensors, stratified_split
+from archselect.data import ImageData
 from archselect.distributed.process_group import on_main_process
-from archselect.distributed.rng import derived_seed, generator_for, seed_generators
+from archselect.distributed.rng import derived_seed, seed_generators
 from archselect.genotype import Genotype
 from archselect.models.supernet.supernet import Supernet, argmax_alpha
 from archselect.pipeline.stage import StageContext
 from archselect.safe_io import tensors
 from archselect.search import SearchMethod, SearchModule, cap_skips
+from archselect.search.data import search_loaders
 from archselect.store import SCRATCH, StageKey
 from archselect.training.checkpoint import load_state, save
-from archselect.training.fit import Loaders, StageTrainer
+from archselect.training.fit import StageTrainer
 from archselect.training.step import OptimizerState
 
-VERSION = 4
+VERSION = 1
 """Raised when a change of the code changes the stage's results."""
 
 SUPERNET = "supernet.pt"
@@ -57,7 +58,6 @@ class SearchStage:
 
     @property
     def key(self) -> StageKey:
-        """See `Stage.key`."""
         return StageKey("search", self.label, {"version": VERSION, **self.identity})
 
     def work(self, fitting: StageTrainer) -> Mapping[str, Any]:
@@ -196,85 +196,13 @@ def load_architecture_state(folder: Path, epochs: int | None = None) -> Optimize
     file = folder / ARCHITECTURE_OPTIMIZER if epochs is None else optimizer_snapshot(folder, epochs)
     if not file.exists():
         raise ValueError(
-            f"{folder} has no {file.relative_to(folder)}, the state of the optimizer of alpha, which older versions of "
-            "this program did not keep. Search again, or set selection.tuning.architecture_optimizer_state=fresh."
+            f"{folder} has no {file.relative_to(folder)}, the state of the optimizer of alpha, which a search that "
+            "trains alpha keeps. Search again, or set selection.tuning.architecture_optimizer_state=fresh."
         )
     state = tensors.load_state(file).get("state")
     if not isinstance(state, dict):
         raise ValueError(f"{file} holds no state of an optimizer.")
     return state
-
-
-def architecture_images(data: ImageData, method: SearchMethod, seed: int) -> tuple[ImageTensors, ImageTensors]:
-    """Return the images that train the weights and those that train `alpha`."""
-    weights, architecture = stratified_split(
-        data.train.labels, method.weight_share, generator_for(seed, "search", "split")
-    )
-    return data.train.select(weights), data.train.select(architecture)
-
-
-def training_batches(
-    data: ImageData,
-    images: ImageTensors,
-    batch_size: int,
-    device: torch.device,
-    purpose: tuple[int | str, ...],
-) -> DeviceLoader:
-    """Return batches on the device, augmented, in another order in every epoch."""
-    return DeviceLoader(
-        images.images,
-        images.labels,
-        batch_size,
-        device,
-        data.normalisation,
-        purpose,
-        data.augmentation(),
-        shuffle=True,
-    )
-
-
-def fixed_batches(
-    data: ImageData,
-    images: ImageTensors,
-    batch_size: int,
-    device: torch.device,
-    seed: int,
-) -> DeviceLoader:
-    """Return batches on the device, not augmented, in the one random order that a seed has for so many images.
-
-    It depends on nothing else: what is validated, scored and analysed on the same images meets the same batches, in
-    every pass and stage of a run, so that its results can be compared. The first of them hold a random sample.
-    """
-    return DeviceLoader(
-        images.images,
-        images.labels,
-        min(batch_size, len(images)),
-        device,
-        data.normalisation,
-        (seed, "fixed"),
-    )
-
-
-def search_loaders(
-    data: ImageData, method: SearchMethod, device: torch.device, seed: int, stage: str, held_out_share: float = 0.0
-) -> Loaders:
-    """Return bilevel batches, validated on the images that train `alpha`; a held-out share of those trains nothing."""
-    weights, architecture = architecture_images(data, method, seed)
-    validation = architecture
-    if held_out_share:
-        validation, architecture = hold_out(architecture, held_out_share, seed)
-    size = method.batch_size
-    train = BilevelBatches(
-        training_batches(data, weights, size, device, (seed, stage, "weights")),
-        training_batches(data, architecture, size, device, (seed, stage, "architecture")),
-    )
-    return Loaders(train, fixed_batches(data, validation, 512, device, seed), len(weights.labels))
-
-
-def hold_out(images: ImageTensors, share: float, seed: int) -> tuple[ImageTensors, ImageTensors]:
-    """Return the held-out images, used for scoring only, and the rest."""
-    held_out, rest = stratified_split(images.labels, share, generator_for(seed, "selection", "held out"))
-    return images.select(held_out), images.select(rest)
 
 
 def describe_supernet(supernet: Supernet) -> dict[str, Any]:

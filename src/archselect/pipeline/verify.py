@@ -16,8 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from archselect.genotype import Genotype
-from archselect.pipeline.finished_run import FinishedRun
-from archselect.pipeline.search_stage import SUMMARISED
+from archselect.pipeline.finished_run import FinishedRun, summarise
 from archselect.safe_io import tensors
 from archselect.safe_io.config import read_config
 from archselect.safe_io.files import JSON_BYTES, parse_json, read_bytes, read_json
@@ -85,9 +84,7 @@ def verified_stage(path: Path, known: set[str]) -> Verified:
     if folder.state == "unfinished":
         return Verified(kind, path, "unfinished")
     problems = [*_unreadable(path), *_provenance(folder), *_starting_points(folder.key.identity, known)]
-    has_digests = "files" in folder.read_json("finished.json")
-    notes = () if has_digests else ("finished before stages listed their files: contents were read, not compared",)
-    return Verified(kind, path, "finished", tuple(problems), notes)
+    return Verified(kind, path, "finished", tuple(problems))
 
 
 READERS: Mapping[str, Callable[[Path], Any]] = {
@@ -135,13 +132,9 @@ def _of_run(path: Path) -> Iterator[str]:
 
 
 def _disagreements(run: FinishedRun, results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    summary = run.summary
-    said: dict[str, Any] = {}
-    if "search" in results:
-        said |= {f"search.{name}": results["search"][name] for name in SUMMARISED if name in results["search"]}
+    summary, said = run.summary, summarise(results)
     if "selection" in results:
         said["genotype"] = results["selection"]["genotype"]
-    said |= {f"evaluation.{name}": value for name, value in results.get("evaluation", {}).items() if name != "params"}
     for name, value in said.items():
         if summary.get(name) != value:
             yield f"{SUMMARY} says {name} = {summary.get(name)}, the stage {value}."

@@ -1,7 +1,7 @@
 """Training a supernet by bilevel optimisation."""
 
 from archselect.models.supernet.relaxation import Dirichlet, GumbelSoftmax, Sigmoid, Softmax
-from archselect.search.alpha_gradient import ArchitectureGradient, BilevelStep, FirstOrder, Unrolled
+from archselect.search.alpha_gradient import ArchitectureGradient, FirstOrder, Unrolled
 from archselect.search.early_stopping import Curvature, SkipLimit, cap_skips
 from archselect.search.method import SearchMethod
 from archselect.search.module import SearchModule
@@ -15,7 +15,6 @@ __all__ = [
     "SGAS",
     "AdversarialSmoothing",
     "ArchitectureGradient",
-    "BilevelStep",
     "Curvature",
     "Dirichlet",
     "DirichletKL",

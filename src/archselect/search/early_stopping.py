@@ -1,26 +1,26 @@
-"""When a search ends before its last epoch: too many skip connections, or too sharp a minimum.
+"""When a search ends before its last epoch: too many skip connections (DARTS+), or too sharp a minimum (RobustDARTS).
 
 RobustDARTS (Zela et al., ICLR 2020, arXiv 1909.09656, sec. 4) follows the dominant eigenvalue of the Hessian of the
 validation loss in `alpha` through a search: where it is large, the architectures found generalise badly. The Lanczos
 method (Lanczos, 1950, J. Res. Natl. Bur. Stand. 45, 255-282) finds it from products of the Hessian with vectors.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from archselect import kernels
+from archselect.data.loader import Batch
 from archselect.models.restored_state import restored_state
 from archselect.models.supernet.supernet import Supernet, argmax_alpha
-from archselect.search.alpha_gradient import Batch
 from archselect.training.step import gradients_of
-from archselect.utils.validation import FRACTION_OR_ZERO, NON_NEGATIVE_FLOAT, POSITIVE_INT
+from archselect.utils.validation import FractionOrZero, NonNegativeFloat, PositiveInt, check_fields
 
 Product = Callable[[Tensor], Tensor]
 """Multiplies a symmetric matrix by a vector `(size,)`."""
@@ -47,15 +47,13 @@ def dominant_eigenvalue(
         dtype: What the product takes its vectors in.
 
     Raises:
-        ValueError: `size` or `steps` is not a whole number above 0, or a product is not finite.
+        ValueError: A product is not finite.
     """
-    POSITIVE_INT.check("size", size)
-    POSITIVE_INT.check("steps", steps)
     vector = torch.randn(size, generator=generator, dtype=torch.float64)
     vector /= vector.norm()
     basis = torch.empty(size, 0, dtype=torch.float64)
     diagonal: list[float] = []
-    beside: list[float] = []
+    off_diagonal: list[float] = []
     scale = 0.0
     while True:
         basis = torch.cat([basis, vector[:, None]], dim=1)
@@ -64,26 +62,18 @@ def dominant_eigenvalue(
             raise ValueError("The product of the matrix with a vector is not finite. Check the gradient it is made of.")
         diagonal.append(float(vector @ image))
         scale = max(scale, float(image.norm()))
-        residual = _orthogonal(image, basis)
+        residual = image
+        for _ in range(2):  # once leaves the rounding of what was taken away; "twice is enough" (Parlett, 1980, 6.9)
+            residual = residual - basis @ (basis.T @ residual)
         beta = float(residual.norm())
         # A residual within the rounding of the products is no new direction: the matrix maps the basis to itself.
         if len(diagonal) == min(steps, size) or beta <= size * torch.finfo(dtype).eps * scale:
-            return _dominant(diagonal, beside)
-        beside.append(beta)
+            break
+        off_diagonal.append(beta)
         vector = residual / beta
-
-
-def _orthogonal(vector: Tensor, basis: Tensor) -> Tensor:
-    """Return what of a vector `(size,)` is orthogonal to the orthonormal columns of `basis`, `(size, k)`."""
-    for _ in range(2):  # once leaves the rounding of what was taken away; "twice is enough" (Parlett, 1980, sec. 6.9)
-        vector = vector - basis @ (basis.T @ vector)
-    return vector
-
-
-def _dominant(diagonal: list[float], beside: list[float]) -> float:
-    """Return the eigenvalue of largest magnitude of the tridiagonal matrix with these entries."""
-    matrix = torch.tensor(diagonal, dtype=torch.float64).diag() + torch.tensor(beside, dtype=torch.float64).diag(-1)
-    eigenvalues = torch.linalg.eigvalsh(matrix)  # reads the lower triangle only
+    tridiagonal = torch.tensor(diagonal, dtype=torch.float64).diag()
+    tridiagonal += torch.tensor(off_diagonal, dtype=torch.float64).diag(-1)
+    eigenvalues = torch.linalg.eigvalsh(tridiagonal)  # reads the lower triangle only
     return float(eigenvalues[eigenvalues.abs().argmax()])
 
 
@@ -106,16 +96,15 @@ def hessian_product(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Product
     return product, len(flat)
 
 
-class StoppingRule(Protocol):
-    """Measures something at the end of every epoch and says when it is enough.
-
-    Attributes:
-        looks_back: So many epochs back a supernet may be asked for; 0: the rule takes it as it is.
-    """
+class StoppingRule(ABC):
+    """Measures something at the end of every epoch and says when it is enough."""
 
     @property
-    def rollback_window(self) -> int: ...
+    def rollback_window(self) -> int:
+        """How many epochs back the supernet may be taken from; 0: it is taken as it is."""
+        return 0
 
+    @abstractmethod
     def measure(self, supernet: Supernet, validation: Iterable[Batch], generator: torch.Generator) -> float:
         """Return the quantity, which is logged.
 
@@ -124,8 +113,8 @@ class StoppingRule(Protocol):
             validation: Batches of the images that train `alpha`.
             generator: For the rule's own random choices.
         """
-        ...
 
+    @abstractmethod
     def kept_epochs(self, curve: Sequence[float], epochs: int) -> int | None:
         """Return None to go on, or after how many epochs the supernet is taken.
 
@@ -133,11 +122,10 @@ class StoppingRule(Protocol):
             curve: The quantity after each epoch so far.
             epochs: Of the whole search.
         """
-        ...
 
 
 @dataclass(frozen=True)
-class SkipLimit:
+class SkipLimit(StoppingRule):
     """Ends the search when the cell that magnitude chooses has this many skip connections (DARTS+, criterion 1).
 
     Liang et al., arXiv 1909.06035. It looks at the first cell type: the normal cell, or the only one of NAS-Bench-201.
@@ -148,31 +136,27 @@ class SkipLimit:
             has skips in its cells from the first epoch on.
     """
 
-    skips: int = 2
-    earliest: float = 0.2
-    rollback_window = 0
+    skips: PositiveInt = 2
+    earliest: FractionOrZero = 0.2
 
     def __post_init__(self) -> None:
-        POSITIVE_INT.check("search.stopping: skips", self.skips)
-        FRACTION_OR_ZERO.check("search.stopping: earliest", self.earliest)
+        check_fields(self, "search.stopping.*")
 
     def measure(self, supernet: Supernet, validation: Iterable[Batch], generator: torch.Generator) -> float:
-        """Return the number of skip connections."""
         return float(len(skip_edges(supernet)))
 
     def kept_epochs(self, curve: Sequence[float], epochs: int) -> int | None:
-        """See `StoppingRule`."""
         return len(curve) if curve[-1] >= self.skips and len(curve) > self.earliest * epochs else None
 
 
 @dataclass(frozen=True)
-class Curvature:
+class Curvature(StoppingRule):
     """Ends the search when the dominant eigenvalue of the Hessian of the validation loss in `alpha` grows too fast.
 
-    RobustDARTS (Zela et al., ICLR 2020, early stopping): where the mean of the last `window` values exceeds `factor`
-    times that of the window `lag` values before, the search goes back to the middle of the earlier window. The defaults
-    are the authors' (src/utils.py, `EVLocalAvg`; --report_freq_hessian 2): windows of 10 epochs, 8 apart, and 12 epochs
-    back. (Their code adds the weight decay of `alpha` to the Hessian.)
+    RobustDARTS, early stopping: where the mean of the last `window` values exceeds `factor` times that of the window
+    `lag` values before, the search goes back to the middle of the earlier window. The defaults are the authors'
+    (src/utils.py, `EVLocalAvg`; --report_freq_hessian 2): windows of 10 epochs, 8 apart, and 12 epochs back. (Their
+    code adds the weight decay of `alpha` to the Hessian.)
 
     Attributes:
         window: In values of those that count.
@@ -186,26 +170,23 @@ class Curvature:
             backward pass through it.
     """
 
-    window: int = 5
-    lag: int = 4
-    every: int = 2
-    factor: float = 1.3
-    earliest: float = 0.2
-    batches: int = 1
-    batch_size: int = 64
-    products: int = 10
+    window: PositiveInt = 5
+    lag: PositiveInt = 4
+    every: PositiveInt = 2
+    factor: NonNegativeFloat = 1.3
+    earliest: FractionOrZero = 0.2
+    batches: PositiveInt = 1
+    batch_size: PositiveInt = 64
+    products: PositiveInt = 10
 
     def __post_init__(self) -> None:
-        for option in ("window", "lag", "every", "batches", "batch_size", "products"):
-            POSITIVE_INT.check(f"search.stopping: {option}", getattr(self, option))
-        NON_NEGATIVE_FLOAT.check("search.stopping: factor", self.factor)
+        check_fields(self, "search.stopping.*")
         if self.factor <= 1:
-            raise ValueError(f"search.stopping: factor must be above 1; got {self.factor}.")
-        FRACTION_OR_ZERO.check("search.stopping: earliest", self.earliest)
+            raise ValueError(f"search.stopping.*.factor must be above 1; got {self.factor}.")
 
     @property
     def rollback_window(self) -> int:
-        """See `StoppingRule`."""
+        """How many epochs lie between the end of the last window and the middle of the earlier one."""
         return self.every * (self.lag + self.window // 2)
 
     def measure(self, supernet: Supernet, validation: Iterable[Batch], generator: torch.Generator) -> float:
@@ -215,17 +196,15 @@ class Curvature:
             supernet.train()
             losses = []
             for images, labels in islice(validation, self.batches):
-                some = images[: self.batch_size].contiguous(), labels[: self.batch_size]
-                losses.append(F.cross_entropy(supernet(some[0]), some[1]))
+                logits = supernet(images[: self.batch_size].contiguous())
+                losses.append(F.cross_entropy(logits, labels[: self.batch_size]))
             product, size = hessian_product(torch.stack(losses).mean(), alphas)
-            steps = min(self.products, size)
-            return dominant_eigenvalue(product, size, steps, generator, alphas[0].device, alphas[0].dtype)
+            return dominant_eigenvalue(product, size, self.products, generator, alphas[0].device, alphas[0].dtype)
 
     def kept_epochs(self, curve: Sequence[float], epochs: int) -> int | None:
-        """See `StoppingRule`."""
         values, kept = curve[:: self.every], len(curve) - self.rollback_window
-        counts = (len(curve) - 1) % self.every == 0  # the newest one
-        if not counts or len(values) < self.window + self.lag or kept < self.earliest * epochs:
+        newest_counts = (len(curve) - 1) % self.every == 0
+        if not newest_counts or len(values) < self.window + self.lag or kept < self.earliest * epochs:
             return None
         now, then = fmean(values[-self.window :]), fmean(values[-self.window - self.lag : -self.lag])
         return kept if now > self.factor * then > 0 else None
@@ -235,10 +214,9 @@ def skip_edges(supernet: Supernet) -> list[int]:
     """Return the edges of the first cell type on which the cell that magnitude chooses has skip connections."""
     cell, space = next(iter(supernet.cell_spaces.items()))
     chosen = argmax_alpha(supernet)[cell]
-    pairs = enumerate(zip(chosen.operations, chosen.kept, strict=True))
     return [
         edge
-        for edge, (operation, kept) in pairs
+        for edge, (operation, kept) in enumerate(zip(chosen.operations, chosen.kept, strict=True))
         if kept and operation is not None and space.operations[edge][operation] == "skip_connect"
     ]
 
@@ -259,17 +237,14 @@ def cap_skips(supernet: Supernet, most: int) -> None:
     cell, space = next(iter(supernet.cell_spaces.items()))
     alpha = supernet.alphas[cell]
     undecided = supernet.decisions[cell].undecided_edges
-
-    def weight(edge: int) -> float:
-        return float(supernet.relaxed(cell)[edge, space.operations[edge].index("skip_connect")])
-
+    skip = {edge: names.index("skip_connect") for edge, names in enumerate(space.operations) if "skip_connect" in names}
     while len(skips := skip_edges(supernet)) > most:
+        weights = supernet.relaxed(cell)
         yielding = [
             edge for edge in skips if edge in undecided and set(space.operations[edge]) - {"skip_connect", "none"}
         ]
         if not yielding:
             return
-        edge = min(yielding, key=weight)
-        skip = space.operations[edge].index("skip_connect")
-        others = [index for index in range(len(space.operations[edge])) if index != skip]
-        alpha[edge, skip] = alpha[edge, others].min() - FAR_BELOW
+        edge = min(yielding, key=lambda edge: float(weights[edge, skip[edge]]))
+        others = [index for index in range(len(space.operations[edge])) if index != skip[edge]]
+        alpha[edge, skip[edge]] = alpha[edge, others].min() - FAR_BELOW

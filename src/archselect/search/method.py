@@ -1,9 +1,9 @@
-"""A search method: the parts that training a supernet is composed of."""
+"""A search method: the parts that the training of a supernet is composed of, and their options."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Annotated, Literal
 
 import torch
 from torch import nn
@@ -11,41 +11,33 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 from archselect.models.cell_space import CellSpace
-from archselect.models.supernet.relaxation import Dirichlet, EdgeNormalization, Relaxation, Softmax, SupernetOptions
-from archselect.search.alpha_gradient import ArchitectureGradient, Unrolled, check_unrolled
+from archselect.models.supernet.relaxation import EdgeNormalization, Relaxation, Softmax, SupernetOptions
+from archselect.search.alpha_gradient import ArchitectureGradient
 from archselect.search.early_stopping import StoppingRule
 from archselect.search.oles import GradientMatching
-from archselect.search.regularizers import DirichletKL, Regularizer
-from archselect.search.sgas import Greedy
+from archselect.search.regularizers import Regularizer
+from archselect.search.sgas import SGAS
 from archselect.search.smoothing import Smoothing
 from archselect.training.cuda_graphs import CaptureName
 from archselect.utils.validation import (
-    FLAG,
-    FRACTION,
-    FRACTION_OR_ZERO,
-    NON_NEGATIVE_FLOAT,
-    NON_NEGATIVE_INT,
-    POSITIVE_FLOAT,
-    POSITIVE_INT,
+    Constraint,
+    Fraction,
+    FractionOrZero,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    check_fields,
     check_optimizer,
-    one_of,
 )
 
 OptimizerFactory = Callable[..., Optimizer]
 """Makes an optimizer of an iterable of parameters; `lr` overrides its learning rate."""
 
 
-UpdateOrder = Literal["alpha_first", "weights_first"]
-
-PARTS = {"relaxation": "sample", "smoothing": "at", "greedy": "decide", "freezing": "start"}
-"""The options that hold a part, each with a member by which it is known."""
-
-
-def _check_part(option: str, value: object, member: str) -> None:
-    if not hasattr(value, member):
-        raise ValueError(
-            f"search.{option} must name a class by its _target_, as the files of configs/search/ do; got {value!r}."
-        )
+def _part(kind: type) -> Constraint:
+    words = "name a class by its _target_, as the files of configs/search/ do"
+    return Constraint(words, lambda value: isinstance(value, kind))
 
 
 @dataclass(frozen=True)
@@ -61,11 +53,11 @@ class SearchMethod:
         learning_rate_min: Where the cosine schedule of the weights' learning rate ends; None keeps the rate constant.
         gradient_clip: Largest norm of the weights' gradient; None: it is not clipped.
         architecture_optimizer: Makes the optimizer of `alpha`.
+        architecture_gradient: Gradient of `alpha`; None: `alpha` is never updated (DARTS-PT, sec. 4.4, "fixed alpha").
         architecture_gradient_clip: Largest norm of the gradient in `alpha`, regularisers included; None: it is not
             clipped (SNAS: 10).
         update_order: Which of the two updates of a step comes first: that of `alpha` (DARTS, Algorithm 1) or that of
             the weights (GDAS), so that the gradient in `alpha` is taken at the weights that have just moved.
-        architecture_gradient: Gradient of `alpha`; None: `alpha` is never updated (DARTS-PT, sec. 4.4, "fixed alpha").
         relaxation: How `alpha` becomes mixture weights.
         alpha_warmup: For this share of the epochs, at their start, the weights train alone.
         regularizers: Terms that are added to the loss in `alpha`, by names of the user's choice; None in place of a
@@ -91,100 +83,67 @@ class SearchMethod:
             compiles the cells for the steps of the search: equal up to rounding, after minutes of compiling.
         recompute: Keep only what enters a cell and evaluate the cell again in the backward pass: the same numbers from
             less memory, for about a third more time.
+        in_final_state: Whether all that changes in the course of a search stands where the search ends, as it does
+            while a selection tunes the supernet.
     """
 
     name: str
-    epochs: int
-    batch_size: int
-    weight_share: float
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    weight_share: Fraction
     weight_optimizer: OptimizerFactory
-    learning_rate_min: float | None
-    gradient_clip: float | None
+    learning_rate_min: NonNegativeFloat | None
+    gradient_clip: PositiveFloat | None
     architecture_optimizer: OptimizerFactory
-    architecture_gradient: ArchitectureGradient | None
-    architecture_gradient_clip: float | None = None
-    update_order: UpdateOrder = "alpha_first"
-    relaxation: Relaxation = field(default_factory=Softmax)
-    alpha_warmup: float = 0.0
+    architecture_gradient: Annotated[ArchitectureGradient, _part(ArchitectureGradient)] | None
+    architecture_gradient_clip: PositiveFloat | None = None
+    update_order: Literal["alpha_first", "weights_first"] = "alpha_first"
+    relaxation: Annotated[Relaxation, _part(Relaxation)] = field(default_factory=Softmax)
+    alpha_warmup: FractionOrZero = 0.0
     regularizers: Mapping[str, Regularizer] = field(default_factory=dict)
-    smoothing: Smoothing | None = None
-    greedy: Greedy | None = None
-    partial_channels: int = 1
+    smoothing: Annotated[Smoothing, _part(Smoothing)] | None = None
+    greedy: Annotated[SGAS, _part(SGAS)] | None = None
+    partial_channels: PositiveInt = 1
     edge_normalization: EdgeNormalization = "none"
     auxiliary_skip: bool = False
-    drop_path: float = 0.0
-    skip_cap: int | None = None
+    drop_path: FractionOrZero = 0.0
+    skip_cap: NonNegativeInt | None = None
     stopping: Mapping[str, StoppingRule] = field(default_factory=dict)
-    freezing: GradientMatching | None = None
-    snapshots: int | None = None
+    freezing: Annotated[GradientMatching, _part(GradientMatching)] | None = None
+    snapshots: PositiveInt | None = None
     capture: CaptureName = "none"
     recompute: bool = False
-    settled: bool = field(default=False, kw_only=True)
-    """Whether everything that changes in the course of a search stands where it ends."""
+    in_final_state: bool = False
 
     def __post_init__(self) -> None:
-        POSITIVE_INT.check("search.epochs", self.epochs)
-        POSITIVE_INT.check("search.batch_size", self.batch_size)
-        FRACTION.check("search.weight_share", self.weight_share)
+        check_fields(self, "search")
         check_optimizer("search.weight_optimizer", self.weight_optimizer)
         check_optimizer("search.architecture_optimizer", self.architecture_optimizer)
-        if self.learning_rate_min is not None:
-            NON_NEGATIVE_FLOAT.check("search.learning_rate_min", self.learning_rate_min)
-        if self.gradient_clip is not None:
-            POSITIVE_FLOAT.check("search.gradient_clip", self.gradient_clip)
-        if self.architecture_gradient_clip is not None:
-            POSITIVE_FLOAT.check("search.architecture_gradient_clip", self.architecture_gradient_clip)
-        one_of(get_args(UpdateOrder)).check("search.update_order", self.update_order)
-        if self.architecture_gradient is not None and not callable(self.architecture_gradient):
-            raise ValueError(
-                "search.architecture_gradient must be null or name a class by its _target_, such as "
-                f"archselect.search.FirstOrder; got {self.architecture_gradient!r}."
-            )
-        for option, member in PARTS.items():
-            part = getattr(self, option)
-            if part is not None or option == "relaxation":
-                _check_part(option, part, member)
-        for option in ("regularizers", "stopping"):
+        for option, kind in (("regularizers", Regularizer), ("stopping", StoppingRule)):
             parts = getattr(self, option)
             if not isinstance(parts, Mapping):
                 raise ValueError(
                     f"search.{option} must hold parts by name, such as {{a_name: {{_target_: ...}}}}; got {parts!r}."
                 )
             wanted = {name: part for name, part in parts.items() if part is not None}
+            for name, part in wanted.items():
+                _part(kind).check(f"search.{option}.{name}", part)
             object.__setattr__(self, option, wanted)  # the class is frozen
-        for option, member in (("regularizers", "__call__"), ("stopping", "kept_epochs")):
-            for name, part in getattr(self, option).items():
-                _check_part(f"{option}.{name}", part, member)
-        FRACTION_OR_ZERO.check("search.alpha_warmup", self.alpha_warmup)
-        FRACTION_OR_ZERO.check("search.drop_path", self.drop_path)
-        if self.skip_cap is not None:
-            NON_NEGATIVE_INT.check("search.skip_cap", self.skip_cap)
-        if self.snapshots is not None:
-            POSITIVE_INT.check("search.snapshots", self.snapshots)
-        one_of(get_args(CaptureName)).check("search.capture", self.capture)
-        FLAG.check("search.recompute", self.recompute)
-        self._check_together(self.variant)
+        self._check_together()
 
-    def _check_together(self, variant: SupernetOptions) -> None:
+    def _check_together(self) -> None:
         """Raise a ValueError for parts that do not go together."""
-        if isinstance(self.architecture_gradient, Unrolled):
-            check_unrolled(self.weight_optimizer([nn.Parameter(torch.zeros(1))]))
-        if self.architecture_gradient is None:
-            idle = [name for name in ("regularizers", "alpha_warmup", "greedy", "skip_cap") if getattr(self, name)]
-            if idle:
+        if self.architecture_gradient is not None:
+            self.architecture_gradient.check(self.weight_optimizer([nn.Parameter(torch.zeros(1))]))
+        for option in ("regularizers", "alpha_warmup", "greedy", "skip_cap"):
+            if self.architecture_gradient is None and getattr(self, option):
                 raise ValueError(
-                    f"search.{idle[0]} is about an alpha that trains, but with search.architecture_gradient=null it "
-                    f"never does. Leave search.{idle[0]} out, or name a gradient."
+                    f"search.{option} is about an alpha that trains, but with search.architecture_gradient=null it "
+                    f"never does. Leave search.{option} out, or name a gradient."
                 )
-        if any(isinstance(one, DirichletKL) for one in self.regularizers.values()) and not isinstance(
-            self.relaxation, Dirichlet
-        ):
-            raise ValueError(
-                "search.regularizers has a DirichletKL, which reads alpha as the concentration of a Dirichlet "
-                f"distribution, but search.relaxation is {type(self.relaxation).__name__}. Use "
-                "archselect.models.supernet.relaxation.Dirichlet, or another regulariser."
-            )
-        if variant.relaxation.sparse and self.capture != "none":
+        for regularizer in self.regularizers.values():
+            regularizer.check(self.relaxation)
+        if self.relaxation.sparse and self.capture != "none":
             raise ValueError(
                 f"search.capture={self.capture} records which operations a step evaluates, but with this "
                 "search.relaxation they are drawn anew at every step. Use search.capture=none."
@@ -196,31 +155,30 @@ class SearchMethod:
         return SupernetOptions(self.relaxation, self.partial_channels, self.edge_normalization, self.auxiliary_skip)
 
     @property
-    def varies(self) -> bool:
-        """Whether a step of one epoch is not that of another, so that none may be replayed in it."""
-        several = self.relaxation.varies or self.smoothing or self.auxiliary_skip or self.drop_path
-        return bool(several) and not self.settled
-
-    @property
     def rollback_window(self) -> int:
         """How many epochs back the search may end."""
         return max((rule.rollback_window for rule in self.stopping.values()), default=0)
 
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether a step of one epoch is not that of another, so that none may be replayed in it."""
+        smooths = self.smoothing is not None and self.smoothing.is_scheduled
+        changes = self.relaxation.is_scheduled or smooths or self.auxiliary_skip or self.drop_path > 0
+        return changes and not self.in_final_state
+
     def progress(self, epoch: int) -> float:
         """Return where in the search an epoch lies, from 0, the first, to 1, the last."""
-        return 1.0 if self.settled else epoch / max(1, self.epochs - 1)
+        return 1.0 if self.in_final_state else epoch / max(1, self.epochs - 1)
 
     def smoothing_at(self, progress: float) -> Smoothing | None:
-        """Return the smoothing at a moment of the search, see `progress`."""
+        """Return the smoothing at a moment of the search (see `progress`)."""
         if self.smoothing is None:
             return None
-        whole = self.settled or self.smoothing.endpoint
-        return self.smoothing.at(progress if whole else progress * (self.epochs - 1) / self.epochs)
+        return self.smoothing.at(progress if self.smoothing.endpoint else progress * (self.epochs - 1) / self.epochs)
 
     def trains_alpha(self, epoch: int) -> bool:
         """Return whether `alpha` trains in an epoch."""
-        warm = self.settled or epoch >= round(self.alpha_warmup * self.epochs)
-        return self.architecture_gradient is not None and warm
+        return self.architecture_gradient is not None and epoch >= round(self.alpha_warmup * self.epochs)
 
     def decides_all(self, cells: Mapping[str, CellSpace]) -> bool:
         """Return whether the search leaves nothing to a selection."""
@@ -245,17 +203,20 @@ class SearchMethod:
             schedule: `constant`, or `cosine` down to `learning_rate_min`.
             train_alpha: Whether the `alpha` of undecided edges trains on.
         """
-        search_only: dict[str, Any] = {"greedy": None, "stopping": {}, "freezing": None, "skip_cap": None}
-        if not train_alpha:
-            search_only |= {"regularizers": {}, "alpha_warmup": 0.0}
         return replace(
             self,
-            **search_only,
-            settled=True,
+            in_final_state=True,
             epochs=epochs,
             weight_optimizer=partial(self.weight_optimizer, lr=learning_rate),
             learning_rate_min=(self.learning_rate_min or 0.0) if schedule == "cosine" else None,
             architecture_gradient=self.architecture_gradient if train_alpha else None,
+            regularizers=self.regularizers if train_alpha else {},
+            smoothing=self.smoothing and self.smoothing.at(1.0),
+            alpha_warmup=0.0,
+            greedy=None,
+            stopping={},
+            freezing=None,
+            skip_cap=None,
             # Every decision and every candidate that is scored has other operations, which would be compiled anew.
             capture="none" if self.capture == "compile" else self.capture,
         )

@@ -1,34 +1,36 @@
-"""The LightningModule that trains a supernet, in the search and while a selection tunes it."""
+"""The bilevel step of a search: DARTS (Liu et al., ICLR 2019, arXiv 1806.09055), Algorithm 1, eq. 5-8.
+
+`SearchModule.training_step` is the body of the algorithm's loop. On two batches that share no image it updates `alpha`
+against the gradient of the validation loss (eq. 5-8, `search.alpha_gradient`), then the weights against the gradient of
+the training loss. The parts of a `SearchMethod` change either of them, or act at the end of an epoch. A selection tunes
+its supernet by the same steps.
+"""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
-from archselect.distributed.process_group import on_main_process, whole_batches
+from archselect.data.loader import Batch, BilevelBatch
+from archselect.distributed.process_group import on_main_process
 from archselect.distributed.rng import derived_seed, generator_for, seed_generators
 from archselect.models.restored_state import frozen_bn_stats
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
-from archselect.search.alpha_gradient import Batch, BilevelStep
-from archselect.search.early_stopping import StoppingRule
 from archselect.search.method import SearchMethod
+from archselect.search.regularizers import regularizer_gradients
 from archselect.search.sgas import Mixtures
 from archselect.training.cuda_graphs import Capture, NoCapture, capture_for
+from archselect.training.metrics import EpochMetrics
 from archselect.training.step import (
-    ClassAccuracy,
     OptimizerState,
-    balanced,
     cross_entropy,
     gradients_of,
-    listed,
     load_optimizer_state,
     mean,
     optimizer_step,
@@ -42,7 +44,7 @@ class SearchModule(pl.LightningModule):
         supernet: Trained in place.
         method: The parts that the training is composed of.
         classes: Number of classes.
-        purpose: What the randomness inside the network and of the parts is derived from, together with the epoch.
+        rng_key: What the randomness inside the network and of the parts is derived from, together with the epoch.
         architecture_state: What the optimizer of `alpha` goes on from, see `architecture_state()`; None: afresh.
 
     Attributes:
@@ -71,22 +73,98 @@ class SearchModule(pl.LightningModule):
         self._weight_optimizer: Optimizer | None = None
         self._architecture_optimizer: Optimizer | None = None
         self._architecture_state = architecture_state
-        self._smoothing = method.smoothing_at(method.progress(0))
-        self._drop_path = 0.0
-        self._freezing = method.freezing and method.freezing.start(supernet)
+        self._frozen = method.freezing and method.freezing.start(supernet)
         self._past: list[Mixtures] = []
         self._curves: dict[str, list[float]] = {name: [] for name in method.stopping}
-        metrics = MetricCollection(
-            {
-                # Takes one value per image: without its check for NaN, which halts the host, it ignores weights.
-                "loss": MeanMetric(nan_strategy="disable"),
-                "accuracy": MulticlassAccuracy(classes, average="micro", validate_args=False),
-            }
-        )
-        self.train_metrics = metrics.clone(prefix="train_")
-        self.val_metrics = metrics.clone(prefix="val_")
-        self.class_accuracy = ClassAccuracy(classes)
+        self.train_metrics = EpochMetrics("train", classes, by_class=False)
+        self.val_metrics = EpochMetrics("val", classes)
         self.per_class: dict[str, list[float | None]] = {}
+        self.set_progress(method.progress(0))
+
+    def training_step(self, batch: BilevelBatch, batch_idx: int) -> None:
+        """Make one bilevel step (DARTS, Algorithm 1; GDAS updates the weights first)."""
+        self._forget_captures_of_other_decisions()
+        if self.method.update_order == "alpha_first":
+            self._update_alpha(batch)
+        self._update_weights(batch)
+        if self.method.update_order == "weights_first":
+            self._update_alpha(batch)
+
+    def _update_alpha(self, batch: BilevelBatch) -> None:
+        if self.method.trains_alpha(self.current_epoch) and self.has_undecided:
+            alphas, clip = self.supernet.architecture_parameters(), self.method.architecture_gradient_clip
+            optimizer_step(self._optimizers[1], alphas, self.alpha_gradients(batch), clip)
+
+    def _update_weights(self, batch: BilevelBatch) -> None:
+        losses, logits, gradients = self.weight_gradients(batch)
+        if self._frozen:
+            self._frozen.observe(gradients, self.validation_gradients(batch))
+        with self._frozen.hold_frozen_weights() if self._frozen else nullcontext():
+            weights = self.supernet.weight_parameters()
+            optimizer_step(self._optimizers[0], weights, gradients, self.method.gradient_clip)
+        self.train_metrics.update(losses, logits, batch.weights[1])
+
+    def alpha_gradients(self, batch: BilevelBatch) -> Sequence[Tensor]:
+        """Return the gradient in every architecture parameter of the validation loss (eq. 5-8) and the regularisers."""
+        gradient = self.method.architecture_gradient
+        assert gradient is not None
+        capture = self.capture if gradient.replayable else NoCapture()
+        function = partial(gradient, self.supernet, weight_optimizer=self._weight_optimizer)
+        gradients: Sequence[Tensor] = capture("alpha", function, (batch,))
+        if not self.method.regularizers:
+            return gradients
+        terms = regularizer_gradients(self.supernet, self.method.regularizers.values())
+        return [one + more for one, more in zip(gradients, terms, strict=True)]
+
+    def weight_gradients(self, batch: BilevelBatch) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
+        """Return training losses `(B,)`, logits `(B, classes)`, and the gradient of the mean loss in every weight."""
+
+        def function(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
+            logits = self.supernet(images, self.weights_of_a_step(images, labels))
+            losses = F.cross_entropy(logits, labels, reduction="none")
+            # Weights of operations that are not evaluated any more have no gradient.
+            gradients = gradients_of(mean(losses), self.supernet.weight_parameters(), allow_unused=True)
+            return losses.detach(), logits.detach(), gradients
+
+        found: tuple[Tensor, Tensor, Sequence[Tensor | None]] = self.capture("weights", function, batch.weights)
+        return found
+
+    def weights_of_a_step(self, images: Tensor, labels: Tensor) -> MixtureWeights:
+        """Return the mixture that the weights' step is taken at: as sampled, smoothed, with paths dropped."""
+        weights = self.supernet.sampled_weights().detach()
+        if self._smoothing is not None:
+
+            def loss(moved: MixtureWeights) -> Tensor:
+                return cross_entropy(self.supernet(images, moved), labels)
+
+            with frozen_bn_stats(self.supernet):
+                weights = self._smoothing(weights, self.supernet.mixed, loss)
+        return weights.replaced(drop_path=self._drop_path) if self._drop_path else weights
+
+    def validation_gradients(self, batch: BilevelBatch) -> Sequence[Tensor | None]:
+        """Return the gradient in every weight of the loss on the images that train none."""
+
+        def function(images: Tensor, labels: Tensor) -> Sequence[Tensor | None]:
+            with frozen_bn_stats(self.supernet):
+                loss = cross_entropy(self.supernet(images, self.supernet.sampled_weights().detach()), labels)
+            return gradients_of(loss, self.supernet.weight_parameters(), allow_unused=True)
+
+        gradients: Sequence[Tensor | None] = self.capture("matching", function, batch.architecture)
+        return gradients
+
+    @property
+    def has_undecided(self) -> bool:
+        """Whether a step of `alpha` would change anything."""
+        spaces = self.supernet.cell_spaces
+        return any(
+            decisions.undecided_edges or (self.supernet.betas and decisions.undecided_nodes(spaces[name]))
+            for name, decisions in self.supernet.decisions.items()
+        )
+
+    def _forget_captures_of_other_decisions(self) -> None:
+        if self.supernet.decisions != self._captured_under:
+            self.capture.forget()
+            self._captured_under = dict(self.supernet.decisions)
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer of the weights with its schedule, then that of `alpha` if it trains."""
@@ -101,6 +179,12 @@ class SearchModule(pl.LightningModule):
             self._architecture_optimizer = alpha
             optimizers.append({"optimizer": alpha})
         return optimizers
+
+    @property
+    def _optimizers(self) -> list[Any]:
+        """Lightning's wrappers of the optimizer of the weights and, if it trains, of that of `alpha`."""
+        optimizers: Any = self.optimizers()
+        return optimizers if isinstance(optimizers, list) else [optimizers]
 
     def architecture_state(self) -> OptimizerState | None:
         """Return what the optimizer of `alpha` remembers, as plain data; None where `alpha` does not train."""
@@ -133,139 +217,31 @@ class SearchModule(pl.LightningModule):
         self.supernet.auxiliary_weight = 1 - progress if method.auxiliary_skip else 0.0
         self._smoothing = method.smoothing_at(progress)
         self._drop_path = method.drop_path * progress
-        if method.varies:
+        if method.is_scheduled:
             self.capture.forget()
-
-    def training_step(self, batch: tuple[Batch, Batch], batch_idx: int) -> None:
-        """Make one bilevel step."""
-        self._forget_if_decided()
-        updates = [self._update_alpha, self._update_weights]
-        for update in updates if self.method.update_order == "alpha_first" else reversed(updates):
-            update(*batch)
-
-    def _update_alpha(self, weight_batch: Batch, architecture_batch: Batch) -> None:
-        if self.method.trains_alpha(self.current_epoch) and self._undecided:
-            gradients = self._alpha_gradients(weight_batch, architecture_batch)
-            alphas, clip = self.supernet.architecture_parameters(), self.method.architecture_gradient_clip
-            optimizer_step(self._optimizers[1], alphas, gradients, clip)
-
-    def _update_weights(self, weight_batch: Batch, architecture_batch: Batch) -> None:
-        losses, logits, gradients = self.capture("weights", self._weight_gradients, weight_batch)
-        if self._freezing:
-            validation = self.capture("matching", self._validation_gradients, architecture_batch)
-            self._freezing.observe(gradients, validation)
-        with self._freezing.held() if self._freezing else nullcontext():
-            weights = self.supernet.weight_parameters()
-            optimizer_step(self._optimizers[0], weights, gradients, self.method.gradient_clip)
-        self.train_metrics["loss"].update(losses)
-        self.train_metrics["accuracy"].update(logits, weight_batch[1])
-
-    @property
-    def _optimizers(self) -> list[Any]:
-        """Return Lightning's wrappers of the optimizer of the weights and, if it trains, of that of `alpha`."""
-        optimizers: Any = self.optimizers()
-        return optimizers if isinstance(optimizers, list) else [optimizers]
-
-    @property
-    def _undecided(self) -> bool:
-        """Whether a step of `alpha` would change anything."""
-        spaces = self.supernet.cell_spaces
-        return any(
-            decisions.undecided_edges or (self.supernet.betas and decisions.undecided_nodes(spaces[name]))
-            for name, decisions in self.supernet.decisions.items()
-        )
-
-    def _forget_if_decided(self) -> None:
-        """A decision changes what a step evaluates, so nothing captured before it may be replayed."""
-        if self.supernet.decisions != self._captured_under:
-            self.capture.forget()
-            self._captured_under = dict(self.supernet.decisions)
-
-    def _alpha_gradients(self, weight_batch: Batch, architecture_batch: Batch) -> Sequence[Tensor]:
-        """Return the gradient in every architecture parameter of the loss and its regularisers."""
-        gradient = self.method.architecture_gradient
-        assert gradient is not None
-        capture = self.capture if gradient.replayable else NoCapture()
-        gradients: Sequence[Tensor] = capture(
-            "alpha", self._architecture_gradients, (*weight_batch, *architecture_batch)
-        )
-        if not self.method.regularizers:
-            return gradients
-        return [one + more for one, more in zip(gradients, self._regularizer_gradients(), strict=True)]
-
-    def _architecture_gradients(
-        self, images: Tensor, labels: Tensor, architecture_images: Tensor, architecture_labels: Tensor
-    ) -> Sequence[Tensor]:
-        gradient = self.method.architecture_gradient
-        assert gradient is not None
-        batches = (images, labels), (architecture_images, architecture_labels)
-        return gradient(BilevelStep(self.supernet, *batches, self._weight_optimizer))
-
-    def _regularizer_gradients(self) -> Sequence[Tensor]:
-        """Return the gradient of the regularisers, zero for decided edges."""
-        supernet = self.supernet
-        width = max(space.width for space in supernet.cell_spaces.values())
-        alphas, weights = [], []
-        for name, decisions in supernet.decisions.items():
-            undecided, missing = list(decisions.undecided_edges), width - supernet.cell_spaces[name].width
-            alphas.append(F.pad(supernet.masked_alpha(name)[undecided], (0, missing), value=-torch.inf))
-            weights.append(F.pad(supernet.relaxed(name)[undecided], (0, missing)))
-        rows = torch.cat(alphas), torch.cat(weights)
-        total = torch.stack([regularizer(*rows) for regularizer in self.method.regularizers.values()]).sum()
-        with whole_batches():  # of no batch: it is the same in every process
-            return gradients_of(total, supernet.architecture_parameters())
-
-    def _weight_gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
-        """Return losses `(B,)`, logits `(B, classes)`, and the gradient of the mean loss in every weight."""
-        logits = self.supernet(images, self._weights_of_a_step(images, labels))
-        losses = F.cross_entropy(logits, labels, reduction="none")
-        # Weights of operations that are not evaluated any more have no gradient.
-        gradients = gradients_of(mean(losses), self.supernet.weight_parameters(), allow_unused=True)
-        return losses.detach(), logits.detach(), gradients
-
-    def _weights_of_a_step(self, images: Tensor, labels: Tensor) -> MixtureWeights:
-        """Return the mixture that the weights' step is taken at."""
-        weights = self.supernet.sampled_weights().detach()
-        if self._smoothing is not None:
-
-            def loss(moved: MixtureWeights) -> Tensor:
-                return cross_entropy(self.supernet(images, moved), labels)
-
-            with frozen_bn_stats(self.supernet):
-                weights = self._smoothing(weights, self.supernet.mixed, loss)
-        return weights.replaced(drop_path=self._drop_path) if self._drop_path else weights
-
-    def _validation_gradients(self, images: Tensor, labels: Tensor) -> Sequence[Tensor | None]:
-        """Return the gradient in every weight of the loss on images that train none."""
-        with frozen_bn_stats(self.supernet):
-            loss = cross_entropy(self.supernet(images, self.supernet.sampled_weights().detach()), labels)
-        return gradients_of(loss, self.supernet.weight_parameters(), allow_unused=True)
 
     def on_train_epoch_end(self) -> None:
-        """Report the epoch's means, step the schedule, decide greedily, and end the search if a rule says so."""
-        self.log_dict(self.train_metrics.compute())
-        self.train_metrics.reset()
-        schedule: Any = self.lr_schedulers()
+        """Log the epoch's means, step the schedule, decide greedily, and end the search if a rule says so."""
+        self.train_metrics.log(self)
         names = ("learning_rate", "architecture_learning_rate")
         for name, optimizer in zip(names, self._optimizers, strict=False):
             self.log(name, optimizer.param_groups[0]["lr"])
+        schedule: Any = self.lr_schedulers()
         if schedule is not None:
             schedule.step()
-        if self._freezing:
-            self.log("frozen_share", self._freezing.frozen / self._freezing.operations)
-        self._decide_greedily()
-        self._stop_early()
-
-    def _decide_greedily(self) -> None:
+        if self._frozen:
+            self.log("frozen_share", self._frozen.frozen_share)
         if self.method.greedy is not None:
             supernet = self.supernet
             supernet.decisions = self.method.greedy.decide(supernet, self.current_epoch, self.method.epochs, self._past)
             self._past.append({name: supernet.relaxed(name).tolist() for name in supernet.cell_spaces})
+        self._stop_early()
 
     def _stop_early(self) -> None:
+        batches: Any = self.trainer.val_dataloaders or ()
         for name, rule in self.method.stopping.items():
             generator = generator_for(*self.rng_key, "stopping", name, self.current_epoch)
-            value = self._measured(rule, generator)
+            value = on_main_process(partial(rule.measure, self.supernet, batches, generator))
             self.log(f"stopping_{name}", value)
             self._curves[name].append(value)
             kept = rule.kept_epochs(self._curves[name], self.method.epochs)
@@ -273,39 +249,21 @@ class SearchModule(pl.LightningModule):
                 self.kept_epochs = kept
                 self.trainer.should_stop = True
 
-    def _measured(self, rule: StoppingRule, generator: torch.Generator) -> float:
-        batches: Any = self.trainer.val_dataloaders or ()
-        return on_main_process(lambda: rule.measure(self.supernet, batches, generator))
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score the supernet on images of the `alpha` half."""
+        images, labels = batch
+        logits = self.capture("validation", self.supernet, (images,))
+        self.val_metrics.update(F.cross_entropy(logits, labels, reduction="none"), logits, labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over the validation images."""
+        self.per_class |= self.val_metrics.log(self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what the parts remember, as plain data."""
-        checkpoint["search"] = {
-            "kept_epochs": self.kept_epochs,
-            "past": self._past,
-            "curves": self._curves,
-            "freezing": self._freezing and self._freezing.state_dict(),
-        }
+        checkpoint["search"] = {"kept_epochs": self.kept_epochs, "past": self._past, "curves": self._curves}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it back."""
         state = checkpoint["search"]
         self.kept_epochs, self._past, self._curves = state["kept_epochs"], state["past"], state["curves"]
-        if self._freezing:
-            self._freezing.load_state_dict(state["freezing"])
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Score the supernet on images of the `alpha` half."""
-        images, labels = batch
-        logits = self.capture("validation", self.supernet, (images,))
-        self.val_metrics["loss"].update(F.cross_entropy(logits, labels, reduction="none"))
-        self.val_metrics["accuracy"].update(logits, labels)
-        self.class_accuracy.update(logits, labels)
-
-    def on_validation_epoch_end(self) -> None:
-        """Report the means over the validation images."""
-        self.log_dict(self.val_metrics.compute())
-        self.val_metrics.reset()
-        shares = self.class_accuracy.compute()
-        self.class_accuracy.reset()
-        self.log("val_balanced_accuracy", balanced(shares))
-        self.per_class["val_accuracy_per_class"] = listed(shares)

@@ -1,12 +1,9 @@
-"""Operations that stop training before the others do (OLES).
-
-Jiang et al., "Operation-Level Early Stopping for Robustifying Differentiable NAS", NeurIPS 2023.
-"""
+"""OLES (Jiang et al., "Operation-Level Early Stopping for Robustifying Differentiable NAS", NeurIPS 2023)."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +11,7 @@ from torch import Tensor, nn
 from archselect.models.supernet.mixed_ops import StackedOperation
 from archselect.models.supernet.stacked_parameters import StackedWeight
 from archselect.models.supernet.supernet import Supernet
-from archselect.utils.validation import NON_NEGATIVE_FLOAT, POSITIVE_INT
+from archselect.utils.validation import FiniteFloat, PositiveInt, check_fields
 
 
 @dataclass(frozen=True)
@@ -31,131 +28,121 @@ class GradientMatching:
         interval: In steps, 20 in the authors' code.
     """
 
-    threshold: float = 0.4
-    interval: int = 20
+    threshold: FiniteFloat = 0.4
+    interval: PositiveInt = 20
 
     def __post_init__(self) -> None:
-        NON_NEGATIVE_FLOAT.check("the size of search.freezing.threshold", abs(self.threshold))
-        POSITIVE_INT.check("search.freezing.interval", self.interval)
+        check_fields(self, "search.freezing")
 
-    def start(self, supernet: Supernet) -> "Freezing":
-        """Return what keeps count for a supernet."""
-        return Freezing(self, supernet)
+    def start(self, supernet: Supernet) -> "FrozenOperations":
+        """Return what counts the cosines of a supernet's operations."""
+        return FrozenOperations(self, supernet)
 
 
-class Freezing:
+class _Stack(NamedTuple):
+    """An operation on several edges out of one state of one cell, whose weights are stacked.
+
+    Attributes:
+        weights: Each `(edges * ..., ...)`.
+        numbers: Of these among the weights of the supernet.
+        edges: How many.
+        rows: Where these operations stand among all.
+    """
+
+    weights: Sequence[nn.Parameter]
+    numbers: Sequence[int]
+    edges: int
+    rows: slice
+
+    def gradients(self, of_all: Sequence[Tensor | None]) -> Tensor | None:
+        """Return the gradients of the stack, `(edges, weights of an operation)`; None if it was decided away."""
+        own = [of_all[number] for number in self.numbers]
+        rows = [gradient.reshape(self.edges, -1) for gradient in own if gradient is not None]
+        return torch.cat(rows, dim=1) if len(rows) == len(own) else None
+
+
+class FrozenOperations(nn.Module):
     """Which operations of a supernet are frozen, and how well the gradients of the others have matched lately.
 
     Args:
         rule: When an operation is frozen.
         supernet: The supernet.
 
+    Attributes:
+        frozen: Whether each operation is, counted per edge and cell, `(operations,)`.
+
     Raises:
-        ValueError: None of its operations has weights, so there is nothing to freeze.
+        ValueError: No operation has weights, so there is nothing to freeze.
     """
 
+    cosines: Tensor  # their sums since the interval began, (operations,)
+    counts: Tensor  # the steps that these are the sums of, (operations,)
+    frozen: Tensor
+
     def __init__(self, rule: GradientMatching, supernet: Supernet) -> None:
+        super().__init__()
         self.rule = rule
-        numbers = {id(weight): number for number, weight in enumerate(supernet.weight_parameters())}
-        self._groups: list[_Group] = []
-        for module in supernet.modules():
-            stacks = [part for part in module.modules() if isinstance(part, StackedWeight)]
-            if isinstance(module, StackedOperation) and stacks:
-                weights = [stack.weight for stack in stacks]
-                self._groups.append(_Group(weights, [numbers[id(weight)] for weight in weights], stacks[0].edges))
-        if not self._groups:
+        self._stacks = list(_stacks(supernet))
+        if not self._stacks:
             raise ValueError(
                 "search.freezing ends the training of single operations, but no operation of this search space has "
                 "weights. Leave search.freezing out, or offer convolutions in search_space.operations."
             )
+        operations = self._stacks[-1].rows.stop
+        self.register_buffer("cosines", torch.zeros(operations))
+        self.register_buffer("counts", torch.zeros(operations))
+        self.register_buffer("frozen", torch.zeros(operations, dtype=torch.bool))
         self._steps = 0
 
     @property
-    def operations(self) -> int:
-        """How many operations, counted per edge and cell, have weights."""
-        return sum(group.edges for group in self._groups)
-
-    @property
-    def frozen(self) -> int:
-        """How many of them are frozen."""
-        return sum(int(group.frozen.sum()) for group in self._groups)
+    def frozen_share(self) -> float:
+        """The share of the operations that are frozen."""
+        return int(self.frozen.sum()) / len(self.frozen)
 
     @torch.no_grad()
     def observe(self, training: Sequence[Tensor | None], validation: Sequence[Tensor | None]) -> None:
-        """Take the gradients of a step, one per weight parameter; None: it has none."""
-        for group in self._groups:
-            group.add(training, validation)
+        """Take the gradients of a step, one per weight parameter (None: it has none), and freeze if it is time to."""
+        for stack in self._stacks:
+            ours, theirs = stack.gradients(training), stack.gradients(validation)
+            if ours is not None and theirs is not None:
+                lengths = ours.norm(dim=1) * theirs.norm(dim=1)
+                known = lengths > 0
+                self.cosines[stack.rows] += torch.where(known, (ours * theirs).sum(dim=1) / lengths, 0.0)
+                self.counts[stack.rows] += known
         self._steps += 1
         if self._steps == self.rule.interval:
+            self.frozen |= (self.counts > 0) & (self.cosines < self.rule.threshold * self.counts)
             self._steps = 0
-            for group in self._groups:
-                group.judge(self.rule.threshold)
+            self.cosines.zero_()
+            self.counts.zero_()
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def hold_frozen_weights(self) -> Iterator[None]:
         """Keep the weights of frozen operations where they are while the optimizer makes its step."""
-        kept = [(rows, frozen, rows[frozen].clone()) for group in self._groups for rows, frozen in group.frozen_rows()]
+        before = [(stack, weight, weight.detach().clone()) for stack in self._stacks for weight in stack.weights]
         yield
-        with torch.no_grad():
-            for rows, frozen, values in kept:
-                rows[frozen] = values
+        with torch.no_grad():  # by a mask of all rather than an index of the frozen, for which a GPU would be waited
+            for stack, weight, value in before:
+                is_frozen = self.frozen[stack.rows].unsqueeze(1)
+                rows = weight.view(stack.edges, -1)
+                rows.copy_(torch.where(is_frozen, value.view(stack.edges, -1), rows))
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state as plain data."""
-        return {"steps": self._steps, "groups": [group.state() for group in self._groups]}
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return what of the state is no tensor."""
+        return {"steps": self._steps}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a state back."""
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take it back."""
         self._steps = state["steps"]
-        for group, values in zip(self._groups, state["groups"], strict=True):
-            group.load(values)
 
 
-class _Group:
-    """One operation on several edges out of one state of one cell, its weights stacked."""
-
-    def __init__(self, weights: Sequence[nn.Parameter], numbers: Sequence[int], edges: int) -> None:
-        self.weights, self.numbers, self.edges = weights, numbers, edges
-        self.sums = torch.zeros(edges)
-        self.counts = torch.zeros(edges)
-        self.frozen = torch.zeros(edges, dtype=torch.bool)
-        self._any_frozen = False
-
-    def add(self, training: Sequence[Tensor | None], validation: Sequence[Tensor | None]) -> None:
-        self._to_device()
-        ours, theirs = self._rows(training), self._rows(validation)
-        if ours is None or theirs is None:
-            return  # decided away
-        lengths = ours.norm(dim=1) * theirs.norm(dim=1)
-        known = lengths > 0
-        self.sums += torch.where(known, (ours * theirs).sum(dim=1) / lengths, 0.0)
-        self.counts += known
-
-    def judge(self, threshold: float) -> None:
-        self.frozen |= (self.counts > 0) & (self.sums < threshold * self.counts)
-        self.sums.zero_()
-        self.counts.zero_()
-        self._any_frozen = bool(self.frozen.any())
-
-    def frozen_rows(self) -> Iterator[tuple[Tensor, Tensor]]:
-        if self._any_frozen:
-            for weight in self.weights:
-                yield weight.detach().view(self.edges, -1), self.frozen
-
-    def state(self) -> dict[str, Any]:
-        return {"sums": self.sums.tolist(), "counts": self.counts.tolist(), "frozen": self.frozen.tolist()}
-
-    def load(self, state: dict[str, Any]) -> None:
-        self.sums, self.counts = torch.tensor(state["sums"]), torch.tensor(state["counts"])
-        self.frozen = torch.tensor(state["frozen"], dtype=torch.bool)
-        self._any_frozen = bool(self.frozen.any())
-
-    def _rows(self, gradients: Sequence[Tensor | None]) -> Tensor | None:
-        ours = [gradients[number] for number in self.numbers]
-        rows = [gradient.reshape(self.edges, -1) for gradient in ours if gradient is not None]
-        return torch.cat(rows, dim=1) if len(rows) == len(ours) else None
-
-    def _to_device(self) -> None:
-        device = self.weights[0].device
-        if self.sums.device != device:
-            self.sums, self.counts, self.frozen = (x.to(device) for x in (self.sums, self.counts, self.frozen))
+def _stacks(supernet: Supernet) -> Iterator[_Stack]:
+    numbers = {id(weight): number for number, weight in enumerate(supernet.weight_parameters())}
+    first = 0
+    for module in supernet.modules():
+        parts = [part for part in module.modules() if isinstance(part, StackedWeight)]
+        if isinstance(module, StackedOperation) and parts:
+            weights = [part.weight for part in parts]
+            rows = slice(first, first + parts[0].edges)
+            yield _Stack(weights, [numbers[id(weight)] for weight in weights], parts[0].edges, rows)
+            first = rows.stop

@@ -3,19 +3,34 @@
 (Weight decay is an option of the optimizer: `search.architecture_optimizer.weight_decay`.)
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from archselect.models.supernet.relaxation import Dirichlet
-from archselect.utils.validation import NON_NEGATIVE_FLOAT
+from archselect.distributed.process_group import whole_batches
+from archselect.models.supernet.relaxation import Dirichlet, Relaxation
+from archselect.models.supernet.supernet import Supernet
+from archselect.training.step import gradients_of
+from archselect.utils.validation import FiniteFloat, NonNegativeFloat, check_fields
 
 
-class Regularizer(Protocol):
-    """A term of the loss in `alpha`."""
+@dataclass(frozen=True)
+class Regularizer(ABC):
+    """A term of the loss in `alpha`, with its weight."""
 
+    weight: NonNegativeFloat
+
+    def __post_init__(self) -> None:
+        check_fields(self, "search.regularizers.*")
+
+    def check(self, relaxation: Relaxation) -> None:  # noqa: B027
+        """Raise a ValueError unless the term makes sense for such a relaxation of `alpha`."""
+
+    @abstractmethod
     def __call__(self, alpha: Tensor, weights: Tensor) -> Tensor:
         """Return the term, a scalar.
 
@@ -23,75 +38,80 @@ class Regularizer(Protocol):
             alpha: Of all undecided edges of all cell types, `(edges, operations)`, -inf where there is no candidate.
             weights: Their mixture weights, of the same shape, zero there.
         """
-        ...
+
+
+def regularizer_gradients(supernet: Supernet, regularizers: Iterable[Regularizer]) -> Sequence[Tensor]:
+    """Return the gradient of the sum of some terms in every architecture parameter, zero for decided edges."""
+    width = max(space.width for space in supernet.cell_spaces.values())
+    alphas, weights = [], []
+    for name, decisions in supernet.decisions.items():
+        undecided, missing = list(decisions.undecided_edges), width - supernet.cell_spaces[name].width
+        alphas.append(F.pad(supernet.masked_alpha(name)[undecided], (0, missing), value=-torch.inf))
+        weights.append(F.pad(supernet.relaxed(name)[undecided], (0, missing)))
+    rows = torch.cat(alphas), torch.cat(weights)
+    total = torch.stack([regularizer(*rows) for regularizer in regularizers]).sum()
+    with whole_batches():  # of no batch: it is the same in every process
+        return gradients_of(total, supernet.architecture_parameters())
 
 
 @dataclass(frozen=True)
-class L2:
+class L2(Regularizer):
     """`weight * sum alpha^2`, so that the gradient is twice `weight` times `alpha`.
 
     Unlike the optimizer's weight decay it leaves the parameters of decided edges alone.
     """
 
-    weight: float
-
-    def __post_init__(self) -> None:
-        NON_NEGATIVE_FLOAT.check("the weight of search.regularizers (L2)", self.weight)
-
     def __call__(self, alpha: Tensor, weights: Tensor) -> Tensor:
-        """See `Regularizer`."""
         return self.weight * alpha.where(alpha > -torch.inf, 0.0).square().sum()
 
 
 @dataclass(frozen=True)
-class Entropy:
-    """`weight` times the mean entropy of an edge's mixture in nats: a price on indecision; below 0, on decision."""
+class Entropy(Regularizer):
+    """`weight` times the mean entropy of an edge's mixture in nats (as DA2S, Tian et al., arXiv 2007.03154).
 
-    weight: float
+    Above 0 the weight is a price on indecision, below 0 on decision.
+    """
 
-    def __post_init__(self) -> None:
-        NON_NEGATIVE_FLOAT.check("the size of the weight of search.regularizers (Entropy)", abs(self.weight))
+    weight: FiniteFloat
 
     def __call__(self, alpha: Tensor, weights: Tensor) -> Tensor:
-        """See `Regularizer`."""
         shares = weights / weights.sum(dim=1, keepdim=True)
         # The derivative of p log p is infinite at p = 0, where there is no candidate: no share, no gradient.
         return self.weight * -(shares * shares.masked_fill(shares == 0, 1.0).log()).sum(dim=1).mean()
 
 
 @dataclass(frozen=True)
-class ZeroOne:
-    """`-weight * mean (z - 1/2)^2` over all mixture weights z, which pushes them to 0 and 1 (FairDARTS' zero-one loss).
+class ZeroOne(Regularizer):
+    """`-weight * mean (z - 1/2)^2` over all mixture weights z, which pushes them to 0 and 1.
 
-    Attributes:
-        weight: 10 in the authors' code.
+    The zero-one loss of FairDARTS (Chu et al., ECCV 2020, arXiv 1911.12126); 10 is the weight in the authors' code.
     """
 
-    weight: float = 10.0
-
-    def __post_init__(self) -> None:
-        NON_NEGATIVE_FLOAT.check("the weight of search.regularizers (ZeroOne)", self.weight)
+    weight: NonNegativeFloat = 10.0
 
     def __call__(self, alpha: Tensor, weights: Tensor) -> Tensor:
-        """See `Regularizer`."""
         return -self.weight * (weights[alpha > -torch.inf] - 0.5).square().mean()
 
 
 @dataclass(frozen=True)
-class DirichletKL:
-    """`weight * sum over edges of KL(Dir(elu(alpha) + 1) || Dir(1))` (DrNAS): keeps the draws spread out.
+class DirichletKL(Regularizer):
+    """`weight * sum over edges of KL(Dir(elu(alpha) + 1) || Dir(1))`, which keeps the draws spread out.
 
-    Attributes:
-        weight: 0.001 in the authors' code, where it takes the place of the weight decay of `alpha`.
+    DrNAS (Chen et al., ICLR 2021, arXiv 2006.10355); 0.001 is the weight in the authors' code, where it takes the place
+    of the weight decay of `alpha`.
     """
 
-    weight: float = 1e-3
+    weight: NonNegativeFloat = 1e-3
 
-    def __post_init__(self) -> None:
-        NON_NEGATIVE_FLOAT.check("the weight of search.regularizers (DirichletKL)", self.weight)
+    def check(self, relaxation: Relaxation) -> None:
+        if not isinstance(relaxation, Dirichlet):
+            raise ValueError(
+                "search.regularizers has a DirichletKL, which reads alpha as the concentration of a Dirichlet "
+                f"distribution, but search.relaxation is {type(relaxation).__name__}. Use "
+                "archselect.models.supernet.relaxation.Dirichlet, or another regulariser."
+            )
 
     def __call__(self, alpha: Tensor, weights: Tensor) -> Tensor:
-        """See `Regularizer`."""
         exists = alpha > -torch.inf
         concentration = Dirichlet.concentration(alpha).where(exists, 1.0)
         total = concentration.where(exists, 0.0).sum(dim=1)

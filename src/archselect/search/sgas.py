@@ -1,42 +1,18 @@
-"""Greedy decisions while the supernet is trained (SGAS).
-
-Li et al., "SGAS: Sequential Greedy Architecture Search", CVPR 2020, arXiv 1912.00195.
-"""
+"""SGAS: edges are decided in a search (Li et al., "Sequential Greedy Architecture Search", CVPR 2020, 1912.00195)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.supernet.supernet import Supernet
-from archselect.utils.validation import FRACTION, FRACTION_OR_ZERO, POSITIVE_INT
+from archselect.utils.validation import FRACTION, Fraction, FractionOrZero, PositiveInt, check_fields
 
 Mixtures = Mapping[str, list[list[float]]]
 """Per cell type the relaxation of `alpha`, `(edges, operations)`, as plain lists."""
-
-
-class Greedy(Protocol):
-    """Decides edges at the end of some epochs of the search."""
-
-    def decide(
-        self, supernet: Supernet, epoch: int, epochs: int, past: Sequence[Mixtures]
-    ) -> Mapping[str, CellDecisions]:
-        """Return what is decided after this epoch, all earlier decisions included.
-
-        Args:
-            supernet: At the end of the epoch.
-            epoch: Counted from 0.
-            epochs: Of the whole search.
-            past: The mixtures at the end of each earlier epoch.
-        """
-        ...
-
-    def decides_all(self, cells: Mapping[str, CellSpace], epochs: int) -> bool:
-        """Return whether nothing is left to a selection after so many epochs."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -57,38 +33,42 @@ class SGAS:
         memory: Criterion 2 compares with the mixtures of so many epochs.
     """
 
-    criterion: int = 1
-    first: float = 0.18
-    every: float = 0.1
+    criterion: Literal[1, 2] = 1
+    first: FractionOrZero = 0.18
+    every: Fraction = 0.1
     share: float = 0.5
-    memory: int = 4
+    memory: PositiveInt = 4
 
     def __post_init__(self) -> None:
-        if self.criterion not in (1, 2):
-            raise ValueError(f"search.greedy.criterion must be one of 1, 2; got {self.criterion!r}.")
-        FRACTION_OR_ZERO.check("search.greedy.first", self.first)
-        FRACTION.check("search.greedy.every", self.every)
+        check_fields(self, "search.greedy")
         if self.share != 1:
             FRACTION.check("search.greedy.share", self.share)
-        POSITIVE_INT.check("search.greedy.memory", self.memory)
 
     def decide(
         self, supernet: Supernet, epoch: int, epochs: int, past: Sequence[Mixtures]
     ) -> Mapping[str, CellDecisions]:
-        """See `Greedy`."""
+        """Return what is decided after an epoch, all earlier decisions included.
+
+        Args:
+            supernet: At the end of the epoch.
+            epoch: Counted from 0.
+            epochs: Of the whole search.
+            past: The mixtures at the end of each earlier epoch.
+        """
         decisions = dict(supernet.decisions)
         if epoch not in self.due(epochs):
             return decisions
         for cell, space in supernet.cell_spaces.items():
-            undecided = decisions[cell].undecided_edges
-            if not undecided or _settled(decisions[cell]) >= self.limit(space):
+            decided, undecided = decisions[cell], decisions[cell].undecided_edges
+            done = sum(operation is not None for operation in decided.operations)
+            if not undecided or done >= self.limit(space):
                 continue
             mixture = supernet.relaxed(cell).detach().cpu()
             earlier = [torch.tensor(mixtures[cell]) for mixtures in past[-self.memory :]]
             scores = self.scores(space, mixture, earlier)
             edge = max(undecided, key=lambda edge: scores[edge])  # the first of equals
             operation = int(_without_none(space, mixture)[edge].argmax())
-            decisions[cell] = _with_node_closed(space, decisions[cell].keep_operation(edge, operation), edge)
+            decisions[cell] = _with_node_closed(space, decided.keep_operation(edge, operation), edge)
         return decisions
 
     def scores(self, space: CellSpace, mixture: Tensor, earlier: Sequence[Tensor]) -> list[float]:
@@ -100,8 +80,8 @@ class SGAS:
             earlier: Those of earlier epochs.
         """
         others = _without_none(space, mixture)
-        total = others.sum(dim=1)
-        score = _scaled(total / mixture.sum(dim=1)) * _scaled(_certainty(space, others))
+        importance = others.sum(dim=1) / mixture.sum(dim=1)
+        score = _scaled(importance) * _scaled(_certainty(space, others))
         if self.criterion == 2 and earlier:
             shares = [_shares(_without_none(space, then)) for then in earlier]
             overlaps = [torch.minimum(_shares(others), then).sum(dim=1) for then in shares]
@@ -114,29 +94,23 @@ class SGAS:
 
     def limit(self, space: CellSpace) -> int:
         """Return how many edges of a cell are decided in the search."""
-        return max(1, round(self.share * _kept(space)))
+        return max(1, round(self.share * _kept_edges(space)))
 
     def decides_all(self, cells: Mapping[str, CellSpace], epochs: int) -> bool:
-        """See `Greedy`."""
-        return all(min(self.limit(space), len(self.due(epochs))) >= _kept(space) for space in cells.values())
+        """Return whether nothing is left to a selection after so many epochs."""
+        return all(min(self.limit(space), len(self.due(epochs))) >= _kept_edges(space) for space in cells.values())
 
 
-def _kept(space: CellSpace) -> int:
+def _kept_edges(space: CellSpace) -> int:
     return sum(space.topology.edges_kept_into(node) for node in space.topology.node_states)
-
-
-def _settled(decisions: CellDecisions) -> int:
-    return sum(operation is not None for operation in decisions.operations)
 
 
 def _with_node_closed(space: CellSpace, decisions: CellDecisions, edge: int) -> CellDecisions:
     """Drop the other edges of the node that `edge` leads to, if it now has all the inputs that it keeps."""
     _, node = space.topology.edges[edge]
     chosen = [into for into in space.topology.edges_into(node) if decisions.operations[into] is not None]
-    full = len(chosen) >= space.topology.edges_kept_into(node)
-    return (
-        decisions.keep_inputs(space, node, chosen) if full and node in decisions.undecided_nodes(space) else decisions
-    )
+    is_full = len(chosen) >= space.topology.edges_kept_into(node) and node in decisions.undecided_nodes(space)
+    return decisions.keep_inputs(space, node, chosen) if is_full else decisions
 
 
 def _without_none(space: CellSpace, mixture: Tensor) -> Tensor:

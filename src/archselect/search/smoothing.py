@@ -1,12 +1,13 @@
 """Smoothing: in its own step, a weight sees mixtures around the present one, so that it is good for all of them.
 
-Chen & Hsieh, "Stabilizing Differentiable Architecture Search via Perturbation-based Regularization" (SDARTS), ICML
-2020, arXiv 2002.05283.
+SDARTS (Chen & Hsieh, "Stabilizing Differentiable Architecture Search via Perturbation-based Regularization", ICML 2020,
+arXiv 2002.05283): `min_w L_train(w, softmax(alpha) + d)` with random noise d (RS) or the worst d in a ball (ADV).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -15,22 +16,41 @@ from archselect.distributed.process_group import all_reduce
 from archselect.distributed.rng import drawn_alike
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.training.step import gradients_of
-from archselect.utils.validation import FLAG, NON_NEGATIVE_FLOAT, POSITIVE_INT
+from archselect.utils.validation import NonNegativeFloat, PositiveInt, check_fields
 
 Loss = Callable[[MixtureWeights], Tensor]
 
 
-class Smoothing(Protocol):
-    """Moves the mixture weights that a weight step evaluates.
+@dataclass(frozen=True)
+class Smoothing(ABC):
+    """Moves every mixture weight that a weight step evaluates by e at most; e grows linearly in the course of a search.
 
     Attributes:
-        endpoint: Whether the last epoch of the search has the last size, as in `numpy.linspace`; otherwise epoch k of N
-            lies at k / N, and only the tuning after the search reaches it.
+        first: e in the first epoch.
+        last: e after the last epoch, from where on a selection tunes.
+        endpoint: Whether the last epoch has this e too, as in `numpy.linspace`; otherwise epoch k of N lies at k / N,
+            so that the last of 50 epochs has e = 0.2946, as in the authors' code (SmoothDARTS,
+            sota/cnn/train_search.py; DARTS-PT tunes with 0.3).
     """
 
-    @property
-    def endpoint(self) -> bool: ...
+    first: NonNegativeFloat = 0.03
+    last: NonNegativeFloat = 0.3
+    endpoint: bool = False
 
+    def __post_init__(self) -> None:
+        check_fields(self, "search.smoothing")
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether it changes in the course of a search."""
+        return self.first != self.last
+
+    def at(self, progress: float) -> Self:
+        """Return the smoothing at a moment of a search, from 0, its first epoch, to 1, its end."""
+        epsilon = self.first + (self.last - self.first) * progress
+        return replace(self, first=epsilon, last=epsilon)
+
+    @abstractmethod
     def __call__(self, weights: MixtureWeights, mixed: Mapping[str, Tensor], loss: Loss) -> MixtureWeights:
         """Return the weights to take the step at.
 
@@ -40,83 +60,40 @@ class Smoothing(Protocol):
             loss: The loss of the step under given weights, of several processes each one's part. Evaluating it moves no
                 statistics.
         """
-        ...
-
-    def at(self, progress: float) -> "Smoothing":
-        """Return the smoothing at a moment of the search, from 0, its first epoch, to 1, its last."""
-        ...
 
 
 @dataclass(frozen=True)
-class RandomSmoothing:
-    """Uniform noise in `[-e, e]` on every mixture weight, clamped to `[0, 1]` and scaled to the edge's former sum (RS).
-
-    Attributes:
-        first: e in the first epoch.
-        last: e after the last epoch, from where on a selection tunes; it grows linearly in between.
-        endpoint: See `Smoothing`. Without it the last of 50 epochs has e = 0.2946, as in the authors' code
-            (SmoothDARTS, sota/cnn/train_search.py; DARTS-PT tunes with 0.3).
-    """
-
-    first: float = 0.03
-    last: float = 0.3
-    endpoint: bool = False
-
-    def __post_init__(self) -> None:
-        NON_NEGATIVE_FLOAT.check("search.smoothing.first", self.first)
-        NON_NEGATIVE_FLOAT.check("search.smoothing.last", self.last)
-        FLAG.check("search.smoothing.endpoint", self.endpoint)
+class RandomSmoothing(Smoothing):
+    """Uniform noise in `[-e, e]` on every mixture weight, clamped to `[0, 1]` and scaled to the edge's former sum."""
 
     def __call__(self, weights: MixtureWeights, mixed: Mapping[str, Tensor], loss: Loss) -> MixtureWeights:
-        """See `Smoothing`."""
-        return weights.replaced(
-            {cell: _projected(row + _noise(row, self.first), row, mixed[cell]) for cell, row in weights.items()}
-        )
-
-    def at(self, progress: float) -> "RandomSmoothing":
-        """See `Smoothing`."""
-        epsilon = _between(self.first, self.last, progress)
-        return replace(self, first=epsilon, last=epsilon)
+        return weights.replaced(_with_noise(weights, mixed, self.first))
 
 
 @dataclass(frozen=True)
-class AdversarialSmoothing:
-    """The worst mixture that is found within e of the present one, by sign ascent on the loss (ADV).
+class AdversarialSmoothing(Smoothing):
+    """The worst mixture that is found within e of the present one, by sign ascent on the loss.
 
     From a random start, `steps` steps of `2 e / steps` along the gradient's sign, each followed by a projection onto
     the ball, onto `[0, 1]` and to the edge's former sum. If the loss did not rise, the mixture stays as it was. Losses
     are those of training, with the statistics of the batch (the authors' code attacks in evaluation mode).
 
     Attributes:
-        first: e in the first epoch.
-        last: See `RandomSmoothing`.
         steps: Of the ascent. Each costs about as much as a step of the weights.
         revive: Whether an operation that the ascent has brought to weight 0 may come back, as in the authors' code. In
             DARTS-PT's copy it has no gradient (sota/cnn/model_search.py, `MixedOp`) and stays at 0.
-        endpoint: See `RandomSmoothing`.
     """
 
-    first: float = 0.03
-    last: float = 0.3
-    steps: int = 7
+    steps: PositiveInt = 7
     revive: bool = True
-    endpoint: bool = False
-
-    def __post_init__(self) -> None:
-        NON_NEGATIVE_FLOAT.check("search.smoothing.first", self.first)
-        NON_NEGATIVE_FLOAT.check("search.smoothing.last", self.last)
-        POSITIVE_INT.check("search.smoothing.steps", self.steps)
-        FLAG.check("search.smoothing.revive", self.revive)
-        FLAG.check("search.smoothing.endpoint", self.endpoint)
 
     def __call__(self, weights: MixtureWeights, mixed: Mapping[str, Tensor], loss: Loss) -> MixtureWeights:
-        """See `Smoothing`."""
-        cells, epsilon = list(weights), self.first
-        moved = {cell: _projected(row + _noise(row, epsilon), row, mixed[cell]) for cell, row in weights.items()}
+        epsilon = self.first
+        moved = _with_noise(weights, mixed, epsilon)
         for _ in range(self.steps):
             at = {cell: value.detach().requires_grad_() for cell, value in moved.items()}
             gradients = gradients_of(loss(weights.replaced(at)), list(at.values()))
-            for cell, gradient in zip(cells, gradients, strict=True):
+            for cell, gradient in zip(weights, gradients, strict=True):
                 start = at[cell].detach()
                 step = gradient.sign() * (2 * epsilon / self.steps)
                 if not self.revive:
@@ -125,13 +102,11 @@ class AdversarialSmoothing:
                 moved[cell] = _projected(weights[cell] + offset, weights[cell], mixed[cell])
         with torch.no_grad():
             worst, present = all_reduce(torch.stack([loss(weights.replaced(moved)), loss(weights)]))
-            risen = worst > present
-        return weights.replaced({cell: torch.where(risen, moved[cell], weights[cell]) for cell in cells})
+        return weights.replaced({cell: torch.where(worst > present, moved[cell], weights[cell]) for cell in weights})
 
-    def at(self, progress: float) -> "AdversarialSmoothing":
-        """See `Smoothing`."""
-        epsilon = _between(self.first, self.last, progress)
-        return replace(self, first=epsilon, last=epsilon)
+
+def _with_noise(weights: MixtureWeights, mixed: Mapping[str, Tensor], epsilon: float) -> dict[str, Tensor]:
+    return {cell: _projected(row + _noise(row, epsilon), row, mixed[cell]) for cell, row in weights.items()}
 
 
 def _noise(like: Tensor, epsilon: float) -> Tensor:
@@ -148,7 +123,3 @@ def _projected(moved: Tensor, before: Tensor, mixed: Tensor) -> Tensor:
     total = inside.sum(dim=1, keepdim=True)
     scale = before.sum(dim=1, keepdim=True) / total.clamp_min(torch.finfo(inside.dtype).tiny)
     return torch.where((mixed > 0) & (total > 0), inside * scale, before)
-
-
-def _between(first: float, last: float, progress: float) -> float:
-    return first + (last - first) * progress

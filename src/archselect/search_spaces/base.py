@@ -2,16 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, ClassVar
 
 from archselect.genotype import Genotype
 from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
 from archselect.models.discrete.network import DiscreteNetwork
-from archselect.models.ops import PRIMITIVES
-from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions, Undrawn
+from archselect.models.ops import primitive
+from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
 from archselect.models.supernet.supernet import Supernet
+from archselect.utils.validation import NON_NEGATIVE_FLOAT, POSITIVE_INT
 
 CellOperations = Sequence[str] | Sequence[Sequence[str]]
 OperationsOf = Mapping[str, CellOperations]
@@ -19,34 +18,15 @@ Operations = CellOperations | OperationsOf
 """One list for every edge; or one list per edge; or either of them per cell type."""
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """What the papers give for a space and other groups' defaults read: lengths, and how GDAS treats it.
-
-    Attributes:
-        search_epochs: Epochs of the supernet's training.
-        selection_epochs: Epochs of the tuning between the decisions of a progressive selection, all together; None: as
-            many as the decisions need.
-        epochs_between: Epochs of tuning between two of its decisions.
-        scoring_batches: Batches that each of its scores is taken on; None: all.
-        undrawn: Of GDAS, see `GumbelSoftmax`.
-    """
-
-    search_epochs: int
-    selection_epochs: int | None
-    epochs_between: int = 5
-    scoring_batches: int | None = None
-    undrawn: Undrawn = "omitted"
-
-
 class SearchSpace(ABC):
     """A search space: cells to choose, and the supernet and the discrete networks made of them.
 
     Args:
         name: Shown in folders and reports.
-        operations: The candidate operations, see `Operations`.
-        protocol: The lengths that the paper gives, used by the other groups' defaults.
+        operations: The candidate operations.
+        alpha_scale: Standard deviation of the architecture parameters at the start; 0 gives uniform mixtures.
         operations_of: Candidate operations of single cell types, in place of those in `operations`.
+        supernet_sizes: Channels and depth of the supernet.
     """
 
     topologies: ClassVar[Mapping[str, CellTopology]]
@@ -55,11 +35,15 @@ class SearchSpace(ABC):
         self,
         name: str,
         operations: Operations,
-        protocol: Mapping[str, Any],
-        operations_of: OperationsOf | None = None,
+        alpha_scale: float,
+        operations_of: OperationsOf | None,
+        **supernet_sizes: int,
     ) -> None:
+        for size, value in supernet_sizes.items():
+            POSITIVE_INT.check(f"search_space.{size}", value)
+        NON_NEGATIVE_FLOAT.check("search_space.alpha_scale", alpha_scale)
         self.name = name
-        self.protocol = Protocol(**protocol)
+        self.alpha_scale = alpha_scale
         by_cell = operations if isinstance(operations, Mapping) else dict.fromkeys(self.topologies, operations)
         by_cell = {**by_cell, **(operations_of or {})}
         if set(by_cell) != set(self.topologies):
@@ -85,13 +69,13 @@ class SearchSpace(ABC):
         if set(genotype.names) != set(self.cells):
             raise ValueError(
                 f"Search space {self.name!r} has the cell types {sorted(self.cells)}, but the genotype has "
-                f"{sorted(genotype.names)}. "
-                "It was made for another search space: name that one by search_space=..., or another genotype."
+                f"{sorted(genotype.names)}. It was made for another search space: name that one by search_space=..., "
+                "or another genotype."
             )
         for name, cell in self.cells.items():
             for node in genotype.cell(name).nodes:
                 for operation, _ in node:
-                    check_operation(operation)
+                    primitive(operation)
             cell.check(genotype.cell(name))
 
     def example(self) -> Genotype:
@@ -111,39 +95,23 @@ class SearchSpace(ABC):
         """Return the cells' edges and candidates as JSON-able data."""
         return {"cells": {name: cell.describe() for name, cell in self.cells.items()}}
 
+    def _check_carries(self, carries: bool) -> None:
+        """Raise a ValueError for a space whose operations carry nothing from the image to the classifier."""
+        if not carries:
+            raise ValueError(
+                f"Search space {self.name!r} has no path from the image to the classifier on which every edge offers "
+                "another operation than 'none', so no network in it would see an image. Add operations to "
+                "search_space.operations."
+            )
 
-def check_positive(what: str, **values: int) -> None:
-    """Raise a ValueError for the first value that is not a whole number above 0."""
-    for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"The {name} of {what} must be a whole number above 0; got {value!r}.")
-
-
-def check_carries(space: str, carries: bool) -> None:
-    """Raise a ValueError for a space whose operations carry nothing from the image to the classifier."""
-    if not carries:
-        raise ValueError(
-            f"Search space {space!r} has no path from the image to the classifier on which every edge offers another "
-            "operation than 'none', so no network in it would see an image. Add operations to search_space.operations."
-        )
-
-
-def check_operation(name: object) -> None:
-    """Raise a ValueError unless there is an operation of that name."""
-    if name not in PRIMITIVES:
-        close = get_close_matches(str(name), PRIMITIVES, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"Operation {name!r} does not exist.{hint} The primitives are {', '.join(PRIMITIVES)}.")
-
-
-def check_image_size(space: str, image_size: int) -> None:
-    """Raise a ValueError if two reductions of stride 2 cannot halve `image_size` twice."""
-    if image_size < 8 or image_size % 4:
-        raise ValueError(
-            f"Search space {space!r} halves the image twice, so images must measure a multiple of 4 and at least 8 "
-            "pixels; got "
-            f"{image_size}x{image_size}. Take other images; data=image_folder scales them to data.image_size."
-        )
+    def _check_image_size(self, image_size: int) -> None:
+        """Raise a ValueError if two reductions of stride 2 cannot halve `image_size` twice."""
+        if image_size < 8 or image_size % 4:
+            raise ValueError(
+                f"Search space {self.name!r} halves the image twice, so images must measure a multiple of 4 and at "
+                f"least 8 pixels; got {image_size}x{image_size}. Take other images; data=image_folder scales them to "
+                "data.image_size."
+            )
 
 
 def _per_edge(cell: str, topology: CellTopology, operations: CellOperations) -> tuple[tuple[str, ...], ...]:
@@ -162,5 +130,5 @@ def _per_edge(cell: str, topology: CellTopology, operations: CellOperations) -> 
             f"got {entries}."
         )
     for name in (name for candidates in entries for name in candidates):
-        check_operation(name)
+        primitive(name)
     return tuple(tuple(candidates) for candidates in entries)

@@ -8,15 +8,7 @@ from archselect.models.cell_space import CellTopology
 from archselect.models.discrete.nasbench201 import NASBench201Network
 from archselect.models.supernet.nasbench201 import NASBench201Supernet
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
-from archselect.search_spaces.base import (
-    Operations,
-    OperationsOf,
-    SearchSpace,
-    check_carries,
-    check_image_size,
-    check_positive,
-)
-from archselect.utils.validation import NON_NEGATIVE_FLOAT
+from archselect.search_spaces.base import Operations, OperationsOf, SearchSpace
 
 NASBENCH201_CELL = CellTopology(inputs=1, nodes=3, output="last", inputs_per_node=None)
 
@@ -26,12 +18,16 @@ class NASBench201Space(SearchSpace):
 
     Args:
         name: Shown in folders and reports.
-        operations: The candidate operations, see `Operations`.
-        protocol: The lengths that the paper gives.
+        operations: The candidate operations.
         channels: C of the supernet's first stage.
         cells_per_stage: N of the paper.
         alpha_scale: Standard deviation of the architecture parameters at the start; 0 gives uniform mixtures.
         operations_of: Candidate operations of single cell types, in place of those in `operations`.
+
+    Example:
+        >>> space = archselect.NASBench201Space("two", ["skip_connect", "nor_conv_3x3"], channels=4, cells_per_stage=1)
+        >>> space.cells["cell"].operations[0], len(space.cells["cell"].topology.edges)
+        (('skip_connect', 'nor_conv_3x3'), 6)
     """
 
     topologies: ClassVar[Mapping[str, CellTopology]] = {"cell": NASBENCH201_CELL}
@@ -40,27 +36,23 @@ class NASBench201Space(SearchSpace):
         self,
         name: str,
         operations: Operations,
-        protocol: Mapping[str, Any],
         channels: int = 16,
         cells_per_stage: int = 5,
         alpha_scale: float = 1e-3,
         operations_of: OperationsOf | None = None,
     ) -> None:
-        super().__init__(name, operations, protocol, operations_of)
-        check_positive("the supernet", channels=channels, cells_per_stage=cells_per_stage)
-        NON_NEGATIVE_FLOAT.check("search_space.alpha_scale", alpha_scale)
-        check_carries(name, self.cells["cell"].carries([True]))
+        sizes = {"channels": channels, "cells_per_stage": cells_per_stage}
+        super().__init__(name, operations, alpha_scale, operations_of, **sizes)
+        self._check_carries(self.cells["cell"].carries([True]))
         self.channels = channels
         self.cells_per_stage = cells_per_stage
-        self.alpha_scale = alpha_scale
 
     def supernet(self, image_size: int, classes: int, variant: SupernetOptions = DARTS_OPTIONS) -> NASBench201Supernet:
-        """See `SearchSpace.supernet`."""
-        check_image_size(self.name, image_size)
+        self._check_image_size(image_size)
         return NASBench201Supernet(self.cells, self.channels, self.cells_per_stage, classes, self.alpha_scale, variant)
 
     def network(self, genotype: Genotype, image_size: int, classes: int, **skeleton: Any) -> NASBench201Network:
-        """See `SearchSpace.network`; `skeleton`: channels, cells_per_stage."""
+        """Return a new discrete network; `skeleton`: channels, cells_per_stage."""
         self.check(genotype)
-        check_image_size(self.name, image_size)
-        return NASBench201Network(genotype, NASBENCH201_CELL, classes=classes, **skeleton)
+        self._check_image_size(image_size)
+        return NASBench201Network(genotype, classes=classes, **skeleton)

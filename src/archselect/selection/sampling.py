@@ -3,9 +3,9 @@
 Li & Talwalkar, UAI 2019, arXiv 1902.07638; Bender et al., ICML 2018.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,13 +14,11 @@ from archselect.distributed.rng import generator_for
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection.base import DecisionStep, SupernetEvaluator, check_candidates, check_unraced
+from archselect.selection.base import Selector, SupernetEvaluator, check_unraced
 from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyDecision
-from archselect.selection.scoring import Criterion, Scoring
-from archselect.selection.topology import perturbation_loss
-from archselect.utils.validation import FLAG, POSITIVE_INT, one_of
-
-Distribution = Literal["alpha", "uniform"]
+from archselect.selection.schedule import DecisionStep
+from archselect.selection.scoring import Criterion, Scoring, perturbation_loss
+from archselect.utils.validation import PositiveInt
 
 Architecture = tuple[CellDecisions, ...]
 """A whole architecture: what is decided in each cell type, in the order of the supernet's; None on dropped edges."""
@@ -29,7 +27,7 @@ SCORED_TOGETHER = 16
 
 
 @dataclass(frozen=True)
-class Sampling:
+class Sampling(Selector):
     """Draw whole architectures, score each with the weights of the supernet, and keep the best; the first wins ties.
 
     What is decided already stays as it is in all of them. `none` may be drawn like any other operation, and the inputs
@@ -39,64 +37,42 @@ class Sampling:
     drawn has none.
 
     Attributes:
-        name: Shown in folders and reports.
         samples: How many architectures are drawn; one that is drawn again is not scored again. (The official code
             scores 1000 on ten batches and the best ten of them on all.)
         distribution: Of operations: in proportion to the supernet's mixture (`alpha`) or `uniform`.
         criterion: What is compared.
-        report_strengths: Whether the strengths are shown.
-        scoring: On what architectures are scored.
     """
 
     name: str = "sampling"
-    samples: int = 100
-    distribution: Distribution = "alpha"
+    samples: PositiveInt = 100
+    distribution: Literal["alpha", "uniform"] = "alpha"
     criterion: Criterion = "accuracy"
     report_strengths: bool = False
     scoring: Scoring = field(default_factory=Scoring)
-    tuning = None
-    needs_candidates = True
 
     def __post_init__(self) -> None:
-        POSITIVE_INT.check("selection.samples", self.samples)
-        one_of(get_args(Distribution)).check("selection.distribution", self.distribution)
-        one_of(get_args(Criterion)).check("selection.criterion", self.criterion)
-        FLAG.check("selection.report_strengths", self.report_strengths)
+        super().__post_init__()
         check_unraced(self.name, self.scoring)
 
     @property
     def needs_trained_alpha(self) -> bool:
-        """See `Selector.needs_trained_alpha`."""
         return self.distribution == "alpha"
 
-    def check(self, cells: Mapping[str, CellSpace]) -> None:
-        """See `Selector.check`."""
-        check_candidates(self.name, cells)
-
-    def points(self, cells: Mapping[str, CellSpace], decided: Mapping[str, CellDecisions] | None = None) -> int:
-        """All decisions are made at one point."""
-        return 1
-
     def decide(
-        self, point: DecisionStep, supernet: Supernet, trials: SupernetEvaluator, seed: int
+        self, step: DecisionStep, supernet: Supernet, evaluator: SupernetEvaluator, seed: int
     ) -> Iterator[Decision]:
-        """See `Selector.decide`.
-
-        Everything is drawn and scored before the first decision. Asked again for what is left, it would draw among
-        fewer architectures: a selection of one point begins anew instead.
-        """
+        """Draw and score everything before the first decision, and decide all."""
         drawn = self.draw(supernet, seed)
-        worths = self._worths(supernet, drawn, trials)
+        worths = self._worths(supernet, drawn, evaluator)
         best = max(worths, key=lambda architecture: worths[architecture])
         seen = [worths[architecture] for architecture in drawn]
         for index, (name, space) in enumerate(supernet.cell_spaces.items()):
-            samples, decisions = [architecture[index] for architecture in drawn], supernet.decisions[name]
+            decisions = supernet.decisions[name]
             for edge in decisions.undecided_edges:
                 operation = best[index].operations[edge]
                 if operation is not None:
-                    strengths = _strengths(
-                        len(space.operations[edge]), [cell.operations[edge] for cell in samples], seen
-                    )
+                    operations = [architecture[index].operations[edge] for architecture in drawn]
+                    strengths = _strengths(len(space.operations[edge]), operations, seen)
                     yield OperationDecision(name, edge, operation, strengths=strengths)
             for node in decisions.undecided_nodes(space):
                 into = space.topology.edges_into(node)
@@ -104,25 +80,23 @@ class Sampling:
 
     def draw(self, supernet: Supernet, seed: int) -> list[Architecture]:
         """Return `samples` architectures; every edge and node has random numbers of its own."""
-        cells = []
+        cells, rng_key = [], (seed, "selection", "sampling")
         for name, space in supernet.cell_spaces.items():
             weights = supernet.relaxed(name).detach().cpu()
             if self.distribution == "uniform":
                 weights = torch.ones_like(weights)
-            cells.append(
-                _draw_cells(space, supernet.decisions[name], weights, self.samples, (seed, "selection", "sampling"))
-            )
+            cells.append(_draw_cells(space, supernet.decisions[name], weights, self.samples, rng_key))
         return list(zip(*cells, strict=True))
 
     def _worths(
-        self, supernet: Supernet, drawn: Sequence[Architecture], trials: SupernetEvaluator
+        self, supernet: Supernet, drawn: Sequence[Architecture], evaluator: SupernetEvaluator
     ) -> dict[Architecture, float]:
         """Return the worth of each architecture, in the order in which they were first drawn."""
         distinct = list(dict.fromkeys(drawn))
         worths: dict[Architecture, float] = {}
         for start in range(0, len(distinct), SCORED_TOGETHER):
             together = distinct[start : start + SCORED_TOGETHER]
-            scores = trials.score([weights_of(supernet, architecture) for architecture in together])
+            scores = evaluator.score([weights_of(supernet, architecture) for architecture in together])
             worths.update(zip(together, (-perturbation_loss(score, self.criterion) for score in scores), strict=True))
         return worths
 

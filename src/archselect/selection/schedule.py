@@ -1,155 +1,94 @@
-"""In which order a progressive selector decides: edge by edge, then node by node, all cell types side by side."""
+"""The steps of a selection and the epochs of tuning between them (DARTS-PT, Algorithm 1)."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, get_args
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
 
-import torch
-import torch.nn.functional as F
-
-from archselect.distributed.process_group import on_main_process
-from archselect.distributed.rng import derived_seed, generator_for, seed_generators
 from archselect.models.cell_space import CellDecisions, CellSpace
-from archselect.models.restored_state import restored_state
-from archselect.models.supernet.supernet import Supernet
-from archselect.selection.base import DecisionStep, SupernetEvaluator
-from archselect.training.step import gradients_of
+from archselect.utils.validation import NonNegativeFloat, NonNegativeInt, PositiveInt, check_fields
 
-NodeOrder = Literal["random"] | Sequence[int] | Mapping[str, Sequence[int]]
-NamedEdgeOrder = Literal["random", "reverse", "entropy", "gradient_norm", "global"]
-EdgeOrder = NamedEdgeOrder | Sequence[int] | Mapping[str, Sequence[int]]
-"""`random`; `reverse`: from the last edge to the first; `entropy`: the most certain softmax(alpha) first;
-`gradient_norm`: the edge whose `alpha` the loss depends on most first; `global`: all undecided edges are scored and the
-one whose best operation stands out most is decided; or the numbers themselves, one list for all or one per cell type.
-"""
+StepKind = Literal["operation", "topology", "all"]
+LearningRateSchedule = Literal["constant", "cosine"]
 
 
-def nothing_decided(cells: Mapping[str, CellSpace]) -> Mapping[str, CellDecisions]:
-    """Return the decisions before any is made."""
-    return {name: CellDecisions.none(space) for name, space in cells.items()}
+@dataclass(frozen=True)
+class DecisionStep:
+    """What is decided at one go, before the supernet is tuned.
 
-
-def edge_points(cells: Mapping[str, CellSpace], decided: Mapping[str, CellDecisions] | None = None) -> int:
-    """Return how many points it takes to decide one edge per cell type at each, where so much is decided already."""
-    decided = decided or nothing_decided(cells)
-    return max(len(decided[name].undecided_edges) for name in cells)
-
-
-def node_points(cells: Mapping[str, CellSpace], decided: Mapping[str, CellDecisions] | None = None) -> int:
-    """Return how many points it takes to decide the inputs of one node per cell type at each."""
-    decided = decided or nothing_decided(cells)
-    return max(len(decided[name].undecided_nodes(space)) for name, space in cells.items())
-
-
-def edge_is_due(supernet: Supernet, cell: str, point: DecisionStep) -> bool:
-    """Return whether a cell type decides an edge at this point.
-
-    A cell type with fewer undecided edges than another begins later, so that all end together. What a session that was
-    cut off decided at this point is not decided twice.
+    Attributes:
+        number: Counted from 0.
+        kind: What each of the cell types decides: the `operation` of one edge; the `topology` of one node, that is its
+            inputs; or `all` that is left to decide.
+        cells: The cell types, in the order in which they decide.
+        epochs: The epochs of the tuning that follow; empty: none.
     """
-    left = point.left - node_points(supernet.cell_spaces, supernet.decisions)
-    return 0 < left <= len(supernet.decisions[cell].undecided_edges)
+
+    number: int
+    kind: StepKind
+    cells: tuple[str, ...]
+    epochs: range = range(0)
 
 
-def node_is_due(supernet: Supernet, cell: str, point: DecisionStep) -> bool:
-    """Return whether a cell type decides the inputs of a node at this point; see `edge_is_due`."""
-    space, decisions = supernet.cell_spaces[cell], supernet.decisions[cell]
-    return not decisions.undecided_edges and point.left <= len(decisions.undecided_nodes(space))
+@dataclass(frozen=True)
+class Tuning:
+    """How the supernet is trained between two steps, so that it recovers from the last decision.
+
+    Attributes:
+        epochs_between: Epochs between two steps; 0: no tuning at all.
+        epochs: All epochs of the tuning; null: one follows the last step. When fewer, the last steps move up to the
+            last epoch.
+        learning_rate: Of the weights, at its start (official: a tenth of the search's).
+        schedule: `constant` (the official code builds a cosine and never steps it) or `cosine`.
+        train_alpha: Whether the `alpha` of undecided edges trains on.
+        architecture_optimizer_state: Whether the optimizer of `alpha` goes on with what it remembers of the `search`,
+            Adam's moments and its count of steps, or starts `fresh`. The official code keeps the optimizer object, and
+            makes a new one for the weights, whose momentum starts at 0 (sota/cnn/projection.py, `reset_optimizer`).
+    """
+
+    epochs_between: NonNegativeInt = 5
+    epochs: PositiveInt | None = None
+    learning_rate: NonNegativeFloat = 0.0025
+    schedule: LearningRateSchedule = "constant"
+    train_alpha: bool = True
+    architecture_optimizer_state: Literal["search", "fresh"] = "search"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "selection.tuning")
+
+    def epochs_after(self, steps: int) -> list[range]:
+        """Return the epochs that follow each of so many steps."""
+        if self.epochs_between == 0:
+            return [range(0)] * steps
+        total = self.epochs or (steps - 1) * self.epochs_between + 1
+        starts = [min(number * self.epochs_between, total - 1) for number in range(steps)]
+        return [range(*epochs) for epochs in pairwise([*starts, total])]
 
 
-def next_of(order: NodeOrder, cell: str, undecided: Sequence[int], rng_key: tuple[int | str, ...]) -> int:
-    """Return the next edge or node of a random or a given order."""
-    if order == "random":
-        return undecided[int(torch.randint(len(undecided), (), generator=generator_for(*rng_key)))]
-    given = order[cell] if isinstance(order, Mapping) else order
-    return next(int(number) for number in given if number in undecided)
+def progressive_steps(
+    cells: Mapping[str, CellSpace], decided: Mapping[str, CellDecisions] | None = None, tuning: Tuning | None = None
+) -> list[DecisionStep]:
+    """Return the steps that decide edge by edge, then node by node, one of each cell type at a step.
 
-
-def next_edge(
-    order: EdgeOrder, supernet: Supernet, cell: str, trials: SupernetEvaluator, rng_key: tuple[int | str, ...]
-) -> int:
-    """Return the undecided edge of a cell type that comes next, in any order but `global`."""
-    undecided = supernet.decisions[cell].undecided_edges
-    if order == "reverse":
-        return undecided[-1]
-    if order == "entropy":
-        entropies = normalised_entropies(supernet, cell)
-        return min(undecided, key=lambda edge: entropies[edge])
-    if order == "gradient_norm":
-        norms = gradient_norms(supernet, trials, rng_key)[cell]
-        return max(undecided, key=lambda edge: norms[edge])
-    assert order != "global"
-    return next_of(order, cell, undecided, rng_key)
-
-
-def normalised_entropies(supernet: Supernet, cell: str) -> list[float]:
-    """Return per edge the entropy of its mixture as a share of the largest one possible; 0 with a single candidate."""
-    weights = supernet.relaxed(cell).detach()
-    shares = weights / weights.sum(dim=1, keepdim=True)
-    entropies = torch.special.entr(shares).sum(dim=1)
-    counts = torch.tensor([len(candidates) for candidates in supernet.cell_spaces[cell].operations])
-    largest = counts.to(entropies).log().clamp_min(torch.finfo(entropies.dtype).tiny)
-    return (entropies / largest).tolist()
-
-
-def gradient_norms(
-    supernet: Supernet, trials: SupernetEvaluator, rng_key: tuple[int | str, ...]
-) -> dict[str, list[float]]:
-    """Return per cell type and edge the norm of the scoring loss's gradient in `alpha`.
+    A cell type with fewer edges or nodes left than another begins later, so that all end together.
 
     Args:
-        supernet: Evaluated in training mode; nothing in it changes.
-        trials: Reads the scoring batches.
-        purpose: What the randomness inside the network is derived from.
+        cells: The choices of each cell type.
+        decided: What the search has decided already; None: nothing.
+        tuning: What happens between the steps.
     """
-    return on_main_process(lambda: _gradient_norms(supernet, trials, rng_key))
+    decided = decided or {name: CellDecisions.none(space) for name, space in cells.items()}
+    edges = {name: len(decided[name].undecided_edges) for name in cells}
+    nodes = {name: len(decided[name].undecided_nodes(space)) for name, space in cells.items()}
+    steps: list[tuple[StepKind, tuple[str, ...]]] = [
+        *(("operation", names) for names in _side_by_side(edges)),
+        *(("topology", names) for names in _side_by_side(nodes)),
+    ]
+    epochs = tuning.epochs_after(len(steps)) if tuning else [range(0)] * len(steps)
+    return [DecisionStep(number, *step, epochs[number]) for number, step in enumerate(steps)]
 
 
-def _gradient_norms(
-    supernet: Supernet, trials: SupernetEvaluator, rng_key: tuple[int | str, ...]
-) -> dict[str, list[float]]:
-    alphas = list(supernet.alphas.values())
-    total = [torch.zeros_like(alpha) for alpha in alphas]
-    images_seen = 0
-    with restored_state(supernet):
-        supernet.train()
-        seed_generators(derived_seed(*rng_key, "gradient norm"))
-        for images, labels in trials.batches():
-            loss = F.cross_entropy(supernet(images), labels, reduction="sum")
-            for sum_, gradient in zip(total, gradients_of(loss, alphas), strict=True):
-                sum_ += gradient
-            images_seen += len(labels)
-    return {
-        cell: (gradient / images_seen).norm(dim=1).tolist()
-        for cell, gradient in zip(supernet.alphas, total, strict=True)
-    }
-
-
-def check_edge_order(
-    order: EdgeOrder, cells: Mapping[str, CellSpace], cell: str, names: Sequence[str] = get_args(NamedEdgeOrder)
-) -> None:
-    """Raise a ValueError unless `order` is one of the names or holds each edge of the cell type once."""
-    if not (isinstance(order, str) and order in names):
-        _check_numbers("edge_order", order, cells, cell, range(len(cells[cell].operations)), names)
-
-
-def check_node_order(order: NodeOrder, cells: Mapping[str, CellSpace], cell: str) -> None:
-    """Raise a ValueError unless `order` is random or holds each node that chooses its inputs once."""
-    if order != "random":
-        nodes = CellDecisions.none(cells[cell]).undecided_nodes(cells[cell])
-        _check_numbers("node_order", order, cells, cell, nodes, ("random",))
-
-
-def _check_numbers(
-    option: str, order: object, cells: Collection[str], cell: str, expected: Sequence[int], names: Sequence[str]
-) -> None:
-    if isinstance(order, Mapping) and (unknown := sorted(set(order) - set(cells))):
-        raise ValueError(
-            f"selection.{option} names the cell types {unknown}, but this search space has {sorted(cells)}. Name these."
-        )
-    given = order.get(cell) if isinstance(order, Mapping) else order
-    numbers = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else []
-    if len(numbers) != len(expected) or any(number not in numbers for number in expected):
-        raise ValueError(
-            f"selection.{option} must be {', '.join(names)} or, for the {cell} cell, contain each of {list(expected)} "
-            f"once; got {given!r}."
-        )
+def _side_by_side(counts: Mapping[str, int]) -> Iterator[tuple[str, ...]]:
+    """Yield the cell types that take a turn, until each has had as many as its count."""
+    for left in range(max(counts.values()), 0, -1):
+        yield tuple(name for name, count in counts.items() if count >= left)

@@ -1,21 +1,31 @@
-"""How good a supernet is under some mixture weights, on which images, and which candidates are still in the race.
+"""How good a supernet is under some mixture weights, on which images, and which candidates are scored to the end.
 
 The candidates of a round see the same batches, so their scores are compared batch by batch: after m batches, a
-candidate is out when the mean of its m differences from the leader is so far behind that, by Student's t for paired
-samples, the leader is the better one with the stated confidence (Hoeffding races, Maron & Moore, NIPS 1994, with the
-t distribution in place of Hoeffding's bound, as in F-Race, Birattari et al., GECCO 2002).
+candidate is eliminated when the mean of its m differences from the leader is so far behind that, by Student's t for
+paired samples, the leader is the better one with the stated confidence (Hoeffding races, Maron & Moore, NIPS 1994, with
+the t distribution in place of Hoeffding's bound, as in F-Race, Birattari et al., GECCO 2002).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import stdev
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-from archselect.utils.validation import FRACTION, FRACTION_OR_ZERO, NON_NEGATIVE_FLOAT, POSITIVE_INT, one_of
+from archselect.utils.validation import (
+    FRACTION,
+    NON_NEGATIVE_FLOAT,
+    POSITIVE_INT,
+    Constraint,
+    FractionOrZero,
+    PositiveInt,
+    check_fields,
+)
+
+Criterion = Literal["accuracy", "loss"]
 
 
 @dataclass(frozen=True)
@@ -25,19 +35,24 @@ class Score:
     Attributes:
         accuracy: In [0, 1], over the images that it was scored on.
         loss: Mean cross-entropy over these images.
-        beaten_after: After so many images a race was lost; None: it was not.
+        eliminated_after: After so many images it was eliminated; None: it was not.
         per_batch: Accuracy and loss of each batch.
     """
 
     accuracy: float
     loss: float
-    beaten_after: int | None = None
+    eliminated_after: int | None = None
     per_batch: tuple[tuple[float, float], ...] = field(default=(), compare=False, repr=False)
 
     def to_record(self) -> dict[str, float]:
         """Return JSON-able data."""
-        eliminated = {} if self.beaten_after is None else {"beaten_after": self.beaten_after}
+        eliminated = {} if self.eliminated_after is None else {"beaten_after": self.eliminated_after}
         return {"accuracy": self.accuracy, "loss": self.loss, **eliminated}
+
+
+def perturbation_loss(score: Score, criterion: Criterion) -> float:
+    """Return how bad a score is: larger is worse."""
+    return -score.accuracy if criterion == "accuracy" else score.loss
 
 
 def standard_error_of_difference(score: Score, other: Score, column: int) -> float | None:
@@ -45,15 +60,12 @@ def standard_error_of_difference(score: Score, other: Score, column: int) -> flo
 
     Args:
         score: Of one candidate.
-        other: Of another, on the same batches; one of them may have been beaten and have fewer.
+        other: Of another, on the same batches; one of them may have been eliminated and have fewer.
         column: 0: accuracy; 1: loss.
     """
     pairs = zip(score.per_batch, other.per_batch, strict=False)
     differences = [one[column] - another[column] for one, another in pairs]
     return stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else None
-
-
-Criterion = Literal["accuracy", "loss"]
 
 
 @dataclass(frozen=True)
@@ -62,18 +74,19 @@ class SuccessiveElimination:
 
     Attributes:
         criterion: What is compared.
-        wanted: `harmed`: the supernet with the lowest accuracy or highest loss wins; `unharmed`: the other way round.
+        mode: `max`: the candidate with the largest `perturbation_loss` wins, that is the lowest accuracy or the highest
+            loss; `min`: the one with the smallest.
         runners: How many of the candidates, from the first on, compete; the others are scored beside them.
     """
 
     criterion: Criterion
-    wanted: Literal["harmed", "unharmed"]
+    mode: Literal["max", "min"]
     runners: int
 
     def lead(self, scores: Tensor) -> Tensor:
         """Return the scores `(..., 2)`, accuracy and loss, as numbers `(...)` that are larger for the better runner."""
-        harm = -scores[..., 0] if self.criterion == "accuracy" else scores[..., 1]
-        return harm if self.wanted == "harmed" else -harm
+        loss = -scores[..., 0] if self.criterion == "accuracy" else scores[..., 1]
+        return loss if self.mode == "max" else -loss
 
 
 def eliminated(leads: Tensor, confidence: float) -> list[bool]:
@@ -81,7 +94,7 @@ def eliminated(leads: Tensor, confidence: float) -> list[bool]:
 
     Args:
         leads: `(batches, runners)`, at least two batches; larger is better.
-        confidence: Of each single comparison, between 0.5 and 1.
+        confidence: With which one runner is said to be better than another, between 0.5 and 1.
     """
     batches = len(leads)
     leader = int(leads.mean(dim=0).argmax())
@@ -89,9 +102,6 @@ def eliminated(leads: Tensor, confidence: float) -> list[bool]:
     standard_error = behind.std(dim=0) / batches**0.5
     critical = float(stdtrit(batches - 1, confidence))
     return torch.logical_and(behind.mean(dim=0) > 0, behind.mean(dim=0) > critical * standard_error).tolist()
-
-
-BatchNorm = Literal["batch", "running", "recalibrated"]
 
 
 @dataclass(frozen=True)
@@ -109,19 +119,19 @@ class Scoring:
         batches: Score on so many batches, the same random sample in every pass; null: on all.
     """
 
-    batch_norm: BatchNorm = "batch"
-    recalibration_batches: int = 20
-    batch_size: int | None = None
-    held_out_share: float = 0.0
-    batches: int | None = None
+    batch_norm: Literal["batch", "running", "recalibrated"] = "batch"
+    recalibration_batches: PositiveInt = 20
+    batch_size: PositiveInt | None = None
+    held_out_share: FractionOrZero = 0.0
+    batches: PositiveInt | None = None
 
     def __post_init__(self) -> None:
-        one_of(get_args(BatchNorm)).check("selection.scoring.batch_norm", self.batch_norm)
-        POSITIVE_INT.check("selection.scoring.recalibration_batches", self.recalibration_batches)
-        FRACTION_OR_ZERO.check("selection.scoring.held_out_share", self.held_out_share)
-        for option in ("batch_size", "batches"):
-            if getattr(self, option) is not None:
-                POSITIVE_INT.check(f"selection.scoring.{option}", getattr(self, option))
+        check_fields(self, "selection.scoring")
+
+
+ABOVE_CHANCE = Constraint("lie between 0.5 and 1", lambda value: FRACTION.holds(value) and value > 0.5)
+ABOVE_ONE = Constraint("be a whole number above 1, for a spread", lambda value: POSITIVE_INT.holds(value) and value > 1)
+GROWING = Constraint("be above 1", lambda value: NON_NEGATIVE_FLOAT.holds(value) and value > 1)
 
 
 @dataclass(frozen=True)
@@ -134,9 +144,9 @@ class Racing(Scoring):
         growth: From one comparison to the next the number of batches grows by this factor.
     """
 
-    confidence: float = 0.98
-    first_check: int = 8
-    growth: float = 1.25
+    confidence: Annotated[float, ABOVE_CHANCE] = 0.98
+    first_check: Annotated[int, ABOVE_ONE] = 8
+    growth: Annotated[float, GROWING] = 1.25
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -145,16 +155,6 @@ class Racing(Scoring):
                 "In a race all candidates are scored side by side, but selection.scoring.batch_norm=recalibrated "
                 "prepares the supernet for one candidate at a time. Use batch or running, or selection/scoring=full."
             )
-        FRACTION.check("selection.scoring.confidence", self.confidence)
-        if self.confidence <= 0.5:
-            raise ValueError(f"selection.scoring.confidence must lie between 0.5 and 1; got {self.confidence}.")
-        if not isinstance(self.first_check, int) or self.first_check < 2:
-            raise ValueError(
-                f"selection.scoring.first_check must be a whole number above 1, for a spread; got {self.first_check!r}."
-            )
-        NON_NEGATIVE_FLOAT.check("selection.scoring.growth", self.growth)
-        if self.growth <= 1:
-            raise ValueError(f"selection.scoring.growth must be above 1; got {self.growth}.")
 
     def checks(self) -> Iterator[int]:
         """Yield after how many batches the candidates are compared."""

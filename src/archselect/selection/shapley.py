@@ -7,7 +7,7 @@ computed once, on the finished supernet, and decide.
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import NamedTuple, TypeVar, get_args
+from typing import NamedTuple, TypeVar
 
 import torch
 
@@ -15,11 +15,11 @@ from archselect.distributed.rng import generator_for
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.supernet.mixture import Active, MixtureWeights
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection.base import DecisionStep, SupernetEvaluator, check_candidates, check_unraced
+from archselect.selection.base import Selector, SupernetEvaluator, check_unraced
 from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyDecision
-from archselect.selection.scoring import Criterion, Scoring
-from archselect.selection.topology import perturbation_loss
-from archselect.utils.validation import FLAG, FRACTION, POSITIVE_INT, one_of
+from archselect.selection.schedule import DecisionStep
+from archselect.selection.scoring import Criterion, Scoring, perturbation_loss
+from archselect.utils.validation import Fraction, PositiveInt
 
 P = TypeVar("P", bound=Hashable)
 
@@ -42,7 +42,7 @@ def shapley_values(
         worths: The worths of several coalitions at once. All permutations advance side by side, a player at a time, and
             no coalition is asked for twice.
         permutations: How many; the standard errors are those of means over them, None for a single one.
-        purpose: What the permutations are derived from; the first ten of twenty are the ten.
+        rng_key: What the permutations are derived from; the first ten of twenty are the ten.
         truncation: As soon as what is left is worth less than this share of the full coalition, those who are still in
             contribute nothing in this permutation; the one whose leaving brought it there does (as in the official
             code). None: every permutation is played to its end.
@@ -59,10 +59,12 @@ def shapley_values(
 
     evaluate([everyone])
     least = -inf if truncation is None else truncation * known[everyone]
-    leaving = [_permuted(players, (*rng_key, number)) for number in range(permutations)]
+    generators = [generator_for(*rng_key, number) for number in range(permutations)]
+    orders = [torch.randperm(len(players), generator=generator).tolist() for generator in generators]
     left = [everyone] * permutations
     contributions = {player: [0.0] * permutations for player in players}
-    for leavers in zip(*leaving, strict=True):
+    for leaving in zip(*orders, strict=True):
+        leavers = [players[index] for index in leaving]
         playing = [number for number in range(permutations) if known[left[number]] >= least]
         then = {number: left[number] - {leavers[number]} for number in playing}
         evaluate(then.values())
@@ -81,7 +83,7 @@ class Player(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Shapley:
+class Shapley(Selector):
     """Keep on every edge the operation with the largest Shapley value, and the in-edges whose kept ones are largest.
 
     All candidates of all undecided edges, of all cell types together, play one game; a coalition is worth what the
@@ -96,54 +98,32 @@ class Shapley:
     Untruncated, it takes permutations times players scoring passes: 10 times 196 on the DARTS space.
 
     Attributes:
-        name: Shown in folders and reports.
         permutations: How many are drawn (official: 10).
         truncation: See `shapley_values` (official: 0.5); null: none.
         criterion: What a coalition is worth: its `accuracy`; or `loss`, negative.
-        report_strengths: Whether the values are shown.
-        scoring: On what the supernet is scored.
     """
 
     name: str = "shapley"
-    permutations: int = 10
-    truncation: float | None = 0.5
+    permutations: PositiveInt = 10
+    truncation: Fraction | None = 0.5
     criterion: Criterion = "accuracy"
     report_strengths: bool = False
     scoring: Scoring = field(default_factory=Scoring)
-    tuning = None
-    needs_candidates = True
-    needs_trained_alpha = False
 
     def __post_init__(self) -> None:
-        POSITIVE_INT.check("selection.permutations", self.permutations)
-        one_of(get_args(Criterion)).check("selection.criterion", self.criterion)
-        if self.truncation is not None:
-            FRACTION.check("selection.truncation", self.truncation)
-            if self.criterion == "loss":
-                raise ValueError(
-                    f"selection.truncation={self.truncation} is a share of the full supernet's worth, but with "
-                    "selection.criterion=loss the worth is negative. Use truncation=null, or criterion=accuracy."
-                )
-        FLAG.check("selection.report_strengths", self.report_strengths)
+        super().__post_init__()
         check_unraced(self.name, self.scoring)
-
-    def check(self, cells: Mapping[str, CellSpace]) -> None:
-        """See `Selector.check`."""
-        check_candidates(self.name, cells)
-
-    def points(self, cells: Mapping[str, CellSpace], decided: Mapping[str, CellDecisions] | None = None) -> int:
-        """All decisions are made at one point."""
-        return 1
+        if self.truncation is not None and self.criterion == "loss":
+            raise ValueError(
+                f"selection.truncation={self.truncation} is a share of the full supernet's worth, but with "
+                "selection.criterion=loss the worth is negative. Use truncation=null, or criterion=accuracy."
+            )
 
     def decide(
-        self, point: DecisionStep, supernet: Supernet, trials: SupernetEvaluator, seed: int
+        self, step: DecisionStep, supernet: Supernet, evaluator: SupernetEvaluator, seed: int
     ) -> Iterator[Decision]:
-        """See `Selector.decide`.
-
-        The game is played once, on the supernet as it stands when the first decision is asked for. Asked again for what
-        is left, it would be another game, whose players know more: a selection of one point begins anew instead.
-        """
-        values = self.values(supernet, trials, seed)
+        """Play the game once, on the supernet as it stands when the first decision is asked for, and decide all."""
+        values = self.values(supernet, evaluator, seed)
         for name, space in supernet.cell_spaces.items():
             decisions = supernet.decisions[name]
             for edge in decisions.undecided_edges:
@@ -153,7 +133,7 @@ class Shapley:
             for node in decisions.undecided_nodes(space):
                 yield _inputs(space, decisions, node, values)
 
-    def values(self, supernet: Supernet, trials: SupernetEvaluator, seed: int) -> dict[Player, Strength]:
+    def values(self, supernet: Supernet, evaluator: SupernetEvaluator, seed: int) -> dict[Player, Strength]:
         """Return the value of every candidate of the undecided edges that have two or more."""
         players = [
             Player(name, edge, operation)
@@ -165,14 +145,10 @@ class Shapley:
         weights, everyone = supernet.mixture_weights().detach(), frozenset(players)
 
         def worths(coalitions: Sequence[frozenset[Player]]) -> list[float]:
-            scores = trials.score([_without(weights, everyone - coalition) for coalition in coalitions])
+            scores = evaluator.score([_without(weights, everyone - coalition) for coalition in coalitions])
             return [-perturbation_loss(score, self.criterion) for score in scores]
 
         return shapley_values(players, worths, self.permutations, (seed, "selection", "shapley"), self.truncation)
-
-
-def _permuted(players: Sequence[P], rng_key: tuple[int | str, ...]) -> list[P]:
-    return [players[index] for index in torch.randperm(len(players), generator=generator_for(*rng_key)).tolist()]
 
 
 def _without(weights: MixtureWeights, absent: frozenset[Player]) -> MixtureWeights:
@@ -189,11 +165,11 @@ def _without(weights: MixtureWeights, absent: frozenset[Player]) -> MixtureWeigh
 
 
 def _operation(space: CellSpace, edge: int, values: Mapping[Player, Strength]) -> OperationDecision:
-    players = [Player(space.name, edge, operation) for operation in range(len(space.operations[edge]))]
-    if len(players) == 1:
+    operations = range(len(space.operations[edge]))
+    if len(operations) == 1:
         return OperationDecision(space.name, edge, 0)
-    strengths = tuple(values[player] for player in players)
-    best = max(range(len(players)), key=lambda operation: strengths[operation].value)  # the first wins ties
+    strengths = tuple(values[Player(space.name, edge, operation)] for operation in operations)
+    best = max(operations, key=lambda operation: strengths[operation].value)  # the first wins ties
     return OperationDecision(space.name, edge, best, strengths=strengths)
 
 

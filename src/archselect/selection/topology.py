@@ -1,28 +1,23 @@
-"""The inputs of a node, dropped one by one: the last step of a progressive selection (DARTS-PT, Alg. 1, topology)."""
+"""The inputs that a node keeps: the others are removed one by one (the second loop of DARTS-PT, Algorithm 1)."""
 
-from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Mapping
+from typing import Literal
 
 from archselect.models.cell_space import CellSpace
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.selection.base import SupernetEvaluator
 from archselect.selection.decisions import TopologyDecision, TopologyRound
-from archselect.selection.scoring import Criterion, Score, SuccessiveElimination
+from archselect.selection.scoring import Criterion, SuccessiveElimination, perturbation_loss
 
 Rounds = Literal["independent", "cumulative"]
 
-
-class LeastHarm(Protocol):
-    """Says which of several in-edges is missed least."""
-
-    def __call__(self, without: Mapping[int, MixtureWeights]) -> TopologyRound:
-        """Return the round, given for each edge the mixture weights without it."""
-        ...
+LeastMissed = Callable[[Mapping[int, MixtureWeights]], TopologyRound]
+"""From in-edge -> mixture weights without it to the round in which the edge that is missed least is dropped."""
 
 
-def decide_inputs(
-    supernet: Supernet, space: CellSpace, node: int, least_harm: LeastHarm, rounds: Rounds
+def inputs_to_keep(
+    supernet: Supernet, space: CellSpace, node: int, least_missed: LeastMissed, rounds: Rounds
 ) -> TopologyDecision:
     """Drop the input that is missed least while the node has too many.
 
@@ -30,7 +25,7 @@ def decide_inputs(
         supernet: With all edges decided.
         space: The cell type.
         node: As a state.
-        least_harm: Says which one that is.
+        least_missed: Says which one that is.
         rounds: `independent`: an input dropped in an earlier round is back while the next round is judged (the official
             code); `cumulative`: it stays out.
     """
@@ -40,39 +35,29 @@ def decide_inputs(
     made = []
     while len(left) > space.topology.edges_kept_into(node):
         # An edge decided `none` adds nothing, so it leaves before any other; its removal needs no scoring.
-        empty = [edge for edge in left if _operation(space, decisions.operations[edge], edge) == "none"]
+        empty = [edge for edge in left if _is_none(space, edge, decisions.operations[edge])]
         if empty:
             made.append(TopologyRound({}, empty[0]))
         else:
-            made.append(least_harm({edge: weights.masked(space.name, edge) for edge in left}))
+            made.append(least_missed({edge: weights.masked(space.name, edge) for edge in left}))
             if rounds == "cumulative":
                 weights = weights.masked(space.name, made[-1].dropped)
         left.remove(made[-1].dropped)
     return TopologyDecision(space.name, node, tuple(left), tuple(made))
 
 
-def by_score(trials: SupernetEvaluator, criterion: Criterion) -> LeastHarm:
+def _is_none(space: CellSpace, edge: int, operation: int | None) -> bool:
+    return operation is not None and space.operations[edge][operation] == "none"
+
+
+def by_score(evaluator: SupernetEvaluator, criterion: Criterion) -> LeastMissed:
     """Return the judgement by accuracy or loss of the supernet without an edge."""
 
-    def least_harm(without: Mapping[int, MixtureWeights]) -> TopologyRound:
-        race = SuccessiveElimination(criterion, "unharmed", len(without))
-        scores = dict(zip(without, trials.score(list(without.values()), race), strict=True))
+    def least_missed(without: Mapping[int, MixtureWeights]) -> TopologyRound:
+        elimination = SuccessiveElimination(criterion, "min", len(without))
+        scores = dict(zip(without, evaluator.score(list(without.values()), elimination), strict=True))
         # The last wins ties, as in the official code.
-        unbeaten = [edge for edge in reversed(list(without)) if scores[edge].beaten_after is None]
-        return TopologyRound(scores, min(unbeaten, key=lambda edge: perturbation_loss(scores[edge], criterion)))
+        running = [edge for edge in reversed(list(without)) if scores[edge].eliminated_after is None]
+        return TopologyRound(scores, min(running, key=lambda edge: perturbation_loss(scores[edge], criterion)))
 
-    return least_harm
-
-
-def by_value(values: Sequence[float]) -> int:
-    """Return the index of the smallest value; the last wins ties."""
-    return min(reversed(range(len(values))), key=lambda index: values[index])
-
-
-def perturbation_loss(score: Score, criterion: Criterion) -> float:
-    """Return how bad a score is: larger is worse."""
-    return -score.accuracy if criterion == "accuracy" else score.loss
-
-
-def _operation(space: CellSpace, operation: int | None, edge: int) -> str | None:
-    return None if operation is None else space.operations[edge][operation]
+    return least_missed

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from archselect.models.supernet.mixed_cell import MixedCell
 
@@ -20,9 +20,9 @@ CaptureName = Literal["none", "cuda_graphs", "compile"]
 
 
 class Capture(Protocol):
-    """Evaluates functions of tensors; may record a function under a key and replay it."""
+    """Evaluates functions of trees of tensors (tuples, lists, dicts); may record one under a key and replay it."""
 
-    def __call__(self, key: Hashable, function: Function, inputs: Sequence[Tensor]) -> Any:
+    def __call__(self, key: Hashable, function: Function, inputs: Sequence[Any]) -> Any:
         """Return `function(*inputs)`. What came back is valid until the next call with the same key."""
         ...
 
@@ -34,7 +34,7 @@ class Capture(Protocol):
 class NoCapture:
     """Evaluates every function as it is."""
 
-    def __call__(self, key: Hashable, function: Function, inputs: Sequence[Tensor]) -> Any:
+    def __call__(self, key: Hashable, function: Function, inputs: Sequence[Any]) -> Any:
         """See `Capture`."""
         return function(*inputs)
 
@@ -58,13 +58,14 @@ class CudaGraphs:
         self.preserve = preserve
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, list[Tensor], Any]] = {}
 
-    def __call__(self, key: Hashable, function: Function, inputs: Sequence[Tensor]) -> Any:
+    def __call__(self, key: Hashable, function: Function, inputs: Sequence[Any]) -> Any:
         """Return `function(*inputs)`; see `Capture`."""
-        key = (key, tuple(x.shape for x in inputs))
+        tensors = tree_leaves(inputs)
+        key = (key, tuple(x.shape for x in tensors))
         if key not in self._graphs:
             self._graphs[key] = self._record(function, inputs)
-        graph, static_inputs, outputs = self._graphs[key]
-        for static, x in zip(static_inputs, inputs, strict=True):
+        graph, static_tensors, outputs = self._graphs[key]
+        for static, x in zip(static_tensors, tensors, strict=True):
             static.copy_(x)
         graph.replay()
         return outputs
@@ -73,8 +74,8 @@ class CudaGraphs:
         """See `Capture`."""
         self._graphs.clear()
 
-    def _record(self, function: Function, inputs: Sequence[Tensor]) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Any]:
-        static_inputs = [x.clone() for x in inputs]
+    def _record(self, function: Function, inputs: Sequence[Any]) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Any]:
+        static_inputs = tree_map(torch.clone, inputs)
         before = [(state, state.clone()) for state in self.preserve()]
         random_state = torch.cuda.get_rng_state()
         stream = torch.cuda.Stream()
@@ -89,7 +90,7 @@ class CudaGraphs:
         for state, value in before:
             state.copy_(value)
         torch.cuda.set_rng_state(random_state)
-        return graph, static_inputs, outputs
+        return graph, tree_leaves(static_inputs), outputs
 
 
 class Compiled:
@@ -112,7 +113,7 @@ class Compiled:
         for cell in cells:
             cell.forward = torch.compile(cell.forward, dynamic=False)
 
-    def __call__(self, key: Hashable, function: Function, inputs: Sequence[Tensor]) -> Any:
+    def __call__(self, key: Hashable, function: Function, inputs: Sequence[Any]) -> Any:
         """Return `function(*inputs)`; see `Capture`."""
         return function(*inputs)
 

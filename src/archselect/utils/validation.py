@@ -68,10 +68,10 @@ Fraction = Annotated[float, FRACTION]
 FractionOrZero = Annotated[float, FRACTION_OR_ZERO]
 
 
-def one_of(choices: Iterable[str]) -> Constraint:
+def one_of(choices: Iterable[object]) -> Constraint:
     """Return the constraint that a value is one of `choices`."""
-    names = tuple(choices)
-    return Constraint(f"be one of {', '.join(names)}", lambda value: value in names)
+    values = tuple(choices)
+    return Constraint(f"be one of {', '.join(map(str, values))}", lambda value: value in values)
 
 
 def check_fields(options: Any, prefix: str) -> None:
@@ -97,8 +97,8 @@ def _constraints(kind: type) -> dict[str, tuple[Constraint, bool]]:
     found = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
         options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-        constraints = [constraint for option in options if (constraint := _constraint(option)) is not None]
-        if len(constraints) == 1:
+        constraints = [_constraint(option) for option in options if option is not NoneType]
+        if len(constraints) == 1 and constraints[0] is not None:
             found[name] = (constraints[0], NoneType in options)
     return found
 

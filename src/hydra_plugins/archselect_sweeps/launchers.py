@@ -3,16 +3,18 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, env_override
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from archselect.distributed.launch import is_main_process
 from archselect.utils.errors import RunError, extra
-from hydra_plugins.archselect_sweeps._lost import keep_lost
 
 THREADS = "OMP_NUM_THREADS"
 SHARED = (
@@ -153,7 +155,7 @@ class SubmititLauncher(Launcher):
                 f"it ended without a result (state {job.state}), most often because the memory ran out or the job was "
                 f"cancelled: see {job.paths.stderr}"
             )
-            keep_lost(self._config, self._context.config_loader, number, overrides, reason)
+            keep_lost_failure(self._config, self._context.config_loader, number, overrides, reason)
             failed = JobReturn(overrides=overrides, status=JobStatus.FAILED)
             failed.return_value = RunError(reason)
             failed._return_value.__cause__ = error
@@ -190,3 +192,22 @@ class Task:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, *arguments)
+
+
+def keep_lost_failure(
+    config: DictConfig, loader: ConfigLoader, number: int, overrides: Sequence[str], reason: str
+) -> None:
+    """Write into the folder of a job's run, if it came so far, that it failed: a process that is gone cannot say so."""
+    from archselect.results.grid import keep_failure
+
+    job = loader.load_sweep_config(config, list(overrides))
+    with open_dict(job):
+        job.hydra.job.num = number
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(job)  # names of folders are resolved by it
+    try:
+        folder = Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir)
+        if folder.is_dir() and "search_space" in job:  # an analysis has no choices to report
+            keep_failure(folder, job, reason)
+    finally:
+        HydraConfig.instance().cfg = before

@@ -4,8 +4,7 @@ from torch import Tensor, nn
 
 from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.genotype import Genotype
-from archselect.models.cell_space import CellTopology
-from archselect.models.discrete.network import DiscreteCell, DiscreteNetwork, require_at_least, require_topology
+from archselect.models.discrete.network import DiscreteCell, DiscreteNetwork, check_cells, check_sizes
 from archselect.models.ops.primitives import ResidualReduction
 
 STAGES = 3
@@ -18,24 +17,16 @@ class NASBench201Network(DiscreteNetwork):
     of skip connections alone 73,306.
 
     Args:
-        genotype: One cell, named "cell".
-        topology: Of this cell: one input, the output the last node.
+        genotype: One cell, named "cell", of one input; its last node is its output.
         channels: `C` of the first stage; each residual block doubles them.
         cells_per_stage: `N` of the paper.
         classes: Number of classes.
     """
 
-    def __init__(
-        self,
-        genotype: Genotype,
-        topology: CellTopology,
-        channels: int = 16,
-        cells_per_stage: int = 5,
-        classes: int = 10,
-    ) -> None:
-        require_topology(genotype, topology, ("cell",), inputs=1, output="last")
-        require_at_least(1, channels=channels, cells_per_stage=cells_per_stage)
-        super().__init__(classes, smallest_image_size=2 ** (STAGES - 1))
+    def __init__(self, genotype: Genotype, channels: int = 16, cells_per_stage: int = 5, classes: int = 10) -> None:
+        check_cells(genotype, ["cell"], inputs=1)
+        check_sizes(channels=channels, cells_per_stage=cells_per_stage, classes=classes)
+        super().__init__()
         cell = genotype.cell("cell")
         self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), BatchNorm2d(channels))
         self.blocks = nn.ModuleList()

@@ -8,50 +8,34 @@ import torch
 from torch import Tensor, nn
 
 from archselect.genotype import CellGenotype, Genotype, Input
-from archselect.models.cell_space import CellTopology
-from archselect.models.ops import build_operation, primitive
-from archselect.models.ops.drop_path import drop_path
+from archselect.models.ops import build_operation, drop_path, primitive
+from archselect.utils.validation import POSITIVE_INT
 
 
 class DiscreteNetwork(nn.Module, ABC):
     """A network made from a genotype, ready to be trained from scratch; every batch normalisation in it is affine.
 
-    Args:
-        classes: Number of classes.
-        smallest_image_size: Height and width of the smallest images that it can halve as often as it does.
+    Attributes:
+        auxiliary: The auxiliary head, if there is one.
+        drop_path_probability: How probable it is, in `[0, 1)`, that an operation's output is dropped for a sample while
+            training. Identities are never dropped. Whoever trains the network sets this; zero costs nothing.
     """
 
     auxiliary: nn.Module | None
 
-    def __init__(self, classes: int, smallest_image_size: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        require_at_least(1, classes=classes)
-        self.smallest_image_size = smallest_image_size
         self.auxiliary = None
-        self._drop_path_probability = 0.0
-
-    @property
-    def drop_path_probability(self) -> float:
-        """How probable it is, in `[0, 1)`, that an operation's output is dropped for a sample while training.
-
-        Identities are never dropped. Whoever trains the network sets this, epoch by epoch; zero costs nothing.
-        """
-        return self._drop_path_probability
-
-    @drop_path_probability.setter
-    def drop_path_probability(self, probability: float) -> None:
-        if not 0 <= probability < 1:
-            raise ValueError(f"The drop path probability is at least 0 and less than 1; got {probability!r}.")
-        self._drop_path_probability = float(probability)
+        self.drop_path_probability = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits `(B, classes)` of the images `(B, 3, H, W)`; the auxiliary head is not evaluated."""
-        self._require_images(x)
+        self._check_images(x)
         return self._evaluate(x, with_auxiliary=False)[0]
 
     def forward_with_auxiliary(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the logits and those of the auxiliary head, `None` for a network without one."""
-        self._require_images(x)
+        self._check_images(x)
         return self._evaluate(x, with_auxiliary=True)
 
     def parameter_count(self) -> int:
@@ -59,51 +43,35 @@ class DiscreteNetwork(nn.Module, ABC):
         auxiliary = self.auxiliary.parameters() if self.auxiliary is not None else ()
         return sum(weight.numel() for weight in self.parameters()) - sum(weight.numel() for weight in auxiliary)
 
-    def _require_images(self, x: Tensor) -> None:
+    def _check_images(self, x: Tensor) -> None:
         if x.dim() != 4 or x.shape[1] != 3:
             raise ValueError(f"This network takes images (B, 3, H, W); got {tuple(x.shape)}.")
-        self._require_image_size(min(x.shape[-2:]))
-
-    def _require_image_size(self, size: int) -> None:
-        if size < self.smallest_image_size:
+        if min(x.shape[-2:]) < 4:
             raise ValueError(
-                f"Images of {size} pixels are too small for this network, which halves them too often. The smallest it "
-                f"takes are {self.smallest_image_size}x{self.smallest_image_size}: scale the images up."
+                f"This network halves images twice, and {tuple(x.shape[-2:])} pixels are too few: scale them up to 4x4."
             )
 
     def _active_drop_path_probability(self) -> float:
-        return self._drop_path_probability if self.training else 0.0
+        return self.drop_path_probability if self.training else 0.0
 
     @abstractmethod
     def _evaluate(self, x: Tensor, with_auxiliary: bool) -> tuple[Tensor, Tensor | None]: ...
 
 
-def require_at_least(minimum: int, **numbers: int) -> None:
-    """Raise a `ValueError` for the first of the named numbers that is no whole number or less than `minimum`."""
-    for name, number in numbers.items():
-        if not isinstance(number, int) or isinstance(number, bool) or number < minimum:
-            raise ValueError(f"A network needs a whole number of {name}, at least {minimum}; got {number!r}.")
+def check_sizes(**sizes: int) -> None:
+    """Raise a ValueError for the first size of a network that is not a whole number above 0."""
+    for name, size in sizes.items():
+        POSITIVE_INT.check(f"The {name} of a network", size)
 
 
-def require_topology(
-    genotype: Genotype, topology: CellTopology, names: tuple[str, ...], inputs: int, output: str
-) -> None:
-    """Raise a `ValueError` unless the genotype has exactly the cells `names`, shaped as topology and family say."""
-    if (topology.inputs, topology.output) != (inputs, output):
+def check_cells(genotype: Genotype, names: Sequence[str], inputs: int) -> None:
+    """Raise a ValueError unless a genotype has exactly the cells `names`, of so many inputs."""
+    found = [f"{cell.name} with {cell.inputs} inputs" for cell in genotype]
+    expected = [f"{name} with {inputs} inputs" for name in names]
+    if sorted(found) != sorted(expected):
         raise ValueError(
-            f"This network is made of cells with inputs={inputs} and output={output!r}; the topology has "
-            f"inputs={topology.inputs} and output={topology.output!r}."
+            f"This network is made of the cells {', '.join(expected)}; the genotype has {', '.join(found)}."
         )
-    if sorted(genotype.names) != sorted(names):
-        raise ValueError(
-            f"This network is made of the cells {', '.join(names)}; the genotype has {', '.join(genotype.names)}."
-        )
-    for cell in genotype:
-        if (cell.inputs, len(cell.nodes)) != (topology.inputs, topology.nodes):
-            raise ValueError(
-                f"A cell of this network has {topology.inputs} inputs and {topology.nodes} nodes; cell "
-                f"{cell.name!r} of the genotype has {cell.inputs} inputs and {len(cell.nodes)} nodes."
-            )
 
 
 class DiscreteNode(nn.Module):

@@ -10,9 +10,9 @@ from typing import Literal, cast
 from torch import Tensor, nn
 
 from archselect.distributed.batch_norm import BatchNorm2d
-from archselect.models.discrete.network import DiscreteNetwork, require_at_least
+from archselect.models.discrete.network import DiscreteNetwork, check_sizes
 
-Kind = Literal["vgg", "resnet"]
+ReferenceKind = Literal["vgg", "resnet"]
 STAGES = 3
 
 
@@ -55,10 +55,9 @@ class ReferenceNetwork(DiscreteNetwork):
         layers: How many these are.
     """
 
-    def __init__(self, kind: Kind, channels: int, layers: int, classes: int) -> None:
-        super().__init__(classes, smallest_image_size=4)
-        require_at_least(1, channels=channels)
-        require_at_least(2, layers=layers)
+    def __init__(self, kind: ReferenceKind, channels: int, layers: int, classes: int) -> None:
+        super().__init__()
+        check_sizes(channels=channels, layers=layers, classes=classes)
         self.layers = layers
         widths = [channels * 2**stage for stage in range(STAGES)]
         self.entries = nn.ModuleList(
@@ -71,7 +70,7 @@ class ReferenceNetwork(DiscreteNetwork):
         )
         self.head = nn.Linear(widths[-1], classes)
 
-    def exchange(self, stage: int, first: int, second: int) -> None:
+    def swap_layers(self, stage: int, first: int, second: int) -> None:
         """Let two layers of a stage change places; the same again brings them back."""
         layers = cast(nn.ModuleList, self.stages[stage])
         layers[first], layers[second] = layers[second], layers[first]

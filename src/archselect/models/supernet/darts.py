@@ -11,7 +11,7 @@ from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.models.cell_space import CellSpace
 from archselect.models.ops import FactorizedReduce, ReLUConvBN
 from archselect.models.supernet.mixed_cell import MixedCell
-from archselect.models.supernet.mixed_ops import CellOutput, CellState
+from archselect.models.supernet.mixed_ops import CellOutput
 from archselect.models.supernet.mixture import Mixture
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
 from archselect.models.supernet.supernet import PartialForward, Supernet, layers_until
@@ -26,8 +26,8 @@ class DartsSupernet(Supernet):
         layers: Number of cells.
         classes: Number of classes.
         stem_multiplier: Channels of the stem as a multiple of C.
-        alpha_scale: See `Supernet`.
-        variant: See `Supernet`.
+        alpha_scale: Standard deviation of the architecture parameters at the start.
+        variant: What the search method asks of the supernet.
     """
 
     def __init__(
@@ -61,18 +61,15 @@ class DartsSupernet(Supernet):
         self.classifier = nn.Linear(previous, classes)
 
     def forward_prefix(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> PartialForward:
-        """See `Supernet.begin`; a layer is a cell."""
-        stem = CellOutput([CellState(self.stem(x))])
+        stem = CellOutput([self.stem(x)])
         return self._run_layers(PartialForward(0, (stem, stem)), mixtures, layers)
 
     def forward_suffix(self, partial: PartialForward, mixtures: Mapping[str, Mixture]) -> Tensor:
-        """See `Supernet.finish`."""
         _, last = self._run_layers(partial, mixtures, len(self.cells)).outputs
-        features = [part.state.mean(dim=(2, 3)) for part in last.parts]
+        features = [part.mean(dim=(2, 3)) for part in last.parts]
         return cast(Tensor, self.classifier(torch.cat(features, dim=1)))
 
     def layers_before(self, cells: Collection[str]) -> int:
-        """See `Supernet.layers_before`."""
         return layers_until(cast(MixedCell, cell).space.name in cells for cell in self.cells)
 
     def _run_layers(self, partial: PartialForward, mixtures: Mapping[str, Mixture], layers: int) -> PartialForward:
@@ -87,8 +84,8 @@ class DartsSupernet(Supernet):
 
 def _preprocess(module: nn.Module, output: CellOutput) -> Tensor:
     """Return `module(output.value)`; by compiled loops from the parts of the output, which are never concatenated."""
-    parts = [part.state for part in output.parts]
-    if kernels.is_available(*parts) and (weights := _weights_for_loops(module)):
+    parts = list(output.parts)
+    if kernels.is_available(*parts) and (weights := _weights_for_kernels(module)):
         norm = cast(BatchNorm2d, module.norm if isinstance(module, FactorizedReduce) else cast(ReLUConvBN, module)[2])
         batch = kernels.norm_mode([norm])
         even = len(weights) == 1 or not any(side % 2 for side in parts[0].shape[2:])
@@ -97,7 +94,7 @@ def _preprocess(module: nn.Module, output: CellOutput) -> Tensor:
     return cast(Tensor, module(output.value))
 
 
-def _weights_for_loops(module: nn.Module) -> list[Tensor]:
+def _weights_for_kernels(module: nn.Module) -> list[Tensor]:
     """Return the weights as `kernels.mix` takes them; none if the module does not do what they alone say."""
     if isinstance(module, FactorizedReduce):
         known = kernels.untouched(module, (FactorizedReduce,))

@@ -7,27 +7,28 @@ is that of one module per operation, multiplied and summed.
 - `forward`, for GPUs, where every kernel launch costs: all active edges at once, one convolution for them all. The
   mixture weight of an edge is the scale of the batch normalisation that ends the operation, so weighting costs no pass
   over memory and its gradient comes with the normalisation's.
-- `for_loops`, for CPUs, where every pass over memory costs: compiled loops take all operations out of a state and read
-  each image while it is in the cache (see `kernels`). An operation only says what they need to know of it, which is all
-  there is to know as long as its modules are those of `PARTS`, and untouched.
+- `for_kernels`, for CPUs, where every pass over memory costs: compiled loops take all operations out of a state and
+  read each image while it is in the cache (see `kernels`). An operation only says what they need to know of it, which
+  is all there is to know as long as its modules are those of `PARTS`, and untouched.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from typing import Any, TypeVar, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archselect import kernels
-from archselect.models.cell_space import Output
+from archselect.models.cell_space import OutputRule
 from archselect.models.ops.convolution import subsampled
-from archselect.models.ops.primitives import check_halves
+from archselect.models.ops.primitives import half_of
 from archselect.models.supernet.stacked_parameters import StackedBatchNorm, StackedWeight
 
-T = TypeVar("T")
+KernelOp = kernels.Operation
+Positions = Sequence[int]
+"""Which of the stacked edges, or which of the nodes they lead to."""
 
 
 class CellState:
@@ -41,22 +42,14 @@ class CellState:
     def __init__(self, state: Tensor, stride: int = 1) -> None:
         self.state = state
         self.stride = stride
-        self._read: dict[Callable[[CellState], Any], Any] = {}
+        self._relu: Tensor | None = None  # no `cached_property`: `torch.compile` cannot trace the lock in it
 
     @property
     def relu(self) -> Tensor:
         """`(B, C, H, W)`: what every convolution starts from."""
-        return self.cached(_relu)
-
-    def cached(self, read: Callable[["CellState"], T]) -> T:
-        """Return `read(self)`, computed at the first call."""
-        if read not in self._read:
-            self._read[read] = read(self)
-        return cast(T, self._read[read])
-
-
-def _relu(source: CellState) -> Tensor:
-    return F.relu(source.state)
+        if self._relu is None:
+            self._relu = F.relu(self.state)
+        return self._relu
 
 
 class CellOutput:
@@ -67,25 +60,22 @@ class CellOutput:
         output: `concat` of the nodes' channels, or the `last` node.
     """
 
-    def __init__(self, nodes: Sequence[CellState], output: Output = "concat") -> None:
+    def __init__(self, nodes: Sequence[Tensor], output: OutputRule = "last") -> None:
         self.parts = tuple(nodes) if output == "concat" else (nodes[-1],)
-        self._value: Tensor | None = None
+        self._value = self.parts[0] if len(self.parts) == 1 else None
 
     @property
     def value(self) -> Tensor:
         """`(B, len(parts) * C, H, W)`."""
         if self._value is None:
-            states = [part.state for part in self.parts]
-            self._value = states[0] if len(states) == 1 else torch.cat(states, dim=1)
+            self._value = torch.cat(self.parts, dim=1)
         return self._value
 
 
 class StackedOperation(nn.Module, ABC):
     """One primitive on several edges out of one source."""
 
-    def forward(
-        self, source: CellState, weights: Tensor, positions: Sequence[int], total: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, source: CellState, weights: Tensor, positions: Positions, total: Tensor | None = None) -> Tensor:
         """Return `total` plus the weighted outputs of the active edges.
 
         Args:
@@ -97,51 +87,32 @@ class StackedOperation(nn.Module, ABC):
         out = self.weighted(source, weights, positions)
         return out if total is None else total + out
 
-    def exchange(self, position: int, other: "StackedOperation", other_position: int) -> None:
-        """Let an edge here and an edge of `other`, of the same primitive and stride, change weights and statistics."""
-        for mine, theirs in zip(self.modules(), other.modules(), strict=True):
-            if isinstance(mine, StackedWeight):
-                mine.exchange(position, cast(StackedWeight, theirs), other_position)
-            elif isinstance(mine, StackedBatchNorm):
-                mine.exchange(position, cast(StackedBatchNorm, theirs), other_position)
-
     @abstractmethod
-    def weighted(self, source: CellState, weights: Tensor, positions: Sequence[int]) -> Tensor:
+    def weighted(self, source: CellState, weights: Tensor, positions: Positions) -> Tensor:
         """Return the weighted outputs `(B, E * C, H', W')`."""
 
     @abstractmethod
-    def for_loops(
-        self, source: CellState, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
-    ) -> kernels.Operation:
-        """Return the active edges as `kernels.leave` takes them; see `forward`.
-
-        Args:
-            receivers: What each edge leads to, as `kernels.leave` counts it.
-        """
+    def for_kernels(self, source: CellState, weights: Tensor, positions: Positions, receivers: Positions) -> KernelOp:
+        """Return the active edges as `kernels.edge_forward` takes them, and to which of its receivers each leads."""
 
 
 class SharedOperation(StackedOperation):
     """An operation without weights: its output is the same on every edge out of a source and is computed once."""
 
-    def exchange(self, position: int, other: StackedOperation, other_position: int) -> None:
-        """Do nothing: there are no weights, and the statistics are those of the source, for all its edges."""
-
     @abstractmethod
     def shared(self, source: CellState) -> Tensor:
         """Return the output `(B, C, H', W')` for any edge."""
 
-    def forward(
-        self, source: CellState, weights: Tensor, positions: Sequence[int], total: Tensor | None = None
-    ) -> Tensor:
-        """See `StackedOperation`: one multiply-add spreads the output over the edges."""
+    def forward(self, source: CellState, weights: Tensor, positions: Positions, total: Tensor | None = None) -> Tensor:
+        """One multiply-add spreads the output over the edges."""
         if total is None:
             return self.weighted(source, weights, positions)
-        out = source.cached(self.shared).unsqueeze(1)
+        out = self.shared(source).unsqueeze(1)
         return torch.addcmul(total.unflatten(1, (len(weights), -1)), out, weights.view(-1, 1, 1, 1)).flatten(1, 2)
 
-    def weighted(self, source: CellState, weights: Tensor, positions: Sequence[int]) -> Tensor:
-        """See `StackedOperation`; in the memory format of the output."""
-        out = source.cached(self.shared)
+    def weighted(self, source: CellState, weights: Tensor, positions: Positions) -> Tensor:
+        """In the memory format of the output."""
+        out = self.shared(source)
         channels, _, width = out.shape[1:]
         if out.stride()[1:] != (1, width * channels, channels):  # not in channels_last; `vmap` cannot be asked for that
             return (out.unsqueeze(1) * weights.view(-1, 1, 1, 1)).flatten(1, 2)
@@ -155,10 +126,7 @@ class Identity(SharedOperation):
     def shared(self, source: CellState) -> Tensor:
         return source.state
 
-    def for_loops(
-        self, source: CellState, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
-    ) -> kernels.Operation:
-        """See `StackedOperation.for_loops`."""
+    def for_kernels(self, source: CellState, weights: Tensor, positions: Positions, receivers: Positions) -> KernelOp:
         return kernels.Identities(weights, receivers)
 
 
@@ -171,38 +139,23 @@ class Pool(SharedOperation):
         self.norm = StackedBatchNorm(1, channels) if norm else nn.Identity()
 
     def shared(self, source: CellState) -> Tensor:
-        pool = max_pool if self.maximum else average_pool
-        return cast(Tensor, self.norm(pool(source.state, source.stride)))
+        if self.maximum:
+            return cast(Tensor, self.norm(F.max_pool2d(source.state, 3, source.stride, 1)))
+        return cast(Tensor, self.norm(F.avg_pool2d(source.state, 3, source.stride, 1, count_include_pad=False)))
 
-    def for_loops(
-        self, source: CellState, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
-    ) -> kernels.Operation:
-        """See `StackedOperation.for_loops`."""
+    def for_kernels(self, source: CellState, weights: Tensor, positions: Positions, receivers: Positions) -> KernelOp:
         running = self.norm.running() if isinstance(self.norm, StackedBatchNorm) else None
         return kernels.Pools(weights, receivers, self.maximum, running)
-
-
-def max_pool(x: Tensor, stride: int) -> Tensor:
-    """3x3 max pooling with padding 1."""
-    return F.max_pool2d(x, 3, stride, 1)
-
-
-def average_pool(x: Tensor, stride: int) -> Tensor:
-    """3x3 average pooling with padding 1; the average excludes the padding."""
-    return F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
 
 
 class Noise(StackedOperation):
     """N(0, 1), drawn anew at each call and on each edge (S4)."""
 
-    def weighted(self, source: CellState, weights: Tensor, positions: Sequence[int]) -> Tensor:
+    def weighted(self, source: CellState, weights: Tensor, positions: Positions) -> Tensor:
         like = source.state[:, :, :: source.stride, :: source.stride]
         return torch.cat([weight * torch.randn_like(like) for weight in weights.unbind()], dim=1)
 
-    def for_loops(
-        self, source: CellState, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
-    ) -> kernels.Operation:
-        """See `StackedOperation.for_loops`."""
+    def for_kernels(self, source: CellState, weights: Tensor, positions: Positions, receivers: Positions) -> KernelOp:
         like = source.state[:, :, :: source.stride, :: source.stride]
         return kernels.Values(weights, receivers, tuple(torch.randn_like(like) for _ in positions))
 
@@ -212,23 +165,19 @@ class FactorizedReduction(StackedOperation):
 
     def __init__(self, edges: int, channels: int) -> None:
         super().__init__()
-        check_halves(channels)
-        self.conv_1 = StackedWeight(edges, channels // 2, channels)
-        self.conv_2 = StackedWeight(edges, channels // 2, channels)
+        self.conv_1 = StackedWeight(edges, half_of(channels), channels)
+        self.conv_2 = StackedWeight(edges, half_of(channels), channels)
         self.norm = StackedBatchNorm(edges, channels)
 
-    def weighted(self, source: CellState, weights: Tensor, positions: Sequence[int]) -> Tensor:
+    def weighted(self, source: CellState, weights: Tensor, positions: Positions) -> Tensor:
         even = F.conv2d(subsampled(source.relu, 2), self.conv_1(positions)).chunk(len(positions), dim=1)
         odd = F.conv2d(subsampled(source.relu[:, :, 1:, 1:], 2), self.conv_2(positions)).chunk(len(positions), dim=1)
         out = torch.cat([half for pair in zip(even, odd, strict=True) for half in pair], dim=1)
         return self.norm(out, positions, weights)
 
-    def for_loops(
-        self, source: CellState, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
-    ) -> kernels.Operation:
-        """See `StackedOperation.for_loops`."""
+    def for_kernels(self, source: CellState, weights: Tensor, positions: Positions, receivers: Positions) -> KernelOp:
         batch = kernels.norm_mode([self.norm])
-        assert batch is not None, "asked for without `norms_for_loops`"
+        assert batch is not None, "asked for without `norms_for_kernels`"
         values = (
             kernels.mix(
                 [source.state], [self.conv_1([position]), self.conv_2([position])], self.norm.running(position), batch
@@ -246,17 +195,14 @@ class Convolution(StackedOperation):
         self.conv = StackedWeight(edges, channels, channels, kernel)
         self.norm = StackedBatchNorm(edges, channels)
 
-    def weighted(self, source: CellState, weights: Tensor, positions: Sequence[int]) -> Tensor:
+    def weighted(self, source: CellState, weights: Tensor, positions: Positions) -> Tensor:
         weight = self.conv(positions)
         padding = weight.shape[-1] // 2
         x, stride = (source.relu, source.stride) if padding else (subsampled(source.relu, source.stride), 1)
         out = F.conv2d(x, weight, stride=stride, padding=padding)
         return self.norm(out, positions, weights)
 
-    def for_loops(
-        self, source: CellState, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
-    ) -> kernels.Operation:
-        """See `StackedOperation.for_loops`."""
+    def for_kernels(self, source: CellState, weights: Tensor, positions: Positions, receivers: Positions) -> KernelOp:
         convolution = kernels.Convolution(None, self.conv.weight, self.norm.running())
         return kernels.Convolutions(weights, receivers, positions, (convolution,))
 
@@ -271,7 +217,7 @@ class DepthwiseSeparable(nn.Module):
         self.norm = StackedBatchNorm(edges, channels)
         self.dilation = dilation
 
-    def forward(self, x: Tensor, stride: int, positions: Sequence[int], scale: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, stride: int, positions: Positions, scale: Tensor | None = None) -> Tensor:
         """Return `(B, E * C, H', W')`."""
         depthwise = self.depthwise(positions)
         if x.shape[1] != len(depthwise):  # the edges share their input
@@ -281,7 +227,7 @@ class DepthwiseSeparable(nn.Module):
         x = F.conv2d(x, self.pointwise(positions), groups=len(positions))
         return self.norm(x, positions, scale)
 
-    def for_loops(self) -> kernels.Convolution:
+    def for_kernels(self) -> kernels.Convolution:
         """Return the parameters and statistics of all stacked edges."""
         return kernels.Convolution(self.depthwise.weight, self.pointwise.weight, self.norm.running(), self.dilation)
 
@@ -293,14 +239,11 @@ class DilatedConvolution(StackedOperation):
         super().__init__()
         self.conv = DepthwiseSeparable(edges, channels, kernel, dilation=2)
 
-    def weighted(self, source: CellState, weights: Tensor, positions: Sequence[int]) -> Tensor:
+    def weighted(self, source: CellState, weights: Tensor, positions: Positions) -> Tensor:
         return cast(Tensor, self.conv(source.relu, source.stride, positions, weights))
 
-    def for_loops(
-        self, source: CellState, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
-    ) -> kernels.Operation:
-        """See `StackedOperation.for_loops`."""
-        return kernels.Convolutions(weights, receivers, positions, (self.conv.for_loops(),))
+    def for_kernels(self, source: CellState, weights: Tensor, positions: Positions, receivers: Positions) -> KernelOp:
+        return kernels.Convolutions(weights, receivers, positions, (self.conv.for_kernels(),))
 
 
 class SeparableConvolution(StackedOperation):
@@ -311,43 +254,30 @@ class SeparableConvolution(StackedOperation):
         self.conv_1 = DepthwiseSeparable(edges, channels, kernel)
         self.conv_2 = DepthwiseSeparable(edges, channels, kernel)
 
-    def weighted(self, source: CellState, weights: Tensor, positions: Sequence[int]) -> Tensor:
+    def weighted(self, source: CellState, weights: Tensor, positions: Positions) -> Tensor:
         x = F.relu_(self.conv_1(source.relu, source.stride, positions))
         return cast(Tensor, self.conv_2(x, 1, positions, weights))
 
-    def for_loops(
-        self, source: CellState, weights: Tensor, positions: Sequence[int], receivers: Sequence[int]
-    ) -> kernels.Operation:
-        """See `StackedOperation.for_loops`."""
-        return kernels.Convolutions(weights, receivers, positions, (self.conv_1.for_loops(), self.conv_2.for_loops()))
-
-
-def _skip(edges: int, channels: int, stride: int, norm: bool) -> StackedOperation:
-    return Identity() if stride == 1 else FactorizedReduction(edges, channels)
-
-
-def _pool(maximum: bool, edges: int, channels: int, stride: int, norm: bool) -> StackedOperation:
-    return Pool(maximum, channels, norm)
-
-
-def _noise(edges: int, channels: int, stride: int, norm: bool) -> StackedOperation:
-    return Noise()
-
-
-def _convolution(
-    kind: Callable[[int, int, int], StackedOperation], kernel: int, edges: int, channels: int, stride: int, norm: bool
-) -> StackedOperation:
-    return kind(edges, channels, kernel)
+    def for_kernels(self, source: CellState, weights: Tensor, positions: Positions, receivers: Positions) -> KernelOp:
+        return kernels.Convolutions(
+            weights, receivers, positions, (self.conv_1.for_kernels(), self.conv_2.for_kernels())
+        )
 
 
 STACKED: Mapping[str, Callable[[int, int, int, bool], StackedOperation]] = {
-    "skip_connect": _skip,
-    "max_pool_3x3": partial(_pool, True),
-    "avg_pool_3x3": partial(_pool, False),
-    "noise": _noise,
-    **{f"sep_conv_{k}x{k}": partial(_convolution, SeparableConvolution, k) for k in (3, 5, 7)},
-    **{f"dil_conv_{k}x{k}": partial(_convolution, DilatedConvolution, k) for k in (3, 5)},
-    **{f"nor_conv_{k}x{k}": partial(_convolution, Convolution, k) for k in (1, 3)},
+    "skip_connect": lambda edges, channels, stride, norm: (
+        Identity() if stride == 1 else FactorizedReduction(edges, channels)
+    ),
+    "max_pool_3x3": lambda edges, channels, stride, norm: Pool(True, channels, norm),
+    "avg_pool_3x3": lambda edges, channels, stride, norm: Pool(False, channels, norm),
+    "sep_conv_3x3": lambda edges, channels, stride, norm: SeparableConvolution(edges, channels, 3),
+    "sep_conv_5x5": lambda edges, channels, stride, norm: SeparableConvolution(edges, channels, 5),
+    "sep_conv_7x7": lambda edges, channels, stride, norm: SeparableConvolution(edges, channels, 7),
+    "dil_conv_3x3": lambda edges, channels, stride, norm: DilatedConvolution(edges, channels, 3),
+    "dil_conv_5x5": lambda edges, channels, stride, norm: DilatedConvolution(edges, channels, 5),
+    "noise": lambda edges, channels, stride, norm: Noise(),
+    "nor_conv_1x1": lambda edges, channels, stride, norm: Convolution(edges, channels, 1),
+    "nor_conv_3x3": lambda edges, channels, stride, norm: Convolution(edges, channels, 3),
 }
 """Primitive -> its stacked form, built from (edges, channels, stride, BN after pooling); `none` needs none."""
 
@@ -367,8 +297,8 @@ PARTS: Mapping[type[nn.Module], tuple[tuple[type[nn.Module], ...], ...]] = {
 """What the operations are made of: module -> the classes of its children, and other choices of them."""
 
 
-def norms_for_loops(operations: Iterable[StackedOperation]) -> list[StackedBatchNorm] | None:
-    """Return the normalisations of operations; None if `for_loops` does not say all of them: a module was changed."""
+def norms_for_kernels(operations: Iterable[StackedOperation]) -> list[StackedBatchNorm] | None:
+    """Return the normalisations of operations; None if `for_kernels` does not say all of them: a module was changed."""
     norms: list[StackedBatchNorm] = []
     parts: list[nn.Module] = list(operations)
     for part in parts:  # which grows

@@ -1,17 +1,17 @@
-"""Mixture weights: how much of each candidate operation goes into each edge of a cell.
+"""Mixture weights, how much of each candidate operation goes into each edge of a cell: DARTS, sec. 2.2, eq. 2.
 
-`o_bar(x) = sum_o weight_o * o(x)` on every edge (DARTS, eq. 2). Masking, discretising, perturbing and sampling are
-nothing but other weights. An operation without weight is *inactive*: it is neither evaluated nor stored.
+`o_bar(x) = sum_o weight_o * o(x)` on every edge. Masking, discretising, perturbing and sampling are nothing but other
+weights. An operation without weight is *inactive*: it is neither evaluated nor stored.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from archselect.models.cell_space import CellSpace
+from archselect.models.cell_space import CellDecisions, CellSpace
 
 Active = tuple[tuple[bool, ...], ...]
 """Per edge and candidate: may it have weight?"""
@@ -84,18 +84,66 @@ class MixtureWeights(dict[str, Tensor]):
                 does not.
         """
         weights = self[cell].clone()
-        row = weights[edge]
-        keep = torch.zeros_like(row)
-        if operation is not None:
-            keep = torch.ones_like(row)
-            keep[operation] = 0
-        masked = row * keep
+        keep = torch.ones_like(weights[edge])
+        keep[slice(None) if operation is None else operation] = 0
+        row = self[cell][edge] * keep
         if renormalize and operation is not None:
-            masked = masked * (row.sum() / masked.sum().clamp_min(torch.finfo(row.dtype).tiny))
-        weights[edge] = masked
-        active = [list(candidates) for candidates in self.active[cell]]
-        active[edge] = [was and operation is not None and index != operation for index, was in enumerate(active[edge])]
-        return self.replaced({cell: weights}, {cell: tuple(tuple(candidates) for candidates in active)})
+            row = row * (self[cell][edge].sum() / row.sum().clamp_min(torch.finfo(row.dtype).tiny))
+        weights[edge] = row
+        active = list(self.active[cell])
+        masked = [was and operation is not None and index != operation for index, was in enumerate(active[edge])]
+        active[edge] = tuple(masked)
+        return self.replaced({cell: weights}, {cell: tuple(active)})
+
+
+class DecisionMasks(nn.Module):
+    """What has been decided in one cell type, as 0/1 factors: relaxing under it is one multiply-add on any device.
+
+    Attributes:
+        decisions: What has been decided.
+        active: Which candidates may still have weight.
+        exists: Which candidates an edge has, `(edges, operations)`.
+        mixed: 1 for the candidates of undecided edges, `(edges, operations)`.
+        decided: 1 for the operation that a decided edge kept, `(edges, operations)`.
+        feeds: 1 for the edges that feed a node, `(nodes, edges)`.
+    """
+
+    exists: Tensor
+    mixed: Tensor
+    decided: Tensor
+    feeds: Tensor
+
+    def __init__(self, space: CellSpace) -> None:
+        super().__init__()
+        self.space = space
+        exists = [[index < len(candidates) for index in range(space.width)] for candidates in space.operations]
+        self.register_buffer("exists", torch.tensor(exists), persistent=False)
+        for name in ("mixed", "decided", "feeds"):
+            self.register_buffer(name, torch.empty(0), persistent=False)
+        self.decide(CellDecisions.none(space))
+
+    def decide(self, decisions: CellDecisions) -> None:
+        """Take what has been decided."""
+        edges = list(zip(decisions.operations, decisions.kept, strict=True))
+        options = range(self.space.width)
+        self.decisions = decisions
+        self.active: Active = tuple(
+            tuple(kept and index < len(candidates) and operation in (None, index) for index in options)
+            for candidates, (operation, kept) in zip(self.space.operations, edges, strict=True)
+        )
+        self.mixed = self._factors([[kept and operation is None for _ in options] for operation, kept in edges])
+        self.decided = self._factors([[kept and operation == index for index in options] for operation, kept in edges])
+        targets = [target for _, target in self.space.topology.edges]
+        self.feeds = self._factors(
+            [
+                [kept and target == node for target, kept in zip(targets, decisions.kept, strict=True)]
+                for node in self.space.topology.node_states
+            ]
+        )
+
+    def _factors(self, rows: Sequence[Sequence[bool]]) -> Tensor:
+        with torch.inference_mode(False):  # what is decided while validating must serve training too
+            return torch.tensor(rows, dtype=self.mixed.dtype, device=self.mixed.device)
 
 
 def nonzero(weights: Tensor) -> Active:
@@ -111,40 +159,32 @@ class Term:
     edges: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a cell has to evaluate: the terms that leave each source, and where their weights stand when flattened."""
-
-    terms: tuple[tuple[Term, ...], ...]
-    order: tuple[int, ...]
-
-
 @lru_cache(maxsize=4096)
-def plan(space: CellSpace, active: Active) -> Plan:
-    """Return the plan for the active operations; `none` adds nothing and is left out."""
-    terms: list[tuple[Term, ...]] = []
-    order: list[int] = []
-    for source in range(space.topology.inputs + space.topology.nodes):
-        leaving = [edge for edge, (start, _) in enumerate(space.topology.edges) if start == source]
-        names = dict.fromkeys(name for edge in leaving for name in space.operations[edge] if name != "none")
-        here = []
-        for name in names:
-            edges = tuple(
-                edge
-                for edge in leaving
-                if name in space.operations[edge] and active[edge][space.operations[edge].index(name)]
-            )
+def terms_by_source(space: CellSpace, active: Active) -> tuple[tuple[Term, ...], ...]:
+    """Return, for each state, the terms that leave it; `none` adds nothing and is left out."""
+
+    def terms(source: int) -> Iterator[Term]:
+        leaving = space.topology.edges_from(source)
+        for name in dict.fromkeys(name for edge in leaving for name in space.operations[edge] if name != "none"):
+            offering = [edge for edge in leaving if name in space.operations[edge]]
+            edges = tuple(edge for edge in offering if active[edge][space.operations[edge].index(name)])
             if edges:
-                here.append(Term(name, edges))
-                order += [edge * space.width + space.operations[edge].index(name) for edge in edges]
-        terms.append(tuple(here))
-    return Plan(tuple(terms), tuple(order))
+                yield Term(name, edges)
+
+    return tuple(tuple(terms(source)) for source in space.topology.states)
 
 
 @lru_cache(maxsize=4096)
-def _order_on(order: tuple[int, ...], device: torch.device) -> Tensor:
+def _places(space: CellSpace, active: Active, device: torch.device) -> Tensor:
+    """Return where the weights of the terms stand in the flattened `(edges, operations)`, one term after another."""
+    places = [
+        edge * space.width + space.operations[edge].index(term.operation)
+        for terms in terms_by_source(space, active)
+        for term in terms
+        for edge in term.edges
+    ]
     with torch.inference_mode(False):  # what is cached while validating must serve training too
-        return torch.tensor(order, dtype=torch.long, device=device)
+        return torch.tensor(places, dtype=torch.long, device=device)
 
 
 class Mixture:
@@ -157,8 +197,8 @@ class Mixture:
         edges: What all weights of an edge are multiplied by, `(edges,)`; None: 1.
         auxiliary: Weight of the auxiliary skip connection beside each of `auxiliary_edges` (DARTS-minus).
         auxiliary_edges: The edges that have one.
-        drop_path: See `MixtureWeights`.
-        undrawn: See `MixtureWeights`, `(edges,)`; None: nothing is added.
+        drop_path: Share of the images that each operation but identities is left out of.
+        undrawn: What edges add to their output for its gradient, `(edges,)`; None: nothing.
 
     Attributes:
         feeding: The edges that carry anything.
@@ -192,14 +232,14 @@ class Mixture:
             weights = weights * edges.unsqueeze(1)
             self._undrawn = None if undrawn is None else undrawn * edges
         self._like = weights
-        self._plan = plan(space, active)
-        ordered = weights.reshape(-1)[_order_on(self._plan.order, weights.device)]
-        values = iter(ordered.split([len(term.edges) for terms in self._plan.terms for term in terms]))
-        self._values = tuple(tuple(next(values) for _ in terms) for terms in self._plan.terms)
+        terms = terms_by_source(space, active)
+        ordered = weights.reshape(-1)[_places(space, active, weights.device)]
+        values = iter(ordered.split([len(term.edges) for of_source in terms for term in of_source]))
+        self._terms = tuple(tuple((term, next(values)) for term in of_source) for of_source in terms)
 
-    def leaving(self, source: int) -> tuple[tuple[Term, Tensor], ...]:
+    def terms_from(self, source: int) -> tuple[tuple[Term, Tensor], ...]:
         """Return the terms that leave `source`, each with the weights `(len(term.edges),)` of its edges."""
-        return tuple(zip(self._plan.terms[source], self._values[source], strict=True))
+        return self._terms[source]
 
     def auxiliary_weights(self, edges: Sequence[int]) -> Tensor:
         """Return the weights `(len(edges),)` of the auxiliary skip connections beside edges."""

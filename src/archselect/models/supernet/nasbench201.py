@@ -9,7 +9,7 @@ from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.models.cell_space import CellSpace
 from archselect.models.ops.primitives import ResidualReduction
 from archselect.models.supernet.mixed_cell import MixedCell
-from archselect.models.supernet.mixed_ops import CellOutput, CellState
+from archselect.models.supernet.mixed_ops import CellOutput
 from archselect.models.supernet.mixture import Mixture
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
 from archselect.models.supernet.supernet import PartialForward, Supernet, layers_until
@@ -23,8 +23,8 @@ class NASBench201Supernet(Supernet):
         channels: C of the first stage; doubled by each residual block.
         cells_per_stage: N of the paper.
         classes: Number of classes.
-        alpha_scale: See `Supernet`.
-        variant: See `Supernet`.
+        alpha_scale: Standard deviation of the architecture parameters at the start.
+        variant: What the search method asks of the supernet.
     """
 
     def __init__(
@@ -50,16 +50,13 @@ class NASBench201Supernet(Supernet):
         self.classifier = nn.Linear(channels, classes)
 
     def forward_prefix(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> PartialForward:
-        """See `Supernet.begin`; a layer is a cell or a residual block."""
-        return self._run_layers(PartialForward(0, (CellOutput([CellState(self.stem(x))]),)), mixtures, layers)
+        return self._run_layers(PartialForward(0, (CellOutput([self.stem(x)]),)), mixtures, layers)
 
     def forward_suffix(self, partial: PartialForward, mixtures: Mapping[str, Mixture]) -> Tensor:
-        """See `Supernet.finish`."""
         (last,) = self._run_layers(partial, mixtures, len(self.blocks)).outputs
         return cast(Tensor, self.classifier(self.last(last.value).mean(dim=(2, 3))))
 
     def layers_before(self, cells: Collection[str]) -> int:
-        """See `Supernet.layers_before`."""
         return layers_until(isinstance(block, MixedCell) and block.space.name in cells for block in self.blocks)
 
     def _run_layers(self, partial: PartialForward, mixtures: Mapping[str, Mixture], layers: int) -> PartialForward:
@@ -68,5 +65,5 @@ class NASBench201Supernet(Supernet):
             if isinstance(block, MixedCell):
                 output = self._evaluate(block, [output.value], mixtures)
             else:
-                output = CellOutput([CellState(block(output.value))])
+                output = CellOutput([block(output.value)])
         return PartialForward(layers, (output,))

@@ -5,15 +5,16 @@ there. A relaxation has a mean, which validation, selection and reports read, an
 is drawn from PyTorch's own generator where the method samples.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Protocol, get_args
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Gamma
 
-from archselect.utils.validation import FLAG, POSITIVE_FLOAT, POSITIVE_INT, one_of
+from archselect.utils.validation import PositiveFloat, PositiveInt, check_fields
 
 Undrawn = Literal["omitted", "constant"]
 """What becomes of the operations of an edge that a sparse relaxation does not draw: `omitted`: nothing; `constant`: the
@@ -22,81 +23,50 @@ their gradients.
 """
 
 
-class Relaxation(Protocol):
+class Relaxation(ABC):
     """How `alpha` becomes mixture weights.
 
     Attributes:
         sparse: Whether most of what it draws is zero, so that the weights must be looked at before they are evaluated.
-        undrawn: See `Undrawn`; read where the relaxation is sparse.
-        varies: Whether it changes in the course of the search.
+        undrawn: What becomes of what is not drawn, where the relaxation is sparse.
+        is_scheduled: Whether it changes in the course of the search.
     """
 
-    @property
-    def sparse(self) -> bool: ...
+    sparse = False
+    undrawn: Undrawn = "omitted"
+    is_scheduled = False
 
-    @property
-    def undrawn(self) -> "Undrawn": ...
-
-    @property
-    def varies(self) -> bool: ...
-
+    @abstractmethod
     def mean(self, alpha: Tensor) -> Tensor:
         """Return the weights that stand for the whole distribution."""
-        ...
 
     def sample(self, alpha: Tensor) -> Tensor:
-        """Return the weights of one training step, differentiable in `alpha`."""
-        ...
+        """Return the weights of one training step, differentiable in `alpha`; the mean where nothing is drawn."""
+        return self.mean(alpha)
 
-    def at(self, progress: float) -> "Relaxation":
+    def at(self, progress: float) -> Self:
         """Return the relaxation at a moment of the search, from 0, its first epoch, to 1, its last."""
-        ...
+        return self
 
 
 @dataclass(frozen=True)
-class Softmax:
+class Softmax(Relaxation):
     """The weights of an edge are positive and sum to 1 (DARTS, eq. 2)."""
 
-    sparse = False
-    undrawn: ClassVar[Undrawn] = "omitted"
-    varies = False
-
     def mean(self, alpha: Tensor) -> Tensor:
-        """See `Relaxation`."""
         return alpha.softmax(dim=-1)
 
-    def sample(self, alpha: Tensor) -> Tensor:
-        """Nothing is drawn: see `Relaxation`."""
-        return self.mean(alpha)
-
-    def at(self, progress: float) -> "Softmax":
-        """See `Relaxation`."""
-        return self
-
 
 @dataclass(frozen=True)
-class Sigmoid:
+class Sigmoid(Relaxation):
     """Every operation has a weight between 0 and 1 of its own, so that none wins at the cost of others (FairDARTS)."""
 
-    sparse = False
-    undrawn: ClassVar[Undrawn] = "omitted"
-    varies = False
-
     def mean(self, alpha: Tensor) -> Tensor:
-        """See `Relaxation`."""
         return alpha.sigmoid()
-
-    def sample(self, alpha: Tensor) -> Tensor:
-        """Nothing is drawn: see `Relaxation`."""
-        return self.mean(alpha)
-
-    def at(self, progress: float) -> "Sigmoid":
-        """See `Relaxation`."""
-        return self
 
 
 @dataclass(frozen=True)
-class GumbelSoftmax:
+class GumbelSoftmax(Softmax):
     """`softmax((log softmax(alpha) + g) / t)` with Gumbel noise g and a temperature t (SNAS; GDAS).
 
     Where it is hard, the step evaluates the operation with the largest of these weights alone, at weight 1, and its
@@ -106,41 +76,29 @@ class GumbelSoftmax:
     Attributes:
         hard: Whether one operation per edge is evaluated.
         first: Temperature in the first epoch.
-        last: Temperature in the last epoch.
-        schedule: `linear` or `exponential` in between.
-        undrawn: See `Undrawn`. The authors of GDAS add constants in NAS-Bench-201 (AutoDL-Projects,
+        last: Temperature in the last epoch; linear in between.
+        undrawn: The authors of GDAS add constants in NAS-Bench-201 (AutoDL-Projects,
             xautodl/models/cell_searchs/search_cells.py, `NAS201SearchCell.forward_gdas`) and omit them in the DARTS
             space (`NASNetSearchCell.forward_gdas`). Soft draws leave nothing undrawn.
         temperature: At the moment.
     """
 
     hard: bool
-    first: float
-    last: float
-    schedule: Literal["linear", "exponential"] = "linear"
+    first: PositiveFloat
+    last: PositiveFloat
     undrawn: Undrawn = "omitted"
     temperature: float | None = None
 
-    varies = True
-
     def __post_init__(self) -> None:
-        FLAG.check("search.relaxation.hard", self.hard)
-        POSITIVE_FLOAT.check("search.relaxation.first", self.first)
-        POSITIVE_FLOAT.check("search.relaxation.last", self.last)
-        one_of(("linear", "exponential")).check("search.relaxation.schedule", self.schedule)
-        one_of(get_args(Undrawn)).check("search.relaxation.undrawn", self.undrawn)
+        check_fields(self, "search.relaxation")
+
+    is_scheduled = True
 
     @property
-    def sparse(self) -> bool:
-        """See `Relaxation`."""
+    def sparse(self) -> bool:  # type: ignore[override]
         return self.hard
 
-    def mean(self, alpha: Tensor) -> Tensor:
-        """See `Relaxation`."""
-        return alpha.softmax(dim=-1)
-
     def sample(self, alpha: Tensor) -> Tensor:
-        """See `Relaxation`."""
         noise = -torch.empty_like(alpha).exponential_().clamp_min(torch.finfo(alpha.dtype).tiny).log()
         temperature = self.first if self.temperature is None else self.temperature
         scores = alpha.log_softmax(dim=-1) + noise
@@ -151,42 +109,27 @@ class GumbelSoftmax:
         one = F.one_hot(scores.argmax(dim=-1), scores.shape[-1]).to(soft)
         return one + soft - soft.detach()
 
-    def at(self, progress: float) -> "GumbelSoftmax":
-        """See `Relaxation`."""
-        if self.schedule == "linear":
-            temperature = self.first + (self.last - self.first) * progress
-        else:
-            temperature = self.first * (self.last / self.first) ** progress
-        return replace(self, temperature=temperature)
+    def at(self, progress: float) -> Self:
+        return replace(self, temperature=self.first + (self.last - self.first) * progress)
 
 
 @dataclass(frozen=True)
-class Dirichlet:
+class Dirichlet(Relaxation):
     """Weights drawn from the Dirichlet distribution with concentration `elu(alpha) + 1` (DrNAS).
 
     Drawn as gamma variables over their sum, so that the gradient passes through the draw.
     """
 
-    sparse = False
-    undrawn: ClassVar[Undrawn] = "omitted"
-    varies = False
-
     def mean(self, alpha: Tensor) -> Tensor:
-        """See `Relaxation`."""
         concentration = self.concentration(alpha)
         return concentration / concentration.sum(dim=-1, keepdim=True)
 
     def sample(self, alpha: Tensor) -> Tensor:
-        """See `Relaxation`."""
         exists = alpha > -torch.inf
         # In float32 the draws of small concentrations all round to the smallest number there is.
         concentration = self.concentration(alpha).double().where(exists, 1.0)
         drawn = Gamma(concentration, torch.ones_like(concentration), validate_args=False).rsample() * exists
         return (drawn / drawn.sum(dim=-1, keepdim=True)).to(alpha.dtype)
-
-    def at(self, progress: float) -> "Dirichlet":
-        """See `Relaxation`."""
-        return self
 
     @staticmethod
     def concentration(alpha: Tensor) -> Tensor:
@@ -197,9 +140,9 @@ class Dirichlet:
         return torch.where(above, alpha + 1, alpha.masked_fill(above, 0.0).exp())
 
 
-EdgeNormalization = Literal["none", "share", "scaled"]
+EdgeNormalization = Literal["none", "share"]
 """Whether the in-edges of a node have weights of their own: `none`; `share`: softmax(beta), which sum to 1 (PC-DARTS,
-edge normalization); `scaled`: as many times that as the node has edges, so that equal betas equal none.
+edge normalization).
 """
 
 
@@ -211,26 +154,20 @@ class SupernetOptions:
         relaxation: How architecture parameters become mixture weights.
         partial_channels: K: one K-th of a state's channels passes the mixture of an edge, the others go around it
             (PC-DARTS, partial channel connection); 1: all pass it.
-        edge_normalization: See `EdgeNormalization`.
+        edge_normalization: Whether the in-edges of a node have weights of their own.
         auxiliary_skip: Whether each edge has a skip connection beside its mixture (DARTS-minus).
     """
 
     relaxation: Relaxation = field(default_factory=Softmax)
-    partial_channels: int = 1
+    partial_channels: PositiveInt = 1
     edge_normalization: EdgeNormalization = "none"
     auxiliary_skip: bool = False
 
     def __post_init__(self) -> None:
-        POSITIVE_INT.check("search.partial_channels", self.partial_channels)
-        one_of(get_args(EdgeNormalization)).check("search.edge_normalization", self.edge_normalization)
-        FLAG.check("search.auxiliary_skip", self.auxiliary_skip)
+        check_fields(self, "search")
 
     def active_channels(self, channels: int) -> int:
-        """Return how many of a state's channels pass the mixture.
-
-        Raises:
-            ValueError: They cannot be divided so.
-        """
+        """Return how many of a state's channels pass the mixture; a ValueError where they cannot be divided so."""
         if channels % self.partial_channels:
             raise ValueError(
                 f"search.partial_channels={self.partial_channels} lets one of so many channels pass the operations, "

@@ -21,10 +21,6 @@ class StackedWeight(nn.Module):
         bound = 1 / math.sqrt(in_channels * kernel * kernel)
         nn.init.uniform_(self.weight, -bound, bound)
 
-    def exchange(self, position: int, other: "StackedWeight", other_position: int) -> None:
-        """Let an edge here and an edge of `other` change weights."""
-        _exchange((self.weight, self.edges, position), (other.weight, other.edges, other_position))
-
     def forward(self, positions: Sequence[int]) -> Tensor:
         """Return `(len(positions) * out, in / groups, k, k)`, the weights of these edges one after another."""
         if len(positions) == self.edges:
@@ -49,12 +45,6 @@ class StackedBatchNorm(BatchNorm2d):
         self.edges = edges
         self.channels = channels
 
-    def exchange(self, position: int, other: "StackedBatchNorm", other_position: int) -> None:
-        """Let an edge here and an edge of `other` change statistics."""
-        for name in ("running_mean", "running_var"):
-            mine, theirs = cast(Tensor, getattr(self, name)), cast(Tensor, getattr(other, name))
-            _exchange((mine, self.edges, position), (theirs, other.edges, other_position))
-
     def forward(self, x: Tensor, positions: Sequence[int] | None = None, scale: Tensor | None = None) -> Tensor:
         """Normalise `(B, E * C, H, W)`, the edges at `positions`, by default all; multiply edge e by `scale[e]`."""
         positions = range(self.edges) if positions is None else positions
@@ -65,20 +55,18 @@ class StackedBatchNorm(BatchNorm2d):
             out = batch_norm(x, batch_mean, batch_variance, weight, None, True, 1.0, self.eps)
             self._average(positions, batch_mean, batch_variance)
             return out
-        mean, variance = cast(Tensor, self.running_mean), cast(Tensor, self.running_var)
+        running = cast(Tensor, self.running_mean), cast(Tensor, self.running_var)
+        options = weight, None, self.training, self.momentum or 0.0, self.eps
         if span := _span(positions, self.channels):
-            mean, variance = mean[span], variance[span]  # views: the statistics move in place
-            return batch_norm(x, mean, variance, weight, None, self.training, self.momentum or 0.0, self.eps)
-        some = [slice(position * self.channels, (position + 1) * self.channels) for position in positions]
-        some_mean = torch.cat([mean[part] for part in some])
-        some_variance = torch.cat([variance[part] for part in some])
-        out = batch_norm(x, some_mean, some_variance, weight, None, self.training, self.momentum or 0.0, self.eps)
+            mean, variance = (statistic[span] for statistic in running)  # views: the statistics move in place
+            return batch_norm(x, mean, variance, *options)
+        parts = [slice(position * self.channels, (position + 1) * self.channels) for position in positions]
+        mean, variance = (torch.cat([statistic[part] for part in parts]) for statistic in running)
+        out = batch_norm(x, mean, variance, *options)
         if self.training:
-            for part, new_mean, new_variance in zip(
-                some, some_mean.split(self.channels), some_variance.split(self.channels), strict=True
-            ):
-                mean[part] = new_mean
-                variance[part] = new_variance
+            for statistic, moved in zip(running, (mean, variance), strict=True):
+                for part, new in zip(parts, moved.split(self.channels), strict=True):
+                    statistic[part] = new
         return out
 
     def _average(self, positions: Sequence[int], mean: Tensor, variance: Tensor) -> None:
@@ -93,20 +81,10 @@ class StackedBatchNorm(BatchNorm2d):
 
     def running(self, position: int | None = None) -> kernels.Running:
         """Return the running statistics of all stacked edges, or of one."""
-        statistics = cast(Tensor, self.running_mean), cast(Tensor, self.running_var)
+        mean, variance = cast(Tensor, self.running_mean), cast(Tensor, self.running_var)
         if position is not None:
-            mean, variance = (statistic.view(self.edges, -1)[position] for statistic in statistics)
-            return kernels.Running(mean, variance)
-        return kernels.Running(*statistics)
-
-
-def _exchange(one: tuple[Tensor, int, int], other: tuple[Tensor, int, int]) -> None:
-    """Exchange the parts of two stacks, each given as (stack, edges, position)."""
-    with torch.no_grad():
-        mine, theirs = (stack.view(edges, -1)[position] for stack, edges, position in (one, other))
-        kept = mine.clone()
-        mine.copy_(theirs)
-        theirs.copy_(kept)
+            mean, variance = mean.view(self.edges, -1)[position], variance.view(self.edges, -1)[position]
+        return kernels.Running(mean, variance)
 
 
 def _span(positions: Sequence[int], width: int) -> slice | None:

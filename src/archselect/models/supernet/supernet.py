@@ -1,4 +1,9 @@
-"""Supernets: networks whose cells are mixtures of all candidate operations (DARTS, sec. 2.2)."""
+"""The supernet: DARTS, sec. 2.2, the continuous relaxation of the choice of operations.
+
+Every cell holds every candidate operation on every edge (`MixedCell`). The architecture parameters `alpha` of a cell
+type, shared by all its cells, become mixture weights (`relaxation`), and a cell evaluates the sum that they weight
+(`mixture`). Deciding an edge makes its weights one-hot, step by step or all at once by the largest (`argmax_alpha`).
+"""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -18,7 +23,7 @@ from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.restored_state import frozen_bn_stats
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixed_ops import CellOutput
-from archselect.models.supernet.mixture import Active, Mixture, MixtureWeights, nonzero
+from archselect.models.supernet.mixture import DecisionMasks, Mixture, MixtureWeights, nonzero
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
 
 
@@ -48,9 +53,15 @@ class Supernet(nn.Module):
         betas: With edge normalisation, those of the edges, cell type -> `(edges,)`; otherwise empty.
         relaxation: How architecture parameters become mixture weights, at this moment of the search.
         auxiliary_weight: Of the auxiliary skip connections, at this moment of the search.
-        decisions: What has been decided. A decided edge is one-hot, a dropped one zero; neither gives `alpha` a
-            gradient.
+        masks: What has been decided, cell type -> `DecisionMasks`.
         recompute: Whether cells are evaluated again in the backward pass instead of keeping what their gradients need.
+
+    Example:
+        >>> supernet = archselect.load_supernet(folder)  # or of a space: space.supernet(image_size, classes)
+        >>> isinstance(supernet, archselect.Supernet)
+        True
+        >>> {cell: tuple(weights.shape) for cell, weights in supernet.mixture_weights().items()}
+        {'normal': (14, 2), 'reduction': (14, 2)}
     """
 
     def __init__(
@@ -61,36 +72,22 @@ class Supernet(nn.Module):
         self.variant = variant
         self.relaxation = variant.relaxation
         self.auxiliary_weight = 0.0
-        self.alphas = nn.ParameterDict(
-            {
-                name: nn.Parameter(alpha_scale * torch.randn(len(space.operations), space.width))
-                for name, space in cells.items()
-            }
-        )
-        normalised = variant.edge_normalization != "none"
-        self.betas = nn.ParameterDict(
-            {
-                name: nn.Parameter(alpha_scale * torch.randn(len(space.operations)))
-                for name, space in cells.items()
-                if normalised
-            }
-        )
+        self.alphas, self.betas = nn.ParameterDict(), nn.ParameterDict()
         for name, space in cells.items():
-            exists = torch.tensor(
-                [[index < len(candidates) for index in range(space.width)] for candidates in space.operations]
-            )
-            self.register_buffer(f"_exists_{name}", exists, persistent=False)
-            self.register_buffer(f"_mixed_{name}", torch.empty(0), persistent=False)
-            self.register_buffer(f"_decided_{name}", torch.empty(0), persistent=False)
-            self.register_buffer(f"_into_{name}", torch.empty(0), persistent=False)
+            self.alphas[name] = nn.Parameter(alpha_scale * torch.randn(len(space.operations), space.width))
+        for name, space in cells.items() if variant.edge_normalization == "share" else ():
+            self.betas[name] = nn.Parameter(alpha_scale * torch.randn(len(space.operations)))
+        self.masks = {name: DecisionMasks(space) for name, space in cells.items()}
+        self._masks = nn.ModuleList(self.masks.values())  # registered, so that they move with the supernet
         self.recompute = False
-        self._decisions: dict[str, CellDecisions] = {}
-        self.decisions = {name: CellDecisions.none(space) for name, space in cells.items()}
 
     @property
     def decisions(self) -> Mapping[str, CellDecisions]:
-        """Return what has been decided, per cell type; assign a new mapping to decide more."""
-        return self._decisions
+        """What has been decided, per cell type; assign a new mapping to decide more.
+
+        A decided edge is one-hot, a dropped one zero; neither gives `alpha` a gradient.
+        """
+        return {name: self.masks[name].decisions for name in self.cell_spaces}
 
     @decisions.setter
     def decisions(self, decisions: Mapping[str, CellDecisions]) -> None:
@@ -101,44 +98,17 @@ class Supernet(nn.Module):
             )
         for name, space in self.cell_spaces.items():
             decisions[name].check(space)
-        self._decisions = dict(decisions)
-        self._active: dict[str, Active] = {}
-        for name, space in self.cell_spaces.items():
-            state = self._decisions[name]
-            self._active[name] = tuple(
-                tuple(kept and index < len(candidates) and operation in (None, index) for index in range(space.width))
-                for candidates, operation, kept in zip(space.operations, state.operations, state.kept, strict=True)
-            )
-            # As 0/1 factors, so that relaxing under the decisions is one multiply-add on any device.
-            alpha = self.alphas[name]
-            with torch.inference_mode(False):  # what is decided while validating must serve training too
-                mixed, decided = torch.zeros_like(alpha), torch.zeros_like(alpha)
-                feeds = [
-                    [
-                        float(state.kept[edge] and target == node)
-                        for edge, (_, target) in enumerate(space.topology.edges)
-                    ]
-                    for node in space.topology.node_states
-                ]
-                into = torch.tensor(feeds, dtype=alpha.dtype, device=alpha.device)
-            for edge, (operation, kept) in enumerate(zip(state.operations, state.kept, strict=True)):
-                if kept and operation is None:
-                    mixed[edge] = 1
-                elif kept:
-                    decided[edge, operation] = 1
-            setattr(self, f"_mixed_{name}", mixed.detach())
-            setattr(self, f"_decided_{name}", decided.detach())
-            setattr(self, f"_into_{name}", into.detach())
+        for name in self.cell_spaces:
+            self.masks[name].decide(decisions[name])
 
     @property
     def mixed(self) -> Mapping[str, Tensor]:
-        """Return per cell type 1 for the candidates of undecided edges and 0 elsewhere, `(edges, operations)`."""
-        return {name: getattr(self, f"_mixed_{name}") for name in self.cell_spaces}
+        """Per cell type 1 for the candidates of undecided edges and 0 elsewhere, `(edges, operations)`."""
+        return {name: self.masks[name].mixed for name in self.cell_spaces}
 
     def masked_alpha(self, cell: str) -> Tensor:
         """Return a cell type's `alpha`, `(edges, operations)`, with -inf where an edge has no such candidate."""
-        exists = cast(Tensor, getattr(self, f"_exists_{cell}"))
-        return self.alphas[cell].masked_fill(~exists, -torch.inf)
+        return self.alphas[cell].masked_fill(~self.masks[cell].exists, -torch.inf)
 
     def relaxed(self, cell: str) -> Tensor:
         """Return the relaxation of a cell type's `alpha`, `(edges, operations)`, whatever has been decided."""
@@ -151,33 +121,29 @@ class Supernet(nn.Module):
         """
         if not self.betas:
             return None
-        into = cast(Tensor, getattr(self, f"_into_{cell}"))
-        lowest = torch.finfo(into.dtype).min  # not -inf, which would make a node that nothing feeds NaN
-        shares = self.betas[cell].masked_fill(into == 0, lowest).softmax(dim=1) * into
-        if self.variant.edge_normalization == "scaled":
-            shares = shares * into.sum(dim=1, keepdim=True)
+        feeds = self.masks[cell].feeds
+        lowest = torch.finfo(feeds.dtype).min  # not -inf, which would make a node that nothing feeds NaN
+        shares = self.betas[cell].masked_fill(feeds == 0, lowest).softmax(dim=1) * feeds
         return shares.sum(dim=0)
 
     def mixture_weights(self) -> MixtureWeights:
         """Return the relaxation of the architecture parameters under the decisions made so far."""
-        return self._under_decisions({name: self.relaxed(name) for name in self.cell_spaces}, self._active)
+        return self._under_decisions({name: self.relaxed(name) for name in self.cell_spaces})
 
     def sampled_weights(self) -> MixtureWeights:
         """Return what a training step evaluates: `mixture_weights`, or where the relaxation samples a draw."""
         with drawn_alike():
             drawn = {name: self.relaxation.sample(self.masked_alpha(name)) for name in self.cell_spaces}
-        if not self.relaxation.sparse:
-            return self._under_decisions(drawn, self._active)
-        weights = self._under_decisions(drawn, self._active)
-        weights = weights.replaced(active={name: nonzero(row) for name, row in weights.items()})
-        return weights.with_undrawn() if self.relaxation.undrawn == "constant" else weights
+        weights = self._under_decisions(drawn)
+        if self.relaxation.sparse:
+            weights = weights.replaced(active={name: nonzero(row) for name, row in weights.items()})
+            weights = weights.with_undrawn() if self.relaxation.undrawn == "constant" else weights
+        return weights
 
-    def _under_decisions(self, relaxed: Mapping[str, Tensor], active: Mapping[str, Active]) -> MixtureWeights:
-        weights = {
-            name: row * getattr(self, f"_mixed_{name}") + getattr(self, f"_decided_{name}")
-            for name, row in relaxed.items()
-        }
-        edges = {name: self.edge_weights(name) for name in self.cell_spaces}
+    def _under_decisions(self, relaxed: Mapping[str, Tensor]) -> MixtureWeights:
+        weights = {name: row * self.masks[name].mixed + self.masks[name].decided for name, row in relaxed.items()}
+        active = {name: masks.active for name, masks in self.masks.items()}
+        edges = {name: self.edge_weights(name) for name in relaxed}
         return MixtureWeights(weights, active, {name: row for name, row in edges.items() if row is not None})
 
     def forward(self, x: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
@@ -217,11 +183,11 @@ class Supernet(nn.Module):
         return mixtures
 
     def forward_prefix(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> PartialForward:
-        """Evaluate the stem and the first `layers` layers; `finish` goes on from there, under other mixtures too."""
+        """Evaluate the stem and the first `layers` layers; `forward_suffix` goes on, under other mixtures too."""
         raise NotImplementedError
 
-    def forward_suffix(self, begun: PartialForward, mixtures: Mapping[str, Mixture]) -> Tensor:
-        """Return the logits `(B, classes)`. What was begun is not changed, so that it can be finished several times."""
+    def forward_suffix(self, partial: PartialForward, mixtures: Mapping[str, Mixture]) -> Tensor:
+        """Return the logits `(B, classes)`; `partial` is not changed, so that it can be continued several times."""
         raise NotImplementedError
 
     def layers_before(self, cells: Collection[str]) -> int:
@@ -233,7 +199,7 @@ class Supernet(nn.Module):
         mixture = mixtures[cell.space.name]
         if not (self.recompute and torch.is_grad_enabled()):
             return cast(CellOutput, cell(inputs, mixture))
-        by_loops = kernels.are_enabled()
+        by_kernels = kernels.are_enabled()
         noisy = mixture.drop_path > 0 or any("noise" in names for names in cell.space.operations)
         output = checkpoint(
             cell,
@@ -241,7 +207,7 @@ class Supernet(nn.Module):
             mixture,
             use_reentrant=False,
             preserve_rng_state=noisy,
-            context_fn=lambda: (nullcontext(), _again(cell, by_loops)),
+            context_fn=lambda: (nullcontext(), _again(cell, by_kernels)),
         )
         return cast(CellOutput, output)
 
@@ -268,9 +234,9 @@ class Supernet(nn.Module):
 
 
 @contextmanager
-def _again(cell: nn.Module, by_loops: bool) -> Iterator[None]:
+def _again(cell: nn.Module, by_kernels: bool) -> Iterator[None]:
     """Evaluate a cell as it was evaluated before, wherever the backward pass runs; its batch was counted."""
-    with frozen_bn_stats(cell), kernels.enabled(by_loops):
+    with frozen_bn_stats(cell), kernels.enabled(by_kernels):
         yield
 
 
@@ -280,8 +246,15 @@ def layers_until(found: Iterable[bool]) -> int:
 
 
 def argmax_alpha(supernet: Supernet) -> dict[str, CellDecisions]:
-    """Return the decisions made so far with everything else decided by magnitude."""
-    return {name: _completed(supernet, space) for name, space in supernet.cell_spaces.items()}
+    """Return the decisions made so far with everything else decided by magnitude (DARTS, sec. 2.4)."""
+    decided = dict(supernet.decisions)
+    for name, space in supernet.cell_spaces.items():
+        for edge in decided[name].undecided_edges:
+            decided[name] = decided[name].keep_operation(edge, argmax_operation(supernet, space, edge))
+        for node in decided[name].undecided_nodes(space):
+            inputs = argmax_inputs(supernet, space, decided[name], node)
+            decided[name] = decided[name].keep_inputs(space, node, inputs)
+    return decided
 
 
 def argmax_operation(supernet: Supernet, space: CellSpace, edge: int) -> int:
@@ -291,9 +264,8 @@ def argmax_operation(supernet: Supernet, space: CellSpace, edge: int) -> int:
     not which operation is strong.
     """
     weights = supernet.relaxed(space.name)[edge].tolist()
-    candidates = space.operations[edge]
-    allowed = [index for index, operation in enumerate(candidates) if not _is_none(space, operation)] or [0]
-    return max(allowed, key=lambda index: weights[index])
+    allowed = [index for index, operation in enumerate(space.operations[edge]) if not _says_weak(space, operation)]
+    return max(allowed or [0], key=lambda index: weights[index])
 
 
 def argmax_inputs(supernet: Supernet, space: CellSpace, decisions: CellDecisions, node: int) -> tuple[int, ...]:
@@ -309,21 +281,13 @@ def argmax_inputs(supernet: Supernet, space: CellSpace, decisions: CellDecisions
 
     def strength(edge: int) -> float:
         operation = decisions.operations[edge]
-        empty = operation is None or _is_none(space, space.operations[edge][operation])
-        return 0.0 if empty or operation is None else rows[edge][operation]
+        if operation is None or _says_weak(space, space.operations[edge][operation]):
+            return 0.0
+        return float(rows[edge][operation])
 
     into = [edge for edge in space.topology.edges_into(node) if decisions.kept[edge]]
     return tuple(sorted(sorted(into, key=strength, reverse=True)[: space.topology.edges_kept_into(node)]))
 
 
-def _completed(supernet: Supernet, space: CellSpace) -> CellDecisions:
-    decisions = supernet.decisions[space.name]
-    for edge in decisions.undecided_edges:
-        decisions = decisions.keep_operation(edge, argmax_operation(supernet, space, edge))
-    for node in decisions.undecided_nodes(space):
-        decisions = decisions.keep_inputs(space, node, argmax_inputs(supernet, space, decisions, node))
-    return decisions
-
-
-def _is_none(space: CellSpace, operation: str) -> bool:
+def _says_weak(space: CellSpace, operation: str) -> bool:
     return operation == "none" and space.topology.inputs_per_node is not None

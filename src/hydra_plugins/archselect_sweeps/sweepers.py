@@ -1,0 +1,186 @@
+"""How the jobs of a sweep are chosen: every combination, or a search over options by Optuna; failed ones are gathered.
+
+The official hydra-optuna-sweeper for Hydra 1.3 needs an Optuna before 3, which cannot open a storage with today's
+SQLAlchemy.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from archselect.distributed.launch import refuse_launched
+from archselect.utils.errors import RunError, extra, sentence
+
+
+class GatheringLauncher(Launcher):
+    """A launcher around another one: it gathers the jobs that fail, where Hydra would end the sweep at the first."""
+
+    def __init__(self, launcher: Launcher, sweep_folder: str) -> None:
+        self._launcher = launcher
+        self._sweep_folder = sweep_folder
+        self._jobs: list[tuple[int, Sequence[str], BaseException | None]] = []
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """The launcher inside is set up already."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the jobs and return what came of those that worked."""
+        returns = self.run(job_overrides, initial_job_idx)
+        return [one for one in returns if one.status is JobStatus.COMPLETED]
+
+    def run(self, job_overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
+        """Run the jobs, numbered from `first`, and return what came of each; to read a failed one's value raises."""
+        returns = self._launcher.launch(job_overrides, initial_job_idx=first)
+        for number, (overrides, job) in enumerate(zip(job_overrides, returns, strict=True), start=first):
+            failed = job.status is JobStatus.FAILED
+            self._jobs.append((number, overrides, job._return_value if failed else None))
+        return returns
+
+    def raise_failures(self) -> None:
+        """Raise a `RunError` that names every job that failed."""
+        failed = [(number, overrides, error) for number, overrides, error in self._jobs if error is not None]
+        if not failed:
+            return
+        common = set.intersection(*(set(overrides) for _, overrides, _ in self._jobs))
+        lines = []
+        for number, overrides, error in failed:
+            options = " ".join(one for one in overrides if one not in common)
+            said = sentence(error).strip().replace("\n", "\n    ")
+            lines.append(f"  job {number}{f' ({options})' if options else ''}: {said}")
+        others = len(self._jobs) - len(failed)
+        raise RunError(
+            f"{len(failed)} of the {len(self._jobs)} jobs of the sweep failed"
+            + (f"; the other {others} {'is' if others == 1 else 'are'} finished.\n" if others else ".\n")
+            + "\n".join(lines)
+            + f"\nTheir logs are in {self._sweep_folder}; the same command tries them again."
+        ) from failed[0][2]
+
+
+class GridSweeper(BasicSweeper):
+    """Hydra's own, every combination of what was given: to the end, whatever becomes of any job."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Put the launcher where the failures are gathered."""
+        refuse_launched("the jobs of a sweep follow each other in one")
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        assert self.launcher is not None
+        self.launcher = self._gathering = GatheringLauncher(self.launcher, str(config.hydra.sweep.dir))
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the jobs; a `RunError` names those that failed."""
+        returns = super().sweep(arguments)
+        self._gathering.raise_failures()
+        return returns
+
+
+@dataclass(eq=False)
+class OptunaSweeper(Sweeper):
+    """Asks Optuna for options, runs them as jobs of the launcher, and tells it the score that `main` returns.
+
+    Args:
+        sampler: `_target_` of an Optuna sampler, and its options but the seed.
+        storage: URL of the database that remembers the trials.
+        study_name: The study in it.
+        n_trials: How many the study shall have, those of earlier sessions included.
+        n_jobs: How many are handed to the launcher at once; later ones learn from all of them.
+        params: What is searched over, in Hydra's syntax of sweeps; the command line may add to it.
+    """
+
+    sampler: Mapping[str, Any]
+    storage: str
+    study_name: str
+    n_trials: int
+    n_jobs: int
+    params: Mapping[str, Any] | None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Make the launcher."""
+        refuse_launched("a study hands out its trials from one")
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+        self._config = config
+        self._loader = hydra_context.config_loader
+        self._launcher = GatheringLauncher(launcher, str(config.hydra.sweep.dir))
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run trials until the study has `n_trials`, and write down which was the best.
+
+        Raises:
+            RunError: There is nothing to optimise or to search over, another study has the name, or trials failed.
+        """
+        with extra("sweeps", "hydra/sweeper=study"):
+            import optuna  # noqa: F401
+        from hydra.utils import get_class
+
+        from hydra_plugins.archselect_sweeps.study import Study, open_study, parse_space
+
+        for name in ("n_trials", "n_jobs"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise RunError(f"hydra.sweeper.{name} must be a whole number above 0; got {getattr(self, name)!r}.")
+        space, fixed = parse_space(self.params or {}, arguments)
+        identity = self._checked(space, fixed)
+        options = {str(key): value for key, value in self.sampler.items() if key != "_target_"}
+
+        def sampler(seed: int) -> Any:
+            return get_class(str(self.sampler["_target_"]))(seed=seed, **options)
+
+        lower_is_better = self._config.optimized_metric.endswith("loss")
+        with open_study(self.storage, self.study_name, lower_is_better, identity) as made:
+            study = Study(made, sampler, self._config.seed, space)
+            study.drop_halves()
+            while trials := study.trials(self.n_jobs, self.n_trials):
+                overrides = [[*(f"{key}={value}" for key, value in trial.params.items()), *fixed] for trial in trials]
+                returns = self._launcher.run(overrides, trials[0].number)
+                for trial, job in zip(trials, returns, strict=True):
+                    study.tell(trial.number, None if job.status is JobStatus.FAILED else float(job.return_value))
+            self._conclude(study.best, len(made.get_trials(deepcopy=False)))
+        self._launcher.raise_failures()
+
+    def _checked(self, space: Mapping[str, Any], fixed: Sequence[str]) -> Mapping[str, Any]:
+        """Check what can be checked before the first trial, and return what all trials have in common."""
+        from archselect.pipeline.config import identity_of
+        from archselect.pipeline.preflight import check_objective, validation_scores
+
+        base = self._loader.load_sweep_config(self._config, list(fixed))
+        if base.optimized_metric is None:
+            scores = ", ".join(validation_scores(base)) or "none: set evaluation.validation_share=0.1"
+            raise RunError(f"optimized_metric is null: name what hydra/sweeper=study is to optimise ({scores}).")
+        check_objective(base)
+        if not space:
+            raise RunError(
+                "There is nothing to search over: give an option several values, such as "
+                "'search.weight_optimizer.lr=tag(log,interval(0.005,0.1))', or choose hparams_search=NAME."
+            )
+        return {
+            "optimized_metric": base.optimized_metric,
+            "space": {key: str(distribution) for key, distribution in space.items()},
+            **identity_of(base, str(base.data.get("train_subset"))),
+        }
+
+    def _conclude(self, best: Any, count: int) -> None:
+        """Show and write down the best trial."""
+        from rich.console import Console
+
+        results: dict[str, Any] = {"name": "optuna", "trials": count}
+        if best is not None:
+            results |= {"best_trial": best.number, "best_value": best.value, "best_params": dict(best.params)}
+            chosen = " ".join(f"{key}={value}" for key, value in best.params.items())
+            Console(highlight=False).print(
+                f"Best of {count} trials ({self.study_name}): {self._config.optimized_metric} {best.value:.4f} "
+                f"in trial {best.number}: {chosen}",
+                markup=False,
+                soft_wrap=True,
+            )
+        folder = Path(str(self._config.hydra.sweep.dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(OmegaConf.create(results), folder / "optimization_results.yaml")

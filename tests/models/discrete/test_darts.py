@@ -1,0 +1,162 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from archselect.genotype import PUBLISHED, Genotype
+from archselect.models.discrete.darts import AuxiliaryHead, DartsNetwork
+from archselect.models.ops import FactorizedReduce
+
+V2 = PUBLISHED["DARTS_V2"]
+SKIPS = "skip_connect@0+skip_connect@1/" * 3 + "skip_connect@0+skip_connect@1"
+ALL_SKIP = Genotype.from_text(f"normal:2:{SKIPS}//reduction:2:{SKIPS}")
+
+
+def network(genotype=V2, channels=2, layers=3, classes=10, **options):
+    return DartsNetwork(genotype, channels, layers, classes, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"), [("DARTS_V1", 3_169_414), ("DARTS_V2", 3_349_342), ("darts_pt_s5_3", 3_328_174)]
+)
+def test_has_the_published_number_of_weights(name, weights):
+    # The papers give 3.3 M, 3.3 M (3.35 M in the code's log) and 3.33 M.
+    built = network(PUBLISHED[name], channels=36, layers=20, auxiliary=True)
+    assert built.parameter_count() == weights
+    assert sum(weight.numel() for weight in built.parameters()) == weights + 476_426  # the auxiliary head
+
+
+def test_has_the_number_of_weights_counted_by_hand():
+    stem = 3 * 12 * 9 + 24
+    normal = 2 * (12 * 4 + 8)  # 4 channels; both inputs are the stem's 12; no skip connection has a weight
+    reduction = (
+        (12 * 8 + 16) + (16 * 8 + 16) + 8 * (8 * 8 + 16)
+    )  # 8 channels; inputs of 12 and 4 x 4; 8 skips of stride 2
+    second_reduction = (16 * 16 + 32) + (32 * 16 + 32) + 8 * (16 * 16 + 32)  # 16 channels; inputs of 4 x 4 and 4 x 8
+    linear = 4 * 16 * 10 + 10
+    expected = stem + normal + reduction + second_reduction + linear
+    assert network(ALL_SKIP, channels=4).parameter_count() == expected == 5142
+
+
+@pytest.mark.parametrize("stem_multiplier", [1, 3])
+def test_the_stem_multiplier_widens_the_stem(stem_multiplier):
+    built = network(stem_multiplier=stem_multiplier, channels=4)
+    assert built.stem[0].out_channels == 4 * stem_multiplier
+
+
+@pytest.mark.parametrize(("layers", "reductions"), [(2, [0, 1]), (3, [1, 2]), (8, [2, 5]), (20, [6, 13])])
+def test_reductions_stand_at_a_third_and_two_thirds_of_the_depth(layers, reductions):
+    built = network(layers=layers)
+    halvings, previous = [], 32
+    for layer, cell in enumerate(built.cells):
+        cell.register_forward_hook(lambda module, arguments, out, layer=layer: halvings.append((layer, out.shape)))
+    assert built.eval()(torch.randn(1, 3, 32, 32)).shape == (1, 10)
+    found = []
+    for layer, shape in halvings:
+        if shape[-1] < previous:
+            found.append(layer)
+        previous = shape[-1]
+    assert found == reductions
+    assert [shape[1] for _, shape in halvings] == [
+        8 * 2 ** sum(cut <= layer for cut in reductions) for layer, _ in halvings
+    ]
+
+
+def test_the_cell_after_a_reduction_reduces_what_came_before_it():
+    built = network(layers=8)
+    kinds = [isinstance(cell.preprocess_before_previous, FactorizedReduce) for cell in built.cells]
+    assert [layer for layer, kind in enumerate(kinds) if kind] == [3, 6]
+
+
+def test_each_cell_reads_the_two_cells_before_it():
+    seen = {}
+    built = network(layers=4).eval()
+    for layer, cell in enumerate(built.cells):
+        cell.register_forward_hook(lambda module, arguments, out, layer=layer: seen.update({layer: (arguments, out)}))
+    built(torch.randn(1, 3, 16, 16))
+    for layer in (2, 3):
+        before_previous, previous, _ = seen[layer][0]
+        assert before_previous is seen[layer - 2][1]
+        assert previous is seen[layer - 1][1]
+    assert seen[0][0][0] is seen[0][0][1] is seen[1][0][0]  # the stem
+
+
+@pytest.mark.parametrize("image_size", [4, 8, 9, 28, 32, 64])
+def test_takes_images_of_many_sizes(image_size):
+    built = network(PUBLISHED["darts_pt_s5_3"], classes=7, auxiliary=True)
+    logits, auxiliary = built.forward_with_auxiliary(torch.randn(2, 3, image_size, image_size))
+    assert auxiliary is not None
+    assert logits.shape == auxiliary.shape == (2, 7)
+
+
+def test_the_auxiliary_head_reads_the_second_reduction_and_changes_nothing_else():
+    built = network(layers=6, auxiliary=True).eval()
+    features = []
+    built.cells[4].register_forward_hook(lambda module, arguments, out: features.append(out))
+    x = torch.randn(2, 3, 32, 32)
+    logits, auxiliary = built.forward_with_auxiliary(x)
+    assert built.auxiliary is not None
+    torch.testing.assert_close(auxiliary, built.auxiliary(features[0]))
+    assert torch.equal(logits, built(x))
+
+
+def test_every_weight_that_is_reached_learns():
+    built = network(auxiliary=True)
+    logits, auxiliary = built.forward_with_auxiliary(torch.randn(4, 3, 32, 32))
+    assert auxiliary is not None
+    (logits.square().sum() + auxiliary.square().sum()).backward()
+    assert [name for name, weight in built.named_parameters() if weight.grad is None] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layers": 1}, "layers of a network must be 2 or more, .* got 1"),
+        ({"channels": 0}, "The channels of a network must be a whole number above 0; got 0"),
+        ({"channels": 2.0}, "channels of a network must be a whole number above 0; got 2.0"),
+        ({"classes": 0}, "classes of a network must be a whole number above 0; got 0"),
+        ({"stem_multiplier": 0}, "stem_multiplier of a network must be a whole number above 0; got 0"),
+        (
+            {"genotype": Genotype((V2.cell("normal"),))},
+            "normal with 2 inputs, reduction with 2 inputs; the genotype has normal with 2 inputs",
+        ),
+        ({"genotype": Genotype.parse("|skip_connect~0|")}, "the genotype has cell with 1 inputs"),
+        ({"genotype": Genotype.from_text(V2.to_text().replace("dil_conv_3x3", "dil"))}, "'dil' does not exist"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        network(**options)
+
+
+# The auxiliary head
+
+
+def pooled(features: torch.Tensor) -> torch.Tensor:
+    head, seen = AuxiliaryHead(features.shape[1], 10).eval(), []
+    head.layers[0].register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
+    before = features.clone()
+    assert head(features).shape == (features.shape[0], 10)
+    assert torch.equal(features, before)  # the next cell reads them
+    return seen[0]
+
+
+def test_the_auxiliary_head_has_the_weights_of_the_official_one():
+    # 576 features, 10 classes: Conv1x1 and BN to 128, Conv2x2 and BN to 768, linear.
+    weights = sum(weight.numel() for weight in AuxiliaryHead(576, 10).parameters())
+    assert weights == 576 * 128 + 256 + 128 * 768 * 4 + 1536 + 768 * 10 + 10 == 476_426
+
+
+@pytest.mark.parametrize(("resolution", "stride"), [(8, 3), (7, 2)])
+def test_the_auxiliary_head_pools_as_the_official_one_does(resolution, stride):
+    features = torch.randn(2, 3, resolution, resolution)
+    torch.testing.assert_close(pooled(features), F.avg_pool2d(features.relu(), 5, stride=stride, padding=0))
+
+
+def test_windows_of_five_rows_three_apart():
+    rows = torch.arange(8.0)[:, None].expand(1, 1, 8, 8)
+    assert pooled(rows)[0, 0, :, 0].tolist() == [2, 5]  # the means of rows 0-4 and 3-7
+
+
+@pytest.mark.parametrize("resolution", [1, 2, 3, 4, 16])
+def test_the_auxiliary_head_takes_features_of_other_sizes(resolution):
+    assert pooled(torch.randn(2, 3, resolution, resolution)).shape == (2, 3, 2, 2)

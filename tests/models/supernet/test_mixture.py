@@ -1,0 +1,126 @@
+import pytest
+import torch
+
+from archselect.models.cell_space import CellSpace, CellTopology
+from archselect.models.supernet import mixture as mixture_module
+from archselect.models.supernet.mixture import Mixture, MixtureWeights, Term, nonzero, terms_by_source
+
+# Edges 0..2: (0,1) (0,2) (1,2), three candidates at most.
+SPACE = CellSpace(
+    "cell",
+    CellTopology(inputs=1, nodes=2, output="last", inputs_per_node=None),
+    (("skip_connect", "nor_conv_1x1"), ("none", "nor_conv_1x1", "skip_connect"), ("nor_conv_1x1",)),
+)
+ALL = ((True, True, False), (True, True, True), (True, False, False))
+NOTHING = ((False,) * 3,) * 3
+WEIGHTS = torch.tensor([[0.25, 0.75, 0.0], [0.5, 0.2, 0.3], [1.0, 0.0, 0.0]])
+
+
+def weights():
+    return MixtureWeights({"cell": WEIGHTS.clone(), "other": torch.ones(1, 1)}, {"cell": ALL, "other": ((True,),)})
+
+
+def test_the_terms_gather_the_edges_that_leave_a_source_by_operation_and_leave_none_out():
+    everything = ((Term("skip_connect", (0, 1)), Term("nor_conv_1x1", (0, 1))), (Term("nor_conv_1x1", (2,)),), ())
+    assert terms_by_source(SPACE, ALL) == everything
+    active = ((True, False, False), (True, True, False), (False, False, False))
+    assert terms_by_source(SPACE, active) == ((Term("skip_connect", (0,)), Term("nor_conv_1x1", (1,))), (), ())
+    assert terms_by_source(SPACE, NOTHING) == ((), (), ())
+
+
+def test_the_weights_stand_with_their_terms():
+    mixture = Mixture(SPACE, WEIGHTS)
+    (skip, skip_weights), (convolution, convolution_weights) = mixture.terms_from(0)
+    assert (skip.operation, convolution.operation) == ("skip_connect", "nor_conv_1x1")
+    assert torch.equal(skip_weights, torch.tensor([0.25, 0.3]))
+    assert torch.equal(convolution_weights, torch.tensor([0.75, 0.2]))
+    ((_, last_weights),) = mixture.terms_from(1)
+    assert torch.equal(last_weights, torch.tensor([1.0]))
+
+
+def test_what_stands_beyond_the_last_candidate_of_an_edge_is_not_read():
+    surplus = WEIGHTS.clone()
+    surplus[2, 1:] = 7
+    ((term, last_weights),) = Mixture(SPACE, surplus).terms_from(1)
+    assert (term, last_weights.tolist()) == (Term("nor_conv_1x1", (2,)), [1.0])
+
+
+def test_the_caller_may_say_where_the_zeros_are():
+    mixture = Mixture(SPACE, WEIGHTS, ((False,) * 3, (False,) * 3, (True, False, False)))
+    assert mixture.terms_from(0) == ()
+    assert len(mixture.terms_from(1)) == 1
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (2, 3), (9,), (1, 3, 3), ()])
+def test_weights_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"of the cell cell must be \(edges, operations\) = \(3, 3\); got \("):
+        Mixture(SPACE, torch.ones(shape))
+
+
+def test_what_was_looked_up_without_gradients_serves_training():
+    mixture_module._places.cache_clear()
+    with torch.inference_mode():
+        Mixture(SPACE, WEIGHTS)
+    leaf = WEIGHTS.clone().requires_grad_()
+    ((_, last_weights),) = Mixture(SPACE, leaf, ALL).terms_from(1)
+    last_weights.sum().backward()
+    assert leaf.grad.tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 0]]
+
+
+def test_nonzero_looks_at_the_values():
+    assert nonzero(torch.tensor([[0.0, -0.5], [1e-30, 0.0]], requires_grad=True)) == ((False, True), (True, False))
+
+
+def test_masking_an_operation_leaves_the_others_as_they_are():
+    before = weights()
+    masked = before.masked("cell", 1, 1)
+    assert torch.equal(masked["cell"], torch.tensor([[0.25, 0.75, 0.0], [0.5, 0.0, 0.3], [1.0, 0.0, 0.0]]))
+    assert masked.active == {"cell": (ALL[0], (True, False, True), ALL[2]), "other": ((True,),)}
+    assert torch.equal(before["cell"], WEIGHTS)
+    assert before.active["cell"] == ALL
+
+
+def test_masking_an_operation_may_scale_the_others_up():
+    masked = weights().masked("cell", 1, 0, renormalize=True)
+    torch.testing.assert_close(masked["cell"][1], torch.tensor([0.0, 0.4, 0.6]))
+    assert torch.equal(masked["cell"][[0, 2]], WEIGHTS[[0, 2]])
+
+
+def test_renormalizing_keeps_the_sum_of_an_edge_that_does_not_sum_to_one():
+    doubled = MixtureWeights({"cell": 2 * WEIGHTS}, {"cell": ALL}).masked("cell", 1, 0, renormalize=True)
+    torch.testing.assert_close(doubled["cell"][1], torch.tensor([0.0, 0.8, 1.2]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_masking_the_only_operation_leaves_zeros_even_when_renormalized(dtype):
+    only = MixtureWeights({"cell": WEIGHTS.to(dtype)}, {"cell": ALL}).masked("cell", 2, 0, renormalize=True)
+    assert only["cell"][2].tolist() == [0, 0, 0]
+    assert only.active["cell"][2] == (False, False, False)
+
+
+@pytest.mark.parametrize("renormalize", [False, True])
+def test_masking_an_edge_leaves_nothing_of_it(renormalize):
+    masked = weights().masked("cell", 0, renormalize=renormalize)
+    assert torch.equal(masked["cell"], torch.tensor([[0.0, 0.0, 0.0], [0.5, 0.2, 0.3], [1.0, 0.0, 0.0]]))
+    assert masked.active["cell"] == ((False, False, False), *ALL[1:])
+
+
+def test_masks_add_up():
+    masked = weights().masked("cell", 1, 0).masked("cell", 1, 2).masked("cell", 0)
+    assert torch.equal(masked["cell"], torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.2, 0.0], [1.0, 0.0, 0.0]]))
+    assert masked.active["cell"] == ((False,) * 3, (False, True, False), ALL[2])
+
+
+def test_gradients_pass_a_mask_but_not_to_what_is_masked():
+    leaf = WEIGHTS.clone().requires_grad_()
+    masked = MixtureWeights({"cell": leaf}, {"cell": ALL}).masked("cell", 1, 1).masked("cell", 0)
+    masked["cell"].sum().backward()
+    assert leaf.grad.tolist() == [[0, 0, 0], [1, 0, 1], [1, 1, 1]]
+
+
+def test_detached_weights_are_constants_with_the_same_zeros():
+    leaf = WEIGHTS.clone().requires_grad_()
+    detached = MixtureWeights({"cell": 2 * leaf}, {"cell": ALL}).detach()
+    assert not detached["cell"].requires_grad
+    assert torch.equal(detached["cell"], 2 * WEIGHTS)
+    assert detached.active == {"cell": ALL}
