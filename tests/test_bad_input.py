@@ -161,7 +161,7 @@ FINITE = "must be a finite number, 0 or more; got"
         ["cutout of 16 pixels is larger than the images, 8 x 8", "smaller"],
     ),
     ("auxiliary head as text", "evaluation.auxiliary_weight=yes", [f"evaluation.auxiliary_weight {FINITE} 'yes'"]),
-    ("no layers", "evaluation.network.layers=0", ["evaluation.network: ", "layers, at least 2; got 0"]),
+    ("no layers", "evaluation.network.layers=0", ["evaluation.network: ", f"layers of a network {WHOLE} 0"]),
     ("odd channels", "search_space.channels=5", ["search_space.channels must be even", "got 5"]),
     ("spread below 0", "search_space.alpha_scale=-1", [f"search_space.alpha_scale {FINITE} -1"]),
     (
