@@ -144,7 +144,7 @@ FINITE = "must be a finite number, 0 or more; got"
     ("evaluation.cutout=1.5", "evaluation.cutout must be a whole number, 0 or more; got 1.5"),
     ("evaluation.cutout=16", "cutout of 16 pixels is larger than the images, 8 x 8 ... smaller"),
     ("evaluation.auxiliary_weight=yes", f"evaluation.auxiliary_weight {FINITE} 'yes'"),
-    ("evaluation.network.layers=0", "evaluation.network:  ... layers, at least 2; got 0"),
+    ("evaluation.network.layers=0", f"evaluation.network:  ... layers of a network {WHOLE} 0"),
     ("search_space.channels=5", "search_space.channels must be even ... got 5"),
     ("search_space.alpha_scale=-1", f"search_space.alpha_scale {FINITE} -1"),
     (

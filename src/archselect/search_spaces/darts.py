@@ -47,8 +47,8 @@ class DartsSpace(SearchSpace):
         super().__init__(name, operations, alpha_scale, operations_of, channels=channels, layers=layers)
         if layers < 3:
             raise ValueError(
-                "search_space.layers must be 3 or more in the DARTS family, so that the supernet has a normal cell and "
-                f"two reductions; got {layers}."
+                "A supernet of the DARTS family needs at least 3 layers, so that it has a normal cell and two "
+                f"reductions; search_space.layers got {layers}."
             )
         if channels % 2:
             raise ValueError(f"search_space.channels must be even: a reduction joins two halves; got {channels}.")
