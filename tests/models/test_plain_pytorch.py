@@ -14,7 +14,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from archselect import kernels
 from archselect.genotype import CellGenotype, Genotype, Input
-from archselect.kernels.cpu import operations
 from archselect.kernels.cpu.native import NativeLoops
 from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.discrete.darts import DartsNetwork
