@@ -1,4 +1,4 @@
-"""What an operator needs at least: one of PyTorch from its name and shapes, a call of the compiled loops from its rows.
+"""What an operator needs at least: one of PyTorch from its name and shapes, a call of the loops from its arguments.
 
 Every tensor is read or written once. Operators that only arrange others (`conv2d`, `matmul`, `clone`) and those that
 only make views are not here. Of a call of the loops the images count; weights and statistics are small beside them.
@@ -14,7 +14,7 @@ from unittest import mock
 import torch
 from torch.profiler import record_function
 
-from archselect.kernels.cpu.native import FIELDS, NativeLoops
+from archselect.kernels.cpu.native import ConvolutionArgs, MixedArgs, NativeLoops, PartArgs, PoolArgs, TermArgs
 
 Shape = Sequence[int]
 
@@ -128,63 +128,64 @@ def recorded() -> Iterator[None]:
 
 def _recorded(call: Callable[..., None], needs: Callable[..., Work]) -> Callable[..., None]:
     def recorded_call(loops: NativeLoops, *arguments: Any, **named: Any) -> None:
-        kind, numbers, operations = needs(loops, *arguments, **named)
-        with record_function(f"{LOOPS}::{kind}|{numbers}|{operations}"):
-            call(loops, *arguments, **named)
+        if arguments[0]:  # of nothing there is no work
+            kind, numbers, operations = needs(loops, *arguments, **named)
+            with record_function(f"{LOOPS}::{kind}|{numbers}|{operations}"):
+                call(loops, *arguments, **named)
 
     return recorded_call
 
 
 def _sizes(loops: NativeLoops, first: bool = True) -> tuple[int, int, int]:
     """Return the numbers of images that are read, those of one that comes out, and the channels."""
-    _, images, height, width, channels, stride = loops._shape
-    out = images * -(-height // stride) * -(-width // stride) * channels
-    return (images * height * width * channels if first else out), out, channels
+    read, written = (
+        shape.images * shape.height * shape.width * shape.channels for shape in (loops.in_shape, loops.out_shape)
+    )
+    return (read if first else written), written, loops.in_shape.channels
 
 
-def _table(rows: Sequence[int], structure: str) -> list[Sequence[int]]:
-    fields = FIELDS[structure]
-    return [rows[start : start + fields] for start in range(0, len(rows), fields)]
-
-
-def _convolutions(backward: bool, loops: NativeLoops, rows: Sequence[int], first: bool) -> Work:
+def _convolutions(backward: bool, loops: NativeLoops, convolutions: Sequence[ConvolutionArgs], first: bool) -> Work:
     """Forward, each x is read, each z written; a gradient reads both and z's, writes x's, and costs what z does."""
-    (read, out, channels), table = _sizes(loops, first), _table(rows, "convolution")
-    read *= len({row[0] for row in table})
-    kind = "convolution, separable" if table[0][6] else "convolution, dense"
-    products = sum(row[4] ** 2 + channels if row[6] else row[4] ** 2 * channels for row in table)
+    read, out, channels = _sizes(loops, first)
+    read, written = read * len({one.x for one in convolutions}), out * len(convolutions)
+    kind = "convolution, separable" if convolutions[0].depthwise else "convolution, dense"
+    products = sum(one.kernel**2 + channels if one.depthwise else one.kernel**2 * channels for one in convolutions)
     if not backward:
-        return Work(kind, read + len(table) * out, 2 * out * products)
-    in_x, in_weights = table[0][17] > 0, table[0][21] > 0
-    return Work(kind, (1 + in_x) * read + 2 * len(table) * out, (in_x + in_weights) * 2 * out * products)
+        return Work(kind, read + written, 2 * out * products)
+    in_x, in_weights = convolutions[0].in_x is not None, convolutions[0].in_mixing is not None
+    return Work(kind, (1 + in_x) * read + 2 * written, (in_x + in_weights) * 2 * out * products)
 
 
-def _sum_terms(loops: NativeLoops, rows: Sequence[int], out: Any, add: bool) -> Work:
+def _sum_terms(loops: NativeLoops, terms: Sequence[TermArgs], out: Any, add: bool) -> Work:
     """Each value is read once, the sum written and, if it is added to, read."""
-    table, (_, size, _) = _table(rows, "term"), _sizes(loops)
-    return Work("sums of nodes", (len({row[0] for row in table}) + 1 + add) * size, 2 * len(table) * size)
+    _, size, _ = _sizes(loops)
+    return Work("sums of nodes", (len({term.x for term in terms}) + 1 + add) * size, 2 * len(terms) * size)
 
 
-def _term_gradients(loops: NativeLoops, rows: Sequence[int]) -> Work:
+def _term_gradients(loops: NativeLoops, terms: Sequence[TermArgs]) -> Work:
     """Each value and each gradient is read once; two sums are made of them."""
-    table, (_, size, _) = _table(rows, "term"), _sizes(loops)
-    read = len({row[0] for row in table}) + len({row[6] for row in table})
-    return Work("sums of nodes", read * size, 4 * len(table) * size)
+    _, size, _ = _sizes(loops)
+    read = len({term.x for term in terms}) + len({term.gradient for term in terms})
+    return Work("sums of nodes", read * size, 4 * len(terms) * size)
 
 
-def _pool(backward: bool, loops: NativeLoops, row: Sequence[int]) -> Work:
+def _pool(backward: bool, loops: NativeLoops, pools: Sequence[PoolArgs]) -> Work:
     """Backward, the gradient in the image is read and written, beside the image and what forward wrote."""
     read, out, _ = _sizes(loops)
-    return Work("pooling", 3 * read + (1 + row[7]) * out if backward else read + out, WINDOW * out)
+    numbers = sum(3 * read + (1 + pool.count) * out if backward else read + out for pool in pools)
+    return Work("pooling", numbers, WINDOW * out * len(pools))
 
 
-def _mix(backward: bool, loops: NativeLoops, parts: Sequence[int], mixed: Sequence[int]) -> Work:
+def _mix(backward: bool, loops: NativeLoops, parts: Sequence[PartArgs], mixed: MixedArgs) -> Work:
     """Of each part the pixels that are used are read, the outputs written; backward also their gradients."""
-    table, (_, out, channels) = _table(parts, "part"), _sizes(loops)
+    _, out, channels = _sizes(loops)
     pixels = out // channels
-    gradients = [(row[8] > 0) + (row[9] > 0) if backward else 1 for row in table]
-    numbers = sum((1 + (backward and row[8] > 0)) * row[3] for row in table) + (1 + backward) * channels
-    operations = sum(2 * row[3] * row[4] * wanted for row, wanted in zip(table, gradients, strict=True))
+    in_x = sum(part.ins for part in parts if part.in_x is not None)
+    numbers = sum(part.ins for part in parts) + in_x + (1 + backward) * channels
+    operations = sum(
+        2 * part.ins * part.outs * ((part.in_x is not None) + (part.in_weight is not None) if backward else 1)
+        for part in parts
+    )
     return Work("convolution, pointwise", pixels * numbers, pixels * operations)
 
 

@@ -88,7 +88,7 @@ def assert_says(message: str, parts: Sequence[str]) -> None:
     (
         "a key that is added",
         "+search.epoch=3",
-        ["search: ", "unexpected keyword argument 'epoch'", "no such option", "configs/search/"],
+        ["search: ", "unexpected keyword argument 'epoch'", "The options that there are stand in configs/search/."],
     ),
     ("an interpolation of nothing", "search.epochs=${nowhere}", ["Interpolation key 'nowhere' not found"]),
     ("half a list", "search.epochs=[1", ["no viable alternative at input '[1'"]),

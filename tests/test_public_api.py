@@ -21,7 +21,7 @@ def test_the_example_in_the_docstring_runs(
     (tmp_path / "configs").symlink_to(CONFIGS)
     thing = archselect if name == "archselect" else getattr(archselect, name)
     (example,) = doctest.DocTestFinder(recurse=False).find(
-        thing, name, module=False, globs={"archselect": archselect, "folder": tiny_run.folder}
+        thing, name, module=False, globs={"archselect": archselect, name: thing, "folder": tiny_run.folder}
     )
     assert example.examples, f"{name} has no example"
     report: list[str] = []

@@ -170,7 +170,7 @@ class Command:
 
 
 _NO_FIGURES = Blow(
-    "archselect.pipeline.run:Run.go", None, "from archselect import pipeline; pipeline.draw_figures = lambda *_: []"
+    "archselect.pipeline.run:Run.go", None, "from archselect.pipeline import run; run.draw_figures = lambda *_: []"
 )
 
 

@@ -38,30 +38,27 @@ def raised(function: Callable[[], object]) -> Raised:
     return None
 
 
-def on_main() -> dict[str, Any]:
-    return {
-        "value": on_main_process(lambda: f"of process {place().rank}"),
-        "nested": on_main_process(lambda: on_main_process(lambda: place())),
-        "gathered": gathered(place().rank),
-    }
+def on_main() -> tuple[str, Shard, list[int]]:
+    """What the main process gives all, what it gives itself within, and what all give each other."""
+    own = on_main_process(lambda: f"of process {place().rank}")
+    return own, on_main_process(lambda: on_main_process(place)), gathered(place().rank)
 
 
-def comparisons() -> dict[str, Any]:
-    return {
-        "the same": raised(lambda: check_same("s2", "They differ.")),
-        "not the same": raised(lambda: check_same(f"seed {place().rank}", "They differ.")),
-    }
+def comparisons() -> tuple[Raised, Raised]:
+    return tuple(
+        raised(lambda value=value: check_same(value, "They differ.")) for value in ("s2", f"seed {place().rank}")
+    )
 
 
-def shards() -> dict[str, Shard]:
-    found = {"at first": shard()}
+def shards() -> list[Shard]:
+    """At first, sharded, whole within, of the main process alone, sharded again, in the end."""
+    found = [shard()]
     with sharded_batches():
-        found["sharded"] = shard()
+        found.append(shard())
         with whole_batches():
-            found["whole"] = shard()
-        found["main alone"] = on_main_process(shard)
-        found["sharded again"] = shard()
-    return found | {"in the end": shard()}
+            found.append(shard())
+        found += [on_main_process(shard), shard()]
+    return [*found, shard()]
 
 
 def sums() -> list[Any]:
@@ -88,8 +85,8 @@ def read_batches() -> dict[str, Any]:
     return found | {"whole and shuffled": labels_of(shuffled)}
 
 
-def draws() -> dict[str, list[float]]:
-    """Draws for images, of which the processes have unequally many, between draws that all share."""
+def draws() -> tuple[list[float], list[float], list[float]]:
+    """Draws for images, of which the processes have unequally many; draws between that all share; whole batches."""
     alike, own = [], []
     with sharded_batches():
         seed_generators(7)
@@ -100,7 +97,7 @@ def draws() -> dict[str, list[float]]:
     seed_generators(7)
     with drawn_alike():
         whole = torch.rand(4).tolist()
-    return {"alike": alike, "own": own, "whole batches": whole}
+    return own, alike, whole
 
 
 def disagreement() -> Raised:

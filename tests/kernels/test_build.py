@@ -95,11 +95,23 @@ def test_a_compiler_that_gives_nothing_is_one_that_fails(error, reason, monkeypa
     assert reason in caplog.text
 
 
-def test_without_the_openmp_of_pytorch_nothing_is_compiled(compiled, monkeypatch, caplog):
-    monkeypatch.setattr(build, "OPENMP", ("libnone",))
-    assert build.library(torch.float64, 1) is None
+@pytest.mark.parametrize(
+    ("owner", "name", "value", "reason"),
+    [
+        (build, "OPENMP", ("libnone",), "PyTorch runs on none of the OpenMP libraries libnone"),
+        *(
+            (build.platform, "system", lambda system=system: system, f"on {system} they are not tested")
+            for system in ("Darwin", "Windows")
+        ),
+    ],
+    ids=["OpenMP", "Darwin", "Windows"],
+)
+def test_where_the_loops_are_not_tried_one_warning_says_why(owner, name, value, reason, compiled, monkeypatch, caplog):
+    monkeypatch.setattr(owner, name, value)
+    for dtype in (torch.float64, torch.float64, torch.float32):
+        assert build.library(dtype, 1) is None
     assert compiled == []
-    assert "PyTorch runs on none of the OpenMP libraries libnone" in caplog.text
+    assert [reason in record.message for record in caplog.records] == [True]
 
 
 def test_a_file_that_cannot_be_loaded_is_reported(compiled, caplog):
@@ -107,44 +119,34 @@ def test_a_file_that_cannot_be_loaded_is_reported(compiled, caplog):
     assert compiled[0].name in caplog.text
 
 
-@pytest.mark.parametrize("system", ["Darwin", "Windows"])
-def test_other_systems_are_not_tried(system, compiled, monkeypatch, caplog):
-    monkeypatch.setattr(build.platform, "system", lambda: system)
-    assert build.library(torch.float64, 1) is None
-    assert build.library(torch.float32, 1) is None
-    assert compiled == []
-    assert [f"on {system} they are not tested" in record.message for record in caplog.records] == [True]
+def test_a_file_is_compiled_once_for_each_dtype_width_compiler_source_and_options(
+    cache, compiled, monkeypatch, tmp_path
+):
+    def compile_twice():
+        assert len({build.compiled(dtype, width) for dtype, width in KINDS * 2}) == len(KINDS)
 
-
-def test_a_file_that_is_there_is_not_compiled_again(cache, compiled):
-    first = build.compiled(torch.float64, 4)
-    assert build.compiled(torch.float64, 4) == first
-    assert compiled == [first]
-    assert first.parent == cache
-
-
-def test_each_dtype_and_width_has_a_file_of_its_own(compiled):
-    assert len({build.compiled(dtype, width) for dtype, width in KINDS}) == len(KINDS) == len(compiled)
-
-
-def test_a_change_of_the_source_is_compiled(compiled, monkeypatch, tmp_path):
-    before = build.compiled(torch.float64, 4)
+    compile_twice()
     for file in build.FOLDER.glob("*.[ch]"):
         (tmp_path / file.name).write_text(file.read_text() + ("/* new */" if file.name == "vector.h" else ""))
-    monkeypatch.setattr(build, "FOLDER", tmp_path)
-    after = build.compiled(torch.float64, 4)
-    assert compiled == [before, after]
-    assert before != after
+    for owner, name, value in (
+        (build, "FOLDER", tmp_path),
+        (build, "FLAGS", ("-O2", *build.FLAGS[1:])),
+        (build.os, "environ", {**build.os.environ, "CC": "env cc"}),  # a compiler may have a launcher
+    ):
+        monkeypatch.setattr(owner, name, value)
+        compile_twice()
+    assert len(set(compiled)) == len(compiled) == 4 * len(KINDS)
+    assert {path.parent for path in compiled} == {cache}
 
 
-def test_so_is_a_change_of_the_options(compiled, monkeypatch):
-    before = build.compiled(torch.float64, 4)
-    monkeypatch.setattr(build, "FLAGS", ("-O2", *build.FLAGS[1:]))
-    assert compiled == [before, build.compiled(torch.float64, 4)]
-    assert len(set(compiled)) == 2
+def fails(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
 
 
-@pytest.mark.parametrize("obstacle", ["read_only", "no_folder"])
+@pytest.mark.parametrize("obstacle", ["read_only", "no_folder", "no_home"])
 def test_where_the_cache_cannot_be_written_a_folder_of_the_process_is_used(
     obstacle, cache, compiled, monkeypatch, tmp_path
 ):
@@ -153,16 +155,15 @@ def test_where_the_cache_cannot_be_written_a_folder_of_the_process_is_used(
     monkeypatch.setattr(build.tempfile, "tempdir", str(own))
     if obstacle == "no_folder":
         cache.parent.write_text("a file stands here")
+    elif obstacle == "no_home":
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.setattr(build.Path, "home", fails(RuntimeError("Could not determine home directory.")))
     else:
-        monkeypatch.setattr(build.tempfile, "TemporaryFile", read_only)
+        monkeypatch.setattr(build.tempfile, "TemporaryFile", fails(OSError(errno.EROFS, "Read-only file system")))
     paths = [build.compiled(dtype, 1) for dtype in (torch.float32, torch.float64)]
     assert compiled == paths
-    assert all(path.parent.parent == own for path in paths)
+    assert {path.parent.parent for path in paths} == {own}
     assert paths[0].parent == paths[1].parent
-
-
-def read_only(dir):
-    raise OSError(errno.EROFS, "Read-only file system", str(dir))
 
 
 def openmp_runtimes():
@@ -211,20 +212,3 @@ def test_of_several_openmp_libraries_that_of_pytorch_is_taken(folder, monkeypatc
     monkeypatch.setattr(build, "Path", lambda path: Path(tmp_path / "maps" if path == "/proc/self/maps" else path))
     monkeypatch.setattr(build.torch, "__file__", str(tmp_path / "torch" / "__init__.py"))
     assert build._openmp_runtime() == own
-
-
-def test_a_compiler_may_have_a_launcher(cache, compiled, monkeypatch):
-    monkeypatch.setenv("CC", "env cc")
-    assert build.compiled(torch.float64, 4).parent == cache
-    assert len(compiled) == 1
-
-
-def test_a_user_without_a_home_has_a_folder_of_the_process(compiled, monkeypatch, tmp_path):
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(build.tempfile, "tempdir", str(tmp_path))
-
-    def no_home():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(build.Path, "home", no_home)
-    assert build.compiled(torch.float64, 4).parent.parent == tmp_path

@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -6,26 +8,26 @@ from archselect import kernels
 X = torch.zeros(2, 3, 4, 5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_images_in_single_and_double_precision_are_served(dtype):
-    assert kernels.is_available(X.to(dtype))
+@pytest.mark.parametrize(
+    ("images", "available"),
+    [
+        *((X.to(dtype), True) for dtype in (torch.float32, torch.float64)),
+        *((X.to(dtype), False) for dtype in (torch.float16, torch.bfloat16, torch.int64)),
+        (X.to("meta"), False),
+        (X[0], False),
+    ],
+    ids=lambda value: f"{value.dtype} on {value.device}" if isinstance(value, torch.Tensor) else "",
+)
+def test_the_loops_take_images_in_single_and_double_precision_on_a_cpu(images, available):
+    assert kernels.is_available(images) == available
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64], ids=str)
-def test_others_are_not(dtype):
-    assert not kernels.is_available(X.to(dtype))
-
-
-def test_images_elsewhere_than_on_the_cpu_are_not():
-    assert not kernels.is_available(X.to("meta"))
-
-
-def test_autocast_is_left_to_pytorch():
-    with torch.autocast("cpu"):
-        assert not kernels.is_available(X)
+@pytest.mark.parametrize(("around", "available"), [(torch.autocast("cpu"), False), (nullcontext(), True)], ids=str)
+def test_autocast_is_left_to_pytorch(around, available):
+    with around:
+        assert kernels.is_available(X) == available
         with torch.autocast("cpu", enabled=False):
             assert kernels.is_available(X)
-    assert kernels.is_available(X)
 
 
 def test_compilation_is_left_to_pytorch(monkeypatch):

@@ -56,8 +56,13 @@ def test_statistics_of_a_single_value():
         with pytest.raises(ValueError, match="more than 1 value per channel when training"):
             evaluate(x)
     assert_equals_the_plain_module(built.eval(), x)
-    with pytest.raises(ValueError, match="more than 1 value per channel when training"):
-        kernels.mix([x], [random(4, 3, 1, 1)], statistics(4), batch())
+    pools = kernels.Pools(torch.ones(1, dtype=x.dtype), (0,), True, statistics(3))
+    for evaluate in (
+        lambda: kernels.mix([x], [random(4, 3, 1, 1)], statistics(4), batch()),
+        lambda: kernels.edge_forward(x, [pools], 1, 1, batch()),
+    ):
+        with pytest.raises(ValueError, match="more than 1 value per channel when training"):
+            evaluate()
 
 
 @pytest.mark.parametrize(

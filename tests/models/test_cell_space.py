@@ -1,11 +1,15 @@
+import doctest
 import json
 from dataclasses import FrozenInstanceError
 
 import pytest
 
 from archselect.genotype import CellGenotype, Input
+from archselect.models import cell_space as module
 from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
 
+DARTS = CellTopology(inputs=2, nodes=4, output="concat", inputs_per_node=2)
+NASBENCH201 = CellTopology(inputs=1, nodes=3, output="last", inputs_per_node=None)
 # Edges 0..4: (0,2) (1,2) (0,3) (1,3) (2,3); node 3 keeps two of three.
 TOPOLOGY = CellTopology(inputs=2, nodes=2, output="concat", inputs_per_node=2)
 SPACE = CellSpace(
@@ -26,12 +30,47 @@ def cell(*nodes, inputs=2):
     return CellGenotype("normal", inputs, tuple(tuple(Input(*edge) for edge in node) for node in nodes))
 
 
-def test_is_as_wide_as_its_longest_list_of_candidates():
-    assert SPACE.width == 3
-    assert ALL_STAY.width == 2
+def test_the_examples_in_the_docstrings_hold():
+    result = doctest.testmod(module)
+    assert (result.attempted, result.failed) == (1, 0)
+
+
+def test_edges_are_numbered_by_node_then_by_source():
+    assert DARTS.edges == (
+        *((0, 2), (1, 2)),
+        *((0, 3), (1, 3), (2, 3)),
+        *((0, 4), (1, 4), (2, 4), (3, 4)),
+        *((0, 5), (1, 5), (2, 5), (3, 5), (4, 5)),
+    )
+    assert DARTS.edges_into(3) == (2, 3, 4)
+    assert DARTS.edges_into(1) == ()
+    assert DARTS.edges_from(3) == (8, 12)
+    assert DARTS.edges_from(5) == ()
+    assert {DARTS: 1}[CellTopology(2, 4, "concat", 2)] == 1  # a key after its edges were asked for
+
+
+def test_a_node_keeps_as_many_edges_as_the_space_says_and_never_more_than_it_has():
+    assert [DARTS.edges_kept_into(state) for state in DARTS.node_states] == [2, 2, 2, 2]
+    assert [NASBENCH201.edges_kept_into(state) for state in NASBENCH201.node_states] == [1, 2, 3]
+    assert CellTopology(1, 2, "last", 2).edges_kept_into(1) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 4, "concat", 2), r"topology\.inputs must be a whole number above 0; got 0"),
+        ((2, True, "concat", 2), r"topology\.nodes must be a whole number above 0; got True"),
+        ((2, 4, "sum", 2), r"topology\.output must be one of concat, last; got 'sum'"),
+        ((2, 4, "concat", "all"), r"topology\.inputs_per_node must be a whole number above 0; got 'all'"),
+    ],
+)
+def test_an_impossible_topology_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        CellTopology(*arguments)
 
 
 def test_describes_its_edges_and_candidates_as_json():
+    assert (SPACE.width, ALL_STAY.width) == (3, 2)
     assert json.loads(json.dumps(ALL_STAY.describe())) == {
         "edges": [[0, 1], [0, 2], [1, 2]],
         "operations": [["none", "skip_connect"]] * 3,

@@ -31,7 +31,7 @@ def discrete() -> nn.Module:
     first = Input("skip_connect", 0), Input("sep_conv_3x3", 1)
     second = Input("dil_conv_5x5", 1), Input("max_pool_3x3", 2)
     genotype = Genotype(tuple(CellGenotype(name, 2, (first, second)) for name in ("normal", "reduction")))
-    return DartsNetwork(genotype, TOPOLOGY, channels=4, layers=2, classes=5, image_size=16)
+    return DartsNetwork(genotype, channels=4, layers=2, classes=5)
 
 
 def darts() -> nn.Module:
@@ -151,16 +151,6 @@ def test_functions_of_the_network_can_be_transformed(network: nn.Module) -> None
     torch.testing.assert_close(list(found.values()), list(actual))
 
 
-@each_way
-def test_dual_numbers_have_their_derivative(network: nn.Module) -> None:
-    x = images(2)
-    with torch.autograd.forward_ad.dual_level():
-        dual = torch.autograd.forward_ad.make_dual(x, x)
-        _, tangent = torch.autograd.forward_ad.unpack_dual(network(dual))
-    assert tangent is not None
-    torch.testing.assert_close(tangent, (network(x + 1e-6 * x) - network(x - 1e-6 * x)) / 2e-6, rtol=1e-3, atol=1e-5)
-
-
 class Tracer(torch.fx.Tracer):
     """Looks into no normalisation: `nn.BatchNorm2d` asks for the dimensions, and a subclass is no leaf by itself."""
 
@@ -173,14 +163,6 @@ def test_operations_can_be_traced_symbolically() -> None:
     for module in (ReLUConvBN(4, 4, 3, 1, 1), SepConv(4, 3, 2)):
         called = [node.target for node in Tracer().trace(module.eval()).nodes if node.op == "call_module"]
         assert called == [str(number) for number in range(len(module))]
-
-
-@each_way
-def test_floating_point_operations_are_counted() -> None:
-    with FlopCounterMode(display=False) as counter:
-        SepConv(4, 3, stride=2).eval()(torch.randn(2, 4, 16, 16))
-    # Twice a depthwise 3x3 and a pointwise convolution at 8x8 pixels, 2 operations per multiplication and addition.
-    assert counter.get_total_flops() == 2 * 2 * (2 * 4 * 8 * 8) * (9 + 4)
 
 
 @each_way
@@ -220,14 +202,10 @@ def test_hooks_see_every_module(network: nn.Module) -> None:
         module.register_forward_hook(lambda module, arguments, out: after.update([module]))
     torch.testing.assert_close(network(images(2)), expected)
     assert set(before) == set(after) == set(modules)
-
-
-@each_way
-def test_hooks_for_all_modules_see_every_module(network: nn.Module) -> None:
     seen: set[nn.Module] = set()
     with nn.modules.module.register_module_forward_hook(lambda module, arguments, out: seen.add(module)):
         network(images(2))
-    assert seen == {module for module in network.modules() if is_called(module)}
+    assert seen == set(modules)
 
 
 @each_way
@@ -249,7 +227,7 @@ def test_backward_hooks_see_the_gradient() -> None:
 
 
 def test_a_hook_leaves_the_other_cells_to_the_loops(caplog: pytest.LogCaptureFixture) -> None:
-    kernels.cpu.operations._say_once.cache_clear()
+    kernels.interface._say_once.cache_clear()
     network = darts().double().eval()
     cell = next(module for module in network.modules() if isinstance(module, MixedCell))
     with kernels.enabled():
@@ -257,7 +235,7 @@ def test_a_hook_leaves_the_other_cells_to_the_loops(caplog: pytest.LogCaptureFix
         next(part for part in cell.modules() if isinstance(part, StackedWeight)).register_forward_hook(lambda *_: None)
         assert 0 < calls_of(lambda: network(images(2))) < every
         network(images(2))
-    (record,) = [record for record in caplog.records if record.name == "archselect.kernels.cpu.operations"]
+    (record,) = [record for record in caplog.records if record.name == "archselect.kernels.interface"]
     assert record.getMessage() == (
         "A StackedWeight has hooks or is not as the network was built with it: what it is a part of runs on PyTorch's "
         "operators, which is slower."

@@ -21,7 +21,7 @@ TOPOLOGY = CellTopology(2, 1, "concat", 2)
 def discrete() -> nn.Module:
     node = Input("sep_conv_3x3", 0), Input("dil_conv_3x3", 1)
     genotype = Genotype(tuple(CellGenotype(name, 2, (node,)) for name in ("normal", "reduction")))
-    return DartsNetwork(genotype, TOPOLOGY, channels=4, layers=3, classes=5, image_size=16)
+    return DartsNetwork(genotype, channels=4, layers=3, classes=5)
 
 
 def supernet() -> nn.Module:

@@ -96,13 +96,6 @@ def test_a_network_of_nasbench201_has_as_many_weights_as_the_benchmark_says(code
     assert network.parameter_count() == weights
 
 
-def test_a_network_of_the_darts_space_has_as_many_weights_as_the_official_one():
-    genotype = Genotype.parse("darts_pt_s5_3")
-    network = configured("darts").network(genotype, image_size=32, classes=10, channels=36, layers=20, auxiliary=True)
-    assert network.parameter_count() == 3_328_174
-    assert network.auxiliary is not None
-
-
 @pytest.mark.parametrize("name", ["darts", "nasbench201"])
 def test_size_and_alpha_come_from_the_file(name):
     space = configured(name, alpha_scale=0, channels=6)

@@ -76,7 +76,7 @@ class UnwrappedDDPStrategy(DDPStrategy):
         on_main_process(lambda: None)
 
 
-def join(strategy: UnwrappedDDPStrategy, synchronised: bool) -> None:
+def init_process_group(strategy: UnwrappedDDPStrategy, synchronised: bool) -> None:
     """Make this process one of those that were launched together; returns when all have joined.
 
     Args:
@@ -86,13 +86,13 @@ def join(strategy: UnwrappedDDPStrategy, synchronised: bool) -> None:
     """
     global _mode, _waiting
     if not dist.is_initialized():
-        _meet_after_a_restart(strategy.root_device)
+        _rendezvous_after_restart(strategy.root_device)
         strategy.setup_environment()
         _waiting = dist.new_group(backend="gloo", timeout=WAIT_TIMEOUT)
     _mode = _Mode(together=dist.get_world_size() > 1, synchronised=synchronised)
 
 
-def _meet_after_a_restart(device: torch.device) -> None:
+def _rendezvous_after_restart(device: torch.device) -> None:
     """Make the process group where torchrun has started the processes of this machine again.
 
     Its store still has the addresses of those that are gone. On several machines, whose agents count their restarts

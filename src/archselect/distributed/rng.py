@@ -17,13 +17,13 @@ _alike: list[Tensor] = []
 
 
 def derived_seed(*rng_key: int | str) -> int:
-    """Return a 63-bit seed that depends on every part of `purpose` and on nothing else."""
+    """Return a 63-bit seed that depends on every part of `rng_key` and on nothing else."""
     text = "/".join(f"{type(part).__name__}:{part}" for part in rng_key)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def generator_for(*rng_key: int | str) -> torch.Generator:
-    """Return a CPU generator seeded for `purpose`, e.g. `generator_for(seed, "search", "order", epoch)`."""
+    """Return a CPU generator seeded for `rng_key`, e.g. `generator_for(seed, "search", "order", epoch)`."""
     return torch.Generator().manual_seed(derived_seed(*rng_key))
 
 

@@ -21,6 +21,7 @@ PlainCell = tuple[str, int, Sequence[Any]]
 _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 _OFFICIAL_CELLS = {"normal": "normal", "reduce": "reduction"}
 _OFFICIAL_FIELDS = [name for field in _OFFICIAL_CELLS for name in (field, f"{field}_concat")]
+_RANGE = re.compile(r"range\(\s*2\s*,\s*([0-9]{1,3})\s*\)", re.ASCII)
 _OFFICIAL_EXAMPLE = (
     "Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=range(2, 6), reduce=[...], reduce_concat=...)"
 )
@@ -87,12 +88,11 @@ def read_official(text: str) -> Iterator[PlainCell]:
     """Read the notation of the DARTS code, in which nodes have two inputs and the output holds every node."""
     fields = _official_fields(checked_text(text).strip())
     for field, name in _OFFICIAL_CELLS.items():
-        pairs = _literal(fields[field], field)
+        pairs, states = fields[field], fields[f"{field}_concat"]
         if not isinstance(pairs, list | tuple) or len(pairs) % 2:
             raise ValueError(f"{field} lists (operation, source) pairs, two for each node; got {shown(pairs)}.")
-        states = _concat_states(fields[f"{field}_concat"], f"{field}_concat")
         last = 1 + len(pairs) // 2
-        if states != list(range(2, last + 1)):
+        if not isinstance(states, list | tuple) or list(states) != list(range(2, last + 1)):
             raise ValueError(
                 f"{field}_concat must hold every node of the cell, 2..{last}, in order: a cell's output is the "
                 f"concatenation of all its nodes; got {shown(states)}."
@@ -113,9 +113,10 @@ def _number(text: str, what: str) -> int:
     return int(text)
 
 
-def _official_fields(text: str) -> dict[str, ast.expr]:
+def _official_fields(text: str) -> dict[str, Any]:
+    literal = _RANGE.sub(lambda found: str(list(range(2, int(found[1])))), text)
     try:
-        call = ast.parse(text, mode="eval").body
+        call = ast.parse(literal, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"The official notation is {_OFFICIAL_EXAMPLE}; {shown(text)} cannot be read.") from error
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id != "Genotype":
@@ -126,25 +127,9 @@ def _official_fields(text: str) -> dict[str, ast.expr]:
             f"The official notation names each of {_OFFICIAL_FIELDS} once; got {names}"
             f"{' and arguments without a name' if call.args else ''}."
         )
-    return {str(keyword.arg): keyword.value for keyword in call.keywords}
-
-
-def _concat_states(expression: ast.expr, field: str) -> list[object]:
-    if isinstance(expression, ast.Call) and isinstance(expression.func, ast.Name) and expression.func.id == "range":
-        bounds = tuple(_literal(argument, field) for argument in expression.args)
-        if expression.keywords or len(bounds) != 2 or bounds[0] != 2 or not isinstance(bounds[1], int):
-            raise ValueError(f"{field} is range(2, 6) for a cell of four nodes; got range{shown(bounds)}.")
-        return list(range(2, min(bounds[1], GENOTYPE_CHARACTERS)))
-    states = _literal(expression, field)
-    if not isinstance(states, list | tuple):
-        raise ValueError(f"{field} is a range or a list of states; got {shown(states)}.")
-    return list(states)
-
-
-def _literal(expression: ast.expr, field: str) -> Any:
     try:
-        return ast.literal_eval(expression)
+        return {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         raise ValueError(
-            f"{field} of the official notation holds literals only (names, numbers, lists, tuples)."
+            f"The official notation holds literals only: names, numbers, lists, tuples, range(2, 6); got {shown(text)}."
         ) from error

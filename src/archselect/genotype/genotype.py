@@ -70,8 +70,7 @@ class CellGenotype:
             and become tuples.
 
     Raises:
-        ValueError: A name is not an identifier, a node has no input (a missing node), reads a state that is not below
-            it (a cycle), or reads one state twice.
+        ValueError: A name is no identifier, or a node is missing, part of a cycle, or reads one state twice.
     """
 
     name: str

@@ -4,12 +4,12 @@ Loops in C (`cpu`) evaluate many edges of a cell in one call, each image while i
 images are in `channels_last`; the normalisation of what a convolution gave is put off until the nodes are summed; what
 a gradient does not need is not kept. None of them can be differentiated twice, and they say so.
 
-They are off unless `enabled()` turns them on (`interface`), and stand only for modules that do exactly what they
-compute (`cpu.operations`): a network that a user holds is plain PyTorch.
+They are off unless `enabled()` turns them on, and stand only for modules that do exactly what they compute
+(`interface`): a network that a user holds is plain PyTorch.
 """
 
 from archselect.kernels.cpu.autograd import EdgeOutput, convolve, edge_forward, mix, node_sum
-from archselect.kernels.cpu.native import NormMode, Running
+from archselect.kernels.cpu.native import NormMode, Running, channels_last
 from archselect.kernels.cpu.operations import (
     DENSE_KERNELS,
     SEPARABLE_KERNELS,
@@ -19,7 +19,13 @@ from archselect.kernels.cpu.operations import (
     Operation,
     Pools,
     Values,
+)
+from archselect.kernels.interface import (
     affine,
+    are_enabled,
+    disabled,
+    enabled,
+    is_available,
     is_pointwise,
     keeps_size,
     made_of,
@@ -27,7 +33,6 @@ from archselect.kernels.cpu.operations import (
     running,
     untouched,
 )
-from archselect.kernels.interface import are_enabled, disabled, enabled, is_available
 
 __all__ = [
     "DENSE_KERNELS",
@@ -43,6 +48,7 @@ __all__ = [
     "Values",
     "affine",
     "are_enabled",
+    "channels_last",
     "convolve",
     "disabled",
     "edge_forward",

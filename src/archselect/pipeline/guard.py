@@ -1,4 +1,4 @@
-"""What surrounds a run: signals stop it, errors that a user can mend become sentences, its folder says why it failed."""
+"""What surrounds a run: signals stop it, what a user can mend becomes a sentence, its folder says why it failed."""
 
 import logging
 from collections.abc import Iterator

@@ -106,7 +106,9 @@ def train(*overrides: str, configs: str | Path = "configs") -> FinishedRun:
     """
     register_resolvers()
     with as_user_error(), initialize_config_dir(str(Path(configs).resolve()), version_base="1.3"):
-        job = GlobalHydra.instance().hydra.run("train", run, list(overrides))
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        job = hydra.run("train", run, list(overrides))
         assert job.return_value is not None  # it raises what the run raised
     return open_run(str(job.working_dir))
 

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
@@ -24,15 +24,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Save beside the old checkpoint, which becomes the previous one, then take its place."""
-        path = Path(path)
-        content = _bytes({**checkpoint, _LAYOUT: LAYOUT})
-        with atomic_write(path, previous=path.with_name(PREVIOUS)) as file:
-            file.write(content)
+        _write({**checkpoint, _LAYOUT: LAYOUT}, Path(path), previous=Path(path).with_name(PREVIOUS))
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
         """Load tensors and plain data, whatever Lightning asks for."""
-        checkpoint: dict[str, Any] = tensors.load(Path(path), map_location)
-        return checkpoint
+        return cast(dict[str, Any], tensors.load(Path(path), map_location))
 
 
 def newest_valid(folder: Path) -> tuple[Path | None, list[str]]:
@@ -56,16 +52,11 @@ def save(state: Mapping[str, Any], path: Path) -> None:
     on_main_process(lambda: _write(state, path))
 
 
-def _write(state: Mapping[str, Any], path: Path) -> None:
-    content = _bytes(state)
-    with atomic_write(path) as file:
-        file.write(content)
-
-
-def _bytes(state: Mapping[str, Any]) -> memoryview:
+def _write(state: Mapping[str, Any], path: Path, previous: Path | None = None) -> None:
     buffer = io.BytesIO()  # torch turns a full disk into an error of its own
     torch.save(state, buffer)
-    return buffer.getbuffer()
+    with atomic_write(path, previous=previous) as file:
+        file.write(buffer.getbuffer())
 
 
 def load_state(file: Path) -> dict[str, Any]:

@@ -14,10 +14,9 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from archselect.distributed import process_group
 from archselect.distributed.launch import launched
-from archselect.distributed.process_group import STEP_TIMEOUT, UnwrappedDDPStrategy
-from archselect.utils.validation import FLAG
+from archselect.distributed.process_group import STEP_TIMEOUT, UnwrappedDDPStrategy, init_process_group
+from archselect.utils.validation import FLAG, one_of
 
 
 def silence_lightning_warnings() -> None:
@@ -58,15 +57,12 @@ def check_trainer(trainer: TrainerFactory) -> torch.device:
     Raises:
         ValueError: The trainer cannot be made on this machine.
     """
-    options = options_of(trainer)
-    unknown = sorted(set(options) - set(OPTIONS))
-    if unknown:
+    options = _options(trainer)
+    if unknown := sorted(set(options) - set(OPTIONS)):
         raise ValueError(
             f"trainer.{unknown[0]} is not for a user to set. The options of the trainer are {', '.join(OPTIONS)}."
         )
-    precision = options.get("precision", PRECISIONS[0])
-    if precision not in PRECISIONS:
-        raise ValueError(f"trainer.precision must be one of {', '.join(PRECISIONS)}; got {precision!r}.")
+    one_of(PRECISIONS).check("trainer.precision", options.get("precision", PRECISIONS[0]))
     FLAG.check("trainer.sync_batchnorm", options.get("sync_batchnorm", True))
     try:
         _make(trainer, devices=options.get("devices", 1))  # all of them, before a process is started for each
@@ -81,7 +77,7 @@ def check_trainer(trainer: TrainerFactory) -> torch.device:
 
 def process_count(trainer: TrainerFactory) -> int:
     """Return how many processes the run has: those that were launched together, or one for each of `devices`."""
-    place, devices = launched(), options_of(trainer).get("devices", 1)
+    place, devices = launched(), _options(trainer).get("devices", 1)
     if place is not None:
         return place.world_size
     if isinstance(devices, list):
@@ -91,17 +87,7 @@ def process_count(trainer: TrainerFactory) -> int:
 
 def parts_of_batch(trainer: TrainerFactory) -> int:
     """Return into how many parts a batch is cut that are normalised each by itself."""
-    return 1 if synchronised(trainer) else process_count(trainer)
-
-
-def synchronised(trainer: TrainerFactory) -> bool:
-    """Return whether several devices normalise a batch by the statistics of all of it."""
-    return bool(options_of(trainer).get("sync_batchnorm", True))
-
-
-def options_of(trainer: TrainerFactory) -> dict[str, Any]:
-    """Return the options that a trainer was configured with."""
-    return dict(trainer.keywords) if isinstance(trainer, partial) else {}
+    return 1 if _synchronises(trainer) else process_count(trainer)
 
 
 def join(trainer: TrainerFactory) -> None:
@@ -109,7 +95,7 @@ def join(trainer: TrainerFactory) -> None:
     if launched() is not None:
         strategy = for_this_process(trainer).strategy
         assert isinstance(strategy, UnwrappedDDPStrategy)
-        process_group.join(strategy, synchronised(trainer))
+        init_process_group(strategy, _synchronises(trainer))
 
 
 def for_this_process(trainer: TrainerFactory, **options: Any) -> pl.Trainer:
@@ -118,7 +104,7 @@ def for_this_process(trainer: TrainerFactory, **options: Any) -> pl.Trainer:
     Raises:
         ValueError: There are not as many devices as processes.
     """
-    place, devices = launched(), options_of(trainer).get("devices", 1)
+    place, devices = launched(), _options(trainer).get("devices", 1)
     if place is None:
         return _make(trainer, devices=devices[:1] if isinstance(devices, list) else 1, **options)
     if isinstance(devices, int) and devices not in (-1, 1, place.local_world_size):
@@ -130,6 +116,16 @@ def for_this_process(trainer: TrainerFactory, **options: Any) -> pl.Trainer:
     options["strategy"] = UnwrappedDDPStrategy(cluster_environment=environment, timeout=STEP_TIMEOUT)
     options["num_nodes"] = place.world_size // place.local_world_size
     return _make(trainer, devices=devices if isinstance(devices, list) else place.local_world_size, **options)
+
+
+def _options(trainer: TrainerFactory) -> dict[str, Any]:
+    """Return the options that a trainer was configured with."""
+    return dict(trainer.keywords) if isinstance(trainer, partial) else {}
+
+
+def _synchronises(trainer: TrainerFactory) -> bool:
+    """Return whether several devices normalise a batch by the statistics of all of it."""
+    return bool(_options(trainer).get("sync_batchnorm", True))
 
 
 def _make(trainer: TrainerFactory, **options: Any) -> pl.Trainer:

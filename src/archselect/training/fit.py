@@ -1,7 +1,6 @@
 """One Lightning fit inside a stage folder: it goes on from its checkpoint, writes its history, stops without loss."""
 
 import ctypes
-import math
 import re
 import resource
 import signal
@@ -30,9 +29,7 @@ LARGEST_FROM_HEAP, KEPT = 32 * 2**20, 2**31 - 1
 
 def keep_freed_memory() -> bool:
     """Let this process keep up to 2 GB that it frees; return whether the C library (glibc) knows how."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda option, value: 0)
     return bool(mallopt(MMAP_THRESHOLD, LARGEST_FROM_HEAP) and mallopt(TRIM_THRESHOLD, KEPT))
 
 
@@ -58,16 +55,11 @@ class SignalsLeftAlone(Callback):
         self._handler = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """See the class."""
-        self._restore()
-
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """See the class."""
-        self._restore()
-
-    def _restore(self) -> None:
+        """Restore the handler."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._handler)
+
+    on_test_start = on_train_start
 
 
 HISTORY = "history.jsonl"
@@ -159,11 +151,8 @@ class StageTrainer:
             then = f"going on from {checkpoint.name}" if checkpoint else "starting afresh"
             self.progress.warn(f"in {self.folder.path}, {' and '.join(wrong)}; {then}")
         writer = EpochWriter(self.folder, self.on_record, describe)
-        trainer = self._make(
-            max_epochs=epochs,
-            callbacks=[*callbacks, ProgressCallback(self.progress), writer],
-            enable_checkpointing=True,
-        )
+        callbacks = [*callbacks, ProgressCallback(self.progress), writer]
+        trainer = self._make(max_epochs=epochs, callbacks=callbacks, enable_checkpointing=True)
         batches = loaders(trainer.strategy.root_device)
         writer.images = batches.images
         with sharded_batches():
@@ -224,7 +213,7 @@ class EpochWriter(Checkpoint):
         self._started = 0.0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the count of the peak memory."""
+        """Start the count of the peak memory, which is what is allocated on a GPU."""
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
 
@@ -246,43 +235,38 @@ class EpochWriter(Checkpoint):
         assert_in_sync(pl_module, f"after epoch {trainer.current_epoch + 1}")
         seconds = time.perf_counter() - self._started
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        for name, value in metrics.items():
-            if name.endswith("_loss") and not math.isfinite(value):
-                raise DivergedError(self._diverged(name, value, trainer.current_epoch))
-        self._check_parameters(pl_module, trainer.current_epoch)
-        metrics["peak_memory_gb"] = _peak_memory(pl_module.device) / 1e9
+        self._check_finite(pl_module, metrics, trainer.current_epoch)
+        on_gpu = pl_module.device.type == "cuda"
+        peak = torch.cuda.max_memory_allocated(pl_module.device) if on_gpu else peak_resident()
+        metrics["peak_memory_gb"] = peak / 1e9
         metrics["images_per_second"] = self.images / seconds
         record = {"epoch": trainer.current_epoch, "seconds": seconds, "metrics": metrics, **self.describe()}
         self.folder.append_line(HISTORY, record)
         trainer.save_checkpoint(self.folder.path / NEWEST)
         on_main_process(lambda: self.on_record(record))
 
-    def _check_parameters(self, module: pl.LightningModule, epoch: int) -> None:
-        """Raise if a parameter is not finite: the loss need not show it in this epoch."""
-        for name, parameter in module.named_parameters():
-            if not bool(parameter.isfinite().all()):
-                value = float(parameter.detach()[~parameter.isfinite()][0])
-                raise DivergedError(self._diverged(name, value, epoch))
-
-    def _diverged(self, name: str, value: float, epoch: int) -> str:
-        kind = self.folder.key.kind
-        kept = f"The state after epoch {epoch} is kept in {self.folder.path}." if epoch else "It was the first epoch."
-        of_alpha = ".alphas." in name or ".betas." in name
-        lower = "search.architecture_optimizer.lr" if of_alpha else f"{LEARNING_RATES[kind]} or the gradient clip"
-        return (
-            f"The {kind} diverged: {name} became {value} in epoch {epoch + 1}. {kept} Lower {lower}; that makes "
-            "another stage, which starts afresh."
-        )
+    def _check_finite(self, module: pl.LightningModule, metrics: Mapping[str, float], epoch: int) -> None:
+        """Raise if a loss or a parameter is not finite: the loss of this epoch need not show the latter."""
+        losses = ((name, torch.tensor(value)) for name, value in metrics.items() if name.endswith("_loss"))
+        for name, value in (*losses, *module.named_parameters()):
+            if not bool((finite := value.isfinite()).all()):
+                kind, wrong = self.folder.key.kind, float(value.detach()[~finite][0])
+                kept = (
+                    f"The state after epoch {epoch} is kept in {self.folder.path}."
+                    if epoch
+                    else "It was the first epoch."
+                )
+                of_alpha = ".alphas." in name or ".betas." in name
+                lower = (
+                    "search.architecture_optimizer.lr" if of_alpha else f"{LEARNING_RATES[kind]} or the gradient clip"
+                )
+                raise DivergedError(
+                    f"The {kind} diverged: {name} became {wrong} in epoch {epoch + 1}. {kept} Lower {lower}; that "
+                    "makes another stage, which starts afresh."
+                )
 
 
 def out_of_memory(kind: str, device: torch.device, error: BaseException) -> str:
     """Return what to say when the memory of a GPU is full."""
     first = str(error).split(". ")[0]
     return f"The {kind} needs more memory than {device} has ({first}): {MEMORY[kind]}."
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Return the peak memory in bytes: allocated on a GPU, resident in the process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return peak_resident()

@@ -1,11 +1,9 @@
 """What is shown while a stage works: one bar with the time left, or a line now and then where there is no terminal."""
 
 import logging
-import time
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 from rich.markup import escape
@@ -38,13 +36,10 @@ class Progress:
             console=console,
             speed_estimate_period=120,
         )
-        self._task = self._bar.add_task(title, total=None, status="", start=True)
+        self._task = self._bar.add_task(title, total=None, status="")
         self._last_line = 0.0
-        self._started = 0.0
-        self._begun = 0
 
     def __enter__(self) -> "Progress":
-        self._started = time.monotonic()
         if self.console.is_terminal:
             self._bar.start()
         return self
@@ -55,8 +50,6 @@ class Progress:
 
     def start(self, total: int, completed: int) -> None:
         """Say how many steps there are and how many an earlier session made."""
-        self._begun = completed
-        self._started = time.monotonic()
         self._bar.update(self._task, total=total, completed=completed)
 
     def advance(self) -> None:
@@ -66,23 +59,18 @@ class Progress:
     def say(self, status: str) -> None:
         """Show what is being done."""
         self._bar.update(self._task, status=status)
-        if not self.console.is_terminal and time.monotonic() - self._last_line > QUIET_SECONDS:
-            self._last_line = time.monotonic()
+        now = self.console.get_time()
+        if not self.console.is_terminal and now - self._last_line > QUIET_SECONDS:
+            self._last_line = now
             task = self._bar.tasks[0]
             done = f"{task.percentage:3.0f} %" if task.total else ""
-            self.console.print(f"{self.title:<10} {done}{self._left()}  {status}", highlight=False)
+            seconds = task.time_remaining or 0
+            left = f"  {seconds / 60:.0f} min left" if seconds >= 60 else f"  {seconds:.0f} s left" if seconds else ""
+            self.console.print(f"{self.title:<10} {done}{left}  {status}", highlight=False)
 
     def warn(self, words: str) -> None:
         """Show a warning, and write it into the run's log."""
         warn(self.console, self.title, words)
-
-    def _left(self) -> str:
-        task = self._bar.tasks[0]
-        made = task.completed - self._begun
-        if not task.total or made <= 0:
-            return ""
-        seconds = (time.monotonic() - self._started) / made * (task.total - task.completed)
-        return f"  {seconds / 60:.0f} min left" if seconds >= 60 else f"  {seconds:.0f} s left"
 
 
 def warn(console: Console, title: str, words: str) -> None:
@@ -100,22 +88,18 @@ class ProgressCallback(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Announce the fit."""
         batches = int(trainer.num_training_batches)
-        epochs = trainer.max_epochs or 0
-        self.progress.start(total=batches * epochs, completed=batches * trainer.current_epoch)
+        self.progress.start(batches * (trainer.max_epochs or 0), completed=batches * trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Name the epoch."""
-        self.progress.say(self._status(trainer))
+        """Name the epoch, and the accuracy of the one before."""
+        status = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        accuracy = trainer.callback_metrics.get("val_accuracy")
+        if accuracy is not None:
+            status += f", validation accuracy {100 * float(accuracy):.1f} %"
+        self.progress.say(status)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the batch."""
         self.progress.advance()
-
-    def _status(self, trainer: pl.Trainer) -> str:
-        status = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        accuracy = trainer.callback_metrics.get("val_accuracy")
-        if isinstance(accuracy, torch.Tensor):
-            status += f", validation accuracy {100 * float(accuracy):.1f} %"
-        return status

@@ -1,13 +1,13 @@
-"""The gradients of the operations that leave a state."""
+"""The gradients of the operations that leave a state, written by hand."""
 
-import ctypes
 from collections.abc import Sequence
+from ctypes import c_void_p
 
 import torch
 from torch import Tensor
 
 from archselect.kernels.cpu.evaluated import Evaluated
-from archselect.kernels.cpu.native import FIELDS, addresses, at, empty
+from archselect.kernels.cpu.native import ConvolutionArgs, NormArgs, TermArgs, address, empty
 from archselect.kernels.cpu.operations import (
     Convolutions,
     Identities,
@@ -34,7 +34,7 @@ class EdgeGradients:
 
     Attributes:
         in_state: The gradient in the state, None if it is not wanted.
-        in_operations: The operations with gradients in place of their tensors; not set where they are not wanted.
+        in_tensors: The gradients in the tensors of the operations; not set where they are not wanted.
     """
 
     def __init__(self, edges: Evaluated, gradients: Sequence[Tensor], needs_state: bool, needs: Sequence[bool]) -> None:
@@ -47,7 +47,7 @@ class EdgeGradients:
             self._room(operation, tensor) if kind == "weights" or kind in needed else tensor
             for operation, kind, tensor in tensors
         ]
-        self.in_operations = with_tensors(edges.operations, self.in_tensors)
+        self._in_operations = with_tensors(edges.operations, self.in_tensors)
         self.in_state = empty(edges.state.shape, edges.state.dtype) if needs_state else None
         self._through_terms()
         if needs_state or self.needs_parameters:
@@ -65,122 +65,149 @@ class EdgeGradients:
 
     def _through_terms(self) -> None:
         """Compute the gradients in the mixture weights, and scales, slopes and shifts."""
-        edges = self.edges
-        terms = list(edges.terms())
+        edges, terms = self.edges, list(self.edges.terms())
         self._scales = edges.state.new_empty(len(terms), edges.channels)
         self._slopes, self._shifts = edges.state.new_zeros(2, edges.statistics.shape[1], edges.channels).unbind()
-        rows: list[int] = []
+        wanted: list[TermArgs] = []
         for index, term in enumerate(terms):
-            in_operation = self.in_operations[term.operation]
+            in_operation, args = self._in_operations[term.operation], term.args
             changed = isinstance(in_operation, Convolutions | Pools)  # not only weighted
             if not (changed or self.needs_weights):
                 continue
-            in_affine = (0, 0)
+            args.gradient = self.gradients[term.receiver].data_ptr()
+            args.in_weight = address(in_operation.weights, term.edge)
+            if changed:
+                args.a = self._scale(index)
+            if term.row is not None:
+                args.b, args.c = self._rest(term.row)
             if self.needs_parameters and isinstance(in_operation, Convolutions):
-                in_affine = edges.affine(in_operation.stages[-1], in_operation.positions[term.edge])
-            rows += [*term.row, self.gradients[term.receiver].data_ptr()]
-            rows += [at(self._scales, index * edges.channels) if changed else 0]
-            rows += (0, 0) if term.statistics is None else self._rest(term.statistics)
-            rows += [at(in_operation.weights, term.edge), *in_affine]
-        if rows:
-            edges.native_loops.term_gradients(rows)
+                position = in_operation.positions[term.edge]
+                args.in_gamma, args.in_beta = edges.affine(in_operation.stages[-1], position)
+            wanted.append(args)
+        edges.native_loops.term_gradients(wanted)
 
-    def _rest(self, statistics: int) -> tuple[int, int]:
+    def _scale(self, term: int) -> int:
+        """Return where the scale of a term stands."""
+        return address(self._scales, term * self.edges.channels)
+
+    def _rest(self, row: int) -> tuple[int, int]:
         """Return where slope and shift of a row of the statistics stand."""
-        offset = statistics * self.edges.channels
-        return at(self._slopes, offset), at(self._shifts, offset)
+        offset = row * self.edges.channels
+        return address(self._slopes, offset), address(self._shifts, offset)
 
-    def _of_node(self, index: int, statistics: int) -> list[int]:
-        """Return the gradient in a convolution that adds to a node: that in the node, scale, slope and shift."""
-        number, edge, _ = self.edges.convolutions[index]
-        gradient = self.gradients[self.edges.operations[number].receivers[edge]]
-        return [gradient.data_ptr(), at(self._scales, index * self.edges.channels), *self._rest(statistics)]
+    def _set_gradient_of_node(self, args: ConvolutionArgs, index: int) -> None:
+        """Set the gradient in a convolution that adds to a node: that in the node, scale, slope and shift."""
+        number, edge, _, _ = self.edges.convolutions[index]
+        args.gradient = self.gradients[self.edges.operations[number].receivers[edge]].data_ptr()
+        args.a = self._scale(index)
+        args.b, args.c = self._rest(self.edges.last_row(index))
 
-    def _in_weights(self, index: int, which: int) -> tuple[int, int]:
-        """Return where the gradients in the weights of a stage belong, 0 if they are not wanted."""
-        if not self.needs_parameters:
-            return 0, 0
-        stage = self.edges.stages_of(index, self.in_operations)[which]
-        return self.edges.weights(stage, self.edges.convolutions[index].position)
+    def _set_in_weights(self, args: ConvolutionArgs, index: int, which: int) -> None:
+        """Set where the gradients in the weights of a stage belong, if they are wanted."""
+        if self.needs_parameters:
+            number, _, position, _ = self.edges.convolutions[index]
+            in_operation = self._in_operations[number]
+            assert isinstance(in_operation, Convolutions)
+            args.in_depthwise, args.in_mixing = self.edges.weights(in_operation.stages[which], position)
 
     def _through_seconds(self) -> list[Tensor]:
         """Return, for each second stage, the gradient in what it reads: what the first gave, normalised."""
         edges = self.edges
-        in_firsts = [edges.output() for _ in edges.seconds]
-        if not in_firsts:
-            return []
-        sums, products = edges.state.new_empty(2, edges.double, edges.channels).unbind()
-        rows: list[int] = []
+        in_firsts = [edges.output() for _ in range(edges.double)]
+        self._first_scales, sums, products = edges.state.new_empty(3, edges.double, edges.channels).unbind()
+        seconds, norms = [], []
         for index, in_first in enumerate(in_firsts):
             offset = index * edges.channels
-            rows += edges.second(index) + self._of_node(index, len(edges.firsts) + index)
-            rows += [in_first.data_ptr(), at(sums, offset), at(products, offset), *self._in_weights(index, 1)]
-        edges.native_loops.convolutions_backward(rows, first=False)
-        self._first_scales = edges.state.new_empty(edges.double, edges.channels)
-        mean, rstd = (statistic[: edges.double] for statistic in edges.statistics)
-        through = (self._first_scales, self._slopes, self._shifts)  # the rows of the firsts that have a second
-        edges.native_loops.norm_gradients(edges.double, sums, products, mean, rstd, edges.first_affine, *through)
-        if self.needs_parameters and edges.first_affine is not None:
-            self._in_first_affine(products * rstd, sums)
+            args = edges.second(index)
+            self._set_gradient_of_node(args, index)
+            args.in_x = in_first.data_ptr()
+            args.in_sum, args.in_product = address(sums, offset), address(products, offset)
+            self._set_in_weights(args, index, 1)
+            seconds.append(args)
+            _, _, position, (first, _) = edges.convolutions[index]
+            mean, rstd = edges.moments(index)
+            slope, shift = self._rest(index)
+            norms.append(
+                NormArgs(
+                    sum=args.in_sum,
+                    product=args.in_product,
+                    mean=mean,
+                    rstd=rstd,
+                    gamma=edges.affine(first, position)[0],
+                    a=address(self._first_scales, offset),
+                    b=slope,
+                    c=shift,
+                )
+            )
+        edges.native_loops.convolutions_backward(seconds, first=False)
+        edges.native_loops.norm_gradients(norms)
+        if self.needs_parameters:
+            self._set_in_first_affine(sums, products)
         return in_firsts
 
-    def _in_first_affine(self, in_scales: Tensor, in_shifts: Tensor) -> None:
-        """Set the gradients in scale and shift of the normalisations between two stages."""
-        for index in range(self.edges.double):
-            in_affine = self.edges.stages_of(index, self.in_operations)[0].affine
-            assert in_affine is not None
-            for in_all, in_edges in zip(in_affine, (in_scales, in_shifts), strict=True):
-                in_all.view(-1, self.edges.channels)[self.edges.convolutions[index].position] = in_edges[index]
+    def _set_in_first_affine(self, sums: Tensor, products: Tensor) -> None:
+        """Set the gradients in scale and shift of the normalisations between two stages, if there are any."""
+        rstd = self.edges.statistics[1]
+        for index, (number, _, position, _) in enumerate(self.edges.convolutions[: self.edges.double]):
+            in_operation = self._in_operations[number]
+            assert isinstance(in_operation, Convolutions)
+            if (in_affine := in_operation.stages[0].affine) is not None:
+                in_scale, in_shift = (parameter.view(-1, self.edges.channels)[position] for parameter in in_affine)
+                torch.mul(products[index], rstd[index], out=in_scale)
+                in_shift.copy_(sums[index])
 
     def _through_firsts(self, in_firsts: Sequence[Tensor]) -> None:
         """Set the gradient in the state, as far as it comes from convolutions, and those in their weights."""
-        edges = self.edges
-        rows: list[int] = []
-        for index in range(len(edges.firsts)):
-            rows += edges.first(index)
+        edges, firsts = self.edges, []
+        for index in range(len(edges.convolutions)):
+            args = edges.first(index)
             if index < edges.double:
-                scale = at(self._first_scales, index * edges.channels)
-                rows += [in_firsts[index].data_ptr(), scale, *self._rest(index)]
+                args.gradient = in_firsts[index].data_ptr()
+                args.a = address(self._first_scales, index * edges.channels)
+                args.b, args.c = self._rest(index)
             else:
-                rows += self._of_node(index, index)
-            rows += [0 if self.in_state is None else self.in_state.data_ptr(), 0, 0, *self._in_weights(index, 0)]
-        if rows:
-            edges.native_loops.convolutions_backward(rows, first=True)
-        elif self.in_state is not None:
+                self._set_gradient_of_node(args, index)
+            args.in_x = None if self.in_state is None else self.in_state.data_ptr()
+            self._set_in_weights(args, index, 0)
+            firsts.append(args)
+        edges.native_loops.convolutions_backward(firsts, first=True)
+        if not firsts and self.in_state is not None:
             self.in_state.zero_()
 
     def _through_pools(self, in_state: Tensor) -> None:
         """Add what comes through pools to the gradient in the state."""
-        edges = self.edges
+        edges, pools = self.edges, []
         term = len(edges.convolutions)
-        for index, number in enumerate(edges.pools):
-            pool = edges.operations[number]
-            assert isinstance(pool, Pools)
-            theirs = addresses([self.gradients[receiver].data_ptr() for receiver in pool.receivers])
-            scales = addresses([at(self._scales, (term + i) * edges.channels) for i in range(len(pool.receivers))])
-            rest = (0, 0) if pool.norm is None else self._rest(len(edges.firsts) + edges.double + index)
-            row = [*edges.pool(index), len(theirs), ctypes.addressof(theirs), ctypes.addressof(scales), *rest]
-            edges.native_loops.pool_backward([*row, in_state.data_ptr()])
-            term += len(pool.receivers)
+        for index, pool in enumerate(edges.pools.values()):
+            args, count = edges.pool(index, pool), len(pool.receivers)
+            args.count = count
+            args.gradients = (c_void_p * count)(*(self.gradients[receiver].data_ptr() for receiver in pool.receivers))
+            args.a = (c_void_p * count)(*(self._scale(term + edge) for edge in range(count)))
+            if pool.norm is not None:
+                args.b, args.c = self._rest(edges.pool_row(index))
+            args.in_x = in_state.data_ptr()
+            pools.append(args)
+            term += count
+        edges.native_loops.pool_backward(pools)
 
     def _through_identities(self, in_state: Tensor) -> None:
         """Add what comes through identities to the gradient in the state."""
-        rows: list[int] = []
-        for operation in self.edges.operations:
-            if isinstance(operation, Identities):
-                for edge in range(len(operation.receivers)):
-                    rows += self._weighted(operation, edge)
-        if rows:
-            self.edges.native_loops.sum_terms(rows, in_state, add=True)
+        terms = [
+            self._weighted(operation, edge)
+            for operation in self.edges.operations
+            if isinstance(operation, Identities)
+            for edge in range(len(operation.receivers))
+        ]
+        self.edges.native_loops.sum_terms(terms, in_state, add=True)
 
     def _through_values(self) -> None:
         """Set the gradients in what other operations gave."""
-        for operation, in_operation in zip(self.edges.operations, self.in_operations, strict=True):
+        for operation, in_operation in zip(self.edges.operations, self._in_operations, strict=True):
             if isinstance(operation, Values) and isinstance(in_operation, Values):
                 for edge, in_value in enumerate(in_operation.values):
-                    self.edges.native_loops.sum_terms(self._weighted(operation, edge), in_value, add=False)
+                    self.edges.native_loops.sum_terms([self._weighted(operation, edge)], in_value, add=False)
 
-    def _weighted(self, operation: Operation, edge: int) -> list[int]:
+    def _weighted(self, operation: Operation, edge: int) -> TermArgs:
         """Return the gradient in a node times the weight of an edge, as a term."""
-        row = [self.gradients[operation.receivers[edge]].data_ptr(), at(operation.weights, edge)]
-        return [*row, *[0] * (FIELDS["term"] - len(row))]
+        gradient = self.gradients[operation.receivers[edge]]
+        return TermArgs(x=gradient.data_ptr(), weight=address(operation.weights, edge))

@@ -1,15 +1,122 @@
-"""Calls of the compiled loops: what the C structures hold, packed as rows of 8-byte numbers and addresses."""
+"""The nine calls of the compiled loops, and the structures that they read, as `csrc/arguments.h` declares them."""
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import c_double, c_float, c_long
+from ctypes import POINTER, Structure, c_double, c_long, c_void_p
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from archselect.kernels.cpu.build import TYPES, lanes, library
+
+Fields = list[tuple[str, type[Any]]]
+
+
+def _longs(names: str) -> Fields:
+    return [(name, c_long) for name in names.split()]
+
+
+def _pointers(names: str) -> Fields:
+    return [(name, c_void_p) for name in names.split()]
+
+
+class Shape(Structure):
+    """See `csrc/arguments.h`, as of the others: a field that is not given is 0 or NULL."""
+
+    _fields_ = _longs("threads images height width channels stride")
+
+
+class Norm(Structure):
+    """How batch normalisations treat a batch."""
+
+    _fields_ = [("momentum", c_double), ("eps", c_double), ("training", c_long)]
+
+
+class ConvolutionArgs(Structure):
+    """A convolution with what its normalisation gathers, and its gradients."""
+
+    _fields_ = [
+        *_pointers("x x_mean x_scale x_shift"),
+        *_longs("kernel dilation"),
+        *_pointers("depthwise mixing z mean rstd running_mean running_variance"),
+        *_pointers("gradient a b c in_x in_sum in_product in_depthwise in_mixing"),
+    ]
+
+
+class TermArgs(Structure):
+    """A summand of a node, and its gradients."""
+
+    _fields_ = _pointers("x weight mean rstd gamma beta gradient a b c in_weight in_gamma in_beta")
+
+
+class NormArgs(Structure):
+    """The coefficients of the gradient through a normalisation, and what they are made of."""
+
+    _fields_ = _pointers("sum product mean rstd gamma a b c")
+
+
+class PoolArgs(Structure):
+    """A pooling with what its normalisation gathers, and its gradient."""
+
+    _fields_ = [
+        *_longs("maximum"),
+        *_pointers("x out mean rstd running_mean running_variance"),
+        *_longs("count"),
+        ("gradients", POINTER(c_void_p)),
+        ("a", POINTER(c_void_p)),
+        *_pointers("b c in_x"),
+    ]
+
+
+class PartArgs(Structure):
+    """What a mixture makes of one image, and its gradients."""
+
+    _fields_ = [*_pointers("x weight"), *_longs("weight_step ins outs first out add"), *_pointers("in_x in_weight")]
+
+
+class MixedArgs(Structure):
+    """A mixture, what its normalisation gathers, and the gradient in it."""
+
+    _fields_ = _pointers("out mean rstd running_mean running_variance gradient")
+
+
+STRUCTURES = (Shape, Norm, ConvolutionArgs, TermArgs, NormArgs, PoolArgs, PartArgs, MixedArgs)
+"""In the order of `struct_sizes` in `csrc/arguments.c`."""
+
+CALLS: dict[str, tuple[Any, ...]] = {
+    "convolutions_forward": (POINTER(ConvolutionArgs),),
+    "convolutions_backward": (POINTER(ConvolutionArgs),),
+    "sum_terms": (POINTER(TermArgs), c_void_p, c_long),
+    "term_gradients": (POINTER(TermArgs),),
+    "norm_gradients": (POINTER(NormArgs),),
+    "pool_forward": (POINTER(PoolArgs),),
+    "pool_backward": (POINTER(PoolArgs),),
+    "mix_forward": (POINTER(PartArgs), POINTER(MixedArgs)),
+    "mix_backward": (POINTER(PartArgs), POINTER(MixedArgs)),
+}
+"""What each call takes after the shape, the norm and the number of structures."""
+
+
+@lru_cache
+def _library(dtype: torch.dtype, width: int) -> ctypes.CDLL:
+    """Return the compiled loops, once it is sure that they and this file mean the same structures."""
+    found = library(dtype, width)
+    assert found is not None, "asked for without `is_available`"
+    theirs = list((c_long * len(STRUCTURES)).in_dll(found, "struct_sizes"))
+    ours = [ctypes.sizeof(structure) for structure in STRUCTURES]
+    if ours != theirs:
+        raise RuntimeError(f"csrc/arguments.h has structures of {theirs} bytes, native.py of {ours}: make them equal.")
+    for name, arguments in CALLS.items():
+        getattr(found, name).argtypes = (POINTER(Shape), POINTER(Norm), c_long, *arguments)
+    return found
+
+
+def is_available(x: Tensor) -> bool:
+    """Return whether the loops take images `(B, C, H, W)` on the CPU of this kind."""
+    return x.dtype in TYPES and library(x.dtype, lanes(x.shape[1], x.dtype)) is not None
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -22,7 +129,7 @@ def empty(size: Sequence[int], dtype: torch.dtype) -> Tensor:
     return torch.empty(size, dtype=dtype, memory_format=torch.channels_last)
 
 
-def at(tensor: Tensor, offset: int) -> int:
+def address(tensor: Tensor, offset: int) -> int:
     """Return the address of a number of a contiguous tensor."""
     return tensor.data_ptr() + offset * tensor.element_size()
 
@@ -35,17 +142,7 @@ class Running:
     variance: Tensor
 
 
-def is_available(x: Tensor) -> bool:
-    """Return whether the loops take images `(B, C, H, W)` on the CPU of this kind."""
-    return x.dtype in TYPES and library(x.dtype, lanes(x.shape[1], x.dtype)) is not None
-
-
-GRAIN = 8192
-"""Numbers that a thread works on at least: waking one for fewer takes longer than what it would save."""
-
-
-@dataclass(frozen=True)
-class NormMode:
+class NormMode(NamedTuple):
     """How batch normalisations treat a batch.
 
     Attributes:
@@ -57,6 +154,10 @@ class NormMode:
     training: bool
     momentum: float
     eps: float
+
+
+GRAIN = 8192
+"""Numbers that a thread works on at least: waking one for fewer takes longer than what it would save."""
 
 
 class NativeLoops:
@@ -75,71 +176,64 @@ class NativeLoops:
         self, size: Sequence[int], dtype: torch.dtype, stride: int, batch: NormMode, threads: int, divisor: int
     ) -> None:
         images, channels, height, width = size
-        found = library(dtype, lanes(divisor, dtype))
-        assert found is not None, "asked for without `is_available`"
-        self._library = found
         threads = max(1, min(threads, images, images * channels * height * width // GRAIN))
-        self._shape = (c_long * 6)(threads, images, height, width, channels, stride)
-        self._out_shape = (c_long * 6)(threads, images, -(-height // stride), -(-width // stride), channels, 1)
-        self._norm = _norm(dtype)(batch.momentum, batch.eps, batch.training)
-        self._training = c_long(batch.training)
+        self._library = _library(dtype, lanes(divisor, dtype))
+        self.in_shape = Shape(threads, images, height, width, channels, stride)
+        self.out_shape = Shape(threads, images, -(-height // stride), -(-width // stride), channels, 1)
+        self._norm = Norm(momentum=batch.momentum, eps=batch.eps, training=batch.training)
 
-    def check_batch(self) -> None:
+    def convolutions_forward(self, convolutions: Sequence[ConvolutionArgs], first: bool) -> None:
+        """Evaluate convolutions: `first` those that read x, otherwise those that read what those gave."""
+        self._check_batch(normalises=bool(convolutions))
+        self._call("convolutions_forward", self.in_shape if first else self.out_shape, convolutions)
+
+    def convolutions_backward(self, convolutions: Sequence[ConvolutionArgs], first: bool) -> None:
+        """Compute the gradients of `convolutions_forward`."""
+        self._call("convolutions_backward", self.in_shape if first else self.out_shape, convolutions)
+
+    def sum_terms(self, terms: Sequence[TermArgs], out: Tensor, add: bool) -> None:
+        """Set `out`, of the size of the outputs, to a sum of terms, or add it."""
+        if not (terms or add):
+            out.zero_()
+        self._call("sum_terms", self.out_shape, terms, out.data_ptr(), add)
+
+    def term_gradients(self, terms: Sequence[TermArgs]) -> None:
+        """Compute what terms make of the gradients in their sums."""
+        self._call("term_gradients", self.out_shape, terms)
+
+    def norm_gradients(self, norms: Sequence[NormArgs]) -> None:
+        """Compute the coefficients of gradients through normalisations of outputs."""
+        self._call("norm_gradients", self.out_shape, norms)
+
+    def pool_forward(self, pools: Sequence[PoolArgs]) -> None:
+        """Pool x."""
+        self._check_batch(normalises=any(pool.mean for pool in pools))
+        self._call("pool_forward", self.in_shape, pools)
+
+    def pool_backward(self, pools: Sequence[PoolArgs]) -> None:
+        """Add the gradients of `pool_forward`."""
+        self._call("pool_backward", self.in_shape, pools)
+
+    def mix_forward(self, parts: Sequence[PartArgs], mixed: MixedArgs) -> None:
+        """Set the sum of all parts, normalised."""
+        self._check_batch(normalises=True)
+        self._call("mix_forward", self.in_shape, parts, mixed)
+
+    def mix_backward(self, parts: Sequence[PartArgs], mixed: MixedArgs) -> None:
+        """Compute the gradients of `mix_forward`."""
+        self._call("mix_backward", self.in_shape, parts, mixed)
+
+    def _check_batch(self, normalises: bool) -> None:
         """Raise a ValueError, as PyTorch does, if a normalisation would take statistics of one value per channel."""
-        _, images, height, width, _, _ = self._out_shape
-        if self._training.value and images * height * width == 1:
+        shape = self.out_shape
+        if normalises and self._norm.training and shape.images * shape.height * shape.width == 1:
             raise ValueError("Expected more than 1 value per channel when training; got one image of one pixel.")
 
-    def convolutions_forward(self, rows: Sequence[int], first: bool) -> None:
-        """Evaluate convolutions: `first` those that read x, otherwise those that read what those gave."""
-        self.check_batch()
-        shape = self._shape if first else self._out_shape
-        count, packed = _pack(rows, "convolution")
-        _check(self._library.convolutions_forward(shape, ctypes.byref(self._norm), count, packed))
-
-    def convolutions_backward(self, rows: Sequence[int], first: bool) -> None:
-        """Compute the gradients of `convolutions_forward`."""
-        shape = self._shape if first else self._out_shape
-        _check(self._library.convolutions_backward(shape, *_pack(rows, "convolution")))
-
-    def sum_terms(self, rows: Sequence[int], out: Tensor, add: bool) -> None:
-        """Set `out`, of the size of the outputs, to a sum of terms, or add it."""
-        address = ctypes.c_void_p(out.data_ptr())
-        _check(self._library.sum_terms(self._out_shape, *_pack(rows, "term"), address, c_long(add)))
-
-    def term_gradients(self, rows: Sequence[int]) -> None:
-        """Compute what terms make of the gradients in their sums."""
-        _check(self._library.term_gradients(self._out_shape, self._training, *_pack(rows, "term")))
-
-    def norm_gradients(self, count: int, *tensors: Tensor | None) -> None:
-        """Compute the coefficients of gradients through normalisations, `(count, C)` each."""
-        addresses = (ctypes.c_void_p(0 if tensor is None else tensor.data_ptr()) for tensor in tensors)
-        self._library.norm_gradients(self._out_shape, self._training, c_long(count), *addresses)
-
-    def pool_forward(self, row: Sequence[int]) -> None:
-        """Pool x."""
-        _, packed = _pack(row, "pooling")
-        _check(self._library.pool_forward(self._shape, ctypes.byref(self._norm), packed))
-
-    def pool_backward(self, row: Sequence[int]) -> None:
-        """Add the gradient of `pool_forward`."""
-        _, packed = _pack(row, "pooling")
-        _check(self._library.pool_backward(self._shape, packed))
-
-    def mix_forward(self, parts: Sequence[int], mixed: Sequence[int]) -> None:
-        """Set the sum of all parts, normalised."""
-        self.check_batch()
-        out = addresses(mixed)
-        _check(self._library.mix_forward(self._shape, ctypes.byref(self._norm), *_pack(parts, "part"), out))
-
-    def mix_backward(self, parts: Sequence[int], mixed: Sequence[int]) -> None:
-        """Compute the gradients of `mix_forward`."""
-        out = addresses(mixed)
-        _check(self._library.mix_backward(self._shape, self._training, *_pack(parts, "part"), out))
-
-
-FIELDS = {"convolution": 22, "term": 13, "pooling": 13, "part": 10}
-"""How many fields the structures in `convolutions.c`, `terms.c`, `pooling.c` and `mixing.c` have."""
+    def _call(self, name: str, shape: Shape, structures: Sequence[Structure], *more: Any) -> None:
+        if structures:
+            packed = (type(structures[0]) * len(structures))(*structures)
+            if getattr(self._library, name)(shape, self._norm, len(structures), packed, *more):
+                raise MemoryError("The machine has no memory left for the images of a batch. Use a smaller batch_size.")
 
 
 def native_loops(
@@ -149,34 +243,4 @@ def native_loops(
     return _native_loops(size, dtype, stride, batch, torch.get_num_threads(), divisor or size[1])
 
 
-@lru_cache(maxsize=1024)
-def _native_loops(
-    size: torch.Size, dtype: torch.dtype, stride: int, batch: NormMode, threads: int, divisor: int
-) -> NativeLoops:
-    return NativeLoops(size, dtype, stride, batch, threads, divisor)
-
-
-def addresses(numbers: Sequence[int]) -> "ctypes.Array[c_long]":
-    """Return an array of addresses; keep it until it was read."""
-    return (c_long * len(numbers))(*numbers)
-
-
-def _pack(rows: Sequence[int], structure: str) -> tuple[c_long, "ctypes.Array[c_long]"]:
-    count, rest = divmod(len(rows), FIELDS[structure])
-    assert rest == 0, f"a {structure} has {FIELDS[structure]} fields"
-    return c_long(count), addresses(rows)
-
-
-@lru_cache
-def _norm(dtype: torch.dtype) -> type[ctypes.Structure]:
-    real = c_float if dtype == torch.float32 else c_double
-
-    class Norm(ctypes.Structure):
-        _fields_ = (("momentum", real), ("eps", real), ("training", c_long))
-
-    return Norm
-
-
-def _check(failed: int) -> None:
-    if failed:
-        raise MemoryError("The machine has no memory left for the images of a batch. Use a smaller batch_size.")
+_native_loops = lru_cache(maxsize=1024)(NativeLoops)

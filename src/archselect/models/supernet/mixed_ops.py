@@ -14,7 +14,6 @@ is that of one module per operation, multiplied and summed.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import cast
 
 import torch
@@ -43,11 +42,14 @@ class CellState:
     def __init__(self, state: Tensor, stride: int = 1) -> None:
         self.state = state
         self.stride = stride
+        self._relu: Tensor | None = None  # no `cached_property`: `torch.compile` cannot trace the lock in it
 
-    @cached_property
+    @property
     def relu(self) -> Tensor:
         """`(B, C, H, W)`: what every convolution starts from."""
-        return F.relu(self.state)
+        if self._relu is None:
+            self._relu = F.relu(self.state)
+        return self._relu
 
 
 class CellOutput:
@@ -60,11 +62,14 @@ class CellOutput:
 
     def __init__(self, nodes: Sequence[Tensor], output: OutputRule = "last") -> None:
         self.parts = tuple(nodes) if output == "concat" else (nodes[-1],)
+        self._value = self.parts[0] if len(self.parts) == 1 else None
 
-    @cached_property
+    @property
     def value(self) -> Tensor:
         """`(B, len(parts) * C, H, W)`."""
-        return self.parts[0] if len(self.parts) == 1 else torch.cat(self.parts, dim=1)
+        if self._value is None:
+            self._value = torch.cat(self.parts, dim=1)
+        return self._value
 
 
 class StackedOperation(nn.Module, ABC):

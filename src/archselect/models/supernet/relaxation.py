@@ -32,9 +32,9 @@ class Relaxation(ABC):
         is_scheduled: Whether it changes in the course of the search.
     """
 
-    sparse: bool = False
+    sparse = False
     undrawn: Undrawn = "omitted"
-    is_scheduled: bool = False
+    is_scheduled = False
 
     @abstractmethod
     def mean(self, alpha: Tensor) -> Tensor:

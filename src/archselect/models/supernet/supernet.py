@@ -142,8 +142,9 @@ class Supernet(nn.Module):
 
     def _under_decisions(self, relaxed: Mapping[str, Tensor]) -> MixtureWeights:
         weights = {name: row * self.masks[name].mixed + self.masks[name].decided for name, row in relaxed.items()}
-        edges = {name: row for name in relaxed if (row := self.edge_weights(name)) is not None}
-        return MixtureWeights(weights, {name: masks.active for name, masks in self.masks.items()}, edges)
+        active = {name: masks.active for name, masks in self.masks.items()}
+        edges = {name: self.edge_weights(name) for name in relaxed}
+        return MixtureWeights(weights, active, {name: row for name, row in edges.items() if row is not None})
 
     def forward(self, x: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return logits `(B, classes)`.

@@ -7,22 +7,6 @@
 
 #define CHUNK 64 /* pixels that go through all steps while they are in the nearest cache */
 
-/* z = convolution of ReLU((x - x_mean) * x_scale + x_shift); where x_mean is NULL, of ReLU(x); where x_shift is, it is
-   0. Convolutions that follow one another and have the same x share the work of reading it. */
-typedef struct {
-    const real *x, *x_mean, *x_scale, *x_shift; /* (images, height, width, channels); (channels) */
-    long kernel, dilation;
-    const real *depthwise,
-        *mixing;           /* (channels, k, k), then (channels, channels); or NULL, (channels, channels, k, k) */
-    real *z, *mean, *rstd; /* (images, height', width', channels); (channels) */
-    real *running_mean, *running_variance;
-    /* Of the backward pass: the gradient in z is a * gradient + b * z + c. NULL: not wanted. */
-    const real *gradient, *a, *b, *c;
-    real *in_x;                /* the gradient in what the ReLU reads, summed over convolutions that share x */
-    real *in_sum, *in_product; /* sums of in_x and of in_x * (x - x_mean) over images and pixels */
-    real *in_depthwise, *in_mixing;
-} Convolution;
-
 /* Of a shape with several convolutions. */
 typedef struct {
     long height, width, pixels; /* of the outputs */
@@ -31,13 +15,13 @@ typedef struct {
     Padded padded;
 } Plan;
 
-static Plan plan(const Shape *s, const Convolution *convolutions, long count) {
+static Plan plan(const Shape *s, const ConvolutionArgs *convolutions, long count) {
     Plan p = {out_height(s), out_width(s), pixels_out(s), 0, 0, 0, 0, {0}};
     long margin = 0, square = s->channels * s->channels;
     p.rows = smaller(p.height, larger(1, CHUNK / p.width));
     p.chunk = p.rows * p.width * s->channels;
     for (long i = 0; i < count; i++) {
-        const Convolution *o = convolutions + i;
+        const ConvolutionArgs *o = convolutions + i;
         long taps = o->kernel * o->kernel;
         margin = larger(margin, o->dilation * (o->kernel / 2));
         if (o->depthwise) p.taps = larger(p.taps, taps * s->channels);
@@ -48,7 +32,7 @@ static Plan plan(const Shape *s, const Convolution *convolutions, long count) {
     return p;
 }
 
-static void sort_weights(real *to, const Convolution *o, const Plan *p, long channels) {
+static void sort_weights(real *to, const ConvolutionArgs *o, const Plan *p, long channels) {
     if (!o->depthwise)
         by_line(to, o->mixing, channels, o->kernel);
     else {
@@ -58,7 +42,7 @@ static void sort_weights(real *to, const Convolution *o, const Plan *p, long cha
 }
 
 /* Rows of z, by way of y if the convolution is separable. */
-INLINE void convolution_rows(real *z, real *y, const Convolution *o, const real *weights, const Plan *plan,
+INLINE void convolution_rows(real *z, real *y, const ConvolutionArgs *o, const real *weights, const Plan *plan,
                              const Padded *x, long row, long rows, long stride) {
     if (!o->depthwise)
         convolve_dense(z, x, weights, o->kernel, row, rows, plan->width, stride, 0);
@@ -68,7 +52,7 @@ INLINE void convolution_rows(real *z, real *y, const Convolution *o, const real 
     }
 }
 
-int convolutions_forward(const Shape *s, const Norm *norm, long count, const Convolution *convolutions) {
+int convolutions_forward(const Shape *s, const Norm *norm, long count, const ConvolutionArgs *convolutions) {
     Plan p = plan(s, convolutions, count);
     long channels = s->channels, failed = 0;
     real *weights = room(count * p.weights), *moments = room(count * s->images * 3 * channels);
@@ -88,7 +72,7 @@ int convolutions_forward(const Shape *s, const Norm *norm, long count, const Con
 #pragma omp for schedule(static)
         for (long image = 0; image < s->images; image++)
             for (long i = 0; i < count && x.pixels && y; i++) {
-                const Convolution *o = convolutions + i;
+                const ConvolutionArgs *o = convolutions + i;
                 if (i == 0 || o->x != o[-1].x)
                     pad_relu(&x, o->x + image * pixels_in(s) * channels, o->x_mean, o->x_scale, o->x_shift, s->height,
                              s->width);
@@ -104,7 +88,7 @@ int convolutions_forward(const Shape *s, const Norm *norm, long count, const Con
         free(y);
     }
     for (long i = 0; i < count; i++) {
-        const Convolution *o = convolutions + i;
+        const ConvolutionArgs *o = convolutions + i;
         if (norm->training)
             batch_moments(o->mean, o->rstd, o->running_mean, o->running_variance,
                           moments + i * s->images * 3 * channels, norm, s->images, channels, p.pixels);
@@ -117,7 +101,7 @@ int convolutions_forward(const Shape *s, const Norm *norm, long count, const Con
 }
 
 /* out = a * gradient + b * z + c */
-static void gradient_in_z(real *out, const Convolution *o, long start, long pixels, long channels) {
+static void gradient_in_z(real *out, const ConvolutionArgs *o, long start, long pixels, long channels) {
     for (long channel = 0; channel < channels; channel += LANES) {
         vec a = load(o->a + channel), b = load(o->b + channel), c = load(o->c + channel);
         for (long at = channel; at < pixels * channels; at += channels)
@@ -133,7 +117,7 @@ INLINE void through_relu_at(real *in_x, const real *x, vec mean, vec scale, vec 
 }
 
 /* Let the gradient through where the ReLU did; sums (2, channels), unless NULL: of it and of it times x - x_mean. */
-static void through_relu(real *in_x, const real *x, const Convolution *o, real *sums, long pixels, long channels) {
+static void through_relu(real *in_x, const real *x, const ConvolutionArgs *o, real *sums, long pixels, long channels) {
     for (long c = 0; c < channels; c += LANES) {
         vec mean = o->x_mean ? load(o->x_mean + c) : (vec){0}, scale = o->x_scale ? load(o->x_scale + c) : all(1);
         vec shift = o->x_shift ? load(o->x_shift + c) : (vec){0}, sum[CHAINS] = {{0}}, product[CHAINS] = {{0}};
@@ -158,8 +142,8 @@ typedef struct {
 } Scratch;
 
 /* Add the gradients in the weights, and write those in what the kernel gave into the padded image. */
-INLINE void rows_backward(Scratch *scratch, real *in_weights, const Convolution *o, const real *weights, const Plan *p,
-                          long start, long row, long rows, long stride, int in_x) {
+INLINE void rows_backward(Scratch *scratch, real *in_weights, const ConvolutionArgs *o, const real *weights,
+                          const Plan *p, long start, long row, long rows, long stride, int in_x) {
     long channels = scratch->x.channels, pixels = rows * p->width;
     const real *in_y = scratch->in_z;
     gradient_in_z(scratch->in_z, o, start, pixels, channels);
@@ -177,7 +161,8 @@ INLINE void rows_backward(Scratch *scratch, real *in_weights, const Convolution 
 }
 
 /* Sum over threads, and put the result where it belongs. */
-static void collect_weights(const Convolution *o, real *parts, long number, long step, const Plan *p, long channels) {
+static void collect_weights(const ConvolutionArgs *o, real *parts, long number, long step, const Plan *p,
+                            long channels) {
     for (long part = 1; part < number; part++)
         for (long at = 0; at < p->weights; at++) parts[at] += parts[part * step + at];
     if (!o->depthwise)
@@ -188,7 +173,7 @@ static void collect_weights(const Convolution *o, real *parts, long number, long
     }
 }
 
-static void collect_sums(const Convolution *o, const real *sums, long images, long channels) {
+static void collect_sums(const ConvolutionArgs *o, const real *sums, long images, long channels) {
     for (long c = 0; c < channels; c++) {
         double sum = 0, product = 0;
         for (long image = 0; image < images; image++) {
@@ -200,7 +185,7 @@ static void collect_sums(const Convolution *o, const real *sums, long images, lo
     }
 }
 
-int convolutions_backward(const Shape *s, long count, const Convolution *convolutions) {
+int convolutions_backward(const Shape *s, const Norm *norm, long count, const ConvolutionArgs *convolutions) {
     Plan p = plan(s, convolutions, count);
     long channels = s->channels, length = padded_length(&p.padded), failed = 0;
     int in_weights = convolutions->in_mixing != NULL, in_x = convolutions->in_x != NULL;
@@ -215,7 +200,7 @@ int convolutions_backward(const Shape *s, long count, const Convolution *convolu
     }
     if (in_weights) memset(gradients, 0, s->threads * count * p.weights * sizeof(real));
     for (long i = 0; i < count; i++) {
-        const Convolution *o = convolutions + i;
+        const ConvolutionArgs *o = convolutions + i;
         sort_weights(weights + i * p.weights, o, &p, channels);
         if (o->depthwise)
             by_tap(turned + i * p.weights, o->depthwise, channels, o->kernel, 1);
@@ -235,7 +220,7 @@ int convolutions_backward(const Shape *s, long count, const Convolution *convolu
         for (long part = 0; part < s->threads; part++)
             for (long image = s->images * part / s->threads; image < s->images * (part + 1) / s->threads; image++)
                 for (long i = 0; i < count && memory; i++) {
-                    const Convolution *o = convolutions + i;
+                    const ConvolutionArgs *o = convolutions + i;
                     int first = i == 0 || o->x != o[-1].x, last = i == count - 1 || o->x != o[1].x;
                     long image_in = image * pixels_in(s) * channels;
                     real *mine = in_weights ? gradients + (part * count + i) * p.weights : NULL;
@@ -257,7 +242,7 @@ int convolutions_backward(const Shape *s, long count, const Convolution *convolu
         free(memory);
     }
     for (long i = 0; i < count; i++) {
-        const Convolution *o = convolutions + i;
+        const ConvolutionArgs *o = convolutions + i;
         if (in_weights) collect_weights(o, gradients + i * p.weights, s->threads, count * p.weights, &p, channels);
         if (o->in_sum) collect_sums(o, sums + i * s->images * 2 * channels, s->images, channels);
     }

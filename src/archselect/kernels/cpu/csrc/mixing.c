@@ -6,37 +6,20 @@
 
 #define CHUNK 64 /* pixels that go through all steps while they are in the nearest cache */
 
-/* Adds weight ReLU(x) to some of the output's channels; of x it reads the pixels at first, first + stride, ... */
-typedef struct {
-    const real *x;      /* (images, height, width, ins) */
-    const real *weight; /* (outs, ins), with `weight_step` numbers from a row to the next */
-    long weight_step, ins, outs;
-    long first;             /* row and column of the first pixel that is read */
-    long out;               /* first channel of the output that is added to */
-    long add;               /* whether another part has set these channels before */
-    real *in_x, *in_weight; /* (outs, ins), with weight_step; NULL: not wanted */
-} Part;
-
-typedef struct {
-    real *out, *mean, *rstd; /* (images, height', width', channels); (channels) */
-    real *running_mean, *running_variance;
-    const real *gradient; /* in out */
-} Mixed;
-
-INLINE long longest_weight(const Part *parts, long count) {
+INLINE long longest_weight(const PartArgs *parts, long count) {
     long longest = 0;
     for (long i = 0; i < count; i++) longest = larger(longest, parts[i].ins * parts[i].outs);
     return longest;
 }
 
-INLINE long widest(const Part *parts, long count) {
+INLINE long widest(const PartArgs *parts, long count) {
     long most = 0;
     for (long i = 0; i < count; i++) most = larger(most, parts[i].ins);
     return most;
 }
 
 /* Where a part reads the first pixel of a row of the output. */
-INLINE long pixel_read(const Shape *s, const Part *part, long image, long row) {
+INLINE long pixel_read(const Shape *s, const PartArgs *part, long image, long row) {
     return ((image * s->height + row * s->stride + part->first) * s->width + part->first) * part->ins;
 }
 
@@ -55,7 +38,7 @@ static void scale_channels(real *x, const real *mean, const real *rstd, long pix
 }
 
 /* Set out = (mixed - mean) * rstd. */
-int mix_forward(const Shape *s, const Norm *norm, long count, const Part *parts, const Mixed *mixed) {
+int mix_forward(const Shape *s, const Norm *norm, long count, const PartArgs *parts, const MixedArgs *mixed) {
     long channels = s->channels, width = out_width(s), pixels = pixels_out(s), failed = 0;
     long step = longest_weight(parts, count), chunk = smaller(out_height(s), larger(1, CHUNK / width));
     real *matrices = room(count * step), *moments = room(s->images * 3 * channels);
@@ -78,7 +61,7 @@ int mix_forward(const Shape *s, const Norm *norm, long count, const Part *parts,
                 long rows = smaller(chunk, out_height(s) - row);
                 real *out = mixed->out + (image * pixels + row * width) * channels;
                 for (long i = 0; i < count; i++) {
-                    const Part *part = parts + i;
+                    const PartArgs *part = parts + i;
                     for (long r = 0; r < rows; r++)
                         read_row(x + r * width * part->ins, part->x + pixel_read(s, part, image, row + r), width,
                                  part->ins, s->stride);
@@ -103,7 +86,7 @@ int mix_forward(const Shape *s, const Norm *norm, long count, const Part *parts,
 }
 
 /* Set slope and shift, so that the gradient before normalisation is rstd * gradient + slope * out + shift. */
-static int through_normalisation(const Shape *s, long training, const Mixed *mixed, real *slope, real *shift) {
+static int through_normalisation(const Shape *s, const Norm *norm, const MixedArgs *mixed, real *slope, real *shift) {
     long channels = s->channels, pixels = pixels_out(s);
     real *sums = room(s->images * 2 * channels);
     if (!sums) return 1;
@@ -118,8 +101,8 @@ static int through_normalisation(const Shape *s, long training, const Mixed *mix
             sum += sums[2 * image * channels + c];
             product += sums[(2 * image + 1) * channels + c];
         }
-        slope[c] = training ? (real)(-mixed->rstd[c] * product / count) : 0;
-        shift[c] = training ? (real)(-mixed->rstd[c] * sum / count) : 0;
+        slope[c] = norm->training ? (real)(-mixed->rstd[c] * product / count) : 0;
+        shift[c] = norm->training ? (real)(-mixed->rstd[c] * sum / count) : 0;
     }
     free(sums);
     return 0;
@@ -135,7 +118,7 @@ INLINE void write_row(real *in_x, const real *x, const real *gradient, long widt
 }
 
 /* in_z = rstd * gradient + slope * out + shift */
-static void gradient_before(real *in_z, const Mixed *mixed, const real *slope, const real *shift, long start,
+static void gradient_before(real *in_z, const MixedArgs *mixed, const real *slope, const real *shift, long start,
                             long pixels, long channels) {
     for (long c = 0; c < channels; c += LANES) {
         vec by = load(mixed->rstd + c), times = load(slope + c), plus = load(shift + c);
@@ -150,8 +133,8 @@ typedef struct {
 } Scratch;
 
 /* Add the gradient in a part's weight, and set that in its x, from rows of an image. */
-INLINE void part_backward(const Shape *s, const Part *part, const Scratch *scratch, const real *matrix, real *in_weight,
-                          long image, long row, long rows) {
+INLINE void part_backward(const Shape *s, const PartArgs *part, const Scratch *scratch, const real *matrix,
+                          real *in_weight, long image, long row, long rows) {
     long width = out_width(s), ins = part->ins;
     const real *in_z = scratch->in_z + part->out;
     if (part->in_weight) {
@@ -169,7 +152,7 @@ INLINE void part_backward(const Shape *s, const Part *part, const Scratch *scrat
 }
 
 /* Sum over threads, and put the result where it belongs. */
-static void collect_weight(const Part *part, const real *gradients, long number, long step) {
+static void collect_weight(const PartArgs *part, const real *gradients, long number, long step) {
     for (long out = 0; out < part->outs; out++)
         for (long in = 0; in < part->ins; in++) {
             real sum = 0;
@@ -178,13 +161,13 @@ static void collect_weight(const Part *part, const real *gradients, long number,
         }
 }
 
-int mix_backward(const Shape *s, long training, long count, const Part *parts, const Mixed *mixed) {
+int mix_backward(const Shape *s, const Norm *norm, long count, const PartArgs *parts, const MixedArgs *mixed) {
     long channels = s->channels, width = out_width(s), pixels = pixels_out(s), failed = 0;
     long step = longest_weight(parts, count), chunk = smaller(out_height(s), larger(1, CHUNK / width));
     long most = chunk * width * widest(parts, count), gradients_length = s->threads * count * step;
     real *matrices = room(count * step), *slope = room(channels), *shift = room(channels);
     real *gradients = room(gradients_length);
-    if (!matrices || !slope || !shift || !gradients || through_normalisation(s, training, mixed, slope, shift)) {
+    if (!matrices || !slope || !shift || !gradients || through_normalisation(s, norm, mixed, slope, shift)) {
         free(matrices);
         free(slope);
         free(shift);

@@ -3,18 +3,6 @@
 #include "statistics.h"
 
 typedef struct {
-    long maximum;            /* or the average, without the padding */
-    const real *x;           /* (images, height, width, channels) */
-    real *out, *mean, *rstd; /* (images, height', width', channels); (channels), NULL without normalisation */
-    real *running_mean, *running_variance;
-    /* Of the backward pass: the gradient in out is the sum of a * gradient, plus b * out + c (NULL: zero). */
-    long count;
-    const real *const *gradients, *const *a;
-    const real *b, *c;
-    real *in_x; /* added to */
-} Pooling;
-
-typedef struct {
     long top, bottom, left, right;
 } Window;
 
@@ -43,7 +31,7 @@ INLINE vec sum_in(const real *x, Window w, const Shape *s) {
     return sum;
 }
 
-int pool_forward(const Shape *s, const Norm *norm, const Pooling *o) {
+static int pool(const Shape *s, const Norm *norm, const PoolArgs *o) {
     long channels = s->channels, pixels = pixels_out(s);
     int statistics = o->mean && norm->training;
     real *moments = room(s->images * 3 * channels);
@@ -74,6 +62,12 @@ int pool_forward(const Shape *s, const Norm *norm, const Pooling *o) {
     return 0;
 }
 
+int pool_forward(const Shape *s, const Norm *norm, long count, const PoolArgs *pools) {
+    for (long i = 0; i < count; i++)
+        if (pool(s, norm, pools + i)) return 1;
+    return 0;
+}
+
 /* The first of equal maxima takes the gradient, as in PyTorch. */
 INLINE void spread_to_maximum(real *in_x, const real *x, vec gradient, vec best, Window w, const Shape *s) {
     mask open = ~(mask){0};
@@ -95,7 +89,7 @@ INLINE void spread_evenly(real *in_x, vec gradient, Window w, const Shape *s) {
         }
 }
 
-int pool_backward(const Shape *s, const Pooling *o) {
+static void add_gradient(const Shape *s, const PoolArgs *o) {
     long channels = s->channels, pixels = pixels_out(s);
 #pragma omp parallel for num_threads(s->threads) schedule(static)
     for (long image = 0; image < s->images; image++) {
@@ -118,5 +112,9 @@ int pool_backward(const Shape *s, const Pooling *o) {
                 }
             }
     }
+}
+
+int pool_backward(const Shape *s, const Norm *norm, long count, const PoolArgs *pools) {
+    for (long i = 0; i < count; i++) add_gradient(s, pools + i);
     return 0;
 }

@@ -6,11 +6,6 @@
 #include "vector.h"
 #include <math.h>
 
-typedef struct {
-    real momentum, eps;
-    long training;
-} Norm; /* a batch normalisation without affine parameters */
-
 INLINE void add_moment(vec *sum, vec *squares, vec difference) {
     *sum += difference;
     *squares += difference * difference;
@@ -42,6 +37,7 @@ INLINE void add_moments(real *sums, const real *x, long channels, long pixels, i
 INLINE void batch_moments(real *mean, real *rstd, real *running_mean, real *running_variance, const real *sums,
                           const Norm *norm, long images, long channels, long pixels) {
     double count = (double)images * pixels;
+    real momentum = (real)norm->momentum;
     for (long c = 0; c < channels; c++) {
         const real *pivot = sums + c, *sum = pivot + channels, *squares = sum + channels;
         double total = 0, about_mean = 0;
@@ -52,10 +48,9 @@ INLINE void batch_moments(real *mean, real *rstd, real *running_mean, real *runn
             about_mean += squares[at] + 2 * off * sum[at] + off * off * pixels;
         }
         mean[c] = (real)centre;
-        rstd[c] = (real)(1 / sqrt(about_mean / count + norm->eps));
-        running_mean[c] = norm->momentum * (real)centre + (1 - norm->momentum) * running_mean[c];
-        running_variance[c] =
-            norm->momentum * (real)(about_mean / (count - 1)) + (1 - norm->momentum) * running_variance[c];
+        rstd[c] = (real)(1 / sqrt(about_mean / count + (real)norm->eps));
+        running_mean[c] = momentum * (real)centre + (1 - momentum) * running_mean[c];
+        running_variance[c] = momentum * (real)(about_mean / (count - 1)) + (1 - momentum) * running_variance[c];
     }
 }
 
@@ -63,7 +58,7 @@ INLINE void running_moments(real *mean, real *rstd, const real *running_mean, co
                             const Norm *norm, long channels) {
     for (long c = 0; c < channels; c++) {
         mean[c] = running_mean[c];
-        rstd[c] = (real)(1 / sqrt((double)running_variance[c] + norm->eps));
+        rstd[c] = (real)(1 / sqrt((double)running_variance[c] + (real)norm->eps));
     }
 }
 

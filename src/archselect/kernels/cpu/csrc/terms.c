@@ -4,19 +4,7 @@
 
 #define CHUNK 64 /* pixels whose sum stays in the nearest cache */
 
-/* One summand, weight * (gamma * (x - mean) * rstd + beta); mean NULL: weight * x; gamma NULL: 1, beta NULL: 0. */
-typedef struct {
-    const real *x, *weight, *mean, *rstd; /* (images, pixels, channels); one number; (channels) */
-    const real *gamma, *beta;             /* (channels) */
-    /* Of the backward pass: the gradient in the sum. That in x is a * gradient + b * x + c; without a mean b and c are
-       NULL, and a may be. */
-    const real *gradient;
-    real *a, *b, *c;
-    real *in_weight;          /* one number */
-    real *in_gamma, *in_beta; /* (channels); NULL: not wanted */
-} Term;
-
-int sum_terms(const Shape *s, long count, const Term *terms, real *out, long add) {
+int sum_terms(const Shape *s, const Norm *norm, long count, const TermArgs *terms, real *out, long add) {
     long channels = s->channels, pixels = pixels_in(s);
     real *scales = room((count + 1) * channels), *shift = scales + count * channels;
     const real zeros[LANES] = {0};
@@ -24,7 +12,7 @@ int sum_terms(const Shape *s, long count, const Term *terms, real *out, long add
     for (long c = 0; c < channels; c++) {
         shift[c] = 0;
         for (long i = 0; i < count; i++) {
-            const Term *t = terms + i;
+            const TermArgs *t = terms + i;
             scales[i * channels + c] = *t->weight * (t->mean ? t->rstd[c] : 1) * (t->gamma ? t->gamma[c] : 1);
             if (t->mean) shift[c] -= t->mean[c] * scales[i * channels + c];
             if (t->beta) shift[c] += *t->weight * t->beta[c];
@@ -50,17 +38,19 @@ int sum_terms(const Shape *s, long count, const Term *terms, real *out, long add
     return 0;
 }
 
-/* The coefficients of gradients through normalisations whose gradients have these sums: all are (count, channels). */
-void norm_gradients(const Shape *s, long training, long count, const real *sum, const real *product, const real *mean,
-                    const real *rstd, const real *gamma, real *a, real *b, real *c) {
+/* Set a, and add to b and c. */
+int norm_gradients(const Shape *s, const Norm *norm, long count, const NormArgs *norms) {
     double pixels = (double)s->images * pixels_out(s);
-    for (long i = 0; i < count * s->channels; i++)
-        gradient_through_norm(a + i, b + i, c + i, sum[i], product[i], gamma ? gamma[i] : 1, mean[i], rstd[i], pixels,
-                              training);
+    for (long i = 0; i < count; i++)
+        for (long c = 0; c < s->channels; c++)
+            gradient_through_norm(norms[i].a + c, norms[i].b + c, norms[i].c + c, norms[i].sum[c], norms[i].product[c],
+                                  norms[i].gamma ? norms[i].gamma[c] : 1, norms[i].mean[c], norms[i].rstd[c], pixels,
+                                  norm->training);
+    return 0;
 }
 
 /* Set a and in_weight of each term, and add to its b and c. */
-int term_gradients(const Shape *s, long training, long count, const Term *terms) {
+int term_gradients(const Shape *s, const Norm *norm, long count, const TermArgs *terms) {
     long channels = s->channels, pixels = pixels_in(s);
     double *totals = malloc(2 * channels * sizeof(double));
     real *sums = room(count * s->images * 2 * channels);
@@ -77,7 +67,7 @@ int term_gradients(const Shape *s, long training, long count, const Term *terms)
                          terms[i].mean, channels, pixels);
         }
     for (long i = 0; i < count; i++) {
-        const Term *t = terms + i;
+        const TermArgs *t = terms + i;
         for (long c = 0; c < 2 * channels; c++) {
             totals[c] = 0;
             for (long image = 0; image < s->images; image++)
@@ -92,7 +82,8 @@ int term_gradients(const Shape *s, long training, long count, const Term *terms)
             if (t->in_beta) t->in_beta[c] = (real)(*t->weight * sum);
             if (t->mean)
                 gradient_through_norm(t->a + c, t->b + c, t->c + c, (real)sum, (real)totals[channels + c],
-                                      *t->weight * gamma, t->mean[c], t->rstd[c], (double)s->images * pixels, training);
+                                      *t->weight * gamma, t->mean[c], t->rstd[c], (double)s->images * pixels,
+                                      norm->training);
             else if (t->a)
                 t->a[c] = *t->weight;
         }

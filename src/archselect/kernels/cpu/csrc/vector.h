@@ -1,24 +1,20 @@
 /* Vectors of LANES channels, and what all loops here rest on.
 
-   Images are in channels_last: (image, row, column, channel), and LANES divides the number of channels. Threads share
-   out the images. `build.py` compiles this folder for a REAL (float or double), the WHOLE number of its size, and
-   LANES; `calls.py` calls it. Functions that are called return 0, or 1 if there is no memory left. */
+   LANES divides the number of channels. Threads share out the images. `build.py` compiles this folder for a REAL (float
+   or double), the WHOLE number of its size, and LANES; `native.py` calls it. Functions that are called return 0, or 1
+   if there is no memory left. */
 
 #ifndef ARCHSELECT_VECTOR_H
 #define ARCHSELECT_VECTOR_H
 
+#include "arguments.h"
 #include <stdlib.h>
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
 
-typedef REAL real;
 typedef real vec __attribute__((vector_size(LANES * sizeof(real)), aligned(sizeof(real)), may_alias));
 typedef WHOLE mask __attribute__((vector_size(LANES * sizeof(real)), aligned(sizeof(real)), may_alias));
-
-typedef struct {
-    long threads, images, height, width, channels, stride;
-} Shape;
 
 INLINE vec load(const real *from) { return *(const vec *)from; }
 INLINE void store(real *to, vec value) { *(vec *)to = value; }

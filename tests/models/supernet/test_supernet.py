@@ -67,13 +67,12 @@ def evaluated(supernet, weights):
     cells = [module for module in supernet.modules() if isinstance(module, MixedCell)]
     for cell in cells:
 
-        def spy(source, mixture, cell=cell, leaving=cell.leaving):
-            names = {operation: name for name, operation in cell.operations[source].items()}
-            for left in leaving(source, mixture):
-                calls.append((cell is cells[0], source, names[left.operation], list(left.edges)))
+        def spy(source, mixture, cell=cell, outgoing=cell.outgoing):
+            for left in outgoing(source, mixture):
+                calls.append((cell is cells[0], source, left.name, list(left.edges)))
                 yield left
 
-        cell.leaving = spy
+        cell.outgoing = spy
     supernet(images(), weights)
     return [call[1:] for call in calls if call[0]], sum(len(edges) for *_, edges in calls)
 
@@ -160,13 +159,6 @@ def test_a_cell_of_skip_connections_adds_its_states():
     torch.testing.assert_close(out, torch.cat([node_2, node_3, node_4, node_5], dim=1))
 
 
-def test_the_last_node_is_the_output_where_the_topology_says_so():
-    space = CellSpace("cell", NASBENCH201_CELL, (NASBENCH201,) * 6)
-    x = torch.randn(2, 4, 8, 8)
-    out = MixedCell(space, 4, pool_norm=False)([x], Mixture(space, torch.eye(5)[1].repeat(6, 1))).value
-    torch.testing.assert_close(out, 4 * x)  # 1 + 1 * 1 + (1 + 1) * 1
-
-
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_node_that_nothing_feeds_is_zeros_of_the_right_shape(stride):
     space = CellSpace("reduction", DARTS_CELL, (S3,) * 14)
@@ -212,14 +204,6 @@ def test_an_edge_decided_none_is_as_good_as_dropped():
 # Mixture weights
 
 
-def test_own_weights_are_the_softmax_of_alpha():
-    supernet = darts(alpha_scale=1.0)
-    weights = supernet.mixture_weights()
-    for name, alpha in supernet.alphas.items():
-        torch.testing.assert_close(weights[name], alpha.softmax(dim=1))
-    assert weights.active == {name: ((True,) * 3,) * 14 for name in ("normal", "reduction")}
-
-
 def test_the_softmax_of_an_edge_is_over_its_own_candidates():
     operations = (("skip_connect",), ("skip_connect", "sep_conv_3x3"), *(S3,) * 12)
     supernet = darts(operations, alpha_scale=1.0)
@@ -240,6 +224,7 @@ def test_decided_edges_are_one_hot_and_dropped_ones_zero():
     supernet = darts()
     supernet.decisions = decided(supernet, 6, SEP)
     supernet.decisions = dropped(supernet, 3, [2, 4])
+    supernet.decisions = decided(supernet, 3, SEP)  # what is dropped stays dropped
     weights = supernet.mixture_weights()
     assert weights["normal"][6].tolist() == [0, 0, 1]
     assert weights["normal"][3].tolist() == [0, 0, 0]
@@ -247,23 +232,6 @@ def test_decided_edges_are_one_hot_and_dropped_ones_zero():
     assert weights.active["normal"][3] == (False, False, False)
     assert weights["normal"].sum(dim=1).tolist() == pytest.approx([1, 1, 1, 0, *[1] * 10])
     assert weights["reduction"].sum(dim=1).tolist() == pytest.approx([1] * 14)
-
-
-def test_what_is_dropped_stays_dropped_when_it_was_decided_too():
-    supernet = darts()
-    supernet.decisions = decided(supernet, 3, SEP)
-    supernet.decisions = dropped(supernet, 3, [2, 4])
-    assert supernet.mixture_weights()["normal"][3].tolist() == [0, 0, 0]
-
-
-def test_alpha_of_scale_zero_gives_uniform_mixtures():
-    weights = darts(alpha_scale=0.0).mixture_weights()
-    assert torch.equal(weights["normal"], torch.full((14, 3), 1 / 3))
-
-
-def test_alpha_is_drawn_with_the_given_scale():
-    alpha = torch.cat([alpha.flatten() for alpha in darts(alpha_scale=1e-3).alphas.values()])
-    assert alpha.std().item() == pytest.approx(1e-3, rel=0.2)
 
 
 def test_another_relaxation_takes_the_place_of_the_softmax():
@@ -357,11 +325,7 @@ def test_decisions_survive_a_file(tmp_path):
     restored.load_state_dict(torch.load(tmp_path / "supernet.pt", weights_only=True))
     assert_same_supernet(supernet, restored, images())
     assert restored.decisions != darts().decisions
-
-
-def test_loading_takes_back_decisions_that_the_state_does_not_have():
-    supernet = partly_decided()
-    supernet.load_state_dict(darts().state_dict())
+    supernet.load_state_dict(darts().state_dict())  # takes back what the state has not
     assert_same_supernet(supernet, darts(), images())
 
 
@@ -437,8 +401,3 @@ def test_its_parameters_are_architecture_parameters_or_weights(make):
     assert [id(alpha) for alpha in architecture] == [id(alpha) for alpha in supernet.alphas.values()]
     assert {id(p) for p in architecture}.isdisjoint({id(p) for p in weights})
     assert len(architecture) + len(weights) == len(list(supernet.parameters()))
-
-
-def test_the_same_seed_gives_the_same_supernet():
-    a, b = darts(), darts()
-    assert torch.equal(a(images()), b(images()))

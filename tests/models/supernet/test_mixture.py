@@ -3,7 +3,7 @@ import torch
 
 from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.supernet import mixture as mixture_module
-from archselect.models.supernet.mixture import Mixture, MixtureWeights, Plan, Term, nonzero, plan
+from archselect.models.supernet.mixture import Mixture, MixtureWeights, Term, nonzero, terms_by_source
 
 # Edges 0..2: (0,1) (0,2) (1,2), three candidates at most.
 SPACE = CellSpace(
@@ -20,49 +20,35 @@ def weights():
     return MixtureWeights({"cell": WEIGHTS.clone(), "other": torch.ones(1, 1)}, {"cell": ALL, "other": ((True,),)})
 
 
-def test_the_plan_gathers_the_edges_that_leave_a_source_by_operation_and_leaves_none_out():
-    assert plan(SPACE, ALL) == Plan(
-        terms=(
-            (Term("skip_connect", (0, 1)), Term("nor_conv_1x1", (0, 1))),
-            (Term("nor_conv_1x1", (2,)),),
-            (),
-        ),
-        order=(0, 5, 1, 4, 6),  # edge * 3 + candidate
-    )
-
-
-def test_the_plan_leaves_out_what_is_inactive():
+def test_the_terms_gather_the_edges_that_leave_a_source_by_operation_and_leave_none_out():
+    everything = ((Term("skip_connect", (0, 1)), Term("nor_conv_1x1", (0, 1))), (Term("nor_conv_1x1", (2,)),), ())
+    assert terms_by_source(SPACE, ALL) == everything
     active = ((True, False, False), (True, True, False), (False, False, False))
-    assert plan(SPACE, active) == Plan(((Term("skip_connect", (0,)), Term("nor_conv_1x1", (1,))), (), ()), (0, 4))
-
-
-def test_nothing_is_planned_for_a_cell_without_weight():
-    assert plan(SPACE, NOTHING) == Plan(((), (), ()), ())
-    mixture = Mixture(SPACE, torch.zeros(3, 3))
-    assert [mixture.leaving(source) for source in range(3)] == [(), (), ()]
+    assert terms_by_source(SPACE, active) == ((Term("skip_connect", (0,)), Term("nor_conv_1x1", (1,))), (), ())
+    assert terms_by_source(SPACE, NOTHING) == ((), (), ())
 
 
 def test_the_weights_stand_with_their_terms():
     mixture = Mixture(SPACE, WEIGHTS)
-    (skip, skip_weights), (convolution, convolution_weights) = mixture.leaving(0)
+    (skip, skip_weights), (convolution, convolution_weights) = mixture.terms_from(0)
     assert (skip.operation, convolution.operation) == ("skip_connect", "nor_conv_1x1")
     assert torch.equal(skip_weights, torch.tensor([0.25, 0.3]))
     assert torch.equal(convolution_weights, torch.tensor([0.75, 0.2]))
-    ((_, last_weights),) = mixture.leaving(1)
+    ((_, last_weights),) = mixture.terms_from(1)
     assert torch.equal(last_weights, torch.tensor([1.0]))
 
 
 def test_what_stands_beyond_the_last_candidate_of_an_edge_is_not_read():
     surplus = WEIGHTS.clone()
     surplus[2, 1:] = 7
-    ((term, last_weights),) = Mixture(SPACE, surplus).leaving(1)
+    ((term, last_weights),) = Mixture(SPACE, surplus).terms_from(1)
     assert (term, last_weights.tolist()) == (Term("nor_conv_1x1", (2,)), [1.0])
 
 
 def test_the_caller_may_say_where_the_zeros_are():
     mixture = Mixture(SPACE, WEIGHTS, ((False,) * 3, (False,) * 3, (True, False, False)))
-    assert mixture.leaving(0) == ()
-    assert len(mixture.leaving(1)) == 1
+    assert mixture.terms_from(0) == ()
+    assert len(mixture.terms_from(1)) == 1
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (2, 3), (9,), (1, 3, 3), ()])
@@ -71,12 +57,12 @@ def test_weights_of_another_shape_are_refused(shape):
         Mixture(SPACE, torch.ones(shape))
 
 
-def test_what_was_planned_without_gradients_serves_training():
-    mixture_module._order_on.cache_clear()
+def test_what_was_looked_up_without_gradients_serves_training():
+    mixture_module._places.cache_clear()
     with torch.inference_mode():
         Mixture(SPACE, WEIGHTS)
     leaf = WEIGHTS.clone().requires_grad_()
-    ((_, last_weights),) = Mixture(SPACE, leaf, ALL).leaving(1)
+    ((_, last_weights),) = Mixture(SPACE, leaf, ALL).terms_from(1)
     last_weights.sum().backward()
     assert leaf.grad.tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 0]]
 

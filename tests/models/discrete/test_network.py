@@ -1,9 +1,73 @@
+"""What holds for the discrete networks of every family."""
+
 import pytest
 import torch
+from torch import nn
 
-from archselect.genotype import Genotype
-from archselect.models.discrete.network import DiscreteCell, DiscreteNode
-from archselect.models.ops import SepConv, Zero
+from archselect.genotype import PUBLISHED, Genotype
+from archselect.models.discrete.darts import DartsNetwork
+from archselect.models.discrete.nasbench201 import NASBench201Network
+from archselect.models.discrete.network import DiscreteCell, DiscreteNetwork, DiscreteNode
+from archselect.models.ops import SepConv
+from archselect.models.ops.primitives import Zero
+
+FAMILIES = ["darts", "nasbench201"]
+
+
+def network(family: str) -> DiscreteNetwork:
+    if family == "darts":
+        return DartsNetwork(PUBLISHED["darts_pt_s5_3"], 2, 3, 10, auxiliary=True)
+    genotype = Genotype.parse("|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|none~1|nor_conv_1x1~2|")
+    return NASBench201Network(genotype, 4, 1, 10)
+
+
+each_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+@each_family
+def test_every_normalisation_is_affine(family):
+    norms = [layer for layer in network(family).modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert len(norms) > 5
+    assert all(norm.affine for norm in norms)
+
+
+@each_family
+def test_drop_path_changes_training_and_not_evaluation(family):
+    built, x = network(family), torch.randn(4, 3, 8, 8)
+    assert torch.equal(built(x), built(x))  # off until it is set
+    built.drop_path_probability = 0.5
+    assert not torch.equal(built(x), built(x))
+    built.eval()
+    out = built(x)
+    assert torch.equal(out, built(x))
+    built.drop_path_probability = 0
+    assert torch.equal(out, built(x))
+
+
+@each_family
+def test_channels_last_gives_the_same(family):
+    built, x = network(family).eval(), torch.randn(4, 3, 8, 8)
+    expected = built(x)
+    built.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(built(x.to(memory_format=torch.channels_last)), expected, atol=1e-4, rtol=1e-4)
+
+
+@each_family
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((3, 8, 8), r"takes images \(B, 3, H, W\); got \(3, 8, 8\)"),
+        ((2, 1, 8, 8), r"takes images \(B, 3, H, W\); got \(2, 1, 8, 8\)"),
+        ((2, 3, 8, 3), r"halves images twice, and \(8, 3\) pixels are too few"),
+    ],
+)
+def test_other_inputs_than_images_are_refused(family, shape, message):
+    for forward in (network(family), network(family).forward_with_auxiliary):
+        with pytest.raises(ValueError, match=message):
+            forward(torch.randn(shape))
+
+
+# Their cells
 
 
 def cell(text: str, channels: int = 2, stride: int = 1) -> DiscreteCell:
@@ -86,8 +150,3 @@ def test_the_operations_of_a_node_drop_independently():
     (out,) = cell("cell:2:max_pool_3x3@0+avg_pool_3x3@1", channels=1)((x, x), 0.5)
     shares = [(out[:, 0, 0, 0] == value).float().mean().item() for value in (0, 2, 4)]
     assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.05)
-
-
-def test_an_unknown_operation_is_refused_by_name():
-    with pytest.raises(ValueError, match="'sep_conv' is no operation"):
-        cell("cell:1:sep_conv@0")

@@ -26,7 +26,7 @@ def test_gives_the_channels_of_each_active_edge(name, stride):
 
 
 def test_a_reduction_of_an_odd_number_of_channels_is_refused():
-    with pytest.raises(ValueError, match=r"even number of channels.*got 3"):
+    with pytest.raises(ValueError, match="channels must be even; got 3"):
         stacked("skip_connect", channels=3, stride=2)
 
 
@@ -122,12 +122,9 @@ def test_without_momentum_each_edge_has_the_average_of_the_batches_that_it_saw()
     torch.testing.assert_close(norm.running_mean, torch.stack(means))
     torch.testing.assert_close(norm.running_var, torch.stack(variances))
     assert norm.num_batches_tracked.tolist() == [2, 2, 2]
+    assert list(norm.state_dict()) == ["running_mean", "running_var"]  # the counts are not kept
     norm.reset_running_stats()
     assert norm.num_batches_tracked.tolist() == [0, 0, 0]
-
-
-def test_what_a_stacked_norm_counts_is_not_kept():
-    assert list(StackedBatchNorm(3, 1).state_dict()) == ["running_mean", "running_var"]
 
 
 def test_stacked_weights_are_drawn_as_those_of_single_convolutions():
@@ -139,14 +136,6 @@ def test_stacked_weights_are_drawn_as_those_of_single_convolutions():
     assert 0.99 * bound < weight.abs().max() <= bound
     assert single.abs().max() <= bound
     assert weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
-
-
-def test_pooling_is_computed_once_for_all_edges():
-    pool = stacked("max_pool_3x3")
-    calls = []
-    pool.norm.register_forward_hook(lambda *_: calls.append(1))
-    pool(CellState(torch.randn(2, 4, 8, 8), 1), torch.ones(3), [0, 1, 2])
-    assert len(calls) == 1
 
 
 def test_pooling_is_normalised_only_where_that_is_asked_for():

@@ -156,16 +156,6 @@ def plain_operation(cell: MixedCell, edge: int, name: str, x: Tensor, stride: in
 # Partial channels
 
 
-def test_with_k_of_1_the_supernet_is_the_plain_one_bit_by_bit() -> None:
-    plain, partial = darts(), darts(SupernetOptions(partial_channels=1))
-    logits, expected = partial(images()), plain(images())
-    assert torch.equal(logits, expected)
-    for got, wanted in zip(
-        gradients(logits, partial.parameters()), gradients(expected, plain.parameters()), strict=True
-    ):
-        assert torch.equal(got, wanted)
-
-
 @pytest.mark.parametrize("k", [1, 2, 4])
 @pytest.mark.parametrize("normalised", [False, True], ids=["without_edge_weights", "with_edge_weights"])
 @each_stride
@@ -198,34 +188,11 @@ def test_the_other_channels_go_around_an_edge_of_none_too(k: int) -> None:
     cell = mixed_cell(SupernetOptions(partial_channels=k))
     inputs = states()
     none = torch.eye(4, dtype=torch.float64)[NONE].repeat(9, 1)
-    node = cell(inputs, Mixture(SPACE, none)).parts[0].state
+    node = cell(inputs, Mixture(SPACE, none)).parts[0]
     passed = F.channel_shuffle(torch.arange(CHANNELS).view(1, -1, 1, 1), k).flatten() < CHANNELS // k
     assert passed.sum() == CHANNELS // k
     assert not node[:, passed].any()
     assert node[:, ~passed].any(dim=(2, 3)).all()
-
-
-@each_k
-def test_both_ways_to_evaluate_a_supernet_agree(k: int) -> None:
-    results = []
-    for loops in (True, False):
-        supernet = darts(SupernetOptions(partial_channels=k, edge_normalization="share", auxiliary_skip=True))
-        supernet.auxiliary_weight = 0.5
-        with kernels.enabled(loops):
-            logits = supernet(images())
-        results.append([logits, *gradients(logits, supernet.parameters()), *supernet.buffers()])
-    for one, other in zip(*results, strict=True):
-        torch.testing.assert_close(one, other)
-
-
-def test_operations_have_a_kth_of_the_channels() -> None:
-    widths = {
-        norm.channels
-        for cell in darts(SupernetOptions(partial_channels=4)).cells
-        for norm in norms(cell)
-        if cell.space.name == "normal"
-    }
-    assert widths == {CHANNELS // 4}
 
 
 def test_channels_that_k_does_not_divide_are_refused() -> None:
@@ -244,7 +211,7 @@ def test_channels_that_k_does_not_divide_are_refused() -> None:
         ({"partial_channels": 2.0}, r"search\.partial_channels must be a whole number above 0; got 2\.0\."),
         (
             {"edge_normalization": "sum"},
-            r"search\.edge_normalization must be one of none, share, scaled; got 'sum'\.",
+            r"search\.edge_normalization must be one of none, share; got 'sum'\.",
         ),
         ({"auxiliary_skip": 1}, r"search\.auxiliary_skip must be true or false; got 1\."),
     ],
@@ -258,8 +225,8 @@ def test_impossible_options_are_refused(options: dict[str, object], message: str
 # Edge normalisation
 
 
-def normalised(kind: str, betas: Sequence[float] = (0.0,) * 9, k: int = 1) -> DartsSupernet:
-    variant = SupernetOptions(edge_normalization=kind, partial_channels=k)
+def normalised(betas: Sequence[float] = (0.0,) * 9, k: int = 1) -> DartsSupernet:
+    variant = SupernetOptions(edge_normalization="share", partial_channels=k)
     supernet = darts_with(variant) if k == 1 else darts(variant)
     for beta in supernet.betas.values():
         beta.data = torch.tensor(betas, dtype=torch.float64)
@@ -271,41 +238,12 @@ def drop(supernet: Supernet, node: int, keep: Sequence[int]) -> None:
     supernet.decisions = {**supernet.decisions, "normal": normal}
 
 
-@pytest.mark.parametrize("dropping", [False, True], ids=["all_edges", "an_edge_dropped"])
-@each_evaluation
-def test_scaled_with_equal_betas_is_none(dropping: bool) -> None:
-    plain, scaled = darts(), normalised("scaled", [0.3] * 9)
-    for supernet in (plain, scaled):
-        if dropping:
-            drop(supernet, 3, [2, 4])
-    torch.testing.assert_close(scaled(images()), plain(images()))
-
-
-@each_evaluation
-def test_share_with_equal_betas_divides_the_inputs_of_a_node_by_their_number() -> None:
-    plain, share = darts(), normalised("share", [0.3] * 9)
-    numbers = torch.tensor([len(into) for into in INTO for _ in into]).unsqueeze(1)
-    divided = {name: weights / numbers for name, weights in plain.mixture_weights().items()}
-    torch.testing.assert_close(share(images()), plain(images(), divided))
-
-
-@pytest.mark.parametrize(
-    ("kind", "expected"),
-    [
-        ("share", [0.25, 0.75, 0.25, 0, 0.75, 0.4, 0.2, 0.2, 0.2]),
-        ("scaled", [0.5, 1.5, 0.5, 0, 1.5, 1.6, 0.8, 0.8, 0.8]),
-    ],
-)
-def test_dropped_edges_get_nothing_and_the_others_of_their_node_share_it(kind: str, expected: list[float]) -> None:
-    supernet = normalised(kind, torch.tensor([1, 3, 1, 100, 3, 2, 1, 1, 1]).log().tolist())
+def test_dropped_edges_get_nothing_and_the_others_of_their_node_share_it() -> None:
+    supernet = normalised(torch.tensor([1, 3, 1, 100, 3, 2, 1, 1, 1]).log().tolist())
     drop(supernet, 3, [2, 4])
+    expected = [0.25, 0.75, 0.25, 0, 0.75, 0.4, 0.2, 0.2, 0.2]
     assert supernet.edge_weights("normal").tolist() == pytest.approx(expected)
     assert supernet.edge_weights("reduction")[3] > 0
-
-
-@pytest.mark.parametrize("kind", ["share", "scaled"])
-def test_a_node_that_keeps_no_edge_has_edge_weights_of_0(kind: str) -> None:
-    supernet = normalised(kind)
     drop(supernet, 3, [])
     assert supernet.edge_weights("normal")[2:5].tolist() == [0, 0, 0]
 
@@ -316,10 +254,9 @@ def test_without_edge_normalisation_there_are_no_betas() -> None:
 
 
 @pytest.mark.parametrize("k", [1, 4])
-@pytest.mark.parametrize("kind", ["share", "scaled"])
 @each_evaluation
-def test_betas_get_gradients_where_edges_are_left(k: int, kind: str) -> None:
-    supernet = normalised(kind, k=k)
+def test_betas_get_gradients_where_edges_are_left(k: int) -> None:
+    supernet = normalised(k=k)
     drop(supernet, 3, [2, 4])
     loss(supernet(images())).backward()
     assert supernet.betas["normal"].grad.bool().tolist() == [edge != 3 for edge in range(9)]
@@ -327,7 +264,7 @@ def test_betas_get_gradients_where_edges_are_left(k: int, kind: str) -> None:
 
 
 def test_detached_weights_give_betas_no_gradient() -> None:
-    supernet = normalised("share")
+    supernet = normalised()
     loss(supernet(images(), supernet.mixture_weights().detach())).backward()
     assert all(beta.grad is None for beta in supernet.betas.values())
 
@@ -336,27 +273,27 @@ def test_detached_weights_give_betas_no_gradient() -> None:
 def test_weights_that_are_given_are_multiplied_by_those_of_the_edges(
     make: Callable[[MixtureWeights], dict[str, Tensor]],
 ) -> None:
-    supernet = normalised("share", torch.arange(9.0).tolist()).eval()
+    supernet = normalised(torch.arange(9.0).tolist()).eval()
     given = make(supernet.mixture_weights())
     multiplied = {name: weights * supernet.edge_weights(name).unsqueeze(1) for name, weights in given.items()}
     torch.testing.assert_close(supernet(images(), given), darts_with(DARTS_OPTIONS).eval()(images(), multiplied))
 
 
 def test_masked_weights_keep_those_of_the_edges() -> None:
-    supernet = normalised("share")
+    supernet = normalised()
     masked = supernet.mixture_weights().masked("normal", 0, SKIP)
     assert torch.equal(masked.edges["normal"], supernet.edge_weights("normal"))
 
 
 def test_betas_are_architecture_parameters_after_the_alphas() -> None:
-    supernet = normalised("share")
+    supernet = normalised()
     expected = [*supernet.alphas.values(), *supernet.betas.values()]
     assert [id(parameter) for parameter in supernet.architecture_parameters()] == [id(one) for one in expected]
     assert {id(one) for one in expected}.isdisjoint(id(weight) for weight in supernet.weight_parameters())
 
 
 def test_the_state_is_restored_with_betas_and_decisions() -> None:
-    variant = SupernetOptions(partial_channels=2, edge_normalization="scaled", auxiliary_skip=True)
+    variant = SupernetOptions(partial_channels=2, edge_normalization="share", auxiliary_skip=True)
     supernet, restored = darts(variant), darts(variant, seed=1)
     drop(supernet, 3, [2, 4])
     restored.load_state_dict(supernet.state_dict())
