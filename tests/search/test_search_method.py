@@ -6,7 +6,7 @@ import torch
 from tests.search.small_search import method
 from torch import nn
 
-from archselect.search import L2, Curvature
+from archselect.search import L2, SGAS, Curvature
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,7 @@ from archselect.search import L2, Curvature
         ({"relaxation": "softmax"}, "search.relaxation must name a class by its _target_, .*; got 'softmax'"),
         ({"relaxation": None}, "search.relaxation must name a class by its _target_, .*; got None"),
         ({"smoothing": "random"}, "search.smoothing must name a class by its _target_, .*; got 'random'"),
+        ({"smoothing": SGAS()}, "search.smoothing must name a class by its _target_, .*; got SGAS"),
         ({"greedy": "sgas"}, "search.greedy must name a class by its _target_, .*; got 'sgas'"),
         ({"freezing": 0.3}, "search.freezing must name a class by its _target_, .*; got 0.3"),
         ({"regularizers": {"l2": 0.1}}, "search.regularizers.l2 must name a class by its _target_, .*; got 0.1"),

@@ -110,7 +110,7 @@ class SearchModule(pl.LightningModule):
         assert gradient is not None
         capture = self.capture if gradient.replayable else NoCapture()
         function = partial(gradient, self.supernet, weight_optimizer=self._weight_optimizer)
-        gradients: Sequence[Tensor] = capture("alpha", function, (batch,))
+        gradients = capture("alpha", function, (batch,))
         if not self.method.regularizers:
             return gradients
         terms = regularizer_gradients(self.supernet, self.method.regularizers.values())
@@ -126,8 +126,7 @@ class SearchModule(pl.LightningModule):
             gradients = gradients_of(mean(losses), self.supernet.weight_parameters(), allow_unused=True)
             return losses.detach(), logits.detach(), gradients
 
-        found: tuple[Tensor, Tensor, Sequence[Tensor | None]] = self.capture("weights", function, batch.weights)
-        return found
+        return self.capture("weights", function, batch.weights)
 
     def weights_of_a_step(self, images: Tensor, labels: Tensor) -> MixtureWeights:
         """Return the mixture that the weights' step is taken at: as sampled, smoothed, with paths dropped."""
@@ -149,8 +148,7 @@ class SearchModule(pl.LightningModule):
                 loss = cross_entropy(self.supernet(images, self.supernet.sampled_weights().detach()), labels)
             return gradients_of(loss, self.supernet.weight_parameters(), allow_unused=True)
 
-        gradients: Sequence[Tensor | None] = self.capture("matching", function, batch.architecture)
-        return gradients
+        return self.capture("matching", function, batch.architecture)
 
     @property
     def has_undecided(self) -> bool:

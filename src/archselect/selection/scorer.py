@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -197,7 +196,7 @@ class Scorer:
 
         # Replayed, the random numbers of a graph would go on from candidate to candidate.
         capture = NoCapture() if self.noisy else self.capture
-        return cast(Tensor, capture(("score", len(candidates)), score, (images, labels)))
+        return capture(("score", len(candidates)), score, (images, labels))
 
     @property
     def noisy(self) -> bool:

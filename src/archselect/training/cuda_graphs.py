@@ -7,7 +7,7 @@ rounding.
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +15,17 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from archselect.models.supernet.mixed_cell import MixedCell
 
-Function = Callable[..., Any]
+T = TypeVar("T")
+Recording = tuple[torch.cuda.CUDAGraph, list[Tensor], Any]
+"""A graph, the tensors that it reads, and what it returns."""
+
 CaptureName = Literal["none", "cuda_graphs", "compile"]
 
 
 class Capture:
     """Evaluates functions of trees of tensors (tuples, lists, dicts); may record one under a key and replay it."""
 
-    def __call__(self, key: Hashable, function: Function, inputs: Sequence[Any]) -> Any:
+    def __call__(self, key: Hashable, function: Callable[..., T], inputs: Sequence[Any]) -> T:
         """Return `function(*inputs)`. What came back is valid until the next call with the same key."""
         return function(*inputs)
 
@@ -48,9 +51,9 @@ class CudaGraphs(Capture):
 
     def __init__(self, preserve: Callable[[], Sequence[Tensor]]) -> None:
         self.preserve = preserve
-        self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, list[Tensor], Any]] = {}
+        self._graphs: dict[Hashable, Recording] = {}
 
-    def __call__(self, key: Hashable, function: Function, inputs: Sequence[Any]) -> Any:
+    def __call__(self, key: Hashable, function: Callable[..., T], inputs: Sequence[Any]) -> T:
         tensors = tree_leaves(inputs)
         key = (key, tuple(x.shape for x in tensors))
         if key not in self._graphs:
@@ -59,13 +62,13 @@ class CudaGraphs(Capture):
         for static, x in zip(static_tensors, tensors, strict=True):
             static.copy_(x)
         graph.replay()
-        return outputs
+        return cast(T, outputs)
 
     def forget(self) -> None:
         """Free all graphs."""
         self._graphs.clear()
 
-    def _record(self, function: Function, inputs: Sequence[Any]) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Any]:
+    def _record(self, function: Callable[..., Any], inputs: Sequence[Any]) -> Recording:
         static_inputs = tree_map(torch.clone, inputs)
         before = [(state, state.clone()) for state in self.preserve()]
         random_state = torch.cuda.get_rng_state()
