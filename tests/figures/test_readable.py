@@ -52,6 +52,8 @@ SPACES = {
     "many operations": space([[0, 1], [0, 2]], [[f"an_own_operation_{n}" for n in range(11)]] * 2, "cell"),
 }
 CHAIN = Genotype.from_text("cell:1:" + "/".join(f"sep_conv_3x3@{node}" for node in range(4)))
+SMALL = Genotype.from_text("cell:1:sep_conv_3x3@0")
+TWO_CELLS = Genotype.from_text("normal:2:noise@0+noise@1/none@0+none@1//reduce:2:noise@0/none@1")
 GENOTYPES = {
     "darts": PUBLISHED["darts_pt_s5_3"],
     "flat": PUBLISHED["DARTS_V1"],
@@ -228,7 +230,9 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "a title that is wrapped": lambda: draw_curves(history("one edge", 3), LONG * 3),
     **{f"cells, {name}": partial(draw_cells, genotype) for name, genotype in GENOTYPES.items()},
     "cells, several": lambda: draw_cells_of([("magnitude", CHAIN), ("perturb", CHAIN)], beside=2),
-    "cells, side by side": lambda: draw_cells_of([("magnitude", GENOTYPES["flat"])] * 3, beside=2),
+    "cells, side by side": lambda: draw_cells_of(
+        [("magnitude", SMALL), ("perturb", TWO_CELLS), ("random", SMALL)], beside=2
+    ),
     **{f"alpha, {name} {epochs}": partial(alpha, draw_alpha, name, epochs) for name, epochs in LINES},
     **{f"map, {name} {epochs}": partial(alpha, draw_alpha_map, name, epochs) for name, epochs in MAPS},
     **{f"curves, {epochs}": partial(curves, epochs) for epochs in (1, 600)},

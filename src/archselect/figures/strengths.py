@@ -119,7 +119,7 @@ def _topology_panel(decision: Decision) -> Panel:
             colour=BLUE if score["candidate"] in decision["kept"] else VERMILLION,
             filled=score["candidate"] in decision["kept"],
             marker=_round_marker(score["round"]),
-            size=max(9.0 - 3.0 * score["round"], 3.0),  # so that an input with one accuracy in several rounds is seen
+            size=max(9.0 - 1.75 * score["round"], 5.5),  # so that an input with one accuracy in several rounds is seen
         )
         for score in decision["scores"]
     ]
