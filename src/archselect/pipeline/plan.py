@@ -176,7 +176,9 @@ class _Pace:
         job, method = self._plan.job, self._plan.parts.search
         return self._timed(
             lambda: SearchModule(new_supernet(job, method), method, job.data.classes, (job.seed, "timing")),
-            lambda *few: BilevelBatches(*(fixed_batches(job.data, *few, job.seed) for _ in range(2))),
+            lambda few, size, device: BilevelBatches(
+                *(fixed_batches(job.data, few, size, device, job.seed) for _ in range(2))
+            ),
             method.batch_size,
         )
 
@@ -187,7 +189,7 @@ class _Pace:
         assert isinstance(retraining, Retraining)
         return self._timed(
             lambda: RetrainModule(retraining.new_network(parts.space, genotype, data), retraining, data.classes, seed),
-            lambda *few: fixed_batches(data, *few, seed),
+            lambda few, size, device: fixed_batches(data, few, size, device, seed),
             retraining.batch_size,
         )
 
