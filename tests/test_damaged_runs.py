@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from tests.command import Run, lines, tiny, train
@@ -30,19 +31,18 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture
+def logs(tmp_path: Path) -> str:
+    return f"logs={tmp_path}"
+
+
+@pytest.fixture
 def copied(alone: Run, tmp_path: Path) -> Path:
     """The logs of the same run, copied to another place with all stages finished."""
     shutil.copytree(Path(alone.stage("search")).parents[1], tmp_path / "stages")
     return tmp_path
 
 
-def cut_off(
-    logs: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    owner: type = SearchModule,
-    method: str = "training_step",
-    call: int = 7,
-) -> None:
+def cut_off(logs: str, owner: type, method: str, call: int) -> None:
     """Run the command until a method is called for the `call`th time."""
     original, calls = getattr(owner, method), []
 
@@ -52,9 +52,8 @@ def cut_off(
             raise Cut
         return original(*args, **kwargs)
 
-    with monkeypatch.context() as patch, pytest.raises(Cut):
-        patch.setattr(owner, method, count)
-        train(*COMMAND, f"logs={logs}")
+    with mock.patch.object(owner, method, count), pytest.raises(Cut):
+        train(*COMMAND, logs)
 
 
 def half(path: Path) -> None:
@@ -65,66 +64,81 @@ def emptied(path: Path) -> None:
     path.write_bytes(b"")
 
 
+def changed_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def of_another_seed(path: Path) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), "seed": 7}))
+
+
 def only_stage(logs: Path, kind: str) -> Path:
     (stage,) = (path for path in (logs / "stages" / kind).iterdir() if path.is_dir() and ".damaged" not in path.name)
     return stage
 
 
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize("harm", [half, emptied])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
-    harm: Callable[[Path], None],
-    alone: Run,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    harm: Callable[[Path], None], alone: Run, tmp_path: Path, logs: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cut_off(tmp_path, monkeypatch)  # in the fourth epoch of two steps: there are checkpoints of the third and second
-    search = only_stage(tmp_path, "search")
-    harm(search / "checkpoint.ckpt")
-    again = train(*COMMAND, f"logs={tmp_path}")
-    said = " ".join(capsys.readouterr().out.split())
-    assert "warning: in" in said
-    assert "checkpoint.ckpt is damaged, or no file of PyTorch" in said
-    assert "going on from previous.ckpt" in said
+    cut_off(logs, SearchModule, "training_step", 7)  # in the fourth epoch of two steps: checkpoints of two are there
+    harm(only_stage(tmp_path, "search") / "checkpoint.ckpt")
+    again = train(*COMMAND, logs)
+    words = said(capsys)
+    assert "warning: in" in words
+    assert "checkpoint.ckpt is damaged, or no file of PyTorch" in words
+    assert "going on from previous.ckpt" in words
     same(alone, again)
-    assert "warning" not in " ".join(capsys.readouterr().out.split())
+    assert "warning" not in said(capsys)
     assert [record["epoch"] for record in again.history("search")] == [0, 1, 2, 3]
 
 
 def test_two_damaged_checkpoints_make_the_stage_start_afresh(
-    alone: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    alone: Run, tmp_path: Path, logs: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cut_off(tmp_path, monkeypatch, Scorer, "__call__", call=4)
+    cut_off(logs, Scorer, "__call__", 4)
     selection = only_stage(tmp_path, "selection")
     assert lines(selection / "decisions.jsonl")
     for name in ("checkpoint.ckpt", "previous.ckpt"):
         emptied(selection / name)
-    again = train(*COMMAND, f"logs={tmp_path}")
-    assert "starting afresh" in " ".join(capsys.readouterr().out.split())
+    again = train(*COMMAND, logs)
+    assert "starting afresh" in said(capsys)
     same(alone, again)
 
 
+@pytest.mark.parametrize(
+    ("owner", "method", "call", "decided", "words"),
+    [
+        # A kill may leave half a line of what was not yet tuned under: nothing to warn of.
+        (SearchModule, "training_step", 8 + 7, 4, None),
+        (Scorer, "__call__", 4, 3, "decisions.jsonl does not hold the decisions that the checkpoint was tuned under"),
+    ],
+    ids=["not yet tuned under", "tuned under"],
+)
 def test_half_a_line_of_decisions_is_made_again(
-    alone: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    owner: type,
+    method: str,
+    call: int,
+    decided: int,
+    words: str | None,
+    alone: Run,
+    tmp_path: Path,
+    logs: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    cut_off(tmp_path, monkeypatch, SearchModule, "training_step", call=8 + 7)  # the fourth point has been decided
+    cut_off(logs, owner, method, call)
     decisions = only_stage(tmp_path, "selection") / "decisions.jsonl"
-    assert [record["point"] for record in lines(decisions)] == [0, 1, 2, 3]
+    assert [record["point"] for record in lines(decisions)] == list(range(decided))
     decisions.write_bytes(decisions.read_bytes()[:-20])
-    same(alone, train(*COMMAND, f"logs={tmp_path}"))
-    assert "warning" not in capsys.readouterr().out, "a kill may leave half a line: nothing to warn of"
-
-
-def test_a_decision_that_only_the_checkpoint_knows_makes_the_selection_start_afresh(
-    alone: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    cut_off(tmp_path, monkeypatch, Scorer, "__call__", call=4)
-    decisions = only_stage(tmp_path, "selection") / "decisions.jsonl"
-    assert [record["point"] for record in lines(decisions)] == [0, 1, 2]
-    decisions.write_bytes(decisions.read_bytes()[:-20])
-    same(alone, train(*COMMAND, f"logs={tmp_path}"))
-    said = " ".join(capsys.readouterr().out.split())
-    assert "decisions.jsonl does not hold the decisions that the checkpoint was tuned under" in said
+    same(alone, train(*COMMAND, logs))
+    out = said(capsys)
+    assert "warning" not in out if words is None else words in out
 
 
 @pytest.mark.parametrize(
@@ -132,12 +146,12 @@ def test_a_decision_that_only_the_checkpoint_knows_makes_the_selection_start_afr
     [
         ("search", "supernet.pt", Path.unlink, "supernet.pt is gone"),
         ("search", "supernet.pt", half, "supernet.pt has"),
-        ("search", "identity.json", emptied, "identity.json cannot be read"),
-        ("selection", "genotype.json", half, "genotype.json has"),
+        ("search", "supernet.pt", changed_byte, "supernet.pt is not what it was when the stage was finished"),
+        ("search", "identity.json", of_another_seed, "it belongs to another stage"),
         ("selection", "decisions.jsonl", Path.unlink, "decisions.jsonl is gone"),
     ],
 )
-def test_a_finished_stage_that_lost_a_file_is_set_aside_and_made_again(
+def test_a_finished_stage_that_is_not_what_it_was_is_set_aside_and_made_again(
     kind: str,
     name: str,
     harm: Callable[[Path], None],
@@ -149,23 +163,10 @@ def test_a_finished_stage_that_lost_a_file_is_set_aside_and_made_again(
     stage = only_stage(copied, kind)
     harm(stage / name)
     again = train(*COMMAND, f"logs={copied}")
-    said = " ".join(capsys.readouterr().out.split())
-    assert f"is damaged: {words}" in said
-    assert f"It is kept as {stage.name}.damaged-1" in said
+    out = said(capsys)
+    assert f"is damaged: {words}" in out
+    assert f"It is kept as {stage.name}.damaged-1" in out
     assert again.reused() == {one: one != kind for one in ("search", "selection")}
-    same(alone, again)
-
-
-def test_one_changed_byte_in_a_finished_supernet_is_noticed(
-    alone: Run, copied: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = only_stage(copied, "search") / "supernet.pt"
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-    again = train(*COMMAND, f"logs={copied}")
-    assert "supernet.pt is not what it was when the stage was finished" in " ".join(capsys.readouterr().out.split())
-    assert again.reused() == {"search": False, "selection": True}
     same(alone, again)
 
 
@@ -173,16 +174,4 @@ def test_stages_copied_from_another_machine_are_used(alone: Run, copied: Path) -
     again = train(*COMMAND, f"logs={copied}")
     assert again.reused() == {"search": True, "selection": True}
     assert again.stage("search").is_relative_to(copied)
-    same(alone, again)
-
-
-def test_another_stage_under_the_same_name_is_not_taken_for_it(
-    alone: Run, copied: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stage = only_stage(copied, "search")
-    identity = json.loads((stage / "identity.json").read_text())
-    (stage / "identity.json").write_text(json.dumps({**identity, "seed": 7}))
-    again = train(*COMMAND, f"logs={copied}")
-    assert "it belongs to another stage" in " ".join(capsys.readouterr().out.split())
-    assert again.reused() == {"search": False, "selection": True}
     same(alone, again)

@@ -4,6 +4,6 @@ import csv
 from pathlib import Path
 
 
-def rows(file: Path) -> list[dict[str, str]]:
+def rows_of(file: Path) -> list[dict[str, str]]:
     with file.open(newline="") as lines:
         return list(csv.DictReader(lines))

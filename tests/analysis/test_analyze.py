@@ -1,6 +1,8 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.command import Run, analyze
@@ -76,22 +78,14 @@ def test_a_run_is_opened_from_its_folder(tiny_run: Run) -> None:
 
 
 def test_what_was_measured_before_an_interruption_is_not_measured_again(tmp_path: Path) -> None:
-    class Progress:
-        steps = 0
-
-        def say(self, status: str) -> None: ...
-
-        def advance(self) -> None:
-            self.steps += 1
-
-    class Subject:
-        runs = ()
-
+    steps: list[str] = []
+    progress = SimpleNamespace(say=lambda what: None, advance=lambda: steps.append("one"))
     folder = Store(tmp_path).folder(StageKey("analysis", "once", {"seed": 0}))
     folder.begin({}, {})
-    fitting = type("F", (), {"folder": folder, "progress": Progress(), "device": "cpu"})()
-    bench = Measurer(Subject(), fitting)  # type: ignore[arg-type]
-    assert bench.once("edge 1", lambda: [0.25]) == [0.25]
-    assert Measurer(Subject(), fitting).once("edge 1", lambda: [0.5]) == [0.25]  # type: ignore[arg-type]
-    assert bench.once("edge 2", lambda: [0.75]) == [0.75]
-    assert fitting.progress.steps == 3
+    trainer: Any = SimpleNamespace(folder=folder, progress=progress, device="cpu")
+    context: Any = SimpleNamespace(run=None)
+    assert Measurer(context, trainer).cached("edge 1", lambda: [0.25]) == [0.25]
+    measurer = Measurer(context, trainer)
+    assert measurer.cached("edge 1", lambda: [0.5]) == [0.25]
+    assert measurer.cached("edge 2", lambda: [0.75]) == [0.75]
+    assert len(steps) == 3

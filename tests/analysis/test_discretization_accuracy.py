@@ -1,10 +1,12 @@
 from pathlib import Path
+from unittest import mock
 
 import pytest
-from tests.analysis.tables import rows
+from tests.analysis.tables import rows_of
 from tests.command import analyze
 
 from archselect.pipeline.evaluator import StageEvaluator
+from archselect.training.fit import StageTrainer
 
 SMALL = ["analysis=discretization_accuracy", "analysis.edges=2", "analysis.training.epochs=1"]
 
@@ -23,13 +25,10 @@ def test_every_operation_of_the_drawn_edges_is_trained_on(tiny_folder: Path, mon
     with pytest.raises(KeyboardInterrupt):
         analyze(*SMALL, f"run={tiny_folder}")
     monkeypatch.setattr(StageEvaluator, "train", train)
-    fits: list[str] = []
-    monkeypatch.setattr(
-        "archselect.training.fit.StageTrainer.train", _noted("archselect.training.fit", "StageTrainer", "train", fits)
-    )
-    folder = analyze(*SMALL, f"run={tiny_folder}")
-    assert len(fits) == 1, "what was trained before the interruption is kept"
-    found = rows(folder / "discretization_accuracy.csv")
+    with mock.patch.object(StageTrainer, "train", autospec=True, side_effect=StageTrainer.train) as fits:
+        folder = analyze(*SMALL, f"run={tiny_folder}")
+    assert fits.call_count == 1, "what was trained before the interruption is kept"
+    found = rows_of(folder / "discretization_accuracy.csv")
     assert [f"{row['operation']}" for row in found] == ["skip_connect", "sep_conv_3x3"] * 2
     assert len({(row["cell"], row["edge"]) for row in found}) == 2
     assert all(0 <= float(row["accuracy_at_convergence"]) <= 1 for row in found)
@@ -40,15 +39,3 @@ def test_more_edges_than_there_are_is_refused(tiny_folder: Path, capsys: pytest.
     with pytest.raises(SystemExit):
         analyze("analysis=discretization_accuracy", "analysis.edges=29", f"run={tiny_folder}")
     assert "analysis.edges=29, but only 28 edges" in capsys.readouterr().err
-
-
-def _noted(module: str, owner: str, name: str, calls: list[str]) -> object:
-    import importlib
-
-    original = getattr(getattr(importlib.import_module(module), owner), name)
-
-    def wrapper(*arguments: object) -> object:
-        calls.append(name)
-        return original(*arguments)
-
-    return wrapper

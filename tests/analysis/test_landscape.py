@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.analysis.tables import rows
+from tests.analysis.tables import rows_of
 from tests.command import analyze
 
 from archselect.analysis.landscape import directions, free_entries, points_of_plane, weights_at
@@ -53,12 +53,12 @@ def test_a_run_has_the_eigenvalue_of_every_snapshot(tiny_folder: Path) -> None:
     folder = analyze(
         "analysis=landscape", "analysis.points=3", "analysis.curvature.batch_size=16", f"run={tiny_folder}"
     )
-    eigenvalues, plane = rows(folder / "eigenvalues.csv"), rows(folder / "landscape.csv")
+    eigenvalues, plane = rows_of(folder / "eigenvalues.csv"), rows_of(folder / "landscape.csv")
     assert [row["epoch"] for row in eigenvalues] == ["1", "2", "3"]
     assert all(float(row["eigenvalue"]) for row in eigenvalues)
     assert len(plane) == 9
     (middle,) = (row for row in plane if float(row["x"]) == float(row["y"]) == 0)
-    unmasked = rows(analyze("analysis=operation_strength", f"run={tiny_folder}") / "operation_strength.csv")[0]
+    unmasked = rows_of(analyze("analysis=operation_strength", f"run={tiny_folder}") / "operation_strength.csv")[0]
     assert float(middle["accuracy"]) == pytest.approx(float(unmasked["accuracy"]))
     assert open_run(tiny_folder).snapshots == [1, 2, 3]
 

@@ -1,8 +1,8 @@
-import csv
 from pathlib import Path
 
 import pytest
 import torch
+from tests.analysis.tables import rows_of
 from tests.command import analyze
 
 from archselect.distributed.rng import generator_for
@@ -12,7 +12,7 @@ from archselect.search.data import architecture_images
 
 def test_a_strength_is_the_accuracy_that_the_supernet_loses_without_the_operation(tiny_folder: Path) -> None:
     folder = analyze("analysis=operation_strength", f"run={tiny_folder}")
-    rows = list(csv.DictReader((folder / "operation_strength.csv").open()))
+    rows = rows_of(folder / "operation_strength.csv")
     assert len(rows) == 2 * 14 * 2
     run = open_run(tiny_folder)
     supernet = run.supernet().train()

@@ -1,46 +1,24 @@
 """What several runs chose, counted."""
 
-import csv
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
 import pytest
+from tests.analysis.tables import rows_of
 from tests.command import Run, analyze, tiny, train
 
 from archselect.analysis import Seeds
-from archselect.analysis.seeds import DROPPED, Outcome, agreement, frequencies
-from archselect.genotype import Genotype
+from archselect.analysis.seeds import DROPPED, Outcome, agreement, edges_of, frequencies
 from archselect.pipeline.finished_run import open_run
-from archselect.results.summaries import Choices, RunResult
 
 SPACE = {"cells": {"cell": {"edges": [[0, 1], [0, 2]], "operations": [["skip", "conv"], ["skip", "conv"]]}}}
 
 
-def rows_of(file: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(file.open()))
-
-
 def outcome(label: str, supernet: str, first: str, second: str) -> Outcome:
-    choices = Choices("s2", "darts", label, "none", "digits")
-    result = RunResult(
-        choices,
-        seed=0,
-        folder="",
-        accuracy=None,
-        balanced_accuracy=None,
-        unbalanced=False,
-        rank=None,
-        of=None,
-        parameters=None,
-        skip_share=0.0,
-        seconds={},
-        runs=(),
-    )
     edges = {("cell", "(0,1)"): first, ("cell", "(0,2)"): second}
-    return Outcome(label, supernet, "", edges, result)
+    return Outcome(label, supernet, "", edges, result=None)  # type: ignore[arg-type]
 
 
 FOUND = [
@@ -71,11 +49,7 @@ def test_selections_are_compared_on_one_supernet_and_with_themselves_on_others()
         ("magnitude", "magnitude"): (pytest.approx((0.5 + 0 + 0.5) / 3), 3),
         ("perturb", "perturb"): (0, 1),
     }
-
-
-def test_what_has_no_pair_has_no_agreement() -> None:
-    rows = agreement([FOUND[0], FOUND[4]])
-    assert all(row["share"] is None and row["pairs"] == 0 for row in rows)
+    assert all(row["share"] is None and row["pairs"] == 0 for row in agreement([FOUND[0], FOUND[4]]))
 
 
 @pytest.fixture(scope="module")
@@ -92,25 +66,15 @@ def test_the_runs_of_a_folder_are_counted_once_each(tiny_run: Run, beside: Run, 
     folder = analyze("analysis=seeds", f"run={gathered(tiny_run.folder, beside.folder, beside.folder)}")
     rows = {row["selection"]: row for row in rows_of(folder / "seeds.csv")}
     assert set(rows) == {"perturb", "magnitude"}
-    same = Counter[bool]()
     for run, name in ((tiny_run, "perturb"), (beside, "magnitude")):
         assert rows[name]["genotype"] == run.summary["genotype"]
         assert float(rows[name]["accuracy"]) == pytest.approx(100 * run.summary["evaluation.test_accuracy"])
         assert int(rows[name]["skips"]) == run.summary["genotype"].count("skip_connect")
-    one, other = (
-        {
-            (cell.name, source, target): operation
-            for cell in Genotype.from_text(run.summary["genotype"])
-            for source, target, operation in cell.edges
-        }
-        for run in (tiny_run, beside)
-    )
-    for cell in ("normal", "reduction"):
-        for target in range(2, 6):
-            for source in range(target):
-                same[one.get((cell, source, target)) == other.get((cell, source, target))] += 1
+    one, other = (dict(edges_of(run.genotype, run.space)) for run in map(open_run, (tiny_run.folder, beside.folder)))
+    assert len(one) == 28 and list(one.values()).count(DROPPED) == 12
+    same = sum(one[edge] == other[edge] for edge in one)
     (pair,) = [row for row in rows_of(folder / "agreement.csv") if row["one"] != row["other"]]
-    assert float(pair["share"]) == pytest.approx(same[True] / 28)
+    assert float(pair["share"]) == pytest.approx(same / 28)
     assert "magnitude: 1 run, " in (folder / "reading.md").read_text()
     assert (folder / "seeds.png").stat().st_size > 10_000
 

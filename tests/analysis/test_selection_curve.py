@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from tests.analysis.tables import rows
+from tests.analysis.tables import rows_of
 from tests.command import analyze
 
 from archselect.pipeline.finished_run import open_run
@@ -11,7 +11,7 @@ def test_the_curves_are_those_of_selections_from_the_runs_supernet(tiny_folder: 
     only = ["~selections.perturb_random"]
     folder = analyze("analysis=selection_curve", f"run={tiny_folder}", *only)
     run = open_run(tiny_folder)
-    found = rows(folder / "selection_curve.csv")
+    found = rows_of(folder / "selection_curve.csv")
     own = [row for row in found if row["selection"] == "perturb"]
     history = run.history("selection")  # the run selected by perturbation itself
     assert [float(row["val_accuracy"]) for row in own[1:]] == [one["metrics"]["val_accuracy"] for one in history]

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.analysis.tables import rows
+from tests.analysis.tables import rows_of
 from tests.command import analyze
 from torch import Tensor, nn
 
@@ -130,9 +130,9 @@ def test_a_run_is_shuffled_and_the_references_are_trained_once(
 ) -> None:
     small = ["analysis.recipe.epochs=1", "analysis.channels=4", "analysis.layers=2", "analysis.shuffles=2"]
     folder = analyze("analysis=shuffle", f"run={tiny_folder}", *small)
-    found = rows(folder / "shuffle.csv")
+    found = rows_of(folder / "shuffle.csv")
     assert [row["network"] for row in found] == ["vgg"] * 2 + ["resnet"] * 2 + ["supernet"] * 2
     assert all(0 <= float(row["after"]) <= 1 for row in found)
     monkeypatch.setattr("archselect.analysis.shuffle.retrain", None)
     analyze("analysis=shuffle", f"run={tiny_folder}", *small[:-1], "analysis.shuffles=3")
-    assert len(rows(folder / "shuffle.csv")) == 9
+    assert len(rows_of(folder / "shuffle.csv")) == 9

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from tests.analysis.tables import rows
+from tests.analysis.tables import rows_of
 from tests.command import analyze
 
 from archselect.analysis.skip_dominance import correlation, skip_lead
@@ -29,7 +29,7 @@ def test_the_correlation_is_that_of_ranks() -> None:
 
 def test_every_epoch_of_a_run_has_its_lead(tiny_folder: Path) -> None:
     folder = analyze("analysis=skip_dominance", f"run={tiny_folder}")
-    found = rows(folder / "skip_dominance.csv")
+    found = rows_of(folder / "skip_dominance.csv")
     assert [row["epoch"] for row in found] == ["1", "2", "3"]
     last = open_run(tiny_folder).history("search")[-1]
     every = [weight[0] - weight[1] for cell in last["alpha"].values() for weight in cell]

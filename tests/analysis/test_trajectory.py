@@ -1,12 +1,12 @@
 """What is chosen along a search: each choice is that of the supernet as it was, and judged rightly."""
 
-import csv
 import json
 from pathlib import Path
 from unittest import mock
 
 import pandas as pd
 import pytest
+from tests.analysis.tables import rows_of
 from tests.command import analyze
 
 from archselect.analysis import Trajectory
@@ -16,10 +16,6 @@ from archselect.pipeline.finished_run import FinishedRun, open_run
 from archselect.pipeline.selection_stage import SelectionStage
 
 QUICK = "selections.perturb.tuning.epochs_between=0"
-
-
-def rows_of(file: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(file.open()))
 
 
 def test_magnitude_chooses_at_every_snapshot_what_the_history_says_it_would(tiny_folder: Path) -> None:

@@ -7,23 +7,20 @@ import torch
 from rich.console import Console
 from tests.data.small_sets import encoded, hub_data, picture, write_image, write_parquet
 
-from archselect.data import Digits, HubImages, ImageData, ImageFolder, ImageTensors
+from archselect.data import Digits, HubImages, ImageData, ImageFolder
 from archselect.data import decode as stored
 
+NUMBERS = ("classes", "image_size", "train_subset")
 
-def test_the_test_split_is_not_opened_while_training(parquet_folder: Path) -> None:
+
+def test_the_test_split_is_not_opened_while_training_and_none_is_decoded_twice(parquet_folder: Path) -> None:
     (parquet_folder / "test.parquet").write_bytes(b"this would be an error")
     data = hub_data(parquet_folder)
-    assert len(data.train) == 6
+    first = data.train
     with pytest.raises(ValueError, match="cannot be read as a parquet file"):
         _ = data.test
-
-
-def test_splits_are_decoded_once(parquet_folder: Path) -> None:
-    data = hub_data(parquet_folder)
-    first = data.train
     (parquet_folder / "train.parquet").unlink()
-    assert data.train is first
+    assert data.train is first and len(first) == 6
 
 
 def test_nothing_is_opened_for_name_classes_size_and_normalisation(tmp_path: Path) -> None:
@@ -51,29 +48,17 @@ def test_only_the_subset_is_decoded_and_the_test_split_stays_whole(parquet_folde
     assert len(data.test) == 4
 
 
-@pytest.mark.parametrize(("size", "message"), [(7, "subset of 7 .* from 6"), (1, "cannot hold all 2 classes")])
-def test_an_impossible_subset_is_refused(parquet_folder: Path, size: int, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        _ = hub_data(parquet_folder, train_subset=size).train
-
-
-@pytest.mark.parametrize("option", ["classes", "image_size", "train_subset"])
-def test_numbers_below_one_are_refused(option: str) -> None:
-    with pytest.raises(ValueError, match=f"data.{option} to be a positive whole number, got 0"):
-        hub_data(None, **{option: 0})
-
-
-@pytest.mark.parametrize("label", [2, -1])
-def test_labels_outside_of_the_configured_classes_are_refused(tmp_path: Path, label: int) -> None:
-    write_parquet(tmp_path / "train.parquet", [0, 1, label, 1])
-    with pytest.raises(ValueError, match=f"labels from 0 to 1.* row 2 of .*train.parquet has the label {label}"):
-        _ = hub_data(tmp_path).train
-
-
-def test_images_of_another_size_than_configured_are_refused(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "train.parquet", [0, 1], [encoded(picture(0)), encoded(picture(1, size=5))])
-    with pytest.raises(ValueError, match=r"4 x 4 pixels, but row 1 of .* is 5 pixels high and 5 wide"):
-        _ = hub_data(tmp_path).train
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("train_subset", 7, "subset of 7 .* from 6"),
+        ("train_subset", 1, "cannot hold all 2 classes"),
+        *((option, 0, rf"data\.{option} must be a whole number above 0; got 0\.") for option in NUMBERS),
+    ],
+)
+def test_an_impossible_number_is_refused(parquet_folder: Path, option: str, value: int, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        _ = hub_data(parquet_folder, **{option: value}).train
 
 
 def test_the_augmentation_is_that_of_the_data_and_takes_a_cutout(parquet_folder: Path) -> None:
@@ -133,27 +118,13 @@ def test_progress_goes_to_the_console_when_there_is_much_to_decode(
     assert shown == [False, True, False]
 
 
-def test_labelled_images_check_themselves() -> None:
-    images, labels = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.tensor([0, 1])
-    for wrong in (images.float(), images[0], images[:, :1]):
-        with pytest.raises(ValueError, match="shape \\(N, 3, H, W\\) in uint8"):
-            ImageTensors(wrong, labels)
-    for wrong in (labels[:1], labels.int()):
-        with pytest.raises(ValueError, match="one int64 label for each of the 2 images"):
-            ImageTensors(images, wrong)
-
-
 def digits(**options: object) -> ImageData:
     return ImageData("digits", Digits(), [0] * 3, [1] * 3, **options)  # type: ignore[arg-type]
 
 
-def test_the_digits_know_their_classes_and_size() -> None:
-    data = digits()
-    assert (data.classes, data.image_size) == (10, 8)
-
-
 def test_the_digits_are_split_into_a_fixed_stratified_fifth_and_the_rest() -> None:
     data = digits()
+    assert (data.classes, data.image_size) == (10, 8)
     assert (data.train.images.shape, data.test.images.shape) == ((1438, 3, 8, 8), (359, 3, 8, 8))
     counts = data.train.labels.bincount() + data.test.labels.bincount()
     assert ((data.train.labels.bincount() - 0.8 * counts).abs() < 1).all()
@@ -170,12 +141,9 @@ def test_the_digits_are_all_of_them_scaled_to_a_byte_in_three_equal_channels() -
     assert images.max() == 255
 
 
-def test_the_digits_are_not_read_from_a_path(tmp_path: Path) -> None:
+def test_the_digits_are_not_read_from_a_path_and_count_by_content_and_subset(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not read from a path"):
         digits(path=tmp_path)
-
-
-def test_digits_fingerprints_are_equal_and_change_with_the_subset() -> None:
     assert digits().fingerprint() == digits().fingerprint() != digits(train_subset=100).fingerprint()
 
 

@@ -30,6 +30,10 @@ def test_a_folder_with_two_parquet_files_is_read_in_their_order(parquet_folder: 
     data = hub_data(parquet_folder)
     assert (numbers(data.train), data.train.labels.tolist()) == ([0, 1, 2, 3, 4, 5], [0, 1, 0, 1, 0, 1])
     assert (numbers(data.test), data.test.labels.tolist()) == ([0, 1], [1, 0])
+    alone = hub_data(parquet_folder / "train.parquet")
+    assert numbers(alone.train) == [0, 1, 2, 3, 4, 5]
+    with pytest.raises(FileNotFoundError, match=r"no test split.*train.parquet and test.parquet"):
+        _ = alone.test
 
 
 def test_numbered_parquet_files_are_read_one_after_the_other(tmp_path: Path) -> None:
@@ -37,13 +41,6 @@ def test_numbered_parquet_files_are_read_one_after_the_other(tmp_path: Path) -> 
         write_parquet(tmp_path / f"train-0000{part}-of-00002.parquet", [part], [encoded(picture(row))])
     data = hub_data(tmp_path)
     assert (numbers(data.train), data.train.labels.tolist()) == ([7, 8], [0, 1])
-
-
-def test_one_parquet_file_is_the_train_split(parquet_folder: Path) -> None:
-    data = hub_data(parquet_folder / "train.parquet")
-    assert len(data.train) == 6
-    with pytest.raises(FileNotFoundError, match=r"no test split.*train.parquet and test.parquet"):
-        _ = data.test
 
 
 def test_a_saved_data_set_is_read(tmp_path: Path) -> None:
@@ -60,14 +57,9 @@ def test_a_saved_data_set_is_read(tmp_path: Path) -> None:
     assert numbers(alone.train) == [4, 5, 6]
     with pytest.raises(FileNotFoundError, match="no test split"):
         _ = alone.test
-    assert alone.fingerprint() != data.fingerprint()
-
-
-def test_what_datasets_caches_beside_a_saved_set_does_not_change_its_fingerprint(tmp_path: Path) -> None:
-    datasets.Dataset.from_dict({"img": [b""], "label": [0]}).save_to_disk(tmp_path)
-    fingerprint = hub_data(tmp_path).fingerprint()
-    (tmp_path / "cache-0123.arrow").write_text("the result of some map()")
-    assert hub_data(tmp_path).fingerprint() == fingerprint
+    fingerprint = alone.fingerprint()
+    (tmp_path / "one" / "cache-0123.arrow").write_text("the result of some map() of datasets")
+    assert hub_data(tmp_path / "one").fingerprint() == fingerprint != data.fingerprint()
 
 
 def test_a_set_of_the_hub_is_read_by_repository_configuration_and_revision(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +96,8 @@ def test_a_set_that_is_neither_cached_nor_to_be_had_says_which_files_to_put_wher
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
     with pytest.raises(FileNotFoundError, match="someone/set is not cached") as caught:
         _ = hub_data(None).train
-    for part in ("data.path=FOLDER", "train.parquet", "test.parquet", "columns img", "label"):
+    where = "https://huggingface.co/datasets/someone/set"
+    for part in (where, "data.path=FOLDER", "train.parquet", "test.parquet", "columns img", "label"):
         assert part in str(caught.value)
 
 
@@ -115,54 +108,43 @@ def test_grey_images_get_three_equal_channels(tmp_path: Path, mode: str) -> None
     assert (hub_data(tmp_path).train.images == 255).all()
 
 
-def test_sixteen_bits_per_channel_are_refused_and_not_clipped(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "train.parquet", [0], [encoded(Image.new("I;16", (4, 4), 40_000))])
-    with pytest.raises(ValueError, match="Expected 8 bits per channel, but row 0"):
-        _ = hub_data(tmp_path).train
+PLAIN, TALL = encoded(picture(0, 64)), encoded(Image.new("RGB", (64, 65)))
 
 
-@pytest.mark.parametrize("content", [b"", b"no image at all", "truncated"], ids=["empty", "garbage", "truncated"])
-def test_a_corrupt_image_is_named_by_its_row(tmp_path: Path, content: bytes | str) -> None:
-    broken = encoded(picture(2, 64))[:120] if isinstance(content, str) else content
-    write_parquet(tmp_path / "train.parquet", [0, 1, 0], [encoded(picture(0, 64)), encoded(picture(1, 64)), broken])
-    with pytest.raises(ValueError, match=r"row 2 of .*train\.parquet is (not )?an image that can"):
+@pytest.mark.parametrize(
+    ("labels", "last", "told"),
+    [
+        ([0, 1], encoded(Image.new("I;16", (64, 64), 40_000)), "Expected 8 bits per channel, but row 1 of"),
+        ([0, 1], b"", r"row 1 of .*train\.parquet is not an image that can be read \(its format is not known\)"),
+        ([0, 1], b"no image at all", r"row 1 of .*train\.parquet is not an image that can be read"),
+        ([0, 1], PLAIN[:120], r"row 1 of .*train\.parquet is an image that cannot be decoded"),
+        ([0, 1], TALL, r"64 x 64 pixels, but row 1 of .* is 65 pixels high and 64 wide"),
+        ([0, None, None], PLAIN, r"Row 1 of .* has no label in the column 'label'; 2 rows have none"),
+        ([0, 2], PLAIN, r"labels from 0 to 1, .* row 1 of .*train\.parquet has the label 2; 1 labels are outside"),
+        ([0, -1], PLAIN, r"row 1 of .* has the label -1"),
+        ([], PLAIN, r"train\.parquet is empty"),
+    ],
+)
+def test_a_row_that_cannot_be_is_named(tmp_path: Path, labels: list[int | None], last: bytes, told: str) -> None:
+    write_parquet(tmp_path / "train.parquet", labels, [*[PLAIN] * (len(labels) - 1), last][: len(labels)])
+    with pytest.raises(ValueError, match=told):
         _ = hub_data(tmp_path, image_size=64).train
 
 
-def test_a_missing_path_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r"nowhere, which does not exist\. Expected a folder with train\.parquet"
-    ):
-        _ = hub_data(tmp_path / "nowhere").train
-
-
-def test_a_folder_without_data_says_what_it_holds(tmp_path: Path) -> None:
+def test_a_path_without_data_says_what_is_expected_and_what_is_there(parquet_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "cat.png").touch()
-    with pytest.raises(ValueError, match=r"it holds cat\.png\. Expected a folder with train\.parquet"):
-        _ = hub_data(tmp_path).train
-
-
-def test_a_missing_split_says_what_was_found(parquet_folder: Path) -> None:
     (parquet_folder / "test.parquet").unlink()
+    with pytest.raises(FileNotFoundError, match=r"nowhere, which does not exist\. Expected a folder with"):
+        _ = hub_data(tmp_path / "nowhere").train
+    with pytest.raises(ValueError, match=r"it holds cat\.png, set\. Expected a folder with train\.parquet"):
+        _ = hub_data(tmp_path).train
     with pytest.raises(FileNotFoundError, match=r"no test split: expected test\.parquet, found train\.parquet"):
         _ = hub_data(parquet_folder).test
-
-
-def test_an_empty_table_is_refused(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "train.parquet", [])
-    with pytest.raises(ValueError, match=r"train\.parquet is empty"):
-        _ = hub_data(tmp_path).train
 
 
 def test_a_missing_column_is_named_with_those_that_are_there(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train.parquet", [0, 1], label_column="fine_label")
     with pytest.raises(ValueError, match=r"a column 'label' in .* found img, fine_label.*data\.source\.label_column="):
-        _ = hub_data(tmp_path).train
-
-
-def test_a_row_without_label_is_named(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "train.parquet", [0, 1, None, 0])
-    with pytest.raises(ValueError, match=r"Row 2 of .* has no label"):
         _ = hub_data(tmp_path).train
 
 
@@ -213,14 +195,14 @@ def test_images_in_folders_below_a_class_count_to_it(class_folders: Path) -> Non
     assert own_data(class_folders).fingerprint() != fingerprint
 
 
-@pytest.mark.parametrize("ending", sorted(IMAGE_SUFFIXES))
-def test_every_ending_of_images_is_read_in_capitals_too(tmp_path: Path, ending: str) -> None:
-    for name in (f"a{ending}", f"b{ending.upper()}"):
-        file = tmp_path / "train" / "only" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("wb") as stream:
-            picture(0).save(stream, Image.registered_extensions().get(ending, "PNG"))
-    assert len(own_data(tmp_path).train) == 2
+def test_every_ending_of_images_is_read_in_capitals_too(tmp_path: Path) -> None:
+    for ending in sorted(IMAGE_SUFFIXES):
+        for name in (f"a{ending}", f"b{ending.upper()}"):
+            file = tmp_path / "train" / ending[1:] / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("wb") as stream:
+                picture(0).save(stream, Image.registered_extensions().get(ending, "PNG"))
+    assert own_data(tmp_path).train.labels.bincount().tolist() == [2] * len(IMAGE_SUFFIXES)
 
 
 def test_files_that_are_not_read_are_told_of_once_and_hidden_ones_are_not(class_folders: Path) -> None:
@@ -270,11 +252,14 @@ def test_folders_of_splits_may_have_other_names(class_folders: Path) -> None:
     assert named.fingerprint() != data.fingerprint()
 
 
-def test_images_of_different_sizes_need_a_size(class_folders: Path) -> None:
+def test_images_of_different_sizes_or_that_are_not_square_need_a_size(class_folders: Path) -> None:
     write_image(class_folders / "train" / "bee" / "large.png", picture(0, size=8))
     with pytest.raises(ValueError, match=r"bee.large\.png is 8 pixels high and 8 wide\. Set data\.image_size"):
         _ = own_data(class_folders).train
     assert own_data(class_folders, image_size=4).train.images.shape == (5, 3, 4, 4)
+    write_image(class_folders / "train" / "ant" / "0.png", Image.new("RGB", (6, 4)))
+    with pytest.raises(ValueError, match=r"0\.png is 4 pixels high and 6 wide\. Set data\.image_size"):
+        _ = own_data(class_folders).image_size
 
 
 def test_an_image_is_scaled_and_cropped_around_its_centre(tmp_path: Path) -> None:
@@ -286,33 +271,26 @@ def test_an_image_is_scaled_and_cropped_around_its_centre(tmp_path: Path) -> Non
     assert (pixels > 60).all()  # a little black is mixed in at the edges
 
 
-def test_an_image_that_is_not_square_needs_a_size(tmp_path: Path) -> None:
-    write_image(tmp_path / "train" / "only" / "wide.png", Image.new("RGB", (6, 4)))
-    with pytest.raises(ValueError, match=r"wide\.png is 4 pixels high and 6 wide\. Set data\.image_size"):
-        _ = own_data(tmp_path).image_size
-
-
-def test_a_corrupt_image_is_named_by_its_file(class_folders: Path) -> None:
-    (class_folders / "train" / "bee" / "torn.png").write_bytes(b"torn")
-    with pytest.raises(ValueError, match=r"train.bee.torn\.png is not an image that can be read"):
-        _ = own_data(class_folders).train
+@pytest.mark.parametrize(
+    ("split", "file", "content", "told"),
+    [
+        ("train", "train/bee/torn.png", b"torn", r"train.bee.torn\.png is not an image that can be read"),
+        ("test", "test/wasp/0.png", b"", r"classes that .*train does not have: wasp"),
+        ("train", "train/wasp/notes.txt", b"", "wasp has no images"),
+    ],
+)
+def test_what_folders_cannot_hold_is_named(
+    class_folders: Path, split: str, file: str, content: bytes, told: str
+) -> None:
+    (class_folders / file).parent.mkdir(exist_ok=True)
+    (class_folders / file).write_bytes(content)
+    with pytest.raises(ValueError, match=told):
+        getattr(own_data(class_folders), split)
 
 
 def test_other_numbers_of_classes_than_configured_are_refused(class_folders: Path) -> None:
     with pytest.raises(ValueError, match=r"Expected 3 classes, .* but the data have 2"):
         _ = own_data(class_folders, classes=3).train
-
-
-def test_a_class_that_only_the_test_split_has_is_refused(class_folders: Path) -> None:
-    write_image(class_folders / "test" / "wasp" / "0.png", picture(0))
-    with pytest.raises(ValueError, match=r"classes that .*train does not have: wasp"):
-        _ = own_data(class_folders).test
-
-
-def test_a_class_without_images_is_refused(class_folders: Path) -> None:
-    (class_folders / "train" / "wasp").mkdir()
-    with pytest.raises(ValueError, match="wasp has no images"):
-        _ = own_data(class_folders).train
 
 
 def test_an_image_folder_without_what_it_needs_is_refused(tmp_path: Path) -> None:
@@ -323,17 +301,12 @@ def test_an_image_folder_without_what_it_needs_is_refused(tmp_path: Path) -> Non
     (tmp_path / "train").mkdir()
     with pytest.raises(ValueError, match="Expected one folder of images per class"):
         _ = own_data(tmp_path).classes
-
-
-def test_a_missing_test_folder_is_named(tmp_path: Path) -> None:
     write_image(tmp_path / "train" / "only" / "0.png", picture(0))
-    data = own_data(tmp_path)
-    assert len(data.train) == 1
     with pytest.raises(FileNotFoundError, match=r"no test split: expected test/CLASS/IMAGE.png, found train"):
-        _ = data.test
+        _ = own_data(tmp_path).test
     (tmp_path / "test").mkdir()
     with pytest.raises(ValueError, match="test has no images"):
-        _ = data.test
+        _ = own_data(tmp_path).test
 
 
 def test_the_fingerprint_of_a_folder_changes_when_an_image_moves_to_another_class(class_folders: Path) -> None:
@@ -350,12 +323,7 @@ def test_cifar10_has_its_known_statistics() -> None:
     folder = Path(os.environ.get("DATA_ROOT", Path(__file__).parents[3] / "shared" / "data")) / "cifar10"
     if not folder.is_dir():
         pytest.skip(f"needs CIFAR-10 as parquet files in {folder}; set DATA_ROOT to the folder that holds cifar10/")
-    data = hub_data(folder, classes=10, image_size=32, train_subset=2000)
+    data = hub_data(folder, classes=10, image_size=32, train_subset=2000, mean=None, std=None)
     assert data.train.labels.bincount().tolist() == [200] * 10
-    pixels = data.train.images.double() / 255
-    torch.testing.assert_close(
-        pixels.mean((0, 2, 3)), torch.tensor([0.4914, 0.4822, 0.4465]).double(), atol=0.01, rtol=0
-    )
-    torch.testing.assert_close(
-        pixels.std((0, 2, 3)), torch.tensor([0.2470, 0.2435, 0.2616]).double(), atol=0.01, rtol=0
-    )
+    assert data.normalisation.mean == pytest.approx([0.4914, 0.4822, 0.4465], abs=0.01)
+    assert data.normalisation.std == pytest.approx([0.2470, 0.2435, 0.2616], abs=0.01)

@@ -7,20 +7,15 @@ from matplotlib.axes import Axes
 from matplotlib.colors import same_color
 from matplotlib.lines import Line2D
 
-from archselect.figures.strengths import draw_operation_strengths, draw_topology_strengths
+from archselect.figures.strengths import draw_operation_strengths, draw_strengths, draw_topology_strengths
 from archselect.figures.style import STYLES
 
 
 def on_edge(
     point: int, edge: list[int], kept: str, unmasked: float | None = 0.7, **accuracies: float
 ) -> dict[str, Any]:
-    return {
-        "point": point,
-        "epoch": 5 * point,
-        "cell": "normal",
-        "kind": "operation",
-        "edge": 0,
-        "edge_states": edge,
+    decision = {"point": point, "epoch": 5 * point, "cell": "normal", "kind": "operation", "edge_states": edge}
+    return decision | {
         "candidates": list(accuracies),
         "scores": [{"candidate": name, "accuracy": value, "loss": 1.0} for name, value in accuracies.items()],
         "kept": kept,
@@ -28,22 +23,14 @@ def on_edge(
     }
 
 
-NODE = {
-    "point": 2,
-    "epoch": 10,
-    "cell": "normal",
-    "kind": "topology",
-    "node": 4,
+ROUNDS = [{0: 0.5, 1: 0.6, 2: 0.4, 3: 0.3}, {0: 0.45, 2: 0.35, 3: 0.25}]
+NODE = {"point": 2, "epoch": 10, "cell": "normal", "kind": "topology", "node": 4} | {
     "candidates": [[0, 4], [1, 4], [2, 4], [3, 4]],
     "scores": [
-        {"round": 0, "candidate": [source, 4], "accuracy": accuracy, "loss": 1.0}
-        for source, accuracy in enumerate([0.5, 0.6, 0.4, 0.3])
-    ]
-    + [
-        {"round": 1, "candidate": [source, 4], "accuracy": accuracy, "loss": 1.0}
-        for source, accuracy in [(0, 0.45), (2, 0.35), (3, 0.25)]
+        {"round": index, "candidate": [source, 4], "accuracy": accuracy, "loss": 1.0}
+        for index, scores in enumerate(ROUNDS)
+        for source, accuracy in scores.items()
     ],
-    "dropped": [[1, 4], [0, 4]],
     "kept": [[2, 4], [3, 4]],
 }
 DECISIONS = [
@@ -53,46 +40,32 @@ DECISIONS = [
 ]
 
 
-def scores(axes: Axes) -> list[Line2D]:
+def dots(axes: Axes) -> list[Line2D]:
     return [line for line in axes.lines if line.get_marker() != "None"]
 
 
-def dots(axes: Axes) -> list[tuple[float, float, bool]]:
+def shown(axes: Axes) -> list[tuple[float, float, bool]]:
     """Accuracy, row and whether it is filled, of every dot."""
-    return [
-        (
-            round(float(line.get_xdata()[0]), 6),  # type: ignore[index, arg-type]
-            float(line.get_ydata()[0]),  # type: ignore[index, arg-type]
-            not same_color(line.get_markerfacecolor(), "white"),
-        )
-        for line in scores(axes)
-    ]
+    places = [(line.get_xdata()[0], line.get_ydata()[0]) for line in dots(axes)]  # type: ignore[index]
+    filled = [not same_color(line.get_markerfacecolor(), "white") for line in dots(axes)]
+    return [(round(float(x), 6), float(y), fill) for (x, y), fill in zip(places, filled, strict=True)]
 
 
-def test_shows_edges_in_the_order_of_decision() -> None:
-    figure = draw_operation_strengths(DECISIONS)
-
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["1.  (2,3)", "2.  (0,2)"]
-
-
-def test_fills_the_operation_that_was_kept() -> None:
-    figure = draw_operation_strengths(DECISIONS)
-
-    first, second = figure.axes
-    assert dots(first) == [(66, 0, False), (61, 1, True)]
-    assert dots(second) == [(50, 0, True), (60, 1, False)]
+def test_shows_edges_in_the_order_of_decision_and_fills_what_was_kept() -> None:
+    first, second = draw_operation_strengths(DECISIONS).axes
+    assert [axes.get_title(loc="left") for axes in (first, second)] == ["1.  (2,3)", "2.  (0,2)"]
+    assert shown(first) == [(66, 0, False), (61, 1, True)]
+    assert shown(second) == [(50, 0, True), (60, 1, False)]
     assert [tick.get_text() for tick in first.get_yticklabels()] == ["skip_connect", "sep_conv_3x3"]
     assert first.lines[1].get_color() == STYLES["skip_connect"].colour
-    assert all(dot.get_markeredgecolor() == dot.get_color() for dot in scores(first))  # the filled are no smaller
+    assert all(dot.get_markeredgecolor() == dot.get_color() for dot in dots(first))  # the filled are no smaller
 
 
 @pytest.mark.parametrize(("unmasked", "lines"), [(0.7, [70.0]), (None, [])])
 def test_marks_the_accuracy_with_nothing_masked_where_it_was_measured(
-    unmasked: float | None,
-    lines: list[float],
+    unmasked: float | None, lines: list[float]
 ) -> None:
     figure = draw_operation_strengths([on_edge(0, [0, 2], "noise", unmasked, noise=0.6)])
-
     (axes,) = figure.axes
     assert [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "None"] == lines  # type: ignore[index]
     legend = [text.get_text() for text in figure.subfigs[0].legends[0].get_texts()]
@@ -102,51 +75,41 @@ def test_marks_the_accuracy_with_nothing_masked_where_it_was_measured(
 def test_the_edges_of_a_cell_share_one_scale_so_that_it_is_seen_which_matter() -> None:
     flat = on_edge(0, [0, 2], "none", None, none=0.60, noise=0.61)
     steep = on_edge(1, [1, 2], "noise", None, none=0.90, noise=0.40)
-    other = on_edge(1, [1, 2], "noise", None, none=0.10, noise=0.12) | {"cell": "reduction"}
+    other = on_edge(1, [1, 2], "noise", None, none=0.10, noise=0.10) | {"cell": "reduction"}
     one, two, third = draw_operation_strengths([flat, steep, other]).axes
-
     low, high = one.get_xlim()
     assert low < 40 and high > 90 and two.get_xlim() == (low, high)
-    assert third.get_xlim()[1] < 40  # another cell type has a scale of its own
-
-
-def test_scale_holds_every_score_even_if_all_are_the_same() -> None:
-    figure = draw_operation_strengths([on_edge(0, [0, 2], "noise", noise=0.7, none=0.7)])
-
-    low, high = figure.axes[0].get_xlim()
-    assert low < 70 < high
+    low, high = third.get_xlim()
+    assert low < 10 < high < 40  # another cell type has a scale of its own, that holds even equal scores
 
 
 def test_edges_with_operations_of_their_own_name_them() -> None:
     decisions = [on_edge(0, [0, 2], "none", none=0.5, noise=0.6), on_edge(1, [1, 2], "noise", noise=0.5, mine=0.6)]
-    figure = draw_operation_strengths(decisions)
-
-    names = [[tick.get_text() for tick in axes.get_yticklabels()] for axes in figure.axes]
+    names = [[tick.get_text() for tick in axes.get_yticklabels()] for axes in draw_operation_strengths(decisions).axes]
     assert names == [["none", "noise"], ["noise", "mine"]]
+
+
+def test_strengths_have_bars_of_their_standard_errors() -> None:
+    strengths = [{"value": 2.0, "standard_error": 0.5}, {"value": 3.0, "standard_error": None}]
+    decision = on_edge(0, [0, 2], "noise", none=0.5, noise=0.6) | {"strengths": strengths}
+    (axes,) = draw_strengths([decision]).axes
+    assert axes.get_title(loc="left") == "(0,2)"  # one point has no order
+    assert shown(axes) == [(2, 0, False), (3, 1, True)]
+    assert [list(line.get_xdata()) for line in axes.lines if line.get_marker() == "None"] == [[1.5, 2.5]]
 
 
 def test_shows_the_rounds_of_a_node_and_what_it_kept() -> None:
     figure = draw_topology_strengths(DECISIONS)
-
     (axes,) = figure.axes
     assert axes.get_title(loc="left") == "3.  node 4"
-    found = dots(axes)
-    assert [(accuracy, filled) for accuracy, _, filled in found] == [
-        (50, False),
-        (60, False),
-        (40, True),
-        (30, True),
-        (45, False),
-        (35, True),
-        (25, True),
-    ]
-    assert [row for _, row, _ in found] == [0, 1, 2, 3, 0, 2, 3]  # on the lines of the inputs, round for round
+    first = [(50, 0, False), (60, 1, False), (40, 2, True), (30, 3, True)]
+    assert shown(axes) == [*first, (45, 0, False), (35, 2, True), (25, 3, True)]  # on the lines of the inputs
     assert axes.get_yticks().tolist() == [0, 1, 2, 3]
-    first, second = scores(axes)[0], scores(axes)[4]
-    assert first.get_markersize() > second.get_markersize()  # so that both are seen where the rounds agree
+    large, small = dots(axes)[0], dots(axes)[4]
+    assert large.get_markersize() > small.get_markersize()  # so that both are seen where the rounds agree
     assert len({line.get_marker() for line in axes.lines}) == 2  # one marker per round
     kept, dropped = (line.get_color() for line in figure.subfigs[0].legends[0].get_lines()[:2])
-    assert [line.get_color() for line in axes.lines] == [kept if filled else dropped for _, _, filled in found]
+    assert [line.get_color() for line in axes.lines] == [kept if fill else dropped for *_, fill in shown(axes)]
     assert kept != dropped
 
 

@@ -30,6 +30,7 @@ NASTY = "it's a, b = [c] {d} (e): ~f \\"
         [str(TRAIN), "--cfg", "job", "seed=1"],
         [str(ANALYZE), "--cfg", "job", "analysis=cells", "run=x"],
         ["-m", "archselect.reporting", "--help"],
+        ["-m", "archselect.reporting.dashboard", "--help"],
     ],
     ids=" ".join,
 )

@@ -1,9 +1,11 @@
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from tests.selection.small_selection import never
 
 from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
 from archselect.models.supernet.nasbench201 import NASBench201Supernet
@@ -31,12 +33,15 @@ def keeping(supernet: Supernet, edge: int, operation: int) -> Mapping[str, CellD
     return {"cell": supernet.decisions["cell"].keep_operation(edge, operation)}
 
 
-class Session:
-    """Trials in a folder, as a session has them; training adds to every parameter what the trial's name is long."""
+class Session(StageEvaluator):
+    """What a session tries in a folder; training adds to every parameter what the trial's name is long."""
 
     def __init__(self, folder: StageFolder) -> None:
-        self.supernet, self.trained = small(), list[tuple[str, TrialTraining]]()
-        self.trials = StageEvaluator(self.supernet, folder, score_of, self._train)
+        self.trained = list[tuple[str, TrialTraining]]()
+        super().__init__(small(), never, never, Scoring(), SimpleNamespace(folder=folder), torch.device("cpu"))  # type: ignore[arg-type]
+
+    def _scorer_of(self, supernet: Supernet) -> Scorer:
+        return score_of(supernet)
 
     def _train(self, copy: Supernet, name: str, training: TrialTraining) -> None:
         self.trained.append((name, training))
@@ -47,7 +52,7 @@ class Session:
 
     def try_both(self, edge: int) -> list[Score]:
         return [
-            self.trials.train(f"edge{edge}/{name}", keeping(self.supernet, edge, operation), TRAINING)
+            self.train(f"edge{edge}/{name}", keeping(self.supernet, edge, operation), TRAINING)
             for operation, name in enumerate(SPACE.operations[edge])
         ]
 
@@ -100,21 +105,21 @@ def test_the_score_is_that_of_the_trained_copy_under_its_decisions(folder: Stage
     session = Session(folder)
     scores = session.try_both(0)
     decisions = keeping(session.supernet, 0, 1)
-    session.trials.adopt("edge0/nor_conv_1x1")
+    session.adopt("edge0/nor_conv_1x1")
     assert session.supernet.decisions == decisions
-    assert session.trials.score([session.supernet.mixture_weights().detach()]) == [scores[1]]
+    assert session.score([session.supernet.mixture_weights().detach()]) == [scores[1]]
 
 
 def test_a_trial_leaves_the_supernet_as_it_is(folder: StageFolder) -> None:
     session = Session(folder)
     supernet = session.supernet.eval()
     before, decisions = state(supernet), supernet.decisions
-    score = session.trials.score([supernet.mixture_weights().detach()])
+    score = session.score([supernet.mixture_weights().detach()])
     session.try_both(1)
     assert supernet.decisions == decisions
     assert not any(module.training for module in supernet.modules())
     assert all(torch.equal(value, before[name]) for name, value in state(supernet).items())
-    assert session.trials.score([supernet.mixture_weights().detach()]) == score
+    assert session.score([supernet.mixture_weights().detach()]) == score
 
 
 def test_the_supernet_goes_on_from_the_adopted_trial_and_forgets_the_others_of_its_group_only(
@@ -124,7 +129,7 @@ def test_the_supernet_goes_on_from_the_adopted_trial_and_forgets_the_others_of_i
     before = state(session.supernet)
     for edge in (0, 1):
         session.try_both(edge)
-    session.trials.adopt("edge1/nor_conv_1x1")
+    session.adopt("edge1/nor_conv_1x1")
     assert files(folder) == {"edge0/skip_connect.pt", "edge0/nor_conv_1x1.pt", "edge1/nor_conv_1x1.pt"}
     moved = 0.01 * len("edge1/nor_conv_1x1")
     for name, parameter in session.supernet.named_parameters():
@@ -135,12 +140,12 @@ def test_the_supernet_goes_on_from_the_adopted_trial_and_forgets_the_others_of_i
 def test_the_next_trial_starts_from_the_adopted_one_and_a_later_session_adopts_it_again(folder: StageFolder) -> None:
     session = Session(folder)
     session.try_both(0)
-    session.trials.adopt("edge0/nor_conv_1x1")
+    session.adopt("edge0/nor_conv_1x1")
     session.try_both(1)
-    session.trials.adopt("edge1/skip_connect")
+    session.adopt("edge1/skip_connect")
     assert session.supernet.decisions["cell"].operations == (1, 0, None)
     later = Session(folder)
     for name in ("edge0/nor_conv_1x1", "edge1/skip_connect"):
-        later.trials.adopt(name)
+        later.adopt(name)
     assert later.supernet.decisions == session.supernet.decisions
     assert all(torch.equal(value, state(session.supernet)[name]) for name, value in state(later.supernet).items())

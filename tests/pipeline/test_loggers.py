@@ -23,7 +23,6 @@ from archselect.pipeline.loggers import (
     WandbAdapter,
     adapter_for,
     flatten,
-    markdown,
 )
 
 # --- What every logger is told. ---
@@ -156,16 +155,6 @@ def test_every_logger_finds_its_adapter(tmp_path: Path) -> None:
     made = [CSVLogger(tmp_path), DummyLogger(), TensorBoardLogger(tmp_path)]
     assert {type(logger): type(adapter_for(logger)) for logger in made} == kinds
     assert type(adapter_for(WandbLogger(offline=True, save_dir=tmp_path))) is WandbAdapter
-
-
-def test_a_table_in_markdown_keeps_its_columns() -> None:
-    table = markdown(("arch", "accuracy"), [["|none~0|", None], ["a", 0.5]])
-    assert table.splitlines() == [
-        "| arch | accuracy |",
-        "| --- | --- |",
-        "| &#124;none~0&#124; |  |",
-        "| a | 0.5 |",
-    ]
 
 
 def test_a_run_with_a_given_genotype_is_not_logged_under_a_search_and_a_selection(

@@ -3,51 +3,45 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 from tests.command import Run, tiny, train
+from tests.results.summaries import summary
 
 from archselect.reporting.report import main
 from archselect.store import StageKey, Store
 
-GENOTYPE = "normal:2:skip_connect@0+sep_conv_3x3@1"
-DECISIONS: list[dict[str, Any]] = [
-    {
-        "point": 0,
-        "epoch": 0,
-        "cell": "normal",
-        "kind": "operation",
-        "edge": 0,
-        "edge_states": [0, 2],
-        "candidates": ["skip_connect", "sep_conv_3x3"],
-        "scores": [
-            {"candidate": "skip_connect", "accuracy": 0.25, "loss": 2.0},
-            {"candidate": "sep_conv_3x3", "accuracy": 0.5, "loss": 1.5},
-        ],
-        "kept": "skip_connect",
-        "unmasked": None,
-        "strengths": [],
-        "seconds": 1.0,
-    },
-    {
-        "point": 1,
-        "epoch": 1,
-        "cell": "normal",
-        "kind": "topology",
-        "node": 2,
-        "candidates": [[0, 2], [1, 2]],
-        "scores": [
-            {"round": 0, "candidate": [0, 2], "accuracy": 0.25, "loss": 2.0},
-            {"round": 0, "candidate": [1, 2], "accuracy": 0.75, "loss": 1.0},
-        ],
-        "dropped": [[1, 2]],
-        "kept": [[0, 2]],
-        "seconds": 1.0,
-    },
-]
+OPERATION: dict[str, Any] = {
+    "kind": "operation",
+    "epoch": 0,
+    "cell": "normal",
+    "edge_states": [0, 2],
+    "candidates": ["skip_connect", "sep_conv_3x3"],
+    "scores": [
+        {"candidate": "skip_connect", "accuracy": 0.25, "loss": 2.0},
+        {"candidate": "sep_conv_3x3", "accuracy": 0.5, "loss": 1.5},
+    ],
+    "kept": "skip_connect",
+    "strengths": [],
+}
+TOPOLOGY: dict[str, Any] = {
+    "kind": "topology",
+    "epoch": 1,
+    "cell": "normal",
+    "node": 2,
+    "candidates": [[0, 2], [1, 2]],
+    "scores": [
+        {"round": 0, "candidate": [0, 2], "accuracy": 0.25, "loss": 2.0},
+        {"round": 0, "candidate": [1, 2], "accuracy": 0.75, "loss": 1.0},
+    ],
+    "dropped": [[1, 2]],
+    "kept": [[0, 2]],
+}
+DECISIONS = [OPERATION, TOPOLOGY]
 
 
 @dataclass(frozen=True)
@@ -69,26 +63,12 @@ def make_run(tmp_path: Path) -> Callable[..., Made]:
         for decision in DECISIONS:
             stage.append_line("decisions.jsonl", decision)
         stage.finish({"decisions": len(DECISIONS)})
-        summary = {
-            "name": "run",
-            "search_space": "s2",
-            "search": "darts",
-            "selection": "perturb",
-            "evaluation": "retrain_digits",
-            "data": "digits",
-            "seed": seed,
-            "genotype": GENOTYPE,
-            "params": 1234567,
-            "evaluation.test_accuracy": accuracy,
-            "stages": {
-                "selection": {"folder": str(stage.path), "seconds": 75.0, "reused": False},
-                "evaluation": {
-                    "folder": str(tmp_path / "logs" / "stages" / "evaluation" / "gone"),
-                    "seconds": 8.0,
-                    "reused": True,
-                },
-            },
+        gone = str(tmp_path / "logs" / "stages" / "evaluation" / "gone")
+        stages = {
+            "selection": {"folder": str(stage.path), "seconds": 75.0, "reused": False},
+            "evaluation": {"folder": gone, "seconds": 8.0, "reused": True},
         }
+        own = {"evaluation": "retrain_digits", "data": "digits", "params": 1234567, "stages": stages}
         folder = tmp_path / "logs" / "runs" / stage.path.name / "DATE"
         (folder / ".hydra").mkdir(parents=True)
         (folder / ".hydra" / "config.yaml").write_text("selection: {operation_criterion: accuracy}\n")
@@ -96,10 +76,18 @@ def make_run(tmp_path: Path) -> Callable[..., Made]:
         (folder / "figures").mkdir()
         for index, name in enumerate(("cells", "operation_strengths", "topology_strengths")):
             Image.new("RGB", (60, 40), (50 * index, seed, 200)).save(folder / "figures" / f"{name}.png")
-        (folder / "summary.json").write_text(json.dumps(summary | changes))
+        (folder / "summary.json").write_text(json.dumps(summary(seed, accuracy, **own | changes)))
         return Made(folder, stage.path)
 
     return make
+
+
+def write_failure(folder: Path, overrides: str, name: str = "failed.json", seed: int = 3) -> None:
+    """Write what a run with these overrides leaves where it failed, or was refused."""
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "overrides.yaml").write_text(overrides)
+    choices = {"search_space": "s2", "search": "darts", "selection": "random", "evaluation": "none", "data": "digits"}
+    (folder / name).write_text(json.dumps({**choices, "seed": seed, "reason": "the disk <b>burnt</b>"}))
 
 
 @dataclass(frozen=True)
@@ -112,6 +100,40 @@ class Page:
     @property
     def html(self) -> str:
         return self.file.read_text(encoding="utf-8")
+
+
+class Reader(HTMLParser):
+    """The elements of a page with their attributes, and its visible text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.html = html
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self._words: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self._words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self._words).split())
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for found, attributes in self.elements if found == tag]
+
+    def runs(self) -> list[dict[str, str | None]]:
+        return [details for details in self.all("details") if details.get("class") == "run"]
+
+
+def read(folder: Path, *options: str) -> Reader:
+    """Return the page on the runs in `folder`."""
+    file = folder / "report.html"
+    assert main([str(folder), "--html", str(file), *options]) == 0
+    return Reader(file.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")

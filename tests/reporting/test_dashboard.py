@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import wandb
 
-from archselect.reporting import dashboard as spaces
+from archselect.reporting import workspace
 from archselect.reporting.dashboard import main
 
 SPACE = ["--space", "nasbench201"]
@@ -39,34 +39,40 @@ def test_without_an_account_it_writes_the_definition_and_says_how_to_apply_it(
     assert definition["workspace"]["project"] == definition["report"]["project"]["name"] == "p"
     assert definition["workspace"]["entity"] == definition["report"]["project"]["entityName"] == "e"
     told = capsys.readouterr().out
-    assert "nobody is logged in" in told and "dashboard.json" in told
-    assert "`wandb login`" in told
+    assert "nobody is logged in" in told and "dashboard.json" in told and "`wandb login`" in told
     assert "`python -m archselect.reporting.dashboard --project p --entity e --space nasbench201`" in told
 
 
-@pytest.mark.parametrize("how", ["option", "variable"])
-def test_offline_it_does_not_even_ask_for_the_account(
-    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("options", "mode", "reason"),
+    [
+        (["--offline"], None, "--offline was given"),
+        ([], "offline", "is offline here"),
+        ([], None, "cannot be used: Failed to authenticate"),
+    ],
+)
+def test_where_wandb_is_not_to_be_or_cannot_be_used_it_writes_the_definition(
+    options: list[str],
+    mode: str | None,
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    asked = []
+
+    def login(**_: Any) -> None:
+        asked.append(True)
+        raise wandb.errors.AuthenticationError("Failed to authenticate.")
+
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
-    monkeypatch.setattr(wandb, "login", lambda **_: pytest.fail("asked"))
-    if how == "variable":
-        monkeypatch.setenv("WANDB_MODE", "offline")
-    arguments = ["--project", "p", *SPACE, "--output", "elsewhere.json", *(["--offline"] if how == "option" else [])]
-    assert main(arguments) == 0
+    monkeypatch.setattr(wandb, "login", login)
+    if mode:
+        monkeypatch.setenv("WANDB_MODE", mode)
+    assert main(["--project", "p", *SPACE, "--output", "elsewhere.json", *options]) == 0
     assert (tmp_path / "elsewhere.json").exists()
-    assert "offline" in capsys.readouterr().out
-
-
-def test_where_wandb_cannot_be_used_it_writes_the_definition_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
-    unreachable = wandb.errors.AuthenticationError("Failed to authenticate.")
-    monkeypatch.setattr(wandb, "login", lambda **_: (_ for _ in ()).throw(unreachable))
-    assert main(["--project", "p", *SPACE]) == 0
-    assert (tmp_path / "dashboard.json").exists()
-    assert "cannot be used: Failed to authenticate" in capsys.readouterr().out
+    assert reason in capsys.readouterr().out
+    assert bool(asked) is ("cannot" in reason)  # offline it does not even ask for the account
 
 
 @pytest.mark.parametrize(
@@ -88,18 +94,13 @@ def test_what_cannot_be_is_one_sentence(
     assert "Traceback" not in error
 
 
-def test_the_project_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main([])
-    assert ended.value.code == 2
-    assert "--project" in capsys.readouterr().err
-
-
 def test_without_the_library_it_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in [
-        name for name in sys.modules if name.startswith(("wandb_workspaces", "archselect.reporting.dashboard"))
+        name
+        for name in sys.modules
+        if name.startswith(("wandb_workspaces", "archselect.reporting.workspace", "archselect.reporting.panels"))
     ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
@@ -110,27 +111,30 @@ def test_without_the_library_it_says_how_to_get_it(
 def test_without_the_folder_of_configs_it_does_not_make_an_empty_dashboard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(spaces, "CONFIGS", tmp_path / "configs")
+    monkeypatch.setattr(workspace, "CONFIGS", tmp_path / "configs")
     assert main(["--project", "p", "--offline"]) == 1
     error = " ".join(capsys.readouterr().err.split())
     assert "There is no search space in" in error and "pip install -e" in error
 
 
 def test_a_space_of_ones_own_is_found_in_its_folder(tmp_path: Path) -> None:
-    text = "_target_: archselect.search_spaces.NASBench201Space\nname: its_name\noperations: [none, nor_conv_3x3]\n"
-    text += "channels: 16\ncells_per_stage: 1\nalpha_scale: 1e-3\n"
-    (tmp_path / "own" / "search_space").mkdir(parents=True)
-    (tmp_path / "own" / "search_space" / "mine.yaml").write_text(text)
+    text = """{_target_: archselect.search_spaces.NASBench201Space, name: its_name, operations: [none, nor_conv_3x3],
+        channels: 16, cells_per_stage: 1, alpha_scale: 1e-3}"""
+    write_space(tmp_path, text)
     assert main(["--project", "p", "--offline", "--config-dir", "own", "--space", "mine"]) == 0
     written = (tmp_path / "dashboard.json").read_text()
     assert "search/alpha/cell/0-1/nor_conv_3x3" in written and "search/alpha/cell/0-1/skip_connect" not in written
     assert '"value": "its_name"' in written  # what runs log as search_space.name
 
 
+def write_space(folder: Path, text: str) -> None:
+    (folder / "own" / "search_space").mkdir(parents=True)
+    (folder / "own" / "search_space" / "mine.yaml").write_text(text)
+
+
 @pytest.mark.parametrize("text", ["foo: 1", "_target_: archselect.search_spaces.DartsSpace", "a: [", "a: ${nowhere}"])
 def test_a_file_that_is_no_space_is_one_sentence(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "own" / "search_space").mkdir(parents=True)
-    (tmp_path / "own" / "search_space" / "mine.yaml").write_text(text)
+    write_space(tmp_path, text)
     assert main(["--project", "p", "--offline", "--config-dir", "own", "--space", "mine"]) == 1
     error = " ".join(capsys.readouterr().err.split())
     assert "mine.yaml does not describe a search space: " in error and "Traceback" not in error

@@ -12,8 +12,8 @@ from tests.command import Run, sweep, tiny
 from tests.reporting.panels import asked, panels, run_sets
 from tests.wandb_file import Told
 
-from archselect.reporting.dashboard import define, describe_spaces
 from archselect.reporting.panels import GROUPING
+from archselect.reporting.workspace import define, describe_spaces
 from archselect.results.summaries import PaperNumber
 
 
@@ -51,28 +51,24 @@ def definition() -> dict[str, Any]:
     return json.loads(define("p", "", describe_spaces(["s2"])).to_json())
 
 
-def test_every_line_has_its_key_and_its_x_axis_in_the_same_epoch(told: list[Told], definition: dict[str, Any]) -> None:
-    wanted = {pair for panel in panels(definition) for pair in asked(panel).together}
-    assert len(wanted) == 2 * 28 + 2 * (4 + 2 + 1) + 4
-    for one in told:
-        assert [pair for pair in wanted if not any({*pair} <= numbers.keys() for numbers in one.history)] == []
-
-
-def test_every_bar_and_point_has_its_number_in_the_summary(told: list[Told], definition: dict[str, Any]) -> None:
-    wanted = {key for panel in panels(definition) for key in asked(panel).summary}
-    assert wanted >= {"result/test_accuracy", "paper/test_accuracy"}
-    for one in told:
-        assert {key for key in wanted if not isinstance(one.summary.get(key), int | float)} == set()
-
-
-def test_every_picture_and_table_is_there(told: list[Told], definition: dict[str, Any]) -> None:
-    pictures = {key for panel in panels(definition) for key in asked(panel).pictures}
-    tables = {key for panel in panels(definition) for key in asked(panel).tables}
-    assert {"figures/cells", "figures/search_alpha_map"} <= pictures and "tables/decisions" in tables
-    for one in told:
-        kinds = {key: value for numbers in one.history for key, value in numbers.items() if key.endswith("._type")}
-        assert {kinds.get(f"{key}._type") for key in pictures} == {"images/separated"}
-        assert {kinds.get(f"{key}._type") for key in tables} == {"table-file"}
+def test_every_panel_and_column_finds_what_it_asks_for(told: list[Told], definition: dict[str, Any]) -> None:
+    """A line needs its key and its x-axis in one epoch; bars, points and columns the summary; media their kind."""
+    wanted = [asked(panel) for panel in panels(definition)]
+    lines = {pair for one in wanted for pair in one.together}
+    assert len(lines) == 2 * 28 + 2 * (4 + 2 + 1) + 4
+    columns = [column.partition(":") for runs in run_sets(definition) for column in runs["runFeed"]["columnOrder"]]
+    numbers = {key for one in wanted for key in one.summary}
+    assert numbers >= {"result/test_accuracy", "paper/test_accuracy"}
+    media = {key: "images/separated" for one in wanted for key in one.pictures}
+    media |= {key: "table-file" for one in wanted for key in one.tables}
+    assert media.keys() >= {"figures/cells", "figures/search_alpha_map", "tables/decisions"}
+    for job in told:
+        assert [pair for pair in lines if not any({*pair} <= epoch.keys() for epoch in job.history)] == []
+        assert [key for key in numbers if not isinstance(job.summary.get(key), int | float)] == []
+        kinds = {key: value for epoch in job.history for key, value in epoch.items()}
+        assert {key: kinds.get(f"{key}._type") for key in media} == media
+        assert {name for section, _, name in columns if section == "summary"} <= job.summary.keys()
+    assert {name for section, _, name in columns if section == "config"} == {"seed.value"}
 
 
 def test_the_seeds_of_a_sweep_are_one_group_in_every_set_of_runs(told: list[Told], definition: dict[str, Any]) -> None:
@@ -95,14 +91,6 @@ def _value(config: dict[str, Any], key: str) -> Any:
     for part in rest:
         found = found[part]
     return found
-
-
-def test_every_column_is_there(told: list[Told], definition: dict[str, Any]) -> None:
-    for runs in run_sets(definition):
-        for column in runs["runFeed"]["columnOrder"]:
-            section, _, name = column.partition(":")
-            for one in told:
-                assert section == "run" or name in (one.summary if section == "summary" else {"seed.value"})
 
 
 def test_the_paper_stands_beside_the_result_in_percent_and_not_in_summary_json(

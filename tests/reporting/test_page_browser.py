@@ -117,15 +117,6 @@ def test_a_seed_in_the_table_leads_to_its_run(browser: "webdriver.Chrome") -> No
     assert browser.find_element("css selector", "details.run[open]").get_attribute("id") == "run-1"
 
 
-def test_the_folder_of_a_run_opens(browser: "webdriver.Chrome", page: Page) -> None:
-    browser.find_element("css selector", "#run-2 > summary").click()
-    assert browser.get_log("browser") == []
-    browser.find_element("link text", str(page.runs[0].folder)).click()
-    wait(browser, "document.body.textContent.includes('summary.json')")
-    assert browser.current_url == f"{page.runs[0].folder.as_uri()}/"
-    browser.get_log("browser")  # what the browser says of its own listing of a folder is not of the page
-
-
 def test_the_filter_leaves_the_rows_and_runs_with_all_words(browser: "webdriver.Chrome") -> None:
     browser.find_element("id", "filter").send_keys("perturb S2")
     assert column(browser, "selection") == ["perturb"]
@@ -138,8 +129,7 @@ def test_copies_the_genotype(browser: "webdriver.Chrome", page: Page) -> None:
     allowed = ["clipboardReadWrite", "clipboardSanitizedWrite"]
     browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": allowed})
     browser.find_element("css selector", "#run-2 > summary").click()
-    button = browser.find_elements("css selector", "#run-2 .copy-button")[1]
-    button.click()
+    browser.find_elements("css selector", "#run-2 .copy-button")[1].click()
     wait(browser, "document.querySelectorAll('#run-2 .copy-button')[1].textContent.startsWith('Copied')")
     copied = browser.execute_async_script("navigator.clipboard.readText().then(arguments[0], arguments[0])")
     assert copied == page.runs[0].summary["genotype"]

@@ -1,78 +1,80 @@
 """Decisions as rows: in which order, how long the bars are, what became of each input of a node."""
 
 from copy import deepcopy
+from typing import Any
 
 import pytest
-from tests.reporting.conftest import DECISIONS
+from tests.reporting.conftest import DECISIONS, OPERATION
 
-from archselect.reporting.html.decisions import tabulate
+from archselect.reporting.html.decisions import Operation, tabulate
+
+
+def decision(**changes: Any) -> dict[str, Any]:
+    return deepcopy(OPERATION) | changes
+
+
+def bars(operations: list[Operation]) -> list[float | None]:
+    return [operation.bar for operation in operations]
+
+
+def strengths(first: float, second: float) -> list[dict[str, float | None]]:
+    return [{"value": first, "standard_error": 0.02}, {"value": second, "standard_error": None}]
 
 
 def test_a_bar_is_the_harm_of_a_removal_against_that_of_the_edge_s_most_dispensable_operation() -> None:
-    smaller = deepcopy(DECISIONS[0])
+    smaller = decision()
     smaller["scores"][0]["accuracy"] = 0.4
     decisions = tabulate([*DECISIONS, smaller])
-
-    assert [[candidate.bar for candidate in edge.candidates] for edge in decisions.edges] == [
-        [1.0, 0.0],
-        [pytest.approx(0.4), 0.0],  # 10 points of the largest harm, 25
-    ]
+    assert bars(decisions.operations) == [1.0, 0.0, pytest.approx(0.4), 0.0]  # 10 points of the largest harm, 25
     assert "25.00 points" in decisions.scale
     assert [edge.order for edge in decisions.edges] == [1, 3]
+    assert decisions.seen == "without it"
 
 
 def test_a_bar_is_a_loss_where_that_was_compared() -> None:
-    decision = deepcopy(DECISIONS[0])
-    decision["scores"][1]["loss"] = 3.0
-    (edge,) = tabulate([decision], "loss").edges
-    assert [candidate.bar for candidate in edge.candidates] == [0.0, 1.0]
+    record = decision()
+    record["scores"][1]["loss"] = 3.0
+    assert bars(tabulate([record], "loss").operations) == [0.0, 1.0]
 
 
 def test_a_bar_is_the_strength_where_the_selection_names_one() -> None:
-    decision = deepcopy(DECISIONS[0])
-    decision["strengths"] = [{"value": -0.1, "standard_error": 0.02}, {"value": 0.4, "standard_error": None}]
-    decisions = tabulate([decision])
-    first, second = decisions.edges[0].candidates
+    decisions = tabulate([decision(strengths=strengths(-0.1, 0.4))])
+    first, second = decisions.operations
     assert (first.strength, first.error, first.bar) == (-0.1, 0.02, pytest.approx(-0.25))
     assert (second.strength, second.error, second.bar) == (0.4, None, 1.0)
     assert decisions.scale == "strength, full width: 0.4; hatched: negative"
 
 
 def test_where_copies_were_trained_scores_are_with_the_operation_and_bars_the_lead_over_the_weakest() -> None:
-    decision = deepcopy(DECISIONS[0]) | {"trial": "normal-edge0/skip_connect"}
-    decision["strengths"] = [{"value": -1.5, "standard_error": None}, {"value": -2.0, "standard_error": None}]
-    decisions = tabulate([decision], "loss")
+    decisions = tabulate([decision(trial="normal-edge0/skip_connect", strengths=strengths(-1.5, -2.0))], "loss")
     assert decisions.seen == "with it alone"
-    assert [candidate.bar for candidate in decisions.candidates] == [1.0, 0.0]
+    assert bars(decisions.operations) == [1.0, 0.0]
     assert decisions.scale == "strength beyond that of the edge’s weakest operation, full width: 0.5"
-    assert tabulate(DECISIONS).seen == "without it"
 
 
 def test_a_candidate_that_lost_a_race_tells_how_many_images_it_was_scored_on() -> None:
-    decision = deepcopy(DECISIONS[0])
-    decision["scores"][1]["beaten_after"] = 512
-    assert [candidate.beaten_after for candidate in tabulate([decision]).candidates] == [None, 512]
+    record = decision()
+    record["scores"][1]["beaten_after"] = 512
+    assert [operation.beaten_after for operation in tabulate([record]).operations] == [None, 512]
 
 
 def test_a_score_that_is_no_number_has_no_bar_and_leaves_the_others_theirs() -> None:
-    decision = deepcopy(DECISIONS[0])
-    decision["candidates"].insert(0, "none")
-    decision["scores"].insert(0, {"candidate": "none", "accuracy": float("nan"), "loss": float("nan")})
-    (edge,) = tabulate([decision]).edges
-    assert [candidate.bar for candidate in edge.candidates] == [None, 1.0, 0.0]
+    record = decision()
+    record["candidates"].insert(0, "none")
+    record["scores"].insert(0, {"candidate": "none", "accuracy": float("nan"), "loss": float("nan")})
+    assert bars(tabulate([record]).operations) == [None, 1.0, 0.0]
 
 
 def test_a_selection_that_saw_nothing_has_no_bars() -> None:
-    decision = deepcopy(DECISIONS[0]) | {"scores": []}
-    decisions = tabulate([decision])
-    assert [candidate.bar for candidate in decisions.candidates] == [None, None]
-    assert [candidate.kept for candidate in decisions.candidates] == [True, False]
+    decisions = tabulate([decision(scores=[])])
+    assert bars(decisions.operations) == [None, None]
+    assert [operation.kept for operation in decisions.operations] == [True, False]
     assert not decisions.scored and not decisions.compared
 
 
 def test_an_input_of_a_node_tells_its_rounds_and_when_it_was_dropped() -> None:
     (node,) = tabulate(DECISIONS).nodes
-    assert [(seen.edge, seen.accuracies, seen.outcome) for seen in node.inputs] == [
+    assert [(seen.edge, seen.accuracies, seen.outcome) for seen in node.candidates] == [
         ("(0,2)", (25.0,), "kept"),
         ("(1,2)", (75.0,), "dropped in round 1"),
     ]

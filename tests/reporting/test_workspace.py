@@ -12,8 +12,8 @@ from wandb_workspaces.reports.v2 import internal as report_models
 from wandb_workspaces.reports.v2.interface import UnknownBlock
 from wandb_workspaces.workspaces import internal as workspace_models
 
-from archselect.reporting.dashboard import define, describe_spaces
 from archselect.reporting.panels import alpha_keys
+from archselect.reporting.workspace import define, describe_spaces
 
 SPACES = describe_spaces(None)
 

@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from archselect.data.local_files import SplitNames, local_images
-from archselect.data.sources import ImageFolder
+from archselect.data.sources import ImageFolder, local_images
 from archselect.evaluation import NASBench201Table
 from archselect.evaluation.nasbench201 import COLUMNS
 from archselect.genotype import Genotype
@@ -111,7 +110,7 @@ def test_a_saved_set_does_not_name_files_outside_of_it(name: str | None, tmp_pat
 def test_a_saved_set_does_not_name_splits_outside_of_it(split: str, tmp_path: Path) -> None:
     (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": [split]}))
     with pytest.raises(FileNotFoundError, match="has no train split"):
-        local_images(tmp_path, "img", "label", SplitNames(train=split)).open("train")
+        local_images(tmp_path, "img", "label", train_split=split).open("train")
 
 
 def test_names_of_classes_hold_nothing_that_a_terminal_obeys(tmp_path: Path) -> None:
@@ -130,7 +129,7 @@ def test_a_column_that_grows_many_times_is_not_read(tmp_path: Path, monkeypatch:
     table = pyarrow.table({"img": repeated(b"\0" * 2**18, 80_000), "label": [0] * 80_000})  # 20 GB
     parquet.write_table(table, tmp_path / "train.parquet", dictionary_pagesize_limit=2**30, store_schema=False)
     assert (tmp_path / "train.parquet").stat().st_size < 2**20
-    monkeypatch.setattr("archselect.data.local_files.EXPANSION_FREE", 2**24)
+    monkeypatch.setattr("archselect.data.tables.EXPANSION_FREE", 2**24)
     pool = pyarrow.default_memory_pool()
     peak = max(pool.max_memory(), pool.bytes_allocated() + 2**27)
     with pytest.raises(ValueError, match=r"train.parquet takes more than .* bytes in memory, many times its size"):
@@ -138,13 +137,12 @@ def test_a_column_that_grows_many_times_is_not_read(tmp_path: Path, monkeypatch:
     assert pool.max_memory() <= peak
 
 
-def test_a_value_that_is_large_by_itself_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("archselect.data.local_files.EXPANSION_FREE", 2**20)
+def test_a_value_that_is_large_by_itself_is_not_read_and_many_small_ones_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archselect.data.tables.EXPANSION_FREE", 2**20)
     with pytest.raises(ValueError, match="bytes in memory, many times its size"):
         local_images(written(tmp_path, [b"\0" * 2**22]), "img", "label").open("train")
-
-
-def test_all_rows_of_a_table_of_ordinary_images_are_read(tmp_path: Path) -> None:
     stored = local_images(written(tmp_path, [encoded("PNG")] * 1000), "img", "label").open("train")
     assert len(stored) == 1000
     assert stored._decoded(999, 8, resize=False).shape == (8, 8, 3)
@@ -207,15 +205,12 @@ def test_a_parquet_table_that_grows_or_has_too_many_rows_is_refused(tmp_path: Pa
     ],
     ids=["text", "json", "official", "nasbench201"],
 )
-def test_a_million_lines_are_no_genotype(text: str, tmp_path: Path) -> None:
+def test_a_million_lines_and_deep_json_are_no_genotype(text: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"A genotype has at most 100000 characters"):
         Genotype.parse(text)
     (tmp_path / "genotype.json").write_text(text)
     with pytest.raises(ValueError, match=r"A genotype has at most 100000 characters"):
         Genotype.parse(str(tmp_path / "genotype.json"))
-
-
-def test_deep_json_is_no_genotype() -> None:
-    for text in ('{"cells":' + "[" * 90_000, '{"cells":' + "[" * 200 + "]" * 200 + "}"):
+    for deep in ('{"cells":' + "[" * 90_000, '{"cells":' + "[" * 200 + "]" * 200 + "}"):
         with pytest.raises(ValueError, match=r"nested more than 50 deep|no valid JSON"):
-            Genotype.from_json(text)
+            Genotype.from_json(deep)

@@ -1,11 +1,10 @@
-import json
 from collections.abc import Mapping
 
 import pytest
-from tests.selection.small_selection import WIDE_CELL, Judge, apply, cell, decisions_of, undecided, worth
+from tests.selection.small_selection import WIDE_CELL, cell
 
 from archselect.models.cell_space import CellDecisions, CellSpace
-from archselect.selection import Magnitude, OperationDecision, Perturbation, Random, Score, Selector, TopologyDecision
+from archselect.selection import OperationDecision, Score, TopologyDecision
 from archselect.selection.decisions import TopologyRound, from_record
 
 SPACE = cell("normal", ("none", "skip_connect", "sep_conv_3x3"), WIDE_CELL)
@@ -56,41 +55,11 @@ def test_the_record_of_a_nodes_inputs_names_everything() -> None:
     }
 
 
-@pytest.mark.parametrize("selector", [Perturbation(score_unmasked=True), Magnitude(), Random()], ids=type)
-def test_decisions_that_were_written_down_lead_to_the_same_architecture(selector: Selector) -> None:
-    supernet, again = undecided(*CELLS.values()), undecided(*CELLS.values())
-    judge = Judge(worth("normal", [[0.1 * ((edge * 3 + index) % 5) for index in range(3)] for edge in range(9)]))
-    lines = []
-    for _, decision in decisions_of(selector, supernet, judge):
-        lines.append(json.dumps(decision.to_record(CELLS[decision.cell])))
-    for line in lines:
-        apply(from_record(json.loads(line), CELLS), again)
-    assert again.decisions == supernet.decisions
-    assert again.genotype() == supernet.genotype()
-
-
 def test_a_record_is_read_back_without_its_scores() -> None:
     decision = OperationDecision("normal", 3, 1, (Score(0.6, 1.1),) * 3)
     assert from_record(decision.to_record(SPACE), CELLS) == OperationDecision("normal", 3, 1)
     inputs = TopologyDecision("reduction", 3, (2, 4), (TopologyRound({}, 3),))
     assert from_record(inputs.to_record(CELLS["reduction"]), CELLS) == TopologyDecision("reduction", 3, (2, 4))
-
-
-def test_a_decided_edge_is_one_hot_and_a_dropped_one_zero() -> None:
-    supernet = undecided(SPACE)
-    apply(OperationDecision("normal", 0, 2), supernet)
-    apply(TopologyDecision("normal", 3, (2, 4)), supernet)
-    weights = supernet.mixture_weights()
-    assert weights["normal"][0].tolist() == [0, 0, 1]
-    assert weights["normal"][1].tolist() == pytest.approx([1 / 3] * 3)
-    assert weights["normal"][3].tolist() == [0, 0, 0]
-    assert weights.active["normal"][0] == (False, False, True)
-    assert weights.active["normal"][3] == (False, False, False)
-
-
-def test_inputs_that_do_not_feed_the_node_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"Node 4 of the normal cell is fed by edges \[5, 6, 7, 8\], not by \[2, 5\]"):
-        CellDecisions.none(SPACE).keep_inputs(SPACE, 4, (2, 5))
 
 
 def test_a_cell_has_no_genotype_while_something_is_undecided() -> None:
@@ -101,8 +70,3 @@ def test_a_cell_has_no_genotype_while_something_is_undecided() -> None:
         decisions.genotype(SPACE)
     decided = decisions.keep_inputs(SPACE, 3, (2, 3)).keep_inputs(SPACE, 4, (5, 6))  # edge 8 is dropped undecided
     assert [len(inputs) for inputs in decided.genotype(SPACE).nodes] == [2, 2, 2]
-
-
-def test_decisions_survive_a_checkpoint() -> None:
-    decisions = CellDecisions.none(SPACE).keep_operation(3, 0).keep_inputs(SPACE, 3, (2, 4))
-    assert CellDecisions.from_state(json.loads(json.dumps(decisions.to_state()))) == decisions

@@ -4,16 +4,13 @@ from tests.selection.small_selection import (
     WIDE_CELL,
     apply,
     cell,
-    cells_of,
-    decisions_of,
+    decided_by,
     inputs_kept,
-    never,
     operations_kept,
     undecided,
 )
 
-from archselect.models.supernet.supernet import Supernet
-from archselect.selection import ONLY, Magnitude, OperationDecision, TopologyDecision, magnitude_decisions
+from archselect.selection import Magnitude, OperationDecision
 
 # none, skip_connect, sep_conv_3x3: edges 0-1 feed node 2, edges 2-4 node 3, edges 5-8 node 4
 S3_WEIGHTS = [
@@ -23,14 +20,10 @@ S3_WEIGHTS = [
 ]
 
 
-def by_magnitude(supernet: Supernet) -> list[OperationDecision | TopologyDecision]:
-    return [decision for _, decision in decisions_of(Magnitude(), supernet)]
-
-
 def test_keeps_the_largest_weights_but_never_none_where_nodes_choose_their_inputs() -> None:
     space = cell("cell", ("none", "skip_connect", "sep_conv_3x3"), WIDE_CELL)
     supernet = undecided(space, weights={"cell": S3_WEIGHTS})
-    by_magnitude(supernet)
+    decided_by(Magnitude(), supernet)
     assert supernet.genotype().cell("cell").edges == (
         *((0, 2, "skip_connect"), (1, 2, "sep_conv_3x3")),
         *((1, 3, "sep_conv_3x3"), (2, 3, "skip_connect")),  # 0.11, 0.5, 0.3
@@ -41,7 +34,7 @@ def test_keeps_the_largest_weights_but_never_none_where_nodes_choose_their_input
 def test_none_is_kept_where_all_edges_stay() -> None:
     space = cell("cell", ("none", "skip_connect"), PLAIN_CELL)
     supernet = undecided(space, weights={"cell": [[0.6, 0.4], [0.4, 0.6], [0.51, 0.49]]})
-    assert operations_kept((0, decision) for decision in by_magnitude(supernet)) == {
+    assert operations_kept(decided_by(Magnitude(), supernet)) == {
         ("cell", 0): 0,
         ("cell", 1): 1,
         ("cell", 2): 0,
@@ -50,31 +43,20 @@ def test_none_is_kept_where_all_edges_stay() -> None:
 
 def test_of_equal_weights_the_first_operation_and_the_first_inputs_are_kept() -> None:
     supernet = undecided(cell("cell", ("skip_connect", "sep_conv_3x3"), WIDE_CELL))
-    decided = [(0, decision) for decision in by_magnitude(supernet)]
-    assert set(operations_kept(iter(decided)).values()) == {0}
-    assert inputs_kept(iter(decided)) == {("cell", 3): (2, 3), ("cell", 4): (5, 6)}
+    decided = decided_by(Magnitude(), supernet)
+    assert set(operations_kept(decided).values()) == {0}
+    assert inputs_kept(decided) == {("cell", 3): (2, 3), ("cell", 4): (5, 6)}
 
 
 def test_weights_of_operations_that_an_edge_does_not_have_count_for_nothing() -> None:
     space = cell("cell", [["skip_connect"], ["skip_connect", "nor_conv_1x1"], ["none", "skip_connect"]])
     supernet = undecided(space)
     supernet.alphas["cell"].data[0, 1] = 9.0  # the edge has one operation only
-    assert operations_kept((0, decision) for decision in by_magnitude(supernet)) == {
+    assert operations_kept(decided_by(Magnitude(), supernet)) == {
         ("cell", 0): 0,
         ("cell", 1): 0,
         ("cell", 2): 0,
     }
-
-
-def test_what_is_decided_is_not_decided_again() -> None:
-    space = cell("cell", ("none", "skip_connect", "sep_conv_3x3"), WIDE_CELL)
-    supernet = undecided(space, weights={"cell": S3_WEIGHTS})
-    apply(OperationDecision("cell", 2, 2), supernet)
-    apply(OperationDecision("cell", 7, 0), supernet)
-    apply(TopologyDecision("cell", 3, (3, 4)), supernet)
-    decided = [(0, decision) for decision in by_magnitude(supernet)]
-    assert {edge for _, edge in operations_kept(iter(decided))} == {0, 1, 3, 4, 5, 6, 8}
-    assert set(inputs_kept(iter(decided))) == {("cell", 4)}
 
 
 @pytest.mark.parametrize(
@@ -89,22 +71,4 @@ def test_a_decided_edge_is_as_strong_as_the_weight_of_what_was_kept_on_it(
     supernet = undecided(space, weights={"cell": S3_WEIGHTS})
     apply(OperationDecision("cell", 7, operation_of_edge_7), supernet)
     apply(OperationDecision("cell", 8, 2), supernet)  # 0.06 and not 1, although it is all that is left of the edge
-    assert inputs_kept((0, decision) for decision in by_magnitude(supernet))["cell", 4] == kept
-
-
-def test_nothing_is_scored_and_everything_is_decided_at_one_point() -> None:
-    supernet = undecided(cell("normal", ("skip_connect", "noise")), cell("reduction", ("skip_connect", "noise")))
-    assert (Magnitude().points(supernet.cell_spaces), Magnitude().tuning, Magnitude().scoring) == (1, None, None)
-    decided = list(Magnitude().decide(ONLY, supernet, never, seed=0))
-    assert [decision.cell for decision in decided] == ["normal"] * 3 + ["reduction"] * 3
-    assert decided == list(magnitude_decisions(supernet))
-    assert all(isinstance(decision, OperationDecision) and decision.scores == () for decision in decided)
-
-
-@pytest.mark.parametrize("space", ["darts", "s1", "s2", "s3", "s4", "nasbench201"])
-def test_the_architecture_lies_in_the_space(space: str) -> None:
-    supernet = Supernet(cells_of(space), alpha_scale=1.0)
-    Magnitude().check(supernet.cell_spaces)
-    by_magnitude(supernet)
-    for name, cell_space in supernet.cell_spaces.items():
-        cell_space.check(supernet.genotype().cell(name))
+    assert inputs_kept(decided_by(Magnitude(), supernet))["cell", 4] == kept

@@ -1,5 +1,5 @@
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -39,93 +39,71 @@ def test_keeps_on_every_edge_the_operation_whose_removal_hurts_most() -> None:
     assert kept == {("cell", 0): 1, ("cell", 1): 0, ("cell", 2): 2}
 
 
+def on_edge_0(judge: Judge, weights: Any = None, operations: Sequence[str] = THREE, **options: Any) -> Any:
+    supernet = undecided(cell("cell", operations), weights=weights)
+    ((_, decision),) = decisions_of(Perturbation(edge_order=[0, 1, 2], **options), supernet, judge, steps=[0])
+    return decision
+
+
 def test_the_scores_are_those_of_the_supernet_without_each_operation_and_without_renormalising() -> None:
     # Uniform mixtures: every weight is 1/3. All operations together are worth (0.6 + 0.6 + 0.6) / 3 = 0.6; without the
     # first operation of edge 0 that is 0.1 / 3 less, without the second 0.3 / 3, without the third 0.2 / 3.
     judge = Judge(worth("cell", [[0.1, 0.3, 0.2]] * 3))
-    selector = Perturbation(edge_order=[0, 1, 2])
-    ((_, decision),) = decisions_of(selector, undecided(cell("cell", THREE)), judge, steps=[0])
-    assert isinstance(decision, OperationDecision)
+    decision = on_edge_0(judge)
     assert [score.accuracy for score in decision.scores] == pytest.approx([0.6 - 0.1 / 3, 0.6 - 0.1, 0.6 - 0.2 / 3])
-    assert decision.unmasked is None
-    assert [[round(w, 4) for w in trial["cell"][0].tolist()] for trial in judge.rounds[0]] == [
-        [0, 0.3333, 0.3333],
-        [0.3333, 0, 0.3333],
-        [0.3333, 0.3333, 0],
-    ]
-    assert all(torch.equal(trial["cell"][1:], torch.full((2, 3), 1 / 3)) for trial in judge.rounds[0])
-    assert [trial.active["cell"][0] for trial in judge.rounds[0]] == [
-        (False, True, True),
-        (True, False, True),
-        (True, True, False),
-    ]
+    assert (decision.unmasked, decision.strengths) == (None, ())
+    for masked, weights in enumerate(judge.rounds[0]):
+        expected = torch.full((3, 3), 1 / 3)
+        expected[0, masked] = 0
+        assert torch.equal(weights["cell"], expected)
+        assert weights.active["cell"] == tuple(map(tuple, expected.bool().tolist()))
 
 
 @pytest.mark.parametrize(("criterion", "kept"), [("accuracy", 1), ("loss", 2)])
 def test_the_operation_criterion_says_whether_accuracy_or_loss_is_looked_at(criterion: Any, kept: int) -> None:
     # masked operation:   0      1      2
-    # accuracy without:  0.50   0.40   0.45   -> without operation 1 it is lowest
+    # accuracy without:  0.50   0.40   0.40   -> without operation 1 it is lowest; the first of equals is kept
     # loss without:      1.0    1.2    1.5    -> without operation 2 it is highest
-    judge = Judge(
-        lambda weights: (0.50, 0.40, 0.45)[_masked(weights)], lambda weights: (1.0, 1.2, 1.5)[_masked(weights)]
-    )
+    judge = Judge(_without((0.50, 0.40, 0.40)), _without((1.0, 1.2, 1.5)))
     other = "loss" if criterion == "accuracy" else "accuracy"
-    selector = Perturbation(operation_criterion=criterion, topology_criterion=other, edge_order=[0, 1, 2])
-    ((_, decision),) = decisions_of(selector, undecided(cell("cell", THREE)), judge, steps=[0])
-    assert isinstance(decision, OperationDecision)
+    decision = on_edge_0(judge, operation_criterion=criterion, topology_criterion=other)
     assert decision.operation == kept
-    assert decision.scores == (Score(0.50, 1.0), Score(0.40, 1.2), Score(0.45, 1.5))
+    assert decision.scores == (Score(0.50, 1.0), Score(0.40, 1.2), Score(0.40, 1.5))
 
 
-def _masked(weights: MixtureWeights) -> int:
-    return weights["cell"][0].tolist().index(0)
+def _without(values: Sequence[float]) -> Callable[[MixtureWeights], float]:
+    return lambda weights: values[weights["cell"][0].tolist().index(0)]
 
 
-@pytest.mark.parametrize("criterion", ["accuracy", "loss"])
-def test_of_operations_whose_removal_hurts_the_same_the_first_is_kept(criterion: Any) -> None:
-    accuracies, losses = (0.5, 0.4, 0.4), (1.0, 1.2, 1.2)
-    judge = Judge(lambda weights: accuracies[_masked(weights)], lambda weights: losses[_masked(weights)])
-    selector = Perturbation(operation_criterion=criterion, edge_order=[0, 1, 2])
-    ((_, decision),) = decisions_of(selector, undecided(cell("cell", THREE)), judge, steps=[0])
-    assert decision.operation == 1  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize(("renormalize", "kept"), [(False, 0), (True, 1)])
+@pytest.mark.parametrize(
+    ("renormalize", "kept", "accuracies"),
+    [(False, 0, [0.18, 0.40]), (True, 1, [0.90, 0.50])],
+    ids=["as is", "renormalised"],
+)
 def test_renormalising_lets_the_others_take_over_the_weight_of_the_masked_operation(
-    renormalize: bool, kept: int
+    renormalize: bool, kept: int, accuracies: list[float]
 ) -> None:
     # Edge 0 mixes 0.8 of an operation worth 0.5 and 0.2 of one worth 0.9; accuracy is the mixture's worth.
     #                        without the first     without the second
     # as they stand          0.2 * 0.9 = 0.18      0.8 * 0.5 = 0.40      -> the first is missed most
     # renormalised           1.0 * 0.9 = 0.90      1.0 * 0.5 = 0.50      -> the second is missed most
-    supernet = undecided(cell("cell", THREE[:2]), weights={"cell": [[0.8, 0.2], [0.5, 0.5], [0.5, 0.5]]})
-    judge = Judge(worth("cell", [[0.5, 0.9], [0, 0], [0, 0]]))
-    selector = Perturbation(renormalize=renormalize, edge_order=[0, 1, 2])
-    ((_, decision),) = decisions_of(selector, supernet, judge, steps=[0])
-    assert isinstance(decision, OperationDecision)
+    weights = {"cell": [[0.8, 0.2], [0.5, 0.5], [0.5, 0.5]]}
+    decision = on_edge_0(Judge(worth("cell", [[0.5, 0.9], [0, 0], [0, 0]])), weights, TWO, renormalize=renormalize)
     assert decision.operation == kept
-    expected = [0.90, 0.50] if renormalize else [0.18, 0.40]
-    assert [score.accuracy for score in decision.scores] == pytest.approx(expected)
+    assert [score.accuracy for score in decision.scores] == pytest.approx(accuracies)
 
 
-def test_with_score_unmasked_the_supernet_itself_is_scored_too_and_decides_nothing() -> None:
+@pytest.mark.parametrize("option", ["score_unmasked", "report_strengths"])
+def test_the_supernet_itself_may_be_scored_too_and_decides_nothing(option: str) -> None:
     # The unmasked supernet is made the worst of all: were it taken for a candidate, it would win.
-    judge = Judge(lambda weights: 0.1 if bool(weights["cell"][0].all()) else (0.5, 0.4, 0.45)[_masked(weights)])
-    selector = Perturbation(score_unmasked=True, edge_order=[0, 1, 2])
-    ((_, decision),) = decisions_of(selector, undecided(cell("cell", THREE)), judge, steps=[0])
-    assert isinstance(decision, OperationDecision)
+    masked = _without((0.5, 0.4, 0.45))
+    judge = Judge(lambda weights: 0.1 if bool(weights["cell"][0].all()) else masked(weights))
+    decision = on_edge_0(judge, **{option: True})
     assert decision.unmasked == Score(0.1, 1.0)
     assert [score.accuracy for score in decision.scores] == [0.5, 0.4, 0.45]
+    assert [strength.value for strength in decision.strengths] == pytest.approx([-0.4, -0.3, -0.35])
     assert decision.operation == 1
     assert judge.passes == 4
-
-
-def test_an_edge_with_one_candidate_is_decided_without_scoring() -> None:
-    judge = Judge()
-    space = cell("cell", [["skip_connect"], TWO, ["nor_conv_3x3"]])
-    decided = decided_by(Perturbation(edge_order=[0, 1, 2]), undecided(space), judge)
-    assert [decided[0], decided[2]] == [OperationDecision("cell", 0, 0), OperationDecision("cell", 2, 0)]
-    assert judge.passes == 2
 
 
 def test_on_s1_each_edge_chooses_among_its_own_operations() -> None:
@@ -150,12 +128,6 @@ def order_of_edges(selector: Perturbation, seed: int, *names: str, edges: int = 
     supernet = undecided(*(cell(name, THREE, topology) for name in names))
     decided = order_of(decision for _, decision in decisions_of(selector, supernet, Judge(), seed, range(edges)))
     return {name: [edge for cell, edge in decided if cell == name] for name in names}
-
-
-def test_a_random_order_is_a_function_of_the_seed() -> None:
-    orders = [order_of_edges(Perturbation(), seed, "normal", "reduction") for seed in (0, 0, 1)]
-    assert orders[0] == orders[1] != orders[2]
-    assert orders[0]["normal"] != orders[0]["reduction"], "cell types have orders of their own"
 
 
 def test_a_random_order_takes_every_edge_once_and_each_one_first_as_often_as_the_others() -> None:
@@ -218,25 +190,24 @@ ACCURACY = {"bcd": 0.9, "acd": 0.8, "abd": 0.7, "abc": 0.6}
 ACCURACY |= {"cd": 0.5, "bd": 0.75, "bc": 0.4}
 
 
-def test_with_independent_rounds_a_dropped_input_is_back_while_the_next_round_scores() -> None:
-    # a is back, so the second round reads 0.8 without b, 0.7 without c, 0.6 without d: b is dropped.
-    decision, judge = choose_inputs(Perturbation(**NODE_4_FIRST), ACCURACY)
-    assert decision.edges == (7, 8)
-    assert [round_.dropped for round_ in decision.rounds] == [5, 6]
-    assert [[present(w, "cell", [5, 6, 7, 8]) for w in trials] for trials in judge.rounds] == [
-        ["bcd", "acd", "abd", "abc"],
-        ["acd", "abd", "abc"],
-    ]
-    assert {edge: score.accuracy for edge, score in decision.rounds[1].scores.items()} == {6: 0.8, 7: 0.7, 8: 0.6}
-
-
-def test_with_cumulative_rounds_a_dropped_input_stays_out() -> None:
-    # a stays out, so the second round reads 0.5 without b, 0.75 without c, 0.4 without d: c is dropped.
-    decision, judge = choose_inputs(Perturbation(topology_rounds="cumulative", **NODE_4_FIRST), ACCURACY)
-    assert decision.edges == (6, 8)
-    assert [round_.dropped for round_ in decision.rounds] == [5, 7]
-    assert [[present(w, "cell", [5, 6, 7, 8]) for w in trials] for trials in judge.rounds][1] == ["cd", "bd", "bc"]
-    assert {edge: score.accuracy for edge, score in decision.rounds[1].scores.items()} == {6: 0.5, 7: 0.75, 8: 0.4}
+@pytest.mark.parametrize(
+    ("rounds", "dropped", "second"),
+    [
+        # a is back, so the second round reads 0.8 without b, 0.7 without c, 0.6 without d: b is dropped.
+        ("independent", [5, 6], {"acd": 0.8, "abd": 0.7, "abc": 0.6}),
+        # a stays out, so the second round reads 0.5 without b, 0.75 without c, 0.4 without d: c is dropped.
+        ("cumulative", [5, 7], {"cd": 0.5, "bd": 0.75, "bc": 0.4}),
+    ],
+)
+def test_a_dropped_input_is_back_or_stays_out_while_the_next_round_scores(
+    rounds: Any, dropped: list[int], second: dict[str, float]
+) -> None:
+    decision, judge = choose_inputs(Perturbation(topology_rounds=rounds, **NODE_4_FIRST), ACCURACY)
+    assert [round_.dropped for round_ in decision.rounds] == dropped
+    assert decision.edges == tuple(edge for edge in (5, 6, 7, 8) if edge not in dropped)
+    scored = [[present(weights, "cell", [5, 6, 7, 8]) for weights in round_] for round_ in judge.rounds]
+    assert scored == [["bcd", "acd", "abd", "abc"], list(second)]
+    assert [score.accuracy for score in decision.rounds[1].scores.values()] == list(second.values())
 
 
 @pytest.mark.parametrize(("criterion", "kept"), [("accuracy", (7, 8)), ("loss", (5, 6))])
@@ -269,13 +240,6 @@ def test_inputs_decided_none_leave_before_any_other_and_without_scoring() -> Non
     assert decision.edges == (5, 6)
     assert judge.passes == 0
     assert [(dict(round_.scores), round_.dropped) for round_ in decision.rounds] == [({}, 7), ({}, 8)]
-
-
-def test_after_an_input_decided_none_the_others_are_scored() -> None:
-    operations = ("skip_connect",) * 7 + ("none", "skip_connect")
-    decision, judge = choose_inputs(Perturbation(**NODE_4_FIRST), ACCURACY, operations=operations)
-    assert [round_.dropped for round_ in decision.rounds] == [7, 5]  # c is empty; then a: without it, best
-    assert judge.passes == 3
 
 
 def test_a_node_of_empty_inputs_keeps_as_many_as_it_must() -> None:
@@ -364,12 +328,6 @@ def test_steps_and_scoring_passes_of_the_spaces(space: str, steps: int, passes: 
     decided = list(decisions_of(Perturbation(), supernet, judge))
     assert [step for step, _ in decided] == [step for step in range(steps) for _ in supernet.cell_spaces]
     assert judge.passes == passes
-
-
-def test_scoring_the_unmasked_supernet_takes_one_pass_more_per_edge() -> None:
-    judge = Judge()
-    list(decisions_of(Perturbation(score_unmasked=True), Supernet(cells_of("darts"), alpha_scale=0.0), judge))
-    assert judge.passes == 240 + 14 * 2
 
 
 def test_the_right_architecture_is_found_from_contributions_that_are_known() -> None:

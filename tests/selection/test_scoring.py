@@ -151,18 +151,3 @@ def test_an_unmasked_supernet_is_scored_beside_those_that_compete() -> None:
     judge = Listed(*[Score(0.5, 1.0)] * 4)
     decided_first(Perturbation(score_unmasked=True), judge)
     assert judge.eliminations == [SuccessiveElimination("accuracy", "max", 3)]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"confidence": 0.5}, "selection.scoring.confidence must lie between 0.5 and 1; got 0.5"),
-        ({"confidence": 1.0}, "selection.scoring.confidence must lie between 0 and 1; got 1.0"),
-        ({"first_check": 1}, "selection.scoring.first_check must be above 1, for a spread; got 1"),
-        ({"growth": 1.0}, "selection.scoring.growth must be above 1; got 1.0"),
-        ({"batch_norm": "recalibrated"}, "selection.scoring.batch_norm=recalibrated prepares the supernet for one"),
-    ],
-)
-def test_a_race_that_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Racing(**options)

@@ -1,13 +1,12 @@
 """Stage folders that something has happened to: what is noticed, and that nothing sound is taken for damaged."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from archselect.store import StageFolder, StageKey, Store
-from archselect.store.integrity import sha256
+from archselect.store.integrity import sha256_of
 
 KEY = StageKey("search", "s2-darts-seed0", {"seed": 0})
 
@@ -81,6 +80,7 @@ def change(path: Path) -> None:
         ("identity.json", Path.unlink, True, "identity.json is gone"),
         ("identity.json", cut, True, "identity.json cannot be read"),
         ("finished.json", cut, True, "finished.json cannot be read"),
+        ("finished.json", lambda path: path.write_text("{}"), True, "finished.json cannot be read"),
     ],
 )
 def test_a_finished_stage_whose_files_changed_is_damaged(
@@ -89,12 +89,6 @@ def test_a_finished_stage_whose_files_changed_is_damaged(
     harm(finished.path / name)
     assert finished.state == ("damaged" if seen_at_once else "finished")
     assert finished.integrity_error(contents=True) == words
-
-
-def test_a_stage_finished_before_there_were_digests_is_finished(finished: StageFolder) -> None:
-    marker = finished.path / "finished.json"
-    marker.write_text(json.dumps({"finished": "2026-01-01", "digest": KEY.digest}))
-    assert (finished.state, finished.integrity_error(contents=True)) == ("finished", None)
 
 
 @pytest.mark.parametrize(
@@ -117,14 +111,16 @@ def test_a_folder_of_another_stage_is_damaged(finished: StageFolder, tmp_path: P
     other = Store(tmp_path).folder(StageKey("search", "s2-darts-seed0", {"seed": 1}))
     finished.path.rename(other.path)
     assert other.state == "damaged"
-    assert "belongs to another stage" in str(other.integrity_error())
+    for use, error in ((other.result, FileNotFoundError), (lambda: other.begin({}, {}), ValueError)):
+        with pytest.raises(error, match="belongs to another stage"):
+            use()
 
 
 def test_what_is_set_aside_is_kept_under_a_name_of_its_own(finished: StageFolder) -> None:
-    digest = sha256(finished.path / "result.json")
+    digest = sha256_of(finished.path / "result.json")
     first = finished.quarantine()
     assert finished.state == "absent"
     finished.begin({"seed": 0}, {"device": "cpu"})
     second = finished.quarantine()
     assert [path.name for path in (first, second)] == [f"{KEY.folder_name}.damaged-{n}" for n in (1, 2)]
-    assert sha256(first / "result.json") == digest
+    assert sha256_of(first / "result.json") == digest

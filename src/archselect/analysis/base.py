@@ -1,12 +1,13 @@
-"""What an analysis is: something measured on finished runs once, drawn, and read in one paragraph."""
+"""What an analysis is: something measured on finished runs once, drawn, and summarised in one paragraph."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from matplotlib.figure import Figure
@@ -17,14 +18,13 @@ from torch import Tensor
 from archselect.data import ImageTensors
 from archselect.evaluation import NASBench201Lookup, NASBench201Table
 from archselect.evaluation.nasbench201 import OPERATIONS, PACKAGED
-from archselect.genotype import Genotype
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.config import folder_label, instantiate_part, instantiate_parts
-from archselect.pipeline.evaluator import StageEvaluator, evaluator_on, scorer_of
+from archselect.pipeline.evaluator import StageEvaluator, scorer_of
 from archselect.pipeline.finished_run import FinishedRun
 from archselect.pipeline.plan import Plan
 from archselect.pipeline.preflight import check
-from archselect.pipeline.stage import Stage, StageContext, StageResult, run_stage
+from archselect.pipeline.stage import StageContext, StageResult, run_stage
 from archselect.search.data import architecture_images, fixed_batches
 from archselect.search_spaces import NASBench201Space
 from archselect.selection import Scorer, Scoring
@@ -59,17 +59,12 @@ class AnalysisContext:
         return self.runs[0]
 
     @cached_property
-    def each(self) -> list["AnalysisContext"]:
-        """One subject per run; of runs that share a supernet, for the first of them."""
+    def per_supernet(self) -> list["AnalysisContext"]:
+        """One context per run; of runs that share a supernet, for the first of them."""
         first: dict[str, FinishedRun] = {}
         for run in self.runs:
             first.setdefault(run.stage("search").folder.key.digest, run)
         return [replace(self, runs=[run], refused={}) for run in first.values()]
-
-    @property
-    def refusals(self) -> list[Mapping[str, str]]:
-        """What was refused, of all runs together and of each; empty where nothing was."""
-        return [one.refused for one in (self, *self.each) if one.refused]
 
     @cached_property
     def job(self) -> StageContext:
@@ -94,7 +89,7 @@ class AnalysisContext:
 
     def select(self, selection: str, snapshot: int | None = None) -> StageResult:
         """Return what another selection reads off the run's supernet, or off a snapshot of it."""
-        return self.do(self.plan(selection).selection(self.run.stage("search"), snapshot))
+        return run_stage(self.plan(selection).selection(self.run.stage("search"), snapshot), self.job)
 
     def select_all(self, snapshot: int | None = None) -> dict[str, StageResult]:
         """Return what each of the further selections reads off; one that the run refuses is left out, see `refused`."""
@@ -117,15 +112,6 @@ class AnalysisContext:
         config.selection = self.selections[selection]
         return config
 
-    def judge(self, genotype: Genotype) -> StageResult | None:
-        """Return what an architecture comes to by the run's evaluation; None if it evaluates nothing."""
-        evaluation = Plan(self.run.config, self.run.parts, self.job).evaluation(genotype)
-        return None if evaluation is None else self.do(evaluation)
-
-    def do(self, stage: Stage) -> StageResult:
-        """Return a stage from the store, or compute it."""
-        return run_stage(stage, self.job)
-
     @cached_property
     def table(self) -> NASBench201Table | None:
         """The NAS-Bench-201 table that says how good the cells of the run's space are, if there is one."""
@@ -133,15 +119,23 @@ class AnalysisContext:
         return None if file is None else NASBench201Table(file)
 
     @property
-    def other_tables(self) -> str:
-        """The SHA-256 of each table but those that the runs looked their architectures up in; empty: there is none."""
-        found = set()
-        for run in self.runs:
-            looked_up = run.stage("evaluation").folder.key.identity if "evaluation" in run.summary["stages"] else {}
-            if (file := self._table_of(run)) is not None and file.is_file():
-                digest = hashlib.sha256(file.read_bytes()).hexdigest()
-                found |= {digest} - {looked_up.get("table")}
-        return ",".join(sorted(found))
+    def identity(self) -> dict[str, Any]:
+        """What of the runs determines a result: their stages, another table than they read, refused selections."""
+        stages = [run.summary["stages"].values() for run in self.runs]
+        identity: dict[str, Any] = {"runs": [[one["folder"].rpartition("-")[2] for one in run] for run in stages]}
+        if tables := set().union(*map(self._other_table, self.runs)):
+            identity["table"] = ",".join(sorted(tables))
+        if refused := [one.refused for one in (self, *self.per_supernet) if one.refused]:
+            identity["refused"] = refused
+        return identity
+
+    def _other_table(self, run: FinishedRun) -> set[str]:
+        """Return the SHA-256 of the table that is read, unless the run looked its architecture up in that one."""
+        file = self._table_of(run)
+        if file is None or not file.is_file():
+            return set()
+        looked_up = run.stage("evaluation").folder.key.identity if "evaluation" in run.summary["stages"] else {}
+        return {hashlib.sha256(file.read_bytes()).hexdigest()} - {looked_up.get("table")}
 
     def _table_of(self, run: FinishedRun) -> Path | None:
         """Return the table that was given; else that of the run; else, if it has the run's cells, the package's."""
@@ -150,11 +144,9 @@ class AnalysisContext:
             return self.table_file
         if isinstance(evaluation, NASBench201Lookup):
             return evaluation.file
-        return PACKAGED if isinstance(space, NASBench201Space) and _has_all(space) else None
-
-
-def _has_all(space: NASBench201Space) -> bool:
-    return all(set(operations) <= set(OPERATIONS) for operations in space.cells["cell"].operations)
+        if isinstance(space, NASBench201Space) and set(OPERATIONS).issuperset(chain(*space.cells["cell"].operations)):
+            return PACKAGED
+        return None
 
 
 MEASURED = "measured.jsonl"
@@ -164,53 +156,54 @@ class Measurer:
     """What an analysis measures with.
 
     Args:
-        subject: The runs.
-        fitting: Of the analysis' stage.
+        context: The runs.
+        trainer: Of the analysis' stage.
     """
 
-    def __init__(self, subject: AnalysisContext, fitting: StageTrainer) -> None:
-        self.subject = subject
-        self.fitting = fitting
-        self.device = fitting.device
+    def __init__(self, context: AnalysisContext, trainer: StageTrainer) -> None:
+        self.context = context
+        self.run = context.run
+        self.trainer = trainer
+        self.device = trainer.device
 
     def supernet(self, epochs: int | None = None) -> Supernet:
         """Return the supernet as the search left it, or as it was after so many epochs, on the device."""
-        return self.subject.run.supernet("search", epochs).to(self.device)
+        return self.run.supernet("search", epochs).to(self.device)
 
     def scorer(self, supernet: Supernet, scoring: Scoring) -> Scorer:
         """Return what scores a supernet on the images that trained `alpha`."""
-        run = self.subject.run
-        return scorer_of(supernet, self.subject.job, run.parts.search, scoring, self.device)
+        return scorer_of(supernet, self.context.job, self.run.parts.search, scoring, self.device)
 
-    def trials(self, supernet: Supernet, scoring: Scoring) -> StageEvaluator:
+    def evaluator(self, supernet: Supernet, scoring: Scoring) -> StageEvaluator:
         """Return what trains copies of a supernet and keeps what was trained."""
-        run = self.subject.run
-        return evaluator_on(supernet, self.subject.job, run.parts.search, scoring, self.fitting, self.device)
+        return StageEvaluator(supernet, self.context.job, self.run.parts.search, scoring, self.trainer, self.device)
 
     def validation(self, batch_size: int, batches: int | None = None) -> Iterable[tuple[Tensor, Tensor]]:
         """Return batches of the images that trained `alpha`, in the order in which they were validated."""
-        run = self.subject.run
-        _, images = architecture_images(run.parts.data, run.parts.search, run.parts.seed)
+        parts = self.run.parts
+        _, images = architecture_images(parts.data, parts.search, parts.seed)
         return islice(self._batches(images, batch_size), batches)
 
     def test(self, batch_size: int = 512) -> Iterable[tuple[Tensor, Tensor]]:
         """Return the test images, shuffled once and for all: a supernet may normalise by each batch's statistics."""
-        return self._batches(self.subject.run.parts.data.test, batch_size)
+        return self._batches(self.run.parts.data.test, batch_size)
 
     def _batches(self, images: ImageTensors, batch_size: int) -> Iterable[tuple[Tensor, Tensor]]:
-        parts = self.subject.run.parts
-        return fixed_batches(parts.data, images, batch_size, self.device, parts.seed)
+        return fixed_batches(self.run.parts.data, images, batch_size, self.device, self.run.parts.seed)
 
-    def once(self, what: str, measure: Callable[[], Any]) -> Any:
+    def start(self, steps: int) -> None:
+        """Show progress over so many steps."""
+        self.trainer.progress.start(total=steps, completed=0)
+
+    def cached(self, what: str, measure: Callable[[], Any]) -> Any:
         """Return `measure()`, plain data, or what it was before the session was cut off; a step of progress."""
-        folder, progress = self.fitting.folder, self.fitting.progress
-        progress.say(what)
-        for record in folder.read_lines(MEASURED):
-            if record["what"] == what:
-                progress.advance()
-                return record["value"]
-        folder.append_line(MEASURED, {"what": what, "value": (value := measure())})
-        progress.advance()
+        folder = self.trainer.folder
+        self.trainer.progress.say(what)
+        value = next((record["value"] for record in folder.read_lines(MEASURED) if record["what"] == what), None)
+        if value is None:
+            value = measure()
+            folder.append_line(MEASURED, {"what": what, "value": value})
+        self.trainer.progress.advance()
         return value
 
 
@@ -231,40 +224,39 @@ Tables = Mapping[str, Table]
 """What was measured, by name; the first is the main one."""
 
 
-class Analysis(Protocol):
-    """One analysis. What it measures is kept in the store; pictures and words are made of the tables anew.
+class Analysis(ABC):
+    """One analysis: a dataclass of its options, made from `configs/analysis/NAME.yaml`.
+
+    What it measures is kept in the store; figure and summary are made of the tables anew.
 
     Attributes:
-        several: Whether it looks at several runs together; otherwise at one.
-        version: Raised when a change of the code changes what is measured.
         name: Shown in folders and reports.
+        multi_run: Whether it looks at several runs together; otherwise at one.
+        version: Raised when a change of the code changes what is measured.
     """
 
-    several: ClassVar[bool]
-    version: ClassVar[int]
+    name: str
+    multi_run: ClassVar[bool] = False
+    version: ClassVar[int] = 1
 
-    @property
-    def name(self) -> str: ...
-
-    def check(self, runs: Sequence[FinishedRun]) -> None:
+    def check(self, runs: Sequence[FinishedRun]) -> None:  # noqa: B027
         """Raise a ValueError where these runs cannot be analysed this way."""
-        ...
 
-    def prepare(self, subject: AnalysisContext) -> Mapping[str, StageResult]:
+    def prepare(self, context: AnalysisContext) -> Mapping[str, StageResult]:
         """Return the stages that it reads besides the runs' own; what is not in the store yet is computed."""
-        ...
+        return {}
 
-    def measure(self, bench: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    @abstractmethod
+    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
         """Return the tables."""
-        ...
 
+    @abstractmethod
     def draw(self, tables: Tables) -> Figure:
         """Draw what was measured."""
-        ...
 
-    def reading(self, tables: Tables) -> str:
+    @abstractmethod
+    def summary(self, tables: Tables) -> str:
         """Return in one paragraph what is to be seen."""
-        ...
 
 
 TABLES = "tables.json"
@@ -275,48 +267,35 @@ class AnalysisStage:
     """Measures.
 
     Attributes:
-        subject: The runs.
+        context: The runs.
         analysis: What is measured.
         prepared: Further stages that are read.
-        options: The resolved config of the analysis.
     """
 
-    subject: AnalysisContext
+    context: AnalysisContext
     analysis: Analysis
     prepared: Mapping[str, StageResult]
-    options: Mapping[str, Any]
 
     @property
     def key(self) -> StageKey:
-        """See `Stage.key`: the options, and all that is read: stages, and a table that the run did not look into.
-
-        Selections that were refused leave no stage, but tables say so: they are part of it too.
-        """
-        run = self.subject.run
-        read = [
-            [stage["folder"].rpartition("-")[2] for stage in run.summary["stages"].values()]
-            for run in self.subject.runs
-        ]
-        identity: dict[str, Any] = {
+        """The options, and all that is read. Refused selections leave no stage, but tables say so: they count too."""
+        run = self.context.run
+        identity = {
             "version": self.analysis.version,
-            "analysis": {name: value for name, value in self.options.items() if name != "name"},
-            "runs": read,
+            "analysis": {name: value for name, value in self.context.options.items() if name != "name"},
             "prepared": {name: stage.folder.key.digest for name, stage in self.prepared.items()},
+            **self.context.identity,
         }
-        if tables := self.subject.other_tables:
-            identity["table"] = tables
-        if refusals := self.subject.refusals:
-            identity["refused"] = refusals
         label = folder_label(self.analysis.name, run.summary["name"], f"seed{run.parts.seed}")
         return StageKey("analysis", label, identity)
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """See `Stage.config`."""
-        return {"runs": [str(run.folder) for run in self.subject.runs], "analysis": dict(self.options)}
+        """What the stage was made from."""
+        return {"runs": [str(run.folder) for run in self.context.runs], "analysis": dict(self.context.options)}
 
     def work(self, fitting: StageTrainer) -> Mapping[str, Any]:
         """Measure, and keep the tables."""
-        tables: Tables = self.analysis.measure(Measurer(self.subject, fitting), self.prepared)
+        tables = self.analysis.measure(Measurer(self.context, fitting), self.prepared)
         fitting.folder.write_json(TABLES, dict(tables))
         return {"rows": {name: len(rows) for name, rows in tables.items()}}

@@ -1,11 +1,9 @@
-"""`python analyze.py analysis=NAME run=FOLDER`: runs opened, measured once, drawn, and read."""
+"""`python analyze.py analysis=NAME run=FOLDER`: runs opened, measured once, drawn, and summarised."""
 
 import base64
-import csv
 import html
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +11,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from pandas import DataFrame
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 
-from archselect.analysis.base import TABLES, Analysis, AnalysisContext, AnalysisStage, Table, Tables
+from archselect.analysis.base import TABLES, Analysis, AnalysisContext, AnalysisStage, Tables
 from archselect.distributed.launch import refuse_launched_analysis
 from archselect.figures.style import save
 from archselect.pipeline.config import as_user_error, figure_formats, instantiate_part, to_plain_dict
@@ -33,7 +32,7 @@ from archselect.training.devices import silence_lightning_warnings
 from archselect.utils.errors import RunError
 from archselect.utils.signals import stopping_on_signals
 
-READING = "reading.md"
+SUMMARY = "reading.md"
 
 
 @dataclass(frozen=True)
@@ -44,26 +43,26 @@ class Findings:
         name: Of the analysis.
         tables: What was measured; `pandas.DataFrame(tables[NAME])` makes a data frame.
         picture: Path of the PNG.
-        reading: What is to be seen.
+        summary: What is to be seen.
     """
 
     name: str
     tables: Tables
     picture: Path
-    reading: str
+    summary: str
 
     def __repr__(self) -> str:
-        """Return the reading: the tables are long."""
-        return f"{self.name}: {self.reading}"
+        """Return the summary: the tables are long."""
+        return f"{self.name}: {self.summary}"
 
     def _repr_html_(self) -> str:
-        """Return the reading and the picture, as notebooks show them."""
+        """Return the summary and the picture, as notebooks show them."""
         image = base64.b64encode(self.picture.read_bytes()).decode()
-        return f'<p>{html.escape(self.reading)}</p><img alt="{self.name}" src="data:image/png;base64,{image}">'
+        return f'<p>{html.escape(self.summary)}</p><img alt="{self.name}" src="data:image/png;base64,{image}">'
 
 
 def analyze(config: DictConfig) -> Findings:
-    """Make the analysis that the config describes; tables, picture and reading go into Hydra's run folder.
+    """Make the analysis that the config describes; tables, picture and summary go into Hydra's run folder.
 
     Raises:
         RunError: An option, the runs or the data do not allow it.
@@ -73,15 +72,16 @@ def analyze(config: DictConfig) -> Findings:
     with stopping_on_signals(console), log_exceptions(), as_user_error():
         redact_hydra_files(folder)
         findings = _make(config, folder, console)
-    console.print(Panel(escape(findings.reading), title=findings.name, title_align="left", width=_width(console)))
-    console.print(f"Written: {escape(str(folder))}/: {findings.name}.png, .csv, {READING}", soft_wrap=True)
+    width = min(110, console.width)
+    console.print(Panel(escape(findings.summary), title=findings.name, title_align="left", width=width))
+    console.print(f"Written: {escape(str(folder))}/: {findings.name}.png, .csv, {SUMMARY}", soft_wrap=True)
     return findings
 
 
 def look(analysis: str, run: str | Path, *overrides: str, configs: str | Path = "configs") -> Findings:
     """Make an analysis from Python: the same as `python analyze.py analysis=... run=... OVERRIDES`.
 
-    In a notebook, the value of a cell that ends with this is the reading and the picture.
+    In a notebook, the value of a cell that ends with this is the summary and the picture.
 
     Args:
         analysis: A name of `configs/analysis/`.
@@ -110,36 +110,30 @@ def _make(config: DictConfig, folder: Path, console: Console) -> Findings:
     silence_lightning_warnings()
     config = expanded(config)
     formats = figure_formats(config)
-    runs = _open(config)
-    whole = _beside(runs[0].config, config)
+    table = _table_file(config)
+    runs = _open(config, table)
+    whole = _with_options_of(runs[0].config, config)
     analysis: Analysis = instantiate_part(whole, "analysis")
-    if not analysis.several and len(runs) > 1:
+    if not analysis.multi_run and len(runs) > 1:
         open_run(config.run)  # says that there are several
     analysis.check(runs)
     selections = {name: DictConfig(to_plain_dict(whole.selections[name])) for name in whole.selections}
-    subject = AnalysisContext(runs, selections, console, _table_file(config), to_plain_dict(whole.analysis))
+    context = AnalysisContext(runs, selections, console, table, to_plain_dict(whole.analysis))
     console.print(f"[bold]{analysis.name}[/] of {escape(', '.join(str(run.folder) for run in runs[:3]))}")
     log = RunLog(runs[0].space)
     loggers = [instantiate(logger) for logger in whole.logger.values() if logger is not None]
     log.start(loggers, redact_all({"run": str(config.run), **to_plain_dict(whole)}))
     status = "failed"
     try:
-        tables = _measure(analysis, subject)
+        for run in runs:
+            _check_unchanged(run)
+        stage = AnalysisStage(context, analysis, analysis.prepare(context))
+        tables: Tables = run_stage(stage, context.job).folder.read_json(TABLES)
         findings = _write(analysis, tables, folder, log, formats)
         status = "success"
     finally:
         log.finish(status)
     return findings
-
-
-def _open(config: DictConfig) -> list[FinishedRun]:
-    changes: dict[str, Any] = {}
-    if config.data_path is not None:
-        changes["data"] = {"path": config.data_path}
-    if config.trainer is not None:
-        changes["trainer"] = config.trainer
-    runs = [open_run(folder, changes, tuple(config.trusted)) for folder in find_runs(config.run)]
-    return runs if config.table is None else [_looking_up(run, config.table) for run in runs]
 
 
 def _table_file(config: DictConfig) -> Path | None:
@@ -151,15 +145,20 @@ def _table_file(config: DictConfig) -> Path | None:
     return file
 
 
-def _looking_up(run: FinishedRun, table: str) -> FinishedRun:
-    """Return a run with its table elsewhere, where it has one; the analysis is given the table in any case."""
-    config = run.config.copy()
-    if "table" in config.evaluation:
-        config.evaluation.table = table
-    return replace(run, config=config)
+def _open(config: DictConfig, table: Path | None) -> list[FinishedRun]:
+    """Return the runs, with data, trainer and the table of a look-up where they are now."""
+    changes: dict[str, Any] = {} if config.data_path is None else {"data": {"path": config.data_path}}
+    if config.trainer is not None:
+        changes["trainer"] = config.trainer
+    runs = [open_run(folder, changes, tuple(config.trusted)) for folder in find_runs(config.run)]
+    if table is not None:
+        for run in runs:
+            if "table" in run.config.evaluation:
+                run.config.evaluation.table = str(table)
+    return runs
 
 
-def _beside(run: DictConfig, config: DictConfig) -> DictConfig:
+def _with_options_of(run: DictConfig, config: DictConfig) -> DictConfig:
     """Return the config of the analysis with that of the run around it: options may follow those of the run."""
     own = OmegaConf.masked_copy(config, ["analysis", "selections", "logger"])
     whole = OmegaConf.merge(OmegaConf.masked_copy(run, [str(key) for key in run if key != "logger"]), own)
@@ -167,41 +166,20 @@ def _beside(run: DictConfig, config: DictConfig) -> DictConfig:
     return whole
 
 
-def _measure(analysis: Analysis, subject: AnalysisContext) -> Tables:
-    """Return the tables: from the store, or by doing the work."""
-    for run in subject.runs:
-        _check_unchanged(run)
-    stage = AnalysisStage(subject, analysis, analysis.prepare(subject), subject.options)
-    tables: Tables = run_stage(stage, subject.job).folder.read_json(TABLES)
-    return tables
-
-
 def _write(analysis: Analysis, tables: Tables, folder: Path, log: RunLog, formats: Sequence[str]) -> Findings:
     """Write and log what was found."""
     for position, (name, rows) in enumerate(tables.items()):
         if rows:
             with atomic_write(folder / f"{name if position else analysis.name}.csv") as file:
-                file.write(_as_csv(rows).encode())
+                file.write(DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n").encode())
             log.table(f"analysis/{analysis.name}/{name}", list(rows[0]), [list(row.values()) for row in rows])
     picture = save(analysis.draw(tables), folder / analysis.name, formats)
     log.figures([picture])
-    reading = analysis.reading(tables)
-    with atomic_write(folder / READING) as file:
-        file.write(f"{reading}\n".encode())
-    log.summary({f"analysis/{analysis.name}": reading})
-    return Findings(analysis.name, tables, picture, reading)
-
-
-def _width(console: Console) -> int:
-    return min(110, console.width)
-
-
-def _as_csv(rows: Table) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    summary = analysis.summary(tables)
+    with atomic_write(folder / SUMMARY) as file:
+        file.write(f"{summary}\n".encode())
+    log.summary({f"analysis/{analysis.name}": summary})
+    return Findings(analysis.name, tables, picture, summary)
 
 
 def _check_unchanged(run: FinishedRun) -> None:

@@ -8,65 +8,28 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
 from scipy.stats import binomtest
 
 from archselect.analysis.base import Table
-from archselect.analysis.discretization_accuracy import TRUTH
+from archselect.analysis.stats import rows_by
 from archselect.pipeline.finished_run import FinishedRun, open_run
 from archselect.results.summaries import RunResult
 from archselect.safe_io.files import JSON_BYTES, PICTURE_BYTES, checked, read_text
 from archselect.store.redact_paths import find_runs
 
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
-Pictures = tuple[tuple[str, str], ...]
-"""(space, analysis) of each."""
 
+_KEY = ("search_space", "search", "selection", "seed")
 LIKELY = 0.05
 """Below this probability chance is no explanation."""
 
 
-@dataclass(frozen=True)
-class ClaimResult:
-    """A claim and what became of it.
-
-    Attributes:
-        number: As in the paper's order.
-        claim: In a sentence.
-        verdict: See above.
-        numbers: What it rests on, in sentences.
-        pictures: Of the analyses that show it.
-    """
-
-    number: int
-    claim: str
-    verdict: Verdict
-    numbers: str
-    pictures: Pictures
-
-
 def every_edge(table: Table) -> list[Table]:
     """Return the rows of every edge of every seed."""
-    return [list(rows) for _, rows in groupby(table, key=lambda row: (row["seed"], row["cell"], row["edge"]))]
-
-
-def by_seed(table: Table) -> Mapping[int, Table]:
-    """Return the rows of every seed."""
-    return {seed: list(rows) for seed, rows in groupby(table, key=lambda row: row["seed"])}
-
-
-def standard_error(edge: Table, images: int) -> float:
-    """Return the standard error of the difference of two accuracies of an edge, each on so many images."""
-    level = mean([row[TRUTH] for row in edge])
-    return float((2 * level * (1 - level) / images) ** 0.5)
-
-
-def mean(values: Sequence[float]) -> float:
-    """Return the mean."""
-    return sum(values) / len(values)
+    return [rows for _, rows in rows_by(table, "seed", "cell", "edge")]
 
 
 def all_or_none(holds: Sequence[bool]) -> Verdict:
@@ -79,12 +42,6 @@ def all_or_none(holds: Sequence[bool]) -> Verdict:
 def beats(chance: float, hits: int, of: int) -> bool:
     """Return whether there are more hits than chance would have it, by a binomial test."""
     return bool(binomtest(hits, of, chance, alternative="greater").pvalue < LIKELY)
-
-
-def missing(number: int, claim: str, pictures: Pictures) -> ClaimResult:
-    """Return the verdict on a claim for which something was not measured."""
-    needed = " and ".join(f"analysis={analysis} in {space}" for space, analysis in pictures)
-    return ClaimResult(number, claim, "undecided", f"Not measured: the runs for it, or {needed}, are not there.", ())
 
 
 @dataclass(frozen=True)
@@ -103,8 +60,8 @@ class Evidence:
         found: dict[tuple[str, str, str, int], FinishedRun] = {}
         for path in find_runs(self.folder):
             run = open_run(path)
-            summary = run.summary
-            key = (summary["search_space"], summary["search"], summary["selection"], int(summary["seed"]))
+            space, search, selection, seed = (run.summary[name] for name in _KEY)
+            key = (space, search, selection, int(seed))
             if key in found:
                 raise ValueError(
                     f"{self.folder} holds two runs of {', '.join(map(str, key))}: {found[key].folder} and {path}. "
@@ -122,42 +79,31 @@ class Evidence:
             and (accuracy := RunResult.from_summary(run.summary, run.folder).accuracy) is not None
         }
 
-    def table(self, space: str, analysis: str, name: str = "", search: str = "darts") -> Table | None:
-        """Return a table of an analysis of all seeds, with a column `seed`; None where it was not made.
+    def table(self, space: str, analysis: str) -> Table | None:
+        """Return the main table of an analysis of all supernets that `darts` trained, with a column `seed`.
 
-        Args:
-            space: The search space.
-            analysis: Its name.
-            name: Of a further table; empty: the main one.
-            search: How the supernet was trained.
+        None where it was not made.
         """
-        made = self._made(space, analysis, search)
         rows: Table = []
-        for seed, folder in made:
-            text = read_text(folder / f"{name or analysis}.csv", folder, JSON_BYTES)
-            rows += [
-                {key: _value(text) for key, text in row.items()} | {"seed": seed}
-                for row in csv.DictReader(text.splitlines())
-            ]
-        return rows if made else None
+        for seed, folder in self._folders(space, analysis).items():
+            text = read_text(folder / f"{analysis}.csv", folder, JSON_BYTES)
+            for row in csv.DictReader(text.splitlines()):
+                rows.append({name: _value(value) for name, value in row.items()} | {"seed": seed})
+        return rows or None
 
-    def picture(self, space: str, analysis: str, search: str = "darts") -> Path | None:
+    def picture(self, space: str, analysis: str) -> Path | None:
         """Return the picture of an analysis, of the first seed that has it."""
-        return next(
-            (
-                checked(folder / f"{analysis}.png", folder, PICTURE_BYTES)
-                for _, folder in self._made(space, analysis, search)
-            ),
-            None,
-        )
+        for folder in self._folders(space, analysis).values():
+            return checked(folder / f"{analysis}.png", folder, PICTURE_BYTES)
+        return None
 
-    def _made(self, space: str, analysis: str, search: str) -> list[tuple[int, Path]]:
+    def _folders(self, space: str, analysis: str) -> dict[int, Path]:
         made: dict[int, Path] = {}
-        for (of_space, of_search, _, seed), run in sorted(self.runs.items()):
+        for (of_space, search, _, seed), run in sorted(self.runs.items()):
             folder = run.folder / "analyses" / analysis
-            if (of_space, of_search) == (space, search) and (folder / f"{analysis}.png").exists():
+            if (of_space, search) == (space, "darts") and (folder / f"{analysis}.png").exists():
                 made.setdefault(seed, folder)
-        return list(made.items())
+        return made
 
     def validation_images(self, space: str) -> int:
         """Return how many images the supernets of a space are validated on: those that train `alpha`."""
@@ -166,12 +112,10 @@ class Evidence:
 
     def sizes(self) -> str:
         """Return in words what was run."""
-        groups: dict[str, set[int]] = {}
-        for (space, search, selection, seed), _ in self.runs.items():
-            groups.setdefault(f"{space}, {search}, {selection}", set()).add(seed)
-        return "; ".join(
-            f"{name} (seeds {', '.join(map(str, sorted(seeds)))})" for name, seeds in sorted(groups.items())
-        )
+        groups: dict[str, list[str]] = {}
+        for *choices, seed in sorted(self.runs):
+            groups.setdefault(", ".join(map(str, choices)), []).append(str(seed))
+        return "; ".join(f"{name} (seeds {', '.join(seeds)})" for name, seeds in groups.items())
 
 
 def differences(better: Mapping[int, float], than: Mapping[int, float]) -> list[float]:
@@ -179,10 +123,9 @@ def differences(better: Mapping[int, float], than: Mapping[int, float]) -> list[
     return [better[seed] - than[seed] for seed in sorted(set(better) & set(than))]
 
 
-def listed(values: Sequence[float] | Mapping[Any, float], digits: int = 2) -> str:
-    """Return numbers separated by slashes."""
-    numbers = values.values() if isinstance(values, Mapping) else values
-    return " / ".join(f"{value:.{digits}f}" for value in numbers)
+def listed(values: Mapping[int, float]) -> str:
+    """Return the numbers of the seeds, separated by slashes."""
+    return " / ".join(f"{value:.2f}" for value in values.values())
 
 
 def _value(text: str) -> Any:

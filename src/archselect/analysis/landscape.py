@@ -4,31 +4,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import sqrt
-from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from archselect.analysis.base import AnalysisContext, Measurer, Table, Tables
+from archselect.analysis.base import Analysis, Measurer, Table, Tables
 from archselect.analysis.stats import percent
 from archselect.distributed.rng import generator_for
-from archselect.figures.style import new_figure, styled, whole_numbers
+from archselect.figures.style import BLUE, VERMILLION, Rows, new_figure, styled, whole_numbers
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.finished_run import FinishedRun
 from archselect.pipeline.stage import StageResult
 from archselect.search import Curvature
-from archselect.selection import Scoring
+from archselect.selection import Scorer, Scoring
 from archselect.selection.base import check_unraced
-from archselect.utils.validation import POSITIVE_FLOAT, POSITIVE_INT
+from archselect.utils.validation import PositiveFloat, PositiveInt, check_fields
 
 
 @dataclass(frozen=True)
-class Landscape:
+class Landscape(Analysis):
     """The dominant eigenvalue of the Hessian in `alpha`, and a random plane of `alpha`.
 
     Where the eigenvalue is large, the supernet does not bear that `alpha` is rounded to an architecture (RobustDARTS,
@@ -36,7 +34,6 @@ class Landscape:
     the search left, along two random orthonormal directions in the space of all entries of undecided edges.
 
     Attributes:
-        name: Shown in folders and reports.
         radius: Of the square plane: how far each entry of `alpha` moves at its edge, as a root mean square. In the
             paper's search `alpha` begins with entries of 0.001, and moves by up to 3e-4 in a step.
         points: Per side, odd so that the middle is one.
@@ -45,69 +42,63 @@ class Landscape:
     """
 
     name: str = "landscape"
-    radius: float = 1.0
-    points: int = 11
+    radius: PositiveFloat = 1.0
+    points: PositiveInt = 11
     curvature: Curvature = field(default_factory=Curvature)
     scoring: Scoring = field(default_factory=Scoring)
-    several: ClassVar[bool] = False
-    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        POSITIVE_FLOAT.check("analysis.radius", self.radius)
-        POSITIVE_INT.check("analysis.points", self.points)
+        check_fields(self, "analysis")
         if self.points % 2 == 0 or self.points < 3:
             raise ValueError(f"analysis.points must be odd and at least 3, for a middle; got {self.points}.")
         check_unraced(self.name, self.scoring)
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
-        """See `Analysis.check`."""
         if not free_entries(runs[0].supernet()).any():
             raise ValueError(
                 f"analysis={self.name} moves alpha, but the search of the run {runs[0].folder} decided every edge. "
                 "Name a run whose search left some."
             )
 
-    def prepare(self, subject: AnalysisContext) -> Mapping[str, StageResult]:
-        """See `Analysis.prepare`: nothing."""
-        return {}
-
-    def measure(self, bench: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
         """Return the eigenvalue of every snapshot and of the end, and the accuracy at every point of the plane."""
-        last = bench.subject.run.stage("search").result["kept_epochs"]
-        epochs = [*(epoch for epoch in bench.subject.run.snapshots if epoch < last), None]
-        supernet = bench.supernet()
-        plane = points_of_plane(supernet, self.radius, self.points, bench.subject.run.parts.seed)
-        bench.fitting.progress.start(total=len(epochs) + len(plane), completed=0)
-        eigenvalues: Table = [
-            {
-                "epoch": last if epoch is None else epoch,
-                "eigenvalue": bench.once(f"eigenvalue {epoch or last}", partial(self._eigenvalue, bench, epoch)),
-            }
-            for epoch in epochs
-        ]
-        scorer = bench.scorer(supernet, self.scoring)
-
-        def accuracy(alphas: Mapping[str, Tensor]) -> float:
-            return scorer([weights_at(supernet, alphas)])[0].accuracy
-
-        rows: Table = [
-            {"x": x, "y": y, "accuracy": bench.once(f"({x:.4g}, {y:.4g})", partial(accuracy, alphas))}
-            for (x, y), alphas in plane.items()
-        ]
+        run = measurer.run
+        last = run.stage("search").result["kept_epochs"]
+        epochs = [*(epoch for epoch in run.snapshots if epoch < last), last]
+        supernet = measurer.supernet()
+        plane = points_of_plane(supernet, self.radius, self.points, run.parts.seed)
+        measurer.start(len(epochs) + len(plane))
+        eigenvalues: Table = []
+        for epoch in epochs:
+            measure = partial(self._eigenvalue, measurer, None if epoch == last else epoch)
+            value = measurer.cached(f"eigenvalue {epoch}", measure)
+            eigenvalues.append({"epoch": epoch, "eigenvalue": value})
+        scorer = measurer.scorer(supernet, self.scoring)
+        rows: Table = []
+        for (x, y), alphas in plane.items():
+            score = partial(_accuracy_at, supernet, alphas, scorer)
+            rows.append({"x": x, "y": y, "accuracy": measurer.cached(f"({x:.4g}, {y:.4g})", score)})
         return {"plane": rows, "eigenvalues": eigenvalues}
 
-    def _eigenvalue(self, bench: Measurer, epoch: int | None) -> float:
+    def _eigenvalue(self, measurer: Measurer, snapshot: int | None) -> float:
         curvature = self.curvature
-        generator = generator_for(bench.subject.run.parts.seed, "analysis", "curvature")
-        batches = bench.validation(curvature.batch_size, curvature.batches)
-        return curvature.measure(bench.supernet(epoch), batches, generator)
+        generator = generator_for(measurer.run.parts.seed, "analysis", "curvature")
+        batches = measurer.validation(curvature.batch_size, curvature.batches)
+        return curvature.measure(measurer.supernet(snapshot), batches, generator)
 
+    @styled
     def draw(self, tables: Tables) -> Figure:
-        """See `Analysis.draw`."""
-        return draw_landscape(tables["eigenvalues"], tables["plane"])
+        figure, body = new_figure("Curvature in α along the search, and accuracy around the final α", 3.3)
+        curve, plane = body.subplots(1, 2, width_ratios=[1, 1.15])
+        epochs, eigenvalues = ([row[name] for row in tables["eigenvalues"]] for name in ("epoch", "eigenvalue"))
+        curve.plot(epochs, eigenvalues, color=BLUE, marker="o")
+        curve.axhline(0, color="0.6", linewidth=0.8, linestyle="--", zorder=0)
+        curve.set(xlabel="epochs of the search", ylabel="dominant eigenvalue of the Hessian")
+        whole_numbers(curve)
+        _draw_plane(body, plane, tables["plane"])
+        return figure
 
-    def reading(self, tables: Tables) -> str:
-        """See `Analysis.reading`."""
+    def summary(self, tables: Tables) -> str:
         curve, plane = tables["eigenvalues"], tables["plane"]
         first, last = curve[0], curve[-1]
         if len(curve) > 1:
@@ -133,11 +124,9 @@ class Landscape:
 
 def free_entries(supernet: Supernet) -> Tensor:
     """Return which entries of all `alpha`, one after the other, are those of undecided edges, `(entries,)` of bool."""
-    return torch.cat([mixed.flatten() for mixed in supernet.mixed.values()]).bool() & _exists(supernet)
-
-
-def _exists(supernet: Supernet) -> Tensor:
-    return torch.cat([supernet.masked_alpha(name).detach().isfinite().flatten() for name in supernet.cell_spaces])
+    undecided = torch.cat([mixed.flatten() for mixed in supernet.mixed.values()]).bool()
+    exist = torch.cat([supernet.masked_alpha(name).detach().isfinite().flatten() for name in supernet.cell_spaces])
+    return undecided & exist
 
 
 def directions(free: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -188,26 +177,8 @@ def weights_at(supernet: Supernet, alphas: Mapping[str, Tensor]) -> MixtureWeigh
     return weights.replaced(at)
 
 
-Rows = Sequence[Mapping[str, Any]]
-
-
-@styled
-def draw_landscape(eigenvalues: Rows, plane: Rows) -> Figure:
-    """Draw both.
-
-    Args:
-        eigenvalues: epoch, eigenvalue.
-        plane: x, y in units of `alpha` (root mean square over its entries), accuracy in [0, 1]; a square grid.
-    """
-    figure, body = new_figure("Curvature in α along the search, and accuracy around the final α", 3.3)
-    curve, map_of = body.subplots(1, 2, width_ratios=[1, 1.15])
-    epochs = [row["epoch"] for row in eigenvalues]
-    curve.plot(epochs, [row["eigenvalue"] for row in eigenvalues], color="#0072B2", marker="o")
-    curve.axhline(0, color="0.6", linewidth=0.8, linestyle="--", zorder=0)
-    curve.set(xlabel="epochs of the search", ylabel="dominant eigenvalue of the Hessian")
-    whole_numbers(curve)
-    _draw_plane(body, map_of, plane)
-    return figure
+def _accuracy_at(supernet: Supernet, alphas: Mapping[str, Tensor], scorer: Scorer) -> float:
+    return scorer([weights_at(supernet, alphas)])[0].accuracy
 
 
 def _draw_plane(figure: SubFigure, axes: Axes, plane: Rows) -> None:
@@ -219,12 +190,11 @@ def _draw_plane(figure: SubFigure, axes: Axes, plane: Rows) -> None:
     image = axes.imshow(
         values, origin="lower", cmap="cividis", extent=(xs[0] - half, xs[-1] + half, ys[0] - half, ys[-1] + half)
     )
-    axes.plot(0, 0, marker="x", color="#D55E00", markersize=8, markeredgewidth=2)
+    axes.plot(0, 0, marker="x", color=VERMILLION, markersize=8, markeredgewidth=2)
     axes.set_title("×: the final α")
     axes.set(xlabel="first direction (α moved by, root mean square)", ylabel="second direction")
     axes.grid(visible=False)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.locator_params(nbins=5)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=axes, pad=0.02, aspect=25)
     bar.set_label("validation accuracy (%)")

@@ -1,34 +1,38 @@
 """The weights that estimate the optimal feature map best, beside the learned ones (DARTS-PT, sec. 3.2, Prop. 1)."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import log
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from archselect import kernels
-from archselect.analysis.base import AnalysisContext, Measurer, Table, Tables
-from archselect.analysis.operation_strength import Quantity, draw_operation_bars, picked
-from archselect.analysis.stats import by_edge, edge_name, mean, tau
+from archselect.analysis.base import Analysis, Measurer, Table, Tables
+from archselect.analysis.stats import SKIP, edges_of, mean, mean_defined, picked, tau
+from archselect.figures.bars import Quantity, draw_operation_bars
+from archselect.figures.style import edge_name
 from archselect.models.cell_space import CellSpace
 from archselect.models.restored_state import restored_state
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixture import Mixture
 from archselect.models.supernet.supernet import Supernet
-from archselect.pipeline.finished_run import FinishedRun
 from archselect.pipeline.stage import StageResult
-from archselect.utils.validation import POSITIVE_INT
+from archselect.utils.validation import PositiveInt, check_fields
 
 Branches = Mapping[str, Tensor]
 """What each operation gives on an edge, `(B, C, H, W)`."""
 
+_SMALLEST = 1e-12
+"""In place of a variance of 0."""
+
 
 @dataclass(frozen=True)
-class OptimalAlpha:
+class OptimalAlpha(Analysis):
     """Measure how far the output of each operation is from the optimal feature map, and what weights follow from it.
 
     In the paper's view all edges of a cell estimate one feature map `m*`. With residuals `r_o = o(x_e) - m*` that are
@@ -42,49 +46,49 @@ class OptimalAlpha:
     the variance of `m*`.
 
     Attributes:
-        name: Shown in folders and reports.
         batches: Batches of the images that train `alpha`.
         batch_size: Images per batch; the supernet normalises by their statistics.
     """
 
     name: str = "optimal_alpha"
-    batches: int = 4
-    batch_size: int = 64
-    several: ClassVar[bool] = False
-    version: ClassVar[int] = 2
+    batches: PositiveInt = 4
+    batch_size: PositiveInt = 64
 
     def __post_init__(self) -> None:
-        POSITIVE_INT.check("analysis.batches", self.batches)
-        POSITIVE_INT.check("analysis.batch_size", self.batch_size)
+        check_fields(self, "analysis")
 
-    def check(self, runs: Sequence[FinishedRun]) -> None:
-        """See `Analysis.check`."""
-
-    def prepare(self, subject: AnalysisContext) -> Mapping[str, StageResult]:
-        """See `Analysis.prepare`: nothing."""
-        return {}
-
-    def measure(self, bench: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
         """Return a row per operation of every undecided edge."""
-        supernet = bench.supernet()
-        gathered: dict[tuple[str, int], _Gathered] = {}
-        bench.fitting.progress.start(total=self.batches, completed=0)
-        learned = supernet.mixture_weights().detach()
-        for images, _ in bench.validation(self.batch_size, self.batches):
+        supernet = measurer.supernet()
+        residuals: dict[tuple[str, int], _Residuals] = defaultdict(_Residuals)
+        measurer.start(self.batches)
+        weights = supernet.mixture_weights().detach()
+        for images, _ in measurer.validation(self.batch_size, self.batches):
             for space, edges in branches_of(supernet, images):
-                for edge, (branches, target) in with_targets(edges, space, learned[space.name]).items():
-                    gathered.setdefault((space.name, edge), _Gathered()).add(branches, target)
-            bench.fitting.progress.advance()
+                for edge, (branches, target) in with_targets(edges, space, weights[space.name]).items():
+                    residuals[space.name, edge].add(branches, target)
+            measurer.trainer.progress.advance()
         rows: Table = []
-        for (name, edge), sums in sorted(gathered.items(), key=lambda item: item[0]):
-            space = supernet.cell_spaces[name]
-            weights = dict(zip(space.operations[edge], learned[name][edge].tolist(), strict=False))
-            about = {"cell": name, "edge": edge_name(space.topology.edges[edge])}
-            rows += [{**about, **row} for row in sums.rows(weights)]
+        for (cell, edge), found in sorted(residuals.items(), key=lambda item: item[0]):
+            space = supernet.cell_spaces[cell]
+            learned = dict(zip(space.operations[edge], weights[cell][edge].tolist(), strict=False))
+            optimal = optimal_weights(found.variances)
+            rows += [
+                {
+                    "cell": cell,
+                    "edge": edge_name(space.topology.edges[edge]),
+                    "operation": operation,
+                    "variance": variance,
+                    "optimal": optimal[operation],
+                    "optimal_alpha": -log(max(variance, _SMALLEST)),
+                    "learned": learned[operation],
+                    "residual_correlation": mean(found.correlations),
+                }
+                for operation, variance in found.variances.items()
+            ]
         return {"operations": rows}
 
     def draw(self, tables: Tables) -> Figure:
-        """See `Analysis.draw`."""
         quantities = [
             Quantity("variance", "var(o(x) - m*)\n(in var(m*))", smallest=True),
             Quantity("optimal", "optimal weight"),
@@ -93,23 +97,24 @@ class OptimalAlpha:
         title = "Distance from the optimal feature map, weights that follow (Prop. 1), learned weights"
         return draw_operation_bars(tables["operations"], title, quantities)
 
-    def reading(self, tables: Tables) -> str:
-        """See `Analysis.reading`."""
-        edges = [rows for _, rows in by_edge(tables["operations"])]
+    def summary(self, tables: Tables) -> str:
+        edges = edges_of(tables["operations"])
         agree = sum(picked(rows, "optimal") == picked(rows, "learned") for rows in edges)
-        agreement = mean(tau(rows, "optimal", "learned") for rows in edges)
-        correlation = mean(rows[0]["residual_correlation"] for rows in edges)
-        words = f"The operation that the closed form weights most has the largest softmax(alpha) on {agree} of "
-        words += f"{len(edges)} edges"
+        agreement = mean_defined(tau(rows, "optimal", "learned") for rows in edges)
+        words = (
+            "The operation that the closed form weights most has the largest softmax(alpha) on "
+            f"{agree} of {len(edges)} edges"
+        )
         words += "." if agreement is None else f"; Kendall's tau between the two orders is {agreement:+.2f} on average."
-        skips = [rows for rows in edges if any(row["operation"] == "skip_connect" for row in rows)]
+        skips = [rows for rows in edges if any(row["operation"] == SKIP for row in rows)]
         if skips:
-            close = sum(picked(rows, "optimal") == "skip_connect" for rows in skips)
+            close = sum(picked(rows, "optimal") == SKIP for rows in skips)
             words += (
                 f" skip_connect is closest to m* on {close} of the {len(skips)} edges that have it, which is how the "
                 "paper explains its large alpha."
             )
-        if correlation is not None:
+        if edges:
+            correlation = mean(rows[0]["residual_correlation"] for rows in edges)
             words += (
                 f" The residuals of two operations of an edge correlate by {correlation:+.2f} on average; the closed "
                 "form takes them as uncorrelated."
@@ -166,7 +171,7 @@ def operation_outputs(cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixtur
 
 
 def with_targets(
-    edges: Mapping[int, Mapping[str, Tensor]], space: CellSpace, weights: Tensor
+    edges: Mapping[int, Branches], space: CellSpace, weights: Tensor
 ) -> dict[int, tuple[Branches, Tensor]]:
     """Return, of every edge with two operations or more, its outputs and the estimate of `m*`, all normalised.
 
@@ -203,40 +208,27 @@ def normalised(x: Tensor) -> Tensor:
 
 def optimal_weights(variances: Mapping[str, float]) -> dict[str, float]:
     """Return the weights that sum to 1 and minimise the variance of a sum of uncorrelated residuals: `1 / variance`."""
-    precisions = {name: 1 / max(variance, 1e-12) for name, variance in variances.items()}
+    precisions = {name: 1 / max(variance, _SMALLEST) for name, variance in variances.items()}
     return {name: precision / sum(precisions.values()) for name, precision in precisions.items()}
 
 
-class _Gathered:
-    """Sums over the cells and batches of an edge."""
+class _Residuals:
+    """What the operations of an edge are apart from the target, over the cells and batches."""
 
     def __init__(self) -> None:
-        self.variances: dict[str, list[float]] = {}
+        self._variances: dict[str, list[float]] = defaultdict(list)
         self.correlations: list[float] = []
 
     def add(self, branches: Branches, target: Tensor) -> None:
         """Add the outputs of an edge in one cell and batch."""
         residuals = {name: output - target for name, output in branches.items()}
         for name, residual in residuals.items():
-            self.variances.setdefault(name, []).append(residual.square().mean().item())
-        pairs = combinations(residuals.values(), 2)
-        self.correlations += [
-            float((one * other).mean() / (one.square().mean() * other.square().mean()).sqrt().clamp_min(1e-12))
-            for one, other in pairs
-        ]
+            self._variances[name].append(residual.square().mean().item())
+        for one, other in combinations(residuals.values(), 2):
+            scale = (one.square().mean() * other.square().mean()).sqrt().clamp_min(_SMALLEST)
+            self.correlations.append(float((one * other).mean() / scale))
 
-    def rows(self, learned: Mapping[str, float]) -> Table:
-        """Return a row per operation."""
-        variances = {name: sum(values) / len(values) for name, values in self.variances.items()}
-        optimal = optimal_weights(variances)
-        return [
-            {
-                "operation": name,
-                "variance": variance,
-                "optimal": optimal[name],
-                "optimal_alpha": -log(max(variance, 1e-12)),
-                "learned": learned[name],
-                "residual_correlation": sum(self.correlations) / len(self.correlations),
-            }
-            for name, variance in variances.items()
-        ]
+    @property
+    def variances(self) -> dict[str, float]:
+        """The mean of each operation."""
+        return {name: mean(values) for name, values in self._variances.items()}

@@ -10,12 +10,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
-from scipy.stats import spearmanr
 
-from archselect.analysis.base import AnalysisContext, Measurer, Table, Tables
-from archselect.analysis.selection_curve import LINES
-from archselect.analysis.stats import edge_name, percent
-from archselect.figures.style import WIDTH, add_legend, cell_title, fitting, new_figure, parts, styled
+from archselect.analysis.base import Analysis, Measurer, Table, Tables
+from archselect.analysis.stats import SKIP, distinct, mean, percent, plural, spearman
+from archselect.figures.style import (
+    WIDTH,
+    Rows,
+    add_legend,
+    cell_title,
+    edge_name,
+    fitting_size,
+    new_figure,
+    parts,
+    selection_styles,
+    styled,
+)
 from archselect.genotype import Genotype
 from archselect.pipeline.finished_run import FinishedRun
 from archselect.pipeline.stage import StageResult
@@ -26,6 +35,8 @@ DROPPED = "dropped"
 
 Edges = Mapping[tuple[str, str], str]
 """(cell, edge) to operation, or `DROPPED`."""
+
+ONE_SUPERNET, OTHER_SUPERNETS = "one supernet", "different supernets"
 
 
 @dataclass(frozen=True)
@@ -47,65 +58,28 @@ class Outcome:
     result: RunResult
 
     @property
-    def skips(self) -> int:
-        """How many edges have `skip_connect`."""
-        return list(self.edges.values()).count("skip_connect")
-
-    @property
-    def judged(self) -> str:
-        """How the accuracy was measured: accuracies are comparable where this is the same."""
-        return f"{self.result.choices.evaluation} on {self.result.choices.data}"
-
-
-def outcomes(runs: Sequence[FinishedRun]) -> list[Outcome]:
-    """Return what each run chose; a result that is there twice, because a command was typed again, counts once."""
-    results = [RunResult.from_summary(run.summary, run.folder) for run in runs]
-    varying = [name for name in ("search", "data", "evaluation") if len({_of(one, name) for one in results}) > 1]
-    found: dict[tuple[str, str], Outcome] = {}
-    for run, result in zip(runs, results, strict=True):
-        label = ", ".join(_of(result, name) for name in (*varying, "selection"))
-        supernet = run.stage("search").folder.key.digest
-        outcome = Outcome(label, supernet, str(run.genotype), edges_of(run.genotype, run.space), result)
-        found.setdefault((label, result.folder), outcome)
-    return sorted(found.values(), key=lambda outcome: (outcome.label, outcome.result.seed))
-
-
-def edges_of(genotype: Genotype, space: Mapping[str, Mapping[str, Mapping[str, Sequence[Sequence[int]]]]]) -> Edges:
-    """Return what every edge of a space has in an architecture.
-
-    Args:
-        genotype: The architecture.
-        space: As `SearchSpace.describe` returns it.
-    """
-    chosen = {(cell.name, source, target): operation for cell in genotype for source, target, operation in cell.edges}
-    return {
-        (name, edge_name(edge)): chosen.get((name, edge[0], edge[1]), DROPPED)
-        for name, cell in space["cells"].items()
-        for edge in cell["edges"]
-    }
-
-
-def _of(result: RunResult, name: str) -> str:
-    return str(getattr(result.choices, name))
-
-
-ONE_SUPERNET, OTHER_SUPERNETS = "one supernet", "different supernets"
+    def row(self) -> dict[str, Any]:
+        """What the table of runs says of it; accuracies are comparable where `judged` is the same."""
+        choices, accuracy = self.result.choices, self.result.accuracy
+        return {
+            "selection": self.label,
+            "seed": self.result.seed,
+            "supernet": self.supernet,
+            "skips": list(self.edges.values()).count(SKIP),
+            "accuracy": accuracy,
+            "judged": None if accuracy is None else f"{choices.evaluation} on {choices.data}",
+            "genotype": self.genotype,
+        }
 
 
 @dataclass(frozen=True)
-class Seeds:
-    """Compare what several runs in one search space chose.
-
-    Attributes:
-        name: Shown in folders and reports.
-    """
+class Seeds(Analysis):
+    """Compare what several runs in one search space chose."""
 
     name: str = "seeds"
-    several: ClassVar[bool] = True
-    version: ClassVar[int] = 2
+    multi_run: ClassVar[bool] = True
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
-        """See `Analysis.check`."""
         spaces = {run.parts.space.name: run for run in runs}
         if len(spaces) > 1:
             raise ValueError(
@@ -120,55 +94,106 @@ class Seeds:
                 f"others than {runs[0].folder}. Name a folder that holds runs with the same search_space.operations."
             )
 
-    def prepare(self, subject: AnalysisContext) -> Mapping[str, StageResult]:
-        """See `Analysis.prepare`: nothing."""
-        return {}
-
-    def measure(self, bench: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
         """Return how often edges got operations, how far selections agree, and a row per run."""
-        found = outcomes(bench.subject.runs)
+        found = outcomes(measurer.context.runs)
         return {
-            "accuracy": [_row(outcome) for outcome in found],
-            "frequencies": frequencies(found, bench.subject.run.space),
+            "accuracy": [outcome.row for outcome in found],
+            "frequencies": frequencies(found, measurer.run.space),
             "agreement": agreement(found),
         }
 
+    @styled
     def draw(self, tables: Tables) -> Figure:
-        """See `Analysis.draw`."""
-        return draw_seeds(tables["frequencies"], tables["agreement"], tables["accuracy"])
+        """Draw a heat map per selection and cell type; of several runs, the agreement, and accuracy against skips."""
+        rows, accuracy = tables["frequencies"], tables["accuracy"]
+        labels, cells = distinct(rows, "selection"), distinct(rows, "cell")
+        by_cell = {cell: [row for row in rows if row["cell"] == cell] for cell in cells}
+        most = max(len(distinct(own, "operation")) for own in by_cell.values())
+        columns = min(len(labels), max(1, int((WIDTH - 0.7) / (0.24 * most + 0.1))))  # "100" fits into 0.24 inches
+        lines = ceil(len(labels) / columns)
+        heights = [0.3 + lines * (1.05 + 0.15 * max(3, len(distinct(own, "edge")))) for own in by_cell.values()]
+        titles = [f"{cell_title(cell)}: edges (source,target)" for cell in cells]
+        title, width = "What one run chose", min(WIDTH, max(3.2, 1.2 + 0.45 * most))
+        if several := len(accuracy) > 1:
+            title, width = f"What {len(accuracy)} runs chose (% of a selection's runs)", WIDTH
+            heights.append(max(1.7, 1.0 + 0.16 * len(labels)) + 0.075 * max(map(len, labels)))
+            titles.append("")
+        figure, body = new_figure(title, 0.4 + sum(heights), width)
+        bodies = parts(body, titles, heights)
+        for part, own in zip(bodies, by_cell.values(), strict=False):
+            _draw_cell(part, own, labels, (lines, columns), numbers=several)
+        if several:
+            left, right = bodies[-1].subplots(1, 2)
+            _draw_agreement(left, tables["agreement"], labels)
+            _draw_accuracy(right, accuracy, labels)
+            if right.lines:
+                add_legend(bodies[-1], right.lines)
+        return figure
 
-    def reading(self, tables: Tables) -> str:
-        """See `Analysis.reading`."""
+    def summary(self, tables: Tables) -> str:
         rows = tables["accuracy"]
         words = []
-        for label in dict.fromkeys(row["selection"] for row in rows):
+        for label in distinct(rows, "selection"):
             own = [row for row in rows if row["selection"] == label]
-            skips = sum(row["skips"] for row in own) / len(own)
-            seeds = {row["seed"] for row in own}
-            mixed = " (a seed occurs more than once: they differ in other options)" if len(seeds) < len(own) else ""
-            words.append(f"{label}: {len(own)} run{'s' * (len(own) > 1)}{mixed}, {skips:.1f} skips on average.")
+            repeated = len(distinct(own, "seed")) < len(own)
+            mixed = " (a seed occurs more than once: they differ in other options)" if repeated else ""
+            skips = mean(row["skips"] for row in own)
+            words.append(f"{label}: {plural(len(own), 'run')}{mixed}, {skips:.1f} skips on average.")
         for row in tables["agreement"]:
             if row["share"] is not None:
-                who = row["one"] + (
-                    f" and {row['other']} agree" if row["one"] != row["other"] else " agrees with itself"
-                )
-                pairs = f"{row['pairs']} pair{'s' * (row['pairs'] > 1)} of runs from {row['given']}"
+                one, other = row["one"], row["other"]
+                who = f"{one} agrees with itself" if one == other else f"{one} and {other} agree"
+                pairs = f"{plural(row['pairs'], 'pair')} of runs from {row['given']}"
                 words.append(f"{who} on {percent(row['share'], 0)} of the edges ({pairs}).")
-        return " ".join([*words, *_skips_and_accuracy(rows)])
+        for judged in distinct((row for row in rows if row["judged"] is not None), "judged"):
+            own = [row for row in rows if row["judged"] == judged]
+            rank = spearman([row["skips"] for row in own], [row["accuracy"] for row in own])
+            words.append(
+                f"Spearman's correlation of the number of skips with test accuracy ({judged}) is "
+                f"{'not defined' if rank is None else format(rank, '+.2f')}, n = {len(own)}."
+            )
+        if all(row["judged"] is None for row in rows):
+            words.append("No run evaluated what it chose, so nothing is said of accuracy.")
+        return " ".join(words)
+
+
+def outcomes(runs: Sequence[FinishedRun]) -> list[Outcome]:
+    """Return what each run chose; a result that is there twice, because a command was typed again, counts once."""
+    results = [RunResult.from_summary(run.summary, run.folder) for run in runs]
+    choices = [result.choices._asdict() for result in results]
+    varying = [name for name in ("search", "data", "evaluation") if len({one[name] for one in choices}) > 1]
+    found: dict[tuple[str, str], Outcome] = {}
+    for run, result, chosen in zip(runs, results, choices, strict=True):
+        label = ", ".join(str(chosen[name]) for name in (*varying, "selection"))
+        supernet = run.stage("search").folder.key.digest
+        outcome = Outcome(label, supernet, str(run.genotype), edges_of(run.genotype, run.space), result)
+        found.setdefault((label, result.folder), outcome)
+    return sorted(found.values(), key=lambda outcome: (outcome.label, outcome.result.seed))
+
+
+def edges_of(genotype: Genotype, space: Mapping[str, Any]) -> Edges:
+    """Return what every edge of a space, described by `SearchSpace.describe`, has in an architecture."""
+    chosen = {(cell.name, source, target): operation for cell in genotype for source, target, operation in cell.edges}
+    return {
+        (name, edge_name(edge)): chosen.get((name, edge[0], edge[1]), DROPPED)
+        for name, cell in space["cells"].items()
+        for edge in cell["edges"]
+    }
 
 
 def frequencies(found: Sequence[Outcome], space: Mapping[str, Any]) -> Table:
     """Return per selection, edge and operation (or `DROPPED`, where it may be) the share of runs that chose it."""
     rows = []
-    may_drop = any(DROPPED in outcome.edges.values() for outcome in found)
+    dropped = [DROPPED] if any(DROPPED in outcome.edges.values() for outcome in found) else []
+    candidates = [names for cell in space["cells"].values() for names in cell["operations"]]
     for label in dict.fromkeys(outcome.label for outcome in found):
         own = [outcome for outcome in found if outcome.label == label]
-        candidates = [names for cell in space["cells"].values() for names in cell["operations"]]
         for (cell, edge), names in zip(own[0].edges, candidates, strict=True):
-            for operation in [*names, *([DROPPED] if may_drop else [])]:
-                count = sum(outcome.edges[cell, edge] == operation for outcome in own)
+            for operation in [*names, *dropped]:
+                share = sum(outcome.edges[cell, edge] == operation for outcome in own) / len(own)
                 where = {"selection": label, "cell": cell, "edge": edge, "operation": operation}
-                rows.append({**where, "share": count / len(own), "runs": len(own)})
+                rows.append({**where, "share": share, "runs": len(own)})
     return rows
 
 
@@ -185,99 +210,24 @@ def agreement(found: Sequence[Outcome]) -> Table:
             for first, second in combinations(found, 2)
             if {first.label, second.label} == {one, other} and (first.supernet == second.supernet) == (one != other)
         ]
-        share = sum(shares) / len(shares) if shares else None
         given = OTHER_SUPERNETS if one == other else ONE_SUPERNET
+        share = mean(shares) if shares else None
         rows.append({"one": one, "other": other, "given": given, "share": share, "pairs": len(shares)})
     return rows
 
 
-def _row(outcome: Outcome) -> dict[str, Any]:
-    result = outcome.result
-    return {
-        "selection": outcome.label,
-        "seed": result.seed,
-        "supernet": outcome.supernet,
-        "skips": outcome.skips,
-        "accuracy": result.accuracy,
-        "judged": None if result.accuracy is None else outcome.judged,
-        "genotype": outcome.genotype,
-    }
-
-
-def _skips_and_accuracy(rows: Table) -> list[str]:
-    """Return Spearman's correlation of skips and accuracy, for each way to judge."""
-    words = []
-    for judged in dict.fromkeys(row["judged"] for row in rows if row["judged"] is not None):
-        own = [(row["skips"], row["accuracy"]) for row in rows if row["judged"] == judged]
-        skips, accuracies = zip(*own, strict=True)
-        defined = len(own) > 2 and len(set(skips)) > 1 and len(set(accuracies)) > 1
-        rank = f"{spearmanr(skips, accuracies).statistic:+.2f}" if defined else "not defined"
-        words.append(
-            f"Spearman's correlation of the number of skips with test accuracy ({judged}) is {rank}, n = {len(own)}."
-        )
-    if not words:
-        words.append("No run evaluated what it chose, so nothing is said of accuracy.")
-    return words
-
-
-Rows = Sequence[Mapping[str, Any]]
-
-# Lengths in inches.
-_BOX, _ROW = 0.24, 0.15  # of a heat map: the narrowest box that holds "100", and its height
-_NAMES, _CELL = 1.05, 0.3  # of the operations below a line of heat maps; of a cell's title
-_BELOW, _LETTER = 1.7, 0.075  # of the agreement: without, and for each letter of, the names below it
-_MAP = "Blues"
-
-
-@styled
-def draw_seeds(frequencies: Rows, agreement: Rows, accuracy: Rows) -> Figure:
-    """Draw a heat map per selection and cell type; of several runs, the agreement, and accuracy against skips too.
-
-    Args:
-        frequencies: selection, cell, edge, operation, share of the runs, runs.
-        agreement: one, other, share of the edges (None: no such pair of runs).
-        accuracy: selection, skips, accuracy in percent or None, judged.
-    """
-    labels = list(dict.fromkeys(row["selection"] for row in frequencies))
-    cells = list(dict.fromkeys(row["cell"] for row in frequencies))
-    most = max(len(_distinct(frequencies, cell, "operation")) for cell in cells)
-    per_row = min(len(labels), max(1, int((WIDTH - 0.7) / (_BOX * most + 0.1))))
-    lines = ceil(len(labels) / per_row)
-    heights = [_CELL + lines * (_NAMES + _ROW * max(3, len(_distinct(frequencies, cell, "edge")))) for cell in cells]
-    several = len(accuracy) > 1
-    below = [max(_BELOW, 1.0 + 0.16 * len(labels)) + _LETTER * max(map(len, labels))] if several else []
-    title = f"What {len(accuracy)} runs chose (% of a selection's runs)" if several else "What one run chose"
-    width = WIDTH if several else min(WIDTH, max(3.2, 1.2 + 0.45 * most))
-    figure, body = new_figure(title, 0.4 + sum(heights) + sum(below), width)
-    titles = [*(f"{cell_title(cell)}: edges (source,target)" for cell in cells), *([""] if several else [])]
-    for part, cell in zip(found := parts(body, titles, [*heights, *below]), cells, strict=False):
-        _draw_cell(part, [row for row in frequencies if row["cell"] == cell], labels, (lines, per_row), several)
-    if several:
-        left, right = found[-1].subplots(1, 2)
-        _draw_agreement(left, agreement, labels)
-        _draw_accuracy(right, accuracy, labels)
-        if right.lines:
-            add_legend(found[-1], right.lines)
-    return figure
-
-
-def _distinct(rows: Rows, cell: str, column: str) -> list[str]:
-    return list(dict.fromkeys(row[column] for row in rows if row["cell"] == cell))
-
-
-def _draw_cell(figure: SubFigure, rows: Rows, labels: Sequence[str], shape: tuple[int, int], several: bool) -> None:
+def _draw_cell(figure: SubFigure, rows: Rows, labels: Sequence[str], shape: tuple[int, int], numbers: bool) -> None:
     """Draw a map per selection, with a box per edge and operation; what an edge does not offer stays grey."""
-    operations = list(dict.fromkeys(row["operation"] for row in rows))
-    edges = list(dict.fromkeys(row["edge"] for row in rows))
+    operations, edges = distinct(rows, "operation"), distinct(rows, "edge")
     panels = figure.subplots(*shape, sharey=True, squeeze=False)
     for axes, label in zip(panels.ravel(), labels, strict=False):
         own = [row for row in rows if row["selection"] == label]
         shares = np.full((len(edges), len(operations)), np.nan)
         for row in own:
             shares[edges.index(row["edge"]), operations.index(row["operation"])] = 100 * row["share"]
-        _draw_boxes(axes, shares, 6, numbers=several)
-        heading = f"{label} (n = {own[0]['runs']})" if several else label
-        axes.set_title(heading, fontsize=fitting(heading, 0.8 * WIDTH / shape[1]))
+        _draw_boxes(axes, shares, 6, numbers)
+        heading = f"{label} (n = {own[0]['runs']})" if numbers else label
+        axes.set_title(heading, fontsize=fitting_size(heading, 0.8 * WIDTH / shape[1]))
         axes.set_xticks(range(len(operations)), operations, rotation=90)
         axes.set_yticks(range(len(edges)), edges)
     for axes in panels.ravel()[len(labels) :]:
@@ -288,7 +238,7 @@ def _draw_cell(figure: SubFigure, rows: Rows, labels: Sequence[str], shape: tupl
 
 def _draw_boxes(axes: Axes, percents: Any, size: float, numbers: bool = True) -> None:
     axes.set_facecolor("0.9")
-    axes.imshow(percents, cmap=_MAP, vmin=0, vmax=100, aspect="auto")
+    axes.imshow(percents, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     for (y, x), value in np.ndenumerate(percents):
         if numbers and value > 0:
             colour = "white" if value > 60 else "0.1"
@@ -316,13 +266,15 @@ def _draw_accuracy(axes: Axes, rows: Rows, labels: Sequence[str]) -> None:
     known = [row for row in rows if row["accuracy"] is not None]
     if not known:
         axes.text(0.5, 0.5, "nothing was evaluated", ha="center", va="center", color="0.4", transform=axes.transAxes)
-    for index, label in enumerate(labels):
-        colour, _, marker = LINES[index % len(LINES)]
+    seen: set[Any] = set()
+    for label, style in selection_styles(labels).items():
         own = [row for row in known if row["selection"] == label]
+        face = "none" if style in seen else style.colour  # so that no two look alike
+        seen.add(style)
         if own:
             skips, accuracies = [row["skips"] for row in own], [row["accuracy"] for row in own]
-            face = colour if index < len(LINES) else "none"  # so that no two look alike
-            axes.plot(skips, accuracies, marker, color=colour, mfc=face, markersize=5.5, alpha=0.8, label=label)
+            look: dict[str, Any] = {"color": style.colour, "mfc": face, "markersize": 5.5, "alpha": 0.8}
+            axes.plot(skips, accuracies, style.marker, label=label, **look)
     axes.set(xlabel="skip connections in the architecture", ylabel="test accuracy (%)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(0.08)

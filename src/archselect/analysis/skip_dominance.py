@@ -2,39 +2,28 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from scipy.stats import spearmanr
 
-from archselect.analysis.base import AnalysisContext, Measurer, Tables
-from archselect.analysis.stats import is_convolution, percent
-from archselect.figures.style import add_title, new_figure, styled, whole_numbers
+from archselect.analysis.base import Analysis, Measurer, Tables
+from archselect.analysis.stats import SKIP, is_convolution, mean, mean_defined, percent, spearman
+from archselect.figures.style import BLUE, VERMILLION, Rows, add_title, new_figure, styled, whole_numbers
 from archselect.pipeline.finished_run import FinishedRun
 from archselect.pipeline.stage import StageResult
 
-SKIP = "skip_connect"
-
 
 @dataclass(frozen=True)
-class SkipDominance:
+class SkipDominance(Analysis):
     """After every epoch, the mean of `softmax(alpha)_skip - softmax(alpha)_conv` over the edges that have both.
 
     Where an edge has several convolutions, the mean of theirs is taken. Edges that the search decided are left out from
     then on.
-
-    Attributes:
-        name: Shown in folders and reports.
     """
 
     name: str = "skip_dominance"
-    several: ClassVar[bool] = False
-    version: ClassVar[int] = 2
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
-        """See `Analysis.check`."""
         run = runs[0]
         if not any(_has_both(edge) for cell in run.space["cells"].values() for edge in cell["operations"]):
             raise ValueError(
@@ -42,32 +31,51 @@ class SkipDominance:
                 f"{run.parts.space.name!r} has no edge with both. Name a run in another space."
             )
 
-    def prepare(self, subject: AnalysisContext) -> Mapping[str, StageResult]:
-        """See `Analysis.prepare`: nothing."""
-        return {}
-
-    def measure(self, bench: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
         """Return a row per epoch."""
-        run = bench.subject.run
         rows = []
-        for record in run.history("search"):
-            lead = {
-                cell: skip_lead(record["alpha"][cell], about["operations"])
-                for cell, about in run.space["cells"].items()
-            }
+        cells = measurer.run.space["cells"]
+        for record in measurer.run.history("search"):
+            lead = {name: skip_lead(record["alpha"][name], cell["operations"]) for name, cell in cells.items()}
             every = [one for leads in lead.values() for one in leads]
             if every:
-                own = {f"lead_{cell}": _mean(leads) for cell, leads in lead.items() if len(lead) > 1}
+                own = {f"lead_{cell}": mean_defined(leads) for cell, leads in lead.items() if len(lead) > 1}
                 accuracy = record["metrics"]["val_accuracy"]
-                rows.append({"epoch": record["epoch"] + 1, "val_accuracy": accuracy, "lead": _mean(every), **own})
+                rows.append({"epoch": record["epoch"] + 1, "val_accuracy": accuracy, "lead": mean(every), **own})
         return {"epochs": rows}
 
+    @styled
     def draw(self, tables: Tables) -> Figure:
-        """See `Analysis.draw`."""
-        return draw_skip_dominance(tables["epochs"])
+        """Draw the lead against the accuracy, as in Fig. 3 of DARTS-PT, and both over the epochs."""
+        rows = tables["epochs"]
+        figure, body = new_figure("Lead of skip_connect over the convolutions, and accuracy of the supernet", 2.9)
+        add_title(body, "lead: mean of softmax(α) of skip_connect less that of convolutions", 8, "normal")
+        against, over = body.subplots(1, 2, width_ratios=[1.15, 1])
+        epochs, lead = [row["epoch"] for row in rows], [row["lead"] for row in rows]
+        accuracy = [100 * row["val_accuracy"] for row in rows]
 
-    def reading(self, tables: Tables) -> str:
-        """See `Analysis.reading`."""
+        against.plot(accuracy, lead, color="0.75", linewidth=1.0, zorder=1)
+        ends = {"vmin": epochs[0] - 0.5, "vmax": epochs[-1] + 0.5}
+        dots = against.scatter(accuracy, lead, c=epochs, cmap="cividis", s=18, **ends)
+        against.axhline(0, color="0.6", linewidth=0.8, linestyle="--", zorder=0)
+        against.set(xlabel="validation accuracy (%)", ylabel="lead of skip_connect")
+        bar = body.colorbar(dots, ax=against, pad=0.02, aspect=25)
+        bar.ax.set_title("epoch", loc="center", pad=7)
+        bar.ax.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        bar.outline.set_visible(False)
+
+        over.plot(epochs, lead, "o-" if len(rows) < 4 else "-", color=VERMILLION)
+        over.set_xlabel("epoch")
+        over.set_ylabel("lead of skip_connect", color=VERMILLION)
+        whole_numbers(over)
+        beside = over.twinx()
+        beside.plot(epochs, accuracy, "s--" if len(rows) < 4 else "--", color=BLUE)
+        beside.set_ylabel("validation accuracy (%)", color=BLUE)
+        beside.grid(visible=False)
+        beside.spines[:].set_visible(False)
+        return figure
+
+    def summary(self, tables: Tables) -> str:
         rows = tables["epochs"]
         first, last = rows[0], rows[-1]
         highest = max(rows, key=lambda row: row["val_accuracy"])
@@ -77,8 +85,7 @@ class SkipDominance:
             f"to {now} (best {best}), and the mean lead of skip_connect over the convolutions in "
             f"softmax(alpha) from {first['lead']:+.4f} to {last['lead']:+.4f}."
         )
-        rank = correlation(rows)
-        if rank is None:
+        if (rank := correlation(rows)) is None:
             return words
         return (
             f"{words} Spearman's correlation of the two over the {len(rows)} epochs is {rank:+.2f}. The paper sees the "
@@ -98,63 +105,14 @@ def skip_lead(weights: Sequence[Sequence[float]], operations: Sequence[Sequence[
         undecided = sum(weight > 0 for weight in row) > 1
         if _has_both(names) and undecided:
             convolutions = [weight for name, weight in zip(names, row, strict=False) if is_convolution(name)]
-            leads.append(row[names.index(SKIP)] - _mean(convolutions))
+            leads.append(row[names.index(SKIP)] - mean(convolutions))
     return leads
 
 
-def correlation(rows: Sequence[Mapping[str, Any]]) -> float | None:
-    """Return Spearman's correlation of lead and accuracy; None where it is not defined."""
-    columns = [[row[name] for row in rows] for name in ("val_accuracy", "lead")]
-    if len(rows) < 3 or any(len(set(column)) < 2 for column in columns):
-        return None
-    return float(spearmanr(*columns).statistic)
+def correlation(rows: Rows) -> float | None:
+    """Return Spearman's correlation of accuracy and lead."""
+    return spearman([row["val_accuracy"] for row in rows], [row["lead"] for row in rows])
 
 
 def _has_both(names: Sequence[str]) -> bool:
     return SKIP in names and any(is_convolution(name) for name in names)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-_SKIP, _ACCURACY = "#D55E00", "#0072B2"
-
-
-@styled
-def draw_skip_dominance(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw the lead against the accuracy, as in Fig. 3 of DARTS-PT, and both over the epochs.
-
-    Args:
-        rows: One per epoch: epoch, val_accuracy in [0, 1], lead.
-    """
-    figure, body = new_figure("Lead of skip_connect over the convolutions, and accuracy of the supernet", 2.9)
-    add_title(body, "lead: mean of softmax(α) of skip_connect less that of convolutions", 8, "normal")
-    against, over = body.subplots(1, 2, width_ratios=[1.15, 1])
-    epochs = [row["epoch"] for row in rows]
-    accuracy = [100 * row["val_accuracy"] for row in rows]
-    lead = [row["lead"] for row in rows]
-    _draw_against(against, body, accuracy, lead, epochs)
-    over.plot(epochs, lead, "o-" if len(rows) < 4 else "-", color=_SKIP)
-    over.set_xlabel("epoch")
-    over.set_ylabel("lead of skip_connect", color=_SKIP)
-    whole_numbers(over)
-    beside = over.twinx()
-    beside.plot(epochs, accuracy, "s--" if len(rows) < 4 else "--", color=_ACCURACY)
-    beside.set_ylabel("validation accuracy (%)", color=_ACCURACY)
-    beside.grid(visible=False)
-    beside.spines[:].set_visible(False)
-    return figure
-
-
-def _draw_against(
-    axes: Axes, figure: SubFigure, accuracy: Sequence[float], lead: Sequence[float], epochs: Sequence[int]
-) -> None:
-    axes.plot(accuracy, lead, color="0.75", linewidth=1.0, zorder=1)
-    dots = axes.scatter(accuracy, lead, c=epochs, cmap="cividis", vmin=epochs[0] - 0.5, vmax=epochs[-1] + 0.5, s=18)
-    axes.axhline(0, color="0.6", linewidth=0.8, linestyle="--", zorder=0)
-    axes.set(xlabel="validation accuracy (%)", ylabel="lead of skip_connect")
-    bar = figure.colorbar(dots, ax=axes, pad=0.02, aspect=25)
-    bar.ax.set_title("epoch", loc="center", pad=7)
-    bar.ax.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    bar.outline.set_visible(False)

@@ -1,16 +1,65 @@
-"""Edges, rank correlations with confidence intervals over edges and runs, and numbers as analyses say them."""
+"""Edges, rank correlations with confidence intervals over edges and runs, and numbers as summaries say them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
+from scipy.stats import kendalltau, spearmanr
 
 from archselect.analysis.base import Table
-from archselect.models.cell_space import CellSpace
+from archselect.figures.style import edge_name
 from archselect.models.supernet.supernet import Supernet
+
+SKIP = "skip_connect"
+CONVOLUTIONS = ("sep_conv", "dil_conv", "nor_conv")
+"""How the names of operations with convolutions begin."""
+
+
+def is_convolution(operation: str) -> bool:
+    """Return whether an operation has a convolution."""
+    return operation.startswith(CONVOLUTIONS)
+
+
+class Edge(NamedTuple):
+    """An edge that has something to choose: cell type, number in it, `(source,target)`, candidates."""
+
+    cell: str
+    number: int
+    name: str
+    operations: tuple[str, ...]
+
+
+def open_edges(supernet: Supernet) -> list[Edge]:
+    """Return the edges that are undecided and have two candidates or more."""
+    return [
+        Edge(cell, edge, edge_name(space.topology.edges[edge]), space.operations[edge])
+        for cell, space in supernet.cell_spaces.items()
+        for edge in supernet.decisions[cell].undecided_edges
+        if len(space.operations[edge]) > 1
+    ]
+
+
+def rows_by(table: Table, *columns: str) -> Iterator[tuple[Any, Table]]:
+    """Yield the value of a column, or the values of several, and its rows, in order."""
+    for key, own in groupby(table, key=lambda row: tuple(row[column] for column in columns)):
+        yield key if len(columns) > 1 else key[0], list(own)
+
+
+def edges_of(table: Table) -> list[Table]:
+    """Return the rows of every edge."""
+    return [rows for _, rows in rows_by(table, "cell", "edge")]
+
+
+def distinct(table: Iterable[Any], column: str) -> list[Any]:
+    """Return the values of a column, in the order of their first appearance."""
+    return list(dict.fromkeys(row[column] for row in table))
+
+
+def picked(rows: Table, column: str) -> str:
+    """Return the operation with the largest value in a column; the first wins ties."""
+    return str(max(rows, key=lambda row: row[column])["operation"])
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -18,10 +67,9 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
-def mean(values: Iterable[float | None]) -> float | None:
-    """Return the mean of what is there; None of nothing."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+def plural(count: int, noun: str) -> str:
+    """Return `1 run`, `2 runs`."""
+    return f"{count} {noun}{'s' * (count > 1)}"
 
 
 def table_column(column: str) -> str:
@@ -29,6 +77,70 @@ def table_column(column: str) -> str:
     data, _, part = column.rpartition("_")
     names = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet16_120": "ImageNet16-120"}
     return f"{names[data]} {'validation' if part == 'valid' else part} accuracy"
+
+
+def mean(values: Iterable[float]) -> float:
+    """Return the mean."""
+    known = list(values)
+    return sum(known) / len(known)
+
+
+def mean_defined(values: Iterable[float | None]) -> float | None:
+    """Return the mean of what is there; None of nothing."""
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None
+
+
+def spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
+    """Return Spearman's rank correlation; None of fewer than three pairs or where one side is constant."""
+    if len(x) < 3 or len(set(x)) < 2 or len(set(y)) < 2:
+        return None
+    return float(spearmanr(x, y).statistic)
+
+
+def tau(rows: Table, one: str, other: str) -> float | None:
+    """Return Kendall's tau-b between two columns; None where one of them is constant or the rows are fewer than two."""
+    x, y = ([row[name] for row in rows] for name in (one, other))
+    if len(set(x)) < 2 or len(set(y)) < 2:
+        return None
+    return float(kendalltau(x, y).statistic)
+
+
+def edge_taus(strengths: Table, predictors: Sequence[str], ground_truths: Sequence[str]) -> Table:
+    """Return Kendall's tau-b of each predictor with each ground truth on each edge of each run.
+
+    Args:
+        strengths: run, edge, operation, and a column per predictor and ground truth; None where there is no value.
+        predictors: Columns.
+        ground_truths: Columns.
+    """
+    rows = []
+    for (run, edge), own in rows_by(strengths, "run", "edge"):
+        for predictor, truth in product(predictors, ground_truths):
+            complete = all(row[predictor] is not None for row in own)
+            value = tau(own, predictor, truth) if complete else None
+            rows.append({"run": run, "edge": edge, "predictor": predictor, "truth": truth, "tau": value})
+    return rows
+
+
+def correlations(edges: Table, resamples: int, seed: int) -> Table:
+    """Return the mean tau of each predictor with each ground truth, and its 95 % interval.
+
+    Args:
+        edges: run, edge, predictor, truth, tau.
+        resamples: Of the bootstrap.
+        seed: Of the bootstrap, the same for all: they are compared on the same resamples.
+    """
+    runs, names = distinct(edges, "run"), distinct(edges, "edge")
+    rows = []
+    for predictor, truth in dict.fromkeys((row["predictor"], row["truth"]) for row in edges):
+        values = np.full((len(runs), len(names)), np.nan)
+        for row in edges:
+            if (row["predictor"], row["truth"]) == (predictor, truth) and row["tau"] is not None:
+                values[runs.index(row["run"]), names.index(row["edge"])] = row["tau"]
+        average, low, high, n = crossed_bootstrap(values, resamples, seed)
+        rows.append({"predictor": predictor, "truth": truth, "tau": average, "low": low, "high": high, "n": n})
+    return rows
 
 
 class Estimate(NamedTuple):
@@ -56,114 +168,12 @@ def crossed_bootstrap(values: NDArray[np.float64], resamples: int, seed: int, co
     """
     known = ~np.isnan(values)
     n = int(known.sum())
-    if n == 0:
-        return Estimate(None, None, None, 0)
-    mean = float(values[known].mean())
-    if n == 1:
-        return Estimate(mean, None, None, 1)
+    if n < 2:
+        return Estimate(float(values[known].mean()) if n else None, None, None, n)
     generator = np.random.default_rng(seed)
     rows, columns = (generator.multinomial(size, [1 / size] * size, resamples) for size in values.shape)
     sums = np.einsum("br,re,be->b", rows, np.where(known, values, 0.0), columns)
     weights = np.einsum("br,re,be->b", rows, known.astype(np.float64), columns)
-    means = sums[weights > 0] / weights[weights > 0]
     tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Estimate(mean, float(low), float(high), n)
-
-
-CONVOLUTIONS = ("sep_conv", "dil_conv", "nor_conv")
-"""How the names of operations with convolutions begin."""
-
-
-class Edge(NamedTuple):
-    """An edge that has something to choose."""
-
-    space: CellSpace
-    number: int
-
-    @property
-    def cell(self) -> str:
-        """The cell type."""
-        return self.space.name
-
-    @property
-    def name(self) -> str:
-        """`(source,target)`."""
-        return edge_name(self.space.topology.edges[self.number])
-
-    @property
-    def operations(self) -> tuple[str, ...]:
-        """The candidates."""
-        return self.space.operations[self.number]
-
-
-def edge_name(edge: Sequence[int]) -> str:
-    """Return `(source,target)`."""
-    return f"({edge[0]},{edge[1]})"
-
-
-def open_edges(supernet: Supernet) -> list[Edge]:
-    """Return the edges that are undecided and have two candidates or more."""
-    return [
-        Edge(space, edge)
-        for name, space in supernet.cell_spaces.items()
-        for edge in supernet.decisions[name].undecided_edges
-        if len(space.operations[edge]) > 1
-    ]
-
-
-def is_convolution(operation: str) -> bool:
-    """Return whether an operation has a convolution."""
-    return operation.startswith(CONVOLUTIONS)
-
-
-def by_edge(rows: Table) -> Iterator[tuple[tuple[str, str], Table]]:
-    """Yield (cell, edge) and its rows, in order."""
-    for key, own in groupby(rows, key=lambda row: (row["cell"], row["edge"])):
-        yield key, list(own)
-
-
-def tau(rows: Table, one: str, other: str) -> float | None:
-    """Return Kendall's tau-b between two columns; None where one of them is constant or the rows are fewer than two."""
-    x, y = ([row[name] for row in rows] for name in (one, other))
-    if len(rows) < 2 or len(set(x)) < 2 or len(set(y)) < 2:
-        return None
-    return float(kendalltau(x, y).statistic)
-
-
-def edge_taus(strengths: Table, predictors: Sequence[str], truths: Sequence[str]) -> Table:
-    """Return Kendall's tau-b of each predictor with each truth on each edge of each run; None where it is not defined.
-
-    Args:
-        strengths: run, edge, operation, and a column per predictor and truth; None where there is no value.
-        predictors: Columns.
-        truths: Columns.
-    """
-    rows = []
-    for (run, edge), group in groupby(strengths, key=lambda row: (row["run"], row["edge"])):
-        own = list(group)
-        for predictor, truth in product(predictors, truths):
-            complete = all(row[predictor] is not None for row in own)
-            value = tau(own, predictor, truth) if complete else None
-            rows.append({"run": run, "edge": edge, "predictor": predictor, "truth": truth, "tau": value})
-    return rows
-
-
-def correlations(edges: Table, resamples: int, seed: int) -> Table:
-    """Return the mean tau of each predictor with each truth, and its 95 % interval.
-
-    Args:
-        edges: run, edge, predictor, truth, tau.
-        resamples: Of the bootstrap.
-        seed: Of the bootstrap, the same for all: they are compared on the same resamples.
-    """
-    runs, names = (list(dict.fromkeys(row[column] for row in edges)) for column in ("run", "edge"))
-    rows = []
-    for predictor, truth in dict.fromkeys((row["predictor"], row["truth"]) for row in edges):
-        values = np.full((len(runs), len(names)), np.nan)
-        for row in edges:
-            if (row["predictor"], row["truth"]) == (predictor, truth) and row["tau"] is not None:
-                values[runs.index(row["run"]), names.index(row["edge"])] = row["tau"]
-        mean, low, high, n = crossed_bootstrap(values, resamples, seed)
-        rows.append({"predictor": predictor, "truth": truth, "tau": mean, "low": low, "high": high, "n": n})
-    return rows
+    low, high = np.quantile(sums[weights > 0] / weights[weights > 0], [tail, 1 - tail])
+    return Estimate(float(values[known].mean()), float(low), float(high), n)

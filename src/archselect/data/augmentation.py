@@ -11,27 +11,31 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from archselect.utils.validation import NonNegativeInt, check_fields
+
 
 @dataclass(frozen=True)
 class Normalisation:
     """Channel statistics of images whose values lie between 0 and 1: an image becomes `(image - mean) / std`."""
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Sequence[float]
+    std: Sequence[float]
 
     def __post_init__(self) -> None:
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) != 3:
-                raise ValueError(f"Expected three numbers in data.{name}, one per channel, got {list(values)}.")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if (
+                isinstance(values, str)
+                or not isinstance(values, Sequence)
+                or len(values) != 3
+                or not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+            ):
+                raise ValueError(f"Expected three numbers in data.{name}, one per channel, got {values!r}.")
+            object.__setattr__(self, name, tuple(map(float, values)))
         if not all(0 <= value <= 1 for value in self.mean):  # NaN lies nowhere
             raise ValueError(f"Expected each number in data.mean to lie between 0 and 1, {_unit(self.mean)}")
         if not all(0 < value <= 1 for value in self.std):
             raise ValueError(f"Expected each number in data.std to lie above 0 and at most at 1, {_unit(self.std)}")
-
-    @classmethod
-    def of(cls, mean: Sequence[float], std: Sequence[float]) -> "Normalisation":
-        """Return the normalisation for sequences as a configuration holds them."""
-        return cls(_three("mean", mean), _three("std", std))
 
     @classmethod
     def measured(cls, images: Tensor, mean: Sequence[float] | None, std: Sequence[float] | None) -> "Normalisation":
@@ -41,7 +45,7 @@ class Normalisation:
         what is shown can be typed.
 
         Raises:
-            ValueError: when all pixels of a channel have one value.
+            ValueError: All pixels of a channel have one value.
         """
         values = torch.arange(256, dtype=torch.float64) / 255
         counts = torch.stack([torch.bincount(images[:, channel].flatten(), minlength=256) for channel in range(3)])
@@ -54,21 +58,12 @@ class Normalisation:
                 f"The training images have one value in a whole channel: their standard deviations are {digits[1]}, "
                 "by which images cannot be divided. Say by what instead: data.std=[...], for example with 1 there."
             )
-        return cls.of(digits[0] if mean is None else mean, digits[1] if std is None else std)
+        return cls(digits[0] if mean is None else mean, digits[1] if std is None else std)
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """Return `(3,)` tensors with `(x / 255 - mean) / std == x * scale + shift`."""
         mean, std = torch.tensor(self.mean, dtype=torch.float64), torch.tensor(self.std, dtype=torch.float64)
         return (1 / (255 * std)).float(), (-mean / std).float()
-
-
-def _three(name: str, values: Sequence[float]) -> tuple[float, float, float]:
-    if not (isinstance(values, Sequence) and not isinstance(values, str) and len(values) == 3) or not all(
-        isinstance(value, int | float) and not isinstance(value, bool) for value in values
-    ):
-        raise ValueError(f"Expected three numbers in data.{name}, one per channel, got {values!r}.")
-    first, second, third = map(float, values)
-    return first, second, third
 
 
 def _unit(values: Sequence[float]) -> str:
@@ -84,22 +79,18 @@ class Augmentation:
     """Random crop of the zero-padded image, random horizontal flip, and cutout.
 
     Attributes:
-        pad: pixels of zeros added on each side before the crop; 0 for no crop.
-        flip: whether half of the images are mirrored.
-        cutout: side of the square that is set to zero after normalisation (DeVries and Taylor 2017, arXiv 1708.04552).
+        pad: Pixels of zeros added on each side before the crop; 0 for no crop.
+        flip: Whether half of the images are mirrored.
+        cutout: Side of the square that is set to zero after normalisation (DeVries and Taylor 2017, arXiv 1708.04552).
             Its centre is uniform over the image, so that it may stick out over the border. 0 for no cutout.
     """
 
-    pad: int = 4
+    pad: NonNegativeInt = 4
     flip: bool = True
-    cutout: int = 0
+    cutout: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
-        if not all(isinstance(pixels, int) and pixels >= 0 for pixels in (self.pad, self.cutout)):
-            raise ValueError(
-                "Expected the padding and the side of the cutout in whole pixels, 0 or more, got "
-                f"pad={self.pad!r}, cutout={self.cutout!r}."
-            )
+        check_fields(self, "data")
 
     def check(self, height: int, width: int) -> None:
         """Refuse a cutout that is larger than an image of `height` x `width` pixels."""
@@ -129,7 +120,7 @@ def crop_and_flip(padded: Tensor, indices: Tensor, draws: Tensor, height: int, w
     """Read the crop of each image, mirrored where its draw says so.
 
     Args:
-        padded: all images, `(N, H + 2 pad, W + 2 pad, 3)`, contiguous.
+        padded: All images, `(N, H + 2 pad, W + 2 pad, 3)`, contiguous.
         indices: `(B,)`, which images.
         draws: `(B, 5)`, their rows of `Augmentation.draw`.
 

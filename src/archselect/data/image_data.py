@@ -1,6 +1,7 @@
 """A data set as the configuration group `data` describes it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from archselect.data.sources import Source, digest
 from archselect.data.splits import stratified_subset
 from archselect.distributed.rng import generator_for
 from archselect.store.redact_paths import expand
-from archselect.utils.validation import FLAG
+from archselect.utils.validation import POSITIVE_INT
 
 OWN_CHOICE = (
     "Another data set is data=huggingface data.path=FOLDER (or data.source.repository=OWNER/NAME), with "
@@ -32,27 +33,27 @@ class ImageData:
     never before.
 
     Args:
-        name: as it appears in results.
-        source: where the images come from.
-        mean: of each channel, for values between 0 and 1; `None` to measure it on the training images.
-        std: of each channel, likewise.
-        classes: number of classes; `None` to let the source tell.
-        image_size: pixels of height and width; `None` for the size of the source's images, which must be equal.
-        pad: pixels of padding for the random crop.
-        flip: whether mirroring an image keeps its meaning.
-        train_subset: so many images of the train split, drawn once and for all and with every class's share kept, in
+        name: As it appears in results.
+        source: Where the images come from.
+        mean: Of each channel, for values between 0 and 1; None: measured on the training images.
+        std: Of each channel, likewise.
+        classes: Number of classes; None: the source tells.
+        image_size: Pixels of height and width; None: the size of the source's images, which must be equal.
+        pad: Pixels of padding for the random crop.
+        flip: Whether mirroring an image keeps its meaning.
+        train_subset: So many images of the train split, drawn once and for all and with every class's share kept, in
             place of all.
-        path: a file or folder that `source` is read from.
-        class_names: names of the classes, in the order of their numbers; `None` to let the source tell.
-        published: what options of `source` must be for name, statistics and classes to be those of the data set of that
-            name; where the data name their classes, these have to be `class_names`. `None` to check nothing.
-        console: where progress is shown; standard error when `None`.
+        path: A file or folder that `source` is read from.
+        class_names: Names of the classes, in the order of their numbers; None: the source tells.
+        published: What options of `source` must be for name, statistics and classes to be those of the data set of that
+            name; where the data name their classes, these have to be `class_names`. None: nothing is checked.
+        console: Where progress is shown; None: standard error.
 
     Attributes:
-        notes: what a user should know of the images that were opened so far, a sentence each, without a full stop.
+        notes: What a user should know of the images that were opened so far, a sentence each, without a full stop.
 
     Raises:
-        ValueError: for numbers that make no sense, or another source than is `published`.
+        ValueError: A number makes no sense, or the source is another than is `published`.
     """
 
     def __init__(
@@ -72,23 +73,22 @@ class ImageData:
         console: Console | None = None,
     ) -> None:
         for option, number in (("classes", classes), ("image_size", image_size), ("train_subset", train_subset)):
-            if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
-                raise ValueError(f"Expected data.{option} to be a positive whole number, got {number!r}.")
-        FLAG.check("data.flip", flip)
+            if number is not None:
+                POSITIVE_INT.check(f"data.{option}", number)
         _check_published(name, source, published or {})
         if not callable(getattr(source, "open", None)):
             raise ValueError(f"data.source must name a class by its _target_; got {source!r}.")
+        # What is given is checked now, in place of what is measured later a number that is right.
+        Normalisation((0, 0, 0) if mean is None else mean, (1, 1, 1) if std is None else std)
         self.name = name
         self.source = source if path is None else source.at(Path(expand(str(path))))
         self.train_subset = train_subset
         self.notes: list[str] = []
         self.is_measured = mean is None or std is None
         self._mean, self._std = mean, std
-        # What is given is checked now, in place of what is not a number that is right.
-        Normalisation.of((0, 0, 0) if mean is None else mean, (1, 1, 1) if std is None else std)
         self._classes, self._image_size = classes, image_size
-        self._published = bool(published)
         self._class_names = None if class_names is None else tuple(map(str, class_names))
+        self._published = self._class_names if published else None
         self._augmentation = Augmentation(pad, flip)
         self._console = console or Console(stderr=True)
 
@@ -116,15 +116,11 @@ class ImageData:
         """By what images are normalised; measured on `train` where it is not given."""
         if self._mean is None or self._std is None:
             return Normalisation.measured(self.train.images, self._mean, self._std)
-        return Normalisation.of(self._mean, self._std)
+        return Normalisation(self._mean, self._std)
 
     def augmentation(self, cutout: int = 0) -> Augmentation:
-        """Return the crop and flip that suit these images, with a cutout of `cutout` pixels.
-
-        Raises:
-            ValueError: when the cutout is larger than an image.
-        """
-        augmentation = Augmentation(self._augmentation.pad, self._augmentation.flip, cutout)
+        """Return the crop and flip that suit these images; a ValueError refuses a cutout larger than an image."""
+        augmentation = replace(self._augmentation, cutout=cutout)
         augmentation.check(self.image_size, self.image_size)
         return augmentation
 
@@ -150,7 +146,7 @@ class ImageData:
     def fingerprint(self) -> str:
         """Return a SHA-256 of what determines the images and labels.
 
-        Data at a path count by their content (see `fingerprint.digest_of_files`), wherever they lie; data of the hub by
+        Data at a path count by their content (see `sources.digest_of_files`), wherever they lie; data of the hub by
         repository, configuration and revision. Name, normalisation and augmentation do not count.
         """
         return self._fingerprint
@@ -162,51 +158,42 @@ class ImageData:
 
     def _load(self, split: Split, subset: int | None) -> ImageTensors:
         stored = self._open(split)
-        if subset is None:
-            rows = torch.arange(len(stored))
-        else:
+        rows = torch.arange(len(stored))
+        if subset is not None:
             rows = stratified_subset(stored.labels, subset, generator_for("train subset"))
-        description = f"Decoding {self.name}, {split}"
         resize = self.source.resizes and self._image_size is not None
-        return stored.decode(rows, self.image_size, resize, description, self._console)
+        return stored.decode(rows, self.image_size, resize, f"Decoding {self.name}, {split}", self._console)
 
     def _open(self, split: Split) -> EncodedImages:
         """Open a split, check its labels and note what is not as one would think."""
         stored = self.source.open(split)
-        self._check_class_names(split, stored)
+        self._check_class_names(split, stored.class_names)
         stored.check_labels(self.classes)
-        counts = self.count_classes(stored.labels)
-        absent = [name for name, count in zip(self.class_names, counts, strict=True) if not count]
-        if absent:
-            what = "nothing can be learnt of them" if split == "train" else "nothing is said of how well they are known"
-            self._note(
-                f"the {split} images have none of {len(absent)} of the {self.classes} classes "
-                f"({', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}): {what}"
-            )
-        if stored.unread:
-            self._note(stored.unread)
+        absent = [
+            name for name, count in zip(self.class_names, self.count_classes(stored.labels), strict=True) if not count
+        ]
+        what = "nothing can be learnt of them" if split == "train" else "nothing is said of how well they are known"
+        told = (
+            f"the {split} images have none of {len(absent)} of the {self.classes} classes "
+            f"({', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}): {what}"
+        )
+        sentences = ([told] if absent else []) + ([stored.unread] if stored.unread else [])
+        self.notes += [sentence for sentence in sentences if sentence not in self.notes]
         return stored
 
-    def _note(self, sentence: str) -> None:
-        if sentence not in self.notes:
-            self.notes.append(sentence)
-
-    def _check_class_names(self, split: Split, stored: EncodedImages) -> None:
+    def _check_class_names(self, split: Split, found: Sequence[str] | None) -> None:
         """Refuse images of other classes than the published set or the train split has."""
-        published = self._class_names if self._published else None
-        expected = published or (self.source.class_names() if split == "test" else None)
-        if stored.class_names is None or expected is None or _alike(stored.class_names) == _alike(expected):
+        expected = self._published or (self.source.class_names() if split == "test" else None)
+        if found is None or expected is None or _alike(found) == _alike(expected):
             return
-        whose = f"data={self.name} has" if published else "the training images have"
-        wrong = next(
-            (
-                f"number {number} is {found!r} and not {name!r}"
-                for number, (found, name) in enumerate(zip(stored.class_names, expected, strict=False))
-                if _alike([found]) != _alike([name])
-            ),
-            f"there are {len(stored.class_names)} and not {len(expected)}",
-        )
-        mend = OWN_CHOICE if published else "Give both splits the same classes."
+        differing = [
+            f"number {number} is {one!r} and not {other!r}"
+            for number, (one, other) in enumerate(zip(found, expected, strict=False))
+            if _alike([one]) != _alike([other])
+        ]
+        wrong = differing[0] if differing else f"there are {len(found)} and not {len(expected)}"
+        whose = f"data={self.name} has" if self._published else "the training images have"
+        mend = OWN_CHOICE if self._published else "Give both splits the same classes."
         raise ValueError(f"The {split} images have other classes than {whose}: {wrong}. {mend}")
 
 

@@ -31,23 +31,21 @@ class DeviceLoader:
 
     The last batch is smaller where the batch size does not divide N. While shuffling, a last batch of a *single* image
     is left out, because batch normalisation cannot train on one value per channel; it is another image every epoch.
-    Without shuffling no image is left out unless `drop_last` says so.
 
     Args:
         images: `(N, 3, H, W)`, uint8.
         labels: `(N,)`, int64.
-        batch_size: at most N.
-        device: where the images lie and the batches are made.
-        normalisation: applied after crop and flip, before the cutout.
-        rng_key: what the random numbers are for, e.g. `(seed, "search", "weights")`. Unshuffled batches of as many
-            images, for the same purpose, have the same order.
-        augmentation: `None` leaves the images as they are.
-        shuffle: whether each epoch has its own random order, rather than all the same.
-        drop_last: whether a smaller last batch is left out.
-        dtype: of the images.
+        batch_size: At most N.
+        device: Where the images lie and the batches are made.
+        normalisation: Applied after crop and flip, before the cutout.
+        rng_key: What the random numbers are for, e.g. `(seed, "search", "weights")`. Unshuffled batches of as many
+            images, with the same key, have the same order.
+        augmentation: None leaves the images as they are.
+        shuffle: Whether each epoch has its own random order, rather than all the same.
+        dtype: Of the images.
 
     Raises:
-        ValueError: for a batch size below 1 or above N, no purpose, or a cutout larger than an image.
+        ValueError: The batch size is below 1 or above N, or a cutout is larger than an image.
     """
 
     def __init__(
@@ -60,7 +58,6 @@ class DeviceLoader:
         rng_key: tuple[int | str, ...],
         augmentation: Augmentation | None = None,
         shuffle: bool = False,
-        drop_last: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         if not 1 <= batch_size <= len(images):
@@ -68,13 +65,8 @@ class DeviceLoader:
                 f"The batch size is {batch_size}, but the split has {len(images)} images. "
                 "Expected at least 1 and at most the size of the split: change the batch size or use more images."
             )
-        if not rng_key:
-            raise ValueError(
-                "Batches need a purpose that their order and augmentation derive from, for example "
-                '(seed, "search", "weights"); got none.'
-            )
         self.batch_size, self.augmentation, self.rng_key = batch_size, augmentation, rng_key
-        self.shuffle, self.drop_last, self.dtype = shuffle, drop_last, dtype
+        self.shuffle, self.dtype = shuffle, dtype
         self.epoch = 0
         self._height, self._width = images.shape[2:]
         pixels = images.to(device).permute(0, 2, 3, 1)
@@ -92,7 +84,7 @@ class DeviceLoader:
 
     def __len__(self) -> int:
         full, rest = divmod(len(self._labels), self.batch_size)
-        left_out = rest == 0 or self.drop_last or (self.shuffle and rest == 1) or not range(rest)[shard().part(rest)]
+        left_out = rest == 0 or (self.shuffle and rest == 1) or not range(rest)[shard().part(rest)]
         return full if left_out else full + 1
 
     def __iter__(self) -> Iterator[Batch]:
@@ -105,15 +97,13 @@ class DeviceLoader:
         loops make the iterator first and announce the epoch, for instance a resumed one, afterwards.
         """
         moment = (self.epoch, number) if number else (self.epoch,)
-        order, draws, own_shard = self._order(*moment), self._draws(*moment), shard()
+        order = self._permutation(*moment) if self._fixed_order is None else self._fixed_order
+        draws, own_shard = self._draws(*moment), shard()
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             indices = order[start : start + self.batch_size]
             own = own_shard.part(len(indices))
             draws_of_batch = None if draws is None else draws[start : start + self.batch_size][own]
             yield self._images(indices[own], draws_of_batch), self._labels[indices[own]]
-
-    def _order(self, *moment: int) -> Tensor:
-        return self._permutation(*moment) if self._fixed_order is None else self._fixed_order
 
     def _permutation(self, *moment: int) -> Tensor:
         generator = generator_for(*self.rng_key, "order", *moment)
@@ -151,7 +141,7 @@ class BilevelBatches:
     needed.
 
     Raises:
-        ValueError: when both are shuffled for the same purpose: the same images would meet in every epoch.
+        ValueError: Both are shuffled with the same `rng_key`: the same images would meet in every epoch.
     """
 
     def __init__(self, weight_batches: DeviceLoader, architecture_batches: DeviceLoader) -> None:

@@ -1,11 +1,12 @@
-"""Stratified splits and subsets: every class keeps its share."""
+"""Stratified splits and subsets: every class keeps its share.
+
+Not scikit-learn's, which refuses a class of a single image and follows numpy's generator; see docs/decisions.md.
+"""
 
 import math
 
 import torch
 from torch import Generator, Tensor
-
-from archselect.data.decode import ImageTensors
 
 
 def stratified_split(labels: Tensor, share: float, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -16,14 +17,14 @@ def stratified_split(labels: Tensor, share: float, generator: Generator) -> tupl
 
     Args:
         labels: `(N,)`, int64.
-        share: between 0 and 1, both excluded.
-        generator: decides which images of a class go where.
+        share: Between 0 and 1, both excluded.
+        generator: Decides which images of a class go where.
 
     Returns:
         The indices of the two parts, each in ascending order; together they are 0 to N - 1.
 
     Raises:
-        ValueError: when `share` is not between 0 and 1, or one part would be empty.
+        ValueError: `share` is not between 0 and 1, or one part would be empty.
     """
     if not 0 < share < 1:
         raise ValueError(f"Expected the share of the first part to lie between 0 and 1, got {share}.")
@@ -44,7 +45,7 @@ def stratified_subset(labels: Tensor, size: int, generator: Generator) -> Tensor
     """Return the indices, ascending, of `size` random images among which every class keeps its share, and at least one.
 
     Raises:
-        ValueError: when `size` is larger than the set, or smaller than its number of classes.
+        ValueError: `size` is larger than the set, or smaller than its number of classes.
     """
     counts = torch.bincount(labels)
     present = int((counts > 0).sum())
@@ -53,12 +54,6 @@ def stratified_subset(labels: Tensor, size: int, generator: Generator) -> Tensor
     if size < present:
         raise ValueError(f"A subset of {size} images cannot hold all {present} classes. Ask for at least {present}.")
     return _sample_per_class(labels, _apportion(counts.tolist(), size, at_least=1), generator).sort().values
-
-
-def halves(data: ImageTensors, generator: Generator) -> tuple[ImageTensors, ImageTensors]:
-    """Split `data` into two stratified halves: one trains the weights, the other the architecture parameters."""
-    first, second = stratified_split(data.labels, 0.5, generator)
-    return data.select(first), data.select(second)
 
 
 def _apportion(counts: list[int], size: int, at_least: int) -> list[int]:

@@ -158,7 +158,7 @@ def _read(path: Path) -> pd.DataFrame:
         checked(path, path.resolve().parent, TABLE_BYTES)
         if path.suffix == ".csv":
             return _read_csv(path)
-        return read_parquet(path, lambda name: True, TABLE_BYTES, TABLE_ROWS).to_pandas(ignore_metadata=True)
+        return read_parquet(path, TABLE_BYTES, TABLE_ROWS).to_pandas(ignore_metadata=True)
     except (ValueError, OSError) as error:  # what pandas and pyarrow raise for a file that is none inherits from these
         raise ValueError(f"The NAS-Bench-201 table {path} is no readable {path.suffix[1:]} file: {error}") from error
 

@@ -5,17 +5,20 @@ reader it runs on as a *lane*, from which the lines to its readers branch off. A
 layer that it passes, so no line runs through what stands there. Lengths are inches, upwards.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, zip_longest
 from statistics import fmean
+from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
+from scipy.optimize import isotonic_regression
 
-from archselect.figures.style import DOTS_PER_INCH, WIDEST, cell_title, fitting, styled, styles
+from archselect.figures.style import DOTS_PER_INCH, WIDEST, cell_title, fitting_size, styled, styles
 from archselect.genotype import CellGenotype, Genotype
 
 Place = tuple[int, int]
@@ -64,8 +67,10 @@ def lay_out(cell: CellGenotype) -> CellLayout:
         layers[state] = 1 + max(layers[source] for source in read)
     layers[output] = 1 + max(layers[state] for state in range(output))
     links = _links(sources, layers)
-    columns = _ordered(_columns(layers, links), links)
-    sizes = {place: _size(place, layers, sources, output) for column in columns for place in column}
+    places = sorted({(state, layer) for state, layer in layers.items()} | {place for link in links for place in link})
+    columns = _ordered([[one for one in places if one[1] == layer] for layer in range(layers[output] + 1)], links)
+    rows = {state: len(read) for state, read in sources.items()} | {output: 1}
+    sizes = {(state, layer): ROW * rows.get(state, 1) if layer == layers[state] else LANE for state, layer in places}
     heights = _heights(columns, links, sizes)
     by_height = {
         state: tuple(sorted(read, key=lambda source: -heights[source, layers[state] - 1]))
@@ -96,14 +101,8 @@ def _links(sources: dict[int, tuple[int, ...]], layers: dict[int, int]) -> tuple
     return tuple(links)
 
 
-def _columns(layers: dict[int, int], links: Sequence[Link]) -> list[list[Place]]:
-    places = sorted({(state, layer) for state, layer in layers.items()} | {place for link in links for place in link})
-    return [[place for place in places if place[1] == layer] for layer in range(max(layers.values()) + 1)]
-
-
 def _ordered(columns: list[list[Place]], links: Sequence[Link]) -> list[list[Place]]:
     """Swap places of a layer as long as that leaves fewer crossings; the inputs of the cell keep their order."""
-    columns = [list(column) for column in columns]
     fewest = _crossings(columns, links)
     for _ in range(_SWEEPS):
         before = fewest
@@ -127,16 +126,10 @@ def _crossings(columns: Sequence[Sequence[Place]], links: Sequence[Link]) -> int
     )
 
 
-def _size(place: Place, layers: dict[int, int], sources: dict[int, tuple[int, ...]], output: int) -> float:
-    state, layer = place
-    if layer != layers[state]:
-        return LANE
-    return ROW if state == output or state not in sources else ROW * len(sources[state])
-
-
 def _heights(
-    columns: Sequence[Sequence[Place]], links: Sequence[Link], sizes: dict[Place, float]
+    columns: Sequence[Sequence[Place]], links: Sequence[Link], sizes: Mapping[Place, float]
 ) -> dict[Place, float]:
+    """Move each place towards the mean of its neighbours, in order and as close as their sizes allow."""
     neighbours: dict[Place, list[Place]] = {place: [] for column in columns for place in column}
     for left, right in links:
         neighbours[left].append(right)
@@ -144,27 +137,13 @@ def _heights(
     heights = dict.fromkeys(neighbours, 0.0)
     for _ in range(_SWEEPS):
         for column in columns:
+            stacked = [0.0]  # as tightly as allowed, downwards
+            for above, below in pairwise(column):
+                stacked.append(stacked[-1] - (sizes[above] + sizes[below]) / 2 - GAP)
             wished = [fmean([heights[other] for other in neighbours[place]] or [0.0]) for place in column]
-            offsets = _stacked([sizes[place] for place in column])
-            shifts = _falling([wish - offset for wish, offset in zip(wished, offsets, strict=True)])
-            heights.update(
-                (place, shift + offset) for place, shift, offset in zip(column, shifts, offsets, strict=True)
-            )
+            shifts = isotonic_regression(np.subtract(wished, stacked), increasing=False).x
+            heights.update(zip(column, shifts + stacked, strict=True))
     return heights
-
-
-def _stacked(sizes: Sequence[float]) -> list[float]:
-    """The centres of boxes of these sizes, stacked downwards from 0 as tightly as allowed."""
-    centres = [0.0]
-    for above, below in pairwise(sizes):
-        centres.append(centres[-1] - (above + below) / 2 - GAP)
-    return centres
-
-
-def _falling(values: Sequence[float]) -> list[float]:
-    """The sequence nearest to `values` (least squares) that never rises: isotonic regression."""
-    indices = range(len(values))
-    return [min(max(fmean(values[j : k + 1]) for k in indices[i:]) for j in indices[: i + 1]) for i in indices]
 
 
 # Lengths in inches, as everywhere in this drawing.
@@ -175,10 +154,10 @@ _BOX_BEFORE_NODE = 0.88  # from the centre of the box to that of the node
 _TITLE = 0.42
 _OUTPUT_SHIFT = 0.9  # the output needs no operations before it and stands nearer
 _LEFT, _RIGHT, _BELOW = 0.45, 0.4, 0.16
-_GREY = "0.55"
+_ARROW: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 9}
+_LINE: dict[str, Any] = {"color": "0.55", "linewidth": 1.0}
 
 
-@styled
 def draw_cells(genotype: Genotype) -> Figure:
     """Draw the cells of `genotype` below one another.
 
@@ -196,39 +175,31 @@ def draw_cells_of(architectures: Sequence[tuple[str, Genotype]], beside: int = 1
         architectures: What each is called, and its genotype.
         beside: How many architectures stand in one row at most.
     """
-    layouts = [[lay_out(cell) for cell in genotype] for _, genotype in architectures]
-    width = max(_width(layout) for own in layouts for layout in own)
-    columns = max(1, min(beside, len(architectures), int(WIDEST / width)))
-    heights = [sum(_height(layout) for layout in own) for own in layouts]
-    rows = [max(heights[start : start + columns]) for start in range(0, len(heights), columns)]
-    size = (columns * width, sum(rows))
-    dots = DOTS_PER_INCH * min(1.0, WIDEST / size[0])  # a very deep cell is no wider, in pixels, than other figures
-    figure = Figure(figsize=size, dpi=dots, facecolor="white")
-    for index, ((label, genotype), own) in enumerate(zip(architectures, layouts, strict=True)):
-        line, column = divmod(index, columns)
-        above = sum(rows) - sum(rows[:line])
-        for cell, layout in zip(genotype, own, strict=True):
-            above -= _height(layout)
-            place = (column * width / size[0], above / size[1], width / size[0], _height(layout) / size[1])
-            axes = figure.add_axes(place)
-            title = f"{label}: {cell_title(cell.name)}" if label else cell_title(cell.name)
-            _draw_cell(axes, cell, layout, width, title)
+    drawn = [[(label, cell, lay_out(cell)) for cell in genotype] for label, genotype in architectures]
+    layers = max(max(layout.layers.values()) for own in drawn for _, _, layout in own)
+    width = _LEFT + layers * _PITCH - _OUTPUT_SHIFT + _RIGHT
+    columns = max(1, min(beside, len(drawn), int(WIDEST / width)))
+    rows = [row for start in range(0, len(drawn), columns) for row in zip_longest(*drawn[start : start + columns])]
+    heights = [_TITLE + max(one[2].top - one[2].bottom for one in row if one is not None) + _BELOW for row in rows]
+    dots = DOTS_PER_INCH * min(1.0, WIDEST / (columns * width))  # a very deep cell is no wider, in pixels, than others
+    figure = Figure(figsize=(columns * width, sum(heights)), dpi=dots, facecolor="white")
+    whole = {"left": 0, "right": 1, "bottom": 0, "top": 1, "wspace": 0, "hspace": 0}
+    grid = figure.add_gridspec(len(rows), columns, height_ratios=heights, **whole)
+    for line, (row, height) in enumerate(zip(rows, heights, strict=True)):
+        for column, one in enumerate(row):
+            if one is not None:
+                label, cell, layout = one
+                axes = figure.add_subplot(grid[line, column])
+                top = layout.top + _TITLE
+                axes.set(xlim=(-_LEFT, width - _LEFT), ylim=(top - height, top))
+                _draw_cell(axes, cell, layout, f"{label}: {cell_title(cell.name)}" if label else cell_title(cell.name))
     return figure
 
 
-def _height(layout: CellLayout) -> float:
-    return _TITLE + layout.top - layout.bottom + _BELOW
-
-
-def _width(layout: CellLayout) -> float:
-    return _LEFT + max(layout.layers.values()) * _PITCH - _OUTPUT_SHIFT + _RIGHT
-
-
-def _draw_cell(axes: Axes, cell: CellGenotype, layout: CellLayout, width: float, title: str) -> None:
-    axes.set(xlim=(-_LEFT, width - _LEFT), ylim=(layout.bottom - _BELOW, layout.top + _TITLE))
+def _draw_cell(axes: Axes, cell: CellGenotype, layout: CellLayout, title: str) -> None:
     axes.set_axis_off()
-    size = fitting(title, 0.85 * width, 10)  # bold is wider
-    axes.text(0.1 - _LEFT, layout.top + 0.24, title, fontsize=size, fontweight="bold", va="center")
+    points = fitting_size(title, 0.85 * (axes.get_xlim()[1] + _LEFT), 10)  # bold is wider
+    axes.text(0.1 - _LEFT, layout.top + 0.24, title, fontsize=points, fontweight="bold", va="center")
     _draw_lines(axes, layout)
     _draw_operations(axes, cell, layout)
     _draw_states(axes, cell, layout)
@@ -238,37 +209,32 @@ def _draw_lines(axes: Axes, layout: CellLayout) -> None:
     """Draw what leads from states to the boxes of their edges and to the output."""
     for (source, before), (target, after) in layout.links:
         start = (before * _PITCH, layout.heights[source, before])
+        box = after * _PITCH - _BOX_BEFORE_NODE - _BOX[0] / 2
         if source == target:  # a lane runs level past the boxes of its layer, and past the nodes
-            end = (after * _PITCH - _BOX_BEFORE_NODE - _BOX[0] / 2, layout.heights[target, after])
-            _draw_curve(axes, start, end)
-            axes.plot([end[0], after * _PITCH], [end[1], end[1]], color=_GREY, linewidth=1.0, zorder=1)
+            end = (box, layout.heights[target, after])
+            axes.plot([box, after * _PITCH], [end[1], end[1]], zorder=1, **_LINE)
         elif target == layout.output:
-            _draw_curve(axes, start, (after * _PITCH - _OUTPUT_SHIFT - 0.36, layout.heights[target, after]))
+            end = (after * _PITCH - _OUTPUT_SHIFT - 0.36, layout.heights[target, after])
         else:
-            end = (after * _PITCH - _BOX_BEFORE_NODE - _BOX[0] / 2, _box_height(layout, source, target))
-            _draw_curve(axes, start, end)
-
-
-def _draw_curve(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    middle = (start[0] + end[0]) / 2
-    points = [start, (middle, start[1]), (middle, end[1]), end]
-    curve = Curve(points, [Curve.MOVETO, Curve.CURVE4, Curve.CURVE4, Curve.CURVE4])
-    axes.add_patch(PathPatch(curve, fill=False, edgecolor=_GREY, linewidth=1.0, zorder=1))
+            end = (box, _box_height(layout, source, target))
+        middle = (start[0] + end[0]) / 2
+        points = [start, (middle, start[1]), (middle, end[1]), end]
+        curve = Curve(points, [Curve.MOVETO, Curve.CURVE4, Curve.CURVE4, Curve.CURVE4])
+        axes.add_patch(PathPatch(curve, fill=False, zorder=1, **_LINE))
 
 
 def _draw_operations(axes: Axes, cell: CellGenotype, layout: CellLayout) -> None:
     """Draw the box of each edge, and the arrow from it into the node."""
-    look = styles(operation for _, _, operation in cell.edges)
+    by_operation = styles(operation for _, _, operation in cell.edges)
     for source, target, operation in cell.edges:
         x, y = layout.layers[target] * _PITCH, _box_height(layout, source, target)
-        style = look[operation]
+        style = by_operation[operation]
         arrow = FancyArrowPatch(
             (x - _BOX_BEFORE_NODE + _BOX[0] / 2, y),
             (x, layout.heights[target, layout.layers[target]]),
-            arrowstyle="-|>",
-            mutation_scale=9,
             shrinkA=0,
             shrinkB=_RADIUS * 72,
+            **_ARROW,
             color=style.colour,
             linewidth=1.4,
             linestyle="--" if operation == "none" else "-",
@@ -278,7 +244,7 @@ def _draw_operations(axes: Axes, cell: CellGenotype, layout: CellLayout) -> None
         box = FancyBboxPatch(left_below, *_BOX, boxstyle="round,pad=0,rounding_size=0.08")
         box.set(facecolor=style.tint, edgecolor=style.colour, linewidth=1.0, zorder=3)
         axes.add_patch(box)
-        size = fitting(operation, 0.92 * _BOX[0])  # a long name still fits into its box
+        size = fitting_size(operation, 0.92 * _BOX[0])  # a long name still fits into its box
         axes.text(x - _BOX_BEFORE_NODE, y - 0.01, operation, fontsize=size, ha="center", va="center", zorder=4)
 
 
@@ -292,10 +258,7 @@ def _draw_states(axes: Axes, cell: CellGenotype, layout: CellLayout) -> None:
         x, y = layer * _PITCH, layout.heights[state, layer]
         if state == layout.output:
             x -= _OUTPUT_SHIFT
-            head = FancyArrowPatch(
-                (x - 0.37, y), (x - 0.25, y), arrowstyle="-|>", mutation_scale=9, shrinkA=0, shrinkB=0
-            )
-            head.set(color=_GREY)
+            head = FancyArrowPatch((x - 0.37, y), (x - 0.25, y), shrinkA=0, shrinkB=0, **_ARROW, **_LINE)
             axes.add_patch(head)
             _draw_frame(axes, x, y, "output")
         elif state < cell.inputs:

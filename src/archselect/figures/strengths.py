@@ -4,155 +4,59 @@ The lower the accuracy, the stronger what was masked. The records are those of `
 that score nothing (by magnitude, at random) leave no scores to draw.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from archselect.figures.style import Style, add_legend, cell_title, new_figure, parts, styled, styles
+from archselect.figures.style import (
+    BLUE,
+    VERMILLION,
+    Rows,
+    Style,
+    add_legend,
+    cell_title,
+    edge_name,
+    legend_dot,
+    new_figure,
+    parts,
+    styled,
+    styles,
+)
 
-_PANEL, _CELL = 0.5, 0.5  # inches: what surrounds the rows of a panel, and the panels of a cell
-NARROWEST = 0.2  # scale of accuracies, in percentage points: differences far below it are noise
+Decision = Mapping[str, Any]
+
+_MOST_PANELS = 5  # side by side
+_NARROWEST_RANGE = 0.2  # of a scale of accuracies, in percentage points: differences far below it are noise
+_UNMASKED: dict[str, Any] = {"color": "0.45", "ls": "--", "lw": 1.0, "label": "nothing masked"}
+_SIZE = 5.0
+_ROUND_MARKERS = ("o", "s", "^", "D", "v", "P")
+_ACCURACY = "validation accuracy (%)"
 
 
-@dataclass(frozen=True)
-class Dot:
-    """One value, on row `row`, with its standard error if known; filled where the candidate was kept."""
+class Dot(NamedTuple):
+    """One value on a row of a panel, with its standard error if known; filled where the candidate was kept."""
 
     value: float
     row: int
     colour: str
     filled: bool
     marker: str = "o"
-    size: float = 5.0
+    size: float = _SIZE
     error: float | None = None
 
 
-@dataclass(frozen=True)
-class Panel:
+class Panel(NamedTuple):
     """One decision: the names of its rows from the top, its values, that with nothing masked if known."""
 
     title: str
     names: tuple[str, ...]
-    dots: tuple[Dot, ...]
-    unmasked: float | None
-
-    @property
-    def values(self) -> list[float]:
-        """All that the scale must hold."""
-        ends = [dot.value + side * (dot.error or 0) for dot in self.dots for side in (-1, 1)]
-        return ends if self.unmasked is None else [*ends, self.unmasked]
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The decisions of one cell type, on one scale: so it is seen on which of them most hangs.
-
-    Attributes:
-        label: Of the scale.
-        per_row: How many panels stand side by side.
-        row_height: Of one candidate, in inches.
-    """
-
-    title: str
-    label: str
-    panels: tuple[Panel, ...]
-    per_row: int
-    row_height: float
-
-    @property
-    def shares_names(self) -> bool:
-        """Whether the rows of all panels have the same names."""
-        return len({panel.names for panel in self.panels}) == 1
-
-    @property
-    def lines(self) -> int:
-        """How many panels stand below one another."""
-        return ceil(len(self.panels) / self.per_row)
-
-    @property
-    def height(self) -> float:
-        """In inches."""
-        return _CELL + self.lines * (_PANEL + self.row_height * max(len(panel.names) for panel in self.panels))
-
-
-def draw_grids(title: str, legend: Sequence[Line2D], grids: Sequence[Grid], narrowest: float = NARROWEST) -> Figure:
-    """Draw `grids` below one another, each on one scale, `narrowest` wide at least."""
-    heights = [grid.height for grid in grids]
-    figure, body = new_figure(title, 0.75 + sum(heights))
-    add_legend(body, legend)
-    for part, grid in zip(parts(body, (grid.title for grid in grids), heights), grids, strict=True):
-        _draw_grid(part, grid, narrowest)
-    return figure
-
-
-def dot_in_legend(label: str, colour: str, filled: bool, marker: str = "o") -> Line2D:
-    """A dot for the legend."""
-    face = colour if filled else "white"
-    return Line2D([], [], linestyle="", marker=marker, markersize=5, color=colour, markerfacecolor=face, label=label)
-
-
-def unmasked_in_legend() -> Line2D:
-    """The line of the accuracy with nothing masked, for the legend."""
-    return Line2D([], [], color="0.45", linestyle="--", linewidth=1.0, label="nothing masked")
-
-
-def _draw_grid(figure: SubFigure, grid: Grid, narrowest: float) -> None:
-    panels = figure.subplots(grid.lines, grid.per_row, sharex=True, sharey=grid.shares_names, squeeze=False)
-    limits = _limits(grid, narrowest)
-    count = len(grid.panels)
-    for index, axes in enumerate(panels.ravel()):
-        if index >= count:
-            axes.set_axis_off()
-            continue
-        panel = grid.panels[index]
-        axes.set_title(panel.title)
-        axes.set_yticks(range(len(panel.names)), panel.names)
-        axes.set_ylim(len(panel.names) - 0.4, -0.6)
-        axes.tick_params(axis="y", length=0)
-        if panel.unmasked is not None:
-            axes.axvline(panel.unmasked, color="0.45", linestyle="--", linewidth=1.0, zorder=1)
-        for dot in panel.dots:
-            _draw_dot(axes, dot)
-        axes.set_xlim(limits)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
-        if index + grid.per_row >= count:  # nothing stands below
-            axes.tick_params(labelbottom=True)
-    figure.supxlabel(grid.label, fontsize=8)
-
-
-def _draw_dot(axes: Axes, dot: Dot) -> None:
-    face = dot.colour if dot.filled else "white"
-    if dot.error:
-        ends = [dot.value - dot.error, dot.value + dot.error]
-        axes.plot(ends, [dot.row, dot.row], color=dot.colour, linewidth=1.2, zorder=1)
-    nested = dot.filled and dot.size != Dot.size  # a white edge tells dots on one another apart
-    edge = "white" if nested else dot.colour
-    look: dict[str, Any] = {"color": dot.colour, "mfc": face, "mec": edge, "mew": 0.8, "ms": dot.size}
-    axes.plot(dot.value, dot.row, dot.marker, clip_on=False, **look)
-
-
-def _limits(grid: Grid, narrowest: float) -> tuple[float, float]:
-    values = list(chain.from_iterable(panel.values for panel in grid.panels))
-    middle = (min(values) + max(values)) / 2
-    span = max(max(values) - min(values), narrowest)
-    return middle - 0.56 * span, middle + 0.56 * span
-
-
-Decision = Mapping[str, Any]
-
-_ROW = 0.16  # inches of a candidate
-_MOST = 5  # panels side by side
-
-_KEPT, _DROPPED = "#0072B2", "#D55E00"
-_ROUND_MARKERS = ("o", "s", "^", "D", "v", "P")
-_ACCURACY = "validation accuracy (%)"
+    dots: Sequence[Dot]
+    unmasked: float | None = None
 
 
 @styled
@@ -168,18 +72,21 @@ def draw_operation_strengths(decisions: Sequence[Decision]) -> Figure:
         ValueError: No decision on an operation carries scores.
     """
     scored = _scored(decisions, "operation")
-    look = styles(operation for own in scored.values() for decision in own for operation in decision["candidates"])
-    grids = [
-        _grid(_title(cell, "edges (source,target)"), _ACCURACY, [_operation_panel(decision, look) for decision in own])
-        for cell, own in scored.items()
-    ]
-    legend = [dot_in_legend("kept", "0.2", filled=True), dot_in_legend("not kept", "0.2", filled=False)]
-    if any(panel.unmasked is not None for grid in grids for panel in grid.panels):
-        legend.append(unmasked_in_legend())
+    by_operation = styles(operation for decision in scored for operation in decision["candidates"])
+
+    def panel(decision: Decision) -> Panel:
+        values = {score["candidate"]: (100 * score["accuracy"], None) for score in decision["scores"]}
+        unmasked = None if decision["unmasked"] is None else 100 * decision["unmasked"]["accuracy"]
+        return _operation_panel(decision, by_operation, values, unmasked)
+
+    legend = _kept_or_not()
+    if any(decision["unmasked"] is not None for decision in scored):
+        legend.append(Line2D([], [], **_UNMASKED))
     title = "Accuracy of the supernet with one operation masked: lower = stronger"
-    if any(decision.get("trial") for own in scored.values() for decision in own):
+    if any(decision.get("trial") for decision in scored):
         title = "Accuracy of the supernet discretised to each operation and trained on: higher = stronger"
-    return draw_grids(title, legend, grids)
+    what = "edges (source,target) in the order of decision"
+    return _draw_panels(title, legend, _by_cell(scored, what, panel), _ACCURACY)
 
 
 @styled
@@ -193,18 +100,31 @@ def draw_topology_strengths(decisions: Sequence[Decision]) -> Figure:
         ValueError: No decision on the inputs of a node carries scores.
     """
     scored = _scored(decisions, "topology")
-    rounds = 1 + max(score["round"] for own in scored.values() for decision in own for score in decision["scores"])
-    grids = [
-        _grid(_title(cell, "nodes"), _ACCURACY, [_topology_panel(decision) for decision in own])
-        for cell, own in scored.items()
-    ]
+    rounds = 1 + max(score["round"] for decision in scored for score in decision["scores"])
     legend = [
-        dot_in_legend("input kept", _KEPT, filled=True),
-        dot_in_legend("input dropped", _DROPPED, filled=False),
-        *(dot_in_legend(f"round {index + 1}", "0.2", False, _round_marker(index)) for index in range(rounds)),
+        legend_dot("input kept", BLUE, filled=True),
+        legend_dot("input dropped", VERMILLION, filled=False),
+        *(legend_dot(f"round {index + 1}", "0.2", False, _round_marker(index)) for index in range(rounds)),
     ]
     title = "Accuracy of the supernet with one input of a node masked: lower = stronger"
-    return draw_grids(title, legend, grids)
+    groups = _by_cell(scored, "nodes in the order of decision", _topology_panel)
+    return _draw_panels(title, legend, groups, _ACCURACY)
+
+
+def _topology_panel(decision: Decision) -> Panel:
+    dots = [
+        Dot(
+            value=100 * score["accuracy"],
+            row=decision["candidates"].index(score["candidate"]),
+            colour=BLUE if score["candidate"] in decision["kept"] else VERMILLION,
+            filled=score["candidate"] in decision["kept"],
+            marker=_round_marker(score["round"]),
+            size=max(9.0 - 3.0 * score["round"], 3.0),  # so that an input with one accuracy in several rounds is seen
+        )
+        for score in decision["scores"]
+    ]
+    names = tuple(map(edge_name, decision["candidates"]))
+    return Panel(f"{decision['point'] + 1}.  node {decision['node']}", names, dots)
 
 
 @styled
@@ -214,36 +134,47 @@ def draw_strengths(decisions: Sequence[Decision]) -> Figure:
     Raises:
         ValueError: No decision carries strengths.
     """
-    ranked: dict[str, list[Decision]] = {}
-    for decision in decisions:
-        if decision.get("strengths"):
-            ranked.setdefault(decision["cell"], []).append(decision)
+    ranked = [decision for decision in decisions if decision.get("strengths")]
     if not ranked:
         raise ValueError(f"None of these {len(decisions)} decision(s) carries the strengths of operations.")
-    look = styles(operation for own in ranked.values() for decision in own for operation in decision["candidates"])
-    ordered = len({decision["point"] for own in ranked.values() for decision in own}) > 1
-    what = "edges (source,target) in the order of decision" if ordered else "edges (source,target)"
-    grids = [
-        _grid(
-            f"{cell_title(cell)}: {what}, on one scale",
-            "strength, as the selection measures it",
-            [_strength_panel(decision, look, ordered) for decision in own],
-        )
-        for cell, own in ranked.items()
-    ]
-    legend = [dot_in_legend("kept", "0.2", filled=True), dot_in_legend("not kept", "0.2", filled=False)]
-    every = [one["value"] for own in ranked.values() for decision in own for one in decision["strengths"]]
+    by_operation = styles(operation for decision in ranked for operation in decision["candidates"])
+    ordered = len({decision["point"] for decision in ranked}) > 1
+
+    def panel(decision: Decision) -> Panel:
+        values = [(strength["value"], strength["standard_error"]) for strength in decision["strengths"]]
+        named = dict(zip(decision["candidates"], values, strict=True))
+        return _operation_panel(decision, by_operation, named, numbered=ordered)
+
     title = "Strength of each operation for this selection: higher = stronger (bars: standard errors)"
-    # So that what is equal up to rounding looks equal.
-    return draw_grids(title, legend, grids, narrowest=1e-6 * max(map(abs, every)) or 1.0)
+    groups = _by_cell(ranked, "edges (source,target)" + " in the order of decision" * ordered, panel)
+    largest = max(abs(strength["value"]) for decision in ranked for strength in decision["strengths"])
+    # What is equal up to rounding looks equal.
+    return _draw_panels(title, _kept_or_not(), groups, "strength, as the selection measures it", 1e-6 * largest or 1.0)
 
 
-def _scored(decisions: Sequence[Decision], kind: str) -> dict[str, list[Decision]]:
-    """The decisions of that kind that carry scores, per cell in the order in which they were taken."""
-    scored: dict[str, list[Decision]] = {}
-    for decision in decisions:
-        if decision["kind"] == kind and decision["scores"]:
-            scored.setdefault(decision["cell"], []).append(decision)
+def _operation_panel(
+    decision: Decision,
+    by_operation: Mapping[str, Style],
+    values: Mapping[str, tuple[float, float | None]],
+    unmasked: float | None = None,
+    numbered: bool = True,
+) -> Panel:
+    """Return the panel of an edge: the value and the standard error of each operation."""
+    names = tuple(decision["candidates"])
+    dots = [
+        Dot(value, names.index(name), by_operation[name].colour, name == decision["kept"], error=error)
+        for name, (value, error) in values.items()
+    ]
+    number = f"{decision['point'] + 1}.  " if numbered else ""
+    return Panel(number + edge_name(decision["edge_states"]), names, dots, unmasked)
+
+
+def _kept_or_not() -> list[Line2D]:
+    return [legend_dot("kept", "0.2", filled=True), legend_dot("not kept", "0.2", filled=False)]
+
+
+def _scored(decisions: Sequence[Decision], kind: str) -> list[Decision]:
+    scored = [decision for decision in decisions if decision["kind"] == kind and decision["scores"]]
     if not scored:
         raise ValueError(
             f"Of these {len(decisions)} decision(s), none of the kind {kind!r} carries scores, so there are no "
@@ -252,75 +183,86 @@ def _scored(decisions: Sequence[Decision], kind: str) -> dict[str, list[Decision
     return scored
 
 
-def _title(cell: str, what: str) -> str:
-    return f"{cell_title(cell)}: {what} in the order of decision, on one scale"
+def _by_cell(decisions: Rows, what: str, panel: Callable[[Decision], Panel]) -> dict[str, list[Panel]]:
+    """Return the panels of each cell type under its title."""
+    cells = dict.fromkeys(decision["cell"] for decision in decisions)
+    return {
+        f"{cell_title(cell)}: {what}, on one scale": [panel(one) for one in decisions if one["cell"] == cell]
+        for cell in cells
+    }
 
 
-def _grid(title: str, label: str, panels: Sequence[Panel]) -> Grid:
-    """As many panels side by side as are legible: fewer where each has names of its own, and where these are long."""
+def _draw_panels(
+    title: str,
+    legend: Sequence[Line2D],
+    groups: Mapping[str, Sequence[Panel]],
+    label: str,
+    narrowest: float = _NARROWEST_RANGE,
+) -> Figure:
+    """Draw groups of panels below one another, each group on one scale, `narrowest` wide at least."""
+    shapes = [_shape(panels) for panels in groups.values()]
+    heights = [
+        0.5 + lines * (0.5 + 0.16 * max(len(panel.names) for panel in panels))
+        for (lines, _), panels in zip(shapes, groups.values(), strict=True)
+    ]
+    figure, body = new_figure(title, 0.75 + sum(heights))
+    add_legend(body, legend)
+    for part, shape, panels in zip(parts(body, groups, heights), shapes, groups.values(), strict=True):
+        _draw_group(part, shape, panels, _limits(panels, narrowest))
+        part.supxlabel(label, fontsize=8)
+    return figure
+
+
+def _shape(panels: Sequence[Panel]) -> tuple[int, int]:
+    """Return lines and columns: fewer columns where panels have names of their own, and where these are long."""
     longest = max(len(name) for panel in panels for name in panel.names)
-    most = _MOST if len({panel.names for panel in panels}) == 1 else max(1, min(_MOST - 1, 60 // (longest + 6)))
-    return Grid(title, label, tuple(panels), ceil(len(panels) / ceil(len(panels) / most)), _ROW)
+    most = _MOST_PANELS if _share_names(panels) else max(1, min(_MOST_PANELS - 1, 60 // (longest + 6)))
+    lines = ceil(len(panels) / most)
+    return lines, ceil(len(panels) / lines)
 
 
-def _operation_panel(decision: Decision, look: Mapping[str, Style]) -> Panel:
-    candidates = tuple(decision["candidates"])
-    dots = tuple(
-        Dot(
-            value=100 * score["accuracy"],
-            row=candidates.index(score["candidate"]),
-            colour=look[score["candidate"]].colour,
-            filled=score["candidate"] == decision["kept"],
-        )
-        for score in decision["scores"]
-    )
-    unmasked = decision["unmasked"]
-    title = f"{decision['point'] + 1}.  {_edge_name(decision['edge_states'])}"
-    return Panel(title, candidates, dots, None if unmasked is None else 100 * unmasked["accuracy"])
+def _share_names(panels: Sequence[Panel]) -> bool:
+    return len({panel.names for panel in panels}) == 1
 
 
-def _strength_panel(decision: Decision, look: Mapping[str, Style], ordered: bool) -> Panel:
-    candidates = tuple(decision["candidates"])
-    dots = tuple(
-        Dot(
-            value=strength["value"],
-            row=row,
-            colour=look[name].colour,
-            filled=name == decision["kept"],
-            error=strength["standard_error"],
-        )
-        for row, (name, strength) in enumerate(zip(candidates, decision["strengths"], strict=True))
-    )
-    number = f"{decision['point'] + 1}.  " if ordered else ""
-    return Panel(number + _edge_name(decision["edge_states"]), candidates, dots, None)
+def _limits(panels: Iterable[Panel], narrowest: float) -> tuple[float, float]:
+    values = [panel.unmasked for panel in panels if panel.unmasked is not None]
+    values += [dot.value + side * (dot.error or 0) for panel in panels for dot in panel.dots for side in (-1, 1)]
+    middle, span = (min(values) + max(values)) / 2, max(max(values) - min(values), narrowest)
+    return middle - 0.56 * span, middle + 0.56 * span
 
 
-def _topology_panel(decision: Decision) -> Panel:
-    names = tuple(_edge_name(edge) for edge in decision["candidates"])
-    kept = {_edge_name(edge) for edge in decision["kept"]}
-    dots = tuple(
-        Dot(
-            value=100 * score["accuracy"],
-            row=names.index(name),
-            colour=_KEPT if name in kept else _DROPPED,
-            filled=name in kept,
-            marker=_round_marker(score["round"]),
-            size=_round_size(score["round"]),
-        )
-        for score in decision["scores"]
-        for name in [_edge_name(score["candidate"])]
-    )
-    return Panel(f"{decision['point'] + 1}.  node {decision['node']}", names, dots, None)
+def _draw_group(
+    figure: SubFigure, shape: tuple[int, int], panels: Sequence[Panel], limits: tuple[float, float]
+) -> None:
+    grid = figure.subplots(*shape, sharex=True, sharey=_share_names(panels), squeeze=False).ravel()
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    for index, (axes, panel) in enumerate(zip(grid, panels, strict=False)):
+        axes.set_title(panel.title)
+        axes.set_yticks(range(len(panel.names)), panel.names)
+        axes.set_ylim(len(panel.names) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        if panel.unmasked is not None:
+            axes.axvline(panel.unmasked, **_UNMASKED, zorder=1)
+        for dot in panel.dots:
+            _draw_dot(axes, dot)
+        axes.set_xlim(limits)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
+        if index + shape[1] >= len(panels):  # nothing stands below
+            axes.tick_params(labelbottom=True)
+
+
+def _draw_dot(axes: Axes, dot: Dot) -> None:
+    if dot.error:
+        ends = [dot.value - dot.error, dot.value + dot.error]
+        axes.plot(ends, [dot.row, dot.row], color=dot.colour, linewidth=1.2, zorder=1)
+    nested = dot.filled and dot.size != _SIZE  # a white edge tells dots on one another apart
+    edge = "white" if nested else dot.colour
+    face = dot.colour if dot.filled else "white"
+    look: dict[str, Any] = {"color": dot.colour, "mfc": face, "mec": edge, "mew": 0.8, "ms": dot.size}
+    axes.plot(dot.value, dot.row, dot.marker, clip_on=False, **look)
 
 
 def _round_marker(index: int) -> str:
     return _ROUND_MARKERS[index % len(_ROUND_MARKERS)]
-
-
-def _round_size(index: int) -> float:
-    """Later rounds are smaller: where an input has the same accuracy in several, each is seen."""
-    return max(9.0 - 3.0 * index, 3.0)
-
-
-def _edge_name(edge: Sequence[int]) -> str:
-    return f"({edge[0]},{edge[1]})"

@@ -5,8 +5,9 @@ and hatch tell the members of a family apart, so nothing rests on colour alone. 
 `styled`, takes plain data, and returns the figure; `save` writes it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +17,13 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, FigureBase, SubFigure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-Line = Literal["-", "--", ":"]
+Rows = Sequence[Mapping[str, Any]]
+"""Plain records, as they are read from a file."""
+
+Line = Literal["-", "--", ":", "-."]
 
 
 @dataclass(frozen=True)
@@ -36,29 +41,37 @@ class Style:
         return red, green, blue
 
     @property
-    def hatch(self) -> str | None:
-        """What fills a bar, beside the colour."""
-        return {"-": None, "--": "//////", ":": "......"}[self.line]
+    def fill(self) -> dict[str, Any]:
+        """How a bar is filled: with the colour, and hatched where a line would be broken."""
+        hatch = {"-": None, "--": "//////", ":": "......", "-.": "xxxxxx"}[self.line]
+        return {"facecolor": self.colour, "edgecolor": "white", "hatch": hatch, "linewidth": 0}
 
 
-_GREY, _VERMILLION, _GREEN, _BLUE, _SKY, _PURPLE = "#7F7F7F", "#D55E00", "#009E73", "#0072B2", "#56B4E9", "#CC79A7"
-_ORANGE, _BLACK = "#E69F00", "#000000"
+GREY, VERMILLION, GREEN, BLUE, SKY, PURPLE = "#7F7F7F", "#D55E00", "#009E73", "#0072B2", "#56B4E9", "#CC79A7"
+ORANGE, BLACK = "#E69F00", "#000000"
 
 STYLES = {
-    "none": Style(_GREY, ":", "X"),
-    "skip_connect": Style(_VERMILLION, "-", "o"),
-    "max_pool_3x3": Style(_GREEN, "-", "^"),
-    "avg_pool_3x3": Style(_GREEN, "--", "v"),
-    "sep_conv_3x3": Style(_BLUE, "-", "s"),
-    "sep_conv_5x5": Style(_BLUE, "--", "D"),
-    "sep_conv_7x7": Style(_BLUE, ":", "p"),
-    "nor_conv_1x1": Style(_SKY, "--", "D"),
-    "nor_conv_3x3": Style(_BLUE, "-", "s"),
-    "dil_conv_3x3": Style(_SKY, "-", "P"),
-    "dil_conv_5x5": Style(_SKY, "--", "*"),
-    "noise": Style(_PURPLE, "-", "h"),
+    "none": Style(GREY, ":", "X"),
+    "skip_connect": Style(VERMILLION, "-", "o"),
+    "max_pool_3x3": Style(GREEN, "-", "^"),
+    "avg_pool_3x3": Style(GREEN, "--", "v"),
+    "sep_conv_3x3": Style(BLUE, "-", "s"),
+    "sep_conv_5x5": Style(BLUE, "--", "D"),
+    "sep_conv_7x7": Style(BLUE, ":", "p"),
+    "nor_conv_1x1": Style(SKY, "--", "D"),
+    "nor_conv_3x3": Style(BLUE, "-", "s"),
+    "dil_conv_3x3": Style(SKY, "-", "P"),
+    "dil_conv_5x5": Style(SKY, "--", "*"),
+    "noise": Style(PURPLE, "-", "h"),
 }
-_OTHERS = (Style(_ORANGE), Style(_BLACK, "-", "s"), Style(_ORANGE, "--", "D"), Style(_BLACK, "--", "^"))
+_OTHERS = (Style(ORANGE), Style(BLACK, "-", "s"), Style(ORANGE, "--", "D"), Style(BLACK, "--", "^"))
+_SELECTIONS = (
+    Style(BLUE, "-", "o"),
+    Style(VERMILLION, "--", "s"),
+    Style(GREEN, ":", "^"),
+    Style(PURPLE, "-.", "D"),
+    Style("0.3", "-", "v"),
+)
 
 
 def styles(operations: Iterable[str]) -> dict[str, Style]:
@@ -66,17 +79,14 @@ def styles(operations: Iterable[str]) -> dict[str, Style]:
 
     Operations of a user's own take the colours that no family has, in that order; from the fifth on they repeat.
     """
-    found: dict[str, Style] = {}
-    others = 0
-    for operation in operations:
-        if operation in found:
-            continue
-        if operation in STYLES:
-            found[operation] = STYLES[operation]
-        else:
-            found[operation] = _OTHERS[others % len(_OTHERS)]
-            others += 1
-    return found
+    names = dict.fromkeys(operations)
+    others = [name for name in names if name not in STYLES]
+    return {name: STYLES.get(name) or _OTHERS[others.index(name) % len(_OTHERS)] for name in names}
+
+
+def selection_styles(selections: Iterable[str]) -> dict[str, Style]:
+    """Return the style of each selection, in the order of their first appearance; from the sixth on they repeat."""
+    return dict(zip(dict.fromkeys(selections), cycle(_SELECTIONS), strict=False))
 
 
 FORMATS = ("png", "svg", "pdf")
@@ -176,12 +186,13 @@ def add_legend(figure: FigureBase, handles: Sequence[Artist], width: float = WID
     figure.legend(handles=handles, loc="outside upper left", ncols=ceil(len(handles) / lines), borderaxespad=0.2)
 
 
-def two_lines(name: str) -> str:
-    """Return the name of an operation, broken before what follows its last underscore if it is long."""
-    return "\n".join(name.rsplit("_", 1)) if len(name) > 8 else name
+def legend_dot(label: str, colour: str, filled: bool, marker: str = "o") -> Line2D:
+    """Return a dot for the legend."""
+    face = colour if filled else "white"
+    return Line2D([], [], linestyle="", marker=marker, markersize=5, color=colour, markerfacecolor=face, label=label)
 
 
-def fitting(text: str, width: float, size: float = 8) -> float:
+def fitting_size(text: str, width: float, size: float = 8) -> float:
     """Return the font size, `size` at most, at which a text is not wider than `width` inches."""
     return min(size, 72 * width / (_CHARACTER * max(map(len, text.split("\n")))))
 
@@ -199,6 +210,11 @@ def cell_title(name: str) -> str:
     return name if name.endswith("cell") else f"{name} cell"
 
 
+def edge_name(edge: Sequence[int]) -> str:
+    """Return `(source,target)`."""
+    return f"({edge[0]},{edge[1]})"
+
+
 def save(figure: Figure, stem: str | Path, formats: Sequence[str] = ("png",)) -> Path:
     """Write `figure` as `STEM.png` and in the other formats beside it, making the folder; return the PNG's path.
 
@@ -207,18 +223,12 @@ def save(figure: Figure, stem: str | Path, formats: Sequence[str] = ("png",)) ->
     stem = Path(stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(_WRITING):
-        _lay_out(figure)
+        if (layout := figure.get_layout_engine()) is not None:  # once for all formats: it takes longer than to draw
+            for axes in figure.axes:  # what lies within the axes needs no room, and measuring it takes long
+                for artist in (*axes.spines.values(), *axes.lines, *axes.patches, *axes.images):
+                    artist.set_in_layout(False)
+            layout.execute(figure)
+            figure.set_layout_engine(None)
         for form in dict.fromkeys(("png", *formats)):
             figure.savefig(stem.with_name(f"{stem.name}.{form}"), metadata=_NO_DATES[form])
     return stem.with_name(f"{stem.name}.png")
-
-
-def _lay_out(figure: Figure) -> None:
-    """Let constrained layout make room, once for all formats: it takes longer than to draw."""
-    layout = figure.get_layout_engine()
-    if layout is not None:
-        for axes in figure.axes:  # what lies within the axes needs no room, and measuring it takes long
-            for artist in (*axes.spines.values(), *axes.lines, *axes.patches, *axes.images):
-                artist.set_in_layout(False)
-        layout.execute(figure)
-        figure.set_layout_engine(None)

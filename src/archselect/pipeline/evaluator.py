@@ -1,6 +1,6 @@
 """What a selection or an analysis may try on a supernet: scores of it, and copies trained on trial."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from archselect.pipeline.stage import StageContext
 from archselect.search import SearchMethod, SearchModule
 from archselect.search.data import architecture_images, fixed_batches, hold_out, search_loaders, training_batches
 from archselect.selection import Score, Scorer, Scoring, SuccessiveElimination, TrialTraining
-from archselect.store import SCRATCH, StageFolder
+from archselect.store import SCRATCH
 from archselect.training.checkpoint import load_state, save
 from archselect.training.cuda_graphs import NoCapture, capture_for
 from archselect.training.fit import StageTrainer
@@ -24,27 +24,29 @@ TRIALS = "trials.jsonl"
 
 
 class StageEvaluator:
-    """Scores of the supernet as it stands, and trained copies of it, kept in the stage's folder.
+    """Scores of a supernet as it stands, and copies of it trained as the search did, kept in the stage's folder.
 
     Args:
-        supernet: On its device.
-        folder: Of the stage.
-        scorer: Makes the scorer of a supernet; returns None if the selector does not score.
-        train: Trains a copy of the supernet in place, given the trial's name.
+        supernet: On `device`.
+        job: What all stages of the run share.
+        method: How the supernet was trained.
+        scoring: On what it is scored; None: it is not.
+        fitting: Of the stage.
+        device: Where the stage computes.
     """
 
     def __init__(
         self,
         supernet: Supernet,
-        folder: StageFolder,
-        scorer: Callable[[Supernet], Scorer | None],
-        train: Callable[[Supernet, str, TrialTraining], None],
+        job: StageContext,
+        method: SearchMethod,
+        scoring: Scoring | None,
+        fitting: StageTrainer,
+        device: torch.device,
     ) -> None:
         self.supernet = supernet
-        self.folder = folder
-        self._make_scorer = scorer
-        self._scorer = scorer(supernet)
-        self._train = train
+        self._job, self._method, self._scoring, self._fitting, self._device = job, method, scoring, fitting, device
+        self._scorer = None if scoring is None else self._scorer_of(supernet)
 
     def score(
         self, candidates: Sequence[MixtureWeights], elimination: SuccessiveElimination | None = None
@@ -56,31 +58,24 @@ class StageEvaluator:
 
     def train(self, name: str, decisions: Mapping[str, CellDecisions], training: TrialTraining) -> Score:
         """Train a copy, or return what it came to; the weights are written before the record that says so."""
-        for record in self.folder.read_lines(TRIALS):
+        folder = self._fitting.folder
+        for record in folder.read_lines(TRIALS):
             if record["trial"] == name:
                 return Score(record["accuracy"], record["loss"])
         copy = deepcopy(self.supernet)
         copy.decisions = decisions
         self._train(copy, name, training)
-        scorer = self._make_scorer(copy)
-        assert scorer is not None, "a selector that trains on trial names its scoring"
-        (score,) = scorer([copy.mixture_weights().detach()])
+        (score,) = self._scorer_of(copy)([copy.mixture_weights().detach()])
         self._file(name).parent.mkdir(parents=True, exist_ok=True)
         save(copy.cpu().state_dict(), self._file(name))
-        self.folder.append_line(TRIALS, {"trial": name, **score.to_record()})
+        folder.append_line(TRIALS, {"trial": name, **score.to_record()})
         return score
 
     def adopt(self, name: str) -> None:
         """Let the supernet stand where a trial ended, and forget the weights of the others of its group."""
         adopted = self._file(name)
         self.supernet.load_state_dict(load_state(adopted))
-        on_main_process(lambda: self._forget_others(adopted))
-
-    @staticmethod
-    def _forget_others(adopted: Path) -> None:
-        for file in adopted.parent.iterdir():
-            if file != adopted:
-                file.unlink()
+        on_main_process(lambda: _forget_others(adopted))
 
     @property
     def scorer(self) -> Scorer:
@@ -88,44 +83,31 @@ class StageEvaluator:
         assert self._scorer is not None, "a selector that scores names its scoring"
         return self._scorer
 
-    def _file(self, name: str) -> Path:
-        return self.folder.path / SCRATCH / "trials" / f"{name}.pt"
+    def _scorer_of(self, supernet: Supernet) -> Scorer:
+        assert self._scoring is not None, "a selector that trains on trial names its scoring"
+        return scorer_of(supernet, self._job, self._method, self._scoring, self._device)
 
-
-def evaluator_on(
-    supernet: Supernet,
-    job: StageContext,
-    method: SearchMethod,
-    scoring: Scoring | None,
-    fitting: StageTrainer,
-    device: torch.device,
-) -> StageEvaluator:
-    """Return what may be tried on a supernet in a stage of a run: scoring and training as the search did.
-
-    Args:
-        supernet: On `device`.
-        job: What all stages of the run share.
-        method: How the supernet was trained.
-        scoring: On what it is scored; None: it is not.
-        fitting: Of the stage.
-        device: Where the stage computes.
-    """
-    held_out = scoring.held_out_share if scoring else 0.0
-
-    def train(copy: Supernet, name: str, training: TrialTraining) -> None:
-        tuning = method.for_tuning(training.epochs, training.learning_rate, training.schedule, training.train_alpha)
-        fitting.progress.say(f"training {name}")
-        fitting.train(
+    def _train(self, copy: Supernet, name: str, training: TrialTraining) -> None:
+        job, held_out = self._job, self._scoring.held_out_share if self._scoring else 0.0
+        tuning = self._method.for_tuning(
+            training.epochs, training.learning_rate, training.schedule, training.train_alpha
+        )
+        self._fitting.progress.say(f"training {name}")
+        self._fitting.train(
             SearchModule(copy, tuning, job.data.classes, (job.seed, "selection", name)),
             lambda device: search_loaders(job.data, tuning, device, job.seed, f"selection {name}", held_out),
             training.epochs,
         )
-        copy.to(device)
+        copy.to(self._device)
 
-    def score(network: Supernet) -> Scorer | None:
-        return None if scoring is None else scorer_of(network, job, method, scoring, device)
+    def _file(self, name: str) -> Path:
+        return self._fitting.folder.path / SCRATCH / "trials" / f"{name}.pt"
 
-    return StageEvaluator(supernet, fitting.folder, score, train)
+
+def _forget_others(adopted: Path) -> None:
+    for file in adopted.parent.iterdir():
+        if file != adopted:
+            file.unlink()
 
 
 def scorer_of(

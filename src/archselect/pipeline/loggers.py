@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
+from archselect.results.formatting import markdown_table
 from archselect.training.fit import Record
 
 
@@ -100,14 +101,14 @@ class TensorBoardAdapter(LoggerAdapter):
             self.logger.experiment.add_image(f"figures/{path.stem}", pixels, self._epochs, dataformats="HWC")
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        self.logger.experiment.add_text(f"tables/{name}", markdown(columns, rows), self._epochs)
+        self.logger.experiment.add_text(f"tables/{name}", markdown_table(columns, rows), self._epochs)
 
     def summary(self, summary: Mapping[str, Any]) -> None:
         """Log what is text as text, and the config once more, with the numbers as the metrics of its options."""
         numbers = {name: float(value) for name, value in summary.items() if isinstance(value, int | float)}
         shown = [(name, value) for name, value in summary.items() if isinstance(value, str | int | float)]
         self.logger.log_hyperparams(self.logger.hparams, metrics=numbers, step=self._epochs)
-        self.logger.experiment.add_text("summary", markdown(("what", "value"), shown), self._epochs)
+        self.logger.experiment.add_text("summary", markdown_table(("what", "value"), shown), self._epochs)
 
 
 def adapter_for(logger: Logger) -> LoggerAdapter:
@@ -117,16 +118,6 @@ def adapter_for(logger: Logger) -> LoggerAdapter:
     if isinstance(logger, TensorBoardLogger):
         return TensorBoardAdapter(logger)
     return LoggerAdapter(logger)
-
-
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a table in Markdown; what is `None` is an empty cell."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else str(value).replace("|", "&#124;")
 
 
 class RunLog:

@@ -19,7 +19,7 @@ from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 
 from archselect import kernels
-from archselect.data import BilevelBatches, ImageTensors
+from archselect.data import BilevelBatches, DeviceLoader, ImageTensors
 from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
 from archselect.genotype import Genotype
 from archselect.pipeline.config import Components, folder_label, identity_of, to_plain_dict
@@ -176,9 +176,7 @@ class _Pace:
         job, method = self._plan.job, self._plan.parts.search
         return self._timed(
             lambda: SearchModule(new_supernet(job, method), method, job.data.classes, (job.seed, "timing")),
-            lambda few, size, device: BilevelBatches(
-                *(fixed_batches(job.data, few, size, device, job.seed) for _ in range(2))
-            ),
+            lambda *few: BilevelBatches(*(_fixed(job, *few) for _ in range(2))),
             method.batch_size,
         )
 
@@ -189,7 +187,7 @@ class _Pace:
         assert isinstance(retraining, Retraining)
         return self._timed(
             lambda: RetrainModule(retraining.new_network(parts.space, genotype, data), retraining, data.classes, seed),
-            lambda few, size, device: fixed_batches(data, few, size, device, seed),
+            lambda *few: _fixed(self._plan.job, *few),
             retraining.batch_size,
         )
 
@@ -210,6 +208,10 @@ class _Pace:
                 if size == most or clock.seconds > SECONDS / 2:
                     return clock.seconds / size
                 size = round(size * SECONDS / clock.seconds)
+
+
+def _fixed(job: StageContext, images: ImageTensors, size: int, device: torch.device) -> DeviceLoader:
+    return fixed_batches(job.data, images, size, device, job.seed)
 
 
 class _Clock(Callback):

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 
 from archselect.distributed.process_group import check_same, whole_batches
 from archselect.models.supernet.supernet import Supernet
-from archselect.pipeline.evaluator import StageEvaluator, evaluator_on
+from archselect.pipeline.evaluator import StageEvaluator
 from archselect.pipeline.search_stage import (
     SUPERNET,
     describe_supernet,
@@ -107,9 +107,10 @@ class SelectionStage:
         save(supernet.cpu().state_dict(), fitting.folder.path / SUPERNET)
 
     def _evaluator(self, supernet: Supernet, fitting: StageTrainer, device: torch.device) -> StageEvaluator:
-        return evaluator_on(supernet, self.job, self.method, self.selector.scoring, fitting, device)
+        return StageEvaluator(supernet, self.job, self.method, self.selector.scoring, fitting, device)
 
 
+@dataclass
 class DecisionLoop:
     """Makes the decisions of the steps, writes each down before it counts, and applies it.
 
@@ -117,22 +118,15 @@ class DecisionLoop:
     made.
     """
 
-    def __init__(
-        self,
-        steps: Sequence[DecisionStep],
-        selector: Selector,
-        supernet: Supernet,
-        folder: StageFolder,
-        progress: Progress,
-        seed: int,
-    ) -> None:
-        self.steps = steps
-        self.selector = selector
-        self.supernet = supernet
-        self.folder = folder
-        self.progress = progress
-        self.seed = seed
-        self._before = supernet.decisions
+    steps: Sequence[DecisionStep]
+    selector: Selector
+    supernet: Supernet
+    folder: StageFolder
+    progress: Progress
+    seed: int
+
+    def __post_init__(self) -> None:
+        self._before = self.supernet.decisions
 
     def decide(self, step: DecisionStep, evaluator: StageEvaluator) -> None:
         """Make what is left to decide of a step."""

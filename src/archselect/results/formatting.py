@@ -1,60 +1,78 @@
-"""How a result reads: columns, cells and notes of the tables, and one run beside the paper's number."""
+"""How a result reads: columns and notes of the tables, and one run beside the paper's number."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 from statistics import fmean
 from typing import Any
 
-from archselect.results.summaries import STAGES, Row, RunResult
-
-BALANCED = "balanced %"
+from archselect.results.summaries import STAGES, Choices, Row, RunResult, mean_of
 
 
-def headings(report: Sequence[Row]) -> list[str]:
+@dataclass(frozen=True)
+class Column:
+    """A column of the report's table.
+
+    Attributes:
+        text: What it shows of a row.
+        key: What it sorts a row by; `None` where the row has nothing to show.
+    """
+
+    title: str
+    text: Callable[[Row], str]
+    key: Callable[[Row], Any]
+    numeric: bool = True
+
+
+def columns(report: Sequence[Row]) -> list[Column]:
     """Return the columns of `report`; ranks and balanced accuracies are one where a row has any that say something."""
-    rank = ["mean rank (best)"] if any(row.ranks for row in report) else []
-    choices = ("search space", "search", "selection", "evaluation", "data")
-    balanced = [BALANCED] if any(row.unbalanced for row in report) else []
-    numbers = ("n (seeds)", "test accuracy %", "best of n %", *balanced, *rank, "params M", "skips %")
-    return [*choices, *numbers, "time: search + selection + evaluation", "paper %"]
-
-
-def cells(row: Row, report: Sequence[Row]) -> list[str]:
-    """Return what `row` shows in the columns of `headings(report)`."""
-    rank = f"{fmean(row.ranks):.1f} ({min(row.ranks)}) of {row.of}" if row.ranks else "–"
+    names = {field: attrgetter(f"choices.{field}") for field in Choices._fields}
+    balanced = [Column("balanced %", lambda row: number(row.balanced_mean), attrgetter("balanced_mean"))]
+    rank = [Column("mean rank (best)", _rank, lambda row: mean_of(row.ranks))]
     return [
-        *row.choices,
-        f"{len(row.results)} ({','.join(map(str, row.seeds))}){star(row)}",
-        spread(row),
-        "–" if row.best is None else f"{row.best:.2f}",
-        *([balanced(row)] if any(other.unbalanced for other in report) else []),
-        *([rank] if any(other.ranks for other in report) else []),
-        millions(row),
-        f"{100 * row.skip_share:.0f}",
-        " + ".join(duration(row.seconds(stage)) for stage in STAGES),
-        str(row.paper or "–"),
+        *(Column(field.replace("_", " "), name, name, numeric=False) for field, name in names.items()),
+        Column("n (seeds)", _seeds, lambda row: len(row.results)),
+        Column("test accuracy %", spread, attrgetter("mean")),
+        Column("best of n %", lambda row: number(row.best), attrgetter("best")),
+        *(balanced if any(row.unbalanced for row in report) else []),
+        *(rank if any(row.ranks for row in report) else []),
+        Column("params M", millions, attrgetter("parameters")),
+        Column("skips %", lambda row: f"{100 * row.skip_share:.0f}", attrgetter("skip_share")),
+        Column(f"time: {' + '.join(STAGES)}", _durations, _seconds),
+        Column("paper %", lambda row: str(row.paper or "–"), lambda row: row.paper and row.paper.accuracy),
     ]
 
 
-def star(row: Row) -> str:
-    """Return the mark of a row that mixes settings."""
-    return "*" if row.mixes_settings else ""
+def _seeds(row: Row) -> str:
+    return f"{len(row.results)} ({','.join(map(str, row.seeds))}){'*' * row.mixes_settings}"
+
+
+def _rank(row: Row) -> str:
+    return f"{fmean(row.ranks):.1f} ({min(row.ranks)}) of {row.of}" if row.ranks else "–"
+
+
+def _durations(row: Row) -> str:
+    return " + ".join(duration(row.seconds(stage)) for stage in STAGES)
+
+
+def _seconds(row: Row) -> float | None:
+    known = [seconds for stage in STAGES if (seconds := row.seconds(stage)) is not None]
+    return sum(known) if known else None
+
+
+def number(value: float | None) -> str:
+    """Return a percentage or a number of millions."""
+    return "–" if value is None else f"{value:.2f}"
 
 
 def spread(row: Row) -> str:
     """Return mean and standard deviation of the test accuracy, in percent."""
-    if row.mean is None:
-        return "–"
-    return f"{row.mean:.2f}" if row.std is None else f"{row.mean:.2f} ± {row.std:.2f}"
-
-
-def balanced(row: Row) -> str:
-    """Return the mean of the balanced test accuracy, in percent."""
-    return "–" if row.balanced_mean is None else f"{row.balanced_mean:.2f}"
+    return number(row.mean) if row.std is None else f"{row.mean:.2f} ± {row.std:.2f}"
 
 
 def millions(row: Row) -> str:
     """Return the number of parameters in millions."""
-    return "–" if row.parameters is None else f"{row.parameters / 1e6:.2f}"
+    return number(row.parameters and row.parameters / 1e6)
 
 
 def duration(seconds: float | None) -> str:
@@ -94,6 +112,17 @@ def footnotes(report: Sequence[Row]) -> list[str]:
     return notes
 
 
+def markdown_table(titles: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+    """Return a table in Markdown whose cells are text: none ends its column or is HTML or a link; `None` is empty."""
+    return "\n".join(f"| {' | '.join(map(markdown_text, line))} |" for line in (titles, ["---"] * len(titles), *lines))
+
+
+def markdown_text(value: object) -> str:
+    """Return a value so that Markdown takes it for neither a table nor HTML nor a link."""
+    text = "" if value is None else str(value)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;").replace("[", "&#91;")
+
+
 def comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run came to and what the paper has for its choices; accuracies in percent.
 
@@ -110,8 +139,7 @@ def comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"result/skip_share": result.skip_share}
     if result.accuracy is not None:
         found["result/test_accuracy"] = result.accuracy
-        paper = Row(result.choices, (result,)).paper
-        if paper is not None:
+        if paper := Row(result.choices, (result,)).paper:
             found |= {"paper/test_accuracy": paper.accuracy, "paper/of": paper.of}
             found["paper/lead"] = result.accuracy - paper.accuracy
     return found

@@ -1,23 +1,40 @@
 """What finished runs came to: summaries read, repeats dropped, gathered over seeds, beside the paper's numbers.
 
+paper_number the number that the paper reports for some choices; the content is in `paper.yaml`
 RunResult    one run, read from its summary.json
 collect      every result under a folder, once
 Row, rows    mean and spread of the runs that differ in nothing but the seed
-paper_number the paper's number beside a result; the content is in `paper.yaml`
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
 from archselect.genotype import Genotype
 from archselect.safe_io.files import read_json
+
+STAGES = ("search", "selection", "evaluation")
+MAXIMUM_NAME = 200
+UNBALANCED = 1.5
+"""From this ratio of the largest to the smallest class on, balanced accuracy says something that accuracy does not."""
+
+T = TypeVar("T")
+
+
+class Choices(NamedTuple):
+    """What the runs of one row have in common: names of files under `configs/`."""
+
+    search_space: str
+    search: str
+    selection: str
+    evaluation: str
+    data: str
 
 
 @dataclass(frozen=True)
@@ -25,7 +42,6 @@ class PaperNumber:
     """A test accuracy that the paper reports, in percent.
 
     Attributes:
-        accuracy: The number itself.
         std: Standard deviation over the seeds, where the paper has it.
         best: The best seed, where the paper has it beside the mean.
         of: What the number is, e.g. "mean of 4 seeds" or "best of 4 seeds".
@@ -37,63 +53,28 @@ class PaperNumber:
     of: str
 
     def __str__(self) -> str:
-        spread = "" if self.std is None else f" ± {self.std:.2f}"
+        std = "" if self.std is None else f" ± {self.std:.2f}"
         best = "" if self.best is None else f", best {self.best:.2f}"
-        return f"{self.accuracy:.2f}{spread} ({self.of}{best})"
+        return f"{self.accuracy:.2f}{std} ({self.of}{best})"
 
 
-def paper_number(search_space: str, search: str, selection: str, evaluation: str, data: str) -> PaperNumber | None:
-    """Return what the paper reports for these choices under its full protocol, or `None`.
-
-    Args:
-        search_space: As the others, the name of a file under `configs/`.
-        search: How the supernet was trained.
-        selection: How the architecture was read off it.
-        evaluation: The retraining recipe, or "table" for a look-up in NAS-Bench-201.
-        data: What the architecture was tested on.
-    """
-    return _numbers().get((search_space, search, selection, evaluation, data))
+def paper_number(choices: Choices) -> PaperNumber | None:
+    """Return what the paper reports for these choices under its full protocol, where it reports anything."""
+    return _paper_numbers().get(choices)
 
 
 @cache
-def _numbers() -> dict[tuple[str, str, str, str, str], PaperNumber]:
-    blocks = yaml.safe_load(files("archselect.results").joinpath("paper.yaml").read_text(encoding="utf-8"))
+def _paper_numbers() -> dict[Choices, PaperNumber]:
     numbers = {}
-    for block in blocks:
-        errors = "error" in block
-        for choices, value in block["error" if errors else "accuracy"].items():
-            search, selection = choices.split("+")
-            mean, std, best = [*(value if isinstance(value, list) else [value]), None, None][:3]
-            numbers[block["search_space"], search, selection, block["evaluation"], block["data"]] = PaperNumber(
-                accuracy=_accuracy_in(mean, errors),
-                std=std,
-                best=None if best is None else _accuracy_in(best, errors),
-                of=block["of"],
-            )
+    for block in yaml.safe_load(files("archselect.results").joinpath("paper.yaml").read_text(encoding="utf-8")):
+        of_errors = "error" in block
+        for pair, reported in block["error" if of_errors else "accuracy"].items():
+            number, std, best = [*(reported if isinstance(reported, list) else [reported]), None, None][:3]
+            accuracy, best = (round(100 - x, 2) if of_errors and x is not None else x for x in (number, best))
+            search, selection = pair.split("+")
+            choices = Choices(block["search_space"], search, selection, block["evaluation"], block["data"])
+            numbers[choices] = PaperNumber(accuracy, std, best, block["of"])
     return numbers
-
-
-def _accuracy_in(value: float, is_error: bool) -> float:
-    return round(100 - value, 2) if is_error else value
-
-
-STAGES = ("search", "selection", "evaluation")
-TABLE = "table"  # the paper's protocol of what is looked up in NAS-Bench-201, whatever the option is called
-
-MAXIMUM_NAME = 200
-
-UNBALANCED = 1.5
-"""From this ratio of the largest to the smallest class on, balanced accuracy says something that accuracy does not."""
-
-
-class Choices(NamedTuple):
-    """What the runs of one row have in common."""
-
-    search_space: str
-    search: str
-    selection: str
-    evaluation: str
-    data: str
 
 
 @dataclass(frozen=True)
@@ -103,11 +84,10 @@ class RunResult:
     Attributes:
         folder: Of the stage that holds the result: the evaluation, or the selection where nothing was evaluated.
         accuracy: Test accuracy in percent; `None` where nothing was evaluated.
-        balanced_accuracy: The mean over the classes, in percent; `None` where it is not known.
+        balanced_accuracy: The mean over the classes, in percent.
         unbalanced: Whether it says what the accuracy does not: some classes have far fewer images than others.
-        rank: Place among all architectures of the NAS-Bench-201 table, 1 = best; `None` where nothing was looked up.
-        parameters: Of the evaluated network.
-        skip_share: Share of the architecture's edges that are skip connections.
+        rank: Place among all architectures of the NAS-Bench-201 table, 1 = best, where one was looked up.
+        of: How many architectures that table has.
         seconds: Per stage, what it took when it was computed.
         runs: The run folders that hold this result; several where a command was typed again.
     """
@@ -135,42 +115,45 @@ class RunResult:
             if not isinstance(summary.get(key), int | None):
                 raise ValueError(f"{key} is a whole number, not {summary[key]!r}")
         stages = {name: summary["stages"][name] for name in STAGES if name in summary["stages"]}
-        last = next((stages[name] for name in ("evaluation", "selection") if name in stages), None)
+        last = stages.get("evaluation", stages.get("selection"))
         if last is None:
             raise ValueError("neither a selection nor an evaluation is among its stages")
         accuracy = _accuracy(summary)
         if "evaluation" in stages and accuracy is None:
             raise ValueError("it has an evaluation but neither evaluation.test_accuracy nor evaluation.rank")
-        balanced_accuracy, unbalanced = _balanced(summary)
+        choices, genotype = named_choices(summary), Genotype.from_text(summary["genotype"])
+        if summary["selection"] is None:  # it was given its genotype and is named by it, for it searched nothing
+            choices = choices._replace(search="–", selection=genotype.label)
+        balanced = summary.get("evaluation.test_balanced_accuracy")
+        counts = [summary.get(f"evaluation.{part}_images_per_class") or [] for part in ("train", "test")]
         return cls(
-            choices=_choices(summary),
+            choices=choices,
             seed=int(summary["seed"]),
             folder=str(last["folder"]),
             accuracy=accuracy,
-            balanced_accuracy=balanced_accuracy,
-            unbalanced=unbalanced,
+            balanced_accuracy=None if balanced is None else 100 * float(balanced),
+            unbalanced=balanced is not None and any(map(is_unbalanced, counts)),
             rank=summary.get("evaluation.rank"),
             of=summary.get("evaluation.of"),
             parameters=summary.get("params"),
-            skip_share=skip_share(Genotype.from_text(summary["genotype"])),
+            skip_share=skip_share(genotype),
             seconds={name: float(stage["seconds"]) for name, stage in stages.items()},
             runs=(run,),
         )
 
 
-def _choices(summary: Mapping[str, Any]) -> Choices:
-    """The choices of a run; one that was given its genotype is named by it, for it searched nothing."""
-    names = {name: named(summary[name], name) for name in Choices._fields}
-    if summary["selection"] is None:
-        names |= {"search": "–", "selection": Genotype.from_text(summary["genotype"]).label}
-    return Choices(**names)
+def named_choices(record: Mapping[str, Any]) -> Choices:
+    """Return the choices that a record names.
 
-
-def named(value: object, what: str) -> str:
-    """Return a name as text, or raise a ValueError: a terminal obeys control characters."""
-    if not (text := str(value)).isprintable() or len(text) > MAXIMUM_NAME:
-        raise ValueError(f"{what} is no name of at most {MAXIMUM_NAME:,} printable characters")
-    return text
+    Raises:
+        KeyError: One is not there.
+        ValueError: One is no name: a terminal would obey some characters.
+    """
+    choices = Choices(*(str(record[field]) for field in Choices._fields))
+    for field, name in choices._asdict().items():
+        if not name.isprintable() or len(name) > MAXIMUM_NAME:
+            raise ValueError(f"{field} is no name of at most {MAXIMUM_NAME:,} printable characters")
+    return choices
 
 
 def skip_share(genotype: Genotype) -> float:
@@ -192,15 +175,6 @@ def _accuracy(summary: Mapping[str, Any]) -> float | None:
     return 100 * fraction
 
 
-def _balanced(summary: Mapping[str, Any]) -> tuple[float | None, bool]:
-    """The balanced test accuracy in percent, and whether the sizes of the classes differ so that it says something."""
-    fraction = summary.get("evaluation.test_balanced_accuracy")
-    if fraction is None:
-        return None, False
-    counts = [summary.get(f"evaluation.{part}_images_per_class") or [] for part in ("train", "test")]
-    return 100 * float(fraction), any(is_unbalanced([int(count) for count in own]) for own in counts)
-
-
 def is_unbalanced(counts: Sequence[int]) -> bool:
     """Return whether classes with so many images each are of very different sizes; those without any do not count."""
     there = [count for count in counts if count]
@@ -220,14 +194,9 @@ def collect(folder: str | Path, warn: Callable[[str], None]) -> list[RunResult]:
         raise FileNotFoundError(f"There is no folder {folder}. Name the one that holds the runs, e.g. logs.")
     paths = sorted(folder.rglob("summary.json"))
     results: dict[tuple[Choices, int, str], RunResult] = {}
-    for path in paths:
-        try:
-            result = RunResult.from_summary(read_json(path, path.parent), path.parent)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            warn(f"Left out {path}, which is no summary of a run: {reason(error)}.")
-            continue
+    for result in read_each(paths, RunResult.from_summary, "is no summary of a run", warn):
         key = (result.choices, result.seed, result.folder)
-        results[key] = replace(results[key], runs=(*results[key].runs, path.parent)) if key in results else result
+        results[key] = replace(results[key], runs=results[key].runs + result.runs) if key in results else result
     if not results:
         found = f"none of the {len(paths)} summary.json could be read" if paths else "there is no summary.json"
         raise FileNotFoundError(
@@ -237,11 +206,19 @@ def collect(folder: str | Path, warn: Callable[[str], None]) -> list[RunResult]:
     return list(results.values())
 
 
-def reason(error: Exception) -> str:
-    """Return what is wrong with a record, without a full stop."""
-    if isinstance(error, KeyError):
-        return f"it lacks {error.args[0]}"
-    return str(error).rstrip(".")
+def read_each(
+    paths: Iterable[Path], read: Callable[[Any, Path], T], otherwise: str, warn: Callable[[str], None]
+) -> Iterator[T]:
+    """Yield what `read` makes of the content and the folder of each JSON file.
+
+    `warn` is told of each file that it makes nothing of: which `otherwise`.
+    """
+    for path in paths:
+        try:
+            yield read(read_json(path, path.parent), path.parent)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            reason = f"it lacks {error.args[0]}" if isinstance(error, KeyError) else str(error).rstrip(".")
+            warn(f"Left out {path}, which {otherwise}: {reason}.")
 
 
 @dataclass(frozen=True)
@@ -279,8 +256,7 @@ class Row:
 
     @property
     def balanced_mean(self) -> float | None:
-        """Mean of the balanced accuracies."""
-        return mean_of([result.balanced_accuracy for result in self.results if result.balanced_accuracy is not None])
+        return mean_of(result.balanced_accuracy for result in self.results)
 
     @property
     def unbalanced(self) -> bool:
@@ -297,21 +273,20 @@ class Row:
 
     @property
     def parameters(self) -> float | None:
-        return mean_of([result.parameters for result in self.results if result.parameters is not None])
+        return mean_of(result.parameters for result in self.results)
 
     @property
     def skip_share(self) -> float:
-        """Mean over the runs."""
         return fmean(result.skip_share for result in self.results)
 
     def seconds(self, stage: str) -> float | None:
         """Mean over the runs that have the stage."""
-        return mean_of([result.seconds[stage] for result in self.results if stage in result.seconds])
+        return mean_of(result.seconds.get(stage) for result in self.results)
 
     @property
     def paper(self) -> PaperNumber | None:
-        choices = self.choices._replace(evaluation=TABLE) if self.ranks else self.choices
-        return paper_number(**choices._asdict())
+        """The paper's number; that of its protocol `table` for what was looked up, whatever the option is called."""
+        return paper_number(self.choices._replace(evaluation="table") if self.ranks else self.choices)
 
 
 def rows(results: Iterable[RunResult]) -> list[Row]:
@@ -322,6 +297,7 @@ def rows(results: Iterable[RunResult]) -> list[Row]:
     return [Row(choices, tuple(groups[choices])) for choices in sorted(groups)]
 
 
-def mean_of(values: Sequence[float]) -> float | None:
-    """Return the mean, or `None` of nothing."""
-    return fmean(values) if values else None
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """Return the mean of those that are known, or `None` of none."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

@@ -40,8 +40,8 @@ def check_targets(config: Any, origin: Path, trusted: Sequence[str] = ()) -> Non
     for package in trusted:
         if not isinstance(package, str) or not all(part.isidentifier() for part in package.split(".")):
             raise ValueError(f"trusted lists packages by name, such as [my_package]; got {package!r}.")
-    for place, target in _targets(config, ""):
-        if (why := _fault(target, trusted)) is not None:
+    for place, target in _nodes(config):
+        if place.rpartition(".")[2] == "_target_" and (why := _fault(target, trusted)) is not None:
             raise ValueError(
                 f"The config {origin} names {str(target)[:200]!r} as {place}, {why}; nothing of it was run. A config "
                 f"that is read back may name classes of archselect ({', '.join(OWN)}), optimizers of {OPTIMIZERS}, and "
@@ -50,15 +50,12 @@ def check_targets(config: Any, origin: Path, trusted: Sequence[str] = ()) -> Non
             )
 
 
-def _targets(config: Any, place: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(config, dict):
-        for name, value in config.items():
-            if name == "_target_":
-                yield f"{place}_target_", value
-            yield from _targets(value, f"{place}{name}.")
-    elif isinstance(config, list):
-        for number, value in enumerate(config):
-            yield from _targets(value, f"{place}{number}.")
+def _nodes(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield everything within plain data, with the dotted place where it stands."""
+    yield place, value
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in parts:
+        yield from _nodes(part, f"{place}.{key}" if place else str(key))
 
 
 def _fault(target: Any, trusted: Sequence[str]) -> str | None:
@@ -79,14 +76,12 @@ def _fault_in(target: str, package: str, trusted: bool) -> str | None:
         found: Any = import_module(package)
     except ImportError as error:
         return f"which is of the package {package}, and that cannot be imported here ({error})"
-    module = package
     for part in target.removeprefix(f"{package}.").split("."):
         if part.startswith("_") and not trusted:
             return "which is private"
         owner, found = found, getattr(found, part, None)
         if found is None and inspect.ismodule(owner):
-            module = f"{owner.__name__}.{part}"
-            found = _submodule(module, package)
+            found = _submodule(f"{owner.__name__}.{part}", package)
         if found is None:
             return f"which {package} does not have"
         if inspect.ismodule(found) and not _within(found.__name__, package):
@@ -116,15 +111,14 @@ def _within(name: str, package: str) -> bool:
 
 
 _REFERENCE = re.compile(r"\$\{[A-Za-z0-9_.\[\]-]+\}")
+# In `data.name`, the one resolver that is asked: it reads only the options beside it; see `pipeline.command_line`.
 _NAME_OF_DATA = re.compile(r"\$\{archselect\.data_name:[a-z_]+\}")
-"""In `data.name`, the one resolver that is asked: it reads only the options beside it; see `pipeline.command_line`."""
-
+# All dollar signs but those of `${key}` and `$USER`: they could be put together to a resolver.
 _STRAY_DOLLAR = re.compile(r"\$(?![A-Za-z])")
-"""All dollar signs but those of `${key}` and `$USER`: they could be put together to a resolver."""
 
 
 def read_config(path: Path, root: Path, without: str = "") -> dict[Any, Any]:
-    """Return the config at `path` as plain data, nothing in it resolved; see `files.checked`.
+    """Return the config at `path` as plain data, nothing in it resolved.
 
     A `${key}` that refers to another option of the same config is kept. A resolver, such as `${oc.env:NAME}`, would be
     asked here for what the run was given there, and may hand out what is secret here.
@@ -141,24 +135,20 @@ def read_config(path: Path, root: Path, without: str = "") -> dict[Any, Any]:
     if not isinstance(config, dict):
         raise ValueError(f"{path} is no config of a run, which has its options by name.")
     config.pop(without, None)
-    for place, text in _texts(config, ""):
-        if place == "data.name." and _NAME_OF_DATA.fullmatch(text):
+    for place, text in _nodes(config):
+        if not isinstance(text, str) or (place == "data.name" and _NAME_OF_DATA.fullmatch(text)):
             continue
         if _STRAY_DOLLAR.search(_REFERENCE.sub("\0", text)):
             raise ValueError(
-                f"The config {path} has {place.rstrip('.')}: {text[:80]!r}. A resolver such as ${{oc.env:NAME}} in a "
-                "config that is read back is not resolved, because it could hand out what is secret on this machine. "
-                "Write the value itself there."
+                f"The config {path} has {place}: {text[:80]!r}. A resolver such as ${{oc.env:NAME}} in a config that "
+                "is read back is not resolved, because it could hand out what is secret on this machine. Write the "
+                "value itself there."
             )
     return config
 
 
 def read_overrides(path: Path, root: Path) -> list[Any]:
-    """Return the list of overrides that Hydra wrote to `path`: what was typed, to be shown and no more.
-
-    Raises:
-        ValueError: It is no such list.
-    """
+    """Return the list of overrides that Hydra wrote to `path`: what was typed, to be shown and no more."""
     overrides = _loaded(path, root, yaml.SafeLoader)
     if not isinstance(overrides, list):
         raise ValueError(f"{path.name} holds no list of overrides")
@@ -168,14 +158,17 @@ def read_overrides(path: Path, root: Path) -> list[Any]:
 def _loaded(path: Path, root: Path, loader: Any) -> Any:
     text = read_text(path, root, CONFIG_BYTES)
     try:
-        _check(text, path)
+        _check_events(text, path)
         return yaml.load(text, loader)
     except (yaml.YAMLError, OverflowError) as error:
-        raise ValueError(f"{path} is damaged, or no YAML: {_first_line(error)}") from error
+        reason = str(error).split("\n")[0]
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+            reason = f"{error.problem} in line {error.problem_mark.line + 1}."
+        raise ValueError(f"{path} is damaged, or no YAML: {reason}") from error
 
 
-def _check(text: str, path: Path) -> None:
-    """Look at the events of the YAML, of which nothing is made yet."""
+def _check_events(text: str, path: Path) -> None:
+    """Refuse aliases, tags and deep nesting by the events of the YAML, of which nothing is made yet."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         assert event.start_mark is not None, "of a text, every event has its place"
@@ -194,20 +187,3 @@ def _check(text: str, path: Path) -> None:
             raise ValueError(
                 f"{where} is nested more than {CONFIG_DEPTH} deep; the config of a run is not, and it is not read."
             )
-
-
-def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        yield place, value
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            yield from _texts(part, f"{place}{key}.")
-    elif isinstance(value, list):
-        for number, part in enumerate(value):
-            yield from _texts(part, f"{place}{number}.")
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"{error.problem} in line {error.problem_mark.line + 1}."
-    return str(error).split("\n")[0]

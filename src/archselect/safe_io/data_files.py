@@ -1,6 +1,5 @@
 """Parquet files and encoded images that may come from somebody else."""
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -29,16 +28,15 @@ if TYPE_CHECKING:
     import pyarrow
 
 
-def read_parquet(path: Path, columns: Callable[[str], bool], limit: int, rows: int | None = None) -> "pyarrow.Table":
-    """Return a table of those of a file's columns that are wanted.
+def read_parquet(path: Path, limit: int, rows: int | None = None) -> "pyarrow.Table":
+    """Return the table in a file.
 
     A value that a column repeats takes its room once in the file and once per row in memory. So rows are read in
     batches that cannot be larger than `limit` each, and no more of them than fit.
 
     Args:
         path: The file.
-        columns: Which columns are wanted, by name.
-        limit: How many bytes the columns may take in memory.
+        limit: How many bytes the table may take in memory.
         rows: How many rows there may be; None: any number.
 
     Raises:
@@ -47,49 +45,31 @@ def read_parquet(path: Path, columns: Callable[[str], bool], limit: int, rows: i
     import pyarrow  # takes a second, which data without tables should not cost
     from pyarrow import parquet
 
-    try:
-        file = parquet.ParquetFile(path)
-        wanted = [name for name in file.schema_arrow.names if columns(name)]
-        _check_rows(file.metadata.num_rows, rows, path)
-        largest = _largest_chunk(file.metadata, wanted)
-        if largest > limit:
-            raise ValueError(_too_large(path, limit))
-        batches, size = [], 0
-        for batch in file.iter_batches(max(1, min(65_536, limit // max(1, largest))), columns=wanted):
-            size += batch.nbytes
-            if size > limit:
-                raise ValueError(_too_large(path, limit))
-            batches.append(batch)
-        schema = pyarrow.schema([file.schema_arrow.field(name) for name in wanted])
-        return pyarrow.Table.from_batches(batches, schema if not batches else batches[0].schema)
-    except (pyarrow.ArrowException, OSError, MemoryError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise ValueError(f"{path} cannot be read as a parquet file ({error}). Replace it, or name another.") from error
-
-
-def _largest_chunk(metadata: "pyarrow.parquet.FileMetaData", wanted: Sequence[str]) -> int:
-    """Return the size of the largest part of a column that the file keeps together, which no value is larger than."""
-    return max(
-        (
-            sum(
-                chunk.total_uncompressed_size
-                for chunk in map(metadata.row_group(group).column, range(metadata.num_columns))
-                if chunk.path_in_schema.split(".")[0] in wanted
-            )
-            for group in range(metadata.num_row_groups)
-        ),
-        default=0,
-    )
-
-
-def _check_rows(found: int, allowed: int | None, path: Path) -> None:
-    if allowed is not None and found > allowed:
-        raise ValueError(f"{path} has {found:,} rows, and such a table has at most {allowed:,}; it is not read.")
-
-
-def _too_large(path: Path, limit: int) -> str:
-    return (
+    too_large = (
         f"{path} takes more than {limit:,} bytes in memory, many times its size on disk: it may be made to exhaust "
         "this machine, and is not read. If it is meant so, write it anew without compression and dictionaries."
     )
+    try:
+        file = parquet.ParquetFile(path)
+        if rows is not None and (found := file.metadata.num_rows) > rows:
+            raise ValueError(f"{path} has {found:,} rows, and such a table has at most {rows:,}; it is not read.")
+        groups = map(file.metadata.row_group, range(file.num_row_groups))
+        # No value is larger than the group of rows that it is in.
+        largest = max((sum(_sizes(group)) for group in groups), default=0)
+        if largest > limit:
+            raise ValueError(too_large)
+        batches, size = [], 0
+        for batch in file.iter_batches(max(1, min(65_536, limit // max(1, largest)))):
+            size += batch.nbytes
+            if size > limit:
+                raise ValueError(too_large)
+            batches.append(batch)
+        return pyarrow.Table.from_batches(batches, batches[0].schema if batches else file.schema_arrow)
+    except FileNotFoundError:
+        raise
+    except (pyarrow.ArrowException, OSError, MemoryError) as error:
+        raise ValueError(f"{path} cannot be read as a parquet file ({error}). Replace it, or name another.") from error
+
+
+def _sizes(group: "pyarrow.parquet.RowGroupMetaData") -> list[int]:
+    return [group.column(number).total_uncompressed_size for number in range(group.num_columns)]

@@ -7,47 +7,24 @@ from typing import Any
 
 MEBIBYTE = 1024**2
 
-CONFIG_BYTES = MEBIBYTE // 4
-"""Of a config; that of a run takes 5 to 10 kB, and a megabyte of YAML takes seconds."""
+CONFIG_BYTES = MEBIBYTE // 4  # of a config; that of a run takes 5 to 10 kB, and a megabyte of YAML takes seconds
+CONFIG_DEPTH = 30  # of a config: objects in lists in objects; that of a run is 6 deep
+JSON_BYTES = 256 * MEBIBYTE  # of JSON or lines of it; the history of 600 epochs in the DARTS space takes 10 MB
+JSON_DEPTH = 50  # of JSON; that of a history is 5 deep
+TEXT_BYTES = MEBIBYTE  # of a text that is read for the report, such as the reading of an analysis
+GENOTYPE_CHARACTERS = 100_000  # of a genotype in any form; it takes a few hundred
 
-CONFIG_DEPTH = 30
-"""Of a config: objects in lists in objects; that of a run is 6 deep."""
-
-JSON_BYTES = 256 * MEBIBYTE
-"""Of a file of JSON or of its lines; the longest, the history of 600 epochs in the DARTS space, takes 10 MB."""
-
-JSON_DEPTH = 50
-"""Of JSON; that of a history is 5 deep."""
-
-TEXT_BYTES = MEBIBYTE
-"""Of a text that is read for the report, such as the reading of an analysis."""
-
-GENOTYPE_CHARACTERS = 100_000
-"""Of a genotype in any form; it takes a few hundred."""
-
-PICTURE_PIXELS = 80_000_000
-"""Of a picture; Pillow warns from 89 million on. A camera's have 10 to 60 million."""
-
-PICTURE_BYTES = 64 * MEBIBYTE
-"""Of a picture of a run, as a file."""
-
+PICTURE_PIXELS = 80_000_000  # Pillow warns from 89 million on; a camera's pictures have 10 to 60 million
+PICTURE_BYTES = 64 * MEBIBYTE  # of a picture of a run, as a file
+# Pillow knows more formats, and hands one of those, EPS, to Ghostscript, which runs it as a program.
 PICTURE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-"""What is decoded. Pillow knows more, and hands one of those, EPS, to Ghostscript, which runs it as a program."""
 
-TABLE_BYTES = 64 * MEBIBYTE
-"""Of the NAS-Bench-201 table, as a file and in memory; that of all architectures takes 3 MB."""
+TABLE_BYTES = 64 * MEBIBYTE  # of the NAS-Bench-201 table, as a file and in memory; the whole table takes 3 MB
+TABLE_ROWS = 100_000  # of that table; there are 15,625 architectures
+LINE_BYTES = 64 * 1024  # of the names of its columns, as a line of text
 
-TABLE_ROWS = 100_000
-"""Of the NAS-Bench-201 table; there are 15,625 architectures."""
-
-LINE_BYTES = 64 * 1024
-"""Of the names of its columns, as a line of text."""
-
-EXPANSION = 20
-"""How many times a parquet file of images may grow in memory; images are compressed already and grow by little."""
-
-EXPANSION_FREE = 256 * MEBIBYTE
-"""What such a file may take in memory, however small it is."""
+EXPANSION = 20  # how many times a parquet file of images, which are compressed already, may grow in memory
+EXPANSION_FREE = 256 * MEBIBYTE  # what such a file may take in memory, however small it is
 
 
 def checked(path: Path, root: Path, limit: int) -> Path:
@@ -73,7 +50,7 @@ def checked(path: Path, root: Path, limit: int) -> Path:
 
 
 def read_bytes(path: Path, root: Path, limit: int) -> bytes:
-    """Return the content of a file; see `checked`."""
+    """Return the content of a file; it is refused as by `checked`."""
     with checked(path, root, limit).open("rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:  # it grew, or its size is not known beforehand
@@ -82,45 +59,15 @@ def read_bytes(path: Path, root: Path, limit: int) -> bytes:
 
 
 def read_text(path: Path, root: Path, limit: int) -> str:
-    """Return the text of a file; see `checked`."""
+    """Return the text of a file; it is refused as by `checked`, and where it is no UTF-8."""
     try:
         return read_bytes(path, root, limit).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}).") from error
 
 
-def printable(text: str) -> str:
-    """Return a text without control characters, which a terminal would obey."""
-    return "".join(
-        character if character.isprintable() or character == "\n" else "\N{REPLACEMENT CHARACTER}" for character in text
-    )
-
-
-def parse_json(text: str | bytes) -> Any:
-    """Return what a JSON text says.
-
-    Raises:
-        ValueError: It is no JSON, or nested too deeply to be worked with.
-    """
-    try:
-        value = json.loads(text)
-    except RecursionError as error:
-        raise ValueError(_too_deep()) from error
-    within = [value]
-    for _ in range(JSON_DEPTH + 1):
-        within = [part for part in within if isinstance(part, dict | list)]
-        if not within:
-            return value
-        within = [part for whole in within for part in (whole.values() if isinstance(whole, dict) else whole)]
-    raise ValueError(_too_deep())
-
-
 def read_json(path: Path, root: Path) -> Any:
-    """Return what the JSON file at `path` says; see `files.checked`.
-
-    Raises:
-        ValueError: It is no such file, or no JSON.
-    """
+    """Return what a JSON file says; it is refused as by `checked` and `parse_json`."""
     text = read_text(path, root, JSON_BYTES)
     try:
         return parse_json(text)
@@ -128,5 +75,24 @@ def read_json(path: Path, root: Path) -> Any:
         raise ValueError(f"{path} is damaged, or no JSON: {error}") from error
 
 
-def _too_deep() -> str:
-    return f"it is nested more than {JSON_DEPTH} deep"
+def parse_json(text: str | bytes) -> Any:
+    """Return what a JSON text says; a ValueError says that it is no JSON, or nested too deeply to be worked with."""
+    too_deep = f"it is nested more than {JSON_DEPTH} deep"
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(too_deep) from error
+    parts = [value]
+    for _ in range(JSON_DEPTH + 1):
+        collections = [part for part in parts if isinstance(part, dict | list)]
+        if not collections:
+            return value
+        parts = [part for whole in collections for part in (whole.values() if isinstance(whole, dict) else whole)]
+    raise ValueError(too_deep)
+
+
+def printable(text: str) -> str:
+    """Return a text without control characters, which a terminal would obey."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else "\N{REPLACEMENT CHARACTER}" for character in text
+    )

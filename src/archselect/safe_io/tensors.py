@@ -4,7 +4,7 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +22,10 @@ def load(file: Path, map_location: Any = "cpu") -> Any:
         raise ValueError(f"{file} is a link; a stage keeps its tensors itself. Put the file itself there.")
     try:
         with file.open("rb") as stream:
-            with zipfile.ZipFile(stream) as archive:
-                packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
-                changed = None if packed else archive.testzip()  # compares the CRC-32 of every record
-            if not packed and changed is None:
-                stream.seek(0)
-                return torch.load(stream, map_location=map_location, weights_only=True)
-    except (FileNotFoundError, PermissionError, IsADirectoryError):
+            _check_archive(file, stream)
+            stream.seek(0)
+            return torch.load(stream, map_location=map_location, weights_only=True)
+    except (FileNotFoundError, PermissionError, IsADirectoryError, _RefusedError):
         raise
     except pickle.UnpicklingError as error:
         raise ValueError(
@@ -36,21 +33,29 @@ def load(file: Path, map_location: Any = "cpu") -> Any:
             f"{_reason(error)}"
         ) from error
     except Exception as error:  # zipfile and torch raise a dozen kinds
-        raise ValueError(_damaged(file, _reason(error))) from error
-    if packed:
-        raise ValueError(f"{file} is not what PyTorch saves: {packed[0]} in it is compressed. It is not loaded.")
-    raise ValueError(_damaged(file, f"{changed} is not what was written"))
+        raise ValueError(
+            f"{file} is damaged, or no file of PyTorch ({_reason(error)}). If a run of yours left it, type the run's "
+            "command again: it is made anew."
+        ) from error
 
 
-def _damaged(file: Path, reason: str) -> str:
-    return (
-        f"{file} is damaged, or no file of PyTorch ({reason}). If a run of yours left it, type the run's command "
-        "again: it is made anew."
-    )
+class _RefusedError(ValueError):
+    """What is said of a file needs no further words."""
+
+
+def _check_archive(file: Path, stream: BinaryIO) -> None:
+    with zipfile.ZipFile(stream) as archive:
+        for entry in archive.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise _RefusedError(
+                    f"{file} is not what PyTorch saves: {entry.filename} in it is compressed. It is not loaded."
+                )
+        if (changed := archive.testzip()) is not None:  # compares the CRC-32 of every record
+            raise zipfile.BadZipFile(f"{changed} is not what was written")
 
 
 def load_state(file: Path) -> Mapping[str, Any]:
-    """Return the `state_dict` in a file, on the CPU; see `load`."""
+    """Return the `state_dict` in a file, on the CPU; it is refused as by `load`."""
     state = load(file)
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
         raise ValueError(f"{file} holds no state of a network, but a {type(state).__name__}.")
@@ -58,11 +63,7 @@ def load_state(file: Path) -> Mapping[str, Any]:
 
 
 def load_into(network: nn.Module, file: Path) -> None:
-    """Put the state in a file into a network; see `load`.
-
-    Raises:
-        ValueError: It is the state of another network.
-    """
+    """Put the state in a file into a network; it is refused as by `load`, and where it is of another network."""
     state = load_state(file)
     check_fits(network, state, file)
     try:
@@ -73,15 +74,17 @@ def load_into(network: nn.Module, file: Path) -> None:
 
 def check_fits(network: nn.Module, state: Mapping[str, Any], file: Path) -> None:
     """Raise a ValueError unless a state has the tensors of a network, which may be on the device "meta"."""
-    wanted = {name: value.shape for name, value in network.state_dict().items() if isinstance(value, Tensor)}
-    for name, shape in ((name, tuple(shape)) for name, shape in wanted.items()):
-        tensor = state.get(name)
-        found = tuple(tensor.shape) if isinstance(tensor, Tensor) else None
-        if found != shape:
+    wanted, there = _shapes(network.state_dict()), _shapes(state)
+    for name, shape in wanted.items():
+        if (found := there.get(name)) != shape:
             raise ValueError(
                 f"{file} holds the state of another network than the config describes: {name} should have the shape "
                 f"{shape}, and has {found}."
             )
+
+
+def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def _reason(error: BaseException) -> str:

@@ -19,7 +19,7 @@ from archselect.training.cuda_graphs import Capture, NoCapture
 
 
 class ScoreAccumulator:
-    """What was counted of each candidate, batch by batch; it stays on the device until a race or the end asks.
+    """What was counted of each candidate, batch by batch; it stays on the device until an elimination or the end asks.
 
     Attributes:
         running: Indices of the candidates that are still scored.
@@ -27,59 +27,55 @@ class ScoreAccumulator:
 
     def __init__(self, candidates: int) -> None:
         self.running = list(range(candidates))
-        self._counted: list[list[Tensor]] = [[] for _ in self.running]
+        self._counted: list[Tensor] = []  # of each batch `(candidates, 2)`
         self._images: list[int] = []
         self._gathered = 0
-        self._eliminated_after: dict[int, int] = {}
+        self._batches = [0] * candidates  # that each candidate was scored on
+        self._eliminated: set[int] = set()
 
-    def add(self, counted: Tensor, labels: Tensor) -> None:
-        """Add (correct, summed cross-entropy) of the running candidates on one batch."""
+    def add(self, labels: Tensor, counted: Tensor | None) -> None:
+        """Add (correct, summed cross-entropy) of the running candidates on one batch; None: another process does."""
+        nothing = torch.zeros(2, dtype=torch.float64, device=labels.device)
+        rows = {} if counted is None else dict(zip(self.running, counted, strict=True))
+        self._counted.append(torch.stack([rows.get(index, nothing) for index in range(len(self._batches))]))
         self._images.append(len(labels))
-        for index, row in zip(self.running, counted.clone().unbind(), strict=True):  # a replay overwrites its output
-            self._counted[index].append(row)
-
-    def leave_out(self, labels: Tensor) -> None:
-        """Leave a batch to another process."""
-        self.add(torch.zeros(len(self.running), 2, dtype=torch.float64, device=labels.device), labels)
+        for index in self.running:
+            self._batches[index] += 1
 
     def _gather(self) -> None:
         """Take over what the other processes have counted since the last time; each batch is counted by one of them."""
-        new = len(self._images) - self._gathered
-        if place().world_size == 1 or not new:
-            return
-        counted = torch.stack([torch.stack(self._counted[index][-new:]) for index in self.running])
-        for index, rows in zip(self.running, all_reduce(counted), strict=True):
-            self._counted[index][-new:] = rows.unbind()
-        self._gathered = len(self._images)
+        new = self._counted[self._gathered :]
+        if place().world_size > 1 and new:
+            self._counted[self._gathered :] = all_reduce(torch.stack(new)).unbind()
+        self._gathered = len(self._counted)
 
     def runners(self, elimination: SuccessiveElimination) -> list[int]:
-        """Return the indices of the candidates that are still in the race."""
+        """Return the indices of the candidates that still compete."""
         return [index for index in self.running if index < elimination.runners]
 
-    def drop_beaten(self, elimination: SuccessiveElimination, confidence: float) -> None:
-        """Stop scoring the candidates that are beaten; waits for the device."""
+    def eliminate(self, elimination: SuccessiveElimination, confidence: float) -> None:
+        """Stop scoring the candidates that cannot win; waits for the device."""
         self._gather()
         runners = self.runners(elimination)
-        scores = torch.stack([torch.stack(self._counted[index]) for index in runners], dim=1).cpu()
+        scores = torch.stack(self._counted)[:, runners].cpu()
         per_image = scores / torch.tensor(self._images, dtype=scores.dtype).view(-1, 1, 1)
         for index, out in zip(runners, eliminated(elimination.lead(per_image), confidence), strict=True):
             if out:
                 self.running.remove(index)
-                self._eliminated_after[index] = sum(self._images)
+                self._eliminated.add(index)
 
     def scores(self) -> list[Score]:
         """Return the score of each candidate; waits for the device."""
         if not self._images:
             raise ValueError("There is no image to score on: give more training images or a larger held-out share.")
         self._gather()
-        counted = torch.cat([torch.stack(rows) for rows in self._counted]).tolist()
+        counted = torch.stack(self._counted).tolist()
         scores = []
-        for index, rows in enumerate(self._counted):
-            here, counted = counted[: len(rows)], counted[len(rows) :]
-            images = sum(self._images[: len(rows)])
-            correct, loss = (math.fsum(column) for column in zip(*here, strict=True))
-            per_batch = tuple((c / n, total / n) for (c, total), n in zip(here, self._images, strict=False))
-            scores.append(Score(correct / images, loss / images, self._eliminated_after.get(index), per_batch))
+        for index, batches in enumerate(self._batches):
+            of_batches, images = [batch[index] for batch in counted[:batches]], self._images[:batches]
+            accuracy, loss = (math.fsum(column) / sum(images) for column in zip(*of_batches, strict=True))
+            per_batch = tuple((c / n, total / n) for (c, total), n in zip(of_batches, images, strict=True))
+            scores.append(Score(accuracy, loss, sum(images) if index in self._eliminated else None, per_batch))
         return scores
 
 
@@ -89,9 +85,9 @@ class Scorer:
     Args:
         supernet: The supernet.
         batches: The scoring images, the same in every pass: pairs of images `(B, 3, H, W)` and labels `(B,)`.
-        scoring: See `Scoring`.
+        scoring: In which mode, and on how many of the batches.
         calibration: Batches of the weight half, read by `recalibrated`.
-        purpose: What the randomness inside the network is derived from: every pass starts from the same random state.
+        rng_key: What the randomness inside the network is derived from: every pass starts from the same random state.
         capture: Evaluates the batches of a pass.
     """
 
@@ -119,12 +115,12 @@ class Scorer:
 
         The candidates of a round are scored side by side: each batch is read once, and what they have in common in
         front of the first cell that they differ in is evaluated once. The host waits for the device once, at the end,
-        and in a race at each comparison. Several processes take turns with whole batches, so the scores are those of
-        one; each gathers the statistics of `recalibrated` itself.
+        and at each comparison where candidates are eliminated. Several processes take turns with whole batches, so the
+        scores are those of one; each gathers the statistics of `recalibrated` itself.
 
         Args:
             candidates: Mixture weights.
-            race: What the candidates compete for; looked at where the scoring is a `Racing`.
+            elimination: What the candidates compete for; looked at where the scoring is a `Racing`.
         """
         with restored_state(self.supernet):
             if self.scoring.batch_norm == "recalibrated":
@@ -154,23 +150,23 @@ class Scorer:
         ]
         shared_layers = self.supernet.layers_before(differing)
         mixtures = [self.supernet.mixtures(weights) for weights in candidates]
-        tallies, turns = ScoreAccumulator(len(candidates)), place()
+        scores, turns = ScoreAccumulator(len(candidates)), place()
         checks = self.scoring.checks() if isinstance(self.scoring, Racing) else iter(())
         check = next(checks, None) if elimination else None
         for number, (images, labels) in enumerate(self.read(), start=1):
+            counted = None
             if (number - 1) % turns.world_size == turns.rank:
-                running = [mixtures[index] for index in tallies.running]
-                tallies.add(self._batch(running, shared_layers, images, labels, number), labels)
-            else:
-                tallies.leave_out(labels)
+                running = [mixtures[index] for index in scores.running]
+                counted = self._batch(running, shared_layers, images, labels, number)
+            scores.add(labels, counted)
             if elimination and number == check:
                 assert isinstance(self.scoring, Racing)
-                tallies.drop_beaten(elimination, self.scoring.confidence)
+                scores.eliminate(elimination, self.scoring.confidence)
                 check = next(checks)
-                if len(tallies.runners(elimination)) == 1:
+                if len(scores.runners(elimination)) == 1:
                     break
         self.capture.forget()
-        return tallies.scores()
+        return scores.scores()
 
     def _batch(
         self,

@@ -9,13 +9,21 @@ the t distribution in place of Hoeffding's bound, as in F-Race, Birattari et al.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import stdev
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-from archselect.utils.validation import Fraction, FractionOrZero, NonNegativeFloat, PositiveInt, check_fields
+from archselect.utils.validation import (
+    FRACTION,
+    NON_NEGATIVE_FLOAT,
+    POSITIVE_INT,
+    Constraint,
+    FractionOrZero,
+    PositiveInt,
+    check_fields,
+)
 
 Criterion = Literal["accuracy", "loss"]
 
@@ -121,6 +129,11 @@ class Scoring:
         check_fields(self, "selection.scoring")
 
 
+ABOVE_CHANCE = Constraint("lie between 0.5 and 1", lambda value: FRACTION.holds(value) and value > 0.5)
+ABOVE_ONE = Constraint("be a whole number above 1, for a spread", lambda value: POSITIVE_INT.holds(value) and value > 1)
+GROWING = Constraint("be above 1", lambda value: NON_NEGATIVE_FLOAT.holds(value) and value > 1)
+
+
 @dataclass(frozen=True)
 class Racing(Scoring):
     """Scoring in which a candidate that cannot win any more is not scored any further: see `SuccessiveElimination`.
@@ -131,9 +144,9 @@ class Racing(Scoring):
         growth: From one comparison to the next the number of batches grows by this factor.
     """
 
-    confidence: Fraction = 0.98
-    first_check: PositiveInt = 8
-    growth: NonNegativeFloat = 1.25
+    confidence: Annotated[float, ABOVE_CHANCE] = 0.98
+    first_check: Annotated[int, ABOVE_ONE] = 8
+    growth: Annotated[float, GROWING] = 1.25
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -142,12 +155,6 @@ class Racing(Scoring):
                 "In a race all candidates are scored side by side, but selection.scoring.batch_norm=recalibrated "
                 "prepares the supernet for one candidate at a time. Use batch or running, or selection/scoring=full."
             )
-        if self.confidence <= 0.5:
-            raise ValueError(f"selection.scoring.confidence must lie between 0.5 and 1; got {self.confidence}.")
-        if self.first_check < 2:
-            raise ValueError(f"selection.scoring.first_check must be above 1, for a spread; got {self.first_check}.")
-        if self.growth <= 1:
-            raise ValueError(f"selection.scoring.growth must be above 1; got {self.growth}.")
 
     def checks(self) -> Iterator[int]:
         """Yield after how many batches the candidates are compared."""

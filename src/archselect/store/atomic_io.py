@@ -36,7 +36,12 @@ def atomic_write(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+    with suppress(OSError):  # the rename itself outlasts a power cut, where that can be asked for (not on Windows)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 @contextmanager
@@ -69,16 +74,6 @@ def explanation(error: OSError, path: Path) -> str:
             return f"The file system of {path} offers no locks (flock): name a folder for the results on one that does."
         case _:
             return f"{path} cannot be written: {error.strerror or error}."
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` outlast a power cut, where that can be asked for (not on Windows)."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def complete_lines(content: bytes) -> bytes:

@@ -29,7 +29,6 @@ class StageKey:
     identity: Mapping[str, Any] = field(hash=False)
 
     def __post_init__(self) -> None:
-        """Check all parts, and copy the identity: the caller may go on changing his own."""
         if self.kind not in get_args(Kind):
             raise ValueError(f"A stage is one of {', '.join(get_args(Kind))}, not {self.kind!r}.")
         if not _LABEL.fullmatch(self.label):
@@ -38,6 +37,7 @@ class StageKey:
                 f"digit; got {self.label!r}."
             )
         _check_plain(self.identity, "identity")
+        # A copy: the caller may go on changing his own.
         object.__setattr__(self, "identity", json.loads(canonical(self.identity)))
 
     @property
@@ -59,9 +59,9 @@ def canonical(identity: Mapping[str, Any]) -> str:
 def _check_plain(value: object, where: str) -> None:
     """Raise unless `value` is plain data with one JSON form, so that equal identities have equal digests."""
     if type(value) is dict:
+        if wrong := [name for name in value if type(name) is not str]:
+            raise ValueError(f"The keys of {where} must be text; got {wrong[0]!r}.")
         for name, part in value.items():
-            if type(name) is not str:
-                raise ValueError(f"The keys of {where} must be text; got {name!r}.")
             _check_plain(part, f"{where}.{name}")
     elif type(value) is list:
         for index, part in enumerate(value):

@@ -13,7 +13,7 @@ from archselect.store.redact_paths import redact
 DIFF_CHARACTERS = 200_000
 """Of a diff, that are kept."""
 
-_PACKAGES = {
+PACKAGES = {
     "archselect": "archselect",
     "torch": "torch",
     "pytorch_lightning": "pytorch-lightning",
@@ -30,7 +30,7 @@ def provenance(device: str, seeds: Mapping[str, int]) -> dict[str, Any]:
     """
     return {
         "command": command(sys.argv),
-        "versions": {"python": platform.python_version()} | {name: _version(of) for name, of in _PACKAGES.items()},
+        "versions": {"python": platform.python_version()} | {name: _version(of) for name, of in PACKAGES.items()},
         "git": git_state(Path(__file__)),
         "device": device,
         "seeds": dict(seeds),
@@ -46,8 +46,8 @@ def command(arguments: list[str]) -> list[str]:
 def git_state(source: Path) -> dict[str, Any] | None:
     """Return the commit that the file `source` is part of, and how its checkout differs from it.
 
-    `dirty` says whether anything does; if so, `diff` is that of the tracked files, with `~` for the home folder and cut
-    after `DIFF_CHARACTERS`, and `untracked` names the other files.
+    `dirty` says whether anything does; if so, `diff` is that of the tracked files, redacted and cut after
+    `DIFF_CHARACTERS`, and `untracked` names the other files.
 
     None when there is no such commit: no checkout, an installed package (also one inside somebody else's checkout), a
     file not yet committed, no git on this machine.
@@ -67,24 +67,19 @@ def git_state(source: Path) -> dict[str, Any] | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
+    # Not to write the index: other processes may be using the checkout.
+    line = ["git", "--no-optional-locks", *arguments]
     try:
-        answer = subprocess.run(
-            # Not to write the index: other processes may be using the checkout.
-            ["git", "--no-optional-locks", *arguments],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=20,
-            check=True,
+        done = subprocess.run(
+            line, cwd=folder, capture_output=True, text=True, errors="replace", timeout=20, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return answer.stdout.strip()
+    return done.stdout.strip()
 
 
 def _version(package: str) -> str | None:
     try:
         return version(package)
-    except PackageNotFoundError:
+    except PackageNotFoundError:  # archselect itself, in a copy of the repository that is not installed
         return None

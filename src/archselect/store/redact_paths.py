@@ -1,15 +1,15 @@
-"""Paths: as they are written into what may be passed on, without the name of the user and of the home folder.
+"""Paths as they are written into what may be passed on, without the name of the user and of the home folder.
 
 `redact` puts `~` for the home folder and `$USER` for the user's name as a folder elsewhere; `expand` puts them back, on
 the machine of whoever reads: every path option of a config passes through them. What was typed relative to the working
-folder is kept as it was typed. `override` writes a path in Hydra's grammar; `find_runs` finds finished runs.
+folder is kept as it was typed.
 """
 
 import getpass
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +40,20 @@ def expand(text: str) -> str:
     return re.sub(rf"(?<=/)\$USER{_END}", lambda _: _user(), text)
 
 
-def redact_all(value: Any) -> Any:
-    """Return plain data with all texts as `redact` has them."""
-    return _each(value, redact)
+def redact_all(value: Any, change: Callable[[str], str] = redact) -> Any:
+    """Return plain data with all texts as `redact` has them, or as `change` does."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: redact_all(part, change) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact_all(part, change) for part in value]
+    return value
 
 
 def expand_all(value: Any) -> Any:
     """Return plain data with all texts as `expand` has them."""
-    return _each(value, expand)
+    return redact_all(value, expand)
 
 
 def expanded(config: DictConfig) -> DictConfig:
@@ -98,16 +104,6 @@ class Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, with paths as they are written down."""
         return redact(super().format(record))
-
-
-def _each(value: Any, change: Any) -> Any:
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, Mapping):
-        return {key: _each(part, change) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_each(part, change) for part in value]
-    return value
 
 
 def _user() -> str:

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from archselect.safe_io.files import JSON_BYTES, parse_json, read_bytes, read_json
 from archselect.store.atomic_io import StoreError, atomic_write, complete_lines, disk_errors_explained
-from archselect.store.integrity import CHECKPOINTS, IDENTITY, MARKER, SCRATCH, integrity_error, manifest
+from archselect.store.integrity import CHECKPOINTS, IDENTITY, MARKER, SCRATCH, integrity_errors, manifest
 from archselect.store.key import Kind, StageKey
 
 State = Literal["absent", "unfinished", "finished", "damaged"]
@@ -46,8 +46,7 @@ class StageFolder:
         identity = read_json(path / IDENTITY, path)
         if not isinstance(identity, dict):
             raise ValueError(f"{path / IDENTITY} does not say what the stage was made from. Compute it again.")
-        kind = path.parent.name
-        key = StageKey(cast(Kind, kind), path.name.rpartition("-")[0], identity)
+        key = StageKey(cast(Kind, path.parent.name), path.name.rpartition("-")[0], identity)
         if key.folder_name != path.name:
             raise ValueError(
                 f"The folder {path} is not the stage that its identity.json describes, {key.folder_name}: it was "
@@ -70,12 +69,13 @@ class StageFolder:
         return "finished" if (self.path / MARKER).exists() else "unfinished"
 
     def integrity_error(self, contents: bool = False) -> str | None:
-        """Return what is wrong with the folder, in a few words; None: nothing.
+        """Return what is wrong with the folder, in a few words; None: nothing. With `contents`, every file is read."""
+        return next(integrity_errors(self.path, self.key, contents), None)
 
-        Args:
-            contents: Read every file. Else only the identity and the sizes of a finished stage's files are looked at.
-        """
-        return integrity_error(self.path, self.key, contents)
+    @property
+    def finished(self) -> bool:
+        """Whether the stage is done."""
+        return self.state == "finished"
 
     def quarantine(self) -> Path:
         """Give the folder another name, so that the stage starts afresh and nothing is lost; return its new place."""
@@ -85,11 +85,6 @@ class StageFolder:
         with disk_errors_explained(self.path):
             self.path.rename(aside)
         return aside
-
-    @property
-    def finished(self) -> bool:
-        """Whether the stage is done."""
-        return self.state == "finished"
 
     @contextmanager
     def lock(self, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
@@ -131,7 +126,7 @@ class StageFolder:
         """
         if (wrong := self.integrity_error()) is not None:
             raise ValueError(f"The stage {self.path} is damaged: {wrong}. Move the folder away.")
-        sessions = self._sessions_so_far()
+        sessions = self._sessions()
         with disk_errors_explained(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         self.write_json(IDENTITY, self.key.identity)
@@ -147,8 +142,7 @@ class StageFolder:
         sessions[-1]["seconds"] = _seconds_since(sessions[-1], datetime.now(UTC).timestamp())
         self.write_json("provenance.json", sessions)
         self.write_json("result.json", dict(result))
-        files = manifest(self.path)
-        self.write_json(MARKER, {"finished": _now(), "digest": self.key.digest, "files": files})
+        self.write_json(MARKER, {"finished": _now(), "digest": self.key.digest, "files": manifest(self.path)})
         self.cleanup()  # not before: a kill in between would cost the whole stage
 
     def cleanup(self) -> None:
@@ -159,11 +153,7 @@ class StageFolder:
             shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
 
     def result(self) -> dict[str, Any]:
-        """Return what `finish` was given.
-
-        Raises:
-            FileNotFoundError: The stage is not finished.
-        """
+        """Return what `finish` was given; a FileNotFoundError says why the stage is not finished."""
         if (state := self.state) != "finished":
             why = f"damaged ({self.integrity_error()})" if state == "damaged" else state
             raise FileNotFoundError(f"The stage {self.path} has no result, because it is {why}. Run it to its end.")
@@ -185,11 +175,7 @@ class StageFolder:
         self.write_text(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
     def read_json(self, name: str) -> Any:
-        """Return what `write_json` was given.
-
-        Raises:
-            FileNotFoundError: There is no such file.
-        """
+        """Return what `write_json` was given; a FileNotFoundError says what to do where there is no such file."""
         path = self.path / name
         if not path.is_file():
             raise FileNotFoundError(
@@ -199,12 +185,11 @@ class StageFolder:
 
     def append_line(self, name: str, record: Mapping[str, Any]) -> None:
         """Add a record to the `.jsonl` file `name`; it is on disk when this returns. A half-written last line goes."""
-        line = json.dumps(dict(record), ensure_ascii=False) + "\n"
         path = self._to_write(name)
         with disk_errors_explained(path), path.open("ab+") as file:
             file.seek(0)
             file.truncate(len(complete_lines(file.read())))
-            file.write(line.encode())
+            file.write(_line(record).encode())
             file.flush()
             os.fsync(file.fileno())
 
@@ -215,10 +200,9 @@ class StageFolder:
             ValueError: A line is damaged.
         """
         path = self.path / name
-        if not path.exists():
-            return []
+        content = read_bytes(path, self.path, JSON_BYTES) if path.exists() else b""
         records = []
-        for number, line in enumerate(complete_lines(read_bytes(path, self.path, JSON_BYTES)).splitlines(), start=1):
+        for number, line in enumerate(complete_lines(content).splitlines(), start=1):
             try:
                 records.append(parse_json(line))
             except ValueError as error:
@@ -229,8 +213,7 @@ class StageFolder:
 
     def keep_lines(self, name: str, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Drop the records of the `.jsonl` file `name` that `keep` turns down, such as those after a checkpoint."""
-        kept = [record for record in self.read_lines(name) if keep(record)]
-        self.write_text(name, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept))
+        self.write_text(name, "".join(_line(record) for record in self.read_lines(name) if keep(record)))
 
     def _to_write(self, name: str) -> Path:
         if (self.path / MARKER).exists():
@@ -239,14 +222,18 @@ class StageFolder:
             )
         return self.path / name
 
-    def _sessions_so_far(self) -> list[dict[str, Any]]:
-        """Return the sessions before this one, the last of them ended with the last file written."""
+    def _sessions(self) -> list[dict[str, Any]]:
+        """Return the sessions so far, the last of them ended with the last file written."""
         if not (self.path / "provenance.json").exists():
             return []
         sessions: list[dict[str, Any]] = self.read_json("provenance.json")
         last_write = max(file.stat().st_mtime for file in self.path.rglob("*") if file.is_file())
         sessions[-1].setdefault("seconds", _seconds_since(sessions[-1], last_write))
         return sessions
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(dict(record), ensure_ascii=False) + "\n"
 
 
 def _now() -> str:

@@ -7,7 +7,7 @@ rounding.
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,30 +19,22 @@ Function = Callable[..., Any]
 CaptureName = Literal["none", "cuda_graphs", "compile"]
 
 
-class Capture(Protocol):
+class Capture:
     """Evaluates functions of trees of tensors (tuples, lists, dicts); may record one under a key and replay it."""
 
     def __call__(self, key: Hashable, function: Function, inputs: Sequence[Any]) -> Any:
         """Return `function(*inputs)`. What came back is valid until the next call with the same key."""
-        ...
-
-    def forget(self) -> None:
-        """Free what was recorded, when what it computes has changed."""
-        ...
-
-
-class NoCapture:
-    """Evaluates every function as it is."""
-
-    def __call__(self, key: Hashable, function: Function, inputs: Sequence[Any]) -> Any:
-        """See `Capture`."""
         return function(*inputs)
 
     def forget(self) -> None:
-        """Nothing is recorded: see `Capture`."""
+        """Free what was recorded, when what it computes has changed."""
 
 
-class CudaGraphs:
+class NoCapture(Capture):
+    """Evaluates every function as it is."""
+
+
+class CudaGraphs(Capture):
     """Records a function the first time its key, with the shapes of its inputs, is seen, and replays it from then on.
 
     Recording runs the function three times for real before it counts, on copies of the state that `preserve` names, so
@@ -59,7 +51,6 @@ class CudaGraphs:
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, list[Tensor], Any]] = {}
 
     def __call__(self, key: Hashable, function: Function, inputs: Sequence[Any]) -> Any:
-        """Return `function(*inputs)`; see `Capture`."""
         tensors = tree_leaves(inputs)
         key = (key, tuple(x.shape for x in tensors))
         if key not in self._graphs:
@@ -71,7 +62,7 @@ class CudaGraphs:
         return outputs
 
     def forget(self) -> None:
-        """See `Capture`."""
+        """Free all graphs."""
         self._graphs.clear()
 
     def _record(self, function: Function, inputs: Sequence[Any]) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Any]:
@@ -93,7 +84,7 @@ class CudaGraphs:
         return graph, tree_leaves(static_inputs), outputs
 
 
-class Compiled:
+class Compiled(Capture):
     """Compiles the cells of a supernet while nothing is decided.
 
     A cell is compiled once for each of its shapes and served to all cells of that shape. Which operations have weight
@@ -113,12 +104,8 @@ class Compiled:
         for cell in cells:
             cell.forward = torch.compile(cell.forward, dynamic=False)
 
-    def __call__(self, key: Hashable, function: Function, inputs: Sequence[Any]) -> Any:
-        """Return `function(*inputs)`; see `Capture`."""
-        return function(*inputs)
-
     def forget(self) -> None:
-        """Evaluate the cells as they are; see `Capture`."""
+        """Evaluate the cells as they are."""
         for cell in self._cells:
             cell.__dict__.pop("forward", None)
 

@@ -68,8 +68,8 @@ def in_a_sentence(error: Exception, composing: bool) -> str | None:
         return _missing_choice(error, error.missing_cfg_file)
     if isinstance(error, OverrideParseException):
         key, _, value = error.override.partition("=")
-        quoted = shlex.quote(override(key, value))
-        return f"{error.override} cannot be read ({_first_line(error)}). If it is a text, put it into quotes: {quoted}"
+        reason, quoted = str(error).split("\n")[0], shlex.quote(override(key, value))
+        return f"{error.override} cannot be read ({reason}). If it is a text, put it into quotes: {quoted}"
     if isinstance(error, ConfigCompositionException):
         return _composition(error)
     if not is_user_error(error, composing):
@@ -77,7 +77,7 @@ def in_a_sentence(error: Exception, composing: bool) -> str | None:
     if isinstance(error, OSError) and error.filename is not None:
         where = "Hydra keeps a run's log and config there: set logs=FOLDER to a folder that can be written."
         return f"{explanation(error, Path(error.filename))}\n{where}"
-    return "\n".join(dict.fromkeys([reworded(error), *_cause(error)]))
+    return "\n".join(_with_cause(error))
 
 
 def is_user_error(error: Exception, composing: bool) -> bool:
@@ -96,63 +96,57 @@ def reworded(error: BaseException) -> str:
     return re.sub(r"^\w+ raised while resolving interpolation: ", "", str(error).split("\n    full_key:")[0])
 
 
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return a question with the nearest of `names`; empty: none is near."""
+def _with_cause(error: Exception) -> list[str]:
+    """Return what an error says and what OmegaConf said before it, each once."""
+    causes = [str(error.__cause__)] if isinstance(error.__cause__, OmegaConfBaseException) else []
+    return list(dict.fromkeys([reworded(error), *causes]))
+
+
+def _did_you_mean(name: str, names: Iterable[str]) -> str:
     close = get_close_matches(name, list(names), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(close)}?" if close else ""
-
-
-def _cause(error: Exception) -> list[str]:
-    return [str(error.__cause__)] if isinstance(error.__cause__, OmegaConfBaseException) else []
 
 
 def _missing_choice(error: MissingConfigException, missing: str) -> str:
     group, _, name = missing.rpartition("/")
     if not group:
         return str(error)
-    there = sorted(error.options or _choices(str(error), group))
+    # Where several choices may be taken, Hydra names none; its message has the folders that it looked in.
+    folders = [Path(place) / group for place in re.findall(r"path=file://(.*)", str(error))]
+    there = sorted(error.options or [file.stem for folder in folders for file in folder.glob("*.yaml")])
     if not there:
         return f"There is no {group}={name}, nor any other choice of {group}."
-    return f"There is no {group}={name}.{did_you_mean(name, there)} The choices of {group} are {', '.join(there)}."
-
-
-def _choices(message: str, group: str) -> list[str]:
-    """Return the choices of a group, of which Hydra says nothing when several may be taken, from its search path."""
-    folders = (Path(place) / group for place in re.findall(r"path=file://(.*)", message))
-    return [file.stem for folder in folders for file in folder.glob("*.yaml")]
+    return f"There is no {group}={name}.{_did_you_mean(name, there)} The choices of {group} are {', '.join(there)}."
 
 
 def _composition(error: ConfigCompositionException) -> str:
-    cause, message = error.__cause__, str(error)
-    if (several := re.match(r"Ambiguous value for argument '(.*)'\n", message)) is not None:
+    if (several := re.match(r"Ambiguous value for argument '(.*)'\n", str(error))) is not None:
         key, _, values = several[1].partition("=")
         return (
             f"{several[1]} gives several values. Add -m to run a job for each of them; for a single value that is a "
             f"list, type '{key}=[{values}]'."
         )
-    if not isinstance(cause, ConfigAttributeError | ConfigKeyError) or not isinstance(cause.parent_node, DictConfig):
-        return " ".join(" ".join(dict.fromkeys([reworded(error), *_cause(error)])).split())
-    parent, key = cause.parent_node, str(cause.key)
+    cause = error.__cause__
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(cause.parent_node, DictConfig):
+        return _missing_option(cause.parent_node, str(cause.key))
+    return " ".join(" ".join(_with_cause(error)).split())
+
+
+def _missing_option(parent: DictConfig, key: str) -> str:
     place = str(parent._get_full_key(None))
-    full = f"{place}.{key}" if place else key
     names = [str(name) for name in parent if name not in ("_target_", "_partial_", "_convert_", "hydra")]
-    hint = did_you_mean(key, names)
-    if not hint and (near := _elsewhere(key, parent._get_root())):
-        hint = f" Did you mean {' or '.join(near[:3])}?"
+    hint = _did_you_mean(key, names)
+    if not hint:
+        elsewhere = [one for one in _places(parent._get_root()) if one.rpartition(".")[2] == key]
+        hint = f" Did you mean {' or '.join(elsewhere[:3])}?" if elsewhere else ""
     options = f"The options of {place or 'a run'} are {', '.join(names)}." if names else f"{place} has none."
-    return f"There is no option {full}.{hint} {options}"
+    return f"There is no option {f'{place}.{key}' if place else key}.{hint} {options}"
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n")[0]
-
-
-def _elsewhere(key: str, root: Any) -> list[str]:
-    """Return where else in a config there is an option of that name."""
-    return [place for place in _places(root, "") if place.rpartition(".")[2] == key and not place.startswith("hydra.")]
-
-
-def _places(config: Any, place: str) -> Iterator[str]:
+def _places(config: Any, place: str = "") -> Iterator[str]:
+    """Yield the full names of all options in a config, without Hydra's own."""
     for name in map(str, config) if isinstance(config, DictConfig) else ():
-        yield (full := f"{place}.{name}" if place else str(name))
-        yield from _places(config._get_node(name), full)
+        full = f"{place}.{name}" if place else name
+        if full != "hydra":
+            yield full
+            yield from _places(config._get_node(name), full)

@@ -44,7 +44,7 @@ class EdgeGradients:
         needed = {kind for (_, kind, _), need in zip(tensors, needs, strict=True) if need}
         self.needs_weights, self.needs_parameters = "weights" in needed, "parameter" in needed
         self.in_tensors = [
-            self._room(operation, tensor) if kind == "weights" or kind in needed else tensor
+            self._empty_gradient(operation, tensor) if kind == "weights" or kind in needed else tensor
             for operation, kind, tensor in tensors
         ]
         self._in_operations = with_tensors(edges.operations, self.in_tensors)
@@ -58,7 +58,7 @@ class EdgeGradients:
         if "value" in needed:
             self._through_values()
 
-    def _room(self, operation: Operation, tensor: Tensor) -> Tensor:
+    def _empty_gradient(self, operation: Operation, tensor: Tensor) -> Tensor:
         """Return room for a gradient: zeros if it belongs to a stack of which some edges are left out."""
         whole = not isinstance(operation, Convolutions) or operation.fills(self.edges.channels)
         return torch.empty_like(tensor) if whole else torch.zeros_like(tensor)
@@ -79,7 +79,7 @@ class EdgeGradients:
             if changed:
                 args.a = self._scale(index)
             if term.row is not None:
-                args.b, args.c = self._rest(term.row)
+                args.b, args.c = self._slope_and_shift(term.row)
             if self.needs_parameters and isinstance(in_operation, Convolutions):
                 position = in_operation.positions[term.edge]
                 args.in_gamma, args.in_beta = edges.affine(in_operation.stages[-1], position)
@@ -90,7 +90,7 @@ class EdgeGradients:
         """Return where the scale of a term stands."""
         return address(self._scales, term * self.edges.channels)
 
-    def _rest(self, row: int) -> tuple[int, int]:
+    def _slope_and_shift(self, row: int) -> tuple[int, int]:
         """Return where slope and shift of a row of the statistics stand."""
         offset = row * self.edges.channels
         return address(self._slopes, offset), address(self._shifts, offset)
@@ -100,7 +100,7 @@ class EdgeGradients:
         number, edge, _, _ = self.edges.convolutions[index]
         args.gradient = self.gradients[self.edges.operations[number].receivers[edge]].data_ptr()
         args.a = self._scale(index)
-        args.b, args.c = self._rest(self.edges.last_row(index))
+        args.b, args.c = self._slope_and_shift(self.edges.last_row(index))
 
     def _set_in_weights(self, args: ConvolutionArgs, index: int, which: int) -> None:
         """Set where the gradients in the weights of a stage belong, if they are wanted."""
@@ -126,7 +126,7 @@ class EdgeGradients:
             seconds.append(args)
             _, _, position, (first, _) = edges.convolutions[index]
             mean, rstd = edges.moments(index)
-            slope, shift = self._rest(index)
+            slope, shift = self._slope_and_shift(index)
             norms.append(
                 NormArgs(
                     sum=args.in_sum,
@@ -164,7 +164,7 @@ class EdgeGradients:
             if index < edges.double:
                 args.gradient = in_firsts[index].data_ptr()
                 args.a = address(self._first_scales, index * edges.channels)
-                args.b, args.c = self._rest(index)
+                args.b, args.c = self._slope_and_shift(index)
             else:
                 self._set_gradient_of_node(args, index)
             args.in_x = None if self.in_state is None else self.in_state.data_ptr()
@@ -184,7 +184,7 @@ class EdgeGradients:
             args.gradients = (c_void_p * count)(*(self.gradients[receiver].data_ptr() for receiver in pool.receivers))
             args.a = (c_void_p * count)(*(self._scale(term + edge) for edge in range(count)))
             if pool.norm is not None:
-                args.b, args.c = self._rest(edges.pool_row(index))
+                args.b, args.c = self._slope_and_shift(edges.pool_row(index))
             args.in_x = in_state.data_ptr()
             pools.append(args)
             term += count

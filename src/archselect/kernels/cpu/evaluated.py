@@ -11,7 +11,7 @@ from archselect.kernels.cpu.native import ConvolutionArgs, NormMode, PoolArgs, T
 from archselect.kernels.cpu.operations import Convolution, Convolutions, Identities, Operation, Pools, Values
 
 
-class OnEdge(NamedTuple):
+class EdgeConvolution(NamedTuple):
     """A convolution of one edge: number of the operation, which of its edges, its place in the stack, its stages."""
 
     operation: int
@@ -68,7 +68,7 @@ class Evaluated:
         images, self.channels, height, width = state.shape
         self.out_size = torch.Size((images, self.channels, -(-height // stride), -(-width // stride)))
         self.convolutions = [
-            OnEdge(number, edge, position, operation.stages)
+            EdgeConvolution(number, edge, position, operation.stages)
             for stages in (2, 1)
             for number, operation in enumerate(operations)
             if isinstance(operation, Convolutions) and len(operation.stages) == stages

@@ -4,29 +4,25 @@ The records are those of `decisions.jsonl`, parsed.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
-from archselect.figures.style import styles
+from archselect.figures.style import edge_name, styles
 
 Record = Mapping[str, Any]
 Criterion = Literal["accuracy", "loss"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """An operation of an edge.
+class Operation:
+    """A candidate of an edge.
 
     Attributes:
-        name: The operation.
-        colour: Its colour in every picture.
-        kept: Whether the edge kept it.
         accuracy: Of the supernet without it, or with it alone, in percent; see `Decisions.seen`.
-        loss: Likewise.
         beaten_after: How many images the scores are of, where a race stopped scoring it.
-        strength: As the selection reported it.
-        error: Standard error of the strength.
+        strength: As the selection reported it, with its standard error.
         bar: Its strength, or the harm of its removal, as a share of the largest in the run; `None`: nothing was seen,
             or it is no number.
     """
@@ -43,17 +39,6 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class EdgeDecision:
-    """One edge: when it was decided, and what on."""
-
-    order: int
-    epoch: int
-    cell: str
-    edge: str
-    candidates: tuple[Candidate, ...]
-
-
-@dataclass(frozen=True)
 class NodeInput:
     """An in-edge of a node: the accuracy without it in percent, round by round, and what became of it."""
 
@@ -64,14 +49,14 @@ class NodeInput:
 
 
 @dataclass(frozen=True)
-class NodeDecision:
-    """One node: when its inputs were decided, and which."""
+class Decision(Generic[T]):
+    """One edge or node: its `order` among all decisions of the run, the epochs of tuning before, and its candidates."""
 
     order: int
     epoch: int
     cell: str
-    node: int
-    inputs: tuple[NodeInput, ...]
+    place: str
+    candidates: tuple[T, ...]
 
 
 @dataclass(frozen=True)
@@ -79,33 +64,31 @@ class Decisions:
     """Both tables, in the order of decision.
 
     Attributes:
-        edges: Rows of the first.
-        nodes: Rows of the second.
-        seen: What the scores of the first are of: the supernet "without it", or "with it alone" where copies of the
+        seen: What the scores of operations are of: the supernet "without it", or "with it alone" where copies of the
             supernet were discretised and trained.
-        scale: What the bars of the first show, and how much the longest stands for.
+        scale: What the bars of the operations show, and how much the longest stands for.
     """
 
-    edges: tuple[EdgeDecision, ...]
-    nodes: tuple[NodeDecision, ...]
+    edges: tuple[Decision[Operation], ...]
+    nodes: tuple[Decision[NodeInput], ...]
     seen: str
     scale: str
 
     @property
-    def candidates(self) -> list[Candidate]:
-        return [candidate for edge in self.edges for candidate in edge.candidates]
+    def operations(self) -> list[Operation]:
+        return [operation for edge in self.edges for operation in edge.candidates]
 
     @property
     def scored(self) -> bool:
-        return any(candidate.accuracy is not None for candidate in self.candidates)
+        return any(operation.accuracy is not None for operation in self.operations)
 
     @property
     def compared(self) -> bool:
-        return any(candidate.strength is not None for candidate in self.candidates)
+        return any(operation.strength is not None for operation in self.operations)
 
     @property
     def scored_nodes(self) -> bool:
-        return any(seen.accuracies for node in self.nodes for seen in node.inputs)
+        return any(one.accuracies for node in self.nodes for one in node.candidates)
 
 
 def tabulate(records: Sequence[Record], criterion: Criterion = "accuracy") -> Decisions:
@@ -115,30 +98,25 @@ def tabulate(records: Sequence[Record], criterion: Criterion = "accuracy") -> De
         records: In the order of decision.
         criterion: What the harm of a removal was measured by, where the records do not name strengths.
     """
-    own = [(order, record) for order, record in enumerate(records, start=1) if record["kind"] == "operation"]
-    nodes = [(order, record) for order, record in enumerate(records, start=1) if record["kind"] == "topology"]
-    amounts = {order: _amounts(record, criterion) for order, record in own}
-    largest = max((abs(amount) for found in amounts.values() for amount in _finite(found)), default=0.0) or 1.0
-    colours = styles(name for _, record in own for name in record["candidates"])
-    edges = tuple(
-        EdgeDecision(
-            order,
-            record["epoch"],
-            record["cell"],
-            edge_name(record["edge_states"]),
-            tuple(_candidates(record, [amount / largest for amount in amounts[order]], colours)),
-        )
-        for order, record in own
+    edges = {order: record for order, record in enumerate(records, start=1) if record["kind"] == "operation"}
+    nodes = {order: record for order, record in enumerate(records, start=1) if record["kind"] == "topology"}
+    amounts = {order: _amounts(record, criterion) for order, record in edges.items()}
+    largest = max((abs(amount) for own in amounts.values() for amount in _finite(own)), default=0.0) or 1.0
+    colours = {name: one.colour for name, one in styles(n for r in edges.values() for n in r["candidates"]).items()}
+
+    def decision(order: int, place: str, candidates: Iterable[T]) -> Decision[T]:
+        record = records[order - 1]
+        return Decision(order, record["epoch"], record["cell"], place, tuple(candidates))
+
+    return Decisions(
+        edges=tuple(
+            decision(order, edge_name(one["edge_states"]), _operations(one, amounts[order], largest, colours))
+            for order, one in edges.items()
+        ),
+        nodes=tuple(decision(order, str(one["node"]), _inputs(one)) for order, one in nodes.items()),
+        seen="with it alone" if any(map(_tried, edges.values())) else "without it",
+        scale=_scale(edges.values(), criterion, largest),
     )
-    seen = "with it alone" if any(_tried(record) for _, record in own) else "without it"
-    scale = _scale([record for _, record in own], criterion, largest)
-    return Decisions(edges, tuple(_node(order, record) for order, record in nodes), seen, scale)
-
-
-def edge_name(states: Sequence[int]) -> str:
-    """Return an edge as the pictures name it."""
-    source, target = states
-    return f"({source},{target})"
 
 
 def _tried(record: Record) -> bool:
@@ -146,7 +124,7 @@ def _tried(record: Record) -> bool:
     return record.get("trial") is not None
 
 
-def _scale(records: Sequence[Record], criterion: Criterion, largest: float) -> str:
+def _scale(records: Collection[Record], criterion: Criterion, largest: float) -> str:
     if any(map(_tried, records)):
         return f"strength beyond that of the edge’s weakest operation, full width: {largest:.3g}"
     if any(record["strengths"] for record in records):
@@ -160,49 +138,49 @@ def _amounts(record: Record, criterion: Criterion) -> list[float]:
     """Return how long the bar of each candidate is: its strength, or how much its removal harms more than another's."""
     if record["strengths"]:
         strengths = [float(strength["value"]) for strength in record["strengths"]]
-        weakest = min(_finite(strengths), default=0.0)
-        return [strength - weakest for strength in strengths] if _tried(record) else strengths
-    scores = [float(score[criterion]) for score in record["scores"]]
+        return _above_the_least(strengths) if _tried(record) else strengths
     sign = 1 if criterion == "loss" else -1
-    least = min(_finite(sign * score for score in scores), default=0.0)
-    return [sign * score - least for score in scores]
+    return _above_the_least([sign * float(score[criterion]) for score in record["scores"]])
 
 
-def _finite(amounts: Iterable[float]) -> list[float]:
+def _above_the_least(values: Sequence[float]) -> list[float]:
+    least = min(_finite(values), default=0.0)
+    return [value - least for value in values]
+
+
+def _finite(values: Iterable[float]) -> list[float]:
     """Return those that can be drawn: a diverged supernet has scores that are not a number."""
-    return [amount for amount in amounts if math.isfinite(amount)]
+    return [value for value in values if math.isfinite(value)]
 
 
-def _candidates(record: Record, bars: Sequence[float], colours: Mapping[str, Any]) -> Iterable[Candidate]:
+def _operations(
+    record: Record, amounts: Sequence[float], largest: float, colours: Mapping[str, str]
+) -> Iterator[Operation]:
     scores = {score["candidate"]: score for score in record["scores"]}
     strengths = dict(zip(record["candidates"], record["strengths"], strict=False))
-    shares = dict(zip(record["candidates"], bars, strict=False))
+    bars = {name: x / largest for name, x in zip(record["candidates"], amounts, strict=False) if math.isfinite(x)}
     for name in record["candidates"]:
         score, strength = scores.get(name, {}), strengths.get(name, {})
-        accuracy, share = score.get("accuracy"), shares.get(name)
-        yield Candidate(
-            name,
-            colours[name].colour,
-            name == record["kept"],
-            None if accuracy is None else 100 * accuracy,
-            score.get("loss"),
-            score.get("beaten_after"),
-            strength.get("value"),
-            strength.get("standard_error"),
-            share if share is not None and math.isfinite(share) else None,
+        accuracy = score.get("accuracy")
+        yield Operation(
+            name=name,
+            colour=colours[name],
+            kept=name == record["kept"],
+            accuracy=None if accuracy is None else 100 * accuracy,
+            loss=score.get("loss"),
+            beaten_after=score.get("beaten_after"),
+            strength=strength.get("value"),
+            error=strength.get("standard_error"),
+            bar=bars.get(name),
         )
 
 
-def _node(order: int, record: Record) -> NodeDecision:
-    kept, dropped = record["kept"], record["dropped"]
-    inputs = []
+def _inputs(record: Record) -> Iterator[NodeInput]:
     for states in record["candidates"]:
         seen = sorted((score["round"], score["accuracy"]) for score in record["scores"] if score["candidate"] == states)
-        if states in kept:
-            outcome = "kept"
-        elif states in dropped:
-            outcome = f"dropped in round {dropped.index(states) + 1}"
-        else:
-            outcome = "dropped"
-        inputs.append(NodeInput(edge_name(states), tuple(100 * value for _, value in seen), states in kept, outcome))
-    return NodeDecision(order, record["epoch"], record["cell"], record["node"], tuple(inputs))
+        kept, outcome = states in record["kept"], "dropped"
+        if states in record["dropped"]:
+            outcome = f"dropped in round {record['dropped'].index(states) + 1}"
+        yield NodeInput(
+            edge_name(states), tuple(100 * accuracy for _, accuracy in seen), kept, "kept" if kept else outcome
+        )

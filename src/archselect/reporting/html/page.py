@@ -4,9 +4,11 @@ Everything that comes from files is text to the template, which escapes it; a co
 its own script only and load nothing but the pictures that it carries.
 """
 
+import re
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -14,10 +16,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from archselect.reporting.html.parts import Links, Notes, Pictures
+from archselect.reporting.html.parts import ANALYSES, READING, Assets, Notes, analyses_in
 from archselect.reporting.html.run_view import view
-from archselect.reporting.html.tables import analyses_in, folders_beside, summary_table
-from archselect.results.formatting import footnotes
+from archselect.results.formatting import columns, footnotes
 from archselect.results.grid import Failure, Grid
 from archselect.results.summaries import Row
 from archselect.store import atomic_write
@@ -27,17 +28,17 @@ from archselect.store.redact_paths import redact
 
 def write_page(
     report: Sequence[Row],
-    made: Sequence[Grid],
-    folder: str | Path,
-    path: str | Path,
+    grids: Sequence[Grid],
+    folder: Path,
+    path: Path,
     warn: Callable[[str], None],
-    failed: Sequence[Failure] = (),
+    failed: Sequence[Failure],
 ) -> Path:
     """Write the page on the runs under `folder` to `path` and return it.
 
     Args:
         report: Its table.
-        made: The grids of searches and selections.
+        grids: Of searches and selections.
         folder: Where the runs lie.
         path: The HTML file; its folder is made.
         warn: Told what is missing of each run; the page says the same in its place.
@@ -46,30 +47,27 @@ def write_page(
     Raises:
         StoreError: The disk refuses.
     """
-    folder, path = Path(folder), Path(path)
-    pictures, links = Pictures(), Links(path.parent)
+    assets, notes = Assets(path.parent), Notes()
     results = [result for row in report for result in row.results]
-    runs = [view(result, f"run-{number}", pictures, links) for number, result in enumerate(results, start=1)]
-    for run in runs:
-        for sentence in run.notes:
-            warn(f"{run.folder}: {sentence}")
-    notes = Notes()
+    runs = [view(result, f"run-{number}", assets) for number, result in enumerate(results, start=1)]
     known = [run for result in results for run in result.runs]
-    beside = [(home, analyses_in(home, pictures, links, notes)) for home in folders_beside(folder, known)]
-    for sentence in notes.sentences:
+    beside = [(home, analyses_in(home, assets, notes)) for home in _folders_beside(folder, known)]
+    for sentence in [*(f"{run.folder}: {sentence}" for run in runs for sentence in run.notes), *notes.sentences]:
         warn(sentence)
     script = _asset("page.js")
     html = _template().render(
         folder=redact(str(folder.resolve())),
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-        table=summary_table(report, {run.folder: run.anchor for run in runs}),
+        report=report,
+        columns=columns(report),
+        anchors={run.folder: run.anchor for run in runs},
         footnotes=footnotes(report),
-        grids=made,
+        grids=grids,
         failed=[str(one) for one in failed],
         runs=runs,
         beside=beside,
         notes=notes.sentences,
-        pictures=pictures.data,
+        pictures=assets.pictures,
         style=Markup(_asset("page.css")),  # our own file
         script=Markup(script),  # likewise
         digest=b64encode(sha256(script.encode()).digest()).decode(),
@@ -81,6 +79,13 @@ def write_page(
     return path
 
 
+def _folders_beside(folder: Path, runs: Iterable[Path]) -> list[Path]:
+    """Return the folders under `folder` that hold analyses and are no run: those of several runs, such as a sweep's."""
+    known = {run.resolve() for run in runs}
+    holders = sorted({reading.parents[2] for reading in folder.rglob(f"{ANALYSES}/*/{READING}")})
+    return [holder for holder in holders if holder.resolve() not in known]
+
+
 def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("archselect.reporting.html", "template"),
@@ -90,6 +95,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters["written"] = lambda path: redact(str(path))
+    environment.filters["unbroken"] = partial(re.sub, r"(?<=\d) (s|min|h)\b", "\u00a0\\1")  # a unit and its number
     return environment.get_template("page.html")
 
 

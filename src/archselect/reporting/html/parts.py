@@ -1,4 +1,4 @@
-"""What the page is made of: relative links, pictures embedded once, notes on what is missing."""
+"""What runs and folders of several runs show alike: links, embedded pictures, analyses, notes on what is missing."""
 
 import hashlib
 import io
@@ -13,39 +13,24 @@ from urllib.parse import quote
 from PIL import Image, UnidentifiedImageError
 
 from archselect.safe_io.data_files import open_picture
-from archselect.safe_io.files import PICTURE_BYTES, read_bytes
+from archselect.safe_io.files import PICTURE_BYTES, TEXT_BYTES, read_bytes, read_text
 
-
-@dataclass(frozen=True)
-class Links:
-    """Makes the links of a page.
-
-    Attributes:
-        home: The folder of the page.
-    """
-
-    home: Path
-
-    def to(self, path: Path) -> str | None:
-        """Return the relative address of `path`, quoted: no name of a folder can be a scheme; None: it is not there."""
-        if not path.exists():
-            return None
-        # Symbolic links stay: a browser takes ".." off the address that the page was opened by.
-        address = quote(os.fsencode(os.path.relpath(path, self.home)))
-        return f"{address}/" if path.is_dir() else address
-
+ANALYSES = "analyses"
+READING = "reading.md"
+COLOURS = 256
+"""Of an embedded picture: enough for the drawings of a run, at a third of the size."""
 
 T = TypeVar("T")
 
 
 @dataclass
 class Notes:
-    """The sentences on one run."""
+    """The sentences on what one run, or the folders of several, lack."""
 
     sentences: list[str] = field(default_factory=list)
 
     def add(self, sentence: str) -> None:
-        """Add a sentence."""
+        """Add a sentence, once."""
         if sentence not in self.sentences:
             self.sentences.append(sentence)
 
@@ -54,37 +39,25 @@ class Notes:
         try:
             return read()
         except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            self.add(f"{what} cannot be shown: {_reason(error)}")
+            self.add(f"{what} cannot be shown: {_reason(error).removesuffix('.')}.")
             return otherwise
 
 
 def _reason(error: Exception) -> str:
     match error:
         case KeyError():
-            reason = f"a record lacks {error.args[0]}"
+            return f"a record lacks {error.args[0]}"
         case OSError(strerror=str(text), filename=name) if name:
-            reason = f"{text}: {name}"
+            return f"{text}: {name}"
         case ValueError() | OSError():
-            reason = str(error)
+            return str(error)
         case _:
-            reason = f"a record is not what it should be ({error})"
-    return reason if reason.endswith(".") else f"{reason}."
-
-
-COLOURS = 256
-"""Of an embedded picture: enough for the drawings of a run, at a third of the size."""
+            return f"a record is not what it should be ({error})"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as a run shows it.
-
-    Attributes:
-        key: Of its data among `Pictures.data`.
-        caption: What it shows.
-        width: In pixels.
-        height: In pixels.
-    """
+    """A picture as a run shows it; `key` is that of its data among `Assets.pictures`, and sizes are in pixels."""
 
     key: str
     caption: str
@@ -93,13 +66,22 @@ class Picture:
 
 
 @dataclass
-class Pictures:
-    """The data URIs of a page's pictures, by their content."""
+class Assets:
+    """The pictures of a page, as data URIs by their content, and its links, which begin in the page's folder `home`."""
 
-    data: dict[str, str] = field(default_factory=dict)
+    home: Path
+    pictures: dict[str, str] = field(default_factory=dict)
 
-    def add(self, path: Path, root: Path, caption: str) -> Picture:
-        """Return the picture at `path`, which lies in the folder `root`, embedded.
+    def link(self, path: Path) -> str | None:
+        """Return the relative address of `path`, quoted: no name of a folder can be a scheme; None: it is not there."""
+        if not path.exists():
+            return None
+        # Symbolic links stay: a browser takes ".." off the address that the page was opened by.
+        address = quote(os.fsencode(os.path.relpath(path, self.home)))
+        return f"{address}/" if path.is_dir() else address
+
+    def embed(self, path: Path, root: Path, caption: str) -> Picture:
+        """Return the picture at `path`, which lies in the folder `root`, embedded once.
 
         Raises:
             OSError: It is not there.
@@ -110,8 +92,8 @@ class Pictures:
         try:
             with open_picture(io.BytesIO(content)) as image:
                 width, height = image.size
-                if key not in self.data:
-                    self.data[key] = f"data:image/png;base64,{b64encode(_smaller(image)).decode()}"
+                if key not in self.pictures:
+                    self.pictures[key] = f"data:image/png;base64,{b64encode(_smaller(image)).decode()}"
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # pillow raises all of these
             why = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
             raise ValueError(f"{path} is damaged, or no picture: {why}") from error
@@ -127,3 +109,42 @@ def _smaller(image: Image.Image) -> bytes:
     # No dithering: it would put dots into plain areas, and they would not compress.
     flat.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, "PNG")
     return file.getvalue()
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What `python analyze.py` left of one analysis: `tables` are their names and the links to them."""
+
+    name: str
+    folder: Path
+    link: str | None
+    tables: tuple[tuple[str, str | None], ...]
+    paragraphs: tuple[str, ...]
+    picture: Picture | None
+
+
+def analyses_in(folder: Path, assets: Assets, notes: Notes) -> list[Analysis]:
+    """Return the analyses that lie in `folder`, such as a run's, in alphabetical order."""
+    found = []
+    for home in sorted((folder / ANALYSES).glob("*")):
+        # A folder that has none of what an analysis leaves is one of something else.
+        if any((home / name).exists() for name in (READING, f"{home.name}.png", f"{home.name}.csv")):
+            found.append(_analysis(home, folder, assets, notes))
+    return found
+
+
+def _analysis(home: Path, folder: Path, assets: Assets, notes: Notes) -> Analysis:
+    name = home.name
+    reading = notes.attempt(
+        f"The reading of the analysis {name}", lambda: read_text(home / READING, folder, TEXT_BYTES), ""
+    )
+    picture: Picture | None = notes.attempt(
+        f"The picture of the analysis {name}",
+        lambda: assets.embed(home / f"{name}.png", folder, f"Analysis: {name.replace('_', ' ')}"),
+        None,
+    )
+    tables = tuple((table.name, assets.link(table)) for table in sorted(home.glob("*.csv")))
+    if not tables:
+        notes.add(f"The analysis {name} has no table: there is no .csv in {home}.")
+    paragraphs = tuple(part for part in reading.split("\n\n") if part.strip())
+    return Analysis(name, home, assets.link(home), tables, paragraphs, picture)

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from omegaconf import DictConfig
 
 from archselect.pipeline.finished_run import FinishedRun, stage_place
 from archselect.reporting.html.decisions import Decisions, tabulate
-from archselect.reporting.html.parts import Links, Notes, Picture, Pictures
-from archselect.reporting.html.tables import Analysis, analyses_in
+from archselect.reporting.html.parts import Analysis, Assets, Notes, Picture, analyses_in
 from archselect.results.formatting import duration
 from archselect.results.summaries import STAGES, RunResult
 from archselect.safe_io.config import read_config, read_overrides
@@ -51,17 +50,10 @@ class RunView:
 
     Attributes:
         anchor: Of its place on the page.
-        result: What the report counts.
-        folder: The run's folder.
-        link: To the folder.
         repeats: Folders of runs that came to the same result because the same command was typed again.
         command: What was typed, as the overrides tell; empty: they are missing.
-        genotype: As text.
         outcomes: Names and values of all numbers in the summary.
-        stages: In order.
-        pictures: In the order of `FIGURES`.
-        decisions: Of the selection; None: there was none, or it is gone.
-        analyses: That were made of the run.
+        pictures: By the names in `FIGURES`.
         notes: What is missing.
     """
 
@@ -69,32 +61,23 @@ class RunView:
     result: RunResult
     folder: Path
     link: str | None
-    repeats: tuple[Path, ...]
+    repeats: list[Path]
     command: str
     genotype: str
-    outcomes: tuple[tuple[str, str], ...]
-    stages: tuple[StageView, ...]
-    pictures: tuple[Picture, ...]
+    outcomes: list[tuple[str, str]]
+    stages: list[StageView]
+    pictures: dict[str, Picture]
     decisions: Decisions | None
-    analyses: tuple[Analysis, ...]
-    notes: tuple[str, ...]
+    analyses: list[Analysis]
+    notes: list[str]
 
     @property
     def title(self) -> str:
-        choices = self.result.choices
-        parts = [choices.search_space, f"{choices.search} + {choices.selection}", choices.evaluation, choices.data]
-        return " · ".join([*parts, f"seed {self.result.seed}"])
-
-    @property
-    def cells(self) -> list[Picture]:
-        return [picture for picture in self.pictures if picture.caption == FIGURES["cells"]]
-
-    @property
-    def others(self) -> list[Picture]:
-        return [picture for picture in self.pictures if picture.caption != FIGURES["cells"]]
+        space, search, selection, evaluation, data = self.result.choices
+        return " · ".join([space, f"{search} + {selection}", evaluation, data, f"seed {self.result.seed}"])
 
 
-def view(result: RunResult, anchor: str, pictures: Pictures, links: Links) -> RunView:
+def view(result: RunResult, anchor: str, assets: Assets) -> RunView:
     """Read the run of `result`; the last one, where the command was typed several times."""
     *repeats, folder = result.runs
     notes = Notes()
@@ -107,16 +90,16 @@ def view(result: RunResult, anchor: str, pictures: Pictures, links: Links) -> Ru
         anchor=anchor,
         result=result,
         folder=folder,
-        link=links.to(folder),
-        repeats=tuple(repeats),
+        link=assets.link(folder),
+        repeats=repeats,
         command=notes.attempt("The command", lambda: _command(folder), ""),
         genotype=run.summary["genotype"],
-        outcomes=tuple(notes.attempt("The numbers", lambda: _outcomes(run.summary), [])),
-        stages=tuple(notes.attempt("The stages", lambda: _stages(run.summary, folder, links), [])),
-        pictures=tuple(_pictures(run.summary, folder, decisions, pictures, notes)),
+        outcomes=notes.attempt("The numbers", lambda: _outcomes(run.summary), []),
+        stages=notes.attempt("The stages", lambda: _stages(run.summary, folder, assets), []),
+        pictures=_pictures(run.summary, folder, decisions, assets, notes),
         decisions=decisions,
-        analyses=tuple(analyses_in(folder, pictures, links, notes)),
-        notes=tuple(notes.sentences),
+        analyses=analyses_in(folder, assets, notes),
+        notes=notes.sentences,
     )
 
 
@@ -124,14 +107,10 @@ def _decisions(run: FinishedRun, config: Any, notes: Notes) -> Decisions | None:
     records, made = run.decisions, run.stage("selection").result.get("decisions")
     if made is not None and len(records) < made:
         notes.add(f"Decisions are missing: {made} were made, and decisions.jsonl holds {len(records)}.")
-    return tabulate(records, _criterion(config)) if records or not made else None
-
-
-def _criterion(config: Any) -> Literal["accuracy", "loss"]:
-    """Return what a perturbation-based selection compared the operations by; most need no such option."""
-    selection = config.get("selection") if isinstance(config, dict) else None
-    by_loss = isinstance(selection, dict) and selection.get("operation_criterion") == "loss"
-    return "loss" if by_loss else "accuracy"
+    if made and not records:
+        return None
+    by_loss = (config.get("selection") or {}).get("operation_criterion") == "loss"  # most selections have no criterion
+    return tabulate(records, "loss" if by_loss else "accuracy")
 
 
 def _command(folder: Path) -> str:
@@ -166,52 +145,40 @@ def _amount(what: str, value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def _stages(summary: Mapping[str, Any], folder: Path, links: Links) -> list[StageView]:
-    stages = {name: summary["stages"][name] for name in STAGES if name in summary["stages"]}
-    return [
-        StageView(
-            name,
-            duration(stage["seconds"]),
-            bool(stage.get("reused")),
-            str(stage["folder"]),
-            _link(folder, name, stage["folder"], links),
-        )
-        for name, stage in stages.items()
-    ]
-
-
-def _link(folder: Path, name: str, written: str, links: Links) -> str | None:
-    """Return the link to a stage: by way of the run's own link, with which it can be moved, where there is one."""
-    place = stage_place(folder, name, written)
-    return links.to(folder / name) or links.to(place)
+def _stages(summary: Mapping[str, Any], folder: Path, assets: Assets) -> list[StageView]:
+    found = []
+    for name in STAGES:
+        if stage := summary["stages"].get(name):
+            place = stage_place(folder, name, stage["folder"])
+            # By way of the run's own link, with which it can be moved, where there is one.
+            link = assets.link(folder / name) or assets.link(place)
+            took = duration(stage["seconds"])
+            found.append(StageView(name, took, bool(stage.get("reused")), str(stage["folder"]), link))
+    return found
 
 
 def _pictures(
-    summary: Mapping[str, Any], folder: Path, decisions: Decisions | None, pictures: Pictures, notes: Notes
-) -> list[Picture]:
+    summary: Mapping[str, Any], folder: Path, decisions: Decisions | None, assets: Assets, notes: Notes
+) -> dict[str, Picture]:
     """Return the pictures in the run's folder; a note names each that such a run draws and that is missing."""
     home = folder / "figures"
     if not home.is_dir():
         notes.add(f"The pictures are missing: there is no folder {home}. The run's command, typed again, draws them.")
-        return []
-    found = []
+        return {}
+    expected = {
+        "cells": True,
+        "search_curves": "search" in summary["stages"],
+        "search_alpha": "search" in summary["stages"],
+        "evaluation_curves": "evaluation.epochs" in summary,
+        "operation_strengths": decisions and decisions.scored,
+        "topology_strengths": decisions and decisions.scored_nodes,
+    }
+    found = {}
     for name, caption in FIGURES.items():
         path = home / f"{name}.png"
-        if path.exists() or name in _expected(summary, decisions):
-            add = partial(pictures.add, path, folder, caption)
-            picture: Picture | None = notes.attempt(f"The picture {name}.png", add, None)
-            found += [picture] if picture else []
+        if path.exists() or expected.get(name):
+            embed = partial(assets.embed, path, folder, caption)
+            picture: Picture | None = notes.attempt(f"The picture {name}.png", embed, None)
+            if picture:
+                found[name] = picture
     return found
-
-
-def _expected(summary: Mapping[str, Any], decisions: Decisions | None) -> set[str]:
-    expected = {"cells"}
-    if "search" in summary["stages"]:
-        expected |= {"search_curves", "search_alpha"}
-    if "evaluation.epochs" in summary:
-        expected.add("evaluation_curves")
-    if decisions and decisions.scored:
-        expected.add("operation_strengths")
-    if decisions and decisions.scored_nodes:
-        expected.add("topology_strengths")
-    return expected

@@ -1,15 +1,17 @@
-"""Figures are written in the formats that were asked for: vectors for papers, the same bytes for the same data."""
+"""Operations look the same in every picture; figures are written in the formats that were asked for."""
 
 import re
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
 from archselect.figures.cells import draw_cells
-from archselect.figures.style import FORMATS, formats_of, save
+from archselect.figures.style import FORMATS, STYLES, formats_of, save, styles
 from archselect.genotype import PUBLISHED
+from archselect.models.ops import PRIMITIVES
 from archselect.pipeline.console import draw_figures
 
 DRAW = """
@@ -21,17 +23,34 @@ save(draw_cells(PUBLISHED["DARTS_V2"]), sys.argv[1], ("svg", "pdf"))
 """
 
 
-def test_the_png_is_always_there_and_the_others_beside_it(tmp_path: Path) -> None:
-    figure = draw_cells(PUBLISHED["DARTS_V2"])
-    assert save(figure, tmp_path / "a" / "cells") == tmp_path / "a" / "cells.png"
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["cells.png"]
+@pytest.mark.parametrize(
+    "space",
+    [
+        "none max_pool_3x3 avg_pool_3x3 skip_connect sep_conv_3x3 sep_conv_5x5 dil_conv_3x3 dil_conv_5x5",
+        "none skip_connect nor_conv_1x1 nor_conv_3x3 avg_pool_3x3",
+        "noise sep_conv_3x3 sep_conv_5x5 sep_conv_7x7",
+        "mine yours theirs ours skip_connect",
+    ],
+)
+def test_the_operations_of_a_space_differ_in_colour_or_line(space: str) -> None:
+    found = styles(space.split())
+    assert list(found) == space.split()
+    assert all((a.colour, a.line) != (b.colour, b.line) for a, b in combinations(found.values(), 2))
 
-    assert save(figure, tmp_path / "b" / "cells", ("pdf", "svg")) == tmp_path / "b" / "cells.png"
+
+def test_every_primitive_has_a_style_of_its_own_and_others_keep_theirs() -> None:
+    assert set(PRIMITIVES) <= set(STYLES)
+    assert all(min(style.tint) >= 0.75 for style in STYLES.values())  # light enough for dark text
+    assert styles(["mine", "noise", "mine", "yours"]) == styles(["mine", "yours", "noise"])
+
+
+def test_the_png_is_always_there_and_the_others_beside_it(tmp_path: Path) -> None:
+    assert draw_figures(tmp_path / "a", PUBLISHED["DARTS_V2"], {}, False, ("png",)) == [tmp_path / "a" / "cells.png"]
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["cells.png"]
+    pictures = draw_figures(tmp_path / "b", PUBLISHED["DARTS_V2"], {}, False, ("pdf", "svg"))
+    assert pictures == [tmp_path / "b" / "cells.png"]  # what loggers and reports show
     starts = {path.suffix: path.read_bytes()[:5] for path in (tmp_path / "b").iterdir()}
     assert starts == {".png": b"\x89PNG\r", ".svg": b"<?xml", ".pdf": b"%PDF-"}
-
-
-def test_a_name_with_dots_is_kept(tmp_path: Path) -> None:
     assert save(draw_cells(PUBLISHED["DARTS_V2"]), tmp_path / "lr_0.025").name == "lr_0.025.png"
 
 
@@ -51,17 +70,9 @@ def test_the_text_of_a_pdf_is_in_fonts_that_conferences_take(tmp_path: Path) -> 
     assert b"/Type3" not in content
 
 
-def test_the_pictures_of_a_run_are_written_in_each_format(tmp_path: Path) -> None:
-    pictures = draw_figures(tmp_path, PUBLISHED["DARTS_V2"], {}, False, ("svg", "pdf"))
-    assert pictures == [tmp_path / "cells.png"]  # what loggers and reports show
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cells.pdf", "cells.png", "cells.svg"]
-
-
-@pytest.mark.parametrize(
-    ("value", "formats"), [("png", ("png",)), ("svg", ("svg",)), (["svg", "pdf", "svg"], ("svg", "pdf"))]
-)
-def test_the_option_is_a_format_or_a_list(value: object, formats: tuple[str, ...]) -> None:
-    assert formats_of(value) == formats
+def test_the_option_is_a_format_or_a_list() -> None:
+    assert formats_of("svg") == ("svg",)
+    assert formats_of(["svg", "pdf", "svg"]) == ("svg", "pdf")
 
 
 @pytest.mark.parametrize("value", ["eps", "PNG", ["png", "eps"], [], None, 3, {"png": "svg"}])

@@ -1,0 +1,194 @@
+"""The report as a user meets it: the command, its exit code, the table, the two files, what failed."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.reporting.conftest import write_failure
+from tests.results.summaries import looked_up, summary, write
+
+from archselect.reporting.report import main
+
+
+def report(folder: Path) -> str:
+    """Return the report.md on the runs in `folder`."""
+    assert main([str(folder)]) == 0
+    return (folder / "report.md").read_text(encoding="utf-8")
+
+
+def table_of(markdown: str) -> list[dict[str, str]]:
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines() if line[:1] == "|"]
+    return [dict(zip(lines[0], line, strict=True)) for line in lines[2:]]
+
+
+def csv_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "report.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_writes_one_row_per_method_for_reading(tmp_path: Path) -> None:
+    write(tmp_path, summary(0, 0.971), summary(1, 0.973), summary(0, None, evaluation="none"))
+    nothing, retrained = table_of(report(tmp_path))
+    assert retrained == {
+        "search space": "s2",
+        "search": "darts",
+        "selection": "perturb",
+        "evaluation": "retrain_cifar10",
+        "data": "cifar10",
+        "n (seeds)": "2 (0,1)",
+        "test accuracy %": "97.20 ± 0.14",
+        "best of n %": "97.30",
+        "params M": "3.30",
+        "skips %": "50",
+        "time: search + selection + evaluation": "30 s + 10 min + 2.5 h",
+        "paper %": "97.21 (best of 4 seeds)",
+    }
+    assert nothing["test accuracy %"] == nothing["paper %"] == "–"
+    assert nothing["time: search + selection + evaluation"] == "30 s + 10 min + –"
+
+
+def test_says_that_small_runs_are_not_comparable_where_the_paper_s_number_stands(tmp_path: Path) -> None:
+    write(tmp_path / "compared", summary())
+    write(tmp_path / "alone", summary(data="digits"))
+    assert "not comparable" in report(tmp_path / "compared")
+    assert "not comparable" not in report(tmp_path / "alone")
+
+
+def test_writes_plain_numbers_for_further_work(tmp_path: Path) -> None:
+    write(tmp_path, *(summary(seed, accuracy) for seed, accuracy in enumerate([0.96, 0.97, 0.98])))
+    report(tmp_path)
+    (row,) = csv_of(tmp_path)
+    assert row["selection"] == "perturb"
+    assert (row["n"], row["seeds"], row["mixes_settings"]) == ("3", "0 1 2", "False")
+    names = ("test_accuracy_mean", "test_accuracy_std", "test_accuracy_best_of_n", "params_mean")
+    assert [float(row[name]) for name in names] == pytest.approx([97.0, 1.0, 98.0, 3_300_000])
+    assert float(row["evaluation_seconds_mean"]) == 9000
+    assert (row["paper_accuracy"], row["paper_std"], row["paper_of"]) == ("97.21", "", "best of 4 seeds")
+    assert row["rank_mean"] == ""
+
+
+def test_shows_ranks_where_cells_were_looked_up(tmp_path: Path) -> None:
+    write(tmp_path, looked_up(0, 10), looked_up(1, 31), summary(0))
+    found, retrained = table_of(report(tmp_path))
+    assert found["test accuracy %"] == "93.00 ± 0.00"
+    assert found["mean rank (best)"] == "20.5 (10) of 15625"
+    assert found["paper %"] == "88.11 (the chosen cell)"
+    assert retrained["mean rank (best)"] == "–"
+
+
+def test_shows_balanced_accuracies_where_some_classes_have_far_fewer_images(tmp_path: Path) -> None:
+    names = ("evaluation.train_images_per_class", "evaluation.test_images_per_class")
+    uneven, even = {name: [200, 40, 8] for name in names}, {name: [10, 10, 10] for name in names}
+    score = "evaluation.test_balanced_accuracy"
+    few = [summary(seed, 0.8, data="birds", **uneven, **{score: share}) for seed, share in enumerate([0.5, 0.6])]
+    enough = summary(2, 0.9, **even, **{score: 0.9})
+    write(tmp_path / "few", *few, enough)
+    write(tmp_path / "enough", enough)
+
+    text = report(tmp_path / "few")
+    assert {row["data"]: row["balanced %"] for row in table_of(text)} == {"birds": "55.00", "cifar10": "90.00"}
+    assert "mean over the classes" in text
+    means = {row["data"]: float(row["test_balanced_accuracy_mean"]) for row in csv_of(tmp_path / "few")}
+    assert means["birds"] == pytest.approx(55)
+    assert "balanced" not in report(tmp_path / "enough")
+
+
+def test_stars_a_row_that_mixes_settings(tmp_path: Path) -> None:
+    longer = summary(0, 0.95) | {"stages": summary(7)["stages"]}
+    write(tmp_path, summary(0, 0.9), longer, summary(0, search_space="s3"))
+    text = report(tmp_path)
+    assert [row["n (seeds)"] for row in table_of(text)] == ["2 (0,0)*", "1 (0)"]
+    assert "different settings" in text
+
+
+def test_writes_into_another_folder_on_request_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "runs", summary(0, 0.9))
+    output = tmp_path / "new" / "report"
+    assert main([str(tmp_path / "runs"), "--output", str(output)]) == 0
+    assert sorted(path.name for path in output.iterdir()) == ["report.csv", "report.md"]
+    assert not list((tmp_path / "runs").glob("report.*"))
+    printed = capsys.readouterr().out
+    assert "90.00" in printed and f"Written: {output / 'report.md'}, {output / 'report.csv'}\n" in printed
+
+
+@pytest.mark.parametrize("columns", [80, 100, 140])
+def test_the_table_fits_the_terminal(
+    columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    write(tmp_path, looked_up(0, 10), looked_up(1, 31), summary(0, 0.971), summary(1, 0.973))
+    report(tmp_path)
+    table = capsys.readouterr().out.split("n: number of results")[0]
+    assert max(map(len, table.splitlines())) <= columns
+    for words in ("darts + perturb", "97.20 ± 0.14", "rank 20.5", "97.21", "10 min"):
+        assert words in table
+
+
+def test_warns_of_a_summary_it_cannot_read_and_fails_where_there_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, broken = write(tmp_path, summary(0), summary(1))
+    (broken / "summary.json").write_text("{")
+    report(tmp_path)
+    assert "run-1/summary.json" in capsys.readouterr().err.replace("\n", "")
+    assert main([str(broken)]) == 1
+    assert "No finished run" in capsys.readouterr().err
+    assert [path.name for path in broken.iterdir()] == ["summary.json"]
+
+
+def test_a_failed_run_is_named_with_its_reason_everywhere(
+    make_run: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run()
+    logs = tmp_path / "logs"
+    write_failure(logs / "sweeps" / "0-mine", "- seed=3\n")
+    write_failure(logs / "sweeps" / "1-mine", "- seed=4\n", "refused.json", seed=4)
+    assert main([str(logs), "--html", str(tmp_path / "report.html")]) == 0
+    line = f"s2, darts + random, none, digits, seed 3: the disk <b>burnt</b> ({logs}/sweeps/0-mine)"
+    assert line in capsys.readouterr().out
+    line, markdown = line.replace("<", "&lt;"), (logs / "report.md").read_text()
+    assert f"## Failed runs\n\n- {line}\n" in markdown and "seed 4: the disk" in markdown
+    page = (tmp_path / "report.html").read_text()
+    assert line.replace(">", "&gt;") in page and "seed 4: the disk" in page
+
+
+def test_a_run_whose_overrides_worked_another_time_has_not_failed(make_run: Callable[..., Any], tmp_path: Path) -> None:
+    again = (make_run().folder / ".hydra" / "overrides.yaml").read_text()
+    write_failure(tmp_path / "logs" / "sweeps" / "0-mine", again)
+    assert "Failed runs" not in report(tmp_path / "logs")
+
+
+def test_where_every_run_failed_it_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_failure(tmp_path / "sweeps" / "0-mine", "- seed=3\n")
+    assert main([str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "No finished run" in said and "seed 3: the disk" in said
+
+
+def test_a_grid_shows_what_each_pair_came_to_and_numbers_the_reasons_of_refusals(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pair that was refused and worked another time shows its result, and no refusal is said twice."""
+    write(tmp_path, summary(0, 0.9), summary(0, None, selection="random"))
+    pairs = {"a": ("gdas", "random", "no"), "b": ("gdas", "magnitude", "never"), "c": ("darts", "magnitude", "no")}
+    for name, (search, selection, reason) in ({"d": ("darts", "perturb", "slip")} | pairs).items():
+        (tmp_path / name).mkdir()
+        record = summary(search=search, selection=selection) | {"reason": reason}
+        (tmp_path / name / "refused.json").write_text(json.dumps(record))
+    text = report(tmp_path)
+    assert [line for line in text[text.index("## Grid: s2, retrain_cifar10, cifar10") :].splitlines() if line] == [
+        "## Grid: s2, retrain_cifar10, cifar10",
+        "| search | magnitude | perturb | random |",
+        "| --- | --- | --- | --- |",
+        "| darts | refused (1) | 90.00 | decided |",
+        "| gdas | refused (2) | – | refused (1) |",
+        "- (1) no",
+        "- (2) never",
+        "## Failed runs",
+        f"- s2, darts + perturb, retrain_cifar10, cifar10, seed 0: slip ({tmp_path}/d)",
+    ]
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["darts", "(1)", "90.00", "✓"] in shown and ["gdas", "(2)", "·", "(1)"] in shown
