@@ -45,9 +45,9 @@ def test_every_primitive_has_a_style_of_its_own_and_others_keep_theirs() -> None
 
 
 def test_the_png_is_always_there_and_the_others_beside_it(tmp_path: Path) -> None:
-    assert draw_figures(tmp_path / "a", PUBLISHED["DARTS_V2"], {}) == [tmp_path / "a" / "cells.png"]
+    assert draw_figures(tmp_path / "a", PUBLISHED["DARTS_V2"], {}, False, ("png",)) == [tmp_path / "a" / "cells.png"]
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["cells.png"]
-    pictures = draw_figures(tmp_path / "b", PUBLISHED["DARTS_V2"], {}, formats=("pdf", "svg"))
+    pictures = draw_figures(tmp_path / "b", PUBLISHED["DARTS_V2"], {}, False, ("pdf", "svg"))
     assert pictures == [tmp_path / "b" / "cells.png"]  # what loggers and reports show
     starts = {path.suffix: path.read_bytes()[:5] for path in (tmp_path / "b").iterdir()}
     assert starts == {".png": b"\x89PNG\r", ".svg": b"<?xml", ".pdf": b"%PDF-"}

@@ -12,7 +12,7 @@ from archselect.models.cell_space import CellSpace
 from archselect.pipeline.config import Components
 from archselect.search import SearchMethod
 from archselect.selection import Selector
-from archselect.training.cuda_graphs import check_capture
+from archselect.training.cuda_graphs import CaptureName, check_capture
 from archselect.training.devices import check_trainer, parts_of_batch, process_count
 from archselect.utils.errors import RunError
 
@@ -55,7 +55,8 @@ def check(parts: Components) -> None:
     """Raise a ValueError for parts that do not go together; nothing is computed or decoded."""
     space, data, genotype = parts.space, parts.data, parts.genotype
     device, processes = check_trainer(parts.trainer), process_count(parts.trainer)
-    for option, capture in (("search", parts.search.capture), ("evaluation", parts.evaluation.capture)):
+    captures: dict[str, CaptureName] = {"search": parts.search.capture, "evaluation": parts.evaluation.capture}
+    for option, capture in captures.items():
         check_capture(f"{option}.capture", capture, device)
         if processes > 1 and capture != "none":
             raise ValueError(
