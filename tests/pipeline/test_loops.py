@@ -27,8 +27,8 @@ def _counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         original = getattr(owner, name)
 
         def wrapped(*arguments: Any, **named: Any) -> Any:
-            purpose = getattr(arguments[0], "purpose", ())
-            label = kind and f"{kind} of a {purpose[1]}" if kind == "step" else kind
+            rng_key = getattr(arguments[0], "rng_key", ())
+            label = kind and f"{kind} of a {rng_key[1]}" if kind == "step" else kind
             if label is None:
                 calls[current[-1] if current else "elsewhere"] += 1
                 return original(*arguments, **named)
