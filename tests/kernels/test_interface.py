@@ -22,7 +22,9 @@ def test_the_loops_take_images_in_single_and_double_precision_on_a_cpu(images, a
     assert kernels.is_available(images) == available
 
 
-@pytest.mark.parametrize(("around", "available"), [(torch.autocast("cpu"), False), (nullcontext(), True)], ids=str)
+@pytest.mark.parametrize(
+    ("around", "available"), [(torch.autocast("cpu"), False), (nullcontext(), True)], ids=["autocast", "as it is"]
+)
 def test_autocast_is_left_to_pytorch(around, available):
     with around:
         assert kernels.is_available(X) == available
