@@ -75,7 +75,7 @@ class Setting:
 
     @property
     def _config(self) -> DictConfig:
-        groups = {"search_space": self.supernet, "search": "darts"}
+        groups = {"search_space": self.supernet, "search": "darts", "protocol": "paper"}
         return OmegaConf.create({group: OmegaConf.load(CONFIGS / group / f"{of}.yaml") for group, of in groups.items()})
 
 

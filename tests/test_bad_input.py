@@ -203,7 +203,10 @@ def test_too_few_lists_of_operations_for_the_edges_of_s1_are_refused() -> None:
 @each(
     ("DARTS_V2", "among ['skip_connect', 'sep_conv_3x3'] ... has 'dil_conv_3x3' ... search_space="),
     ("'|none~0|+|none~0|none~1|+|none~0|none~1|none~2|'", "['normal', 'reduction'] ... has ['cell']"),
-    (f"normal:2:{NODE}/skip_connect@0+skip_connect@7", "takes source 7: a cycle ... Allowed are ... 0..2"),
+    (
+        f"normal:2:{NODE}/skip_connect@0+skip_connect@7",
+        "reads one of the states below its own, 0..2, so that there is no cycle; got 7",
+    ),
     (CELLS.replace(f"{NODE}/", "", 1), "4 nodes, but the genotype's has 2 and 3 ... incomplete"),
     (f"normal:2:{NODE}/", "node 1 (state 3) has no input: a missing node ... at least one"),
     ("DARTS_V9", "'DARTS_V9' is no genotype ... Did you mean DARTS_V ... Accepted are ... .json file"),
@@ -217,7 +220,7 @@ def test_a_genotype_that_cannot_be_is_refused(options: tuple[str, ...], expected
 def test_a_genotype_file_with_a_cycle_is_named(tmp_path: Path) -> None:
     file = tmp_path / "cycle.json"
     file.write_text('{"cells": [{"name": "normal", "inputs": 2, "nodes": [[["skip_connect", 2]]]}]}')
-    assert_says(refusal(f"genotype={file}"), f"{str(file)!r} holds no genotype ... takes source 2: a cycle")
+    assert_says(refusal(f"genotype={file}"), f"{str(file)!r} holds no genotype ... so that there is no cycle; got 2")
 
 
 # --- Splits and batches. ---

@@ -113,9 +113,9 @@ def test_sides_that_compute_different_things_are_not_timed() -> None:
 def test_both_sides_get_the_same_batches_in_the_layout_of_each() -> None:
     package, plain = (data_for(side(TINY, CONDITIONS), CONDITIONS) for side in (Package, Plain))
     torch.testing.assert_close(package, plain, rtol=0, atol=0)
-    assert package.alpha[0].is_contiguous(memory_format=torch.channels_last)
-    assert plain.alpha[0].is_contiguous()
-    assert not torch.equal(package.alpha[0], package.weights[0])
+    assert package.architecture[0].is_contiguous(memory_format=torch.channels_last)
+    assert plain.architecture[0].is_contiguous()
+    assert not torch.equal(package.architecture[0], package.weights[0])
 
 
 @pytest.mark.parametrize(("decided", "in_alpha"), [(0.0, 1), (1.0, 0)])

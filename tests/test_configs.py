@@ -171,7 +171,7 @@ def test_an_experiment_says_what_it_is_and_its_command_composes_to_parts_that_go
         config.data.path = None
     parts = instantiate_parts(config)
     assert isinstance(parts.selection, Perturbation)
-    assert parts.selection.tuning.total_epochs(parts.selection.points(parts.space.cells)) == tuning
+    assert parts.selection.steps(parts.space.cells)[-1].epochs.stop == tuning
     check(parts)
 
 
