@@ -31,7 +31,7 @@ from archselect.pipeline.command_line import register_resolvers
 from archselect.pipeline.config import as_user_error, instantiate_parts
 from archselect.pipeline.preflight import check, check_data
 from archselect.search import SearchModule
-from archselect.utils.errors import RunError, in_a_sentence
+from archselect.utils.errors import UserError, in_a_sentence
 
 TINY = tuple(tiny())
 
@@ -57,7 +57,7 @@ def check_command(*options: str, base: tuple[str, ...] = TINY) -> None:
 
 def refusal(*options: str, base: tuple[str, ...] = TINY) -> str:
     """Return what is said of a command that must be refused."""
-    with pytest.raises(RunError) as refused:
+    with pytest.raises(UserError) as refused:
         check_command(*options, base=base)
     return str(refused.value)
 
@@ -426,7 +426,7 @@ def test_processes_are_not_started_for_what_one_can_refuse(capsys: pytest.Captur
 
 def test_the_traceback_is_there_for_those_who_ask(own_logs: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    with pytest.raises(RunError, match=r"^search\.epochs must be a whole number above 0; got 0\.$"):
+    with pytest.raises(UserError, match=r"^search\.epochs must be a whole number above 0; got 0\.$"):
         train(*TINY, "search.epochs=0", own_logs)
 
 

@@ -19,7 +19,7 @@ from archselect.pipeline.config import (
     instantiate_parts,
 )
 from archselect.pipeline.preflight import check, check_objective
-from archselect.utils.errors import RunError
+from archselect.utils.errors import UserError
 
 VALUES: tuple[Any, ...] = (None, "abc", {"a": 1}, float("nan"))
 CHOICES = {
@@ -72,7 +72,7 @@ def failure(config: DictConfig, parts: Components, name: str, value: Any) -> Exc
                 check(replace(parts, **{field: instantiate_part(changed, group)}))
             else:
                 check(instantiate_parts(changed))
-    except RunError:
+    except UserError:
         return None
     except Exception as error:
         return error

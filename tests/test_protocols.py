@@ -22,7 +22,7 @@ from archselect.pipeline.command_line import register_resolvers
 from archselect.pipeline.config import identity_of, instantiate_parts
 from archselect.pipeline.preflight import check
 from archselect.search import GumbelSoftmax
-from archselect.utils.errors import RunError
+from archselect.utils.errors import UserError
 
 METHODS = sorted(file.stem for file in (CONFIGS / "search").glob("*.yaml"))
 OFFICIAL = CONFIGS / "protocol"
@@ -282,7 +282,7 @@ def test_a_method_without_constants_of_its_authors_is_refused(tmp_path: Path) ->
     mine = (f"hydra.searchpath=[file://{tmp_path}]", "search=mine", "data=digits")
     assert instantiate_parts(composed(*mine)).search.name == "mine"
     config = composed(*mine, "protocol=authors")
-    with pytest.raises(RunError, match="protocol=authors has no constants for search=mine: there is no"):
+    with pytest.raises(UserError, match="protocol=authors has no constants for search=mine: there is no"):
         instantiate_parts(config)
 
 

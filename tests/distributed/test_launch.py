@@ -17,7 +17,7 @@ from archselect.distributed import launch
 from archselect.distributed.launch import Launched, is_main_process, launched, rank_zero_folder
 from archselect.pipeline import run as pipeline
 from archselect.training.devices import check_trainer, process_count
-from archselect.utils.errors import RunError
+from archselect.utils.errors import UserError
 
 Environment = Callable[[Mapping[str, object]], None]
 
@@ -108,10 +108,10 @@ GONE = "Another process of this run has ended, or its machine is gone."
     ("rank", "error", "expected"),
     [
         (None, RuntimeError("no nccl here"), ("RuntimeError", "no nccl here", [])),
-        (0, RunError("no room"), ("RunError", "no room", [])),
-        (3, RunError("no room"), ("RunError", "no room", [launch.GRACE])),
-        (0, LOST, ("RunError", GONE, [launch.GRACE])),
-        (3, LOST, ("RunError", GONE, [launch.GRACE])),
+        (0, UserError("no room"), ("UserError", "no room", [])),
+        (3, UserError("no room"), ("UserError", "no room", [launch.GRACE])),
+        (0, LOST, ("UserError", GONE, [launch.GRACE])),
+        (3, LOST, ("UserError", GONE, [launch.GRACE])),
     ],
 )
 def test_a_process_waits_once_with_an_error_that_may_be_anothers(

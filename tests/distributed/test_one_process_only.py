@@ -8,7 +8,7 @@ from tests.command import ANALYZE, _script, sweep, tiny
 
 from archselect.analysis import look
 from archselect.distributed import launch
-from archselect.utils.errors import RunError
+from archselect.utils.errors import UserError
 
 RANK = {"TORCHELASTIC_RUN_ID": "run", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
 STARTED = "torchrun or srun started 2 processes of this program, but "
@@ -53,7 +53,7 @@ def test_an_analysis_is_for_one_process_and_writes_nothing(tmp_path: Path, capsy
     said = capsys.readouterr().err
     sentence = f"Error: {STARTED}an analysis runs on one device. Type python analyze.py by itself."
     assert sentence in said
-    with pytest.raises(RunError, match="an analysis runs on one device"):
+    with pytest.raises(UserError, match="an analysis runs on one device"):
         look("cells", tmp_path / "run")
     assert list((tmp_path / "run").iterdir()) == []
 

@@ -161,14 +161,14 @@ def test_all_return_what_the_main_process_alone_computes_which_may_ask_for_it_wi
 
 
 def test_processes_that_would_make_other_stages_are_refused(two: list[dict[str, Any]]) -> None:
-    refused = ("RunError", "They differ. They have seed 0, seed 1.")
+    refused = ("UserError", "They differ. They have seed 0, seed 1.")
     assert [process["comparisons"] for process in two] == [(None, refused)] * 2
 
 
 def test_a_difference_between_processes_is_an_error(two: list[dict[str, Any]]) -> None:
     for process in two:
         kind, words = process["disagreement"]
-        assert kind == "RunError"
+        assert kind == "UserError"
         assert "hold different numbers after epoch 3, first in running_var (1 of 5 tensors" in words
 
 

@@ -12,7 +12,7 @@ from tests.command import analyze, sweep, tiny, train
 from archselect.pipeline.finished_run import open_run
 from archselect.pipeline.guard import record_failure
 from archselect.results.grid import REFUSED
-from archselect.utils.errors import RunError
+from archselect.utils.errors import UserError
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
@@ -84,7 +84,7 @@ def test_what_was_refused_and_a_sweep_name_no_user_either(
     assert list((home / "logs").rglob("multirun.yaml"))
     groups = ("search_space", "search", "selection", "evaluation", "data")
     config = OmegaConf.create({"seed": 0, **{group: {"name": "a"} for group in groups}})
-    record_failure(config, home / "logs", RunError(f"There is no {home / 'table.csv'}."), REFUSED)
+    record_failure(config, home / "logs", UserError(f"There is no {home / 'table.csv'}."), REFUSED)
     assert "There is no ~/table.csv." in (home / "logs" / "refused.json").read_text()
     assert betraying(home / "logs") == {}
 

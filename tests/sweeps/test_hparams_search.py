@@ -10,7 +10,7 @@ from tests.command import CONFIGS, Run, sweep, tiny
 
 from archselect.pipeline.preflight import check_objective
 from archselect.pipeline.run import Run as Pipeline
-from archselect.utils.errors import RunError
+from archselect.utils.errors import UserError
 
 optuna = pytest.importorskip("optuna", reason="pip install 'archselect[sweeps]'")
 
@@ -105,7 +105,7 @@ def config_of(*overrides: str) -> Any:
     ],
 )
 def test_what_is_no_validation_score_is_refused_with_those_there_are(overrides: list[str], parts: list[str]) -> None:
-    with pytest.raises(RunError) as refusal:
+    with pytest.raises(UserError) as refusal:
         check_objective(config_of("search_space=darts", *overrides))
     assert not [part for part in parts if part not in str(refusal.value)], str(refusal.value)
 

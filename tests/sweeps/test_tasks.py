@@ -13,7 +13,7 @@ from tests.command import Apart, lines, tiny, train
 from tests.sweeps.test_launchers import jobs_of, pids
 from tests.test_recovery import until
 
-from archselect.utils.errors import RunError
+from archselect.utils.errors import UserError
 from hydra_plugins.archselect_sweeps.launchers import Task
 
 pytest.importorskip("submitit", reason="pip install 'archselect[sweeps]'")
@@ -35,7 +35,7 @@ class Plugin:
 
 def test_an_error_is_the_result_of_the_main_task_and_the_exit_code_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     failed = JobReturn(status=JobStatus.FAILED)
-    failed.return_value = RunError("The batch is too large.")
+    failed.return_value = UserError("The batch is too large.")
     task = Task(Plugin(failed))
     for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.setenv(name, "1")  # which the task sets, and the test takes back
@@ -45,7 +45,7 @@ def test_an_error_is_the_result_of_the_main_task_and_the_exit_code_of_another(mo
         monkeypatch.setenv(f"SUBMITIT_LOCAL_{name}", value)
     assert task() is failed
     monkeypatch.setenv("SUBMITIT_LOCAL_GLOBALID", "1")
-    with pytest.raises(RunError, match="The batch is too large"):
+    with pytest.raises(UserError, match="The batch is too large"):
         task()
 
 

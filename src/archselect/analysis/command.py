@@ -29,7 +29,7 @@ from archselect.pipeline.stage import run_stage
 from archselect.store import atomic_write
 from archselect.store.redact_paths import expanded, find_runs, override, redact_all
 from archselect.training.devices import silence_lightning_warnings
-from archselect.utils.errors import RunError
+from archselect.utils.errors import UserError
 from archselect.utils.signals import stopping_on_signals
 
 SUMMARY = "reading.md"
@@ -65,7 +65,7 @@ def analyze(config: DictConfig) -> Findings:
     """Make the analysis that the config describes; tables, picture and summary go into Hydra's run folder.
 
     Raises:
-        RunError: An option, the runs or the data do not allow it.
+        UserError: An option, the runs or the data do not allow it.
     """
     console = Console(highlight=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
@@ -90,7 +90,7 @@ def look(analysis: str, run: str | Path, *overrides: str, configs: str | Path = 
         configs: The folder of the configs.
 
     Raises:
-        RunError: An option, the runs or the data do not allow it.
+        UserError: An option, the runs or the data do not allow it.
 
     Example:
         >>> cells = archselect.analyze("cells", folder)
@@ -183,16 +183,16 @@ def _write(analysis: Analysis, tables: Tables, folder: Path, log: RunLog, format
 
 
 def _check_unchanged(run: FinishedRun) -> None:
-    """Raise a RunError unless the run's images are those that its supernet was trained on."""
+    """Raise a UserError unless the run's images are those that its supernet was trained on."""
     if "search" not in run.summary["stages"]:
-        raise RunError(
+        raise UserError(
             f"The run {run.folder} was given its genotype and has no search; an analysis looks at a supernet. Name a "
             "run that searched."
         )
     trained_on = run.stage("search").folder.key.identity["data"]["fingerprint"]
     found = run.parts.data.fingerprint()
     if found != trained_on:
-        raise RunError(
+        raise UserError(
             f"The images of data={run.parts.data.name} are not those that the run {run.folder} was trained on (their "
             f"fingerprint is {found[:12]}, it was {trained_on[:12]}). Name their folder by data_path=FOLDER."
         )

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from hydra.core.utils import env_override
 
-from archselect.utils.errors import RunError
+from archselect.utils.errors import UserError
 from archselect.utils.signals import Stopped
 
 GRACE = 10.0
@@ -69,7 +69,7 @@ def _throwaway() -> tempfile.TemporaryDirectory[str]:
 
 
 def refuse_launched(why: str, instead: str = "Type python train.py; trainer.devices=N gives every job N.") -> None:
-    """Raise a `RunError` if this is one of several processes that were started together.
+    """Raise a `UserError` if this is one of several processes that were started together.
 
     Args:
         why: This cannot be, as the second half of a sentence.
@@ -77,11 +77,11 @@ def refuse_launched(why: str, instead: str = "Type python train.py; trainer.devi
     """
     place = launched()
     if place is not None and place.world_size > 1:
-        raise RunError(f"torchrun or srun started {place.world_size} processes of this program, but {why}. {instead}")
+        raise UserError(f"torchrun or srun started {place.world_size} processes of this program, but {why}. {instead}")
 
 
 def refuse_launched_analysis() -> None:
-    """Raise a `RunError` if several processes were started for an analysis."""
+    """Raise a `UserError` if several processes were started for an analysis."""
     refuse_launched("an analysis runs on one device", "Type python analyze.py by itself.")
 
 
@@ -99,7 +99,7 @@ def errors_in_order() -> Iterator[None]:
     """Let the process speak first whose error it is, or the main one if all meet the same.
 
     Raises:
-        RunError: Another process has ended; what it said itself tells why.
+        UserError: Another process has ended; what it said itself tells why.
     """
     try:
         yield
@@ -109,7 +109,7 @@ def errors_in_order() -> Iterator[None]:
         lost = isinstance(error, RuntimeError) and re.search("gloo|nccl|c10d|TCPStore", str(error), re.IGNORECASE)
         if lost or not is_main_process():
             time.sleep(GRACE)
-        told = RunError("Another process of this run has ended, or its machine is gone.") if lost else error
+        told = UserError("Another process of this run has ended, or its machine is gone.") if lost else error
         told.waited = True  # type: ignore[attr-defined]
         if lost:
             raise told from error
@@ -128,7 +128,7 @@ def start_processes(function: Callable[..., Any], arguments: tuple[Any, ...], pr
         folder: Below it torchelastic puts what the others than the first print.
 
     Raises:
-        RunError: The first process raised one, or a process ended early; the message has its last words.
+        UserError: The first process raised one, or a process ended early; the message has its last words.
     """
     from torch import get_num_threads
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
@@ -164,13 +164,13 @@ def start_processes(function: Callable[..., Any], arguments: tuple[Any, ...], pr
             signal.signal(number, handler)
 
 
-def _early_end(rank: int, failure: Any, processes: int, folder: Path) -> RunError:
+def _early_end(rank: int, failure: Any, processes: int, folder: Path) -> UserError:
     """Return the error of the process that ended first, as torchelastic's `ProcessFailure` describes it."""
     words = failure.message["message"] if isinstance(failure.message, dict) else failure.message
-    own = words.removeprefix("RunError: ")
+    own = words.removeprefix("UserError: ")
     if rank == 0 and own != words:
-        return RunError(own)
-    return RunError(
+        return UserError(own)
+    return UserError(
         f"Process {rank + 1} of {processes} ended early (exit code {failure.exitcode}): {own.rstrip('.')}. What is "
         f"finished is kept; the same command goes on from there. What the processes printed is in {folder}."
     )

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from archselect.utils.errors import RunError
+from archselect.utils.errors import UserError
 
 T = TypeVar("T")
 
@@ -168,9 +168,9 @@ def gathered(value: T) -> list[T]:
 
 
 def check_same(value: Any, message: str) -> None:
-    """Raise a `RunError`, in all processes, unless all have the same value."""
+    """Raise a `UserError`, in all processes, unless all have the same value."""
     if len(set(values := gathered(value))) > 1:
-        raise RunError(f"{message} They have {', '.join(map(str, values))}.")
+        raise UserError(f"{message} They have {', '.join(map(str, values))}.")
 
 
 def all_reduce(tensor: Tensor) -> Tensor:
@@ -211,7 +211,7 @@ def assert_in_sync(module: nn.Module, moment: str) -> None:
     """Compare a checksum of the bits of every parameter and buffer over the processes.
 
     Raises:
-        RunError: They are not the same: going on would train several supernets instead of one.
+        UserError: They are not the same: going on would train several supernets instead of one.
     """
     tensors = [(name, value) for name, value in [*module.named_parameters(), *module.named_buffers()] if value.numel()]
     if place().world_size == 1 or not tensors:
@@ -219,7 +219,7 @@ def assert_in_sync(module: nn.Module, moment: str) -> None:
     sums = gathered(torch.stack([_checksum(value) for _, value in tensors]).tolist())
     different = [name for (name, _), *values in zip(tensors, *sums, strict=True) if len(set(values)) > 1]
     if different:
-        raise RunError(
+        raise UserError(
             f"The {len(sums)} processes of this run hold different numbers {moment}, first in {different[0]} "
             f"({len(different)} of {len(tensors)} tensors differ). The checkpoint before this is kept. Devices of "
             "different kinds round differently: use equal ones, or trainer.devices=1."

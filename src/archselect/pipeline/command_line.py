@@ -77,7 +77,7 @@ def launch(main: Callable[[], Any], check: Callable[[], None] = lambda: None) ->
 
     Args:
         main: The main.
-        check: Called before Hydra writes anything; raises a `RunError` for what cannot be.
+        check: Called before Hydra writes anything; raises a `UserError` for what cannot be.
     """
     global _composing
     _composing = True

@@ -21,7 +21,7 @@ from archselect.search_spaces import SearchSpace
 from archselect.selection import Selector
 from archselect.store import explanation
 from archselect.training.devices import TrainerFactory
-from archselect.utils.errors import RunError, reworded
+from archselect.utils.errors import UserError, reworded
 
 
 @dataclass(frozen=True)
@@ -45,39 +45,39 @@ GROUPS = ("search_space", "search", "selection", "evaluation", "data", "trainer"
 
 @contextmanager
 def as_user_error() -> Iterator[None]:
-    """Turn the errors that a user can mend into `RunError`."""
+    """Turn the errors that a user can mend into `UserError`."""
     try:
         yield
     except (ValueError, OSError) as error:  # one of a resolver is a ValueError too
         sentence = reworded(error)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is not None:
             sentence = explanation(error, Path(error.filename))
-        raise RunError(sentence) from error
+        raise UserError(sentence) from error
 
 
 def check_groups(config: DictConfig) -> None:
-    """Raise a `RunError` unless every group is there, with the class that its choice names."""
+    """Raise a `UserError` unless every group is there, with the class that its choice names."""
     for group in GROUPS:
         part = config.get(group)
         if not isinstance(part, DictConfig) or "_target_" not in part:
-            raise RunError(f"{group} must be one of the choices in configs/{group}/; got {part}.")
+            raise UserError(f"{group} must be one of the choices in configs/{group}/; got {part}.")
 
 
 def instantiate_parts(config: DictConfig) -> Components:
     """Build every part of the run.
 
     Raises:
-        RunError: An option makes no sense; the message says which and why.
+        UserError: An option makes no sense; the message says which and why.
     """
     seed = config.seed
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise RunError(f"seed must be a whole number, 0 or more; got {seed!r}.")
+        raise UserError(f"seed must be a whole number, 0 or more; got {seed!r}.")
     for option in ("name", "logs"):
         value = config[option]
         if not isinstance(value, str) or not value.strip() or (option == "name" and "/" in value):
-            raise RunError(f"{option} must be the name of a folder; got {value!r}.")
+            raise UserError(f"{option} must be the name of a folder; got {value!r}.")
     if OmegaConf.is_missing(config.protocol, "authors_of"):  # it would go unnoticed
-        raise RunError(
+        raise UserError(
             f"protocol={config.protocol.name} has no constants for search={config.search.name}: there is no "
             "configs/protocol/search/authors/METHOD.yaml for it. Write one, beginning with protocol: {authors_of: "
             "METHOD}, or leave protocol=authors out."
@@ -89,7 +89,7 @@ def instantiate_parts(config: DictConfig) -> Components:
 
 
 def instantiate_part(config: DictConfig, group: str) -> Any:
-    """Build what a group of the config describes; a `RunError` says which option makes no sense."""
+    """Build what a group of the config describes; a `UserError` says which option makes no sense."""
     try:
         return instantiate(config[group], _convert_="all")
     except InstantiationException as error:
@@ -99,11 +99,11 @@ def instantiate_part(config: DictConfig, group: str) -> Any:
         sentence = str(cause) if str(cause).startswith(f"{group}.") else f"{group}: {cause}"
         if isinstance(cause, TypeError):  # of the call: constructors say by a ValueError what they do not take
             sentence += f". The options that there are stand in configs/{group}/."
-        raise RunError(sentence) from error
+        raise UserError(sentence) from error
 
 
 def figure_formats(config: DictConfig) -> tuple[str, ...]:
-    """Return the formats of the figures, from `figures.format`; a `RunError` says which is not known."""
+    """Return the formats of the figures, from `figures.format`; a `UserError` says which is not known."""
     with as_user_error():
         return formats_of(to_plain_dict(config.figures)["format"])
 

@@ -58,7 +58,7 @@ class FinishedRun:
 
     @cached_property
     def parts(self) -> Components:
-        """The parts of the run; raises a `RunError` where an option makes no sense any more."""
+        """The parts of the run; raises a `UserError` where an option makes no sense any more."""
         return instantiate_parts(self.config)
 
     @property

@@ -13,7 +13,7 @@ from archselect.distributed.launch import errors_in_order
 from archselect.pipeline.config import as_user_error
 from archselect.results.grid import FAILED, REFUSED, keep_failure
 from archselect.store.redact_paths import redact
-from archselect.utils.errors import RunError, sentence
+from archselect.utils.errors import UserError, sentence
 from archselect.utils.signals import stopping_on_signals
 
 
@@ -26,7 +26,7 @@ class Phase:
 
 @contextmanager
 def run_guard(config: DictConfig, folder: Path, console: Console) -> Iterator[Phase]:
-    """Surround a run: signals stop it, what a user can mend ends as a `RunError`, and its folder says why it failed.
+    """Surround a run: signals stop it, what a user can mend ends as a `UserError`, and its folder says why it failed.
 
     Yields:
         The phase, at first that of the checks, after which a run is refused.
@@ -37,7 +37,7 @@ def run_guard(config: DictConfig, folder: Path, console: Console) -> Iterator[Ph
             with as_user_error():
                 yield phase
         except Exception as error:
-            record_failure(config, folder, error, phase.failure if isinstance(error, RunError) else FAILED)
+            record_failure(config, folder, error, phase.failure if isinstance(error, UserError) else FAILED)
             raise
 
 
@@ -53,5 +53,5 @@ def log_exceptions() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        logging.getLogger(__name__).error("%s", error, exc_info=not isinstance(error, RunError))
+        logging.getLogger(__name__).error("%s", error, exc_info=not isinstance(error, UserError))
         raise

@@ -14,14 +14,14 @@ from archselect.search import SearchMethod
 from archselect.selection import Selector
 from archselect.training.cuda_graphs import CaptureName, check_capture
 from archselect.training.devices import check_trainer, parts_of_batch, process_count
-from archselect.utils.errors import RunError
+from archselect.utils.errors import UserError
 
 
 def check_objective(config: DictConfig) -> None:
     """Check that the run will have `optimized_metric`, where one is named.
 
     Raises:
-        RunError: It will not, or it is a test score.
+        UserError: It will not, or it is a test score.
     """
     metric = config.optimized_metric
     there = validation_scores(config)
@@ -37,7 +37,7 @@ def check_objective(config: DictConfig) -> None:
             f" evaluation={config.evaluation.name} retrains on all images; evaluation.validation_share=0.1 holds a "
             "tenth of them out and adds evaluation.val_accuracy."
         )
-    raise RunError(f"optimized_metric={metric} {reason}. {choices}")
+    raise UserError(f"optimized_metric={metric} {reason}. {choices}")
 
 
 def validation_scores(config: DictConfig) -> list[str]:

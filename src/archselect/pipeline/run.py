@@ -68,7 +68,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     starts one for each device to do it.
 
     Raises:
-        RunError: An option, the data or the disk does not allow it.
+        UserError: An option, the data or the disk does not allow it.
     """
     silence_lightning_warnings()
     config = expanded(config)
@@ -96,7 +96,7 @@ def train(*overrides: str, configs: str | Path = "configs") -> FinishedRun:
         configs: The folder of the configs.
 
     Raises:
-        RunError: See `run`.
+        UserError: See `run`.
 
     Example:
         >>> run = archselect.train("experiment=tiny", "search.epochs=1", "selection=magnitude", "evaluation=none")

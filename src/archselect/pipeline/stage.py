@@ -18,7 +18,7 @@ from archselect.store.redact_paths import redact_all
 from archselect.training.devices import TrainerFactory
 from archselect.training.fit import HISTORY, Record, StageTrainer, keep_freed_memory, out_of_memory
 from archselect.training.progress import Progress, warn
-from archselect.utils.errors import RunError
+from archselect.utils.errors import UserError
 
 
 def _by_main_process(method: str) -> Callable[..., Any]:
@@ -158,7 +158,7 @@ def _fill(stage: Stage, folder: StageFolder, job: StageContext) -> StageResult:
 
 def _check_seen(folder: StageFolder) -> None:
     if not folder.path.exists():
-        raise RunError(
+        raise UserError(
             f"A process of this run does not see {folder.path}, which the main one has made. The machines of a run "
             "must share the file system that logs lies on: set logs=FOLDER to one."
         )

@@ -26,7 +26,7 @@ from archselect.store import explanation
 from archselect.store.redact_paths import override
 
 
-class RunError(CompactHydraException):
+class UserError(CompactHydraException):
     """An error that a user can mend: its message says what was expected, what came and what to do."""
 
 
@@ -39,12 +39,12 @@ def extra(name: str, choice: str) -> Iterator[None]:
         choice: What needs it, as the user typed it.
 
     Raises:
-        RunError: One of them is not installed.
+        UserError: One of them is not installed.
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        raise RunError(
+        raise UserError(
             f"{choice} needs the package {error.name}, which is not installed: pip install 'archselect[{name}]' "
             f"(or pip install -e '.[{name}]' in a copy of the repository)."
         ) from error

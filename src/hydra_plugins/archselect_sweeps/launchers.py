@@ -14,7 +14,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from archselect.distributed.launch import is_main_process
-from archselect.utils.errors import RunError, extra
+from archselect.utils.errors import UserError, extra
 
 THREADS = "OMP_NUM_THREADS"
 SHARED = (
@@ -46,7 +46,7 @@ class JoblibLauncher(Launcher):
         """Run the jobs.
 
         Raises:
-            RunError: An option makes no sense, or a process was killed.
+            UserError: An option makes no sense, or a process was killed.
         """
         from joblib.externals.loky import get_reusable_executor
         from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -54,13 +54,13 @@ class JoblibLauncher(Launcher):
         try:
             returns: Sequence[JobReturn] = self._plugin.launch(job_overrides, initial_job_idx)
         except TerminatedWorkerError as error:
-            raise RunError(
+            raise UserError(
                 "A process of joblib was killed, most often because the memory ran out, and joblib stopped the "
                 "others. What is finished is kept: type the same command again, with fewer jobs at a time "
                 "(hydra.launcher.n_jobs)."
             ) from error
         except (ValueError, TypeError) as error:
-            raise RunError(f"hydra.launcher: joblib does not take these options: {error}") from error
+            raise UserError(f"hydra.launcher: joblib does not take these options: {error}") from error
         get_reusable_executor(reuse=True).shutdown()  # the processes would keep their memory, of a GPU too
         return returns
 
@@ -89,7 +89,7 @@ class SubmititLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Make the plugin's launcher, which submitit will call in each job, and what submits it."""
         if "search_space" not in config and self._options.get("nodes", 1) * self._options.get("tasks_per_node", 1) > 1:
-            raise RunError("An analysis runs on one device: leave hydra.launcher.nodes and tasks_per_node at 1.")
+            raise UserError("An analysis runs on one device: leave hydra.launcher.nodes and tasks_per_node at 1.")
         with extra("sweeps", f"hydra/launcher={_CHOICES[self._cluster]}"):
             from hydra_plugins.hydra_submitit_launcher.submitit_launcher import LocalLauncher, SlurmLauncher
         self._config = config
@@ -109,12 +109,12 @@ class SubmititLauncher(Launcher):
             executor = submitit.AutoExecutor(self._folder, cluster=self._cluster, **often)
             executor.update_parameters(**plain)
         except RuntimeError as error:
-            raise RunError(
+            raise UserError(
                 "hydra/launcher=slurm needs the commands of Slurm (srun, sbatch), which are not on this "
                 "machine. Type the command on a login node, or choose hydra/launcher=processes."
             ) from error
         except (NameError, ValueError, TypeError, AssertionError) as error:
-            raise RunError(f"hydra.launcher: submitit does not take these options: {error}") from error
+            raise UserError(f"hydra.launcher: submitit does not take these options: {error}") from error
         return executor
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -148,7 +148,7 @@ class SubmititLauncher(Launcher):
             returned: JobReturn = job.task(0).result()
             if returned.status is JobStatus.FAILED and job.num_tasks > 1:
                 said = f"{returned._return_value} What each of its tasks said is in {job.paths.folder}."
-                returned.return_value = RunError(said)
+                returned.return_value = UserError(said)
             return returned
         except (UncompletedJobError, FailedJobError) as error:
             reason = (
@@ -157,7 +157,7 @@ class SubmititLauncher(Launcher):
             )
             keep_lost_failure(self._config, self._context.config_loader, number, overrides, reason)
             failed = JobReturn(overrides=overrides, status=JobStatus.FAILED)
-            failed.return_value = RunError(reason)
+            failed.return_value = UserError(reason)
             failed._return_value.__cause__ = error
             return failed
 

@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
 
 from archselect.store import disk_errors_explained
-from archselect.utils.errors import RunError
+from archselect.utils.errors import UserError
 
 
 class Study:
@@ -85,7 +85,7 @@ def open_study(url: str, name: str, lower_is_better: bool, identity: Mapping[str
         identity: What all trials have in common.
 
     Raises:
-        RunError: Another process is at it, or the study that has the name is another one.
+        UserError: Another process is at it, or the study that has the name is another one.
     """
     import optuna
     from sqlalchemy.engine import make_url
@@ -98,7 +98,7 @@ def open_study(url: str, name: str, lower_is_better: bool, identity: Mapping[str
     try:
         lock.acquire()
     except Timeout as error:
-        raise RunError(
+        raise UserError(
             f"Another process is at the study {name} in {url}. Wait for it, or name another study: "
             "hydra.sweeper.study_name=NAME. More trials at a time: hydra.sweeper.n_jobs, with a launcher."
         ) from error
@@ -112,7 +112,7 @@ def open_study(url: str, name: str, lower_is_better: bool, identity: Mapping[str
         text = json.dumps(identity, sort_keys=True)
         known = study.user_attrs.get("identity", text)
         if known != text:
-            raise RunError(
+            raise UserError(
                 f"The study {name} in {url} was made with other options ({_differences(json.loads(known), identity)}); "
                 "its trials cannot be compared with new ones. Name another study: hydra.sweeper.study_name=NAME."
             )
@@ -177,7 +177,7 @@ def _distribution(override: Override) -> Any:
     if override.is_discrete_sweep() and "glob" not in str(override.input_line):
         choices: list[Any] = list(override.sweep_iterator(transformer=Transformer.encode))
         return CategoricalDistribution(choices)
-    raise RunError(
+    raise UserError(
         f"{override.input_line} cannot be searched over. Give an interval(LOW,HIGH), tag(log,interval(LOW,HIGH)), "
         "range(FROM,TO,STEP), or choices with commas."
     )

@@ -18,7 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from archselect.distributed.launch import refuse_launched
-from archselect.utils.errors import RunError, extra, sentence
+from archselect.utils.errors import UserError, extra, sentence
 
 
 class GatheringLauncher(Launcher):
@@ -46,7 +46,7 @@ class GatheringLauncher(Launcher):
         return returns
 
     def raise_failures(self) -> None:
-        """Raise a `RunError` that names every job that failed."""
+        """Raise a `UserError` that names every job that failed."""
         failed = [(number, overrides, error) for number, overrides, error in self._jobs if error is not None]
         if not failed:
             return
@@ -57,7 +57,7 @@ class GatheringLauncher(Launcher):
             said = sentence(error).strip().replace("\n", "\n    ")
             lines.append(f"  job {number}{f' ({options})' if options else ''}: {said}")
         others = len(self._jobs) - len(failed)
-        raise RunError(
+        raise UserError(
             f"{len(failed)} of the {len(self._jobs)} jobs of the sweep failed"
             + (f"; the other {others} {'is' if others == 1 else 'are'} finished.\n" if others else ".\n")
             + "\n".join(lines)
@@ -76,7 +76,7 @@ class GridSweeper(BasicSweeper):
         self.launcher = self._gathering = GatheringLauncher(self.launcher, str(config.hydra.sweep.dir))
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run the jobs; a `RunError` names those that failed."""
+        """Run the jobs; a `UserError` names those that failed."""
         returns = super().sweep(arguments)
         self._gathering.raise_failures()
         return returns
@@ -116,7 +116,7 @@ class OptunaSweeper(Sweeper):
         """Run trials until the study has `n_trials`, and write down which was the best.
 
         Raises:
-            RunError: There is nothing to optimise or to search over, another study has the name, or trials failed.
+            UserError: There is nothing to optimise or to search over, another study has the name, or trials failed.
         """
         with extra("sweeps", "hydra/sweeper=study"):
             import optuna  # noqa: F401
@@ -126,7 +126,7 @@ class OptunaSweeper(Sweeper):
 
         for name in ("n_trials", "n_jobs"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise RunError(f"hydra.sweeper.{name} must be a whole number above 0; got {getattr(self, name)!r}.")
+                raise UserError(f"hydra.sweeper.{name} must be a whole number above 0; got {getattr(self, name)!r}.")
         space, fixed = parse_space(self.params or {}, arguments)
         identity = self._checked(space, fixed)
         options = {str(key): value for key, value in self.sampler.items() if key != "_target_"}
@@ -154,10 +154,10 @@ class OptunaSweeper(Sweeper):
         base = self._loader.load_sweep_config(self._config, list(fixed))
         if base.optimized_metric is None:
             scores = ", ".join(validation_scores(base)) or "none: set evaluation.validation_share=0.1"
-            raise RunError(f"optimized_metric is null: name what hydra/sweeper=study is to optimise ({scores}).")
+            raise UserError(f"optimized_metric is null: name what hydra/sweeper=study is to optimise ({scores}).")
         check_objective(base)
         if not space:
-            raise RunError(
+            raise UserError(
                 "There is nothing to search over: give an option several values, such as "
                 "'search.weight_optimizer.lr=tag(log,interval(0.005,0.1))', or choose hparams_search=NAME."
             )
