@@ -15,6 +15,7 @@ import csv
 import hashlib
 import json
 import multiprocessing
+import re
 import shutil
 import sys
 import tempfile
@@ -162,6 +163,7 @@ def write(file: Path, only: str = "") -> None:
             for number, (name, lines) in enumerate(pool.imap(_work, tasks, chunksize=1), start=1):
                 sys.stderr.write(f"{number}/{len(tasks)} {name}\n")
                 text = "\n".join(f"    {line}" for line in lines)
+                text = re.sub(r"\b[0-9a-f]{12}\b", "STAGE", text.replace(folder, "FOLDER"))
                 out.write(f"{name}\n{text}\n".replace(folder, "FOLDER"))
                 out.flush()
 
