@@ -2,8 +2,10 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Timer
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +17,14 @@ class Stopped(BaseException):
 
 def _stop(number: int, frame: Any) -> None:
     raise Stopped(number)
+
+
+def _send_again(unraisable: Any) -> None:
+    """Send a signal again that came while a `__del__` ran (Lightning's profiler has one), where Python drops errors."""
+    if isinstance(unraisable.exc_value, Stopped):
+        Timer(0.05, os.kill, (os.getpid(), unraisable.exc_value.args[0])).start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 @contextmanager
@@ -30,6 +40,7 @@ def stopping_on_signals(console: Console) -> Iterator[None]:
     taken = {number: handler for number, handler in before.items() if handler in ours}
     for number in taken:
         signal.signal(number, _stop)
+    hook, sys.unraisablehook = sys.unraisablehook, _send_again
     try:
         yield
     except Stopped as stopped:
@@ -37,5 +48,6 @@ def stopping_on_signals(console: Console) -> Iterator[None]:
         console.print(f"\nStopped{by}. What is finished is kept; the same command goes on from the last epoch.")
         raise SystemExit(128 + stopped.args[0]) from None
     finally:
+        sys.unraisablehook = hook
         for number, handler in taken.items():
             signal.signal(number, handler)
