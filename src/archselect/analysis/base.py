@@ -1,6 +1,5 @@
 """What an analysis is: something measured on finished runs once, drawn, and summarised in one paragraph."""
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +28,7 @@ from archselect.search.data import architecture_images, fixed_batches
 from archselect.search_spaces import NASBench201Space
 from archselect.selection import Scorer, Scoring
 from archselect.store import StageKey
+from archselect.store.integrity import sha256_of
 from archselect.training.fit import StageTrainer
 
 
@@ -135,7 +135,7 @@ class AnalysisContext:
         if file is None or not file.is_file():
             return set()
         looked_up = run.stage("evaluation").folder.key.identity if "evaluation" in run.summary["stages"] else {}
-        return {hashlib.sha256(file.read_bytes()).hexdigest()} - {looked_up.get("table")}
+        return {sha256_of(file)} - {looked_up.get("table")}
 
     def _table_of(self, run: FinishedRun) -> Path | None:
         """Return the table that was given; else that of the run; else, if it has the run's cells, the package's."""

@@ -6,7 +6,6 @@ comes from. Another one is a CSV or parquet file with one row per architecture a
 other columns are ignored. `arch` is the benchmark's own text, `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
 """
 
-import hashlib
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from archselect.genotype.formats import shown
 from archselect.safe_io.data_files import read_parquet
 from archselect.safe_io.files import LINE_BYTES, TABLE_BYTES, TABLE_ROWS, checked
 from archselect.search_spaces import SearchSpace
+from archselect.store.integrity import sha256_of
 from archselect.store.redact_paths import expand
 from archselect.utils.validation import check_options
 
@@ -259,7 +259,7 @@ class NASBench201Lookup(Evaluation):
     @property
     def digest(self) -> str:
         """The SHA-256 of the table's file, which determines the result."""
-        return hashlib.sha256(self.file.read_bytes()).hexdigest()
+        return sha256_of(self.file)
 
     def load(self) -> NASBench201Table:
         """Return the table; see `NASBench201Table` for the errors of a file that is none."""

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archselect import kernels
-from archselect.kernels.cpu.native import channels_last
 from archselect.models.cell_space import CellSpace
 from archselect.models.ops.primitives import drop_path
 from archselect.models.supernet.mixed_ops import STACKED, CellOutput, CellState, StackedOperation, norms_for_kernels
@@ -108,13 +107,13 @@ class MixedCell(nn.Module):
         if not mixture.drop_path and kernels.is_available(*inputs):  # the loops have one weight for all images
             norms = norms_for_kernels(ops.operation for of_state in outgoing for ops in of_state)
             norm_mode = None if norms is None else kernels.norm_mode(norms)
-        values = list(inputs) if norm_mode is None else list(map(channels_last, inputs))
+        values = list(inputs) if norm_mode is None else list(map(kernels.channels_last, inputs))
         fed: list[list[Any]] = [[] for _ in self.space.topology.states]
         for state in self.space.topology.states:
             if state in self.space.topology.node_states:
                 if not fed[state]:
                     mixed = torch.zeros_like(inputs[0][:, : self.active_channels, :: self.stride, :: self.stride])
-                    mixed = mixed if norm_mode is None else channels_last(mixed)
+                    mixed = mixed if norm_mode is None else kernels.channels_last(mixed)
                 elif norm_mode is None:
                     mixed = sum(fed[state][1:], start=fed[state][0])
                 else:
@@ -181,7 +180,7 @@ class MixedCell(nn.Module):
             for ops in outgoing
         ]
         if operations:
-            state = channels_last(source.state)
+            state = kernels.channels_last(source.state)
             outputs = kernels.edge_forward(state, operations, source.stride, len(nodes), norm_mode)
             yield from zip(nodes, outputs, strict=True)
 

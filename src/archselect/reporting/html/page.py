@@ -12,6 +12,7 @@ from functools import partial
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
@@ -54,8 +55,7 @@ def write_page(
     beside = [(home, analyses_in(home, assets, notes)) for home in _folders_beside(folder, known)]
     for sentence in [*(f"{run.folder}: {sentence}" for run in runs for sentence in run.notes), *notes.sentences]:
         warn(sentence)
-    script = _asset("page.js")
-    html = _template().render(
+    html = _render(
         folder=redact(str(folder.resolve())),
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         report=report,
@@ -68,15 +68,19 @@ def write_page(
         beside=beside,
         notes=notes.sentences,
         pictures=assets.pictures,
-        style=Markup(_asset("page.css")),  # our own file
-        script=Markup(script),  # likewise
-        digest=b64encode(sha256(script.encode()).digest()).decode(),
     )
     with disk_errors_explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         file.write(html.encode())
     return path
+
+
+def _render(**content: Any) -> str:
+    """Return the page with this content, our own style, and our own script, which its policy knows by its digest."""
+    script = _asset("page.js")
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    return _template().render(**content, style=Markup(_asset("page.css")), script=Markup(script), digest=digest)
 
 
 def _folders_beside(folder: Path, runs: Iterable[Path]) -> list[Path]:
