@@ -8,7 +8,7 @@ import pytest
 from tests.results.summaries import looked_up, summary, write
 
 from archselect.genotype import PUBLISHED
-from archselect.results.formatting import comparison, markdown_table
+from archselect.results.formatting import comparison, duration, markdown_table
 from archselect.results.summaries import Choices, Row, collect, paper_number, rows
 
 
@@ -143,3 +143,11 @@ def test_a_table_in_markdown_keeps_its_columns() -> None:
         "| &#124;none~0&#124; |  |",
         "| a | 0.5 |",
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(None, "–"), (0.44, "0.4 s"), (9.94, "9.9 s"), (9.96, "10 s"), (99.4, "99 s"), (99.6, "2 min"), (7200, "2.0 h")],
+)
+def test_a_time_is_short_and_never_nothing(seconds: float | None, shown: str) -> None:
+    assert duration(seconds) == shown
