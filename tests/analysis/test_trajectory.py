@@ -47,7 +47,7 @@ def test_in_nasbench201_a_choice_is_as_good_as_the_table_says(nasbench201_folder
 def test_typed_again_nothing_is_selected_again(nasbench201_folder: Path) -> None:
     words = ("analysis=trajectory", f"run={nasbench201_folder}", QUICK)
     before = (analyze(*words) / "trajectory.csv").read_text()
-    with mock.patch.object(SelectionStage, "work", None), mock.patch.object(Trajectory, "measure", None):
+    with mock.patch.object(SelectionStage, "run", None), mock.patch.object(Trajectory, "measure", None):
         assert (analyze(*words) / "trajectory.csv").read_text() == before
 
 

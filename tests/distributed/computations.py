@@ -88,11 +88,11 @@ class Fits:
         silence_lightning_warnings()
         stage = SharedFolder(Path(folder), StageKey("search", "tests", {}))
         progress = Progress(Console(quiet=True), "search")
-        self.fitting = StageTrainer(stage, trainer(synchronised), progress, lambda record: None)
+        self.stage_trainer = StageTrainer(stage, trainer(synchronised), progress, lambda record: None)
 
     def fit(self, module: Any, train: Any, network: nn.Module) -> Fit:
         """The last validation batch is of a single image, which one process has and the other has not."""
-        history = self.fitting.fit(module, lambda device: Loaders(train, batches(9, 4), 8), epochs=2)
+        history = self.stage_trainer.fit(module, lambda device: Loaders(train, batches(9, 4), 8), epochs=2)
         measured = ("peak_memory_gb", "images_per_second")
         metrics = [{name: one["metrics"][name] for name in one["metrics"] if name not in measured} for one in history]
         state = network.state_dict().items()
@@ -116,7 +116,7 @@ def retrained() -> Fit:
     with TemporaryDirectory() as folder:
         fits = Fits(folder)
         state, metrics = fits.fit(module, batches(8, 5, (0, "train")), module.network)
-        return state, [*metrics, fits.fitting.test(module, lambda device: batches(9, 4))]
+        return state, [*metrics, fits.stage_trainer.test(module, lambda device: batches(9, 4))]
 
 
 def scored(scoring: Scoring) -> list[Any]:

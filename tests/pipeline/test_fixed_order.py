@@ -53,8 +53,8 @@ def job_of(images: ImageTensors, seed: int = 0) -> Any:
 def bench_of(job: Any) -> Measurer:
     parts = SimpleNamespace(data=job.data, search=METHOD, seed=job.seed)
     subject: Any = SimpleNamespace(run=SimpleNamespace(parts=parts), job=job)
-    fitting: Any = SimpleNamespace(device=CPU)
-    return Measurer(subject, fitting)
+    stage_trainer: Any = SimpleNamespace(device=CPU)
+    return Measurer(subject, stage_trainer)
 
 
 def scorer(job: Any, **scoring: Any) -> Scorer:

@@ -27,11 +27,11 @@ class Counting:
     key: StageKey = field(default_factory=lambda: StageKey("search", "counting", {"seed": 0}))
     config: Mapping[str, Any] = field(default_factory=lambda: {"seed": 0})
 
-    def work(self, fitting: StageTrainer) -> Mapping[str, Any]:
+    def run(self, stage_trainer: StageTrainer) -> Mapping[str, Any]:
         self.worked += 1
-        if not fitting.folder.read_lines(HISTORY):
-            fitting.folder.append_line(HISTORY, RECORD)
-        (fitting.folder.path / NEWEST).write_text("all there is so far")
+        if not stage_trainer.folder.read_lines(HISTORY):
+            stage_trainer.folder.append_line(HISTORY, RECORD)
+        (stage_trainer.folder.path / NEWEST).write_text("all there is so far")
         self.interrupt()
         return {"answer": 42}
 

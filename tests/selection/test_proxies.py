@@ -66,8 +66,6 @@ def proxy(name: str, supernet: Supernet, weights: MixtureWeights | None = None) 
 class Product(Supernet):
     """Two candidates that multiply the first pixel by a = 2 and by b = 3."""
 
-    forward_prefix = forward_suffix = layers_before = None  # proxies call `forward` alone
-
     def __init__(self) -> None:
         candidates = (("skip_connect", "nor_conv_1x1"),)
         super().__init__({"cell": CellSpace("cell", CellTopology(1, 1, "last", None), candidates)}, alpha_scale=0.0)

@@ -294,8 +294,8 @@ class AnalysisStage:
         """What the stage was made from."""
         return {"runs": [str(run.folder) for run in self.context.runs], "analysis": dict(self.context.options)}
 
-    def work(self, fitting: StageTrainer) -> Mapping[str, Any]:
+    def run(self, stage_trainer: StageTrainer) -> Mapping[str, Any]:
         """Measure, and keep the tables."""
-        tables = self.analysis.measure(Measurer(self.context, fitting), self.prepared)
-        fitting.folder.write_json(TABLES, dict(tables))
+        tables = self.analysis.measure(Measurer(self.context, stage_trainer), self.prepared)
+        stage_trainer.folder.write_json(TABLES, dict(tables))
         return {"rows": {name: len(rows) for name, rows in tables.items()}}

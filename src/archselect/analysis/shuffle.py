@@ -209,10 +209,10 @@ class ReferenceStage:
         """What the stage was made from."""
         return {"network": self.shape, **self.identity}
 
-    def work(self, fitting: StageTrainer) -> Mapping[str, Any]:
+    def run(self, stage_trainer: StageTrainer) -> Mapping[str, Any]:
         """Train and test the network."""
         classes = self.job.data.classes
-        return retrain(lambda: ReferenceNetwork(**self.shape, classes=classes), self.recipe, self.job, fitting)
+        return retrain(lambda: ReferenceNetwork(**self.shape, classes=classes), self.recipe, self.job, stage_trainer)
 
 
 def swappable(supernet: Supernet) -> dict[str, list[tuple[int, int]]]:

@@ -55,17 +55,17 @@ class EvaluationStage:
             identity["table"] = self.evaluation.digest
         return StageKey("evaluation", self.label, identity)
 
-    def work(self, fitting: StageTrainer) -> Mapping[str, Any]:
+    def run(self, stage_trainer: StageTrainer) -> Mapping[str, Any]:
         """Judge the architecture."""
-        fitting.folder.write_text("genotype.json", self.genotype.to_json())
+        stage_trainer.folder.write_text("genotype.json", self.genotype.to_json())
         evaluation, space, data = self.evaluation, self.job.space, self.job.data
         if isinstance(evaluation, NASBench201Lookup):
             return evaluation.look_up(space, self.genotype)
-        return retrain(lambda: evaluation.new_network(space, self.genotype, data), evaluation, self.job, fitting)
+        return retrain(lambda: evaluation.new_network(space, self.genotype, data), evaluation, self.job, stage_trainer)
 
 
 def retrain(
-    make: Callable[[], DiscreteNetwork], protocol: Retraining, job: StageContext, fitting: StageTrainer
+    make: Callable[[], DiscreteNetwork], protocol: Retraining, job: StageContext, stage_trainer: StageTrainer
 ) -> Mapping[str, Any]:
     """Train a network from scratch on the run's images, test it once, keep it, and return the metrics.
 
@@ -73,18 +73,18 @@ def retrain(
         make: Makes the network; called with torch's generator seeded.
         protocol: How it is trained.
         job: What all stages of the run share.
-        fitting: Of the stage.
+        stage_trainer: Of the stage.
     """
     with torch.random.fork_rng(devices=[]):
         seed_generators(derived_seed(job.seed, "evaluation", "initialisation"))
         network = make()
     _ = job.data.test  # decoded now: a damaged image must not be met after the training
     module = RetrainModule(network, protocol, job.data.classes, job.seed)
-    history = fitting.fit(
+    history = stage_trainer.fit(
         module, lambda device: _loaders(job, protocol, device), protocol.epochs, describe=lambda: dict(module.per_class)
     )
-    metrics = fitting.test(module, lambda device: _test_batches(job, device))
-    save(network.cpu().state_dict(), fitting.folder.path / NETWORK)
+    metrics = stage_trainer.test(module, lambda device: _test_batches(job, device))
+    save(network.cpu().state_dict(), stage_trainer.folder.path / NETWORK)
     last = {**history[-1]["metrics"], **history[-1]}
     data = job.data
     return {

@@ -31,7 +31,7 @@ class StageEvaluator:
         job: What all stages of the run share.
         method: How the supernet was trained.
         scoring: On what it is scored; None: it is not.
-        fitting: Of the stage.
+        stage_trainer: Of the stage.
         device: Where the stage computes.
     """
 
@@ -41,11 +41,17 @@ class StageEvaluator:
         job: StageContext,
         method: SearchMethod,
         scoring: Scoring | None,
-        fitting: StageTrainer,
+        stage_trainer: StageTrainer,
         device: torch.device,
     ) -> None:
         self.supernet = supernet
-        self._job, self._method, self._scoring, self._fitting, self._device = job, method, scoring, fitting, device
+        self._job, self._method, self._scoring, self._trainer, self._device = (
+            job,
+            method,
+            scoring,
+            stage_trainer,
+            device,
+        )
         self._scorer = None if scoring is None else self._scorer_of(supernet)
 
     def score(
@@ -58,7 +64,7 @@ class StageEvaluator:
 
     def train(self, name: str, decisions: Mapping[str, CellDecisions], training: TrialTraining) -> Score:
         """Train a copy, or return what it came to; the weights are written before the record that says so."""
-        folder = self._fitting.folder
+        folder = self._trainer.folder
         for record in folder.read_lines(TRIALS):
             if record["trial"] == name:
                 return Score(record["accuracy"], record["loss"])
@@ -92,8 +98,8 @@ class StageEvaluator:
         tuning = self._method.for_tuning(
             training.epochs, training.learning_rate, training.schedule, training.train_alpha
         )
-        self._fitting.progress.say(f"training {name}")
-        self._fitting.train(
+        self._trainer.progress.say(f"training {name}")
+        self._trainer.train(
             SearchModule(copy, tuning, job.data.classes, (job.seed, "selection", name)),
             lambda device: search_loaders(job.data, tuning, device, job.seed, f"selection {name}", held_out),
             training.epochs,
@@ -101,7 +107,7 @@ class StageEvaluator:
         copy.to(self._device)
 
     def _file(self, name: str) -> Path:
-        return self._fitting.folder.path / SCRATCH / "trials" / f"{name}.pt"
+        return self._trainer.folder.path / SCRATCH / "trials" / f"{name}.pt"
 
 
 def _forget_others(adopted: Path) -> None:

@@ -26,7 +26,7 @@ from archselect.pipeline.config import Components, folder_label, identity_of, to
 from archselect.pipeline.evaluation_stage import EvaluationStage
 from archselect.pipeline.search_stage import SearchStage, new_supernet
 from archselect.pipeline.selection_stage import SelectionStage
-from archselect.pipeline.stage import StageContext, StageResult, device_name, fitting_for
+from archselect.pipeline.stage import StageContext, StageResult, device_name, stage_trainer_for
 from archselect.results.formatting import duration
 from archselect.safe_io.config import read_config
 from archselect.safe_io.files import read_json
@@ -159,7 +159,7 @@ def _earlier(plan: Plan, kind: Kind, device: str) -> float | None:
 def fitting_for_timing(plan: Plan) -> StageTrainer:
     """Return what fits as the search will; its folder is not touched."""
     folder = plan.job.store.folder(plan.search().key)
-    return fitting_for(folder, plan.job, Progress(Console(quiet=True), "timing"))
+    return stage_trainer_for(folder, plan.job, Progress(Console(quiet=True), "timing"))
 
 
 class _Pace:
@@ -195,7 +195,7 @@ class _Pace:
 
     def _timed(self, make: Callable[[], pl.LightningModule], batches: Callable[..., Any], most: int) -> float:
         """Return the seconds per image of a step: of more and more images until it takes about `SECONDS`."""
-        fitting, images, size = fitting_for_timing(self._plan), self._plan.parts.data.train, FEWEST
+        stage_trainer, images, size = fitting_for_timing(self._plan), self._plan.parts.data.train, FEWEST
         most = min(most, len(images.labels))
         with kernels.enabled(), torch.random.fork_rng():
             module = make()
@@ -206,7 +206,7 @@ class _Pace:
                 def loaders(device: torch.device, few: ImageTensors = few, size: int = size) -> Loaders:
                     return Loaders(batches(few, size, device), None, size)
 
-                fitting.train(module, loaders, 1, [clock])
+                stage_trainer.train(module, loaders, 1, [clock])
                 if size == most or clock.seconds > SECONDS / 2:
                     return clock.seconds / size
                 size = round(size * SECONDS / clock.seconds)

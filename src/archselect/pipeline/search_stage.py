@@ -60,13 +60,13 @@ class SearchStage:
     def key(self) -> StageKey:
         return StageKey("search", self.label, {"version": VERSION, **self.identity})
 
-    def work(self, fitting: StageTrainer) -> Mapping[str, Any]:
+    def run(self, stage_trainer: StageTrainer) -> Mapping[str, Any]:
         """Train the supernet and keep it."""
-        job, folder = self.job, fitting.folder
+        job, folder = self.job, stage_trainer.folder
         folder.write_json("space.json", job.space.describe())
         supernet = new_supernet(job, self.method)
         module = SearchModule(supernet, self.method, job.data.classes, (job.seed, "search"))
-        history = fitting.fit(
+        history = stage_trainer.fit(
             module,
             lambda device: search_loaders(job.data, self.method, device, job.seed, "search"),
             self.method.epochs,

@@ -65,22 +65,22 @@ class SelectionStage:
             identity["snapshot"] = self.snapshot
         return StageKey("selection", self.label, identity)
 
-    def work(self, fitting: StageTrainer) -> Mapping[str, Any]:
+    def run(self, stage_trainer: StageTrainer) -> Mapping[str, Any]:
         """Make all decisions and write the genotype."""
-        folder, job = fitting.folder, self.job
+        folder, job = stage_trainer.folder, self.job
         folder.write_json("space.json", job.space.describe())
         supernet = load_supernet(job, self.method, self.search.folder.path, self.snapshot)
         steps = self.selector.steps(supernet.cell_spaces, supernet.decisions)
-        loop = DecisionLoop(steps, self.selector, supernet, folder, fitting.progress, job.seed)
+        loop = DecisionLoop(steps, self.selector, supernet, folder, stage_trainer.progress, job.seed)
         epochs = sum(len(step.epochs) for step in steps)
         if self.selector.tuning and epochs:
-            self._decide_and_tune(loop, self.selector.tuning, epochs, fitting)
+            self._decide_and_tune(loop, self.selector.tuning, epochs, stage_trainer)
         else:
-            evaluator = self._evaluator(supernet.to(fitting.device), fitting, fitting.device)
-            fitting.progress.start(total=len(steps), completed=0)
+            evaluator = self._evaluator(supernet.to(stage_trainer.device), stage_trainer, stage_trainer.device)
+            stage_trainer.progress.start(total=len(steps), completed=0)
             for step in steps:
                 loop.decide(step, evaluator)
-                fitting.progress.advance()
+                stage_trainer.progress.advance()
         genotype = supernet.genotype()
         check_same(
             str(genotype), "The processes of this run chose different architectures, as devices of different kinds may."
@@ -88,7 +88,7 @@ class SelectionStage:
         folder.write_text("genotype.json", genotype.to_json())
         return {"genotype": str(genotype), "decisions": len(folder.read_lines(DECISIONS)), "epochs": epochs}
 
-    def _decide_and_tune(self, loop: "DecisionLoop", tuning: Tuning, epochs: int, fitting: StageTrainer) -> None:
+    def _decide_and_tune(self, loop: "DecisionLoop", tuning: Tuning, epochs: int, stage_trainer: StageTrainer) -> None:
         """Tune the supernet in one fit, before whose epochs the steps are decided, and keep it."""
         job, supernet, scoring = self.job, loop.supernet, self.selector.scoring
         method = self.method.for_tuning(epochs, tuning.learning_rate, tuning.schedule, tuning.train_alpha)
@@ -97,17 +97,17 @@ class SelectionStage:
             state = load_architecture_state(self.search.folder.path, self.snapshot)
         module = SearchModule(supernet, method, job.data.classes, (job.seed, "selection"), state)
         held_out = scoring.held_out_share if scoring else 0.0
-        fitting.fit(
+        stage_trainer.fit(
             module,
             lambda device: search_loaders(job.data, method, device, job.seed, "selection", held_out),
             epochs,
-            callbacks=[DecisionCallback(loop, lambda device: self._evaluator(supernet, fitting, device))],
+            callbacks=[DecisionCallback(loop, lambda device: self._evaluator(supernet, stage_trainer, device))],
             describe=lambda: {**describe_supernet(supernet), **module.per_class},
         )
-        save(supernet.cpu().state_dict(), fitting.folder.path / SUPERNET)
+        save(supernet.cpu().state_dict(), stage_trainer.folder.path / SUPERNET)
 
-    def _evaluator(self, supernet: Supernet, fitting: StageTrainer, device: torch.device) -> StageEvaluator:
-        return StageEvaluator(supernet, self.job, self.method, self.selector.scoring, fitting, device)
+    def _evaluator(self, supernet: Supernet, stage_trainer: StageTrainer, device: torch.device) -> StageEvaluator:
+        return StageEvaluator(supernet, self.job, self.method, self.selector.scoring, stage_trainer, device)
 
 
 @dataclass

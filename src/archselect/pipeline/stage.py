@@ -89,7 +89,7 @@ class Stage(Protocol):
         """Return the part of the resolved config that the stage was made from."""
         ...
 
-    def work(self, fitting: StageTrainer) -> Mapping[str, Any]:
+    def run(self, stage_trainer: StageTrainer) -> Mapping[str, Any]:
         """Fill the folder and return the result."""
         ...
 
@@ -141,17 +141,18 @@ def _fill(stage: Stage, folder: StageFolder, job: StageContext) -> StageResult:
     """Do the work of a stage, or go on with it, and mark its folder finished."""
     kind = stage.key.kind
     with Progress(job.console, kind) as progress:
-        fitting = fitting_for(folder, job, progress)
-        device = device_name(fitting.device)
+        stage_trainer = stage_trainer_for(folder, job, progress)
+        device = device_name(stage_trainer.device)
         devices = device if (count := place().world_size) == 1 else f"{count} x {device}"
         folder.begin(redact_all(stage.config), provenance(devices, {"seed": job.seed}))
         _check_seen(folder)
         for record in folder.read_lines(HISTORY):
             job.log(kind, record)
         try:
-            result = work(stage, fitting)
+            with kernels.enabled():  # on a CPU, all that a run computes is computed by the compiled loops
+                result = stage.run(stage_trainer)
         except torch.OutOfMemoryError as error:
-            raise ValueError(out_of_memory(kind, fitting.device, error)) from error
+            raise ValueError(out_of_memory(kind, stage_trainer.device, error)) from error
     folder.finish(result)
     return StageResult(folder, result, reused=False)
 
@@ -164,19 +165,13 @@ def _check_seen(folder: StageFolder) -> None:
         )
 
 
-def work(stage: Stage, fitting: StageTrainer) -> Mapping[str, Any]:
-    """Return the result of a stage. All that runs compute is computed in here, and on a CPU by the compiled loops."""
-    with kernels.enabled():
-        return stage.work(fitting)
-
-
-def fitting_for(folder: StageFolder, job: StageContext, progress: Progress) -> StageTrainer:
+def stage_trainer_for(folder: StageFolder, job: StageContext, progress: Progress) -> StageTrainer:
     """Return what runs the fits of a stage on this process's device."""
     kind = folder.key.kind
-    fitting = StageTrainer(folder, job.trainer, progress, lambda record: job.log(kind, record))
-    if fitting.device.type == "cpu":
+    stage_trainer = StageTrainer(folder, job.trainer, progress, lambda record: job.log(kind, record))
+    if stage_trainer.device.type == "cpu":
         keep_freed_memory()
-    return fitting
+    return stage_trainer
 
 
 def device_name(device: torch.device) -> str:
