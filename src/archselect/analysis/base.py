@@ -1,4 +1,7 @@
-"""What an analysis is: something measured on finished runs once, drawn, and summarised in one paragraph."""
+"""What an analysis is: something measured on finished runs once, drawn, and summarised in one paragraph.
+
+One of your own is a subclass of `Analysis` and a file in `configs/analysis`; `skip_dominance` is a short example.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,4 +1,8 @@
-"""What a run tells its loggers: the same keys whoever listens, and each is told what it can show."""
+"""What a run tells its loggers: the same keys whoever listens, and each is told what it can show.
+
+Any logger of Lightning's is a file such as `configs/logger/tensorboard.yaml` and is told numbers; one that shows
+pictures and tables as well has an adapter here.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

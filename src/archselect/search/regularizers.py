@@ -1,6 +1,7 @@
 """Regularisers of the architecture parameters: terms that are added to the loss of the `alpha` step.
 
-(Weight decay is an option of the optimizer: `search.architecture_optimizer.weight_decay`.)
+One of your own is a subclass of `Regularizer` and a file such as `configs/search/part/l2.yaml`, which
+`search/part=[l2]` adds. (Weight decay is an option of the optimizer: `search.architecture_optimizer.weight_decay`.)
 """
 
 from abc import ABC, abstractmethod

@@ -1,4 +1,9 @@
-"""What every search space offers."""
+"""What every search space offers.
+
+Other operations on the cells of a space are a file such as `configs/search_space/s4.yaml`. Another topology is a
+subclass with a `Supernet` and a `DiscreteNetwork`; the shortest is `nasbench201.py`, here, in `models/supernet` and in
+`models/discrete`.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,8 @@
-"""What a selection method is: a list of steps, and a function that makes the decisions of a step."""
+"""What a selection method is: a list of steps, and a function that makes the decisions of a step.
+
+One of your own is a subclass of `Selector` and a file in `configs/selection`; the shortest are `magnitude` and
+`random_choice`, and the README has one.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -14,9 +14,9 @@ r"""Perturbation-based architecture selection (DARTS-PT, Wang et al., ICLR 2021,
         keep the edges of n with the largest drops of accuracy                     _inputs_to_keep
         tune S for a few epochs until it converges
 
-`steps` lists the passes of the two loops once, each with the epochs of tuning that follow it; the selection stage goes
-through the list: decide a step, apply its decisions, tune. As in the official code (`sota/cnn/projection.py`), a step
-decides one edge, or the inputs of one node, of every cell type.
+`steps` lists the passes of the two loops once, each with the epochs of tuning that follow it; the selection stage
+(`pipeline/selection_stage.py`) goes through the list: decide a step, apply its decisions, tune. As in the official code
+(`sota/cnn/projection.py`), a step decides one edge, or the inputs of one node, of every cell type.
 """
 
 from collections.abc import Iterator, Mapping

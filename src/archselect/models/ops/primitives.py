@@ -1,4 +1,10 @@
-"""The candidate operations: `PRIMITIVES` is the one table of their names, which genotypes and search spaces store."""
+"""The candidate operations: `PRIMITIVES` is the table of their names, which genotypes and search spaces store.
+
+To add one: a `Primitive` here, and what it is on all edges out of a state at once in `STACKED` of
+`models/supernet/mixed_ops.py`, whose `PARTS` says which modules the compiled loops may stand for (its `for_kernels` may
+always return `kernels.Values`). Analyses know an operation with a convolution by the beginning of its name
+(`analysis.stats.CONVOLUTIONS`).
+"""
 
 import difflib
 from collections.abc import Callable, Mapping

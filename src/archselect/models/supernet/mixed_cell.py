@@ -1,4 +1,4 @@
-"""The mixed cell: DARTS, sec. 2.1 and 2.2, with every operation on every edge, weighted by a `Mixture`.
+"""The mixed cell: DARTS, sec. 2.1 and 2.2 (eq. 1 and 2), with every operation on every edge, weighted by a `Mixture`.
 
     node_j = sum over edges (i, j), sum over operations o: weight_ijo * o_ij(state_i)
 

@@ -2,6 +2,9 @@
 
 `o_bar(x) = sum_o weight_o * o(x)` on every edge. Masking, discretising, perturbing and sampling are nothing but other
 weights. An operation without weight is *inactive*: it is neither evaluated nor stored.
+
+Here are the weights alone: `relaxation` makes them of `alpha` (the softmax), `mixed_cell` takes the sum, by the
+operations in `mixed_ops`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
