@@ -16,11 +16,12 @@ import os
 import runpy
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from signal import SIGINT, SIGKILL, Signals, default_int_handler, signal
+from types import MappingProxyType
 from typing import Any
 from unittest import mock
 
@@ -160,17 +161,23 @@ class Apart:
         arguments: Of the command.
         blow: What hits it.
         counted: Functions, as `module:qualified.name`, whose calls are counted.
+        environment: Variables of the process besides those of this one.
     """
 
     def __init__(
-        self, folder: Path, arguments: Sequence[str], blow: Blow | None = None, counted: Sequence[str] = ()
+        self,
+        folder: Path,
+        arguments: Sequence[str],
+        blow: Blow | None = None,
+        counted: Sequence[str] = (),
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.output = folder / "output.txt"
         self.output.touch()
         self._calls = folder / "calls.txt"
         self._process = _PROCESSES.Process(
-            target=_child, args=(list(arguments), blow, tuple(counted), self.output, self._calls)
+            target=_child, args=(list(arguments), blow, tuple(counted), dict(environment), self.output, self._calls)
         )
         self._process.start()
 
@@ -204,7 +211,15 @@ class Apart:
         return Ended(self._process.exitcode, Counter(calls))
 
 
-def _child(arguments: list[str], blow: Blow | None, counted: tuple[str, ...], output: Path, calls: Path) -> None:
+def _child(
+    arguments: list[str],
+    blow: Blow | None,
+    counted: tuple[str, ...],
+    environment: dict[str, str],
+    output: Path,
+    calls: Path,
+) -> None:
+    os.environ.update(environment)
     with output.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
