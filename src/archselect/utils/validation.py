@@ -26,14 +26,9 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Constraint:
-    """What a value must be.
+    """What a value must be."""
 
-    Attributes:
-        words: How the sentence goes on after "OPTION must".
-        holds: Whether a value is so.
-    """
-
-    words: str
+    words: str  # how the sentence goes on after "OPTION must"
     holds: Callable[[Any], bool]
 
     def check(self, option: str, value: Any) -> None:
@@ -75,11 +70,7 @@ def one_of(choices: Iterable[object]) -> Constraint:
 
 
 def check_fields(options: Any, prefix: str) -> None:
-    """Check every field of a dataclass that its annotation constrains.
-
-    Args:
-        options: An instance of the dataclass.
-        prefix: How a user names it, such as `search.smoothing`.
+    """Check every field of a dataclass that its annotation constrains; a user names it by the prefix.
 
     Raises:
         ValueError: A value is not what its annotation says; it names the option, what was expected and what came.
