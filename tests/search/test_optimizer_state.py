@@ -1,5 +1,3 @@
-import copy
-from functools import partial
 from typing import Any
 
 import pytest
@@ -71,29 +69,6 @@ def test_a_search_with_fixed_alpha_remembers_nothing_and_its_tuning_starts_afres
     tuning, module = searched(cell_supernet(), architecture_gradient=None)
     assert module.architecture_state() is None
     assert tuning.architecture_gradient is None
-
-
-@pytest.mark.parametrize(
-    "optimizer",
-    [
-        partial(torch.optim.SGD, lr=0.1, momentum=0.9),
-        partial(torch.optim.SGD, lr=0.1),
-        partial(torch.optim.AdamW, lr=0.1),
-    ],
-    ids=["SGD with momentum", "SGD without", "AdamW"],
-)
-def test_whatever_the_optimizer_remembers_goes_over(optimizer: Any) -> None:
-    supernet = cell_supernet()
-    tuning, module = searched(supernet, architecture_optimizer=optimizer)
-    state = copy.deepcopy(module.architecture_state())
-    follower = SearchModule(supernet, tuning, CLASSES, TUNING, state)
-    follower.configure_optimizers()
-    got = follower.architecture_state()
-    assert got is not None
-    assert state is not None
-    for number, values in state.items():
-        for name, value in values.items():
-            assert got[number][name] is value is None or torch.equal(got[number][name], value)
 
 
 def test_the_settings_of_an_optimizer_stay_its_own() -> None:

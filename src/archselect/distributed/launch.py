@@ -21,8 +21,7 @@ from typing import Any, NamedTuple
 
 from hydra.core.utils import env_override
 
-from archselect.utils.errors import UserError
-from archselect.utils.signals import Stopped
+from archselect.utils.errors import Stopped, UserError
 
 # So many seconds a process stays after an error that may be another one's: torchrun, and srun --kill-on-bad-exit, end
 # all processes with the first that fails, which is then the one to speak.

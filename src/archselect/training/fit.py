@@ -22,15 +22,13 @@ from archselect.training.checkpoint import NEWEST, AtomicCheckpointIO, newest_va
 from archselect.training.devices import TrainerFactory, for_this_process
 from archselect.training.progress import Progress, ProgressCallback
 
-# Of mallopt(3): blocks of up to 32 MB, its largest value, come from the heap, and the heap's free end stays.
-MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
-LARGEST_FROM_HEAP, KEPT = 32 * 2**20, 2**31 - 1
-
 
 def keep_freed_memory() -> bool:
     """Let this process keep up to 2 GB that it frees; return whether the C library (glibc) knows how."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda option, value: 0)
-    return bool(mallopt(MMAP_THRESHOLD, LARGEST_FROM_HEAP) and mallopt(TRIM_THRESHOLD, KEPT))
+    mmap_threshold, trim_threshold = -3, -1  # mallopt(3)
+    # Blocks of up to 32 MB, its largest value, come from the heap, and the heap's free end stays.
+    return bool(mallopt(mmap_threshold, 32 * 2**20) and mallopt(trim_threshold, 2**31 - 1))
 
 
 def peak_resident() -> int:
@@ -78,10 +76,6 @@ MEMORY = {
 """What lowers the memory that a stage takes."""
 
 Record = dict[str, Any]
-
-
-class DivergedError(ValueError):
-    """The loss is not a finite number any more."""
 
 
 class Loaders(NamedTuple):
@@ -134,7 +128,7 @@ class StageTrainer:
             describe: What an epoch's record holds besides the metrics.
 
         Raises:
-            DivergedError: The loss is not finite.
+            ValueError: The loss is not finite.
         """
         checkpoint, wrong = on_main_process(lambda: newest_valid(self.folder.path))
         if wrong:
@@ -229,7 +223,7 @@ class EpochWriter(Checkpoint):
             kept = f"The state after epoch {epoch} is kept in {where}." if epoch else "It was the first epoch."
             of_alpha = ".alphas." in name or ".betas." in name
             lower = "search.architecture_optimizer.lr" if of_alpha else f"{LEARNING_RATES[kind]} or the gradient clip"
-            raise DivergedError(
+            raise ValueError(
                 f"The {kind} diverged: {name} became {wrong} in epoch {epoch + 1}. {kept} Lower {lower}; that makes "
                 "another stage, which starts afresh."
             )
