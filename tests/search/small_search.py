@@ -5,11 +5,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers.logger import Logger
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from archselect.data import BilevelBatches, DeviceLoader, Normalisation
 from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
@@ -105,6 +107,38 @@ def bilevel(weights: int = 8, architecture: int = 8, batch_size: int = 4) -> Bil
 def numbers(images: Tensor) -> list[int]:
     """Which images these are."""
     return ((images[:, 0, 0, 0] * 0.25 + 0.5) * 255).round().int().tolist()
+
+
+def plain_bilevel_training(
+    supernet: Supernet, method: SearchMethod, epochs: int = 1, alpha_optimizer: Optimizer | None = None
+) -> Optimizer:
+    """The textbook loop: full backward passes, one update after the other, each with its gradient clipped.
+
+    It returns the optimizer of alpha, for another loop.
+    """
+    weights, alphas = supernet.weight_parameters(), supernet.architecture_parameters()
+    weight_optimizer = method.weight_optimizer(weights)
+    alpha_optimizer = alpha_optimizer or method.architecture_optimizer(alphas)
+    schedule, batches = method.schedule(weight_optimizer), bilevel()
+    supernet.train()
+    for epoch in range(epochs):
+        batches.set_epoch(epoch)
+        for of_weights, of_alpha in batches:
+            updates = [
+                (of_alpha, alphas, method.architecture_gradient_clip, alpha_optimizer),
+                (of_weights, weights, method.gradient_clip, weight_optimizer),
+            ]
+            if method.update_order == "weights_first":
+                updates.reverse()
+            for (images, labels), parameters, clip, optimizer in updates:
+                supernet.zero_grad(set_to_none=False)  # a decided alpha still decays, in Adam's own way
+                F.cross_entropy(supernet(images), labels).backward()
+                if clip is not None:
+                    torch.nn.utils.clip_grad_norm_(parameters, clip)
+                optimizer.step()
+        if schedule is not None:
+            schedule.step()
+    return alpha_optimizer
 
 
 class Memory(Logger):

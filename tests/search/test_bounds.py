@@ -12,7 +12,7 @@ import torch
 from tests.search.test_golden_steps import METHODS, s2_supernet, search_method
 from torch import Tensor
 
-from archselect.models.supernet.relaxation import Dirichlet, GumbelSoftmax, Relaxation, Sigmoid, Softmax
+from archselect.models.supernet.relaxation import Softmax
 from archselect.search import L2, DirichletKL, Entropy, SearchMethod, ZeroOne
 from archselect.search.regularizers import Regularizer
 
@@ -65,31 +65,6 @@ def test_the_operators_of_clamps_and_their_like_are_recognised() -> None:
     kinked += [torch.maximum(x, x), torch.nn.functional.elu(x), torch.nn.functional.hardtanh(x)]
     assert all(KINKED.match(next(operators(value))) for value in kinked)
     assert not any(KINKED.match(name) for name in operators(x.softmax(0).masked_fill(x > 0, 0).log().sum()))
-
-
-# On both sides of the bound
-
-
-def gradients_at(offset: float, relaxation: Relaxation, function: str) -> Tensor:
-    """Return the gradients of three weights in `alpha`, which is `offset` everywhere, `(3, 3)`."""
-    alpha = torch.full((3,), offset, dtype=torch.float64, requires_grad=True)
-    torch.manual_seed(0)
-    weights = getattr(relaxation, function)(alpha)
-    return torch.stack([torch.autograd.grad(weight, alpha, retain_graph=True)[0] for weight in weights])
-
-
-@pytest.mark.parametrize("function", ["mean", "sample"])
-@pytest.mark.parametrize(
-    "relaxation",
-    [Softmax(), Sigmoid(), GumbelSoftmax(False, 1.0, 1.0), Dirichlet()],
-    ids=["softmax", "sigmoid", "gumbel", "dirichlet"],
-)
-def test_the_gradient_in_an_alpha_of_0_is_that_on_both_of_its_sides(relaxation: Relaxation, function: str) -> None:
-    below, at, above = (gradients_at(offset, relaxation, function) for offset in (-1e-7, 0.0, 1e-7))
-    torch.testing.assert_close(at, above, rtol=1e-5, atol=1e-7)
-    if (relaxation, function) != (Dirichlet(), "sample"):  # below a concentration of 1 another number of draws is made
-        torch.testing.assert_close(at, below, rtol=1e-5, atol=1e-7)
-    assert (at.diagonal() > 0.01).all()
 
 
 @pytest.mark.parametrize("share", [0.0, 1e-45, 1e-38, 2.3509887e-38])

@@ -2,8 +2,16 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
-from tests.search.small_search import CLASSES, assert_same, bilevel, cell_supernet, decide, method, trainer
+from tests.search.small_search import (
+    CLASSES,
+    assert_same,
+    bilevel,
+    cell_supernet,
+    decide,
+    method,
+    plain_bilevel_training,
+    trainer,
+)
 from torch import nn
 
 from archselect.models.supernet.supernet import Supernet
@@ -27,39 +35,14 @@ def tuned(supernet: Supernet, tuning: SearchMethod, state: Any) -> Supernet:
     return supernet
 
 
-def official_tuning(supernet: Supernet, searching: SearchMethod, tuning: SearchMethod) -> Supernet:
-    """Search and tune as DARTS-PT's code does: one optimizer of alpha throughout, a new one of the weights to tune."""
-    weights, alphas = supernet.weight_parameters(), supernet.architecture_parameters()
-    alpha_optimizer = searching.architecture_optimizer(alphas)
-    supernet.train()
-    for phase in (searching, tuning):
-        weight_optimizer = phase.weight_optimizer(weights)
-        schedule = phase.schedule(weight_optimizer)
-        batches = bilevel()
-        for epoch in range(2):
-            batches.set_epoch(epoch)
-            for weight_batch, architecture_batch in batches:
-                for (images, labels), parameters, clip, optimizer in (
-                    (architecture_batch, alphas, None, alpha_optimizer),
-                    (weight_batch, weights, phase.gradient_clip, weight_optimizer),
-                ):
-                    supernet.zero_grad(set_to_none=False)  # a decided alpha still decays, in Adam's own way
-                    F.cross_entropy(supernet(images), labels).backward()
-                    if clip is not None:
-                        torch.nn.utils.clip_grad_norm_(parameters, clip)
-                    optimizer.step()
-            if schedule is not None:
-                schedule.step()
-        if phase is searching:
-            decide(supernet, "cell", {0: 1})
-    return supernet
-
-
 def test_the_tuning_goes_on_with_the_moments_of_the_search_and_with_a_new_momentum_of_the_weights() -> None:
+    """As DARTS-PT's code does: one optimizer of alpha throughout, a new one of the weights to tune."""
     supernet, reference, fresh = (cell_supernet() for _ in range(3))
     tuning, module = searched(supernet)
     tuned(supernet, tuning, module.architecture_state())
-    official_tuning(reference, method(epochs=2), tuning)
+    of_alpha = plain_bilevel_training(reference, method(epochs=2), 2)
+    decide(reference, "cell", {0: 1})
+    plain_bilevel_training(reference, tuning, 2, of_alpha)
     assert_same(supernet, reference, 1e-5)
     tuning, _ = searched(fresh)
     assert not torch.allclose(tuned(fresh, tuning, None).alphas["cell"], reference.alphas["cell"], rtol=1e-3)

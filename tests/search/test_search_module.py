@@ -1,5 +1,6 @@
 import copy
 import math
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,6 @@ from unittest import mock
 import pytest
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from pytorch_lightning.callbacks import Callback
 from tests.search.small_search import (
     CLASSES,
@@ -24,13 +24,15 @@ from tests.search.small_search import (
     method,
     module,
     numbers,
+    plain_bilevel_training,
+    random_smoothing,
     resident,
     sgas,
     trainer,
 )
 
 from archselect.models.supernet.supernet import Supernet
-from archselect.search import FirstOrder, SearchMethod, SearchModule
+from archselect.search import FirstOrder, GumbelSoftmax, SearchModule
 
 STILL = partial(torch.optim.SGD, lr=0.0)  # an optimizer that moves nothing
 
@@ -51,61 +53,33 @@ class Seen(Callback):
 # The bilevel step
 
 
-def plain_bilevel_training(supernet: Supernet, batches: Any, method: SearchMethod) -> None:
-    """The textbook loop: full backward passes, one update after the other, each with its gradient clipped."""
-    weights, alphas = supernet.weight_parameters(), supernet.architecture_parameters()
-    weight_optimizer, alpha_optimizer = method.weight_optimizer(weights), method.architecture_optimizer(alphas)
-    supernet.train()
-    for weight_batch, architecture_batch in batches:
-        updates = [
-            (architecture_batch, alphas, method.architecture_gradient_clip, alpha_optimizer),
-            (weight_batch, weights, method.gradient_clip, weight_optimizer),
-        ]
-        if method.update_order == "weights_first":
-            updates.reverse()
-        for (images, labels), parameters, clip, optimizer in updates:
-            supernet.zero_grad()
-            F.cross_entropy(supernet(images), labels).backward()
-            if clip is not None:
-                torch.nn.utils.clip_grad_norm_(parameters, clip)
-            optimizer.step()
-
-
-@pytest.mark.parametrize("clip", [5.0, 0.05], ids=["clip beyond the gradient", "clip that shortens the gradient"])
-@pytest.mark.parametrize(
-    "supernet",
-    [cell_supernet(), darts_supernet("skip_connect", "sep_conv_3x3")],
-    ids=["one cell type", "two cell types"],
-)
-def test_an_epoch_is_that_of_a_plain_loop_with_two_optimizers(supernet: Supernet, clip: float) -> None:
-    supernet, reference = copy.deepcopy(supernet), copy.deepcopy(supernet)
-    plain_bilevel_training(reference, bilevel(), method(gradient_clip=clip))
-    trainer(1).fit(module(supernet, gradient_clip=clip), bilevel())
-    assert_same(supernet, reference, 1e-6)
-
-
+ALPHA = method().architecture_optimizer
 ADAM = partial(torch.optim.Adam, lr=0.05)
 SGD = partial(torch.optim.SGD, lr=0.5)  # whose step is as long as the gradient, so that it shows a clip
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [
-        {"update_order": "weights_first", "architecture_optimizer": ADAM},
-        {"update_order": "alpha_first", "architecture_optimizer": ADAM},
-        {"architecture_gradient_clip": 0.01, "architecture_optimizer": SGD},
-        {"architecture_gradient_clip": 100.0, "architecture_optimizer": SGD},
-    ],
-    ids=["weights first", "alpha first", "clip that shortens the gradient of alpha", "clip beyond it"],
+    "made", [cell_supernet, partial(darts_supernet, "skip_connect", "sep_conv_3x3")], ids=["1", "2"]
 )
-def test_a_step_updates_in_the_order_and_with_the_clip_that_were_asked_for(changes: dict[str, Any]) -> None:
-    supernet, reference, other = (cell_supernet() for _ in range(3))
-    plain_bilevel_training(reference, bilevel(), method(**changes))
+@pytest.mark.parametrize(
+    ("changes", "usual"),
+    [
+        ({"gradient_clip": 5.0}, True),
+        ({"gradient_clip": 0.05}, False),
+        ({"update_order": "weights_first", "architecture_optimizer": ADAM}, False),
+        ({"architecture_gradient_clip": 0.01, "architecture_optimizer": SGD}, False),
+        ({"architecture_gradient_clip": 100.0, "architecture_optimizer": SGD}, True),
+    ],
+    ids=["clip beyond the gradient", "clip", "weights first", "clip in alpha", "clip beyond that in alpha"],
+)
+def test_an_epoch_is_that_of_a_plain_loop_with_two_optimizers(changes: dict[str, Any], usual: bool, made: Any) -> None:
+    supernet, reference, other = (made() for _ in range(3))
+    plain_bilevel_training(reference, method(**changes))
     trainer(1).fit(module(supernet, **changes), bilevel())
     assert_same(supernet, reference, 1e-6)
-    trainer(1).fit(module(other, architecture_optimizer=changes["architecture_optimizer"]), bilevel())
-    same = torch.allclose(supernet.alphas["cell"], other.alphas["cell"], rtol=1e-5)
-    assert same == (changes.get("update_order") == "alpha_first" or changes.get("architecture_gradient_clip") == 100)
+    plain_bilevel_training(other, method(architecture_optimizer=changes.get("architecture_optimizer", ALPHA)))
+    with nullcontext() if usual else pytest.raises(AssertionError):
+        assert_same(supernet, other, 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -202,6 +176,27 @@ def test_the_noise_of_an_epoch_is_a_function_of_purpose_and_epoch(tmp_path: Path
 
     assert loss_of_epoch_0(1, "search") == loss_of_epoch_0(2, "search")
     assert loss_of_epoch_0(1, "search") != loss_of_epoch_0(1, "selection")
+
+
+@pytest.mark.parametrize(
+    ("changes", "other"),
+    [
+        ({}, False),
+        ({"drop_path": 0.2}, True),
+        ({"auxiliary_skip": True}, True),
+        ({"smoothing": random_smoothing()}, True),
+        ({"relaxation": GumbelSoftmax(hard=False, first=10.0, last=0.1)}, True),
+    ],
+)
+def test_what_was_captured_is_forgotten_where_an_epoch_has_other_steps(changes: dict[str, Any], other: bool) -> None:
+    searching = method(**changes)
+    tuning = searching.for_tuning(3, 0.1, "constant", train_alpha=True)
+    for of, epochs, forgets in ((searching, (1, 2), other), (tuning, (1, 2), False), (searching, (0, 0), False)):
+        search = SearchModule(cell_supernet(), of, CLASSES, (0, "search"))
+        with mock.patch.object(search.capture, "forget") as forget:
+            for epoch in epochs:
+                search.set_progress(of.progress(epoch))
+        assert forget.call_count == 2 * forgets
 
 
 # The metrics

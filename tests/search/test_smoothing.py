@@ -174,7 +174,6 @@ def sizes_of(epochs: int, **options: Any) -> list[float]:
     """Return the size of the noise in each epoch of a search, then in three of a selection's tuning."""
     search = method(epochs=epochs, smoothing=random_smoothing(**options))
     tuning = search.for_tuning(3, 0.1, "constant", train_alpha=True)
-    assert search.is_scheduled and not tuning.is_scheduled
     epochs_of_all = [(one, epoch) for one in (search, tuning) for epoch in range(one.epochs)]
     return [one.smoothing_at(one.progress(epoch)).first for one, epoch in epochs_of_all]
 

@@ -66,17 +66,6 @@ def test_the_step_is_the_one_that_sgd_makes(options: dict[str, Any], steps_befor
         torch.testing.assert_close(weight.detach(), expected, rtol=1e-14, atol=1e-15)
 
 
-@every_optimizer
-@first_and_later
-def test_the_step_tells_how_much_of_the_gradient_it_contains(options: dict[str, Any], steps_before: int) -> None:
-    weight = nn.Parameter(random(3, seed=1))
-    optimizer = torch.optim.SGD([weight], lr=0.05, **options)
-    trained_a_little(optimizer, lambda: (weight**4).sum(), steps_before)
-    _, (without,), (share,) = next_step(optimizer, [weight], [torch.zeros_like(weight)])
-    _, (with_more,), _ = next_step(optimizer, [weight], [random(3, seed=5)])
-    torch.testing.assert_close(with_more - without, share * random(3, seed=5))
-
-
 def test_a_method_that_would_unroll_another_optimizer_is_refused() -> None:
     with pytest.raises(ValueError, match=r"unrolls a step of SGD, but search\.weight_optimizer is Adam"):
         method(architecture_gradient=unrolled(), weight_optimizer=partial(torch.optim.Adam, lr=1e-3))

@@ -111,13 +111,6 @@ class SearchMethod:
         """How many epochs back the search may end."""
         return max((rule.rollback_window for rule in self.stopping.values()), default=0)
 
-    @property
-    def is_scheduled(self) -> bool:
-        """Whether a step of one epoch is not that of another, so that none may be replayed in it."""
-        smooths = self.smoothing is not None and self.smoothing.is_scheduled
-        changes = self.relaxation.is_scheduled or smooths or self.auxiliary_skip or self.drop_path > 0
-        return changes and not self.in_final_state
-
     def progress(self, epoch: int) -> float:
         """Return where in the search an epoch lies, from 0, the first, to 1, the last."""
         return 1.0 if self.in_final_state else epoch / max(1, self.epochs - 1)

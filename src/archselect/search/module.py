@@ -58,6 +58,7 @@ class SearchModule(pl.LightningModule):
         supernet.recompute = method.recompute
         self.capture = Capture()
         self._captured_under = dict(supernet.decisions)
+        self._smoothing, self._drop_path = method.smoothing, 0.0
         self._weight_optimizer: Optimizer | None = None
         self._architecture_optimizer: Optimizer | None = None
         self._architecture_state = architecture_state
@@ -187,12 +188,12 @@ class SearchModule(pl.LightningModule):
 
     def set_progress(self, progress: float) -> None:
         """Set what changes in the course of the search; 0 is its first epoch, 1 its last."""
-        method = self.method
-        self.supernet.relaxation = method.relaxation.at(progress)
-        self.supernet.auxiliary_weight = 1 - progress if method.auxiliary_skip else 0.0
-        self._smoothing = method.smoothing_at(progress)
-        self._drop_path = method.drop_path * progress
-        if method.is_scheduled:
+        method, supernet = self.method, self.supernet
+        before = (supernet.relaxation, supernet.auxiliary_weight, self._smoothing, self._drop_path)
+        supernet.relaxation = method.relaxation.at(progress)
+        supernet.auxiliary_weight = 1 - progress if method.auxiliary_skip else 0.0
+        self._smoothing, self._drop_path = method.smoothing_at(progress), method.drop_path * progress
+        if before != (supernet.relaxation, supernet.auxiliary_weight, self._smoothing, self._drop_path):
             self.capture.forget()
 
     def on_train_epoch_end(self) -> None:

@@ -37,11 +37,6 @@ class Smoothing(ABC):
     def __post_init__(self) -> None:
         check_fields(self, "search.smoothing")
 
-    @property
-    def is_scheduled(self) -> bool:
-        """Whether it changes in the course of a search."""
-        return self.first != self.last
-
     def at(self, progress: float) -> Self:
         """Return the smoothing at a moment of a search, from 0, its first epoch, to 1, its end."""
         epsilon = self.first + (self.last - self.first) * progress

@@ -9,9 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from archselect.distributed.launch import launched
@@ -35,7 +33,7 @@ def silence_lightning_warnings() -> None:
 TrainerFactory = Callable[..., pl.Trainer]
 
 # The others would change results behind the store's back, or are the stages' own.
-OPTIONS = ("accelerator", "devices", "sync_batchnorm", "precision")
+OPTIONS: tuple[str, ...] = ("accelerator", "devices", "sync_batchnorm", "precision")
 OPTIONS += ("deterministic", "benchmark", "detect_anomaly", "profiler")
 
 # Not float16: the search takes its gradients without the loss scale that it needs.
