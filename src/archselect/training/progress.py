@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskProgressColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 QUIET_SECONDS = 10.0  # where there is no terminal: at least so long between two lines
@@ -19,27 +19,19 @@ class Progress:
     def __init__(self, console: Console, title: str) -> None:
         self.console, self.title = console, title
         self._last_line = 0.0
+        columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), "left", TimeRemainingColumn())
+        options: dict[str, Any] = {"speed_estimate_period": 120, "disable": not console.is_terminal}
         self._bar = RichProgress(
-            TextColumn("[bold]{task.description:<10}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[status]}"),
-            console=console,
-            speed_estimate_period=120,
+            "[bold]{task.description:<10}", *columns, "{task.fields[status]}", console=console, **options
         )
         self._task = self._bar.add_task(title, total=None, status="")
 
     def __enter__(self) -> "Progress":
-        if self.console.is_terminal:
-            self._bar.start()
+        self._bar.start()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        if self.console.is_terminal:
-            self._bar.stop()
+        self._bar.stop()
 
     def start(self, total: int, completed: int) -> None:
         """Say how many steps there are and how many an earlier session made."""
