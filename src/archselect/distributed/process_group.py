@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -128,14 +129,8 @@ def _changed(**changes: bool) -> Iterator[None]:
         _mode = before
 
 
-def sharded_batches() -> Any:
-    """Compute on parts of batches in the block of a `with`."""
-    return _changed(sharded=True)
-
-
-def whole_batches() -> Any:
-    """Compute on whole batches in the block of a `with`."""
-    return _changed(sharded=False)
+# What computes on parts of batches, or on whole ones, in the block of a `with`.
+sharded_batches, whole_batches = partial(_changed, sharded=True), partial(_changed, sharded=False)
 
 
 def on_main_process(function: Callable[[], T]) -> T:
