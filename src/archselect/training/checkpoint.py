@@ -32,7 +32,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 def newest_valid(folder: Path) -> tuple[Path | None, list[str]]:
     """Return the newest checkpoint in a stage's folder that can be gone on from, and what is wrong with newer ones."""
-    wrong = []
+    wrong: list[str] = []
     for path in filter(Path.exists, (folder / NEWEST, folder / PREVIOUS)):
         try:
             if (layout := load_state(path).get(_LAYOUT)) == LAYOUT:
