@@ -33,12 +33,8 @@ from archselect.training.metrics import EpochMetrics
 class SearchModule(pl.LightningModule):
     """Bilevel optimisation: per step one update of `alpha` on a batch of its half, then one of the weights on theirs.
 
-    Args:
-        supernet: Trained in place.
-        method: The parts that the training is composed of.
-        classes: Number of classes.
-        rng_key: What the randomness inside the network and of the parts is derived from, together with the epoch.
-        architecture_state: What the optimizer of `alpha` goes on from, see `architecture_state()`; None: afresh.
+    The randomness inside the network, which is trained in place, and of the parts is derived from `rng_key` and the
+    epoch. The optimizer of `alpha` goes on from an `architecture_state()`, if there is one.
     """
 
     kept_epochs: int | None = None

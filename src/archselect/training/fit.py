@@ -91,13 +91,9 @@ LoadersOn = Callable[[torch.device], Loaders]
 
 @dataclass(frozen=True)
 class StageTrainer:
-    """Runs fits for one stage.
+    """Runs fits for one stage, whose checkpoint and history lie in its folder.
 
-    Attributes:
-        folder: The stage's folder; checkpoint and history lie here.
-        trainer: Makes the Lightning trainer; accelerator, device and precision are its own.
-        progress: Shows what is going on.
-        on_record: Called with every record of the history as it is made.
+    `on_record` is called with every record of the history as it is made.
     """
 
     folder: StageFolder
@@ -120,15 +116,8 @@ class StageTrainer:
     ) -> list[Record]:
         """Train `module` up to `epochs`, from the newest sound checkpoint if any, and return the whole history.
 
-        Args:
-            module: What is trained.
-            loaders: Makes the batches on a device.
-            epochs: The epoch to end at.
-            callbacks: Run before the epoch's record and checkpoint are written.
-            describe: What an epoch's record holds besides the metrics.
-
-        Raises:
-            ValueError: The loss is not finite.
+        The callbacks run before the record of an epoch, which holds what `describe` returns besides the metrics, and
+        its checkpoint are written. A ValueError says that a loss or a parameter is not finite.
         """
         checkpoint, wrong = on_main_process(lambda: newest_valid(self.folder.path))
         if wrong:
