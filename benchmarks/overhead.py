@@ -73,7 +73,7 @@ def lightning_seconds_per_step(under: Conditions, steps: int = 200, repeat: int 
 
     def bare() -> None:
         search = module().to(under.device)
-        weights, alpha = (made["optimizer"] for made in search.configure_optimizers())
+        (weights, alpha), _ = search.configure_optimizers()
         for batch in made:
             optimizer_step(alpha, search.supernet.architecture_parameters(), search.alpha_gradients(batch))
             *_, of_weights = search.weight_gradients(batch)

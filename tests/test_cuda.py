@@ -56,7 +56,7 @@ def tensors_of(supernet: Supernet) -> dict[str, Tensor]:
 
 def trained(module: SearchModule, read: Sequence[Batch]) -> dict[str, Tensor]:
     """Return, in float64 on the CPU, the supernet after a bilevel step on each pair of batches."""
-    weights, alpha = (made["optimizer"] for made in module.configure_optimizers())
+    (weights, alpha), _ = module.configure_optimizers()
     supernet = module.supernet
     for batch in map(BilevelBatch, read, reversed(read)):
         optimizer_step(alpha, supernet.architecture_parameters(), module.alpha_gradients(batch))

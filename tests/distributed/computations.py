@@ -20,32 +20,29 @@ from archselect.evaluation import RetrainModule
 from archselect.models.supernet.relaxation import Dirichlet, GumbelSoftmax
 from archselect.pipeline.stage import SharedFolder
 from archselect.search import SearchModule
-from archselect.search.alpha_gradient import Unrolled
 from archselect.search.early_stopping import Curvature
-from archselect.search.oles import GradientMatching
-from archselect.search.smoothing import AdversarialSmoothing, RandomSmoothing
 from archselect.selection import Scorer, Scoring, SuccessiveElimination
 from archselect.selection.scoring import Racing
 from archselect.store import StageKey
 from archselect.training.devices import silence_lightning_warnings
 from archselect.training.fit import Loaders, StageTrainer
-from archselect.training.metrics import ClassAccuracy
+from archselect.training.metrics import Accuracy
 from archselect.training.progress import Progress
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "first order": {},
-    "an adversarial perturbation": {"smoothing": AdversarialSmoothing(steps=1)},
-    "one drawn operation": {"relaxation": GumbelSoftmax(hard=True, first=10.0, last=0.1)},
-    "AdamW for the weights and SGD for alpha": {
+    "an adversarial perturbation, AdamW for the weights and SGD for alpha": {
+        "smoothing": small_search.adversarial(steps=1),
         "weight_optimizer": partial(torch.optim.AdamW, lr=0.01),
         "architecture_optimizer": partial(torch.optim.SGD, lr=0.1, momentum=0.9),
     },
 }
 MORE_METHODS: Mapping[str, Mapping[str, Any]] = {
-    "second order": {"architecture_gradient": Unrolled()},
-    "a random perturbation": {"smoothing": RandomSmoothing()},
+    "one drawn operation": {"relaxation": GumbelSoftmax(hard=True, first=10.0, last=0.1)},
+    "second order": {"architecture_gradient": small_search.unrolled()},
+    "a random perturbation": {"smoothing": small_search.random_smoothing()},
     "a drawn mixture": {"relaxation": Dirichlet()},
-    "frozen operations": {"freezing": GradientMatching(interval=1, threshold=0.2)},
+    "frozen operations": {"freezing": small_search.matching(interval=1, threshold=0.2)},
     "curvature": {"stopping": {"curvature": Curvature(window=1, lag=1, every=1, batch_size=5)}},
     "recomputed cells": {"recompute": True},
 }
@@ -81,22 +78,20 @@ def batches(count: int, size: int, purpose: tuple[int | str, ...] = ()) -> Devic
     )
 
 
-class Fits:
-    """Two epochs as a stage makes them, in a folder that goes."""
-
-    def __init__(self, folder: str, synchronised: bool = True) -> None:
-        silence_lightning_warnings()
+def fitted(module: Any, train: Any, network: nn.Module, synchronised: bool = True, tests: bool = False) -> Fit:
+    """Make two epochs as a stage does; the last validation batch is one image, which only one of two processes has."""
+    silence_lightning_warnings()
+    with TemporaryDirectory() as folder:
         stage = SharedFolder(Path(folder), StageKey("search", "tests", {}))
         progress = Progress(Console(quiet=True), "search")
-        self.stage_trainer = StageTrainer(stage, trainer(synchronised), progress, lambda record: None)
-
-    def fit(self, module: Any, train: Any, network: nn.Module) -> Fit:
-        """The last validation batch is of a single image, which one process has and the other has not."""
-        history = self.stage_trainer.fit(module, lambda device: Loaders(train, batches(9, 4), 8), epochs=2)
+        stage_trainer = StageTrainer(stage, trainer(synchronised), progress, lambda record: None)
+        history = stage_trainer.fit(module, lambda device: Loaders(train, batches(9, 4), 8), epochs=2)
         measured = ("peak_memory_gb", "images_per_second")
         metrics = [{name: one["metrics"][name] for name in one["metrics"] if name not in measured} for one in history]
-        state = network.state_dict().items()
-        return {name: value.clone() for name, value in state if isinstance(value, Tensor)}, metrics
+        if tests:
+            metrics.append(stage_trainer.test(module, lambda device: batches(9, 4)))
+    state = network.state_dict().items()
+    return {name: value.clone() for name, value in state if isinstance(value, Tensor)}, metrics
 
 
 def searched(changes: Mapping[str, Any], decided: Mapping[int, int] | None = None, synchronised: bool = True) -> Fit:
@@ -107,16 +102,12 @@ def searched(changes: Mapping[str, Any], decided: Mapping[int, int] | None = Non
     method = small_search.method(epochs=2, batch_size=5, **changes)
     module = SearchModule(supernet, method, small_search.CLASSES, (0, "search"))
     train = BilevelBatches(batches(8, 5, (0, "weights")), batches(7, 5, (0, "architecture")))
-    with TemporaryDirectory() as folder:
-        return Fits(folder, synchronised).fit(module, train, supernet)
+    return fitted(module, train, supernet, synchronised)
 
 
 def retrained() -> Fit:
     module = RetrainModule(network().double(), protocol(batch_size=5), small_search.CLASSES, 0)
-    with TemporaryDirectory() as folder:
-        fits = Fits(folder)
-        state, metrics = fits.fit(module, batches(8, 5, (0, "train")), module.network)
-        return state, [*metrics, fits.stage_trainer.test(module, lambda device: batches(9, 4))]
+    return fitted(module, batches(8, 5, (0, "train")), module.network, tests=True)
 
 
 def scored(scoring: Scoring) -> list[Any]:
@@ -166,8 +157,8 @@ def per_class() -> Tensor:
     """Return the accuracy of each class over 31 images, of which each process counts its part."""
     generator = torch.Generator().manual_seed(1)
     labels, predictions = torch.randint(4, (2, 31), generator=generator)
-    metric = ClassAccuracy(4)
+    metric = Accuracy(4)
     with sharded_batches():
         own = shard().part(31)
         metric.update(nn.functional.one_hot(predictions[own], 4).float(), labels[own])
-        return metric.compute()
+        return metric.compute()[1]

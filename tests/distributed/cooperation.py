@@ -17,7 +17,6 @@ from archselect.distributed.process_group import (
     gathered,
     on_main_process,
     place,
-    shard,
     sharded_batches,
     whole_batches,
 )
@@ -48,17 +47,6 @@ def comparisons() -> tuple[Raised, Raised]:
     return tuple(
         raised(lambda value=value: check_same(value, "They differ.")) for value in ("s2", f"seed {place().rank}")
     )
-
-
-def shards() -> list[Shard]:
-    """At first, sharded, whole within, of the main process alone, sharded again, in the end."""
-    found = [shard()]
-    with sharded_batches():
-        found.append(shard())
-        with whole_batches():
-            found.append(shard())
-        found += [on_main_process(shard), shard()]
-    return [*found, shard()]
 
 
 def sums() -> list[Any]:
@@ -124,5 +112,5 @@ def shared_folder() -> dict[str, Any]:
 
 
 def cooperation() -> dict[str, Any]:
-    parts = (on_main, comparisons, shards, sums, read_batches, draws, disagreement, shared_folder)
+    parts = (on_main, comparisons, sums, read_batches, draws, disagreement, shared_folder)
     return {part.__name__: part() for part in parts}

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from tests.command import Run, tiny, train
 from tests.distributed.command import PYTHON, TWO, Command, runs_in, torchrun
 
@@ -45,9 +46,10 @@ def assert_alike(one: Run, other: Run) -> None:
         assert one.stage(kind).name == other.stage(kind).name
 
 
-def test_torchrun_trains_the_supernet_of_one_device_on_two(tmp_path: Path, no_figures: None) -> None:
-    command = tiny("s2", "darts", "magnitude", "search.epochs=1", "evaluation=none")
-    assert_alike(train(*command, f"logs={tmp_path / 'one'}"), on_two(BY_TORCHRUN, command, tmp_path / "two"))
+def test_torchrun_trains_the_supernet_of_one_device_on_two(nasbench201_folder: Path, tmp_path: Path) -> None:
+    command = OmegaConf.load(nasbench201_folder / ".hydra" / "overrides.yaml")
+    command = [str(override) for override in command if not override.startswith("logs=")]
+    assert_alike(Run(nasbench201_folder), on_two(BY_TORCHRUN, command, tmp_path / "two"))
 
 
 @pytest.mark.slow

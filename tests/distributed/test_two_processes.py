@@ -12,7 +12,7 @@ from tests.distributed.cooperation import cooperation
 from tests.distributed.two_processes import in_two
 from torch import nn
 
-from archselect.distributed.process_group import WHOLE, Shard
+from archselect.distributed.process_group import WHOLE
 
 EXACT = {"rtol": 1e-7, "atol": 1e-9}
 
@@ -120,12 +120,6 @@ def test_gradients_are_sums_that_keep_shapes_and_what_is_none(two: list[dict[str
 
 
 # --- What each of them has of a batch, and what it draws. ---
-
-
-def test_batches_are_whole_unless_a_fit_shards_them(two: list[dict[str, Any]]) -> None:
-    for rank, process in enumerate(two):
-        own = Shard(rank, 2)
-        assert process["shards"] == [WHOLE, own, WHOLE, WHOLE, own, WHOLE]
 
 
 def test_the_parts_of_two_processes_make_the_whole_batches(two: list[dict[str, Any]]) -> None:

@@ -5,17 +5,23 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers.logger import Logger
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from archselect.data import BilevelBatches, DeviceLoader, Normalisation
 from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
 from archselect.models.supernet.darts import DartsSupernet
 from archselect.models.supernet.nasbench201 import NASBench201Supernet
+from archselect.models.supernet.relaxation import SupernetOptions
 from archselect.models.supernet.supernet import Supernet
-from archselect.search import FirstOrder, SearchMethod, SearchModule
+from archselect.search import SearchMethod, SearchModule
 
+CONFIGS = Path(__file__).parents[2] / "configs" / "search"
 CLASSES = 3
 PLAIN = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
@@ -28,12 +34,12 @@ def cell_supernet(*operations: str) -> Supernet:
     return NASBench201Supernet({"cell": space}, channels=2, cells_per_stage=1, classes=CLASSES, alpha_scale=0.5)
 
 
-def darts_supernet(*operations: str) -> Supernet:
+def darts_supernet(*operations: str, variant: SupernetOptions = SupernetOptions()) -> Supernet:  # noqa: B008
     """Two cell types of two nodes and five edges."""
     topology = CellTopology(2, 2, "concat", 2)
     cells = {name: CellSpace(name, topology, (operations,) * 5) for name in ("normal", "reduction")}
     torch.manual_seed(1)
-    return DartsSupernet(cells, channels=2, layers=3, classes=CLASSES, alpha_scale=0.5)
+    return DartsSupernet(cells, channels=2, layers=3, classes=CLASSES, alpha_scale=0.5, variant=variant)
 
 
 def decide(supernet: Supernet, cell: str, operations: Mapping[int, int]) -> None:
@@ -43,19 +49,44 @@ def decide(supernet: Supernet, cell: str, operations: Mapping[int, int]) -> None
     supernet.decisions = {**supernet.decisions, cell: decisions}
 
 
+def configured(file: str, *path: str, **changes: Any) -> Any:
+    """Return a part as a file of configs/search composes it, with some of its options changed."""
+    node: Any = OmegaConf.load(CONFIGS / f"{file}.yaml")
+    for key in path:
+        node = node[key]
+    return instantiate(node, **changes)
+
+
+unrolled = partial(configured, "darts_second_order", "architecture_gradient")
+sgas = partial(configured, "sgas", "greedy")
+random_smoothing = partial(configured, "sdarts_rs", "smoothing")
+adversarial = partial(configured, "sdarts_adv", "smoothing")
+matching = partial(configured, "part/gradient_matching", "freezing")
+skip_limit = partial(configured, "part/skip_limit", "stopping", "skips")
+
+
+def partly_decided(*operations: str) -> Supernet:
+    """Edge 0 of the normal cell is decided, edge 3 dropped."""
+    supernet = darts_supernet(*operations)
+    decide(supernet, "normal", {0: 1})
+    space, normal = supernet.cell_spaces["normal"], supernet.decisions["normal"]
+    supernet.decisions = {**supernet.decisions, "normal": normal.keep_inputs(space, 3, (2, 4))}
+    return supernet
+
+
 def method(**changes: Any) -> SearchMethod:
-    settings: dict[str, Any] = {
-        "name": "darts",
+    """Return first-order DARTS, for few images."""
+    settings: Any = OmegaConf.load(CONFIGS / "darts.yaml")
+    small: dict[str, Any] = {
         "epochs": 4,
         "batch_size": 4,
-        "weight_share": 0.5,
         "weight_optimizer": partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=3e-4),
         "learning_rate_min": 0.02,
-        "gradient_clip": 5.0,
         "architecture_optimizer": partial(torch.optim.Adam, lr=0.01, betas=(0.5, 0.999), weight_decay=1e-3),
-        "architecture_gradient": FirstOrder(),
+        **changes,
     }
-    return SearchMethod(**settings | changes)
+    rest = {name: settings[name] for name in settings if name not in ("_target_", *small)}
+    return SearchMethod(**instantiate(rest, _convert_="all"), **small)
 
 
 def resident(count: int, batch_size: int, purpose: tuple[int | str, ...] = ()) -> DeviceLoader:
@@ -76,6 +107,38 @@ def bilevel(weights: int = 8, architecture: int = 8, batch_size: int = 4) -> Bil
 def numbers(images: Tensor) -> list[int]:
     """Which images these are."""
     return ((images[:, 0, 0, 0] * 0.25 + 0.5) * 255).round().int().tolist()
+
+
+def plain_bilevel_training(
+    supernet: Supernet, method: SearchMethod, epochs: int = 1, alpha_optimizer: Optimizer | None = None
+) -> Optimizer:
+    """The textbook loop: full backward passes, one update after the other, each with its gradient clipped.
+
+    It returns the optimizer of alpha, for another loop.
+    """
+    weights, alphas = supernet.weight_parameters(), supernet.architecture_parameters()
+    weight_optimizer = method.weight_optimizer(weights)
+    alpha_optimizer = alpha_optimizer or method.architecture_optimizer(alphas)
+    schedule, batches = method.schedule(weight_optimizer), bilevel()
+    supernet.train()
+    for epoch in range(epochs):
+        batches.set_epoch(epoch)
+        for of_weights, of_alpha in batches:
+            updates = [
+                (of_alpha, alphas, method.architecture_gradient_clip, alpha_optimizer),
+                (of_weights, weights, method.gradient_clip, weight_optimizer),
+            ]
+            if method.update_order == "weights_first":
+                updates.reverse()
+            for (images, labels), parameters, clip, optimizer in updates:
+                supernet.zero_grad(set_to_none=False)  # a decided alpha still decays, in Adam's own way
+                F.cross_entropy(supernet(images), labels).backward()
+                if clip is not None:
+                    torch.nn.utils.clip_grad_norm_(parameters, clip)
+                optimizer.step()
+        if schedule is not None:
+            schedule.step()
+    return alpha_optimizer
 
 
 class Memory(Logger):

@@ -6,19 +6,14 @@ PyTorch 2.13 gives `clamp_max` the gradient 1 at its bound, 2.14.1 gives it 0; `
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import torch
-from tests.search.small_search import CLASSES, bilevel, trainer
 from tests.search.test_golden_steps import METHODS, s2_supernet, search_method
 from torch import Tensor
-from torch.autograd.function import Function
 
-from archselect.models.cell_space import CellSpace, CellTopology
-from archselect.models.supernet.darts import DartsSupernet
-from archselect.models.supernet.relaxation import Dirichlet, GumbelSoftmax, Relaxation, Sigmoid, Softmax
-from archselect.search import L2, DirichletKL, Entropy, SearchMethod, SearchModule, ZeroOne
+from archselect.models.supernet.relaxation import Softmax
+from archselect.search import L2, DirichletKL, Entropy, SearchMethod, ZeroOne
 from archselect.search.regularizers import Regularizer
 
 KINKED = re.compile(
@@ -72,59 +67,6 @@ def test_the_operators_of_clamps_and_their_like_are_recognised() -> None:
     assert not any(KINKED.match(name) for name in operators(x.softmax(0).masked_fill(x > 0, 0).log().sum()))
 
 
-# On both sides of the bound
-
-
-def gradients_at(offset: float, relaxation: Relaxation, function: str) -> Tensor:
-    """Return the gradients of three weights in `alpha`, which is `offset` everywhere, `(3, 3)`."""
-    alpha = torch.full((3,), offset, dtype=torch.float64, requires_grad=True)
-    torch.manual_seed(0)
-    weights = getattr(relaxation, function)(alpha)
-    return torch.stack([torch.autograd.grad(weight, alpha, retain_graph=True)[0] for weight in weights])
-
-
-class StrictClamp(Function):
-    """`clamp_max` with no gradient at its bound, as in PyTorch 2.14.1."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
-        ctx.save_for_backward(x < bound)
-        return x.clamp(max=bound)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (within,) = ctx.saved_tensors
-        return gradient * within, None
-
-
-@pytest.fixture(params=["as it is", "strict"])
-def _clamps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "strict":
-        monkeypatch.setattr(torch.Tensor, "clamp_max", StrictClamp.apply)
-
-
-@pytest.mark.parametrize("function", ["mean", "sample"])
-@pytest.mark.parametrize(
-    "relaxation",
-    [Softmax(), Sigmoid(), GumbelSoftmax(False, 1.0, 1.0), Dirichlet()],
-    ids=["softmax", "sigmoid", "gumbel", "dirichlet"],
-)
-@pytest.mark.usefixtures("_clamps")
-def test_the_gradient_in_an_alpha_of_0_is_that_on_both_of_its_sides(relaxation: Relaxation, function: str) -> None:
-    below, at, above = (gradients_at(offset, relaxation, function) for offset in (-1e-7, 0.0, 1e-7))
-    torch.testing.assert_close(at, above, rtol=1e-5, atol=1e-7)
-    if (relaxation, function) != (Dirichlet(), "sample"):  # below a concentration of 1 another number of draws is made
-        torch.testing.assert_close(at, below, rtol=1e-5, atol=1e-7)
-    assert (at.diagonal() > 0.01).all()
-
-
-@pytest.mark.usefixtures("_clamps")
-def test_the_concentration_at_0_has_the_slope_of_exp() -> None:
-    alpha = torch.tensor([0.0, -1.0, 2.0, -torch.inf], requires_grad=True)
-    (gradient,) = torch.autograd.grad(Dirichlet.concentration(alpha).sum(), alpha)
-    assert gradient.tolist() == pytest.approx([1, 0.36788, 1, 0], rel=1e-4)
-
-
 @pytest.mark.parametrize("share", [0.0, 1e-45, 1e-38, 2.3509887e-38])
 def test_the_entropy_of_an_operation_of_nearly_no_share_has_a_finite_gradient(share: float) -> None:
     weights = torch.tensor([[1.0, share]], requires_grad=True)
@@ -133,16 +75,3 @@ def test_the_entropy_of_an_operation_of_nearly_no_share_has_a_finite_gradient(sh
     assert gradient[0, 0] == pytest.approx(0, abs=1e-30)
     if share:
         assert gradient[0, 1] == pytest.approx(-torch.tensor(share).log().item(), rel=1e-3)
-
-
-@pytest.mark.usefixtures("_clamps")
-def test_drnas_trains_an_alpha_that_begins_at_0() -> None:
-    method = search_method("drnas")
-    cells = {
-        name: CellSpace(name, CellTopology(2, 2, "concat", 2), (("skip_connect", "sep_conv_3x3"),) * 5)
-        for name in ("normal", "reduction")
-    }
-    torch.manual_seed(0)
-    supernet = DartsSupernet(cells, 2, 3, CLASSES, alpha_scale=0.0, variant=method.variant)
-    trainer(1).fit(SearchModule(supernet, method, CLASSES, (0, "search")), bilevel())
-    assert all((alpha != 0).all() for alpha in supernet.architecture_parameters())

@@ -1,5 +1,6 @@
 import copy
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,13 +17,15 @@ from tests.search.small_search import (
     darts_supernet,
     module,
     resident,
+    skip_limit,
     trainer,
 )
+from tests.search.test_hessian import dominant
 from torch import Tensor
 
 from archselect import kernels
 from archselect.models.supernet.supernet import Supernet
-from archselect.search import Curvature, SearchModule, SkipLimit
+from archselect.search import Curvature, SearchModule
 from archselect.search.early_stopping import StoppingRule
 
 # Skip connections
@@ -38,7 +41,7 @@ def with_skips(edges: Iterable[int]) -> Supernet:
 
 @pytest.mark.parametrize(("edges", "skips"), [([], 0), ([0], 1), ([0, 1], 2), ([2, 3, 4], 2), (range(5), 4)], ids=str)
 def test_the_skips_of_the_normal_cell_that_magnitude_chooses_are_counted(edges: Iterable[int], skips: int) -> None:
-    assert SkipLimit().measure(with_skips(edges), (), torch.Generator()) == skips
+    assert skip_limit().measure(with_skips(edges), (), torch.Generator()) == skips
 
 
 NOW = Curvature(window=2, lag=2, every=1, factor=1.5, earliest=0.0)
@@ -48,10 +51,10 @@ DOUBLED = Curvature(window=1, lag=1, every=1, factor=2.0, earliest=0.0)
 @pytest.mark.parametrize(
     ("rule", "curve", "kept"),
     [
-        *((SkipLimit(earliest=0.0), curve, None) for curve in ([0, 1], [2, 1])),
-        *((SkipLimit(earliest=0.0), curve, len(curve)) for curve in ([0, 1, 2], [0, 3], [2])),
-        *((SkipLimit(earliest=0.2), [5.0] * epochs, None) for epochs in (1, 9, 10)),
-        *((SkipLimit(earliest=0.2), [5.0] * epochs, epochs) for epochs in (11, 12)),
+        *((skip_limit(earliest=0.0), curve, None) for curve in ([0, 1], [2, 1])),
+        *((skip_limit(earliest=0.0), curve, len(curve)) for curve in ([0, 1, 2], [0, 3], [2])),
+        *((skip_limit(earliest=0.2), [5.0] * epochs, None) for epochs in (1, 9, 10)),
+        *((skip_limit(earliest=0.2), [5.0] * epochs, epochs) for epochs in (11, 12)),
         # The search goes back to the middle of the window that the last one exceeds.
         (NOW, [1, 3, 3.1, 2.8], None),  # 2.95 < 1.5 * 2
         (NOW, [1, 3, 3.1, 3.0], 1),  # 3.05 > 1.5 * 2
@@ -76,7 +79,7 @@ def test_a_rule_keeps_so_many_of_50_epochs(rule: StoppingRule, curve: list[float
 
 
 def test_a_rule_tells_how_far_back_it_may_go() -> None:
-    assert (SkipLimit().rollback_window, NOW.rollback_window, Curvature().rollback_window) == (0, 3, 12)
+    assert (skip_limit().rollback_window, NOW.rollback_window, Curvature().rollback_window) == (0, 3, 12)
 
 
 def by_the_authors(values: Sequence[float], epochs: int) -> int | None:
@@ -120,80 +123,54 @@ def test_a_rule_that_makes_no_sense_is_refused(changes: dict[str, Any], message:
 # The eigenvalue
 
 
-def batches(dtype: torch.dtype = torch.float64, count: int = 2) -> list[tuple[Tensor, Tensor]]:
-    return [(images.contiguous().to(dtype), labels) for images, labels in resident(6 * count, 6)]
+def batches(dtype: torch.dtype = torch.float64) -> list[tuple[Tensor, Tensor]]:
+    return [(images.contiguous().to(dtype), labels) for images, labels in resident(12, 6)]
 
 
-def explicit_hessian(supernet: Supernet, images: Tensor, labels: Tensor) -> Tensor:
+def hessian(supernet: Supernet, images: Tensor, labels: Tensor) -> Tensor:
     """Second derivatives in all architecture parameters, by differentiating twice."""
     alphas = supernet.architecture_parameters()
-    loss = F.cross_entropy(supernet(images), labels)
-    gradients = torch.autograd.grad(loss, alphas, create_graph=True)
-    rows = [
-        torch.cat([part.flatten() for part in torch.autograd.grad(one, alphas, retain_graph=True)])
-        for one in torch.cat([gradient.flatten() for gradient in gradients])
-    ]
-    return torch.stack(rows)
-
-
-def dominant(matrix: Tensor) -> float:
-    eigenvalues = torch.linalg.eigvalsh(matrix)
-    return float(eigenvalues[eigenvalues.abs().argmax()])
+    gradients = torch.autograd.grad(F.cross_entropy(supernet(images), labels), alphas, create_graph=True)
+    entries = torch.cat([gradient.flatten() for gradient in gradients])
+    rows = [torch.autograd.grad(one, alphas, retain_graph=True) for one in entries]
+    return torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
 
 
 def measured(supernet: Supernet, rule: Curvature) -> float:
-    dtype = supernet.weight_parameters()[0].dtype
-    return rule.measure(supernet, batches(dtype), torch.Generator().manual_seed(0))
+    return rule.measure(supernet, batches(supernet.classifier.weight.dtype), torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("supernet", [cell_supernet(), darts_supernet("skip_connect", "sep_conv_3x3")], ids=["1", "2"])
-def test_it_is_that_of_the_explicit_hessian(supernet: Supernet) -> None:
+def test_it_is_that_of_the_explicit_hessian_of_the_mean_loss_on_the_first_images_of_the_batches(
+    supernet: Supernet,
+) -> None:
     supernet = copy.deepcopy(supernet).double()
-    exact = dominant(explicit_hessian(supernet, *batches()[0]))
+    (one, labels), other = batches()
+    exact = dominant(hessian(supernet, one, labels))
     with kernels.enabled():  # as in a search: the compiled loops have no second derivatives
         assert measured(supernet.eval(), Curvature(products=20)) == pytest.approx(exact, rel=1e-4)
+    supernet.train()
+    assert measured(supernet.float(), Curvature(products=20)) == pytest.approx(exact, rel=1e-3)
+    supernet.double()
+    mean = dominant((hessian(supernet, one, labels) + hessian(supernet, *other)) / 2)
+    assert measured(supernet, Curvature(batches=2, products=20)) == pytest.approx(mean, rel=1e-4)
+    few = dominant(hessian(supernet, one[:3], labels[:3]))
+    assert measured(supernet, Curvature(batch_size=3, products=20)) == pytest.approx(few, rel=1e-4)
+    assert len({round(value, 4) for value in (exact, mean, few)}) == 3
 
 
-def test_it_is_that_of_the_mean_loss_over_the_batches() -> None:
-    supernet = cell_supernet().double()
-    one, other = (explicit_hessian(supernet, *batch) for batch in batches())
-    found = measured(supernet, Curvature(batches=2, products=20))
-    assert found == pytest.approx(dominant((one + other) / 2), rel=1e-4)
-    assert found != pytest.approx(dominant(one), rel=1e-2)
-
-
-def test_of_each_batch_the_first_images_are_read() -> None:
-    few = [(images[:3], labels[:3]) for images, labels in batches(torch.float32)]
-    supernet, generators = cell_supernet(), (torch.Generator().manual_seed(0), torch.Generator().manual_seed(0))
-    whole = Curvature(batch_size=3).measure(supernet, batches(torch.float32), generators[0])
-    assert whole == Curvature().measure(supernet, few, generators[1])
-    assert whole != measured(supernet, Curvature())
-
-
-def test_single_precision_gives_what_double_precision_does() -> None:
-    single, double = measured(cell_supernet(), Curvature()), measured(cell_supernet().double(), Curvature())
-    assert single == pytest.approx(double, rel=1e-3)
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_measuring_leaves_no_trace(training: bool) -> None:
+@pytest.mark.parametrize(("training", "factor"), [(True, 1), (False, 1), (True, torch.nan)])
+def test_measuring_leaves_no_trace_even_if_it_fails(training: bool, factor: float) -> None:
     supernet = darts_supernet("noise", "skip_connect", "sep_conv_3x3").train(training)
     before, random_state = copy.deepcopy(supernet.state_dict()), torch.get_rng_state()
-    Curvature(products=2).measure(supernet, batches(torch.float32), torch.Generator())
+    images, labels = batches(torch.float32)[0]
+    with nullcontext() if factor == 1 else pytest.raises(ValueError, match="is not finite"):
+        Curvature(products=2).measure(supernet, [(images * factor, labels)], torch.Generator())
     after = supernet.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items() if isinstance(value, Tensor))
     assert torch.equal(torch.get_rng_state(), random_state)
     assert all(module.training is training for module in supernet.modules())
     assert all(parameter.grad is None for parameter in supernet.parameters())
-
-
-def test_measuring_that_fails_leaves_alpha_as_it_was() -> None:
-    supernet = cell_supernet()
-    before = supernet.alphas["cell"].detach().clone()
-    images, labels = batches(torch.float32)[0]
-    with pytest.raises(ValueError, match="is not finite"):
-        Curvature().measure(supernet, [(images * torch.nan, labels)], torch.Generator())
-    assert torch.equal(supernet.alphas["cell"], before)
 
 
 # In the search
@@ -218,44 +195,30 @@ def module_with(**rules: StoppingRule) -> SearchModule:
     return module(cell_supernet(), stopping=rules)
 
 
-def test_the_search_ends_after_the_epoch_in_which_a_rule_says_so_and_knows_what_to_keep() -> None:
-    search, memory = module_with(one=Given(99, 1), other=Given(3, 1)), Memory()
-    trainer(4, logger=memory).fit(search, bilevel(), resident(12, 4))
-    assert search.kept_epochs == 1
-    assert sorted(memory.epochs) == [0, 1, 2]
-    assert [memory.epochs[epoch]["stopping_other"] for epoch in range(3)] == [300, 300, 300]
+@pytest.mark.parametrize(
+    ("rules", "kept", "epochs"),
+    [({"other": Given(2, 1), "one": Given(2, 2)}, 1, 2), ({"one": Given(99, 1)}, None, 3)],
+    ids=["of several the first counts", "none ends it"],
+)
+def test_the_search_ends_after_the_epoch_in_which_a_rule_says_so_and_knows_what_to_keep(
+    rules: dict[str, StoppingRule], kept: int | None, epochs: int
+) -> None:
+    search, memory = module_with(**rules), Memory()
+    trainer(3, logger=memory).fit(search, bilevel(), resident(12, 4))
+    assert search.kept_epochs == kept
+    assert [memory.epochs[epoch]["stopping_one"] for epoch in memory.epochs] == [300] * epochs
     assert search.method.rollback_window == 2
 
 
-@pytest.mark.parametrize(
-    ("rules", "kept", "epochs"),
-    [({"one": Given(2, 1), "other": Given(2, 2)}, 1, 2), ({"one": Given(99, 1)}, None, 3)],
-    ids=["of several the first counts", "none ends it"],
-)
-def test_a_search_is_ended_by_its_rules(rules: dict[str, StoppingRule], kept: int | None, epochs: int) -> None:
-    search, fit = module_with(**rules), trainer(3)
-    fit.fit(search, bilevel())
-    assert (search.kept_epochs, fit.current_epoch) == (kept, epochs)
-
-
-def test_a_search_that_had_ended_stays_so_when_it_is_started_again(tmp_path: Path) -> None:
-    ended = module_with(one=Given(2, 1))
-    trainer(4, callbacks=[SaveThenDie(tmp_path / "c")]).fit(ended, bilevel())
-    again, memory = module_with(one=Given(2, 1)), Memory()
-    trainer(4, logger=memory).fit(again, bilevel(), ckpt_path=tmp_path / "c", weights_only=True)
-    assert again.kept_epochs == 1
-    assert again._curves == ended._curves == {"one": [0.0, 0.0]}
-    assert memory.epochs == {}
-    assert torch.equal(again.supernet.alphas["cell"], ended.supernet.alphas["cell"])
-
-
-def test_a_rule_remembers_its_curve_over_an_interruption(tmp_path: Path) -> None:
-    first = module_with(one=Given(3, 2))
-    trainer(2, callbacks=[SaveThenDie(tmp_path / "c")]).fit(first, bilevel())
-    going_on = module_with(one=Given(3, 2))
-    fit = trainer(4)
+def test_a_search_that_had_ended_stays_so_and_one_that_had_not_remembers_its_curve(tmp_path: Path) -> None:
+    trainer(2, callbacks=[SaveThenDie(tmp_path / "c")]).fit(module_with(one=Given(3, 2)), bilevel())
+    going_on, fit = module_with(one=Given(3, 2)), trainer(4, callbacks=[SaveThenDie(tmp_path / "ended")])
     fit.fit(going_on, bilevel(), ckpt_path=tmp_path / "c", weights_only=True)
     assert (going_on.kept_epochs, fit.current_epoch) == (2, 3)
+    again, memory = module_with(one=Given(3, 2)), Memory()
+    trainer(4, logger=memory).fit(again, bilevel(), ckpt_path=tmp_path / "ended", weights_only=True)
+    assert (again.kept_epochs, memory.epochs) == (2, {})
+    assert_same(again, going_on)
 
 
 def test_measuring_the_curvature_does_not_change_the_search() -> None:

@@ -12,13 +12,14 @@ import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from torch import Tensor, nn
+from torch import Tensor
 
 from archselect.data.loader import BilevelBatch
 from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.supernet.darts import DartsSupernet
 from archselect.pipeline.command_line import register_resolvers
 from archselect.search import SearchMethod, SearchModule
+from archselect.training.step import optimizer_step
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 GOLDEN = Path(__file__).with_name("golden_steps.yaml")
@@ -52,14 +53,6 @@ def a_batch(seed: int) -> tuple[Tensor, Tensor]:
     return torch.randn(8, 3, 8, 8, generator=generator), torch.randint(CLASSES, (8,), generator=generator)
 
 
-def made(factory: object) -> torch.optim.Optimizer:
-    """Return what `configure_optimizers` lists an optimizer as."""
-    assert isinstance(factory, dict)
-    optimizer = factory["optimizer"]
-    assert isinstance(optimizer, torch.optim.Optimizer)
-    return optimizer
-
-
 def norm(gradients: object) -> float:
     assert isinstance(gradients, list | tuple)
     return float(torch.cat([gradient.flatten() for gradient in gradients if gradient is not None]).norm())
@@ -70,24 +63,16 @@ def a_step(name: str) -> dict[str, float]:
     torch.manual_seed(0)
     method = search_method(name)
     module = SearchModule(s2_supernet(method), method, CLASSES, (0, "golden"))
-    optimizers = module.configure_optimizers()
+    (_, *of_alpha), _ = module.configure_optimizers()
     module.set_progress(0.5)
     torch.manual_seed(1)
     batch, in_alpha = BilevelBatch(a_batch(0), a_batch(1)), 0.0
     if method.architecture_gradient is not None:
         gradients = module.alpha_gradients(batch)
         in_alpha = norm(gradients)
-        step(made(optimizers[1]), module.supernet.architecture_parameters(), gradients)
+        optimizer_step(of_alpha[0], module.supernet.architecture_parameters(), gradients)
     losses, _, weight_gradients = module.weight_gradients(batch)
     return {"loss": float(losses.mean()), "alpha_gradient": in_alpha, "weight_gradient": norm(weight_gradients)}
-
-
-def step(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], gradients: object) -> None:
-    assert isinstance(gradients, list | tuple)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
-    optimizer.step()
-    optimizer.zero_grad()
 
 
 def golden() -> dict[str, dict[str, float]]:

@@ -5,7 +5,21 @@ from typing import Any
 
 import pytest
 import torch
-from tests.search.small_search import CLASSES, bilevel, decide, method, parameters_of, resident, trainer
+from tests.search.small_search import (
+    CLASSES,
+    adversarial,
+    bilevel,
+    decide,
+    matching,
+    method,
+    parameters_of,
+    random_smoothing,
+    resident,
+    sgas,
+    skip_limit,
+    trainer,
+    unrolled,
+)
 
 from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.supernet.nasbench201 import NASBench201Supernet
@@ -13,38 +27,33 @@ from archselect.models.supernet.relaxation import SupernetOptions
 from archselect.models.supernet.supernet import Supernet
 from archselect.search import (
     L2,
-    SGAS,
-    AdversarialSmoothing,
     Curvature,
     Dirichlet,
     DirichletKL,
     Entropy,
     FirstOrder,
-    GradientMatching,
     GumbelSoftmax,
-    RandomSmoothing,
     SearchModule,
-    SkipLimit,
     Unrolled,
     ZeroOne,
 )
 
 PARTS: Mapping[str, Mapping[str, Any]] = {
     "first order": {},
-    "second order": {"architecture_gradient": Unrolled()},
-    "an adversarial perturbation": {"smoothing": AdversarialSmoothing(steps=2)},
-    "a random perturbation": {"smoothing": RandomSmoothing()},
+    "second order": {"architecture_gradient": unrolled()},
+    "an adversarial perturbation": {"smoothing": adversarial(steps=2)},
+    "a random perturbation": {"smoothing": random_smoothing()},
     "one drawn operation": {"relaxation": GumbelSoftmax(hard=True, first=10.0, last=0.1)},
-    "a drawn mixture": {"relaxation": Dirichlet(), "regularizers": {"kl": DirichletKL()}},
+    "a drawn mixture": {"relaxation": Dirichlet(), "regularizers": {"kl": DirichletKL(1e-3)}},
     "regularisers": {"regularizers": {"l2": L2(0.1), "entropy": Entropy(0.1), "zero_one": ZeroOne(1.0)}},
-    "frozen operations": {"freezing": GradientMatching(interval=1)},
+    "frozen operations": {"freezing": matching(interval=1)},
     "curvature": {"stopping": {"curvature": Curvature(window=1, batch_size=4)}},
-    "a limit of skips": {"stopping": {"skips": SkipLimit()}, "skip_cap": 1},
+    "a limit of skips": {"stopping": {"skips": skip_limit()}, "skip_cap": 1},
     "recomputed cells": {"recompute": True},
     "edges with weights": {"edge_normalization": "share"},
     "partial channels": {"partial_channels": 2},
     "auxiliary skips": {"auxiliary_skip": True},
-    "greedy decisions": {"greedy": SGAS(first=0.0, every=0.5)},
+    "greedy decisions": {"greedy": sgas(first=0.0, every=0.5)},
 }
 
 
@@ -58,7 +67,7 @@ def without_a_path(variant: SupernetOptions = SupernetOptions()) -> Supernet:  #
     return supernet
 
 
-@pytest.mark.parametrize("gradient", [FirstOrder(), Unrolled()], ids=["first order", "second order"])
+@pytest.mark.parametrize("gradient", [FirstOrder(), unrolled()], ids=["first order", "second order"])
 def test_a_step_has_gradients_of_zero(gradient: FirstOrder | Unrolled) -> None:
     supernet = without_a_path()
     optimizer = torch.optim.SGD(supernet.weight_parameters(), lr=0.1, momentum=0.9)

@@ -2,19 +2,16 @@ import copy
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tests.search.small_search import (
-    KilledError,
     Memory,
-    SaveThenDie,
-    assert_same,
     bilevel,
     cell_supernet,
     darts_supernet,
+    matching,
     module,
     trainer,
 )
@@ -67,14 +64,10 @@ def frozen_by_operation(freezing: FrozenOperations, supernet: Supernet) -> dict[
 # When an operation is frozen
 
 
-def test_operations_are_counted_per_edge_and_cell() -> None:
-    assert len(GradientMatching().start(separable()).frozen) == 3 * 3  # one cell per stage
-
-
 def test_where_no_operation_has_weights_there_is_nothing_to_freeze() -> None:
     supernet = cell_supernet("none", "skip_connect", "avg_pool_3x3")
     with pytest.raises(ValueError, match=r"no operation of this search space has weights\. Leave search\.freezing out"):
-        GradientMatching().start(supernet)
+        matching().start(supernet)
 
 
 def test_those_whose_gradients_have_a_mean_cosine_below_the_threshold_freeze() -> None:
@@ -83,7 +76,8 @@ def test_those_whose_gradients_have_a_mean_cosine_below_the_threshold_freeze() -
     by_step = [cosines(supernet, *step) for step in steps]
     means = {operation: sum(step[operation] for step in by_step) / 3 for operation in by_step[0]}
     threshold = float(torch.cat(list(means.values())).sort().values[3:5].mean())
-    freezing = GradientMatching(threshold, interval=3).start(supernet)
+    freezing = GradientMatching(threshold, 3).start(supernet)
+    assert len(freezing.frozen) == 3 * 3  # of three edges, one cell per stage
     for step in steps:
         assert freezing.frozen.sum() == 0
         freezing.observe(*step)
@@ -162,13 +156,6 @@ def test_weights_that_are_frozen_do_not_move_and_the_others_move_as_without() ->
 # In the search
 
 
-def test_when_nothing_freezes_the_training_is_that_of_darts() -> None:
-    watched, plain = separable(), separable()
-    trainer(2).fit(module(watched, freezing=GradientMatching(threshold=-1.0, interval=1)), bilevel())
-    trainer(2).fit(module(plain), bilevel())
-    assert_same(watched, plain)
-
-
 def test_when_everything_freezes_the_operations_stay_and_stem_and_classifier_train() -> None:
     supernet, memory = darts_supernet("skip_connect", "sep_conv_3x3"), Memory()
     before = copy.deepcopy(dict(supernet.named_parameters()))
@@ -176,14 +163,3 @@ def test_when_everything_freezes_the_operations_stay_and_stem_and_classifier_tra
     assert memory.epochs[0]["frozen_share"] == 1
     for name, parameter in supernet.named_parameters():
         assert torch.equal(parameter, before[name]) is (".operations." in name), name
-
-
-def test_a_search_that_was_killed_and_goes_on_freezes_the_same(tmp_path: Path) -> None:
-    freezing = GradientMatching(threshold=-0.1, interval=3)  # in the middle of an interval when it is killed
-    undisturbed, killed, resumed = (module(separable(), freezing=freezing) for _ in range(3))
-    trainer(4).fit(undisturbed, bilevel(16))
-    with pytest.raises(KilledError):
-        trainer(4, callbacks=[SaveThenDie(tmp_path / "c", in_epoch=1)]).fit(killed, bilevel(16))
-    trainer(4).fit(resumed, bilevel(16), ckpt_path=tmp_path / "c", weights_only=True)
-    assert_same(resumed, undisturbed)
-    assert 0 < resumed._frozen.frozen_share < 1

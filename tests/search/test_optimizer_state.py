@@ -1,11 +1,17 @@
-import copy
-from functools import partial
 from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
-from tests.search.small_search import CLASSES, assert_same, bilevel, cell_supernet, decide, method, trainer
+from tests.search.small_search import (
+    CLASSES,
+    assert_same,
+    bilevel,
+    cell_supernet,
+    decide,
+    method,
+    plain_bilevel_training,
+    trainer,
+)
 from torch import nn
 
 from archselect.models.supernet.supernet import Supernet
@@ -29,39 +35,14 @@ def tuned(supernet: Supernet, tuning: SearchMethod, state: Any) -> Supernet:
     return supernet
 
 
-def official_tuning(supernet: Supernet, searching: SearchMethod, tuning: SearchMethod) -> Supernet:
-    """Search and tune as DARTS-PT's code does: one optimizer of alpha throughout, a new one of the weights to tune."""
-    weights, alphas = supernet.weight_parameters(), supernet.architecture_parameters()
-    alpha_optimizer = searching.architecture_optimizer(alphas)
-    supernet.train()
-    for phase in (searching, tuning):
-        weight_optimizer = phase.weight_optimizer(weights)
-        schedule = phase.schedule(weight_optimizer)
-        batches = bilevel()
-        for epoch in range(2):
-            batches.set_epoch(epoch)
-            for weight_batch, architecture_batch in batches:
-                for (images, labels), parameters, clip, optimizer in (
-                    (architecture_batch, alphas, None, alpha_optimizer),
-                    (weight_batch, weights, phase.gradient_clip, weight_optimizer),
-                ):
-                    supernet.zero_grad(set_to_none=False)  # a decided alpha still decays, in Adam's own way
-                    F.cross_entropy(supernet(images), labels).backward()
-                    if clip is not None:
-                        torch.nn.utils.clip_grad_norm_(parameters, clip)
-                    optimizer.step()
-            if schedule is not None:
-                schedule.step()
-        if phase is searching:
-            decide(supernet, "cell", {0: 1})
-    return supernet
-
-
 def test_the_tuning_goes_on_with_the_moments_of_the_search_and_with_a_new_momentum_of_the_weights() -> None:
+    """As DARTS-PT's code does: one optimizer of alpha throughout, a new one of the weights to tune."""
     supernet, reference, fresh = (cell_supernet() for _ in range(3))
     tuning, module = searched(supernet)
     tuned(supernet, tuning, module.architecture_state())
-    official_tuning(reference, method(epochs=2), tuning)
+    of_alpha = plain_bilevel_training(reference, method(epochs=2), 2)
+    decide(reference, "cell", {0: 1})
+    plain_bilevel_training(reference, tuning, 2, of_alpha)
     assert_same(supernet, reference, 1e-5)
     tuning, _ = searched(fresh)
     assert not torch.allclose(tuned(fresh, tuning, None).alphas["cell"], reference.alphas["cell"], rtol=1e-3)
@@ -71,29 +52,6 @@ def test_a_search_with_fixed_alpha_remembers_nothing_and_its_tuning_starts_afres
     tuning, module = searched(cell_supernet(), architecture_gradient=None)
     assert module.architecture_state() is None
     assert tuning.architecture_gradient is None
-
-
-@pytest.mark.parametrize(
-    "optimizer",
-    [
-        partial(torch.optim.SGD, lr=0.1, momentum=0.9),
-        partial(torch.optim.SGD, lr=0.1),
-        partial(torch.optim.AdamW, lr=0.1),
-    ],
-    ids=["SGD with momentum", "SGD without", "AdamW"],
-)
-def test_whatever_the_optimizer_remembers_goes_over(optimizer: Any) -> None:
-    supernet = cell_supernet()
-    tuning, module = searched(supernet, architecture_optimizer=optimizer)
-    state = copy.deepcopy(module.architecture_state())
-    follower = SearchModule(supernet, tuning, CLASSES, TUNING, state)
-    follower.configure_optimizers()
-    got = follower.architecture_state()
-    assert got is not None
-    assert state is not None
-    for number, values in state.items():
-        for name, value in values.items():
-            assert got[number][name] is value is None or torch.equal(got[number][name], value)
 
 
 def test_the_settings_of_an_optimizer_stay_its_own() -> None:

@@ -1,14 +1,14 @@
 import copy
 import math
-from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from pytorch_lightning.callbacks import Callback
 from tests.search.small_search import (
     CLASSES,
@@ -20,16 +20,19 @@ from tests.search.small_search import (
     cell_supernet,
     darts_supernet,
     decide,
+    matching,
     method,
     module,
     numbers,
+    plain_bilevel_training,
+    random_smoothing,
     resident,
+    sgas,
     trainer,
 )
-from torch import Tensor
 
 from archselect.models.supernet.supernet import Supernet
-from archselect.search import FirstOrder, SearchMethod, SearchModule
+from archselect.search import FirstOrder, GumbelSoftmax, SearchModule
 
 STILL = partial(torch.optim.SGD, lr=0.0)  # an optimizer that moves nothing
 
@@ -50,118 +53,73 @@ class Seen(Callback):
 # The bilevel step
 
 
-def plain_bilevel_training(supernet: Supernet, batches: Any, method: SearchMethod) -> None:
-    """The textbook loop: full backward passes, one update after the other, each with its gradient clipped."""
-    weights, alphas = supernet.weight_parameters(), supernet.architecture_parameters()
-    weight_optimizer, alpha_optimizer = method.weight_optimizer(weights), method.architecture_optimizer(alphas)
-    supernet.train()
-    for weight_batch, architecture_batch in batches:
-        updates = [
-            (architecture_batch, alphas, method.architecture_gradient_clip, alpha_optimizer),
-            (weight_batch, weights, method.gradient_clip, weight_optimizer),
-        ]
-        if method.update_order == "weights_first":
-            updates.reverse()
-        for (images, labels), parameters, clip, optimizer in updates:
-            supernet.zero_grad()
-            F.cross_entropy(supernet(images), labels).backward()
-            if clip is not None:
-                torch.nn.utils.clip_grad_norm_(parameters, clip)
-            optimizer.step()
-
-
-@pytest.mark.parametrize("clip", [5.0, 0.05], ids=["clip beyond the gradient", "clip that shortens the gradient"])
-@pytest.mark.parametrize(
-    "supernet",
-    [cell_supernet(), darts_supernet("skip_connect", "sep_conv_3x3")],
-    ids=["one cell type", "two cell types"],
-)
-def test_an_epoch_is_that_of_a_plain_loop_with_two_optimizers(supernet: Supernet, clip: float) -> None:
-    supernet, reference = copy.deepcopy(supernet), copy.deepcopy(supernet)
-    plain_bilevel_training(reference, bilevel(), method(gradient_clip=clip))
-    trainer(1).fit(module(supernet, gradient_clip=clip), bilevel())
-    assert_same(supernet, reference, 1e-6)
-
-
+ALPHA = method().architecture_optimizer
 ADAM = partial(torch.optim.Adam, lr=0.05)
 SGD = partial(torch.optim.SGD, lr=0.5)  # whose step is as long as the gradient, so that it shows a clip
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [
-        {"update_order": "weights_first", "architecture_optimizer": ADAM},
-        {"update_order": "alpha_first", "architecture_optimizer": ADAM},
-        {"architecture_gradient_clip": 0.01, "architecture_optimizer": SGD},
-        {"architecture_gradient_clip": 100.0, "architecture_optimizer": SGD},
-    ],
-    ids=["weights first", "alpha first", "clip that shortens the gradient of alpha", "clip beyond it"],
+    "made", [cell_supernet, partial(darts_supernet, "skip_connect", "sep_conv_3x3")], ids=["1", "2"]
 )
-def test_a_step_updates_in_the_order_and_with_the_clip_that_were_asked_for(changes: dict[str, Any]) -> None:
-    supernet, reference, other = (cell_supernet() for _ in range(3))
-    plain_bilevel_training(reference, bilevel(), method(**changes))
+@pytest.mark.parametrize(
+    ("changes", "usual"),
+    [
+        ({"gradient_clip": 5.0}, True),
+        ({"gradient_clip": 0.05}, False),
+        ({"update_order": "weights_first", "architecture_optimizer": ADAM}, False),
+        ({"architecture_gradient_clip": 0.01, "architecture_optimizer": SGD}, False),
+        ({"architecture_gradient_clip": 100.0, "architecture_optimizer": SGD}, True),
+    ],
+    ids=["clip beyond the gradient", "clip", "weights first", "clip in alpha", "clip beyond that in alpha"],
+)
+def test_an_epoch_is_that_of_a_plain_loop_with_two_optimizers(changes: dict[str, Any], usual: bool, made: Any) -> None:
+    supernet, reference, other = (made() for _ in range(3))
+    plain_bilevel_training(reference, method(**changes))
     trainer(1).fit(module(supernet, **changes), bilevel())
     assert_same(supernet, reference, 1e-6)
-    trainer(1).fit(module(other, architecture_optimizer=changes["architecture_optimizer"]), bilevel())
-    same = torch.allclose(supernet.alphas["cell"], other.alphas["cell"], rtol=1e-5)
-    assert same == (changes.get("update_order") == "alpha_first" or changes.get("architecture_gradient_clip") == 100)
+    plain_bilevel_training(other, method(architecture_optimizer=changes.get("architecture_optimizer", ALPHA)))
+    with nullcontext() if usual else pytest.raises(AssertionError):
+        assert_same(supernet, other, 1e-5)
 
 
-def test_fixed_alpha_is_never_changed_while_the_weights_are() -> None:
-    supernet = darts_supernet("skip_connect", "sep_conv_3x3")
-    before = copy.deepcopy(supernet)
-    trainer(2).fit(module(supernet, architecture_gradient=None), bilevel())
-    assert all(
-        torch.equal(x, y)
-        for x, y in zip(supernet.architecture_parameters(), before.architecture_parameters(), strict=True)
-    )
-    assert not any(
-        torch.equal(x, y) for x, y in zip(supernet.weight_parameters(), before.weight_parameters(), strict=True)
-    )
-
-
-def test_no_gradient_is_left_behind_by_a_step() -> None:
-    supernet = cell_supernet()
-    trainer(1).fit(module(supernet), bilevel())
-    assert all(parameter.grad is None for parameter in supernet.parameters())
-
-
-class CountedFirstOrder(FirstOrder):
-    calls = 0
-
-    def __call__(self, *args: Any, **options: Any) -> Sequence[Tensor]:
-        CountedFirstOrder.calls += 1
-        return super().__call__(*args, **options)
-
-
-@pytest.mark.parametrize(("decided", "calls"), [({0: 0, 1: 1}, 2 * 3), ({0: 0, 1: 1, 2: 1}, 0)])
-def test_alpha_is_updated_once_per_step_while_an_edge_is_undecided(decided: dict[int, int], calls: int) -> None:
-    CountedFirstOrder.calls, supernet = 0, cell_supernet()
+@pytest.mark.parametrize(
+    ("decided", "gradient", "calls"),
+    [({0: 0, 1: 1}, FirstOrder(), 2 * 3), ({0: 0, 1: 1, 2: 1}, FirstOrder(), 0), ({}, None, 0)],
+    ids=["an edge is undecided", "none is", "alpha is fixed"],
+)
+def test_alpha_is_updated_once_per_step_while(decided: dict[int, int], gradient: Any, calls: int) -> None:
+    supernet, original = cell_supernet(), FirstOrder.__call__
     decide(supernet, "cell", decided)
-    before = supernet.alphas["cell"].detach().clone()
-    trainer(2).fit(module(supernet, architecture_gradient=CountedFirstOrder()), bilevel(weights=12, batch_size=4))
-    assert CountedFirstOrder.calls == calls
-    assert torch.equal(supernet.alphas["cell"], before) == (calls == 0)
+    before = copy.deepcopy(supernet)
+    with mock.patch.object(FirstOrder, "__call__", autospec=True, side_effect=original) as counted:
+        trainer(2).fit(module(supernet, architecture_gradient=gradient), bilevel(weights=12, batch_size=4))
+    assert counted.call_count == calls
+    assert torch.equal(supernet.alphas["cell"], before.alphas["cell"]) == (calls == 0)
+    assert not torch.equal(supernet.classifier.weight, before.classifier.weight)
+    assert all(parameter.grad is None for parameter in supernet.parameters())
 
 
 # The epochs
 
 
-def test_the_learning_rate_follows_half_a_cosine_from_epoch_to_epoch() -> None:
+@pytest.mark.parametrize(
+    ("lowest", "expected"),
+    [
+        # 0.02 + 0.08 * (1 + cos(pi * epoch / 4)) / 2, for every step of the epoch
+        (0.02, [0.1, 0.02 + 0.04 * (1 + math.sqrt(0.5)), 0.06, 0.02 + 0.04 * (1 - math.sqrt(0.5))]),
+        (None, [0.1] * 4),
+    ],
+)
+def test_the_learning_rate_follows_half_a_cosine_from_epoch_to_epoch_or_is_constant(
+    lowest: float | None, expected: list[float]
+) -> None:
     seen, memory = Seen(), Memory()
-    trainer(4, callbacks=[seen], logger=memory).fit(module(cell_supernet()), bilevel())
-    # 0.02 + 0.08 * (1 + cos(pi * epoch / 4)) / 2, for every step of the epoch
-    expected = [0.1, 0.02 + 0.04 * (1 + math.sqrt(0.5)), 0.06, 0.02 + 0.04 * (1 - math.sqrt(0.5))]
+    fit = trainer(4, callbacks=[seen], logger=memory)
+    fit.fit(module(cell_supernet(), learning_rate_min=lowest), bilevel())
     assert [len(seen.rates[epoch]) for epoch in range(4)] == [1, 1, 1, 1]
     assert [seen.rates[epoch].pop() for epoch in range(4)] == pytest.approx(expected)
     assert [memory.epochs[epoch]["learning_rate"] for epoch in range(4)] == pytest.approx(expected)
     assert [memory.epochs[epoch]["architecture_learning_rate"] for epoch in range(4)] == pytest.approx([0.01] * 4)
-
-
-def test_without_a_final_learning_rate_it_stays_where_it_began() -> None:
-    seen = Seen()
-    trainer(3, callbacks=[seen]).fit(module(cell_supernet(), learning_rate_min=None), bilevel())
-    assert seen.rates == {0: {0.1}, 1: {0.1}, 2: {0.1}}
 
 
 def test_each_epoch_sees_the_batches_of_its_own_number() -> None:
@@ -176,35 +134,36 @@ def test_each_epoch_sees_the_batches_of_its_own_number() -> None:
     assert expected[0] != expected[1] != expected[2] != expected[0]
 
 
-@pytest.mark.parametrize("val", [None, resident(8, 4)], ids=["without validation", "with validation"])
-def test_a_search_that_was_killed_and_goes_on_ends_as_if_nothing_had_happened(tmp_path: Path, val: Any) -> None:
-    undisturbed, resumed = (darts_supernet("noise", "sep_conv_3x3") for _ in range(2))
-    seen = Seen()
-    trainer(4, callbacks=[seen]).fit(module(undisturbed), bilevel(), val)
-
+@pytest.mark.parametrize(
+    ("changes", "val"),
+    [
+        ({}, None),
+        ({}, resident(8, 4)),
+        ({"greedy": sgas(criterion=2, first=0.25, every=0.25, share=1.0)}, None),
+        ({"freezing": matching(threshold=-0.1, interval=3)}, None),  # killed in the middle of an interval
+    ],
+    ids=["without validation", "with validation", "greedy decisions", "frozen operations"],
+)
+def test_a_search_that_was_killed_and_goes_on_ends_as_if_nothing_had_happened(
+    changes: dict[str, Any], val: Any, tmp_path: Path
+) -> None:
+    undisturbed, killed, resumed = (module(darts_supernet("noise", "sep_conv_3x3"), **changes) for _ in range(3))
+    seen, seen_again, memory = Seen(), Seen(), Memory()
+    trainer(4, callbacks=[seen]).fit(undisturbed, bilevel(), val)
     with pytest.raises(KilledError):
-        trainer(4, callbacks=[SaveThenDie(tmp_path / "c", in_epoch=2)]).fit(
-            module(darts_supernet("noise", "sep_conv_3x3")), bilevel(), val
-        )
+        trainer(4, callbacks=[SaveThenDie(tmp_path / "c", in_epoch=2)]).fit(killed, bilevel(), val)
     torch.manual_seed(99)
-    seen_again, memory = Seen(), Memory()
-    trainer(4, callbacks=[seen_again, SaveThenDie(tmp_path / "d")], logger=memory).fit(
-        module(resumed), bilevel(), val, ckpt_path=tmp_path / "c", weights_only=True
-    )
+    fit = trainer(4, callbacks=[seen_again, SaveThenDie(tmp_path / "d")], logger=memory)
+    fit.fit(resumed, bilevel(), val, ckpt_path=tmp_path / "c", weights_only=True)
 
     assert seen_again.images == {epoch: seen.images[epoch] for epoch in (2, 3)}
     assert seen_again.rates == {epoch: seen.rates[epoch] for epoch in (2, 3)}
     assert set(memory.epochs) == {2, 3}
     assert_same(resumed, undisturbed)
-
-
-def test_a_checkpoint_brings_back_the_decisions(tmp_path: Path) -> None:
-    supernet, resumed = cell_supernet(), cell_supernet()
-    decide(supernet, "cell", {1: 2})
-    trainer(1, callbacks=[SaveThenDie(tmp_path / "c")]).fit(module(supernet), bilevel())
-    trainer(1).fit(module(resumed), bilevel(), ckpt_path=tmp_path / "c", weights_only=True)
-    assert resumed.decisions == supernet.decisions
-    assert resumed.mixture_weights()["cell"][1].tolist() == [0, 0, 1]
+    decisions = resumed.supernet.decisions
+    assert decisions == undisturbed.supernet.decisions
+    assert any(cell.operations != (None,) * 5 for cell in decisions.values()) == ("greedy" in changes)
+    assert "freezing" not in changes or 0 < resumed._frozen.frozen_share < 1
 
 
 def test_the_noise_of_an_epoch_is_a_function_of_purpose_and_epoch(tmp_path: Path) -> None:
@@ -217,6 +176,27 @@ def test_the_noise_of_an_epoch_is_a_function_of_purpose_and_epoch(tmp_path: Path
 
     assert loss_of_epoch_0(1, "search") == loss_of_epoch_0(2, "search")
     assert loss_of_epoch_0(1, "search") != loss_of_epoch_0(1, "selection")
+
+
+@pytest.mark.parametrize(
+    ("changes", "other"),
+    [
+        ({}, False),
+        ({"drop_path": 0.2}, True),
+        ({"auxiliary_skip": True}, True),
+        ({"smoothing": random_smoothing()}, True),
+        ({"relaxation": GumbelSoftmax(hard=False, first=10.0, last=0.1)}, True),
+    ],
+)
+def test_what_was_captured_is_forgotten_where_an_epoch_has_other_steps(changes: dict[str, Any], other: bool) -> None:
+    searching = method(**changes)
+    tuning = searching.for_tuning(3, 0.1, "constant", train_alpha=True)
+    for of, epochs, forgets in ((searching, (1, 2), other), (tuning, (1, 2), False), (searching, (0, 0), False)):
+        search = SearchModule(cell_supernet(), of, CLASSES, (0, "search"))
+        with mock.patch.object(search.capture, "forget") as forget:
+            for epoch in epochs:
+                search.set_progress(of.progress(epoch))
+        assert forget.call_count == 2 * forgets
 
 
 # The metrics
@@ -232,20 +212,14 @@ def scores_by_hand(supernet: Supernet, batches: Any) -> tuple[float, float]:
     return float((log_probabilities.argmax(dim=1) == target).sum()) / len(target), float(losses.sum()) / len(target)
 
 
-def test_validation_metrics_are_means_over_the_images_in_evaluation_mode() -> None:
+def test_metrics_are_means_over_the_images_in_training_and_in_evaluation_mode() -> None:
     supernet, memory = cell_supernet(), Memory()
     val = resident(10, 4)  # batches of 4, 4 and 2: a mean over batches would be another number
-    trainer(2, logger=memory).fit(module(supernet), bilevel(), val)
+    still = {"weight_optimizer": STILL, "architecture_gradient": None, "learning_rate_min": None}
+    trainer(2, logger=memory).fit(module(supernet, **still), bilevel(weights=10), val)
     accuracy, loss = scores_by_hand(supernet.eval(), val)
     assert memory.epochs[1]["val_accuracy"] == pytest.approx(accuracy)
     assert memory.epochs[1]["val_loss"] == pytest.approx(loss, rel=1e-5)
-    assert memory.epochs[0]["val_loss"] != memory.epochs[1]["val_loss"]
-
-
-def test_training_metrics_are_means_over_the_images_of_the_weight_steps() -> None:
-    supernet, memory = cell_supernet(), Memory()
-    still = {"weight_optimizer": STILL, "architecture_gradient": None, "learning_rate_min": None}
-    trainer(2, logger=memory).fit(module(supernet, **still), bilevel(weights=10))
     for epoch in range(2):
         batches = resident(10, 4, (0, "weights"))
         batches.set_epoch(epoch)

@@ -1,17 +1,19 @@
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.search.small_search import cell_supernet, darts_supernet, method, parameters_of, resident
+from tests.search.small_search import cell_supernet, darts_supernet, method, parameters_of, resident, unrolled
 from torch import Tensor, nn
 
 from archselect import kernels
 from archselect.data.loader import BilevelBatch
 from archselect.models.supernet.supernet import Supernet
-from archselect.search import FirstOrder, Unrolled
+from archselect.search import FirstOrder, Unrolled, alpha_gradient
 from archselect.search.alpha_gradient import next_step, unrolled_gradient
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -64,27 +66,9 @@ def test_the_step_is_the_one_that_sgd_makes(options: dict[str, Any], steps_befor
         torch.testing.assert_close(weight.detach(), expected, rtol=1e-14, atol=1e-15)
 
 
-@every_optimizer
-@first_and_later
-def test_the_step_tells_how_much_of_the_gradient_it_contains(options: dict[str, Any], steps_before: int) -> None:
-    weight = nn.Parameter(random(3, seed=1))
-    optimizer = torch.optim.SGD([weight], lr=0.05, **options)
-    trained_a_little(optimizer, lambda: (weight**4).sum(), steps_before)
-    more = random(3, seed=5)
-    _, (without,), (share,) = next_step(optimizer, [weight], [torch.zeros(3, dtype=torch.float64)])
-    _, (with_more,), _ = next_step(optimizer, [weight], [more])
-    torch.testing.assert_close(with_more - without, share * more)
-
-
-def test_a_step_of_another_optimizer_is_refused() -> None:
-    weight = nn.Parameter(torch.zeros(1))
-    with pytest.raises(ValueError, match=r"unrolls a step of SGD, but search\.weight_optimizer is Adam\. Use torch"):
-        next_step(torch.optim.Adam([weight]), [weight], [torch.zeros(1)])
-
-
 def test_a_method_that_would_unroll_another_optimizer_is_refused() -> None:
     with pytest.raises(ValueError, match=r"unrolls a step of SGD, but search\.weight_optimizer is Adam"):
-        method(architecture_gradient=Unrolled(), weight_optimizer=partial(torch.optim.Adam, lr=1e-3))
+        method(architecture_gradient=unrolled(), weight_optimizer=partial(torch.optim.Adam, lr=1e-3))
 
 
 # A quadratic problem: L_train = |w - A a|^2 / 2, L_val = |w - b|^2 / 2 + <c, a>
@@ -155,60 +139,34 @@ def a_step(supernet: Supernet) -> tuple[BilevelBatch, torch.optim.SGD]:
 def test_it_is_the_exact_gradient_through_the_step_of_the_weights(supernet: Supernet) -> None:
     batch, optimizer = a_step(supernet)
     exact = by_double_backward(supernet, batch, optimizer)
-    first_order = FirstOrder()(supernet, batch, optimizer)
-    for found, expected, other in zip(Unrolled(1e-5)(supernet, batch, optimizer), exact, first_order, strict=True):
-        assert (found - expected).norm() < 1e-4 * expected.norm()
+    found, first_order = Unrolled(1e-5)(supernet, batch, optimizer), FirstOrder()(supernet, batch, optimizer)
+    optimizer.param_groups[0]["lr"] = 0.0
+    at_rest = Unrolled(1e-5)(supernet, batch, optimizer)
+    for one, expected, other, still in zip(found, exact, first_order, at_rest, strict=True):
+        assert (one - expected).norm() < 1e-4 * expected.norm()
         assert (other - expected).norm() > 1e-2 * expected.norm(), "the second order matters here"
+        torch.testing.assert_close(still, other, rtol=1e-12, atol=1e-14)
 
 
 def test_the_compiled_loops_give_the_same(supernet: Supernet) -> None:
     batch, optimizer = a_step(supernet.float())
     with kernels.enabled():
-        by_loops = Unrolled()(supernet, batch, optimizer)
-    for found, expected in zip(by_loops, Unrolled()(supernet, batch, optimizer), strict=True):
+        by_loops = unrolled()(supernet, batch, optimizer)
+    for found, expected in zip(by_loops, unrolled()(supernet, batch, optimizer), strict=True):
         assert (found - expected).norm() < 1e-3 * expected.norm()
 
 
-def test_weights_and_statistics_end_bit_for_bit_as_they_were(supernet: Supernet) -> None:
+@pytest.mark.parametrize("fails", [False, True])
+def test_weights_and_statistics_end_bit_for_bit_as_they_were(
+    fails: bool, supernet: Supernet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     batch, optimizer = a_step(supernet)
     before = {name: value.clone() for name, value in parameters_of(supernet)}
-    Unrolled()(supernet, batch, optimizer)
+    if fails:  # where a loss is evaluated at moved weights for the first time
+        losses = mock.Mock(side_effect=[F.cross_entropy, RuntimeError("out of memory")])
+        monkeypatch.setattr(alpha_gradient, "cross_entropy", lambda *given: losses()(*given))
+    with pytest.raises(RuntimeError, match="out of memory") if fails else nullcontext():
+        unrolled()(supernet, batch, optimizer)
     for name, value in parameters_of(supernet):
         assert name.endswith("num_batches_tracked") or torch.equal(value, before[name]), name
     assert all(parameter.grad is None and parameter.requires_grad for parameter in supernet.parameters())
-
-
-def test_the_weights_end_as_they_were_when_a_loss_cannot_be_evaluated(supernet: Supernet) -> None:
-    batch, optimizer = a_step(supernet)
-    weights, calls = supernet.weight_parameters(), []
-    before = [weight.detach().clone() for weight in weights]
-
-    def train_loss() -> Tensor:
-        calls.append("train")
-        if len(calls) == 2:
-            raise RuntimeError("out of memory")
-        return F.cross_entropy(supernet(batch.weights[0]), batch.weights[1])
-
-    def val_loss() -> Tensor:
-        return F.cross_entropy(supernet(batch.architecture[0]), batch.architecture[1])
-
-    with pytest.raises(RuntimeError, match="out of memory"):
-        unrolled_gradient(
-            train_loss,
-            val_loss,
-            weights,
-            supernet.architecture_parameters(),
-            optimizer,
-            0.01,
-        )
-    assert all(torch.equal(x, y) for x, y in zip(weights, before, strict=True))
-    assert all(parameter.requires_grad for parameter in supernet.parameters())
-
-
-def test_at_a_learning_rate_of_zero_it_is_the_first_order(supernet: Supernet) -> None:
-    batch, optimizer = a_step(supernet)
-    optimizer.param_groups[0]["lr"] = 0.0
-    for found, expected in zip(
-        Unrolled()(supernet, batch, optimizer), FirstOrder()(supernet, batch, optimizer), strict=True
-    ):
-        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)

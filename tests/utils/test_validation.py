@@ -1,3 +1,5 @@
+import math
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -9,6 +11,7 @@ from archselect.utils.validation import (
     FRACTION,
     FRACTION_OR_ZERO,
     POSITIVE_INT,
+    Constraint,
     FractionOrZero,
     NonNegativeFloat,
     PositiveInt,
@@ -18,43 +21,23 @@ from archselect.utils.validation import (
 )
 
 
-@pytest.mark.parametrize("value", [1, 50])
-def test_whole_numbers_above_0_are_positive(value: int) -> None:
-    POSITIVE_INT.check("search.epochs", value)
-
-
-@pytest.mark.parametrize("value", [0, -1, 1.0, True, "5", None])
-def test_everything_else_is_not_and_is_named(value: Any) -> None:
-    with pytest.raises(ValueError, match=rf"^search\.epochs must be a whole number above 0; got {value!r}\.$"):
-        POSITIVE_INT.check("search.epochs", value)
-
-
-def test_a_share_lies_between_0_and_1() -> None:
-    FRACTION.check("search.weight_share", 0.5)
-    FRACTION_OR_ZERO.check("held_out_share", 0.0)
-
-
-@pytest.mark.parametrize("value", [0, 0.0, 1, 1.5, -0.1, float("nan"), "half", None])
-def test_a_share_outside_is_named(value: Any) -> None:
-    with pytest.raises(ValueError, match=rf"^search\.weight_share must lie between 0 and 1; got {value!r}\.$"):
-        FRACTION.check("search.weight_share", value)
-
-
-@pytest.mark.parametrize("value", [1, -0.1, float("nan")])
-def test_a_share_that_may_be_0_may_not_be_all_or_less_than_nothing(value: float) -> None:
-    with pytest.raises(ValueError, match="must lie between 0 and 1"):
-        FRACTION_OR_ZERO.check("held_out_share", value)
-
-
-def test_a_choice_outside_the_choices_is_shown_them() -> None:
-    one_of(["accuracy", "loss"]).check("criterion", "loss")
-    with pytest.raises(ValueError, match=r"^criterion must be one of accuracy, loss; got 'los'\.$"):
-        one_of(["accuracy", "loss"]).check("criterion", "los")
-
-
-def test_a_choice_is_looked_up_in_choices_that_can_be_read_once_only() -> None:
-    with pytest.raises(ValueError, match="one of accuracy, loss"):
-        one_of(iter(["accuracy", "loss"])).check("criterion", None)
+@pytest.mark.parametrize(
+    ("constraint", "taken", "refused", "words"),
+    [
+        (POSITIVE_INT, (1, 50), (0, -1, 1.0, True, "5", None), "be a whole number above 0"),
+        (FRACTION, (0.5,), (0, 0.0, 1, 1.5, -0.1, math.nan, "half", None), "lie between 0 and 1"),
+        (FRACTION_OR_ZERO, (0.0, 0.5), (1, -0.1, math.nan), "lie between 0 and 1"),
+        (one_of(iter(["accuracy", "loss"])), ("loss", "accuracy"), ("los", None), "be one of accuracy, loss"),
+    ],
+)
+def test_a_value_is_taken_or_refused_by_name(
+    constraint: Constraint, taken: tuple[Any, ...], refused: tuple[Any, ...], words: str
+) -> None:
+    for value in taken:
+        constraint.check("search.option", value)
+    for value in refused:
+        with pytest.raises(ValueError, match=rf"^search\.option must {words}; got {re.escape(repr(value))}\.$"):
+            constraint.check("search.option", value)
 
 
 def test_an_optimizer_is_asked_whether_it_takes_its_settings() -> None:

@@ -29,8 +29,7 @@ from archselect.pipeline.stage import run_stage
 from archselect.store import atomic_write
 from archselect.store.redact_paths import expanded, find_runs, override, redact_all
 from archselect.training.devices import silence_lightning_warnings
-from archselect.utils.errors import UserError
-from archselect.utils.signals import stopping_on_signals
+from archselect.utils.errors import UserError, stopping_on_signals
 
 SUMMARY = "reading.md"
 

@@ -13,7 +13,6 @@ class BatchNorm2d(nn.BatchNorm2d):
     """`nn.BatchNorm2d`; in training, several processes normalise by the statistics of all their images."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `(B, C, H, W)`, normalised."""
         if not (self.training and synchronises_batch_norm()):
             return super().forward(x)
         mean, variance, momentum = self.running_mean, self.running_var, self.momentum

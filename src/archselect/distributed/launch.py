@@ -21,15 +21,11 @@ from typing import Any, NamedTuple
 
 from hydra.core.utils import env_override
 
-from archselect.utils.errors import UserError
-from archselect.utils.signals import Stopped
+from archselect.utils.errors import Stopped, UserError
 
+# So many seconds a process stays after an error that may be another one's: torchrun, and srun --kill-on-bad-exit, end
+# all processes with the first that fails, which is then the one to speak.
 GRACE = 10.0
-"""So many seconds a process stays after an error that may be another one's: torchrun, and srun --kill-on-bad-exit, end
-all processes with the first that fails, which is then the one to speak."""
-
-ELASTIC_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
-"""Those that torchelastic takes over."""
 
 
 class Launched(NamedTuple):
@@ -69,19 +65,14 @@ def _throwaway() -> tempfile.TemporaryDirectory[str]:
 
 
 def refuse_launched(why: str, instead: str = "Type python train.py; trainer.devices=N gives every job N.") -> None:
-    """Raise a `UserError` if this is one of several processes that were started together.
-
-    Args:
-        why: This cannot be, as the second half of a sentence.
-        instead: What to do, as a sentence.
-    """
+    """Raise a `UserError`, "..., but WHY. INSTEAD", if this is one of several processes that were started together."""
     place = launched()
     if place is not None and place.world_size > 1:
         raise UserError(f"torchrun or srun started {place.world_size} processes of this program, but {why}. {instead}")
 
 
 def refuse_launched_analysis() -> None:
-    """Raise a `UserError` if several processes were started for an analysis."""
+    """Refuse several processes for an analysis."""
     refuse_launched("an analysis runs on one device", "Type python analyze.py by itself.")
 
 
@@ -119,13 +110,8 @@ def errors_in_order() -> Iterator[None]:
 def start_processes(function: Callable[..., Any], arguments: tuple[Any, ...], processes: int, folder: Path) -> Any:
     """Call a function in so many new processes on this machine, as torchrun would, and return what the first returns.
 
-    They share the threads of this one, unless OMP_NUM_THREADS says how many each has.
-
-    Args:
-        function: Of a module.
-        arguments: Of the function, as plain data.
-        processes: How many.
-        folder: Below it torchelastic puts what the others than the first print.
+    They share the threads of this one, unless OMP_NUM_THREADS says how many each has. The function is one of a module,
+    its arguments are plain data; what the others than the first print goes below the folder.
 
     Raises:
         UserError: The first process raised one, or a process ended early; the message has its last words.
@@ -148,7 +134,8 @@ def start_processes(function: Callable[..., Any], arguments: tuple[Any, ...], pr
     )
     if multiprocessing.get_start_method(allow_none=True) == "loky":  # joblib's, of which the children know nothing
         multiprocessing.set_start_method("spawn", force=True)
-    handlers = {number: signal.getsignal(number) for number in ELASTIC_SIGNALS}
+    taken_over = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in taken_over}
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, get_num_threads() // processes)))
     logging.disable()  # torchelastic's account of what is told in a sentence below
     try:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, NamedTuple, TypeVar, cast
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -25,12 +26,10 @@ from archselect.utils.errors import UserError
 
 T = TypeVar("T")
 
+# So long a process waits for the others within a step. Of one that ends all others hear at once; this is for a machine
+# that is cut off without a word.
 STEP_TIMEOUT = timedelta(minutes=5)
-"""So long a process waits for the others within a step. Of one that ends all others hear at once; this is for a machine
-that is cut off without a word."""
-
-WAIT_TIMEOUT = timedelta(days=365)
-"""So long a process waits for the main one, which may wait for another run's stage."""
+WAIT_TIMEOUT = timedelta(days=365)  # for the main one, which may wait for another run's stage
 
 
 class Shard(NamedTuple):
@@ -40,7 +39,6 @@ class Shard(NamedTuple):
     world_size: int
 
     def part(self, images: int) -> slice:
-        """Return which of so many images these are."""
         return slice(self.rank * images // self.world_size, (self.rank + 1) * images // self.world_size)
 
 
@@ -65,24 +63,20 @@ class UnwrappedDDPStrategy(DDPStrategy):
     """
 
     def configure_ddp(self) -> None:
-        """Leave the module as it is."""
+        pass
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any | None = None) -> None:
-        """Let the main process save what all hold alike."""
         on_main_process(lambda: self.checkpoint_io.save_checkpoint(checkpoint, filepath, storage_options))
 
     def barrier(self, *args: Any, **kwargs: Any) -> None:
-        """Wait until all are here."""
         on_main_process(lambda: None)
 
 
 def init_process_group(strategy: UnwrappedDDPStrategy, synchronised: bool) -> None:
     """Make this process one of those that were launched together; returns when all have joined.
 
-    Args:
-        strategy: Of a Lightning trainer on this process's device.
-        synchronised: Whether batch normalisation takes the statistics of the whole batch, rather than those of each
-            process's part.
+    `strategy` is that of a trainer on this process's device. If `synchronised`, batch normalisation takes the
+    statistics of the whole batch, rather than those of each process's part.
     """
     global _mode, _waiting
     if not dist.is_initialized():
@@ -128,22 +122,15 @@ def synchronises_batch_norm() -> bool:
 @contextmanager
 def _changed(**changes: bool) -> Iterator[None]:
     global _mode
-    before = _mode
-    _mode = replace(_mode, **changes)
+    before, _mode = _mode, replace(_mode, **changes)
     try:
         yield
     finally:
         _mode = before
 
 
-def sharded_batches() -> Any:
-    """Compute on parts of batches in the block of a `with`."""
-    return _changed(sharded=True)
-
-
-def whole_batches() -> Any:
-    """Compute on whole batches in the block of a `with`."""
-    return _changed(sharded=False)
+# What computes on parts of batches, or on whole ones, in the block of a `with`.
+sharded_batches, whole_batches = partial(_changed, sharded=True), partial(_changed, sharded=False)
 
 
 def on_main_process(function: Callable[[], T]) -> T:
@@ -155,11 +142,11 @@ def on_main_process(function: Callable[[], T]) -> T:
         with _changed(together=False):
             outcome = [function()]
     dist.broadcast_object_list(outcome, group=_waiting)
-    return cast(T, outcome[0])
+    return outcome[0]
 
 
 def gathered(value: T) -> list[T]:
-    """Return the values of all processes."""
+    """Return the values of all processes, by rank."""
     if not _mode.together:
         return [value]
     values: list[Any] = [None] * dist.get_world_size()
@@ -178,7 +165,7 @@ def all_reduce(tensor: Tensor) -> Tensor:
 
     What a process gave is in the sum that all of them go on with, so its gradient is the sum of theirs.
     """
-    return cast(Tensor, _AllReduce.apply(tensor)) if _mode.together else tensor
+    return _AllReduce.apply(tensor) if _mode.together else tensor
 
 
 class _AllReduce(torch.autograd.Function):
@@ -193,9 +180,6 @@ class _AllReduce(torch.autograd.Function):
         return all_reduce(gradient)
 
 
-_AS_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
 @torch.no_grad()
 def average_statistics(network: nn.Module) -> None:
     """Where every process has gathered running statistics of its own, let all have their mean."""
@@ -208,10 +192,9 @@ def average_statistics(network: nn.Module) -> None:
 
 
 def assert_in_sync(module: nn.Module, moment: str) -> None:
-    """Compare a checksum of the bits of every parameter and buffer over the processes.
+    """Raise a `UserError` unless a checksum of the bits of every parameter and buffer is the same in all processes.
 
-    Raises:
-        UserError: They are not the same: going on would train several supernets instead of one.
+    Going on would train several supernets instead of one.
     """
     tensors = [(name, value) for name, value in [*module.named_parameters(), *module.named_buffers()] if value.numel()]
     if place().world_size == 1 or not tensors:
@@ -228,4 +211,6 @@ def assert_in_sync(module: nn.Module, moment: str) -> None:
 
 def _checksum(value: Tensor) -> Tensor:
     bits = value.detach().contiguous()
-    return (bits.view(_AS_INTEGERS[bits.element_size()]) if bits.is_floating_point() else bits).sum(dtype=torch.int64)
+    if bits.is_floating_point():
+        bits = bits.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[bits.element_size()])
+    return bits.sum(dtype=torch.int64)

@@ -23,7 +23,7 @@ def derived_seed(*rng_key: int | str) -> int:
 
 
 def generator_for(*rng_key: int | str) -> torch.Generator:
-    """Return a CPU generator seeded for `rng_key`, e.g. `generator_for(seed, "search", "order", epoch)`."""
+    """Return a CPU generator seeded for `rng_key`."""
     return torch.Generator().manual_seed(derived_seed(*rng_key))
 
 

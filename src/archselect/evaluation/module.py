@@ -12,7 +12,7 @@ from archselect.distributed.process_group import all_reduce
 from archselect.distributed.rng import derived_seed, seed_generators
 from archselect.evaluation.retraining import Retraining
 from archselect.models.discrete.network import DiscreteNetwork
-from archselect.training.cuda_graphs import Capture, NoCapture, capture_for
+from archselect.training.cuda_graphs import Capture, capture_for
 from archselect.training.metrics import EpochMetrics
 from archselect.training.step import cross_entropy, gradients_of, optimizer_step
 
@@ -37,7 +37,7 @@ class RetrainModule(pl.LightningModule):
         self.network = network
         self.protocol = protocol
         self.seed = seed
-        self.capture: Capture = NoCapture()
+        self.capture: Capture = Capture()
         self.train_metrics = EpochMetrics("train", classes, by_class=False)
         self.val_metrics = EpochMetrics("val", classes)
         self.test_metrics = EpochMetrics("test", classes)

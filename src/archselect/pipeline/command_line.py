@@ -20,8 +20,7 @@ from rich.console import Console
 from archselect.distributed.launch import end_with_launcher, errors_in_order, is_main_process, rank_zero_folder
 from archselect.genotype import Genotype
 from archselect.store.redact_paths import expand, find_runs, override, redact
-from archselect.utils.errors import in_a_sentence
-from archselect.utils.signals import stopping_on_signals
+from archselect.utils.errors import in_a_sentence, stopping_on_signals
 
 RESOLVER = "archselect.data_name"
 

@@ -17,7 +17,7 @@ from archselect.search.data import architecture_images, fixed_batches, hold_out,
 from archselect.selection import Score, Scorer, Scoring, SuccessiveElimination, TrialTraining
 from archselect.store import SCRATCH
 from archselect.training.checkpoint import load_state, save
-from archselect.training.cuda_graphs import NoCapture, capture_for
+from archselect.training.cuda_graphs import Capture, capture_for
 from archselect.training.fit import StageTrainer
 
 TRIALS = "trials.jsonl"
@@ -130,5 +130,5 @@ def scorer_of(
     )
     # Every candidate has other operations, and compiling them takes longer than scoring them.
     name = method.capture
-    capture = NoCapture() if name == "compile" else capture_for(name, device, supernet)
+    capture = Capture() if name == "compile" else capture_for(name, device, supernet)
     return Scorer(supernet, batches, scoring, calibration, (job.seed, "selection"), capture)

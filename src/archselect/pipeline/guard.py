@@ -13,8 +13,7 @@ from archselect.distributed.launch import errors_in_order
 from archselect.pipeline.config import as_user_error
 from archselect.results.grid import FAILED, REFUSED, keep_failure
 from archselect.store.redact_paths import redact
-from archselect.utils.errors import UserError, sentence
-from archselect.utils.signals import stopping_on_signals
+from archselect.utils.errors import UserError, sentence, stopping_on_signals
 
 
 @dataclass

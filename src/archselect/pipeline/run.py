@@ -53,7 +53,7 @@ from archselect.results.grid import FAILED, forget_failure
 from archselect.store import Store, atomic_write
 from archselect.store.redact_paths import expanded, redact, redact_all, redact_files
 from archselect.training.devices import join, process_count, silence_lightning_warnings
-from archselect.utils.signals import stopping_on_signals
+from archselect.utils.errors import stopping_on_signals
 
 
 def objective(config: DictConfig, summary: Mapping[str, Any]) -> float | None:

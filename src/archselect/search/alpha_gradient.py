@@ -4,11 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 from archselect.data.loader import Batch, BilevelBatch
 from archselect.models.restored_state import frozen_bn_stats
@@ -16,7 +17,10 @@ from archselect.models.supernet.supernet import Supernet
 from archselect.training.step import cross_entropy, gradients_of
 from archselect.utils.validation import PositiveFloat, check_fields
 
+Parameters = Sequence[nn.Parameter]
 
+
+@dataclass(frozen=True)
 class ArchitectureGradient(ABC):
     """How a bilevel step gets the gradient in `alpha`; a search method without one leaves `alpha` alone.
 
@@ -27,17 +31,17 @@ class ArchitectureGradient(ABC):
 
     replayable: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        check_fields(self, "search.architecture_gradient")
+
     def check(self, weight_optimizer: Optimizer) -> None:  # noqa: B027
         """Raise a ValueError unless the gradient can be taken with such an optimizer of the weights."""
 
     @abstractmethod
     def __call__(self, supernet: Supernet, batch: BilevelBatch, weight_optimizer: Optimizer | None) -> Sequence[Tensor]:
-        """Return one gradient per architecture parameter, at the present weights and `alpha`.
+        """Return one gradient per architecture parameter, at the present weights and `alpha`; all ends as it was.
 
-        Args:
-            supernet: It ends as it was.
-            batch: Of the step.
-            weight_optimizer: Of the weights, in the order of `supernet.weight_parameters()`; read by `Unrolled` only.
+        `weight_optimizer` is that of `supernet.weight_parameters()`, in their order.
         """
 
 
@@ -51,9 +55,6 @@ class FirstOrder(ArchitectureGradient):
     """
 
     batch: Literal["architecture", "weight"] = "architecture"
-
-    def __post_init__(self) -> None:
-        check_fields(self, "search.architecture_gradient")
 
     def __call__(self, supernet: Supernet, batch: BilevelBatch, weight_optimizer: Optimizer | None) -> Sequence[Tensor]:
         with no_grad_for(supernet.weight_parameters()):
@@ -70,31 +71,20 @@ class Unrolled(ArchitectureGradient):
     `d L_val(w', alpha) / d alpha - xi * d^2 L_train(w, alpha) / d alpha d w * d L_val(w', alpha) / d w'`. The product
     with the second derivative is the difference of `d L_train / d alpha` at `w + e g` and `w - e g`, where g is
     `d L_val / d w'` and `e = step / |g|`.
-
-    Attributes:
-        step: Length of the two steps of the difference, 0.01 in DARTS (footnote 2).
     """
 
-    step: PositiveFloat = 0.01
+    step: PositiveFloat
 
     replayable = False
-
-    def __post_init__(self) -> None:
-        check_fields(self, "search.architecture_gradient")
 
     def check(self, weight_optimizer: Optimizer) -> None:
         _check_sgd(weight_optimizer)
 
     def __call__(self, supernet: Supernet, batch: BilevelBatch, weight_optimizer: Optimizer | None) -> Sequence[Tensor]:
+        losses = partial(_loss, supernet, batch.weights), partial(_loss, supernet, batch.architecture)
+        parameters = supernet.weight_parameters(), supernet.architecture_parameters()
         with frozen_bn_stats(supernet):
-            return unrolled_gradient(
-                lambda: _loss(supernet, batch.weights),
-                lambda: _loss(supernet, batch.architecture),
-                supernet.weight_parameters(),
-                supernet.architecture_parameters(),
-                weight_optimizer,
-                self.step,
-            )
+            return unrolled_gradient(*losses, *parameters, weight_optimizer, self.step)
 
 
 def _loss(supernet: Supernet, batch: Batch) -> Tensor:
@@ -105,20 +95,15 @@ def _loss(supernet: Supernet, batch: Batch) -> Tensor:
 def unrolled_gradient(
     train_loss: Callable[[], Tensor],
     val_loss: Callable[[], Tensor],
-    weights: Sequence[nn.Parameter],
-    alphas: Sequence[nn.Parameter],
+    weights: Parameters,
+    alphas: Parameters,
     optimizer: Optimizer | None,
     step: float,
 ) -> list[Tensor]:
     """Return the gradient of `val_loss` in `alphas` at the weights after one step on `train_loss`; see `Unrolled`.
 
-    Args:
-        train_loss: Evaluates it at the present values of the parameters.
-        val_loss: Likewise.
-        weights: Moved while this runs; they end as they were, to the last bit.
-        alphas: What the gradient is taken in.
-        optimizer: Of the weights.
-        step: Length of the steps of the finite difference.
+    Both losses are evaluated at the present values of the parameters. The weights move while this runs, and end as they
+    were, to the last bit.
     """
     before = [weight.detach().clone() for weight in weights]
     with no_grad_for(alphas):
@@ -146,24 +131,19 @@ def unrolled_gradient(
 
 
 @torch.no_grad()
-def _move(
-    weights: Sequence[nn.Parameter], origin: Sequence[Tensor], directions: Sequence[Tensor], length: float | Tensor
-) -> None:
+def _move(weights: Parameters, origin: Sequence[Tensor], directions: Sequence[Tensor], length: float | Tensor) -> None:
     """Set the weights to `origin + length * directions`."""
     for weight, start, direction in zip(weights, origin, directions, strict=True):
         weight.copy_(start).add_(length * direction)
 
 
 def next_step(
-    optimizer: Optimizer | None, weights: Sequence[nn.Parameter], gradients: Sequence[Tensor]
+    optimizer: Optimizer | None, weights: Parameters, gradients: Sequence[Tensor]
 ) -> tuple[float, list[Tensor], list[float]]:
     """Return the learning rate `xi` and the directions `v` of the step that SGD would make, unclipped.
 
     The third value says how much of a weight's gradient its direction contains: 1, unless the momentum is dampened or
-    Nesterov's.
-
-    Raises:
-        ValueError: The optimizer is not SGD, whose step this is.
+    Nesterov's. A ValueError says that the optimizer is not SGD, whose step this is.
     """
     sgd = _check_sgd(optimizer)
     group: dict[str, Any] = sgd.param_groups[0]
@@ -185,8 +165,8 @@ def next_step(
     return float(group["lr"]), directions, shares
 
 
-def _check_sgd(optimizer: Optimizer | None) -> torch.optim.SGD:
-    if not isinstance(optimizer, torch.optim.SGD):
+def _check_sgd(optimizer: Optimizer | None) -> SGD:
+    if not isinstance(optimizer, SGD):
         raise ValueError(
             "search.architecture_gradient=Unrolled unrolls a step of SGD, but search.weight_optimizer is "
             f"{type(optimizer).__name__}. Use torch.optim.SGD, or archselect.search.FirstOrder."
@@ -195,7 +175,7 @@ def _check_sgd(optimizer: Optimizer | None) -> torch.optim.SGD:
 
 
 @contextmanager
-def no_grad_for(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+def no_grad_for(parameters: Parameters) -> Iterator[None]:
     """Let autograd take parameters as constants, so that it neither computes nor keeps anything for their gradients."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     try:

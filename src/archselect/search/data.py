@@ -53,8 +53,8 @@ def fixed_batches(
 ) -> DeviceLoader:
     """Return batches on the device, not augmented, in the one random order that a seed has for so many images.
 
-    It depends on nothing else: what is validated, scored and analysed on the same images meets the same batches, in
-    every pass and stage of a run, so that its results can be compared. The first of them hold a random sample.
+    Whatever is validated, scored and analysed on the same images meets the same batches, in every pass and stage of a
+    run, so that results can be compared. The first of them hold a random sample.
     """
     size = min(batch_size, len(images))
     return DeviceLoader(images.images, images.labels, size, device, data.normalisation, (seed, "fixed"))

@@ -34,17 +34,17 @@ def dominant_eigenvalue(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float64,
 ) -> float:
-    """Return the eigenvalue of largest magnitude, with its sign, of a symmetric matrix known by its products.
+    """Return the eigenvalue of largest magnitude, with its sign, of a symmetric matrix of so many rows.
 
     The Lanczos vectors are kept orthogonal to each other, on the CPU and in float64, whatever the product computes in.
 
     Args:
-        product: Takes vectors of norm 1. What it returned may be overwritten by its next call.
+        product: Takes vectors of norm 1, of this dtype on this device; its next call may overwrite what it returned.
         size: Rows of the matrix.
         steps: Products at most; `size` of them are enough, and fewer do where the largest eigenvalues stand apart.
         generator: Draws the vector that the iteration begins with, on the CPU.
-        device: Where the product takes its vectors.
-        dtype: What the product takes its vectors in.
+        device: Of what the product takes.
+        dtype: Likewise.
 
     Raises:
         ValueError: A product is not finite.
@@ -81,11 +81,8 @@ def hessian_product(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Product
     """Return the product of the Hessian of a loss in some parameters with vectors, and the length of these.
 
     Exact: the gradient is differentiated once more. (A difference of two gradients would be cheaper and need no second
-    derivatives, but in a network of ReLUs it measures their kinks: it grows like one over the root of its step.)
-
-    Args:
-        loss: A scalar, evaluated with operators that can be differentiated twice.
-        parameters: What it depends on; one that it does not depend on has a row of zeros.
+    derivatives, but in a network of ReLUs it measures their kinks: it grows like one over the root of its step.) A
+    parameter that the loss does not depend on has a row of zeros.
     """
     flat = torch.cat([gradient.flatten() for gradient in gradients_of(loss, parameters, create_graph=True)])
 
@@ -96,8 +93,12 @@ def hessian_product(loss: Tensor, parameters: Sequence[Tensor]) -> tuple[Product
     return product, len(flat)
 
 
+@dataclass(frozen=True)
 class StoppingRule(ABC):
     """Measures something at the end of every epoch and says when it is enough."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "search.stopping.*")
 
     @property
     def rollback_window(self) -> int:
@@ -106,21 +107,16 @@ class StoppingRule(ABC):
 
     @abstractmethod
     def measure(self, supernet: Supernet, validation: Iterable[Batch], generator: torch.Generator) -> float:
-        """Return the quantity, which is logged.
+        """Return the quantity, which is logged, at the end of an epoch; the supernet ends as it was.
 
-        Args:
-            supernet: At the end of an epoch; it ends as it was.
-            validation: Batches of the images that train `alpha`.
-            generator: For the rule's own random choices.
+        `validation` are batches of the images that train `alpha`; `generator` is for the rule's own random choices.
         """
 
     @abstractmethod
     def kept_epochs(self, curve: Sequence[float], epochs: int) -> int | None:
         """Return None to go on, or after how many epochs the supernet is taken.
 
-        Args:
-            curve: The quantity after each epoch so far.
-            epochs: Of the whole search.
+        `curve` is the quantity after each epoch so far, of so many `epochs` of the whole search.
         """
 
 
@@ -129,18 +125,11 @@ class SkipLimit(StoppingRule):
     """Ends the search when the cell that magnitude chooses has this many skip connections (DARTS+, criterion 1).
 
     Liang et al., arXiv 1909.06035. It looks at the first cell type: the normal cell, or the only one of NAS-Bench-201.
-
-    Attributes:
-        skips: 2 in the paper.
-        earliest: Share of the epochs before which the search does not end; 0 in the paper. A space of few operations
-            has skips in its cells from the first epoch on.
+    A space of few operations has skips in its cells from the first epoch on, hence `earliest`.
     """
 
-    skips: PositiveInt = 2
-    earliest: FractionOrZero = 0.2
-
-    def __post_init__(self) -> None:
-        check_fields(self, "search.stopping.*")
+    skips: PositiveInt
+    earliest: FractionOrZero
 
     def measure(self, supernet: Supernet, validation: Iterable[Batch], generator: torch.Generator) -> float:
         return float(len(skip_edges(supernet)))
@@ -154,20 +143,12 @@ class Curvature(StoppingRule):
     """Ends the search when the dominant eigenvalue of the Hessian of the validation loss in `alpha` grows too fast.
 
     RobustDARTS, early stopping: where the mean of the last `window` values exceeds `factor` times that of the window
-    `lag` values before, the search goes back to the middle of the earlier window. The defaults are the authors'
-    (src/utils.py, `EVLocalAvg`; --report_freq_hessian 2): windows of 10 epochs, 8 apart, and 12 epochs back. (Their
-    code adds the weight decay of `alpha` to the Hessian.)
+    `lag` values before, the search goes back to the middle of the earlier window, but not to before `earliest`. The
+    defaults are the authors' (src/utils.py, `EVLocalAvg`; --report_freq_hessian 2): windows of 10 epochs, 8 apart, and
+    12 epochs back; the paper's factor is 1 / 0.75. (Their code adds the weight decay of `alpha` to the Hessian.)
 
-    Attributes:
-        window: In values of those that count.
-        lag: How many of these the two windows are apart.
-        every: The value of every so many epochs counts, from the first on; all are logged.
-        factor: Above 1; 1.3 in the authors' code, 1 / 0.75 in the paper.
-        earliest: Share of the epochs to which the search does not go back; 10 of 50 in the authors' code.
-        batches: Validation batches that the loss is the mean over.
-        batch_size: Of the images of each, at most.
-        products: Of the Hessian with a vector, at most, per epoch. The gradient is taken once, each product is one more
-            backward pass through it.
+    The loss is the mean over `batches` validation batches of at most `batch_size` images. Its gradient is taken once,
+    and each of the `products` of the Hessian with a vector is one more backward pass through it.
     """
 
     window: PositiveInt = 5
@@ -180,7 +161,7 @@ class Curvature(StoppingRule):
     products: PositiveInt = 10
 
     def __post_init__(self) -> None:
-        check_fields(self, "search.stopping.*")
+        super().__post_init__()
         if self.factor <= 1:
             raise ValueError(f"search.stopping.*.factor must be above 1; got {self.factor}.")
 

@@ -1,7 +1,7 @@
 """A search method: the parts that the training of a supernet is composed of, and their options."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 from archselect.models.cell_space import CellSpace
-from archselect.models.supernet.relaxation import EdgeNormalization, Relaxation, Softmax, SupernetOptions
+from archselect.models.supernet.relaxation import EdgeNormalization, Relaxation, SupernetOptions
 from archselect.search.alpha_gradient import ArchitectureGradient
 from archselect.search.early_stopping import StoppingRule
 from archselect.search.oles import GradientMatching
@@ -19,72 +19,24 @@ from archselect.search.regularizers import Regularizer
 from archselect.search.sgas import SGAS
 from archselect.search.smoothing import Smoothing
 from archselect.training.cuda_graphs import CaptureName
-from archselect.utils.validation import (
-    Constraint,
-    Fraction,
-    FractionOrZero,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    check_fields,
-    check_optimizer,
-)
+from archselect.utils import validation
+from archselect.utils.validation import Fraction, FractionOrZero, NonNegativeFloat, PositiveFloat, PositiveInt
 
 OptimizerFactory = Callable[..., Optimizer]
 """Makes an optimizer of an iterable of parameters; `lr` overrides its learning rate."""
 
 
-def _part(kind: type) -> Constraint:
+def _part(kind: type) -> validation.Constraint:
     words = "name a class by its _target_, as the files of configs/search/ do"
-    return Constraint(words, lambda value: isinstance(value, kind))
+    return validation.Constraint(words, lambda value: isinstance(value, kind))
 
 
 @dataclass(frozen=True)
 class SearchMethod:
-    """How a supernet is trained. The defaults of the YAML files are the protocol of DARTS (sec. 3.1).
+    """How a supernet is trained.
 
-    Attributes:
-        name: Shown in folders and reports.
-        epochs: Passes over the weight half.
-        batch_size: Images in each of the two batches of a step.
-        weight_share: Share of the training images that trains the weights; the others train `alpha`.
-        weight_optimizer: Makes the optimizer of the weights.
-        learning_rate_min: Where the cosine schedule of the weights' learning rate ends; None keeps the rate constant.
-        gradient_clip: Largest norm of the weights' gradient; None: it is not clipped.
-        architecture_optimizer: Makes the optimizer of `alpha`.
-        architecture_gradient: Gradient of `alpha`; None: `alpha` is never updated (DARTS-PT, sec. 4.4, "fixed alpha").
-        architecture_gradient_clip: Largest norm of the gradient in `alpha`, regularisers included; None: it is not
-            clipped (SNAS: 10).
-        update_order: Which of the two updates of a step comes first: that of `alpha` (DARTS, Algorithm 1) or that of
-            the weights (GDAS), so that the gradient in `alpha` is taken at the weights that have just moved.
-        relaxation: How `alpha` becomes mixture weights.
-        alpha_warmup: For this share of the epochs, at their start, the weights train alone.
-        regularizers: Terms that are added to the loss in `alpha`, by names of the user's choice; None in place of a
-            term leaves it out, which is how one of a YAML file is taken back.
-        smoothing: Moves the mixture in the step of the weights; None: nothing does.
-        greedy: Decides edges while the supernet is trained; None: nothing is decided.
-        partial_channels: See `SupernetOptions`.
-        edge_normalization: See `EdgeNormalization`.
-        auxiliary_skip: Whether every edge has a skip connection beside its mixture, with a weight that falls linearly
-            from 1 to 0 in the course of the search (DARTS-minus, Chu et al., ICLR 2021).
-        drop_path: In the weights' step, operations other than skip connections are left out of this share of the
-            images in the last epoch, of none in the first, and linearly in between (ScheduledDropPath; the authors of
-            RobustDARTS drop skip connections too).
-        skip_cap: The cell that magnitude chooses at the end has no more skip connections: see `cap_skips`. None: as
-            many as there are.
-        stopping: Rules that end the search early, by names of the user's choice; the first that says so ends it. None
-            in place of a rule leaves it out.
-        freezing: Ends the training of single operations early; None: all train on.
-        snapshots: Keep the supernet after every so many epochs and after the last, for analyses that follow it through
-            the search: each takes as much disk as the supernet (S2: 2.7 MB, the DARTS space: 8 MB). None: only the
-            last. The numbers are the same, but it is another search in the store.
-        capture: `cuda_graphs` replays steps and scoring passes as CUDA graphs: the same numbers, sooner. `compile`
-            compiles the cells for the steps of the search: equal up to rounding, after minutes of compiling.
-        recompute: Keep only what enters a cell and evaluate the cell again in the backward pass: the same numbers from
-            less memory, for about a third more time.
-        in_final_state: Whether all that changes in the course of a search stands where the search ends, as it does
-            while a selection tunes the supernet.
+    `configs/search/darts.yaml` says what each option means and has its default. While a selection tunes the supernet,
+    the method is `in_final_state`: what changes in the course of a search stands where the search ended.
     """
 
     name: str
@@ -96,29 +48,29 @@ class SearchMethod:
     gradient_clip: PositiveFloat | None
     architecture_optimizer: OptimizerFactory
     architecture_gradient: Annotated[ArchitectureGradient, _part(ArchitectureGradient)] | None
-    architecture_gradient_clip: PositiveFloat | None = None
-    update_order: Literal["alpha_first", "weights_first"] = "alpha_first"
-    relaxation: Annotated[Relaxation, _part(Relaxation)] = field(default_factory=Softmax)
-    alpha_warmup: FractionOrZero = 0.0
-    regularizers: Mapping[str, Regularizer] = field(default_factory=dict)
-    smoothing: Annotated[Smoothing, _part(Smoothing)] | None = None
-    greedy: Annotated[SGAS, _part(SGAS)] | None = None
-    partial_channels: PositiveInt = 1
-    edge_normalization: EdgeNormalization = "none"
-    auxiliary_skip: bool = False
-    drop_path: FractionOrZero = 0.0
-    skip_cap: NonNegativeInt | None = None
-    stopping: Mapping[str, StoppingRule] = field(default_factory=dict)
-    freezing: Annotated[GradientMatching, _part(GradientMatching)] | None = None
-    snapshots: PositiveInt | None = None
-    capture: CaptureName = "none"
-    recompute: bool = False
+    architecture_gradient_clip: PositiveFloat | None
+    update_order: Literal["alpha_first", "weights_first"]
+    relaxation: Annotated[Relaxation, _part(Relaxation)]
+    alpha_warmup: FractionOrZero
+    regularizers: Mapping[str, Regularizer]
+    smoothing: Annotated[Smoothing, _part(Smoothing)] | None
+    greedy: Annotated[SGAS, _part(SGAS)] | None
+    partial_channels: PositiveInt
+    edge_normalization: EdgeNormalization
+    auxiliary_skip: bool
+    drop_path: FractionOrZero
+    skip_cap: validation.NonNegativeInt | None
+    stopping: Mapping[str, StoppingRule]
+    freezing: Annotated[GradientMatching, _part(GradientMatching)] | None
+    snapshots: PositiveInt | None
+    capture: CaptureName
+    recompute: bool
     in_final_state: bool = False
 
     def __post_init__(self) -> None:
-        check_fields(self, "search")
-        check_optimizer("search.weight_optimizer", self.weight_optimizer)
-        check_optimizer("search.architecture_optimizer", self.architecture_optimizer)
+        validation.check_fields(self, "search")
+        validation.check_optimizer("search.weight_optimizer", self.weight_optimizer)
+        validation.check_optimizer("search.architecture_optimizer", self.architecture_optimizer)
         for option, kind in (("regularizers", Regularizer), ("stopping", StoppingRule)):
             parts = getattr(self, option)
             if not isinstance(parts, Mapping):
@@ -159,13 +111,6 @@ class SearchMethod:
         """How many epochs back the search may end."""
         return max((rule.rollback_window for rule in self.stopping.values()), default=0)
 
-    @property
-    def is_scheduled(self) -> bool:
-        """Whether a step of one epoch is not that of another, so that none may be replayed in it."""
-        smooths = self.smoothing is not None and self.smoothing.is_scheduled
-        changes = self.relaxation.is_scheduled or smooths or self.auxiliary_skip or self.drop_path > 0
-        return changes and not self.in_final_state
-
     def progress(self, epoch: int) -> float:
         """Return where in the search an epoch lies, from 0, the first, to 1, the last."""
         return 1.0 if self.in_final_state else epoch / max(1, self.epochs - 1)
@@ -186,16 +131,15 @@ class SearchMethod:
 
     def schedule(self, optimizer: Optimizer) -> LRScheduler | None:
         """Return the schedule of the weights' learning rate, stepped once per epoch."""
-        if self.learning_rate_min is None:
-            return None
-        return CosineAnnealingLR(optimizer, T_max=self.epochs, eta_min=self.learning_rate_min)
+        lowest = self.learning_rate_min
+        return None if lowest is None else CosineAnnealingLR(optimizer, T_max=self.epochs, eta_min=lowest)
 
     def for_tuning(
         self, epochs: int, learning_rate: float, schedule: Literal["constant", "cosine"], train_alpha: bool
     ) -> "SearchMethod":
         """Return the method that tunes the supernet between the decisions of a selection.
 
-        What changes in the course of the search stands where the search ended; what decides, ends or freezes is over.
+        What decides, ends or freezes is over.
 
         Args:
             epochs: All epochs of the tuning.

@@ -25,33 +25,20 @@ from archselect.models.supernet.supernet import Supernet
 from archselect.search.method import SearchMethod
 from archselect.search.regularizers import regularizer_gradients
 from archselect.search.sgas import Mixtures
-from archselect.training.cuda_graphs import Capture, NoCapture, capture_for
+from archselect.training import step
+from archselect.training.cuda_graphs import Capture, capture_for
 from archselect.training.metrics import EpochMetrics
-from archselect.training.step import (
-    OptimizerState,
-    cross_entropy,
-    gradients_of,
-    load_optimizer_state,
-    mean,
-    optimizer_step,
-)
 
 
 class SearchModule(pl.LightningModule):
     """Bilevel optimisation: per step one update of `alpha` on a batch of its half, then one of the weights on theirs.
 
-    Args:
-        supernet: Trained in place.
-        method: The parts that the training is composed of.
-        classes: Number of classes.
-        rng_key: What the randomness inside the network and of the parts is derived from, together with the epoch.
-        architecture_state: What the optimizer of `alpha` goes on from, see `architecture_state()`; None: afresh.
-
-    Attributes:
-        per_class: The accuracy of each class in the last validation, under `val_accuracy_per_class`; None for a class
-            without images.
-        kept_epochs: Once a rule has ended the search: after how many epochs the supernet is to be taken.
+    The randomness inside the network, which is trained in place, and of the parts is derived from `rng_key` and the
+    epoch. The optimizer of `alpha` goes on from an `architecture_state()`, if there is one.
     """
+
+    kept_epochs: int | None = None
+    """Once a rule has ended the search: after how many epochs the supernet is to be taken."""
 
     def __init__(
         self,
@@ -59,17 +46,15 @@ class SearchModule(pl.LightningModule):
         method: SearchMethod,
         classes: int,
         rng_key: tuple[int | str, ...],
-        architecture_state: OptimizerState | None = None,
+        architecture_state: step.OptimizerState | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.supernet = supernet
-        self.supernet.recompute = method.recompute
-        self.method = method
-        self.rng_key = rng_key
-        self.capture: Capture = NoCapture()
-        self.kept_epochs: int | None = None
+        self.supernet, self.method, self.rng_key = supernet, method, rng_key
+        supernet.recompute = method.recompute
+        self.capture = Capture()
         self._captured_under = dict(supernet.decisions)
+        self._smoothing, self._drop_path = method.smoothing, 0.0
         self._weight_optimizer: Optimizer | None = None
         self._architecture_optimizer: Optimizer | None = None
         self._architecture_state = architecture_state
@@ -78,12 +63,14 @@ class SearchModule(pl.LightningModule):
         self._curves: dict[str, list[float]] = {name: [] for name in method.stopping}
         self.train_metrics = EpochMetrics("train", classes, by_class=False)
         self.val_metrics = EpochMetrics("val", classes)
-        self.per_class: dict[str, list[float | None]] = {}
+        self.per_class: dict[str, list[float | None]] = {}  # of the last validation
         self.set_progress(method.progress(0))
 
     def training_step(self, batch: BilevelBatch, batch_idx: int) -> None:
         """Make one bilevel step (DARTS, Algorithm 1; GDAS updates the weights first)."""
-        self._forget_captures_of_other_decisions()
+        if self.supernet.decisions != self._captured_under:
+            self.capture.forget()
+            self._captured_under = dict(self.supernet.decisions)
         if self.method.update_order == "alpha_first":
             self._update_alpha(batch)
         self._update_weights(batch)
@@ -93,7 +80,7 @@ class SearchModule(pl.LightningModule):
     def _update_alpha(self, batch: BilevelBatch) -> None:
         if self.method.trains_alpha(self.current_epoch) and self.has_undecided:
             alphas, clip = self.supernet.architecture_parameters(), self.method.architecture_gradient_clip
-            optimizer_step(self._optimizers[1], alphas, self.alpha_gradients(batch), clip)
+            step.optimizer_step(self._optimizers[1], alphas, self.alpha_gradients(batch), clip)
 
     def _update_weights(self, batch: BilevelBatch) -> None:
         losses, logits, gradients = self.weight_gradients(batch)
@@ -101,14 +88,14 @@ class SearchModule(pl.LightningModule):
             self._frozen.observe(gradients, self.validation_gradients(batch))
         with self._frozen.hold_frozen_weights() if self._frozen else nullcontext():
             weights = self.supernet.weight_parameters()
-            optimizer_step(self._optimizers[0], weights, gradients, self.method.gradient_clip)
+            step.optimizer_step(self._optimizers[0], weights, gradients, self.method.gradient_clip)
         self.train_metrics.update(losses, logits, batch.weights[1])
 
     def alpha_gradients(self, batch: BilevelBatch) -> Sequence[Tensor]:
         """Return the gradient in every architecture parameter of the validation loss (eq. 5-8) and the regularisers."""
         gradient = self.method.architecture_gradient
         assert gradient is not None
-        capture = self.capture if gradient.replayable else NoCapture()
+        capture = self.capture if gradient.replayable else Capture()
         function = partial(gradient, self.supernet, weight_optimizer=self._weight_optimizer)
         gradients = capture("alpha", function, (batch,))
         if not self.method.regularizers:
@@ -123,7 +110,7 @@ class SearchModule(pl.LightningModule):
             logits = self.supernet(images, self.weights_of_a_step(images, labels))
             losses = F.cross_entropy(logits, labels, reduction="none")
             # Weights of operations that are not evaluated any more have no gradient.
-            gradients = gradients_of(mean(losses), self.supernet.weight_parameters(), allow_unused=True)
+            gradients = step.gradients_of(step.mean(losses), self.supernet.weight_parameters(), allow_unused=True)
             return losses.detach(), logits.detach(), gradients
 
         return self.capture("weights", function, batch.weights)
@@ -132,12 +119,10 @@ class SearchModule(pl.LightningModule):
         """Return the mixture that the weights' step is taken at: as sampled, smoothed, with paths dropped."""
         weights = self.supernet.sampled_weights().detach()
         if self._smoothing is not None:
-
-            def loss(moved: MixtureWeights) -> Tensor:
-                return cross_entropy(self.supernet(images, moved), labels)
-
             with frozen_bn_stats(self.supernet):
-                weights = self._smoothing(weights, self.supernet.mixed, loss)
+                weights = self._smoothing(
+                    weights, self.supernet.mixed, lambda moved: step.cross_entropy(self.supernet(images, moved), labels)
+                )
         return weights.replaced(drop_path=self._drop_path) if self._drop_path else weights
 
     def validation_gradients(self, batch: BilevelBatch) -> Sequence[Tensor | None]:
@@ -145,8 +130,8 @@ class SearchModule(pl.LightningModule):
 
         def function(images: Tensor, labels: Tensor) -> Sequence[Tensor | None]:
             with frozen_bn_stats(self.supernet):
-                loss = cross_entropy(self.supernet(images, self.supernet.sampled_weights().detach()), labels)
-            return gradients_of(loss, self.supernet.weight_parameters(), allow_unused=True)
+                loss = step.cross_entropy(self.supernet(images, self.supernet.sampled_weights().detach()), labels)
+            return step.gradients_of(loss, self.supernet.weight_parameters(), allow_unused=True)
 
         return self.capture("matching", function, batch.architecture)
 
@@ -159,24 +144,17 @@ class SearchModule(pl.LightningModule):
             for name, decisions in self.supernet.decisions.items()
         )
 
-    def _forget_captures_of_other_decisions(self) -> None:
-        if self.supernet.decisions != self._captured_under:
-            self.capture.forget()
-            self._captured_under = dict(self.supernet.decisions)
-
     def configure_optimizers(self) -> Any:
         """Return the optimizer of the weights with its schedule, then that of `alpha` if it trains."""
-        weights = self.method.weight_optimizer(self.supernet.weight_parameters())
-        self._weight_optimizer = weights
+        self._weight_optimizer = weights = self.method.weight_optimizer(self.supernet.weight_parameters())
         schedule = self.method.schedule(weights)
-        optimizers: list[Any] = [{"optimizer": weights, **({"lr_scheduler": schedule} if schedule else {})}]
-        if self.method.architecture_gradient is not None:
-            alpha = self.method.architecture_optimizer(self.supernet.architecture_parameters())
-            if self._architecture_state is not None:
-                load_optimizer_state(alpha, self._architecture_state)
-            self._architecture_optimizer = alpha
-            optimizers.append({"optimizer": alpha})
-        return optimizers
+        if self.method.architecture_gradient is None:
+            return [weights], [schedule] if schedule else []
+        alpha = self.method.architecture_optimizer(self.supernet.architecture_parameters())
+        if self._architecture_state is not None:
+            step.load_optimizer_state(alpha, self._architecture_state)
+        self._architecture_optimizer = alpha
+        return [weights, alpha], [schedule] if schedule else []
 
     @property
     def _optimizers(self) -> list[Any]:
@@ -184,12 +162,9 @@ class SearchModule(pl.LightningModule):
         optimizers: Any = self.optimizers()
         return optimizers if isinstance(optimizers, list) else [optimizers]
 
-    def architecture_state(self) -> OptimizerState | None:
+    def architecture_state(self) -> step.OptimizerState | None:
         """Return what the optimizer of `alpha` remembers, as plain data; None where `alpha` does not train."""
-        if self._architecture_optimizer is None:
-            return None
-        state: OptimizerState = self._architecture_optimizer.state_dict()["state"]
-        return state
+        return None if self._architecture_optimizer is None else self._architecture_optimizer.state_dict()["state"]
 
     def on_train_start(self) -> None:
         """Make what captures the steps, now that the device is known; a search that had ended stays so."""
@@ -198,7 +173,6 @@ class SearchModule(pl.LightningModule):
             self.trainer.should_stop = True
 
     def on_train_end(self) -> None:
-        """Free what was captured."""
         self.capture.forget()
 
     def on_train_epoch_start(self) -> None:
@@ -210,19 +184,18 @@ class SearchModule(pl.LightningModule):
 
     def set_progress(self, progress: float) -> None:
         """Set what changes in the course of the search; 0 is its first epoch, 1 its last."""
-        method = self.method
-        self.supernet.relaxation = method.relaxation.at(progress)
-        self.supernet.auxiliary_weight = 1 - progress if method.auxiliary_skip else 0.0
-        self._smoothing = method.smoothing_at(progress)
-        self._drop_path = method.drop_path * progress
-        if method.is_scheduled:
+        method, supernet = self.method, self.supernet
+        before = (supernet.relaxation, supernet.auxiliary_weight, self._smoothing, self._drop_path)
+        supernet.relaxation = method.relaxation.at(progress)
+        supernet.auxiliary_weight = 1 - progress if method.auxiliary_skip else 0.0
+        self._smoothing, self._drop_path = method.smoothing_at(progress), method.drop_path * progress
+        if before != (supernet.relaxation, supernet.auxiliary_weight, self._smoothing, self._drop_path):
             self.capture.forget()
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means, step the schedule, decide greedily, and end the search if a rule says so."""
         self.train_metrics.log(self)
-        names = ("learning_rate", "architecture_learning_rate")
-        for name, optimizer in zip(names, self._optimizers, strict=False):
+        for name, optimizer in zip(("learning_rate", "architecture_learning_rate"), self._optimizers, strict=False):
             self.log(name, optimizer.param_groups[0]["lr"])
         schedule: Any = self.lr_schedulers()
         if schedule is not None:
@@ -254,7 +227,6 @@ class SearchModule(pl.LightningModule):
         self.val_metrics.update(F.cross_entropy(logits, labels, reduction="none"), logits, labels)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the means over the validation images."""
         self.per_class |= self.val_metrics.log(self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -262,6 +234,5 @@ class SearchModule(pl.LightningModule):
         checkpoint["search"] = {"kept_epochs": self.kept_epochs, "past": self._past, "curves": self._curves}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it back."""
         state = checkpoint["search"]
         self.kept_epochs, self._past, self._curves = state["kept_epochs"], state["past"], state["curves"]

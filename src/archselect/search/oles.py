@@ -21,38 +21,27 @@ class GradientMatching:
     Of every operation on every edge of every cell, the cosine between the gradient of its weights on the batch that
     trains weights and on the one that trains `alpha` is averaged over `interval` steps. Below `threshold` its
     weights stay as they are from then on: what it would still learn is how to overfit. Costs one more gradient a step.
-
-    Attributes:
-        threshold: 0.4 in the authors' code, which averages cosines over the channels and tensors of an operation; here
-            it is one cosine over all its weights.
-        interval: In steps, 20 in the authors' code.
+    (The authors' code averages cosines over the channels and tensors of an operation; here it is one cosine over all
+    its weights.)
     """
 
-    threshold: FiniteFloat = 0.4
-    interval: PositiveInt = 20
+    threshold: FiniteFloat
+    interval: PositiveInt
 
     def __post_init__(self) -> None:
         check_fields(self, "search.freezing")
 
     def start(self, supernet: Supernet) -> "FrozenOperations":
-        """Return what counts the cosines of a supernet's operations."""
         return FrozenOperations(self, supernet)
 
 
 class _Stack(NamedTuple):
-    """An operation on several edges out of one state of one cell, whose weights are stacked.
+    """An operation on several edges out of one state of one cell, whose weights are stacked."""
 
-    Attributes:
-        weights: Each `(edges * ..., ...)`.
-        numbers: Of these among the weights of the supernet.
-        edges: How many.
-        rows: Where these operations stand among all.
-    """
-
-    weights: Sequence[nn.Parameter]
-    numbers: Sequence[int]
+    weights: Sequence[nn.Parameter]  # each (edges * ..., ...)
+    numbers: Sequence[int]  # of these among the weights of the supernet
     edges: int
-    rows: slice
+    rows: slice  # where these operations stand among all
 
     def gradients(self, of_all: Sequence[Tensor | None]) -> Tensor | None:
         """Return the gradients of the stack, `(edges, weights of an operation)`; None if it was decided away."""
@@ -64,20 +53,14 @@ class _Stack(NamedTuple):
 class FrozenOperations(nn.Module):
     """Which operations of a supernet are frozen, and how well the gradients of the others have matched lately.
 
-    Args:
-        rule: When an operation is frozen.
-        supernet: The supernet.
-
-    Attributes:
-        frozen: Whether each operation is, counted per edge and cell, `(operations,)`.
-
     Raises:
         ValueError: No operation has weights, so there is nothing to freeze.
     """
 
-    cosines: Tensor  # their sums since the interval began, (operations,)
-    counts: Tensor  # the steps that these are the sums of, (operations,)
-    frozen: Tensor
+    # Of every operation on every edge of every cell, (operations,):
+    cosines: Tensor  # their sums since the interval began
+    counts: Tensor  # the steps that these are the sums of
+    frozen: Tensor  # whether it is
 
     def __init__(self, rule: GradientMatching, supernet: Supernet) -> None:
         super().__init__()
@@ -96,7 +79,6 @@ class FrozenOperations(nn.Module):
 
     @property
     def frozen_share(self) -> float:
-        """The share of the operations that are frozen."""
         return int(self.frozen.sum()) / len(self.frozen)
 
     @torch.no_grad()
@@ -128,11 +110,9 @@ class FrozenOperations(nn.Module):
                 rows.copy_(torch.where(is_frozen, value.view(stack.edges, -1), rows))
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return what of the state is no tensor."""
         return {"steps": self._steps}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take it back."""
         self._steps = state["steps"]
 
 

@@ -35,9 +35,8 @@ class Regularizer(ABC):
     def __call__(self, alpha: Tensor, weights: Tensor) -> Tensor:
         """Return the term, a scalar.
 
-        Args:
-            alpha: Of all undecided edges of all cell types, `(edges, operations)`, -inf where there is no candidate.
-            weights: Their mixture weights, of the same shape, zero there.
+        `alpha`, `(edges, operations)`, is that of all undecided edges of all cell types, -inf where there is no
+        candidate; `weights` are their mixture weights, of the same shape, zero there.
         """
 
 
@@ -46,11 +45,11 @@ def regularizer_gradients(supernet: Supernet, regularizers: Iterable[Regularizer
     width = max(space.width for space in supernet.cell_spaces.values())
     alphas, weights = [], []
     for name, decisions in supernet.decisions.items():
-        undecided, missing = list(decisions.undecided_edges), width - supernet.cell_spaces[name].width
-        alphas.append(F.pad(supernet.masked_alpha(name)[undecided], (0, missing), value=-torch.inf))
-        weights.append(F.pad(supernet.relaxed(name)[undecided], (0, missing)))
-    rows = torch.cat(alphas), torch.cat(weights)
-    total = torch.stack([regularizer(*rows) for regularizer in regularizers]).sum()
+        undecided, missing = list(decisions.undecided_edges), (0, width - supernet.cell_spaces[name].width)
+        alphas.append(F.pad(supernet.masked_alpha(name)[undecided], missing, value=-torch.inf))
+        weights.append(F.pad(supernet.relaxed(name)[undecided], missing))
+    alpha, mixture = torch.cat(alphas), torch.cat(weights)
+    total = torch.stack([regularizer(alpha, mixture) for regularizer in regularizers]).sum()
     with whole_batches():  # of no batch: it is the same in every process
         return gradients_of(total, supernet.architecture_parameters())
 
@@ -85,10 +84,8 @@ class Entropy(Regularizer):
 class ZeroOne(Regularizer):
     """`-weight * mean (z - 1/2)^2` over all mixture weights z, which pushes them to 0 and 1.
 
-    The zero-one loss of FairDARTS (Chu et al., ECCV 2020, arXiv 1911.12126); 10 is the weight in the authors' code.
+    The zero-one loss of FairDARTS (Chu et al., ECCV 2020, arXiv 1911.12126).
     """
-
-    weight: NonNegativeFloat = 10.0
 
     def __call__(self, alpha: Tensor, weights: Tensor) -> Tensor:
         return -self.weight * (weights[alpha > -torch.inf] - 0.5).square().mean()
@@ -98,11 +95,8 @@ class ZeroOne(Regularizer):
 class DirichletKL(Regularizer):
     """`weight * sum over edges of KL(Dir(elu(alpha) + 1) || Dir(1))`, which keeps the draws spread out.
 
-    DrNAS (Chen et al., ICLR 2021, arXiv 2006.10355); 0.001 is the weight in the authors' code, where it takes the place
-    of the weight decay of `alpha`.
+    DrNAS (Chen et al., ICLR 2021, arXiv 2006.10355), where it takes the place of the weight decay of `alpha`.
     """
-
-    weight: NonNegativeFloat = 1e-3
 
     def check(self, relaxation: Relaxation) -> None:
         if not isinstance(relaxation, Dirichlet):

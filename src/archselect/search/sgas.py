@@ -14,6 +14,8 @@ from archselect.utils.validation import FRACTION, Fraction, FractionOrZero, Posi
 Mixtures = Mapping[str, list[list[float]]]
 """Per cell type the relaxation of `alpha`, `(edges, operations)`, as plain lists."""
 
+Decisions = Mapping[str, CellDecisions]
+
 
 @dataclass(frozen=True)
 class SGAS:
@@ -22,38 +24,25 @@ class SGAS:
     The edge keeps its strongest operation, `none` apart. A node that has all the inputs that it keeps drops its other
     edges. The lengths are shares of the search, as the authors' 50 epochs divide: the first decision after the tenth,
     then one every 5. (The authors' code also enlarges the batch by 8 with each decision; that is left out, so that all
-    search methods see the same batches.)
-
-    Attributes:
-        criterion: 1: importance x certainty; 2: that x stability.
-        first: Share of the epochs before the one with the first decision at its end.
-        every: Share of the epochs between two decisions.
-        share: Of the edges that a cell keeps, so many are decided in the search; 1: all, as in the paper. The others
-            are left to the selection.
-        memory: Criterion 2 compares with the mixtures of so many epochs.
+    search methods see the same batches.) Of the edges that a cell keeps, a `share` is decided in the search; the others
+    are left to the selection.
     """
 
-    criterion: Literal[1, 2] = 1
-    first: FractionOrZero = 0.18
-    every: Fraction = 0.1
-    share: float = 0.5
-    memory: PositiveInt = 4
+    criterion: Literal[1, 2]
+    first: FractionOrZero
+    every: Fraction
+    share: float
+    memory: PositiveInt
 
     def __post_init__(self) -> None:
         check_fields(self, "search.greedy")
         if self.share != 1:
             FRACTION.check("search.greedy.share", self.share)
 
-    def decide(
-        self, supernet: Supernet, epoch: int, epochs: int, past: Sequence[Mixtures]
-    ) -> Mapping[str, CellDecisions]:
-        """Return what is decided after an epoch, all earlier decisions included.
+    def decide(self, supernet: Supernet, epoch: int, epochs: int, past: Sequence[Mixtures]) -> Decisions:
+        """Return what is decided at the end of an epoch, counted from 0, all earlier decisions included.
 
-        Args:
-            supernet: At the end of the epoch.
-            epoch: Counted from 0.
-            epochs: Of the whole search.
-            past: The mixtures at the end of each earlier epoch.
+        `past` are the mixtures at the end of each earlier epoch.
         """
         decisions = dict(supernet.decisions)
         if epoch not in self.due(epochs):
@@ -74,10 +63,7 @@ class SGAS:
     def scores(self, space: CellSpace, mixture: Tensor, earlier: Sequence[Tensor]) -> list[float]:
         """Return the criterion for each edge, a product of factors that are scaled to `[0, 1]` over the cell's edges.
 
-        Args:
-            space: Edges and candidates.
-            mixture: `(edges, operations)`.
-            earlier: Those of earlier epochs.
+        `mixture` is `(edges, operations)`, and so are those of earlier epochs.
         """
         others = _without_none(space, mixture)
         importance = others.sum(dim=1) / mixture.sum(dim=1)

@@ -25,25 +25,17 @@ Loss = Callable[[MixtureWeights], Tensor]
 class Smoothing(ABC):
     """Moves every mixture weight that a weight step evaluates by e at most; e grows linearly in the course of a search.
 
-    Attributes:
-        first: e in the first epoch.
-        last: e after the last epoch, from where on a selection tunes.
-        endpoint: Whether the last epoch has this e too, as in `numpy.linspace`; otherwise epoch k of N lies at k / N,
-            so that the last of 50 epochs has e = 0.2946, as in the authors' code (SmoothDARTS,
-            sota/cnn/train_search.py; DARTS-PT tunes with 0.3).
+    It grows from `first` to `last`, which a selection tunes with. The last epoch has it too if it is the `endpoint`, as
+    in `numpy.linspace`; otherwise epoch k of N lies at k / N, as in the authors' code (SmoothDARTS,
+    sota/cnn/train_search.py).
     """
 
-    first: NonNegativeFloat = 0.03
-    last: NonNegativeFloat = 0.3
-    endpoint: bool = False
+    first: NonNegativeFloat
+    last: NonNegativeFloat
+    endpoint: bool
 
     def __post_init__(self) -> None:
         check_fields(self, "search.smoothing")
-
-    @property
-    def is_scheduled(self) -> bool:
-        """Whether it changes in the course of a search."""
-        return self.first != self.last
 
     def at(self, progress: float) -> Self:
         """Return the smoothing at a moment of a search, from 0, its first epoch, to 1, its end."""
@@ -57,8 +49,7 @@ class Smoothing(ABC):
         Args:
             weights: The present mixture, as constants.
             mixed: Per cell type `(edges, operations)`, 1 for the candidates of undecided edges and 0 elsewhere.
-            loss: The loss of the step under given weights, of several processes each one's part. Evaluating it moves no
-                statistics.
+            loss: Of the step under given weights, of several processes each one's part; it moves no statistics.
         """
 
 
@@ -76,16 +67,13 @@ class AdversarialSmoothing(Smoothing):
 
     From a random start, `steps` steps of `2 e / steps` along the gradient's sign, each followed by a projection onto
     the ball, onto `[0, 1]` and to the edge's former sum. If the loss did not rise, the mixture stays as it was. Losses
-    are those of training, with the statistics of the batch (the authors' code attacks in evaluation mode).
-
-    Attributes:
-        steps: Of the ascent. Each costs about as much as a step of the weights.
-        revive: Whether an operation that the ascent has brought to weight 0 may come back, as in the authors' code. In
-            DARTS-PT's copy it has no gradient (sota/cnn/model_search.py, `MixedOp`) and stays at 0.
+    are those of training, with the statistics of the batch (the authors' code attacks in evaluation mode). Each step
+    costs about as much as one of the weights. An operation that the ascent has brought to weight 0 comes back unless
+    `revive` is false, as in DARTS-PT's copy, where it has no gradient (sota/cnn/model_search.py, `MixedOp`).
     """
 
-    steps: PositiveInt = 7
-    revive: bool = True
+    steps: PositiveInt
+    revive: bool
 
     def __call__(self, weights: MixtureWeights, mixed: Mapping[str, Tensor], loss: Loss) -> MixtureWeights:
         epsilon = self.first
@@ -106,18 +94,15 @@ class AdversarialSmoothing(Smoothing):
 
 
 def _with_noise(weights: MixtureWeights, mixed: Mapping[str, Tensor], epsilon: float) -> dict[str, Tensor]:
-    return {cell: _projected(row + _noise(row, epsilon), row, mixed[cell]) for cell, row in weights.items()}
-
-
-def _noise(like: Tensor, epsilon: float) -> Tensor:
     with drawn_alike():
-        return torch.empty_like(like).uniform_(-epsilon, epsilon)
+        noise = {cell: torch.empty_like(row).uniform_(-epsilon, epsilon) for cell, row in weights.items()}
+    return {cell: _projected(row + noise[cell], row, mixed[cell]) for cell, row in weights.items()}
 
 
 def _projected(moved: Tensor, before: Tensor, mixed: Tensor) -> Tensor:
     """Return what was moved, within `[0, 1]` and with the sums of before.
 
-    Decided edges stay where they were, and so do edges on which no operation would keep weight.
+    Edges that are decided, or on which no operation would keep weight, stay where they were.
     """
     inside = moved.clamp(0, 1) * (before != 0)  # what is not evaluated stays so
     total = inside.sum(dim=1, keepdim=True)

@@ -14,7 +14,7 @@ from archselect.models.restored_state import restored_state
 from archselect.models.supernet.mixture import Mixture, MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.selection.scoring import Racing, Score, Scoring, SuccessiveElimination, eliminated
-from archselect.training.cuda_graphs import Capture, NoCapture
+from archselect.training.cuda_graphs import Capture
 
 
 class ScoreAccumulator:
@@ -100,7 +100,7 @@ class Scorer:
         capture: Capture | None = None,
     ) -> None:
         self.supernet = supernet
-        self.capture = capture or NoCapture()
+        self.capture = capture or Capture()
         self.batches = batches
         self.scoring = scoring
         self.calibration = calibration
@@ -195,7 +195,7 @@ class Scorer:
                 seed_generators(derived_seed(*self.rng_key, "scoring", number, part))
 
         # Replayed, the random numbers of a graph would go on from candidate to candidate.
-        capture = NoCapture() if self.noisy else self.capture
+        capture = Capture() if self.noisy else self.capture
         return capture(("score", len(candidates)), score, (images, labels))
 
     @property

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
@@ -23,27 +23,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint as a whole or not at all, and keeps the one before it: a kill damages neither."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Save beside the old checkpoint, which becomes the previous one, then take its place."""
         _write({**checkpoint, _LAYOUT: LAYOUT}, Path(path), previous=Path(path).with_name(PREVIOUS))
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
         """Load tensors and plain data, whatever Lightning asks for."""
-        return cast(dict[str, Any], tensors.load(Path(path), map_location))
+        return tensors.load(Path(path), map_location)
 
 
 def newest_valid(folder: Path) -> tuple[Path | None, list[str]]:
     """Return the newest checkpoint in a stage's folder that can be gone on from, and what is wrong with newer ones."""
-    wrong = []
-    for path in (folder / NEWEST, folder / PREVIOUS):
-        if path.exists():
-            try:
-                layout = load_state(path).get(_LAYOUT)
-            except DamagedError as error:
-                wrong.append(str(error))
-                continue
-            if layout == LAYOUT:
+    wrong: list[str] = []
+    for path in filter(Path.exists, (folder / NEWEST, folder / PREVIOUS)):
+        try:
+            if (layout := load_state(path).get(_LAYOUT)) == LAYOUT:
                 return path, wrong
             wrong.append(f"{path.name} is of another version of this program (layout {layout}, not {LAYOUT})")
+        except DamagedError as error:
+            wrong.append(str(error))
     return None, wrong
 
 
@@ -60,11 +56,7 @@ def _write(state: Mapping[str, Any], path: Path, previous: Path | None = None) -
 
 
 def load_state(file: Path) -> dict[str, Any]:
-    """Return what `save` wrote for an unfinished stage, on the CPU.
-
-    Raises:
-        DamagedError: The file is gone, cut, or not what was written.
-    """
+    """Return what `save` wrote, on the CPU; a `DamagedError` says that the file is gone, cut, or another one."""
     try:
         state = tensors.load(file)
     except FileNotFoundError as error:

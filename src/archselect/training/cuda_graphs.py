@@ -23,7 +23,7 @@ CaptureName = Literal["none", "cuda_graphs", "compile"]
 
 
 class Capture:
-    """Evaluates functions of trees of tensors (tuples, lists, dicts); may record one under a key and replay it."""
+    """Evaluates functions of trees of tensors (tuples, lists, dicts) as they are; others record and replay them."""
 
     def __call__(self, key: Hashable, function: Callable[..., T], inputs: Sequence[Any]) -> T:
         """Return `function(*inputs)`. What came back is valid until the next call with the same key."""
@@ -33,18 +33,12 @@ class Capture:
         """Free what was recorded, when what it computes has changed."""
 
 
-class NoCapture(Capture):
-    """Evaluates every function as it is."""
-
-
 class CudaGraphs(Capture):
     """Records a function the first time its key, with the shapes of its inputs, is seen, and replays it from then on.
 
     Recording runs the function three times for real before it counts, on copies of the state that `preserve` names, so
-    that the numbers do not depend on whether a step was recorded or replayed.
-
-    Args:
-        preserve: Returns the tensors that the function changes in place (running statistics).
+    that the numbers do not depend on whether a step was recorded or replayed: the tensors that the function changes in
+    place (running statistics).
     """
 
     WARM_UPS = 3
@@ -65,7 +59,6 @@ class CudaGraphs(Capture):
         return cast(T, outputs)
 
     def forget(self) -> None:
-        """Free all graphs."""
         self._graphs.clear()
 
     def _record(self, function: Callable[..., Any], inputs: Sequence[Any]) -> Recording:
@@ -90,11 +83,8 @@ class CudaGraphs(Capture):
 class Compiled(Capture):
     """Compiles the cells of a supernet while nothing is decided.
 
-    A cell is compiled once for each of its shapes and served to all cells of that shape. Which operations have weight
-    is part of what is compiled, so from the first decision on the cells are evaluated as they are.
-
-    Args:
-        cells: Compiled in place.
+    A cell is compiled, in place, once for each of its shapes and served to all cells of that shape. Which operations
+    have weight is part of what is compiled, so from the first decision on the cells are evaluated as they are.
     """
 
     RECOMPILE_LIMIT = 64  # shapes of cells, with and without gradients; beyond it PyTorch compiles nothing, silently
@@ -108,23 +98,18 @@ class Compiled(Capture):
             cell.forward = torch.compile(cell.forward, dynamic=False)
 
     def forget(self) -> None:
-        """Evaluate the cells as they are."""
         for cell in self._cells:
             cell.__dict__.pop("forward", None)
 
 
 def capture_for(name: CaptureName, device: torch.device, network: nn.Module) -> Capture:
-    """Return the capture of that name for the steps of a network.
-
-    Raises:
-        ValueError: The device has no CUDA graphs.
-    """
+    """Return the capture of that name for the steps of a network; see `check_capture`."""
     check_capture("capture", name, device)
     if name == "cuda_graphs":
         return CudaGraphs(lambda: list(network.buffers()))
     if name == "compile":
         return Compiled([module for module in network.modules() if isinstance(module, MixedCell)])
-    return NoCapture()
+    return Capture()
 
 
 def check_capture(option: str, name: CaptureName, device: torch.device) -> None:

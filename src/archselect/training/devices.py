@@ -27,36 +27,23 @@ def silence_lightning_warnings() -> None:
     """
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
-    warnings.filterwarnings("ignore", message="The `srun` command is available")
-    warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
+    said = (".*LeafSpec.*", ".*sync_dist=True.*", "The `srun` command is available", ".*have no `val_dataloader`.*")
+    for message in said:
+        warnings.filterwarnings("ignore", message=message)
 
 
 TrainerFactory = Callable[..., pl.Trainer]
 
-OPTIONS = (
-    "accelerator",
-    "devices",
-    "sync_batchnorm",
-    "precision",
-    "deterministic",
-    "benchmark",
-    "detect_anomaly",
-    "profiler",
-)
-"""The others would change results behind the store's back, or are the stages' own."""
+# The others would change results behind the store's back, or are the stages' own.
+OPTIONS: tuple[str, ...] = ("accelerator", "devices", "sync_batchnorm", "precision")
+OPTIONS += ("deterministic", "benchmark", "detect_anomaly", "profiler")
 
+# Not float16: the search takes its gradients without the loss scale that it needs.
 PRECISIONS = ("32-true", "bf16-mixed")
-"""Not float16: the search takes its gradients without the loss scale that it needs."""
 
 
 def check_trainer(trainer: TrainerFactory) -> torch.device:
-    """Return the device that the trainer of this process computes on.
-
-    Raises:
-        ValueError: The trainer cannot be made on this machine.
-    """
+    """Return the device that the trainer of this process computes on; a ValueError says why it cannot be made here."""
     options = _options(trainer)
     if unknown := sorted(set(options) - set(OPTIONS)):
         raise ValueError(
@@ -101,8 +88,7 @@ def join(trainer: TrainerFactory) -> None:
 def for_this_process(trainer: TrainerFactory, **options: Any) -> pl.Trainer:
     """Return a trainer on this process's device: of those launched together, each has one of `devices`.
 
-    Raises:
-        ValueError: There are not as many devices as processes.
+    A ValueError says that there are not as many devices as processes.
     """
     place, devices = launched(), _options(trainer).get("devices", 1)
     if place is None:
@@ -110,16 +96,14 @@ def for_this_process(trainer: TrainerFactory, **options: Any) -> pl.Trainer:
     if isinstance(devices, int) and devices not in (-1, 1, place.local_world_size):
         raise ValueError(f"torchrun or srun started {place.local_world_size} processes on this machine.")
     # torchrun and submitit describe the processes in torch.distributed's own variables.
-    environment = (
-        TorchElasticEnvironment() if "LOCAL_WORLD_SIZE" in os.environ else SLURMEnvironment(auto_requeue=False)
-    )
+    elastic = "LOCAL_WORLD_SIZE" in os.environ
+    environment = TorchElasticEnvironment() if elastic else SLURMEnvironment(auto_requeue=False)
     options["strategy"] = UnwrappedDDPStrategy(cluster_environment=environment, timeout=STEP_TIMEOUT)
     options["num_nodes"] = place.world_size // place.local_world_size
     return _make(trainer, devices=devices if isinstance(devices, list) else place.local_world_size, **options)
 
 
 def _options(trainer: TrainerFactory) -> dict[str, Any]:
-    """Return the options that a trainer was configured with."""
     return dict(trainer.keywords) if isinstance(trainer, partial) else {}
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -22,15 +22,13 @@ from archselect.training.checkpoint import NEWEST, AtomicCheckpointIO, newest_va
 from archselect.training.devices import TrainerFactory, for_this_process
 from archselect.training.progress import Progress, ProgressCallback
 
-# Of mallopt(3): blocks of up to 32 MB, its largest value, come from the heap, and the heap's free end stays.
-MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
-LARGEST_FROM_HEAP, KEPT = 32 * 2**20, 2**31 - 1
-
 
 def keep_freed_memory() -> bool:
     """Let this process keep up to 2 GB that it frees; return whether the C library (glibc) knows how."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda option, value: 0)
-    return bool(mallopt(MMAP_THRESHOLD, LARGEST_FROM_HEAP) and mallopt(TRIM_THRESHOLD, KEPT))
+    mmap_threshold, trim_threshold = -3, -1  # mallopt(3)
+    # Blocks of up to 32 MB, its largest value, come from the heap, and the heap's free end stays.
+    return bool(mallopt(mmap_threshold, 32 * 2**20) and mallopt(trim_threshold, 2**31 - 1))
 
 
 def peak_resident() -> int:
@@ -46,16 +44,12 @@ def peak_resident() -> int:
 
 
 class SignalsLeftAlone(Callback):
-    """Undoes Lightning's handling of SIGTERM, which would end a fit between two steps and take it for finished.
-
-    Made before the fit, it remembers who handles SIGTERM; Lightning puts its own handler in front when the fit begins.
-    """
+    """Undoes Lightning's handling of SIGTERM, which would end a fit between two steps and take it for finished."""
 
     def __init__(self) -> None:
-        self._handler = signal.getsignal(signal.SIGTERM)
+        self._handler = signal.getsignal(signal.SIGTERM)  # before Lightning's, which it puts in front as a fit begins
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Restore the handler."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._handler)
 
@@ -84,42 +78,28 @@ MEMORY = {
 Record = dict[str, Any]
 
 
-class DivergedError(ValueError):
-    """The loss is not a finite number any more."""
+class Loaders(NamedTuple):
+    """What a fit reads."""
+
+    train: Any  # training batches, with `set_epoch`
+    val: Any | None  # validation batches, if there are any
+    images: int  # training images per epoch
+
+
+LoadersOn = Callable[[torch.device], Loaders]
 
 
 @dataclass(frozen=True)
-class Loaders:
-    """What a fit reads.
-
-    Attributes:
-        train: Training batches, with `set_epoch`.
-        val: Validation batches, if there are any.
-        images: Training images per epoch.
-    """
-
-    train: Any
-    val: Any | None
-    images: int
-
-
 class StageTrainer:
-    """Runs fits for one stage.
+    """Runs fits for one stage, whose checkpoint and history lie in its folder.
 
-    Args:
-        folder: The stage's folder; checkpoint and history lie here.
-        trainer: Makes the Lightning trainer; accelerator, device and precision are its own.
-        progress: Shows what is going on.
-        on_record: Called with every record of the history as it is made.
+    `on_record` is called with every record of the history as it is made.
     """
 
-    def __init__(
-        self, folder: StageFolder, trainer: TrainerFactory, progress: Progress, on_record: Callable[[Record], None]
-    ) -> None:
-        self.folder = folder
-        self.progress = progress
-        self.on_record = on_record
-        self._trainer = trainer
+    folder: StageFolder
+    trainer: TrainerFactory
+    progress: Progress
+    on_record: Callable[[Record], None]
 
     @property
     def device(self) -> torch.device:
@@ -129,54 +109,37 @@ class StageTrainer:
     def fit(
         self,
         module: pl.LightningModule,
-        loaders: Callable[[torch.device], Loaders],
+        loaders: LoadersOn,
         epochs: int,
         callbacks: Iterable[Callback] = (),
         describe: Callable[[], Mapping[str, Any]] = dict,
     ) -> list[Record]:
         """Train `module` up to `epochs`, from the newest sound checkpoint if any, and return the whole history.
 
-        Args:
-            module: What is trained.
-            loaders: Makes the batches on a device.
-            epochs: The epoch to end at.
-            callbacks: Run before the epoch's record and checkpoint are written.
-            describe: What an epoch's record holds besides the metrics.
-
-        Raises:
-            DivergedError: The loss is not finite.
+        The callbacks run before the record of an epoch, which holds what `describe` returns besides the metrics, and
+        its checkpoint are written. A ValueError says that a loss or a parameter is not finite.
         """
         checkpoint, wrong = on_main_process(lambda: newest_valid(self.folder.path))
         if wrong:
             then = f"going on from {checkpoint.name}" if checkpoint else "starting afresh"
             self.progress.warn(f"in {self.folder.path}, {' and '.join(wrong)}; {then}")
-        writer = EpochWriter(self.folder, self.on_record, describe)
+        writer = EpochWriter(self, describe)
         callbacks = [*callbacks, ProgressCallback(self.progress), writer]
         trainer = self._make(max_epochs=epochs, callbacks=callbacks, enable_checkpointing=True)
-        batches = loaders(trainer.strategy.root_device)
-        writer.images = batches.images
+        train, val, writer.images = loaders(trainer.strategy.root_device)
+        path = str(checkpoint) if checkpoint else None
         with sharded_batches():
-            trainer.fit(
-                module,
-                train_dataloaders=batches.train,
-                val_dataloaders=batches.val,
-                ckpt_path=str(checkpoint) if checkpoint else None,
-                weights_only=True,
-            )
+            trainer.fit(module, train, val, ckpt_path=path, weights_only=True)
         return self.folder.read_lines(HISTORY)
 
     def train(
-        self,
-        module: pl.LightningModule,
-        loaders: Callable[[torch.device], Loaders],
-        epochs: int,
-        callbacks: Iterable[Callback] = (),
+        self, module: pl.LightningModule, loaders: LoadersOn, epochs: int, callbacks: Iterable[Callback] = ()
     ) -> None:
         """Train `module` for `epochs` without validation, history or checkpoint: a small part of a stage's work."""
         trainer = self._make(max_epochs=epochs, limit_val_batches=0, callbacks=callbacks)
-        batches = loaders(trainer.strategy.root_device)
+        train, val, _ = loaders(trainer.strategy.root_device)
         with sharded_batches():
-            trainer.fit(module, train_dataloaders=batches.train, val_dataloaders=batches.val)
+            trainer.fit(module, train, val)
             average_statistics(module)
 
     def test(self, module: pl.LightningModule, batches: Callable[[torch.device], Any]) -> dict[str, float]:
@@ -194,7 +157,7 @@ class StageTrainer:
             "plugins": [AtomicCheckpointIO()],
         }
         callbacks = [SignalsLeftAlone(), *options.pop("callbacks", ())]
-        return for_this_process(self._trainer, **ours | options, callbacks=callbacks)
+        return for_this_process(self.trainer, **ours | options, callbacks=callbacks)
 
 
 class EpochWriter(Checkpoint):
@@ -203,14 +166,10 @@ class EpochWriter(Checkpoint):
     A kill between the two leaves a record without its checkpoint; the epoch is then made, and recorded, again.
     """
 
-    def __init__(
-        self, folder: StageFolder, on_record: Callable[[Record], None], describe: Callable[[], Mapping[str, Any]]
-    ) -> None:
-        self.folder = folder
-        self.on_record = on_record
-        self.describe = describe
-        self.images = 0
-        self._started = 0.0
+    images = 0  # of an epoch
+
+    def __init__(self, stage_trainer: StageTrainer, describe: Callable[[], Mapping[str, Any]]) -> None:
+        self.folder, self.on_record, self.describe = stage_trainer.folder, stage_trainer.on_record, describe
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the count of the peak memory, which is what is allocated on a GPU."""
@@ -222,7 +181,6 @@ class EpochWriter(Checkpoint):
         self.folder.keep_lines(HISTORY, lambda record: record["epoch"] < trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the epoch's clock."""
         self._started = time.perf_counter()
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -238,8 +196,7 @@ class EpochWriter(Checkpoint):
         self._check_finite(pl_module, metrics, trainer.current_epoch)
         on_gpu = pl_module.device.type == "cuda"
         peak = torch.cuda.max_memory_allocated(pl_module.device) if on_gpu else peak_resident()
-        metrics["peak_memory_gb"] = peak / 1e9
-        metrics["images_per_second"] = self.images / seconds
+        metrics |= {"peak_memory_gb": peak / 1e9, "images_per_second": self.images / seconds}
         record = {"epoch": trainer.current_epoch, "seconds": seconds, "metrics": metrics, **self.describe()}
         self.folder.append_line(HISTORY, record)
         trainer.save_checkpoint(self.folder.path / NEWEST)
@@ -249,21 +206,16 @@ class EpochWriter(Checkpoint):
         """Raise if a loss or a parameter is not finite: the loss of this epoch need not show the latter."""
         losses = ((name, torch.tensor(value)) for name, value in metrics.items() if name.endswith("_loss"))
         for name, value in (*losses, *module.named_parameters()):
-            if not bool((finite := value.isfinite()).all()):
-                kind, wrong = self.folder.key.kind, float(value.detach()[~finite][0])
-                kept = (
-                    f"The state after epoch {epoch} is kept in {self.folder.path}."
-                    if epoch
-                    else "It was the first epoch."
-                )
-                of_alpha = ".alphas." in name or ".betas." in name
-                lower = (
-                    "search.architecture_optimizer.lr" if of_alpha else f"{LEARNING_RATES[kind]} or the gradient clip"
-                )
-                raise DivergedError(
-                    f"The {kind} diverged: {name} became {wrong} in epoch {epoch + 1}. {kept} Lower {lower}; that "
-                    "makes another stage, which starts afresh."
-                )
+            if (finite := value.isfinite()).all():
+                continue
+            kind, wrong, where = self.folder.key.kind, float(value.detach()[~finite][0]), self.folder.path
+            kept = f"The state after epoch {epoch} is kept in {where}." if epoch else "It was the first epoch."
+            of_alpha = ".alphas." in name or ".betas." in name
+            lower = "search.architecture_optimizer.lr" if of_alpha else f"{LEARNING_RATES[kind]} or the gradient clip"
+            raise ValueError(
+                f"The {kind} diverged: {name} became {wrong} in epoch {epoch + 1}. {kept} Lower {lower}; that makes "
+                "another stage, which starts afresh."
+            )
 
 
 def out_of_memory(kind: str, device: torch.device, error: BaseException) -> str:

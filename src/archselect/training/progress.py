@@ -7,53 +7,37 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskProgressColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-QUIET_SECONDS = 10.0
-"""Where there is no terminal: at least so long between two lines."""
+QUIET_SECONDS = 10.0  # where there is no terminal: at least so long between two lines
 
 
 class Progress:
-    """The progress of one stage, counted in steps.
-
-    Args:
-        console: Where it is shown.
-        title: Name of the stage.
-    """
+    """The progress of one stage, named by its title and counted in steps."""
 
     def __init__(self, console: Console, title: str) -> None:
-        self.console = console
-        self.title = title
+        self.console, self.title = console, title
+        self._last_line = 0.0
+        columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), "left", TimeRemainingColumn())
+        options: dict[str, Any] = {"speed_estimate_period": 120, "disable": not console.is_terminal}
         self._bar = RichProgress(
-            TextColumn("[bold]{task.description:<10}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[status]}"),
-            console=console,
-            speed_estimate_period=120,
+            "[bold]{task.description:<10}", *columns, "{task.fields[status]}", console=console, **options
         )
         self._task = self._bar.add_task(title, total=None, status="")
-        self._last_line = 0.0
 
     def __enter__(self) -> "Progress":
-        if self.console.is_terminal:
-            self._bar.start()
+        self._bar.start()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        if self.console.is_terminal:
-            self._bar.stop()
+        self._bar.stop()
 
     def start(self, total: int, completed: int) -> None:
         """Say how many steps there are and how many an earlier session made."""
         self._bar.update(self._task, total=total, completed=completed)
 
     def advance(self) -> None:
-        """Count a step."""
         self._bar.advance(self._task)
 
     def say(self, status: str) -> None:
@@ -69,7 +53,6 @@ class Progress:
             self.console.print(f"{self.title:<10} {done}{left}  {status}", highlight=False)
 
     def warn(self, words: str) -> None:
-        """Show a warning, and write it into the run's log."""
         warn(self.console, self.title, words)
 
 
@@ -86,7 +69,6 @@ class ProgressCallback(Callback):
         self.progress = progress
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Announce the fit."""
         batches = int(trainer.num_training_batches)
         self.progress.start(batches * (trainer.max_epochs or 0), completed=batches * trainer.current_epoch)
 
@@ -101,5 +83,4 @@ class ProgressCallback(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the batch."""
         self.progress.advance()

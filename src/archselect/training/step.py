@@ -26,13 +26,7 @@ def mean(values: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Return the mean cross-entropy over the whole batch, or this process's part of it.
-
-    Args:
-        logits: `(B, classes)`.
-        labels: `(B,)`.
-        label_smoothing: In `[0, 1]`.
-    """
+    """Return the mean cross-entropy of logits `(B, classes)` over the whole batch, or this process's part of it."""
     if not is_sharded():
         return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
     return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing) / _images(logits)
@@ -54,25 +48,14 @@ def gradients_of(
     """Return the gradient of a scalar loss in every input: zeros in those that it does not depend on.
 
     Where batches are sharded, every process calls this with its part of the loss: it depends on the same inputs in all.
-
-    Args:
-        loss: Computed with gradients enabled.
-        inputs: Leaves, or what the loss was computed from.
-        allow_unused: Return None in place of these zeros, so that an optimizer leaves such a parameter alone.
-        create_graph: See `torch.autograd.grad`; not where batches are sharded.
-        retain_graph: See `torch.autograd.grad`.
+    With `allow_unused` there is None in place of the zeros, so that an optimizer leaves such a parameter alone. For the
+    other options see `torch.autograd.grad`.
     """
     if not loss.requires_grad:
         assert torch.is_grad_enabled(), "a loss without gradients would look like one that depends on nothing"
         return [None if allow_unused else torch.zeros_like(tensor) for tensor in inputs]
-    gradients = torch.autograd.grad(
-        loss,
-        inputs,
-        allow_unused=True,
-        materialize_grads=not allow_unused,
-        create_graph=create_graph,
-        retain_graph=retain_graph,
-    )
+    graph: dict[str, Any] = {"create_graph": create_graph, "retain_graph": retain_graph}
+    gradients = torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=not allow_unused, **graph)
     if not is_sharded():
         return list(gradients)
     assert not create_graph, "the sum over the processes is taken of numbers"
@@ -88,13 +71,9 @@ OptimizerState = Mapping[int, Mapping[str, Any]]
 def optimizer_step(
     optimizer: Any, parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None], clip: float | None = None
 ) -> None:
-    """Step along gradients, one per parameter (None: it has none), clipped to a norm.
+    """Step along gradients, one per parameter (None: it has none), clipped to a norm of all of them together.
 
-    Args:
-        optimizer: Lightning's wrapper of an optimizer of these parameters.
-        parameters: What the gradients belong to.
-        gradients: Of the loss.
-        clip: Largest norm of all gradients together; None: they are not clipped.
+    `optimizer` is Lightning's wrapper of an optimizer of these parameters.
     """
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
@@ -107,12 +86,8 @@ def optimizer_step(
 def load_optimizer_state(optimizer: Optimizer, state: OptimizerState) -> None:
     """Let an optimizer go on with what another one remembers of the same parameters; its own settings stay.
 
-    Args:
-        optimizer: Changed in place.
-        state: The entry "state" of the other one's `state_dict`; a parameter without an entry starts afresh.
-
-    Raises:
-        ValueError: It is the state of other parameters.
+    `state` is the entry "state" of the other one's `state_dict`: a parameter without an entry starts afresh, and a
+    ValueError says that it is of other parameters.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for number, values in state.items():

@@ -1,46 +1,33 @@
-"""Errors that a user can mend, in a sentence: what Hydra refuses, which name was meant, what is missing."""
+"""Errors that a user can mend, in a sentence: what Hydra refuses, which name was meant; and signals that stop a run."""
 
+import os
 import re
 import shlex
+import signal
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
-from hydra.errors import (
-    CompactHydraException,
-    ConfigCompositionException,
-    MissingConfigException,
-    OverrideParseException,
-)
+import hydra.errors
+import omegaconf.errors
 from omegaconf import DictConfig
-from omegaconf.errors import (
-    ConfigAttributeError,
-    ConfigKeyError,
-    InterpolationResolutionError,
-    OmegaConfBaseException,
-)
+from rich.console import Console
 
 from archselect.store import explanation
 from archselect.store.redact_paths import override
 
 
-class UserError(CompactHydraException):
+class UserError(hydra.errors.CompactHydraException):
     """An error that a user can mend: its message says what was expected, what came and what to do."""
 
 
 @contextmanager
 def extra(name: str, choice: str) -> Iterator[None]:
-    """Import packages of an optional extra.
-
-    Args:
-        name: The extra's name in pyproject.toml.
-        choice: What needs it, as the user typed it.
-
-    Raises:
-        UserError: One of them is not installed.
-    """
+    """Import packages of an extra of pyproject.toml, which a choice needs; a `UserError` names one that is missing."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -52,25 +39,21 @@ def extra(name: str, choice: str) -> Iterator[None]:
 
 def sentence(error: BaseException) -> str:
     """Return what an error says; of one that no user was meant to see, its kind as well."""
-    if isinstance(error, CompactHydraException):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, hydra.errors.CompactHydraException) else f"{type(error).__name__}: {error}"
 
 
 def in_a_sentence(error: Exception, composing: bool) -> str | None:
     """Return what a user is told of an error; None: no user can mend it.
 
-    Args:
-        error: The error.
-        composing: Whether it came while the config was composed, of which only the user's words can be wrong.
+    While the config is composed, only the user's words can be wrong.
     """
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
+    if isinstance(error, hydra.errors.MissingConfigException) and error.missing_cfg_file is not None:
         return _missing_choice(error, error.missing_cfg_file)
-    if isinstance(error, OverrideParseException):
+    if isinstance(error, hydra.errors.OverrideParseException):
         key, _, value = error.override.partition("=")
         reason, quoted = str(error).split("\n")[0], shlex.quote(override(key, value))
         return f"{error.override} cannot be read ({reason}). If it is a text, put it into quotes: {quoted}"
-    if isinstance(error, ConfigCompositionException):
+    if isinstance(error, hydra.errors.ConfigCompositionException):
         return _composition(error)
     if not is_user_error(error, composing):
         return None
@@ -85,20 +68,19 @@ def is_user_error(error: Exception, composing: bool) -> bool:
 
     Of some overrides, such as search_space=0, Hydra says so by a ValueError or TypeError, which elsewhere is a bug.
     """
-    mendable = (CompactHydraException, OmegaConfBaseException, OSError)
+    mendable = (hydra.errors.CompactHydraException, omegaconf.errors.OmegaConfBaseException, OSError)
     return isinstance(error, (*mendable, ValueError, TypeError) if composing else mendable)
 
 
 def reworded(error: BaseException) -> str:
     """Return what an error says; of one in a resolver what that said, without what OmegaConf puts around it."""
-    if not isinstance(error, InterpolationResolutionError):
+    if not isinstance(error, omegaconf.errors.InterpolationResolutionError):
         return str(error)
     return re.sub(r"^\w+ raised while resolving interpolation: ", "", str(error).split("\n    full_key:")[0])
 
 
 def _with_cause(error: Exception) -> list[str]:
-    """Return what an error says and what OmegaConf said before it, each once."""
-    causes = [str(error.__cause__)] if isinstance(error.__cause__, OmegaConfBaseException) else []
+    causes = [str(error.__cause__)] if isinstance(error.__cause__, omegaconf.errors.OmegaConfBaseException) else []
     return list(dict.fromkeys([reworded(error), *causes]))
 
 
@@ -107,7 +89,7 @@ def _did_you_mean(name: str, names: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(close)}?" if close else ""
 
 
-def _missing_choice(error: MissingConfigException, missing: str) -> str:
+def _missing_choice(error: hydra.errors.MissingConfigException, missing: str) -> str:
     group, _, name = missing.rpartition("/")
     if not group:
         return str(error)
@@ -119,15 +101,15 @@ def _missing_choice(error: MissingConfigException, missing: str) -> str:
     return f"There is no {group}={name}.{_did_you_mean(name, there)} The choices of {group} are {', '.join(there)}."
 
 
-def _composition(error: ConfigCompositionException) -> str:
+def _composition(error: hydra.errors.ConfigCompositionException) -> str:
     if (several := re.match(r"Ambiguous value for argument '(.*)'\n", str(error))) is not None:
         key, _, values = several[1].partition("=")
         return (
             f"{several[1]} gives several values. Add -m to run a job for each of them; for a single value that is a "
             f"list, type '{key}=[{values}]'."
         )
-    cause = error.__cause__
-    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(cause.parent_node, DictConfig):
+    cause, unknown = error.__cause__, (omegaconf.errors.ConfigAttributeError, omegaconf.errors.ConfigKeyError)
+    if isinstance(cause, unknown) and isinstance(cause.parent_node, DictConfig):
         return _missing_option(cause.parent_node, str(cause.key))
     return " ".join(" ".join(_with_cause(error)).split())
 
@@ -150,3 +132,45 @@ def _places(config: Any, place: str = "") -> Iterator[str]:
         if full != "hydra":
             yield full
             yield from _places(config._get_node(name), full)
+
+
+class Stopped(BaseException):
+    """Ctrl-C or SIGTERM."""
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise Stopped(number)
+
+
+def _send_again(unraisable: Any) -> None:
+    """Send a signal again that came while a `__del__` ran (Lightning's profiler has one), where Python drops errors."""
+    if isinstance(unraisable.exc_value, Stopped):
+        Timer(0.05, os.kill, (os.getpid(), unraisable.exc_value.args[0])).start()
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+@contextmanager
+def stopping_on_signals(console: Console) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into an orderly stop: the last checkpoint is kept, the exit code is 128 + signal.
+
+    A handler that is there already stays: in a job of submitit SIGTERM announces a preemption, after which the job is
+    requeued or killed, and goes on from its last checkpoint. torchrun sends SIGTERM when it is stopped itself, and when
+    another process of the run has failed.
+    """
+    ours = (signal.SIG_DFL, signal.default_int_handler, _stop)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    taken = {number: handler for number, handler in before.items() if handler in ours}
+    for number in taken:
+        signal.signal(number, _stop)
+    hook, sys.unraisablehook = sys.unraisablehook, _send_again
+    try:
+        yield
+    except Stopped as stopped:
+        by = " by torchrun" if stopped.args[0] == signal.SIGTERM and "TORCHELASTIC_RUN_ID" in os.environ else ""
+        console.print(f"\nStopped{by}. What is finished is kept; the same command goes on from the last epoch.")
+        raise SystemExit(128 + stopped.args[0]) from None
+    finally:
+        sys.unraisablehook = hook
+        for number, handler in taken.items():
+            signal.signal(number, handler)

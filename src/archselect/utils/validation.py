@@ -26,14 +26,9 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Constraint:
-    """What a value must be.
+    """What a value must be."""
 
-    Attributes:
-        words: How the sentence goes on after "OPTION must".
-        holds: Whether a value is so.
-    """
-
-    words: str
+    words: str  # how the sentence goes on after "OPTION must"
     holds: Callable[[Any], bool]
 
     def check(self, option: str, value: Any) -> None:
@@ -51,19 +46,16 @@ def _is_finite(value: Any) -> bool:
 
 
 POSITIVE_INT = Constraint("be a whole number above 0", lambda value: _is_whole(value) and value > 0)
-NON_NEGATIVE_INT = Constraint("be a whole number, 0 or more", lambda value: _is_whole(value) and value >= 0)
-POSITIVE_FLOAT = Constraint("be a finite number above 0", lambda value: _is_finite(value) and value > 0)
 NON_NEGATIVE_FLOAT = Constraint("be a finite number, 0 or more", lambda value: _is_finite(value) and value >= 0)
-FINITE_FLOAT = Constraint("be a finite number", _is_finite)
 FRACTION = Constraint("lie between 0 and 1", lambda value: _is_finite(value) and 0 < value < 1)
 FRACTION_OR_ZERO = Constraint("lie between 0 and 1", lambda value: _is_finite(value) and 0 <= value < 1)
 FLAG = Constraint("be true or false", lambda value: isinstance(value, bool))
 
 PositiveInt = Annotated[int, POSITIVE_INT]
-NonNegativeInt = Annotated[int, NON_NEGATIVE_INT]
-PositiveFloat = Annotated[float, POSITIVE_FLOAT]
+NonNegativeInt = Annotated[int, Constraint("be a whole number, 0 or more", lambda x: _is_whole(x) and x >= 0)]
+PositiveFloat = Annotated[float, Constraint("be a finite number above 0", lambda x: _is_finite(x) and x > 0)]
 NonNegativeFloat = Annotated[float, NON_NEGATIVE_FLOAT]
-FiniteFloat = Annotated[float, FINITE_FLOAT]
+FiniteFloat = Annotated[float, Constraint("be a finite number", _is_finite)]
 Fraction = Annotated[float, FRACTION]
 FractionOrZero = Annotated[float, FRACTION_OR_ZERO]
 
@@ -75,11 +67,7 @@ def one_of(choices: Iterable[object]) -> Constraint:
 
 
 def check_fields(options: Any, prefix: str) -> None:
-    """Check every field of a dataclass that its annotation constrains.
-
-    Args:
-        options: An instance of the dataclass.
-        prefix: How a user names it, such as `search.smoothing`.
+    """Check every field of a dataclass that its annotation constrains; a user names it by the prefix.
 
     Raises:
         ValueError: A value is not what its annotation says; it names the option, what was expected and what came.

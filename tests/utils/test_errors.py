@@ -4,7 +4,7 @@ import time
 import pytest
 from rich.console import Console
 
-from archselect.utils.signals import stopping_on_signals
+from archselect.utils.errors import stopping_on_signals
 
 
 class Dying:
