@@ -65,4 +65,4 @@ def test_a_change_of_their_number_is_followed(threads):
 def test_more_threads_than_the_work_is_worth_are_not_woken(size, used, monkeypatch):
     monkeypatch.undo()  # the grain is that of a run
     made = calls.NativeLoops(size, torch.float32, 1, batch(), 3, size[1])
-    assert made.in_shape.threads == used
+    assert made.inputs.threads == used

@@ -75,14 +75,9 @@ def images(count: int, seed: int = 1) -> Tensor:
 
 def calls_of(run: Callable[[], object]) -> int:
     """Return how often loops are called while `run` runs forward."""
-    with (
-        mock.patch.object(
-            NativeLoops, "convolutions_forward", autospec=True, side_effect=NativeLoops.convolutions_forward
-        ) as one,
-        mock.patch.object(NativeLoops, "mix_forward", autospec=True, side_effect=NativeLoops.mix_forward) as other,
-    ):
+    with mock.patch.object(NativeLoops, "call", autospec=True, side_effect=NativeLoops.call) as call:
         run()
-    return one.call_count + other.call_count
+    return call.call_count
 
 
 # Off and on
@@ -227,7 +222,7 @@ def test_backward_hooks_see_the_gradient() -> None:
 
 
 def test_a_hook_leaves_the_other_cells_to_the_loops(caplog: pytest.LogCaptureFixture) -> None:
-    kernels.interface._say_once.cache_clear()
+    kernels.modules._say_once.cache_clear()
     network = darts().double().eval()
     cell = next(module for module in network.modules() if isinstance(module, MixedCell))
     with kernels.enabled():
@@ -235,7 +230,7 @@ def test_a_hook_leaves_the_other_cells_to_the_loops(caplog: pytest.LogCaptureFix
         next(part for part in cell.modules() if isinstance(part, StackedWeight)).register_forward_hook(lambda *_: None)
         assert 0 < calls_of(lambda: network(images(2))) < every
         network(images(2))
-    (record,) = [record for record in caplog.records if record.name == "archselect.kernels.interface"]
+    (record,) = [record for record in caplog.records if record.name == "archselect.kernels.modules"]
     assert record.getMessage() == (
         "A StackedWeight has hooks or is not as the network was built with it: what it is a part of runs on PyTorch's "
         "operators, which is slower."

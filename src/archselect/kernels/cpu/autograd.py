@@ -26,16 +26,25 @@ from archselect.kernels.cpu.evaluated import Evaluated
 from archselect.kernels.cpu.native import (
     MixedArgs,
     NativeLoops,
-    NormMode,
     PartArgs,
-    Running,
     TermArgs,
     address,
     channels_last,
     empty,
+    is_plain,
     native_loops,
 )
-from archselect.kernels.cpu.operations import Convolution, Convolutions, Operation, check, tensors_of, with_tensors
+from archselect.kernels.interface import (
+    Convolution,
+    Convolutions,
+    NormMode,
+    Operation,
+    Running,
+    tensors_of,
+    with_tensors,
+)
+
+SEPARABLE_KERNELS, DENSE_KERNELS = (3, 5, 7), (1, 3, 5, 7, 9, 11)
 
 Backward = Callable[..., Any]
 
@@ -94,16 +103,33 @@ def edge_forward(
         ValueError: The operations are not of the dtype or the channels of the state, or a batch has a single value per
             channel.
     """
-    check(state, operations)
+    _check(state, operations)
     pairs = [pair for operation in operations for pair in tensors_of(operation)]
     tensors = [channels_last(tensor) if kind == "value" else tensor.contiguous() for kind, tensor in pairs]
     # Without their tensors, which autograd must be able to free.
     bare = with_tensors(operations, [_NOTHING] * len(tensors))
     outputs: list[EdgeOutput] = []
-    anchors: tuple[Tensor, ...] = _EdgeForward.apply(_EdgeWork(bare, stride, nodes, batch), outputs, state, *tensors)
+    anchors: tuple[Tensor, ...] = _EdgeForward.apply(outputs, bare, stride, nodes, batch, state, *tensors)
     for output, anchor in zip(outputs, anchors, strict=True):
         output.autograd_anchor = anchor
     return outputs
+
+
+def _check(state: Tensor, operations: Sequence[Operation]) -> None:
+    """Raise a ValueError for operations that loops cannot evaluate on a state `(B, C, H, W)`: they would not notice."""
+    for operation in operations:
+        for kind, tensor in tensors_of(operation):
+            if not is_plain(tensor):
+                raise ValueError(f"The {kind} of an operation is no tensor in the memory of the CPU: {tensor!r}.")
+            if tensor.dtype != state.dtype:
+                raise ValueError(f"The {kind} of an operation is {tensor.dtype}, but the image is {state.dtype}.")
+        for stage in operation.stages if isinstance(operation, Convolutions) else ():
+            kernels = DENSE_KERNELS if stage.depthwise is None else SEPARABLE_KERNELS
+            if stage.kernel not in kernels:
+                raise ValueError(f"The loops take kernels of sides {kernels}; got {stage.kernel}.")
+            channels, reads = state.shape[1], stage.mixing.shape[1]
+            if reads != channels or len(stage.mixing if stage.depthwise is None else stage.depthwise) % channels:
+                raise ValueError(f"A convolution of {reads} channels cannot read an image of {channels} channels.")
 
 
 def node_sum(outputs: Sequence[EdgeOutput]) -> Tensor:
@@ -132,8 +158,9 @@ class _NodeSum(Function):
     @staticmethod
     def forward(ctx: Any, terms: Sequence[TermArgs], *anchors: Tensor) -> Tensor:
         out = empty(anchors[0].shape, anchors[0].dtype)
-        native_loops(out.shape, out.dtype, 1, _ANY).sum_terms(terms, out, add=False)
-        return out
+        loops = native_loops(out.shape, out.dtype, 1, _ANY)
+        loops.call("sum_terms", loops.outputs, terms, address(out), False)
+        return out if terms else out.zero_()
 
     @staticmethod
     @first_order
@@ -146,32 +173,28 @@ _NOTHING = torch.empty(0)
 _ANY = NormMode(training=True, momentum=0.0, eps=0.0)  # for loops that do not normalise
 
 
-class _EdgeWork(NamedTuple):
-    """What `edge_forward` was asked for, without tensors."""
-
-    operations: Sequence[Operation]
-    stride: int
-    nodes: int
-    batch: NormMode
-
-    def edges(self, state: Tensor, tensors: Sequence[Tensor]) -> Evaluated:
-        return Evaluated(state, with_tensors(self.operations, tensors), self.stride, self.batch)
-
-
 class _EdgeForward(Function):
     @staticmethod
     def forward(
-        ctx: Any, work: _EdgeWork, outputs: list[EdgeOutput], state: Tensor, *tensors: Tensor
+        ctx: Any,
+        outputs: list[EdgeOutput],
+        bare: Sequence[Operation],
+        stride: int,
+        nodes: int,
+        batch: NormMode,
+        state: Tensor,
+        *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         state = channels_last(state)
-        edges = work.edges(state, tensors)
+        edges = Evaluated(state, with_tensors(bare, tensors), stride, batch)
         edges.evaluate()
-        anchors = tuple(state.new_empty(1).as_strided(edges.out_size, (0, 0, 0, 0)) for _ in range(work.nodes))
+        anchors = tuple(state.new_empty(1).as_strided(edges.out_size, (0, 0, 0, 0)) for _ in range(nodes))
         outputs += (EdgeOutput(anchor, holds=[edges.statistics, *tensors]) for anchor in anchors)
         for term in edges.terms():
-            outputs[term.receiver].terms.append(term.args)
-            outputs[term.receiver].holds.append(term.value)
-        ctx.work, ctx.given = work, len(tensors)
+            output = outputs[edges.operations[term.operation].receivers[term.edge]]
+            output.terms.append(edges.term(term))
+            output.holds.append(term.value)
+        ctx.asked = bare, stride, batch
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(state, *tensors, edges.statistics, *edges.outputs)
         return anchors
@@ -179,13 +202,14 @@ class _EdgeForward(Function):
     @staticmethod
     @first_order
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        bare, stride, batch = ctx.asked
+        needs_state, *needs = ctx.needs_input_grad[5:]
         state, *saved = ctx.saved_tensors
-        edges = ctx.work.edges(state, saved[: ctx.given])
-        edges.statistics, *edges.outputs = saved[ctx.given :]
-        needs_state, *needs = ctx.needs_input_grad[2:]
+        edges = Evaluated(state, with_tensors(bare, saved[: len(needs)]), stride, batch)
+        edges.statistics, *edges.outputs = saved[len(needs) :]
         found = EdgeGradients(edges, [channels_last(gradient) for gradient in gradients], needs_state, needs)
         in_tensors = (gradient if need else None for gradient, need in zip(found.in_tensors, needs, strict=True))
-        return None, None, found.in_state, *in_tensors
+        return *(None,) * 5, found.in_state, *in_tensors
 
 
 def mix(parts: Sequence[Tensor], weights: Sequence[Tensor], norm: Running, batch: NormMode) -> Tensor:
@@ -233,37 +257,27 @@ class _Mixture(NamedTuple):
 
     def parts(self, tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> list[PartArgs]:
         """Return weights and parts, one after another, and the gradients that are wanted as the loops read them."""
-        weights, parts = tensors[: self.stride], tensors[self.stride :]
-        in_weights, in_parts = gradients[: self.stride], gradients[self.stride :]
-        outs, columns = weights[0].shape[:2]
-        ins = columns // len(parts)
+        outs, columns = tensors[0].shape[:2]
+        ins = columns // (len(tensors) - self.stride)
+        every = list(zip(tensors, gradients, strict=True))
+
+        def from_column(weight: Tensor | None, number: int) -> int | None:
+            return None if weight is None else address(weight.view(-1), number * ins)
+
         return [
             PartArgs(
-                x=part.data_ptr(),
-                weight=address(weight, number * ins),
-                weight_step=columns,
-                ins=ins,
-                outs=outs,
-                first=which,
-                out=which * outs,
-                add=number > 0,
-                in_x=None if in_part is None else in_part.data_ptr(),
-                in_weight=None if in_weight is None else address(in_weight, number * ins),
+                **{"x": address(part), "in_x": address(in_part), "ins": ins, "outs": outs, "weight_step": columns},
+                **{"weight": from_column(weight, number), "in_weight": from_column(in_weight, number)},
+                **{"first": which, "out": which * outs, "add": number > 0},
             )
-            for which, (weight, in_weight) in enumerate(zip(weights, in_weights, strict=True))
-            for number, (part, in_part) in enumerate(zip(parts, in_parts, strict=True))
+            for which, (weight, in_weight) in enumerate(every[: self.stride])
+            for number, (part, in_part) in enumerate(every[self.stride :])
         ]
 
-    def mixed(self, out: Tensor, statistics: Tensor, gradient: Tensor | None) -> MixedArgs:
-        mean, rstd = statistics
-        return MixedArgs(
-            out=out.data_ptr(),
-            mean=mean.data_ptr(),
-            rstd=rstd.data_ptr(),
-            running_mean=self.norm.mean.data_ptr(),
-            running_variance=self.norm.variance.data_ptr(),
-            gradient=None if gradient is None else gradient.data_ptr(),
-        )
+    def mixed(self, out: Tensor, statistics: Tensor, gradient: Tensor | None = None) -> MixedArgs:
+        moments = {"mean": address(statistics), "rstd": address(statistics, 1)}
+        running = {"running_mean": address(self.norm.mean), "running_variance": address(self.norm.variance)}
+        return MixedArgs(out=address(out), gradient=address(gradient), **moments, **running)
 
 
 class _Mix(Function):
@@ -275,8 +289,10 @@ class _Mix(Function):
         images, _, height, width = part.shape
         out = empty((images, stride * len(weight), height // stride, width // stride), part.dtype)
         statistics = out.new_empty(2, out.shape[1])
-        parts, mixed = mixture.parts(tensors, [None] * len(tensors)), mixture.mixed(out, statistics, None)
-        mixture.native_loops(out, part).mix_forward(parts, mixed)
+        loops = mixture.native_loops(out, part)
+        loops.check_batch()
+        parts = mixture.parts(tensors, [None] * len(tensors))
+        loops.call("mix_forward", loops.inputs, parts, mixture.mixed(out, statistics))
         ctx.mixture = mixture
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(out, statistics, *tensors)
@@ -293,6 +309,6 @@ class _Mix(Function):
         gradients = [
             make(tensor) if need else None for tensor, need in zip(tensors, ctx.needs_input_grad[1:], strict=True)
         ]
-        parts, mixed = mixture.parts(tensors, gradients), mixture.mixed(out, statistics, gradient)
-        mixture.native_loops(out, tensors[-1]).mix_backward(parts, mixed)
+        loops, parts = mixture.native_loops(out, tensors[-1]), mixture.parts(tensors, gradients)
+        loops.call("mix_backward", loops.inputs, parts, mixture.mixed(out, statistics, gradient))
         return None, *gradients

@@ -84,26 +84,12 @@ class DartsSupernet(Supernet):
 
 def _preprocess(module: nn.Module, output: CellOutput) -> Tensor:
     """Return `module(output.value)`; by compiled loops from the parts of the output, which are never concatenated."""
-    parts = list(output.parts)
-    if kernels.is_available(*parts) and (weights := _weights_for_kernels(module)):
-        norm = cast(BatchNorm2d, module.norm if isinstance(module, FactorizedReduce) else cast(ReLUConvBN, module)[2])
-        batch = kernels.norm_mode([norm])
-        even = len(weights) == 1 or not any(side % 2 for side in parts[0].shape[2:])
-        if batch and even and kernels.affine(norm) is None:
-            return kernels.mix(parts, weights, kernels.running(norm), batch)
-    return cast(Tensor, module(output.value))
-
-
-def _weights_for_kernels(module: nn.Module) -> list[Tensor]:
-    """Return the weights as `kernels.mix` takes them; none if the module does not do what they alone say."""
-    if isinstance(module, FactorizedReduce):
-        known = kernels.untouched(module, (FactorizedReduce,))
-        if known and kernels.made_of(module, nn.Conv2d, nn.Conv2d, BatchNorm2d):
-            halves = [module.first, module.second]
-            if all(map(kernels.is_pointwise, halves)):
-                return [half.weight for half in halves]
-    elif kernels.untouched(module, (ReLUConvBN,)) and kernels.made_of(module, nn.ReLU, nn.Conv2d, BatchNorm2d):
-        convolution = cast(nn.Conv2d, cast(ReLUConvBN, module)[1])
-        if kernels.is_pointwise(convolution) and module.subsampling == 1:
-            return [convolution.weight]
-    return []
+    out = None
+    if kernels.is_available(*output.parts) and kernels.untouched(module, (FactorizedReduce, ReLUConvBN)):
+        if isinstance(module, FactorizedReduce):
+            if kernels.made_of(module, nn.Conv2d, nn.Conv2d, BatchNorm2d):
+                out = kernels.preprocess(output.parts, [module.first, module.second], module.norm)
+        elif kernels.made_of(module, nn.ReLU, nn.Conv2d, BatchNorm2d) and module.subsampling == 1:
+            _, convolution, norm = cast(tuple[nn.ReLU, nn.Conv2d, BatchNorm2d], tuple(cast(ReLUConvBN, module)))
+            out = kernels.preprocess(output.parts, [convolution], norm)
+    return cast(Tensor, module(output.value)) if out is None else out
