@@ -12,6 +12,7 @@ SPACE = CellSpace(
     (("skip_connect", "nor_conv_1x1"), ("none", "nor_conv_1x1", "skip_connect"), ("nor_conv_1x1",)),
 )
 ALL = ((True, True, False), (True, True, True), (True, False, False))
+SOME = ((True, False, False), (True, True, False), (False, False, False))
 NOTHING = ((False,) * 3,) * 3
 WEIGHTS = torch.tensor([[0.25, 0.75, 0.0], [0.5, 0.2, 0.3], [1.0, 0.0, 0.0]])
 
@@ -20,12 +21,17 @@ def weights():
     return MixtureWeights({"cell": WEIGHTS.clone(), "other": torch.ones(1, 1)}, {"cell": ALL, "other": ((True,),)})
 
 
-def test_the_terms_gather_the_edges_that_leave_a_source_by_operation_and_leave_none_out():
-    everything = ((Term("skip_connect", (0, 1)), Term("nor_conv_1x1", (0, 1))), (Term("nor_conv_1x1", (2,)),), ())
-    assert terms_by_source(SPACE, ALL) == everything
-    active = ((True, False, False), (True, True, False), (False, False, False))
-    assert terms_by_source(SPACE, active) == ((Term("skip_connect", (0,)), Term("nor_conv_1x1", (1,))), (), ())
-    assert terms_by_source(SPACE, NOTHING) == ((), (), ())
+@pytest.mark.parametrize(
+    ("active", "leaving"),
+    [
+        (ALL, [("skip_connect", (0, 1), (0, 1)), ("nor_conv_1x1", (0, 1), (0, 1))]),
+        (SOME, [("skip_connect", (0,), (0,)), ("nor_conv_1x1", (1,), (1,))]),
+        (NOTHING, []),
+    ],
+)
+def test_the_terms_gather_the_edges_that_leave_a_source_by_operation_and_leave_none_out(active, leaving):
+    last = (Term("nor_conv_1x1", (2,), (0,)),) if active is ALL else ()
+    assert terms_by_source(SPACE, active) == (tuple(Term(*term) for term in leaving), last, ())
 
 
 def test_the_weights_stand_with_their_terms():
@@ -42,7 +48,7 @@ def test_what_stands_beyond_the_last_candidate_of_an_edge_is_not_read():
     surplus = WEIGHTS.clone()
     surplus[2, 1:] = 7
     ((term, last_weights),) = Mixture(SPACE, surplus).terms_from(1)
-    assert (term, last_weights.tolist()) == (Term("nor_conv_1x1", (2,)), [1.0])
+    assert (term, last_weights.tolist()) == (Term("nor_conv_1x1", (2,), (0,)), [1.0])
 
 
 def test_the_caller_may_say_where_the_zeros_are():

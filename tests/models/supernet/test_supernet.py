@@ -68,9 +68,9 @@ def evaluated(supernet, weights):
     for cell in cells:
 
         def spy(source, mixture, cell=cell, outgoing=cell.outgoing):
-            for left in outgoing(source, mixture):
-                calls.append((cell is cells[0], source, left.name, list(left.edges)))
-                yield left
+            for term, *left in outgoing(source, mixture):
+                calls.append((cell is cells[0], source, term.operation, list(term.edges)))
+                yield term, *left
 
         cell.outgoing = spy
     supernet(images(), weights)

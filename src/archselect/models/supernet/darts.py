@@ -12,9 +12,8 @@ from archselect.models.cell_space import CellSpace
 from archselect.models.ops import FactorizedReduce, ReLUConvBN
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixed_ops import CellOutput
-from archselect.models.supernet.mixture import Mixture
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
-from archselect.models.supernet.supernet import PartialForward, Supernet, layers_until
+from archselect.models.supernet.supernet import Mixtures, PartialForward, Supernet, layers_until
 
 
 class DartsSupernet(Supernet):
@@ -60,11 +59,10 @@ class DartsSupernet(Supernet):
             before_previous, previous, reduced = previous, space.topology.nodes * channels, reduction
         self.classifier = nn.Linear(previous, classes)
 
-    def forward_prefix(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> PartialForward:
-        stem = CellOutput([self.stem(x)])
-        return self._run_layers(PartialForward(0, (stem, stem)), mixtures, layers)
+    def forward_prefix(self, x: Tensor, mixtures: Mixtures, layers: int) -> PartialForward:
+        return self._run_layers(PartialForward(0, (CellOutput([self.stem(x)]),) * 2), mixtures, layers)
 
-    def forward_suffix(self, partial: PartialForward, mixtures: Mapping[str, Mixture]) -> Tensor:
+    def forward_suffix(self, partial: PartialForward, mixtures: Mixtures) -> Tensor:
         _, last = self._run_layers(partial, mixtures, len(self.cells)).outputs
         features = [part.mean(dim=(2, 3)) for part in last.parts]
         return cast(Tensor, self.classifier(torch.cat(features, dim=1)))
@@ -72,13 +70,13 @@ class DartsSupernet(Supernet):
     def layers_before(self, cells: Collection[str]) -> int:
         return layers_until(cast(MixedCell, cell).space.name in cells for cell in self.cells)
 
-    def _run_layers(self, partial: PartialForward, mixtures: Mapping[str, Mixture], layers: int) -> PartialForward:
+    def _run_layers(self, partial: PartialForward, mixtures: Mixtures, layers: int) -> PartialForward:
         before_previous, previous = partial.outputs
         for layer in range(partial.layer, layers):
             first, second = cast(nn.ModuleList, self.preprocess[layer])
-            cell = cast(MixedCell, self.cells[layer])
             inputs = (_preprocess(first, before_previous), _preprocess(second, previous))
-            before_previous, previous = previous, self._evaluate(cell, inputs, mixtures)
+            output = self._evaluate(cast(MixedCell, self.cells[layer]), inputs, mixtures)
+            before_previous, previous = previous, output
         return PartialForward(layers, (before_previous, previous))
 
 

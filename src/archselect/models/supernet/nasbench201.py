@@ -10,9 +10,8 @@ from archselect.models.cell_space import CellSpace
 from archselect.models.ops.primitives import ResidualReduction
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixed_ops import CellOutput
-from archselect.models.supernet.mixture import Mixture
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
-from archselect.models.supernet.supernet import PartialForward, Supernet, layers_until
+from archselect.models.supernet.supernet import Mixtures, PartialForward, Supernet, layers_until
 
 
 class NASBench201Supernet(Supernet):
@@ -49,17 +48,17 @@ class NASBench201Supernet(Supernet):
         self.last = nn.Sequential(BatchNorm2d(channels), nn.ReLU())
         self.classifier = nn.Linear(channels, classes)
 
-    def forward_prefix(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> PartialForward:
+    def forward_prefix(self, x: Tensor, mixtures: Mixtures, layers: int) -> PartialForward:
         return self._run_layers(PartialForward(0, (CellOutput([self.stem(x)]),)), mixtures, layers)
 
-    def forward_suffix(self, partial: PartialForward, mixtures: Mapping[str, Mixture]) -> Tensor:
+    def forward_suffix(self, partial: PartialForward, mixtures: Mixtures) -> Tensor:
         (last,) = self._run_layers(partial, mixtures, len(self.blocks)).outputs
         return cast(Tensor, self.classifier(self.last(last.value).mean(dim=(2, 3))))
 
     def layers_before(self, cells: Collection[str]) -> int:
         return layers_until(isinstance(block, MixedCell) and block.space.name in cells for block in self.blocks)
 
-    def _run_layers(self, partial: PartialForward, mixtures: Mapping[str, Mixture], layers: int) -> PartialForward:
+    def _run_layers(self, partial: PartialForward, mixtures: Mixtures, layers: int) -> PartialForward:
         (output,) = partial.outputs
         for block in self.blocks[partial.layer : layers]:
             if isinstance(block, MixedCell):

@@ -26,6 +26,9 @@ from archselect.models.supernet.mixed_ops import CellOutput
 from archselect.models.supernet.mixture import DecisionMasks, Mixture, MixtureWeights, nonzero
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
 
+Mixtures = Mapping[str, Mixture]
+"""Cell type -> what its cells evaluate."""
+
 
 @dataclass(frozen=True)
 class PartialForward:
@@ -75,8 +78,9 @@ class Supernet(nn.Module):
         self.alphas, self.betas = nn.ParameterDict(), nn.ParameterDict()
         for name, space in cells.items():
             self.alphas[name] = nn.Parameter(alpha_scale * torch.randn(len(space.operations), space.width))
-        for name, space in cells.items() if variant.edge_normalization == "share" else ():
-            self.betas[name] = nn.Parameter(alpha_scale * torch.randn(len(space.operations)))
+        if variant.edge_normalization == "share":
+            for name, space in cells.items():
+                self.betas[name] = nn.Parameter(alpha_scale * torch.randn(len(space.operations)))
         self.masks = {name: DecisionMasks(space) for name, space in cells.items()}
         self._masks = nn.ModuleList(self.masks.values())  # registered, so that they move with the supernet
         self.recompute = False
@@ -87,7 +91,7 @@ class Supernet(nn.Module):
 
         A decided edge is one-hot, a dropped one zero; neither gives `alpha` a gradient.
         """
-        return {name: self.masks[name].decisions for name in self.cell_spaces}
+        return {name: masks.decisions for name, masks in self.masks.items()}
 
     @decisions.setter
     def decisions(self, decisions: Mapping[str, CellDecisions]) -> None:
@@ -98,13 +102,13 @@ class Supernet(nn.Module):
             )
         for name, space in self.cell_spaces.items():
             decisions[name].check(space)
-        for name in self.cell_spaces:
-            self.masks[name].decide(decisions[name])
+        for name, masks in self.masks.items():
+            masks.decide(decisions[name])
 
     @property
     def mixed(self) -> Mapping[str, Tensor]:
         """Per cell type 1 for the candidates of undecided edges and 0 elsewhere, `(edges, operations)`."""
-        return {name: self.masks[name].mixed for name in self.cell_spaces}
+        return {name: masks.mixed for name, masks in self.masks.items()}
 
     def masked_alpha(self, cell: str) -> Tensor:
         """Return a cell type's `alpha`, `(edges, operations)`, with -inf where an edge has no such candidate."""
@@ -137,14 +141,17 @@ class Supernet(nn.Module):
         weights = self._under_decisions(drawn)
         if self.relaxation.sparse:
             weights = weights.replaced(active={name: nonzero(row) for name, row in weights.items()})
-            weights = weights.with_undrawn() if self.relaxation.undrawn == "constant" else weights
+            if self.relaxation.undrawn == "constant":
+                zeros = {name: ~torch.tensor(weights.active[name], device=row.device) for name, row in weights.items()}
+                undrawn = {name: (row * zeros[name]).sum(dim=1) for name, row in weights.items()}
+                weights = weights.replaced(undrawn=undrawn)
         return weights
 
     def _under_decisions(self, relaxed: Mapping[str, Tensor]) -> MixtureWeights:
         weights = {name: row * self.masks[name].mixed + self.masks[name].decided for name, row in relaxed.items()}
         active = {name: masks.active for name, masks in self.masks.items()}
-        edges = {name: self.edge_weights(name) for name in relaxed}
-        return MixtureWeights(weights, active, {name: row for name, row in edges.items() if row is not None})
+        edges = {name: cast(Tensor, self.edge_weights(name)) for name in self.betas}
+        return MixtureWeights(weights, active, edges)
 
     def forward(self, x: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return logits `(B, classes)`.
@@ -165,28 +172,24 @@ class Supernet(nn.Module):
     def mixtures(self, weights: Mapping[str, Tensor] | None = None) -> dict[str, Mixture]:
         """Return the mixture of every cell type; see `forward`."""
         own = self.mixture_weights()
-        mixtures = {}
-        for name, space in self.cell_spaces.items():
-            given = own if weights is None or name not in weights else weights
-            known = given if isinstance(given, MixtureWeights) else None
-            edges = own.edges.get(name) if known is None else known.edges.get(name)
-            mixtures[name] = Mixture(
-                space,
-                given[name],
-                known.active[name] if known else None,
-                edges,
-                self.auxiliary_weight,
-                self.decisions[name].undecided_edges,
-                known.drop_path if known else 0.0,
-                known.undrawn.get(name) if known else None,
-            )
-        return mixtures
 
-    def forward_prefix(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> PartialForward:
+        def mixture(name: str) -> Mixture:
+            given = own if weights is None or name not in weights else weights
+            if isinstance(given, MixtureWeights):
+                known = given.active[name], given.edges.get(name)
+                drop_path, undrawn = given.drop_path, given.undrawn.get(name)
+            else:
+                known, drop_path, undrawn = (None, own.edges.get(name)), 0.0, None
+            auxiliary = self.auxiliary_weight, self.decisions[name].undecided_edges
+            return Mixture(self.cell_spaces[name], given[name], *known, *auxiliary, drop_path, undrawn)
+
+        return {name: mixture(name) for name in self.cell_spaces}
+
+    def forward_prefix(self, x: Tensor, mixtures: Mixtures, layers: int) -> PartialForward:
         """Evaluate the stem and the first `layers` layers; `forward_suffix` goes on, under other mixtures too."""
         raise NotImplementedError
 
-    def forward_suffix(self, partial: PartialForward, mixtures: Mapping[str, Mixture]) -> Tensor:
+    def forward_suffix(self, partial: PartialForward, mixtures: Mixtures) -> Tensor:
         """Return the logits `(B, classes)`; `partial` is not changed, so that it can be continued several times."""
         raise NotImplementedError
 
@@ -194,22 +197,15 @@ class Supernet(nn.Module):
         """Return how many layers stand before the first cell of these types."""
         raise NotImplementedError
 
-    def _evaluate(self, cell: MixedCell, inputs: Sequence[Tensor], mixtures: Mapping[str, Mixture]) -> CellOutput:
+    def _evaluate(self, cell: MixedCell, inputs: Sequence[Tensor], mixtures: Mixtures) -> CellOutput:
         """Return the output of a cell."""
         mixture = mixtures[cell.space.name]
         if not (self.recompute and torch.is_grad_enabled()):
             return cast(CellOutput, cell(inputs, mixture))
         by_kernels = kernels.are_enabled()
         noisy = mixture.drop_path > 0 or any("noise" in names for names in cell.space.operations)
-        output = checkpoint(
-            cell,
-            inputs,
-            mixture,
-            use_reentrant=False,
-            preserve_rng_state=noisy,
-            context_fn=lambda: (nullcontext(), _again(cell, by_kernels)),
-        )
-        return cast(CellOutput, output)
+        again = {"preserve_rng_state": noisy, "context_fn": lambda: (nullcontext(), _again(cell, by_kernels))}
+        return cast(CellOutput, checkpoint(cell, inputs, mixture, use_reentrant=False, **again))
 
     def architecture_parameters(self) -> list[nn.Parameter]:
         """Return the `alpha` of every cell type, then their `beta` if there are any."""
@@ -217,7 +213,7 @@ class Supernet(nn.Module):
 
     def weight_parameters(self) -> list[nn.Parameter]:
         """Return all parameters but the architecture parameters."""
-        architecture = {id(alpha) for alpha in self.architecture_parameters()}
+        architecture = set(map(id, self.architecture_parameters()))
         return [parameter for parameter in self.parameters() if id(parameter) not in architecture]
 
     def genotype(self) -> Genotype:
@@ -233,16 +229,16 @@ class Supernet(nn.Module):
         self.decisions = {name: CellDecisions.from_state(decisions) for name, decisions in state.items()}
 
 
+def layers_until(found: Iterable[bool]) -> int:
+    """Return how many stand before the first that is found; all, if none is."""
+    return sum(1 for _ in takewhile(not_, found))
+
+
 @contextmanager
 def _again(cell: nn.Module, by_kernels: bool) -> Iterator[None]:
     """Evaluate a cell as it was evaluated before, wherever the backward pass runs; its batch was counted."""
     with frozen_bn_stats(cell), kernels.enabled(by_kernels):
         yield
-
-
-def layers_until(found: Iterable[bool]) -> int:
-    """Return how many stand before the first that is found; all, if none is."""
-    return sum(1 for _ in takewhile(not_, found))
 
 
 def argmax_alpha(supernet: Supernet) -> dict[str, CellDecisions]:
