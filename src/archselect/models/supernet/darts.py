@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from archselect import kernels
 from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.models.cell_space import CellSpace
-from archselect.models.ops import FactorizedReduce, ReLUConvBN
+from archselect.models.ops import FactorizedReduce, ReLUConvBN, preprocessing
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixed_ops import CellOutput
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
@@ -25,8 +25,8 @@ class DartsSupernet(Supernet):
         layers: Number of cells.
         classes: Number of classes.
         stem_multiplier: Channels of the stem as a multiple of C.
-        alpha_scale: Standard deviation of the architecture parameters at the start.
-        variant: What the search method asks of the supernet.
+        alpha_scale: As of `Supernet`.
+        variant: As of `Supernet`.
     """
 
     def __init__(
@@ -48,12 +48,8 @@ class DartsSupernet(Supernet):
         for layer in range(layers):
             reduction = layer in (layers // 3, 2 * layers // 3)
             channels *= 2 if reduction else 1
-            first: nn.Module = (
-                FactorizedReduce(before_previous, channels, affine=False)
-                if reduced
-                else ReLUConvBN(before_previous, channels, 1, 1, 0, affine=False)
-            )
-            self.preprocess.append(nn.ModuleList([first, ReLUConvBN(previous, channels, 1, 1, 0, affine=False)]))
+            first = preprocessing(before_previous, channels, reduced, affine=False)
+            self.preprocess.append(nn.ModuleList([first, preprocessing(previous, channels, affine=False)]))
             space = cells["reduction" if reduction else "normal"]
             self.cells.append(MixedCell(space, channels, stride=2 if reduction else 1, variant=variant))
             before_previous, previous, reduced = previous, space.topology.nodes * channels, reduction

@@ -22,8 +22,8 @@ class NASBench201Supernet(Supernet):
         channels: C of the first stage; doubled by each residual block.
         cells_per_stage: N of the paper.
         classes: Number of classes.
-        alpha_scale: Standard deviation of the architecture parameters at the start.
-        variant: What the search method asks of the supernet.
+        alpha_scale: As of `Supernet`.
+        variant: As of `Supernet`.
     """
 
     def __init__(

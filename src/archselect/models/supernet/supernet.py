@@ -32,12 +32,7 @@ Mixtures = Mapping[str, Mixture]
 
 @dataclass(frozen=True)
 class PartialForward:
-    """A network evaluated up to a layer.
-
-    Attributes:
-        layer: The number of the layer that comes next.
-        outputs: What it and later layers read: the outputs of the last two layers, or of the last one.
-    """
+    """A network evaluated up to `layer`, and what it and later layers read: the outputs of the last one or two."""
 
     layer: int
     outputs: tuple[CellOutput, ...]
@@ -49,7 +44,7 @@ class Supernet(nn.Module):
     Args:
         cells: The choices of each cell type.
         variant: What the search method asks of it.
-        alpha_scale: Standard deviation of the normal distribution that the architecture parameters are drawn from.
+        alpha_scale: Standard deviation of the architecture parameters at the start.
 
     Attributes:
         alphas: Architecture parameters, cell type -> `(edges, operations)`.
@@ -111,7 +106,7 @@ class Supernet(nn.Module):
         return {name: masks.mixed for name, masks in self.masks.items()}
 
     def masked_alpha(self, cell: str) -> Tensor:
-        """Return a cell type's `alpha`, `(edges, operations)`, with -inf where an edge has no such candidate."""
+        """Return the `alpha` of a cell type, `(edges, operations)`, with -inf where an edge has no such candidate."""
         return self.alphas[cell].masked_fill(~self.masks[cell].exists, -torch.inf)
 
     def relaxed(self, cell: str) -> Tensor:
@@ -170,7 +165,7 @@ class Supernet(nn.Module):
         return self.forward_suffix(self.forward_prefix(x, mixtures, layers=0), mixtures)
 
     def mixtures(self, weights: Mapping[str, Tensor] | None = None) -> dict[str, Mixture]:
-        """Return the mixture of every cell type; see `forward`."""
+        """Return the mixture of every cell type under weights as `forward` takes them."""
         own = self.mixture_weights()
 
         def mixture(name: str) -> Mixture:
@@ -198,7 +193,6 @@ class Supernet(nn.Module):
         raise NotImplementedError
 
     def _evaluate(self, cell: MixedCell, inputs: Sequence[Tensor], mixtures: Mixtures) -> CellOutput:
-        """Return the output of a cell."""
         mixture = mixtures[cell.space.name]
         if not (self.recompute and torch.is_grad_enabled()):
             return cast(CellOutput, cell(inputs, mixture))
