@@ -146,22 +146,16 @@ class CellSpace:
 
 @dataclass(frozen=True)
 class CellDecisions:
-    """What has been decided in one cell type.
+    """What has been decided in one cell type."""
 
-    Attributes:
-        operations: Per edge the index of the operation that was kept, or None while the edge is a mixture.
-        kept: Per edge whether it still feeds its node.
-        nodes: The nodes (as states) whose inputs have been decided.
-    """
-
-    operations: tuple[int | None, ...]
-    kept: tuple[bool, ...]
-    nodes: tuple[int, ...] = ()
+    operations: tuple[int | None, ...]  # per edge the index of the one that was kept; None while the edge is a mixture
+    kept: tuple[bool, ...]  # per edge whether it still feeds its node
+    nodes: tuple[int, ...] = ()  # as states, those whose inputs have been decided
 
     @staticmethod
     def none(space: CellSpace) -> "CellDecisions":
         """Return the state before any decision."""
-        edges = len(space.topology.edges)
+        edges = len(space.operations)
         return CellDecisions((None,) * edges, (True,) * edges)
 
     def check(self, space: CellSpace) -> None:

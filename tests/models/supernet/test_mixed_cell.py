@@ -5,14 +5,16 @@ from operator import mul
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.kernels import plain_nodes
 from torch import Tensor, nn
 
+from archselect import kernels
 from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.supernet.darts import DartsSupernet
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixture import Mixture
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, GumbelSoftmax, SupernetOptions
-from archselect.models.supernet.stacked_parameters import StackedBatchNorm, StackedWeight
+from archselect.models.supernet.stacked_parameters import StackedBatchNorm
 from archselect.models.supernet.supernet import Supernet
 
 CELL = CellTopology(inputs=2, nodes=3, output="concat", inputs_per_node=2)
@@ -111,37 +113,21 @@ NAMED = [(index, name) for index, name in enumerate(CANDIDATES) if name != "none
 
 
 def plain_operation(cell: MixedCell, edge: int, name: str, x: Tensor, stride: int) -> Tensor:
-    source = CELL.edges[edge][0]
+    source, _ = CELL.edges[edge]
     position = [start for start, _ in CELL.edges[:edge]].count(source)
-    stacked = cell.operations[source][name]
-
-    def weight(module: StackedWeight) -> Tensor:
-        return module.weight.chunk(module.edges)[position]
-
-    def normalised(x: Tensor, norm: StackedBatchNorm) -> Tensor:
-        mean, variance = (
-            statistic.clone().chunk(norm.edges)[position % norm.edges]
-            for statistic in (norm.running_mean, norm.running_var)
-        )
-        return F.batch_norm(x, mean, variance, training=cell.training)
-
+    stacked, how = cell.operations[source][name], kernels.NormMode(cell.training, 0.0, 1e-5)
     match name:
         case "skip_connect" if stride == 1:
             return x
         case "skip_connect":
-            x = F.relu(x)
-            halves = (
-                F.conv2d(x, weight(stacked.conv_1), stride=2),
-                F.conv2d(x[:, :, 1:, 1:], weight(stacked.conv_2), stride=2),
-            )
-            return normalised(torch.cat(halves, dim=1), stacked.norm)
+            halves = [stacked.conv_1([position]), stacked.conv_2([position])]
+            return plain_nodes.mixed([x], halves, stacked.norm.running(position), how)
         case "max_pool_3x3":
-            return normalised(F.max_pool2d(x, 3, stride, 1), stacked.norm)
+            pools = kernels.Pools(torch.ones(1), (0,), True, stacked.norm.running())
+            return plain_nodes.pooled(x, pools, stride, how)
         case "sep_conv_3x3":
-            for half, step in ((stacked.conv_1, stride), (stacked.conv_2, 1)):
-                x = F.conv2d(F.relu(x), weight(half.depthwise), stride=step, padding=1, groups=x.shape[1])
-                x = normalised(F.conv2d(x, weight(half.pointwise)), half.norm)
-            return x
+            stages = stacked.conv_1.for_kernels(), stacked.conv_2.for_kernels()
+            return plain_nodes.convolved(x, stages, position, stride, how)
     raise AssertionError(name)
 
 
@@ -384,14 +370,6 @@ def test_skip_connections_are_never_dropped(stride):
         for share in (0.0, 0.9)
     )
     torch.testing.assert_close(dropping, plain)
-
-
-@each_evaluation
-def test_drop_path_of_probability_0_changes_nothing():
-    supernet = darts()
-    weights = supernet.mixture_weights()
-    assert torch.equal(supernet(images(), weights.replaced(drop_path=0.0)), supernet(images()))
-    assert not torch.equal(supernet(images(), weights.replaced(drop_path=0.5)), supernet(images()))
 
 
 def test_recomputing_drops_the_same_paths_again():

@@ -326,9 +326,3 @@ def test_what_is_evaluated_and_decided_in_inference_mode_can_be_trained():
 
 
 # Skeleton
-
-
-@pytest.mark.parametrize("make", [darts, nasbench201])
-@pytest.mark.parametrize("size", [8, 28, 64])
-def test_takes_small_and_large_images(make, size):
-    assert make()(images(size)).shape == (4, 10)

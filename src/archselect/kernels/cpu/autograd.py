@@ -12,7 +12,6 @@ through weights and normalisations, which need two numbers per channel, and back
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import wraps
 from math import gcd
 from typing import Any, NamedTuple
@@ -69,35 +68,29 @@ def first_order(backward: Backward) -> Backward:
     return checked
 
 
-@dataclass
-class EdgeOutput:
-    """What the edges from one state add to a node.
-
-    Attributes:
-        autograd_anchor: Of the node's size, without memory.
-        terms: The summands.
-        holds: The tensors that these point to.
-    """
+class EdgeOutput(NamedTuple):
+    """What the edges from one state add to a node: an anchor of its size, summands, and the tensors they point to."""
 
     autograd_anchor: Tensor
-    terms: list[TermArgs] = field(default_factory=list)
-    holds: list[Tensor] = field(default_factory=list)
+    terms: list[TermArgs]
+    holds: list[Tensor]
+
+
+Asked = tuple[Sequence[Operation], int, NormMode]
+"""Operations without their tensors, which autograd must be able to free; their stride, and how to normalise."""
 
 
 def edge_forward(
     state: Tensor, operations: Sequence[Operation], stride: int, nodes: int, batch: NormMode
 ) -> list[EdgeOutput]:
-    """Evaluate operations on the edges that leave a state.
+    """Evaluate operations on the edges that leave a state, and return what each of the nodes that they lead to gets.
 
     Args:
         state: `(B, C, H, W)` in channels_last.
         operations: Those that have weight.
         stride: Of all of them; identities have stride 1.
-        nodes: Number of nodes that they lead to.
+        nodes: How many they lead to.
         batch: How to normalise.
-
-    Returns:
-        What each node gets.
 
     Raises:
         ValueError: The operations are not of the dtype or the channels of the state, or a batch has a single value per
@@ -106,13 +99,10 @@ def edge_forward(
     _check(state, operations)
     pairs = [pair for operation in operations for pair in tensors_of(operation)]
     tensors = [channels_last(tensor) if kind == "value" else tensor.contiguous() for kind, tensor in pairs]
-    # Without their tensors, which autograd must be able to free.
-    bare = with_tensors(operations, [_NOTHING] * len(tensors))
-    outputs: list[EdgeOutput] = []
-    anchors: tuple[Tensor, ...] = _EdgeForward.apply(outputs, bare, stride, nodes, batch, state, *tensors)
-    for output, anchor in zip(outputs, anchors, strict=True):
-        output.autograd_anchor = anchor
-    return outputs
+    asked: Asked = with_tensors(operations, [_NOTHING] * len(tensors)), stride, batch
+    summands: list[tuple[list[TermArgs], list[Tensor]]] = [([], []) for _ in range(nodes)]
+    anchors = _EdgeForward.apply(summands, asked, state, *tensors)
+    return [EdgeOutput(anchor, *found) for anchor, found in zip(anchors, summands, strict=True)]
 
 
 def _check(state: Tensor, operations: Sequence[Operation]) -> None:
@@ -139,17 +129,7 @@ def node_sum(outputs: Sequence[EdgeOutput]) -> Tensor:
 
 
 def convolve(x: Tensor, stages: tuple[Convolution, ...], stride: int, batch: NormMode) -> Tensor:
-    """Return what one or two convolutions give, one after the other, with their normalisations.
-
-    Args:
-        x: `(B, C, H, W)`.
-        stages: Of a single edge.
-        stride: Of the first.
-        batch: How to normalise.
-
-    Returns:
-        `(B, C, H', W')` in channels_last.
-    """
+    """Return what one or two convolutions of a single edge give of `(B, C, H, W)`; the stride is that of the first."""
     operation = Convolutions(torch.ones(1, dtype=x.dtype), (0,), (0,), stages)
     return node_sum(edge_forward(channels_last(x), [operation], stride, 1, batch))
 
@@ -173,61 +153,49 @@ _NOTHING = torch.empty(0)
 _ANY = NormMode(training=True, momentum=0.0, eps=0.0)  # for loops that do not normalise
 
 
+def _edges(asked: Asked, state: Tensor, tensors: Sequence[Tensor]) -> Evaluated:
+    operations, stride, batch = asked
+    return Evaluated(state, with_tensors(operations, tensors), stride, batch)
+
+
 class _EdgeForward(Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        outputs: list[EdgeOutput],
-        bare: Sequence[Operation],
-        stride: int,
-        nodes: int,
-        batch: NormMode,
-        state: Tensor,
-        *tensors: Tensor,
-    ) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, summands: Any, asked: Asked, state: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         state = channels_last(state)
-        edges = Evaluated(state, with_tensors(bare, tensors), stride, batch)
+        edges = _edges(asked, state, tensors)
         edges.evaluate()
-        anchors = tuple(state.new_empty(1).as_strided(edges.out_size, (0, 0, 0, 0)) for _ in range(nodes))
-        outputs += (EdgeOutput(anchor, holds=[edges.statistics, *tensors]) for anchor in anchors)
         for term in edges.terms():
-            output = outputs[edges.operations[term.operation].receivers[term.edge]]
-            output.terms.append(edges.term(term))
-            output.holds.append(term.value)
-        ctx.asked = bare, stride, batch
+            terms, holds = summands[edges.operations[term.operation].receivers[term.edge]]
+            terms.append(edges.term(term))
+            holds.append(term.value)
+        for _, holds in summands:
+            holds += [edges.statistics, *tensors]
+        ctx.asked = asked
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(state, *tensors, edges.statistics, *edges.outputs)
-        return anchors
+        return tuple(state.new_empty(1).as_strided(edges.out_size, (0, 0, 0, 0)) for _ in summands)
 
     @staticmethod
     @first_order
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        bare, stride, batch = ctx.asked
-        needs_state, *needs = ctx.needs_input_grad[5:]
+        _, _, needs_state, *needs = ctx.needs_input_grad
         state, *saved = ctx.saved_tensors
-        edges = Evaluated(state, with_tensors(bare, saved[: len(needs)]), stride, batch)
+        edges = _edges(ctx.asked, state, saved[: len(needs)])
         edges.statistics, *edges.outputs = saved[len(needs) :]
         found = EdgeGradients(edges, [channels_last(gradient) for gradient in gradients], needs_state, needs)
         in_tensors = (gradient if need else None for gradient, need in zip(found.in_tensors, needs, strict=True))
-        return *(None,) * 5, found.in_state, *in_tensors
+        return None, None, found.in_state, *in_tensors
 
 
 def mix(parts: Sequence[Tensor], weights: Sequence[Tensor], norm: Running, batch: NormMode) -> Tensor:
-    """Return `BN(convolution(ReLU(concatenated parts)))` in channels_last.
+    """Return `BN(convolution(ReLU(concatenated parts)))` in channels_last; a ValueError for parts that do not fit.
 
     Args:
         parts: Each `(B, C, H, W)` in channels_last.
         weights: One `(D, len(parts) * C, 1, 1)`; or two, each for half of the outputs, which read the first and the
-            last of each 2x2 pixels (the factorized reduction).
+            last of each 2x2 pixels (the factorized reduction) and give `(B, D, H / 2, W / 2)`.
         norm: Statistics of the `D` outputs.
         batch: How to normalise.
-
-    Returns:
-        `(B, D, H, W)`; of two weights `(B, D, H / 2, W / 2)`.
-
-    Raises:
-        ValueError: Weights are not of the dtype and channels of the parts, or give unequal numbers of channels; or
-            images of an odd size are to be halved.
     """
     ins, *size = parts[0].shape[1:]
     for weight in weights:

@@ -21,7 +21,7 @@ from archselect.kernels.interface import (
 
 
 class EdgeConvolution(NamedTuple):
-    """A convolution of one edge: number of the operation, which of its edges, where its part of the stack begins."""
+    """A convolution of one edge: number of the operation, which of its edges, where its channels in the stack begin."""
 
     operation: int
     edge: int
@@ -30,14 +30,7 @@ class EdgeConvolution(NamedTuple):
 
 
 class Term(NamedTuple):
-    """A summand of a node.
-
-    Attributes:
-        operation: Number of its operation.
-        edge: Which of this operation's edges.
-        value: What was computed.
-        row: Of its statistics, None without normalisation.
-    """
+    """A summand of a node: number of the operation, which of its edges, what was computed, row of its statistics."""
 
     operation: int
     edge: int
@@ -49,12 +42,6 @@ class Evaluated:
     """Operations on the edges out of a state, and what they gave.
 
     Everything that is computed has a row: the first stages of all convolutions, the second stages, the pools.
-
-    Args:
-        state: `(B, C, H, W)` in channels_last.
-        operations: That leave it.
-        stride: Of all operations.
-        batch: How to normalise.
 
     Attributes:
         convolutions: Edge by edge, those of two stages first.

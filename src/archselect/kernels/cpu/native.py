@@ -146,16 +146,12 @@ class NativeLoops:
     """The loops for images of one shape.
 
     Args:
-        size: `(B, C, H, W)` of the images that operations read.
+        size: `(B, C, H, W)` of the images that operations read, whose shape is `inputs`; what they give has `outputs`.
         dtype: Of all tensors.
         stride: Of the operations.
         batch: How to normalise.
         threads: At most so many work, each on `GRAIN` numbers of an image or more.
         divisor: Of all numbers of channels that occur.
-
-    Attributes:
-        inputs: The shape of the images that operations read.
-        outputs: The shape of what they give.
     """
 
     def __init__(
@@ -184,7 +180,7 @@ class NativeLoops:
 def native_loops(
     size: torch.Size, dtype: torch.dtype, stride: int, batch: NormMode, divisor: int | None = None
 ) -> NativeLoops:
-    """Return the loops for images of this size, with as many threads as PyTorch has; see `NativeLoops`."""
+    """Return the loops for images of this size, with as many threads as PyTorch has."""
     return _native_loops(size, dtype, stride, batch, torch.get_num_threads(), divisor or size[1])
 
 

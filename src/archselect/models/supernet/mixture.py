@@ -84,21 +84,12 @@ class MixtureWeights(dict[str, Tensor]):
 
 
 class DecisionMasks(nn.Module):
-    """What has been decided in one cell type, as 0/1 factors: relaxing under it is one multiply-add on any device.
+    """What has been decided in one cell type, as 0/1 factors: relaxing under it is one multiply-add on any device."""
 
-    Attributes:
-        decisions: What has been decided.
-        active: Which candidates may still have weight.
-        exists: Which candidates an edge has, `(edges, operations)`.
-        mixed: 1 for the candidates of undecided edges, `(edges, operations)`.
-        decided: 1 for the operation that a decided edge kept, `(edges, operations)`.
-        feeds: 1 for the edges that feed a node, `(nodes, edges)`.
-    """
-
-    exists: Tensor
-    mixed: Tensor
-    decided: Tensor
-    feeds: Tensor
+    exists: Tensor  # which candidates an edge has, (edges, operations)
+    mixed: Tensor  # 1 for the candidates of undecided edges, (edges, operations)
+    decided: Tensor  # 1 for the operation that a decided edge kept, (edges, operations)
+    feeds: Tensor  # 1 for the edges that feed a node, (nodes, edges)
 
     def __init__(self, space: CellSpace) -> None:
         super().__init__()

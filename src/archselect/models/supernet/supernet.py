@@ -122,8 +122,7 @@ class Supernet(nn.Module):
             return None
         feeds = self.masks[cell].feeds
         lowest = torch.finfo(feeds.dtype).min  # not -inf, which would make a node that nothing feeds NaN
-        shares = self.betas[cell].masked_fill(feeds == 0, lowest).softmax(dim=1) * feeds
-        return shares.sum(dim=0)
+        return (self.betas[cell].masked_fill(feeds == 0, lowest).softmax(dim=1) * feeds).sum(dim=0)
 
     def mixture_weights(self) -> MixtureWeights:
         """Return the relaxation of the architecture parameters under the decisions made so far."""
@@ -166,19 +165,14 @@ class Supernet(nn.Module):
 
     def mixtures(self, weights: Mapping[str, Tensor] | None = None) -> dict[str, Mixture]:
         """Return the mixture of every cell type under weights as `forward` takes them."""
-        own = self.mixture_weights()
-
-        def mixture(name: str) -> Mixture:
+        own, mixtures = self.mixture_weights(), {}
+        for name, space in self.cell_spaces.items():
             given = own if weights is None or name not in weights else weights
-            if isinstance(given, MixtureWeights):
-                known = given.active[name], given.edges.get(name)
-                drop_path, undrawn = given.drop_path, given.undrawn.get(name)
-            else:
-                known, drop_path, undrawn = (None, own.edges.get(name)), 0.0, None
+            known = given if isinstance(given, MixtureWeights) else MixtureWeights(given, {}, own.edges)
+            rows = known[name], known.active.get(name), known.edges.get(name)
             auxiliary = self.auxiliary_weight, self.decisions[name].undecided_edges
-            return Mixture(self.cell_spaces[name], given[name], *known, *auxiliary, drop_path, undrawn)
-
-        return {name: mixture(name) for name in self.cell_spaces}
+            mixtures[name] = Mixture(space, *rows, *auxiliary, known.drop_path, known.undrawn.get(name))
+        return mixtures
 
     def forward_prefix(self, x: Tensor, mixtures: Mixtures, layers: int) -> PartialForward:
         """Evaluate the stem and the first `layers` layers; `forward_suffix` goes on, under other mixtures too."""
