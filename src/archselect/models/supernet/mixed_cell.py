@@ -83,19 +83,16 @@ class MixedCell(nn.Module):
         for state in topology.states:
             if state in topology.node_states:
                 if not fed[state]:
-                    mixed = torch.zeros_like(inputs[0][:, : self.active_channels, :: self.stride, :: self.stride])
-                    mixed = mixed if norm_mode is None else kernels.channels_last(mixed)
-                elif norm_mode is None:
-                    mixed = sum(fed[state][1:], start=fed[state][0])
+                    mixed = torch.zeros_like(values[0][:, : self.active_channels, :: self.stride, :: self.stride])
                 else:
-                    mixed = kernels.node_sum(fed[state])
+                    mixed = sum(fed[state][1:], fed[state][0]) if norm_mode is None else kernels.node_sum(fed[state])
                 values.append(self._completed(state, mixed, values, mixture))
             source = self.read(state, values[state])
-            outputs: Iterator[tuple[int, Any]]
-            if norm_mode is None:
-                outputs = self._edge_outputs(source, outgoing[state], mixture.drop_path)
-            else:
-                outputs = self._kernel_outputs(source, outgoing[state], norm_mode)
+            outputs: Iterator[tuple[int, Any]] = (
+                self._edge_outputs(source, outgoing[state], mixture.drop_path)
+                if norm_mode is None
+                else self._kernel_outputs(source, outgoing[state], norm_mode)
+            )
             for node, output in outputs:
                 fed[node].append(output)
         return values[len(inputs) :]
@@ -136,12 +133,10 @@ class MixedCell(nn.Module):
     ) -> Iterator[tuple[int, kernels.EdgeOutput]]:
         """Yield each node that is fed and what arrives there: compiled loops evaluate all operations in one call."""
         nodes = sorted({self._node(edge) for term, _, _ in outgoing for edge in term.edges})
-        operations = [
-            operation.for_kernels(
-                source, weights, term.positions, [nodes.index(self._node(edge)) for edge in term.edges]
-            )
-            for term, operation, weights in outgoing
-        ]
+        operations = []
+        for term, operation, weights in outgoing:
+            receivers = [nodes.index(self._node(edge)) for edge in term.edges]
+            operations.append(operation.for_kernels(source, weights, term.positions, receivers))
         if operations:
             state = kernels.channels_last(source.state)
             outputs = kernels.edge_forward(state, operations, source.stride, len(nodes), norm_mode)
@@ -151,12 +146,6 @@ class MixedCell(nn.Module):
         """Return the value of a node: what its operations gave and, with partial channels, what went around them.
 
         The weights of operations that were not drawn are added where they are wanted for their gradient; they are 0.
-
-        Args:
-            node: As a state.
-            mixed: `(B, C / K, H', W')`.
-            values: Of the states before it, `(B, C, H, W)`.
-            mixture: Says which edges feed the node, and with which weight.
         """
         into = self.space.topology.edges_into(node)
         undrawn = mixture.undrawn_into(into)
