@@ -5,7 +5,7 @@ and modules they then take the place of PyTorch's operators, see `modules`.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -34,11 +34,9 @@ def enabled(wanted: bool = True) -> Iterator[None]:
         _enabled.reset(before)
 
 
-@contextmanager
-def disabled() -> Iterator[None]:
+def disabled() -> AbstractContextManager[None]:
     """Let PyTorch's operators do the work of these: they are slower, and can be differentiated twice."""
-    with enabled(False):
-        yield
+    return enabled(False)
 
 
 def are_enabled() -> bool:

@@ -44,6 +44,15 @@ def test_drop_path_changes_training_and_not_evaluation(family):
 
 
 @each_family
+@pytest.mark.parametrize("image_size", [4, 8, 9, 28, 64])
+def test_takes_images_of_many_sizes(family, image_size):
+    logits, auxiliary = network(family).forward_with_auxiliary(torch.randn(2, 3, image_size, image_size))
+    assert logits.shape == (2, 10)
+    assert (auxiliary is None) == (family == "nasbench201")
+    assert auxiliary is None or auxiliary.shape == (2, 10)
+
+
+@each_family
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
