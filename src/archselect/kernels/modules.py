@@ -8,7 +8,7 @@ child may be replaced and a hook be added at any time; a microsecond each.
 import logging
 from collections.abc import Collection, Container, Iterable, Sequence
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -122,19 +122,17 @@ def sequential(module: nn.Sequential, x: Tensor) -> Tensor | None:
     """
     if not is_available(x):
         return None
-    children, separable = tuple(module._modules.values()), len(module) != 3
-    kinds = (nn.ReLU, nn.Conv2d, nn.Conv2d, BatchNorm2d) if separable else (nn.ReLU, nn.Conv2d, BatchNorm2d)
-    times = len(children) // len(kinds)
-    if times not in (1, 2) or not made_of(module, *kinds * times):
+    children: list[Any] = list(module)
+    size = 3 if len(children) == 3 else 4
+    stages = [children[first : first + size] for first in range(0, len(children), size)]
+    kinds = (nn.ReLU, *(nn.Conv2d,) * (size - 2), BatchNorm2d)
+    if len(stages) not in (1, 2) or not made_of(module, *kinds * len(stages)):
         return None
-    stages = [cast(tuple[nn.Module, ...], children[at : at + len(kinds)]) for at in range(0, len(children), len(kinds))]
-    convolutions = [cast(list[nn.Conv2d], list(stage[1:-1])) for stage in stages]
-    norms = [cast(BatchNorm2d, stage[-1]) for stage in stages]
-    stride = convolutions[0][0].stride
-    batch = norm_mode(norms)
-    if batch is None or not all(map(_is_known, convolutions)) or any(of[0].stride != (1, 1) for of in convolutions[1:]):
+    convolutions, norms = [stage[1:-1] for stage in stages], [stage[-1] for stage in stages]
+    strides, batch = [of_stage[0].stride for of_stage in convolutions], norm_mode(norms)
+    if batch is None or not all(map(_is_known, convolutions)) or any(stride != (1, 1) for stride in strides[1:]):
         return None
-    return convolve(x, tuple(map(_stage, convolutions, norms)), stride[0], batch)
+    return convolve(x, tuple(map(_stage, convolutions, norms)), strides[0][0], batch)
 
 
 def _is_known(convolutions: Sequence[nn.Conv2d]) -> bool:

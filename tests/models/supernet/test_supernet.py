@@ -323,6 +323,3 @@ def test_what_is_evaluated_and_decided_in_inference_mode_can_be_trained():
         supernet(images())
     (supernet(images()) * torch.arange(10)).sum().backward()
     assert supernet.alphas["normal"].grad.any(dim=1).tolist() == [edge != 6 for edge in range(14)]
-
-
-# Skeleton
