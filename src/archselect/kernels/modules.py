@@ -18,7 +18,7 @@ from torch.nn.modules import module as modules
 from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.distributed.process_group import synchronises_batch_norm
 from archselect.kernels.cpu import native
-from archselect.kernels.cpu.autograd import DENSE_KERNELS, SEPARABLE_KERNELS, convolve, is_plain, mix
+from archselect.kernels.cpu.autograd import DENSE_KERNELS, SEPARABLE_KERNELS, convolve, mix
 from archselect.kernels.interface import Convolution, NormMode, Running, are_enabled
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def is_available(*images: Tensor) -> bool:
     """
     return (
         are_enabled()
-        and all(map(is_plain, images))
+        and all(map(native.is_plain, images))
         and images[0].dim() == 4
         and not torch.is_autocast_enabled("cpu")
         and not synchronises_batch_norm()
@@ -67,7 +67,7 @@ def untouched(module: nn.Module, kinds: Container[type[nn.Module]]) -> bool:
         and not state["_backward_hooks"]
         and not state["_backward_pre_hooks"]
         and "forward" not in state
-        and all(map(is_plain, state["_parameters"].values()))
+        and all(map(native.is_plain, state["_parameters"].values()))
     ):
         return True
     _say_once(type(module).__name__)

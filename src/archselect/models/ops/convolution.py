@@ -21,7 +21,16 @@ def subsampled(x: Tensor, stride: int) -> Tensor:
     return x if stride == 1 else x[:, :, ::stride, ::stride]
 
 
-class ReLUConvBN(nn.Sequential):
+class KernelSequential(nn.Sequential):
+    """A sequence that compiled loops evaluate where they are turned on."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `(B, C, ceil(H / stride), ceil(W / stride))`."""
+        out = kernels.sequential(self, x)
+        return cast(Tensor, super().forward(x)) if out is None else out
+
+
+class ReLUConvBN(KernelSequential):
     """ReLU, convolution, batch normalisation."""
 
     def __init__(
@@ -37,21 +46,10 @@ class ReLUConvBN(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `(B, out_channels, H', W')`."""
-        x = subsampled(x, self.subsampling)
-        out = kernels.sequential(self, x)
-        return cast(Tensor, super().forward(x)) if out is None else out
+        return super().forward(subsampled(x, self.subsampling))
 
 
-class Separable(nn.Sequential):
-    """Once or several times ReLU, depthwise convolution, pointwise convolution, batch normalisation."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `(B, C, ceil(H / stride), ceil(W / stride))`."""
-        out = kernels.sequential(self, x)
-        return cast(Tensor, super().forward(x)) if out is None else out
-
-
-class SepConv(Separable):
+class SepConv(KernelSequential):
     """Twice (ReLU, depthwise convolution, pointwise convolution, batch normalisation); the stride is in the first."""
 
     def __init__(self, channels: int, kernel: int, stride: int, affine: bool = True) -> None:
@@ -63,7 +61,7 @@ class SepConv(Separable):
         )
 
 
-class DilConv(Separable):
+class DilConv(KernelSequential):
     """ReLU, depthwise convolution with dilation 2, pointwise convolution, batch normalisation."""
 
     def __init__(self, channels: int, kernel: int, stride: int, affine: bool = True) -> None:

@@ -192,8 +192,9 @@ class Supernet(nn.Module):
             return cast(CellOutput, cell(inputs, mixture))
         by_kernels = kernels.are_enabled()
         noisy = mixture.drop_path > 0 or any("noise" in names for names in cell.space.operations)
-        again = {"preserve_rng_state": noisy, "context_fn": lambda: (nullcontext(), _again(cell, by_kernels))}
-        return cast(CellOutput, checkpoint(cell, inputs, mixture, use_reentrant=False, **again))
+        again: dict[str, Any] = {"context_fn": lambda: (nullcontext(), _again(cell, by_kernels))}
+        out = checkpoint(cell, inputs, mixture, use_reentrant=False, preserve_rng_state=noisy, **again)
+        return cast(CellOutput, out)
 
     def architecture_parameters(self) -> list[nn.Parameter]:
         """Return the `alpha` of every cell type, then their `beta` if there are any."""
