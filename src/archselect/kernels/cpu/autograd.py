@@ -227,20 +227,18 @@ class _Mixture(NamedTuple):
         """Return weights and parts, one after another, and the gradients that are wanted as the loops read them."""
         outs, columns = tensors[0].shape[:2]
         ins = columns // (len(tensors) - self.stride)
-        every = list(zip(tensors, gradients, strict=True))
+        every, found = list(zip(tensors, gradients, strict=True)), []
 
         def from_column(weight: Tensor | None, number: int) -> int | None:
             return None if weight is None else address(weight.view(-1), number * ins)
 
-        return [
-            PartArgs(
-                **{"x": address(part), "in_x": address(in_part), "ins": ins, "outs": outs, "weight_step": columns},
-                **{"weight": from_column(weight, number), "in_weight": from_column(in_weight, number)},
-                **{"first": which, "out": which * outs, "add": number > 0},
-            )
-            for which, (weight, in_weight) in enumerate(every[: self.stride])
-            for number, (part, in_part) in enumerate(every[self.stride :])
-        ]
+        for which, (weight, in_weight) in enumerate(every[: self.stride]):
+            for number, (part, in_part) in enumerate(every[self.stride :]):
+                args = PartArgs(x=address(part), ins=ins, outs=outs, weight_step=columns, in_x=address(in_part))
+                args.weight, args.in_weight = from_column(weight, number), from_column(in_weight, number)
+                args.first, args.out, args.add = which, which * outs, number > 0
+                found.append(args)
+        return found
 
     def mixed(self, out: Tensor, statistics: Tensor, gradient: Tensor | None = None) -> MixedArgs:
         moments = {"mean": address(statistics), "rstd": address(statistics, 1)}
