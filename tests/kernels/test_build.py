@@ -12,7 +12,7 @@ KINDS = [(torch.float32, 4), (torch.float64, 4), (torch.float64, 1)]
 
 
 def forget():
-    for function in (build.library, build._cache, build._own_folder, build._possible, build._warn):
+    for function in (build.library, build._cache, build._own_folder, build._warn):
         function.cache_clear()
 
 
@@ -43,7 +43,7 @@ def compiled(monkeypatch, cache):
 @pytest.mark.parametrize(
     ("compiler", "reason"),
     [
-        ("no-such-compiler", "there is no C compiler: install one (on Debian and Ubuntu: apt install gcc) or set CC"),
+        ("no-such-compiler", "there is no C compiler: install one (Debian, Ubuntu: apt install gcc) or set CC"),
         ("false", "false failed"),
     ],
     ids=["no_compiler", "one_that_fails"],

@@ -127,6 +127,16 @@ class ResidualReduction(nn.Module):
         return self.block(x) + self.shortcut(x)
 
 
+def three_stages(channels: int, cells: int, build: Callable[[int], nn.Module]) -> nn.ModuleList:
+    """Return the stages of NAS-Bench-201: cells of C, 2C and 4C channels, a residual block of stride 2 between them."""
+    blocks = nn.ModuleList()
+    for width in (channels, 2 * channels, 4 * channels):
+        if width > channels:
+            blocks.append(ResidualReduction(width // 2, width))
+        blocks.extend(build(width) for _ in range(cells))
+    return blocks
+
+
 class Zero(nn.Module):
     """Zeros of the input's shape, at the stride; the input is not read."""
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.models.cell_space import CellSpace
-from archselect.models.ops.primitives import ResidualReduction
+from archselect.models.ops.primitives import three_stages
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixed_ops import CellOutput
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
@@ -37,16 +37,11 @@ class NASBench201Supernet(Supernet):
     ) -> None:
         super().__init__(cells, variant, alpha_scale)
         self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), BatchNorm2d(channels))
-        self.blocks = nn.ModuleList()
-        for stage in range(3):
-            if stage > 0:
-                self.blocks.append(ResidualReduction(channels, 2 * channels))
-                channels *= 2
-            self.blocks.extend(
-                MixedCell(cells["cell"], channels, pool_norm=False, variant=variant) for _ in range(cells_per_stage)
-            )
-        self.last = nn.Sequential(BatchNorm2d(channels), nn.ReLU())
-        self.classifier = nn.Linear(channels, classes)
+        self.blocks = three_stages(
+            channels, cells_per_stage, lambda width: MixedCell(cells["cell"], width, pool_norm=False, variant=variant)
+        )
+        self.last = nn.Sequential(BatchNorm2d(4 * channels), nn.ReLU())
+        self.classifier = nn.Linear(4 * channels, classes)
 
     def forward_prefix(self, x: Tensor, mixtures: Mixtures, layers: int) -> PartialForward:
         return self._run_layers(PartialForward(0, (CellOutput([self.stem(x)]),)), mixtures, layers)
