@@ -44,7 +44,7 @@ from benchmarks.sides import Package, Plain, Side, data_for
 
 Rows = Iterator[tuple[str, Any]]
 
-TESTS = ("tests/test_cuda.py", "tests/test_capture.py", "tests/networks/test_single_precision.py")
+TESTS = ("tests/test_cuda.py", "tests/training/test_cuda_graphs.py", "tests/models/test_channels_last.py")
 SMALL = {"darts": Setting("darts", 4, 3), "s2": Setting("s2", 4, 3), "nasbench201": Setting("nasbench201", 4, 1)}
 TOP = 15
 GRACE = 20.0  # seconds that a search gets to end after it was told to

@@ -14,7 +14,8 @@ from unittest import mock
 import torch
 from torch.profiler import record_function
 
-from archselect.kernels.cpu.native import ConvolutionArgs, MixedArgs, NativeLoops, PartArgs, PoolArgs, TermArgs
+from archselect.kernels.cpu import native
+from archselect.kernels.cpu.native import NativeLoops
 
 Shape = Sequence[int]
 
@@ -120,33 +121,31 @@ _KINDS = {
 @contextmanager
 def recorded() -> Iterator[None]:
     """Let the profiler see each call of the loops as an operator with the work that it needs."""
-    with ExitStack() as stack:
-        for name, needs in _LOOPS.items():
-            stack.enter_context(mock.patch.object(NativeLoops, name, _recorded(getattr(NativeLoops, name), needs)))
+    call = NativeLoops.call
+
+    def recorded_call(loops: NativeLoops, name: str, shape: native.Shape, structures: Any, *more: Any) -> None:
+        with ExitStack() as stack:
+            if structures and name in _LOOPS:  # of nothing there is no work
+                out = loops.outputs
+                work = _LOOPS[name](_numbers(shape), _numbers(out), out.channels, structures, *more)
+                stack.enter_context(record_function(f"{LOOPS}::{work.kind}|{work.numbers}|{work.operations}"))
+            call(loops, name, shape, structures, *more)
+
+    with mock.patch.object(NativeLoops, "call", recorded_call):
         yield
 
 
-def _recorded(call: Callable[..., None], needs: Callable[..., Work]) -> Callable[..., None]:
-    def recorded_call(loops: NativeLoops, *arguments: Any, **named: Any) -> None:
-        if arguments[0]:  # of nothing there is no work
-            kind, numbers, operations = needs(loops, *arguments, **named)
-            with record_function(f"{LOOPS}::{kind}|{numbers}|{operations}"):
-                call(loops, *arguments, **named)
-
-    return recorded_call
+def _numbers(shape: native.Shape) -> int:
+    return int(shape.images * shape.height * shape.width * shape.channels)
 
 
-def _sizes(loops: NativeLoops, first: bool = True) -> tuple[int, int, int]:
-    """Return the numbers of images that are read, those of one that comes out, and the channels."""
-    read, written = (
-        shape.images * shape.height * shape.width * shape.channels for shape in (loops.in_shape, loops.out_shape)
-    )
-    return (read if first else written), written, loops.in_shape.channels
+# What the loops need: of numbers of images that are read and of one that comes out, channels, and their arguments.
 
 
-def _convolutions(backward: bool, loops: NativeLoops, convolutions: Sequence[ConvolutionArgs], first: bool) -> Work:
+def _convolutions(
+    backward: bool, read: int, out: int, channels: int, convolutions: Sequence[native.ConvolutionArgs]
+) -> Work:
     """Forward, each x is read, each z written; a gradient reads both and z's, writes x's, and costs what z does."""
-    read, out, channels = _sizes(loops, first)
     read, written = read * len({one.x for one in convolutions}), out * len(convolutions)
     kind = "convolution, separable" if convolutions[0].depthwise else "convolution, dense"
     products = sum(one.kernel**2 + channels if one.depthwise else one.kernel**2 * channels for one in convolutions)
@@ -156,29 +155,27 @@ def _convolutions(backward: bool, loops: NativeLoops, convolutions: Sequence[Con
     return Work(kind, (1 + in_x) * read + 2 * written, (in_x + in_weights) * 2 * out * products)
 
 
-def _sum_terms(loops: NativeLoops, terms: Sequence[TermArgs], out: Any, add: bool) -> Work:
+def _sum_terms(read: int, out: int, _: int, terms: Sequence[native.TermArgs], to: Any, add: bool) -> Work:
     """Each value is read once, the sum written and, if it is added to, read."""
-    _, size, _ = _sizes(loops)
-    return Work("sums of nodes", (len({term.x for term in terms}) + 1 + add) * size, 2 * len(terms) * size)
+    return Work("sums of nodes", (len({term.x for term in terms}) + 1 + add) * out, 2 * len(terms) * out)
 
 
-def _term_gradients(loops: NativeLoops, terms: Sequence[TermArgs]) -> Work:
+def _term_gradients(read: int, out: int, _: int, terms: Sequence[native.TermArgs]) -> Work:
     """Each value and each gradient is read once; two sums are made of them."""
-    _, size, _ = _sizes(loops)
-    read = len({term.x for term in terms}) + len({term.gradient for term in terms})
-    return Work("sums of nodes", read * size, 4 * len(terms) * size)
+    values = len({term.x for term in terms}) + len({term.gradient for term in terms})
+    return Work("sums of nodes", values * out, 4 * len(terms) * out)
 
 
-def _pool(backward: bool, loops: NativeLoops, pools: Sequence[PoolArgs]) -> Work:
+def _pool(backward: bool, read: int, out: int, _: int, pools: Sequence[native.PoolArgs]) -> Work:
     """Backward, the gradient in the image is read and written, beside the image and what forward wrote."""
-    read, out, _ = _sizes(loops)
     numbers = sum(3 * read + (1 + pool.count) * out if backward else read + out for pool in pools)
     return Work("pooling", numbers, WINDOW * out * len(pools))
 
 
-def _mix(backward: bool, loops: NativeLoops, parts: Sequence[PartArgs], mixed: MixedArgs) -> Work:
+def _mix(
+    backward: bool, read: int, out: int, channels: int, parts: Sequence[native.PartArgs], mixed: native.MixedArgs
+) -> Work:
     """Of each part the pixels that are used are read, the outputs written; backward also their gradients."""
-    _, out, channels = _sizes(loops)
     pixels = out // channels
     in_x = sum(part.ins for part in parts if part.in_x is not None)
     numbers = sum(part.ins for part in parts) + in_x + (1 + backward) * channels

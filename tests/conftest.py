@@ -8,6 +8,8 @@ from unittest import mock
 import pytest
 from tests.command import Run, tiny, train
 
+from archselect import kernels
+
 
 @pytest.fixture(scope="session")
 def logs(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> str:
@@ -62,3 +64,10 @@ def gathered(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / "runs"
 
     return gather
+
+
+@pytest.fixture(params=[True, False], ids=["by_loops", "by_pytorch"])
+def evaluation(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Evaluate networks as on a CPU and as on a GPU, both tried here."""
+    with kernels.enabled(request.param):
+        yield

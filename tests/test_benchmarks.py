@@ -284,6 +284,7 @@ def test_every_stage_for_a_gpu_runs_on_a_cpu_at_the_smallest_size_but_the_tests_
 ) -> None:
     monkeypatch.setattr(gpu, "THREE", ("nasbench201",))
     stages = [name for name in gpu.STAGES if name not in ("tests", "search")]
+    assert all((gpu.ROOT / test).is_file() for test in gpu.TESTS)
     assert main(["gpu", "--device", "cpu", "--tiny", "--logs", str(tmp_path), "--only", *stages]) == 0
     found = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in stages}
     assert all(rows["seconds"] > 0 for name, rows in found.items() if name != "environment")

@@ -47,9 +47,8 @@ def test_an_edge_computes_on_its_source_what_the_other_computed_on_its_own(first
     own = operation_outputs(cell, [x], mixture)
     state = own[first]["skip_connect"]  # what the edge reads
     other_source = SPACE.topology.edges[second][0]
-    outgoing = before.outgoing_edges(other_source)
-    positions = outgoing.positions("nor_conv_3x3", [second])
-    expected = outgoing["nor_conv_3x3"].weighted(CellState(state), torch.ones(1), positions)
+    position = SPACE.stacks(other_source)["nor_conv_3x3"].index(second)
+    expected = before.operations[other_source]["nor_conv_3x3"].weighted(CellState(state), torch.ones(1), [position])
     torch.testing.assert_close(own[first]["nor_conv_3x3"], expected)
 
 

@@ -6,7 +6,7 @@ import torch
 from archselect import kernels
 
 # Relative to the largest of the numbers that are compared.
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 3e-5}
 
 MEMORY_FORMATS = [torch.contiguous_format, torch.channels_last]
 each_memory_format = pytest.mark.parametrize("memory_format", MEMORY_FORMATS, ids=["contiguous", "channels_last"])

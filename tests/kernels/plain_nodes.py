@@ -73,8 +73,9 @@ class Leaving:
         kinds: Makes operations of each kind; stacks have four edges, of which some are left out.
     """
 
-    def __init__(self, images=2, channels=3, size=(5, 4), stride=1, affine=False):
-        self.images, self.channels, self.size, self.stride, self.affine = images, channels, size, stride, affine
+    def __init__(self, images=2, channels=3, size=(5, 4), stride=1, affine=False, dtype=torch.float64):
+        self.images, self.channels, self.size, self.stride = images, channels, size, stride
+        self.affine, self.dtype = affine, dtype
         self.made, self.moved = defaultdict(list), []
         self.state = self._make("state", images, channels, *size)
         self.kinds = {
@@ -88,6 +89,12 @@ class Leaving:
                 self.convolutions((2,), (0,), 5, separable=True, stages=2),
             ],
             "dense twice": lambda: [self.convolutions((1, 2), (0, 2), 3, stages=2)],
+            "wide": lambda: [
+                self.convolutions((1,), (3,), 5),
+                self.convolutions((0,), (1,), 7),
+                self.convolutions((2, 1), (1, 0), 7, separable=True, stages=2),
+                self.convolutions((0,), (2,), 5, separable=True, dilation=2),
+            ],
             "values": lambda: [self._values((1, 0))],
         }
 
@@ -97,11 +104,11 @@ class Leaving:
         return [operation for make in kinds for operation in make()]
 
     def _make(self, kind, *shape):
-        self.made[kind].append(random(*shape))
+        self.made[kind].append(random(*shape, dtype=self.dtype))
         return self.made[kind][-1]
 
     def _norm(self, channels):
-        norm = statistics(channels)
+        norm = statistics(channels, self.dtype)
         self.moved += [norm.mean, norm.variance]
         return norm
 

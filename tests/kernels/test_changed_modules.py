@@ -5,15 +5,13 @@ from copy import deepcopy
 import pytest
 import torch
 from tests.kernels.plain_comparison import assert_close, random
+from tests.models.small_networks import darts
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
 from archselect import kernels
 from archselect.distributed.batch_norm import BatchNorm2d
-from archselect.kernels.cpu.native import NativeLoops
-from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.ops import FactorizedReduce, ReLUConvBN, SepConv
-from archselect.models.supernet.darts import DartsSupernet
 from archselect.models.supernet.mixed_ops import DepthwiseSeparable, FactorizedReduction, Pool, SeparableConvolution
 from archselect.models.supernet.stacked_parameters import StackedBatchNorm, StackedWeight
 
@@ -126,18 +124,12 @@ def test_a_normalisation_that_differs_from_the_other(part, change):
 
 
 def supernet():
-    names = ("skip_connect", "sep_conv_3x3", "dil_conv_3x3", "avg_pool_3x3")
-    cells = {name: CellSpace(name, CellTopology(2, 2, "concat", 2), (names,) * 5) for name in ("normal", "reduction")}
-    return DartsSupernet(cells, 4, 3, 5, alpha_scale=0.5).double()
+    return darts(("skip_connect", "sep_conv_3x3", "dil_conv_3x3", "avg_pool_3x3")).double()
 
 
 def wider(network):
     operation = first(network, SeparableConvolution)
     operation.conv_2 = DepthwiseSeparable(operation.conv_2.depthwise.edges, 4, 5)
-
-
-def other_part(network):
-    first(network, DepthwiseSeparable).norm = nn.Identity()
 
 
 IN_SUPERNETS = {
@@ -191,19 +183,3 @@ def test_mixture_weights_elsewhere_than_in_memory_are_refused(device):
         kernels.edge_forward(
             random(2, 4, 5, 5), [kernels.Identities(weights, (0,))], 1, 1, kernels.NormMode(True, 0.1, 1e-5)
         )
-
-
-def test_what_was_not_changed_runs_on_the_loops(monkeypatch):
-    calls = []
-
-    def counted(name, original):
-        return lambda *arguments, **named: (calls.append(name), original(*arguments, **named))
-
-    for name in ("convolutions_forward", "mix_forward"):
-        monkeypatch.setattr(NativeLoops, name, counted(name, getattr(NativeLoops, name)))
-    for module in (ReLUConvBN(4, 4, 3, 1, 1), SepConv(4, 3, 1)):
-        module(torch.randn(2, 4, 9, 9))
-        assert calls
-        calls.clear()
-    supernet().float()(torch.randn(2, 3, 16, 16))
-    assert {*calls} == {"convolutions_forward", "mix_forward"}

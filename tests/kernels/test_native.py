@@ -40,9 +40,3 @@ def test_a_structure_of_another_size_than_in_c_is_not_handed_over(monkeypatch):
     monkeypatch.setattr(native, "STRUCTURES", (Shape, *native.STRUCTURES[1:]))
     with pytest.raises(RuntimeError, match=r"structures of \[48, 24, .* native.py of \[40, 24"):
         native.NativeLoops((1, 4, 2, 2), torch.float64, 1, batch(), 1, 4)
-
-
-def test_structures_of_another_kind_are_not_handed_over():
-    loops = native.NativeLoops((1, 4, 2, 2), torch.float64, 1, batch(), 1, 4)
-    with pytest.raises(Exception, match=r"expected .*ConvolutionArgs"):
-        loops.convolutions_forward([native.TermArgs()], first=True)

@@ -4,7 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tests.kernels.plain_comparison import batch, random, statistics
-from tests.kernels.plain_modules import assert_equals_the_plain_module, module
 from torch import nn
 
 from archselect import kernels
@@ -12,10 +11,8 @@ from archselect.models.ops import ReLUConvBN, SepConv
 
 
 def convolution(channels, kernel=3, dtype=torch.float64):
-    depthwise, pointwise = (
-        random(channels, 1, kernel, kernel, dtype=dtype),
-        random(channels, channels, 1, 1, dtype=dtype),
-    )
+    depthwise = random(channels, 1, kernel, kernel, dtype=dtype)
+    pointwise = random(channels, channels, 1, 1, dtype=dtype)
     return kernels.Convolution(depthwise, pointwise, statistics(channels, dtype))
 
 
@@ -51,11 +48,11 @@ def test_a_mixture_that_does_not_fit_its_parts(weights, size, message):
 
 
 def test_statistics_of_a_single_value():
-    built, x = module("sep3"), random(1, 3, 1, 1)
+    built, x = SepConv(3, 3, 1).double(), random(1, 3, 1, 1)
     for evaluate in (built, lambda x: nn.Sequential.forward(built, x)):
         with pytest.raises(ValueError, match="more than 1 value per channel when training"):
             evaluate(x)
-    assert_equals_the_plain_module(built.eval(), x)
+    torch.testing.assert_close(built.eval()(x), nn.Sequential.forward(built, x))
     pools = kernels.Pools(torch.ones(1, dtype=x.dtype), (0,), True, statistics(3))
     for evaluate in (
         lambda: kernels.mix([x], [random(4, 3, 1, 1)], statistics(4), batch()),
@@ -72,8 +69,9 @@ def test_statistics_of_a_single_value():
         (ReLUConvBN(4, 4, 2, 1, 1), 12),
         (ReLUConvBN(4, 4, 3, 1, 0), 12),
         (ReLUConvBN(4, 4, 13, 1, 6), 15),
+        (ReLUConvBN(4, 6, 3, 1, 1), 15),
     ],
-    ids=["9x9 separable", "even kernel", "no padding", "13x13"],
+    ids=["9x9 separable", "even kernel", "no padding", "13x13", "more channels"],
 )
 def test_a_module_that_the_loops_do_not_know_runs_on_the_operators_of_pytorch(built, size):
     built = built.double()
@@ -82,7 +80,7 @@ def test_a_module_that_the_loops_do_not_know_runs_on_the_operators_of_pytorch(bu
 
 
 def test_a_module_counts_its_batches_as_pytorch_does():
-    built, x = module("sep3"), random(2, 3, 4, 4)
+    built, x = SepConv(3, 3, 1).double(), random(2, 3, 4, 4)
     for _ in range(3):
         built(x)
     F.relu(built.eval()(x))  # not counted

@@ -69,14 +69,6 @@ def test_an_impossible_topology_is_refused(arguments, message):
         CellTopology(*arguments)
 
 
-def test_describes_its_edges_and_candidates_as_json():
-    assert (SPACE.width, ALL_STAY.width) == (3, 2)
-    assert json.loads(json.dumps(ALL_STAY.describe())) == {
-        "edges": [[0, 1], [0, 2], [1, 2]],
-        "operations": [["none", "skip_connect"]] * 3,
-    }
-
-
 @pytest.mark.parametrize(
     ("operations", "message"),
     [
@@ -90,10 +82,6 @@ def test_describes_its_edges_and_candidates_as_json():
 def test_impossible_candidates_are_refused(operations, message):
     with pytest.raises(ValueError, match=message):
         CellSpace("normal", TOPOLOGY, operations)
-
-
-def test_a_cell_that_takes_a_candidate_on_each_edge_lies_in_the_space():
-    SPACE.check(cell([("sep_conv_3x3", 0), ("skip_connect", 1)], [("none", 0), ("sep_conv_3x3", 2)]))
 
 
 @pytest.mark.parametrize(
@@ -122,13 +110,6 @@ def test_a_cell_that_takes_a_candidate_on_each_edge_lies_in_the_space():
 def test_a_cell_of_another_space_is_refused(genotype, message):
     with pytest.raises(ValueError, match=message):
         SPACE.check(genotype)
-
-
-def test_at_first_everything_with_a_choice_is_undecided():
-    decisions = CellDecisions.none(SPACE)
-    assert decisions.undecided_edges == (0, 1, 2, 3, 4)
-    assert decisions.undecided_nodes(SPACE) == (3,)  # node 2 has no more inputs than it keeps
-    assert CellDecisions.none(ALL_STAY).undecided_nodes(ALL_STAY) == ()
 
 
 def test_a_decision_makes_new_decisions_and_leaves_the_old_alone():

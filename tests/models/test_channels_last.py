@@ -38,6 +38,7 @@ class Case:
     channels: int
     side: int
     loops: bool
+    device: str = "cpu"
 
     def build(self) -> nn.Module:
         kind, _, name = self.name.rpartition(" ")
@@ -83,9 +84,10 @@ def difference(case: Case) -> str:
     exact = deepcopy(module).double()
     reads = 3 * case.channels if case.name == "preprocessing" else case.channels
     x = torch.randn(2, reads, case.side, case.side)
-    last = x.contiguous(memory_format=torch.channels_last)
-    with kernels.disabled():
+    last = x.to(case.device, memory_format=torch.channels_last)
+    with kernels.disabled(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # TF32 has three digits
         expected = evaluated(exact, x.double())
+        module = module.to(case.device)
         found = [evaluated(module, last) for _ in range(1 if case.loops else 3)][-1]
     if case.loops:
         with kernels.enabled():
@@ -94,13 +96,16 @@ def difference(case: Case) -> str:
     if case.name.endswith(DRAWN):
         return ""
     size = expected[0].numel() ** 0.5
-    off = [float((one - other).norm() / (other.norm() + size)) for one, other in zip(found, expected, strict=True)]
+    pairs = zip((tensor.cpu() for tensor in found), expected, strict=True)
+    off = [float((one - other).norm() / (other.norm() + size)) for one, other in pairs]
     return "" if max(off) < TOLERANCE else f"off by {max(off):.1e}"
 
 
-def grid(channels: Sequence[int], sides: Sequence[int], names: Sequence[str], loops: bool) -> list[Case]:
+def grid(
+    channels: Sequence[int], sides: Sequence[int], names: Sequence[str], loops: bool, device: str = "cpu"
+) -> list[Case]:
     return [
-        Case(name, stride, width, side, loops)
+        Case(name, stride, width, side, loops, device)
         for name in names
         for stride in ((1, 2) if name.rpartition(" ")[2] in PRIMITIVES else (1,))
         for width in channels
@@ -121,12 +126,17 @@ POINTWISE = ["skip_connect", "nor_conv_1x1", "edges of skip_connect", "edges of 
 
 
 def test_convolutions_of_one_pixel_and_stride_2_do_not_corrupt_memory() -> None:
-    assert faults(difference, grid([2, 4, 12], [64], POINTWISE, loops=False)) == []
+    assert faults(difference, grid([2, 12], [64], POINTWISE, loops=False)) == []
 
 
 @pytest.mark.parametrize("loops", [False, True], ids=["operators", "loops"])
 def test_every_operation_equals_itself_in_float64(loops: bool) -> None:
     assert faults(difference, grid([6], [18], ALL, loops)) == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_every_operation_on_a_gpu_equals_itself_in_float64_on_a_cpu() -> None:
+    assert faults(difference, grid([4, 16], [16], ALL, loops=False, device="cuda")) == []
 
 
 @pytest.mark.slow

@@ -5,43 +5,21 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from tests.models.small_networks import darts, discrete
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from archselect import kernels
-from archselect.genotype import CellGenotype, Genotype, Input
-from archselect.models.cell_space import CellSpace, CellTopology
-from archselect.models.discrete.darts import DartsNetwork
 from archselect.models.restored_state import frozen_bn_stats, restored_state
-from archselect.models.supernet.darts import DartsSupernet
 
-TOPOLOGY = CellTopology(2, 1, "concat", 2)
-
-
-def discrete() -> nn.Module:
-    node = Input("sep_conv_3x3", 0), Input("dil_conv_3x3", 1)
-    genotype = Genotype(tuple(CellGenotype(name, 2, (node,)) for name in ("normal", "reduction")))
-    return DartsNetwork(genotype, channels=4, layers=3, classes=5)
+pytestmark = pytest.mark.usefixtures("evaluation")
 
 
-def supernet() -> nn.Module:
-    names = ("skip_connect", "sep_conv_3x3", "avg_pool_3x3")
-    cells = {name: CellSpace(name, TOPOLOGY, (names,) * 2) for name in ("normal", "reduction")}
-    return DartsSupernet(cells, channels=4, layers=3, classes=5)
-
-
-@pytest.fixture(params=[discrete, supernet])
+@pytest.fixture(params=[discrete, darts])
 def network(request: pytest.FixtureRequest) -> nn.Module:
     torch.manual_seed(0)
     network: nn.Module = request.param().double()
     network(batches()[0])
     return network
-
-
-@pytest.fixture(params=[True, False], ids=["by_loops", "by_pytorch"], autouse=True)
-def _how_it_is_evaluated(request: pytest.FixtureRequest) -> Iterator[None]:
-    with kernels.enabled(request.param):
-        yield
 
 
 def batches() -> Tensor:

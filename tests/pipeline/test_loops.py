@@ -41,8 +41,7 @@ def _counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
         monkeypatch.setattr(owner, name, wrapped)
 
-    for loop in ("convolutions_forward", "convolutions_backward"):
-        counting(NativeLoops, loop, None)
+    counting(NativeLoops, "call", None)
     counting(SearchModule, "training_step", "step")
     counting(SearchModule, "validation_step", "validation")
     counting(Scorer, "_round", "scoring")

@@ -163,10 +163,10 @@ def operation_outputs(cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixtur
     found: dict[int, dict[str, Tensor]] = {}
     for state, value in enumerate(values):
         source = cell.read(state, value)
-        for ops in cell.outgoing(state, mixture):
-            outputs = ops.operation(source, torch.ones_like(ops.weights), ops.positions).chunk(len(ops.edges), dim=1)
-            for edge, output in zip(ops.edges, outputs, strict=True):
-                found.setdefault(edge, {})[ops.name] = output
+        for term, operation, weights in cell.outgoing(state, mixture):
+            outputs = operation(source, torch.ones_like(weights), term.positions).chunk(len(term.edges), dim=1)
+            for edge, output in zip(term.edges, outputs, strict=True):
+                found.setdefault(edge, {})[term.operation] = output
     return found
 
 

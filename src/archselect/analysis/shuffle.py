@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from statistics import fmean, stdev
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from torch import Tensor
+from torch import Tensor, nn
 
 from archselect.analysis.base import Analysis, AnalysisContext, Measurer, Table, Tables, accuracy
 from archselect.analysis.stats import percent, rows_by
@@ -276,20 +276,18 @@ def swap_edges(cell: MixedCell, first: int, second: int) -> None:
     They have the same candidates and the same stride. Weights and statistics go over; what an operation without weights
     has of statistics stays with its source.
     """
-    outgoing = [cell.outgoing_edges(cell.space.topology.edges[edge][0]) for edge in (first, second)]
+    sources = [cell.space.topology.edges[edge][0] for edge in (first, second)]
     for name in set(cell.space.operations[first]) - {"none"}:
-        if isinstance(outgoing[0][name], SharedOperation):
+        operations = [cast(nn.ModuleDict, cell.operations[source])[name] for source in sources]
+        if isinstance(operations[0], SharedOperation):
             continue
-        positions = [of.positions(name, [edge])[0] for of, edge in zip(outgoing, (first, second), strict=True)]
-        stacks = [of[name].state_dict().values() for of in outgoing]
-        for tensors in zip(*stacks, strict=True):
-            rows = [
-                tensor.view(len(of.stacks[name]), -1)[position]
-                for tensor, of, position in zip(tensors, outgoing, positions, strict=True)
-            ]
-            kept = rows[0].clone()
-            rows[0].copy_(rows[1])
-            rows[1].copy_(kept)
+        stacks = [cell.space.stacks(source)[name] for source in sources]
+        for one, other in zip(*(operation.state_dict().values() for operation in operations), strict=True):
+            row = one.view(len(stacks[0]), -1)[stacks[0].index(first)]
+            other_row = other.view(len(stacks[1]), -1)[stacks[1].index(second)]
+            kept = row.clone()
+            row.copy_(other_row)
+            other_row.copy_(kept)
 
 
 def with_rows_swapped(weights: MixtureWeights, pairs: Mapping[str, tuple[int, int]]) -> MixtureWeights:

@@ -4,39 +4,28 @@ Loops in C (`cpu`) evaluate many edges of a cell in one call, each image while i
 images are in `channels_last`; the normalisation of what a convolution gave is put off until the nodes are summed; what
 a gradient does not need is not kept. None of them can be differentiated twice, and they say so.
 
-They are off unless `enabled()` turns them on, and stand only for modules that do exactly what they compute
-(`interface`): a network that a user holds is plain PyTorch.
+They are off unless `enabled()` turns them on, and stand only for modules that do exactly what they compute (`modules`):
+a network that a user holds is plain PyTorch.
 """
 
 from archselect.kernels.cpu.autograd import EdgeOutput, convolve, edge_forward, mix, node_sum
-from archselect.kernels.cpu.native import NormMode, Running, channels_last
-from archselect.kernels.cpu.operations import (
-    DENSE_KERNELS,
-    SEPARABLE_KERNELS,
+from archselect.kernels.cpu.native import channels_last
+from archselect.kernels.interface import (
     Convolution,
     Convolutions,
     Identities,
+    NormMode,
     Operation,
     Pools,
+    Running,
     Values,
-)
-from archselect.kernels.interface import (
-    affine,
     are_enabled,
     disabled,
     enabled,
-    is_available,
-    is_pointwise,
-    keeps_size,
-    made_of,
-    norm_mode,
-    running,
-    untouched,
 )
+from archselect.kernels.modules import is_available, made_of, norm_mode, preprocess, sequential, untouched
 
 __all__ = [
-    "DENSE_KERNELS",
-    "SEPARABLE_KERNELS",
     "Convolution",
     "Convolutions",
     "EdgeOutput",
@@ -46,7 +35,6 @@ __all__ = [
     "Pools",
     "Running",
     "Values",
-    "affine",
     "are_enabled",
     "channels_last",
     "convolve",
@@ -54,12 +42,11 @@ __all__ = [
     "edge_forward",
     "enabled",
     "is_available",
-    "is_pointwise",
-    "keeps_size",
     "made_of",
     "mix",
     "node_sum",
     "norm_mode",
-    "running",
+    "preprocess",
+    "sequential",
     "untouched",
 ]

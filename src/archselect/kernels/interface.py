@@ -1,29 +1,17 @@
-"""Where the compiled loops take the place of PyTorch's operators: for which images, and for which modules.
+"""What kernels compute, said in plain data, and where they are turned on.
 
-A network is plain PyTorch unless a caller turns them on, as the stages of a run and the benchmarks do. They cannot be
-traced, transformed or counted, so they stand back where anything would see or change the operators of a network.
-
-They stand for modules that do what they compute, and nothing besides. That is looked at at every call, since a child
-may be replaced and a hook be added at any time; a microsecond each.
+A network is plain PyTorch unless a caller turns them on, as the stages of a run and the benchmarks do. For which images
+and modules they then take the place of PyTorch's operators, see `modules`.
 """
 
-import logging
-from collections.abc import Collection, Container, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.autograd import forward_ad
-from torch.nn.modules import module as modules
-
-from archselect.distributed.process_group import synchronises_batch_norm
-from archselect.kernels.cpu import native
-from archselect.kernels.cpu.native import NormMode, Running
-from archselect.kernels.cpu.operations import is_plain
-
-log = logging.getLogger(__name__)
+from torch import Tensor
 
 _enabled: ContextVar[bool] = ContextVar("loops", default=False)
 
@@ -46,143 +34,134 @@ def enabled(wanted: bool = True) -> Iterator[None]:
         _enabled.reset(before)
 
 
-@contextmanager
-def disabled() -> Iterator[None]:
+def disabled() -> AbstractContextManager[None]:
     """Let PyTorch's operators do the work of these: they are slower, and can be differentiated twice."""
-    with enabled(False):
-        yield
+    return enabled(False)
 
 
 def are_enabled() -> bool:
-    """Return whether the loops are turned on here."""
+    """Return whether they are turned on here."""
     # In this order: while it compiles, Dynamo takes the first for a constant, and cannot read a ContextVar.
     return not torch.compiler.is_compiling() and _enabled.get()
 
 
-def is_available(*images: Tensor) -> bool:
-    """Return whether these are for images of one kind, `(B, C, H, W)` each.
+@dataclass(frozen=True)
+class Running:
+    """Running statistics of a batch normalisation, `(C,)` each, moved in place."""
 
-    They are where they are turned on, and can be compiled. They are not under autocast, which does not reach into them,
-    nor where a batch is spread over several processes: they take its statistics themselves.
+    mean: Tensor
+    variance: Tensor
+
+
+class NormMode(NamedTuple):
+    """How batch normalisations treat a batch; in training they take its statistics, else the running ones."""
+
+    training: bool
+    momentum: float
+    eps: float
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """ReLU, convolution, BN on all edges of a stack.
+
+    Attributes:
+        depthwise: `(edges * C, 1, k, k)`; None: the convolution is not separable.
+        mixing: What follows it, `(edges * C, C, 1, 1)`, or the whole convolution, `(edges * C, C, k, k)` with stride
+            and padding like the others'.
+        norm: What the normalisation gathers.
+        dilation: Of the depthwise taps.
+        affine: Scale and shift of the normalisation, `(edges * C,)` each, if it has any.
     """
-    return (
-        are_enabled()
-        and all(map(is_plain, images))
-        and images[0].dim() == 4
-        and not torch.is_autocast_enabled("cpu")
-        and not synchronises_batch_norm()
-        and not _watched()
-        and native.is_available(images[0])
-    )
+
+    depthwise: Tensor | None
+    mixing: Tensor
+    norm: Running
+    dilation: int = 1
+    affine: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def kernel(self) -> int:
+        """Return k."""
+        return (self.mixing if self.depthwise is None else self.depthwise).shape[-1]
 
 
-def _watched() -> bool:
-    """Return whether something would see, record or transform the operators and modules that run here."""
-    return bool(
-        torch._C._get_tracing_state()  # torch.jit.trace
-        or torch._C._len_torch_dispatch_stack()  # FLOP counters, fake tensors, make_fx
-        or torch._C._len_torch_function_stack()
-        or torch._C._functorch.maybe_current_level() is not None  # torch.func: vmap, grad, jvp
-        or forward_ad._current_level >= 0
-        or modules._has_any_global_hook()
-    )
+@dataclass(frozen=True)
+class Operation:
+    """One operation on several edges out of a state.
 
-
-def untouched(module: nn.Module, kinds: Container[type[nn.Module]]) -> bool:
-    """Return whether calling `module` runs the `forward` of one of these classes on tensors in the CPU's memory only.
-
-    It does not with hooks, with a `forward` of its own, or as another class: a subclass, or what a parametrization
-    makes of it. A module that was changed is slower than it could be, which is said once.
+    Attributes:
+        weights: The mixture weights `(E,)`.
+        receivers: Which of the nodes each edge adds to.
     """
-    state = module.__dict__
-    if (
-        type(module) in kinds
-        and not state["_forward_hooks"]
-        and not state["_forward_pre_hooks"]
-        and not state["_backward_hooks"]
-        and not state["_backward_pre_hooks"]
-        and "forward" not in state
-        and all(map(is_plain, state["_parameters"].values()))
-    ):
-        return True
-    _say_once(type(module).__name__)
-    return False
+
+    weights: Tensor
+    receivers: Sequence[int]
 
 
-def made_of(module: nn.Module, *kinds: type[nn.Module]) -> bool:
-    """Return whether the children of `module` are untouched modules of these classes, one each."""
-    children = module.__dict__["_modules"].values()
-    return len(children) == len(kinds) and all(map(untouched, children, ((kind,) for kind in kinds)))
+class Identities(Operation):
+    """`skip_connect`."""
 
 
-def keeps_size(convolution: nn.Conv2d, sides: Collection[int], depthwise: bool = False) -> bool:
-    """Return whether a convolution maps `(B, C, H, W)` to `(B, C, ceil(H / stride), ceil(W / stride))` as loops do.
+@dataclass(frozen=True)
+class Pools(Operation):
+    """3x3 pooling; with `norm`, followed by a batch normalisation that the edges share."""
 
-    Its kernel is square, of one of these sides, its stride 1 or 2, the images are continued by zeros, and there is no
-    bias. With `depthwise` each channel has a kernel of its own, which may be dilated; without, there is one group.
+    maximum: bool
+    norm: Running | None
+
+
+@dataclass(frozen=True)
+class Convolutions(Operation):
+    """One or two convolutions, one after the other, on each edge.
+
+    Attributes:
+        positions: Which of the stacked edges they are.
+        stages: The first reads the state, the second what the first gave.
     """
-    outs, ins, height, width = convolution.weight.shape
-    if height != width or height not in sides or convolution.bias is not None:
-        return False
-    dilations = ((1, 1), (2, 2)) if depthwise else ((1, 1),)
-    return (
-        (ins, convolution.groups) == ((1, outs) if depthwise else (outs, 1))
-        and convolution.stride in ((1, 1), (2, 2))
-        and convolution.dilation in dilations
-        and convolution.padding == (convolution.dilation[0] * (height // 2),) * 2
-        and convolution.padding_mode == "zeros"
-    )
+
+    positions: Sequence[int]
+    stages: tuple[Convolution, ...]
 
 
-def is_pointwise(convolution: nn.Conv2d) -> bool:
-    """Return whether a convolution reads each pixel by itself."""
-    return (
-        convolution.weight.shape[2:] == (1, 1)
-        and convolution.bias is None
-        and convolution.groups == 1
-        and convolution.stride == (1, 1)
-        and convolution.padding == (0, 0)
-        and convolution.padding_mode == "zeros"
-    )
+@dataclass(frozen=True)
+class Values(Operation):
+    """Any other operation, evaluated before: what it gave on each edge, `(B, C, H', W')`."""
+
+    values: tuple[Tensor, ...]
 
 
-def norm_mode(norms: Iterable[nn.BatchNorm2d]) -> NormMode | None:
-    """Return how normalisations treat a batch; None where the loops cannot do it.
-
-    They cannot where normalisations differ, average cumulatively (`momentum=None`), have no running statistics, or a
-    scale without a shift. Of no normalisation at all, any way will do.
-    """
-    ways = {(norm.training, norm.momentum, norm.eps, _is_whole(norm)) for norm in norms} or {(False, 0.0, 0.0, True)}
-    training, momentum, eps, whole = ways.pop()
-    if ways or not whole or (training and momentum is None):
-        return None
-    return NormMode(training, momentum or 0.0, eps)
+Kind = Literal["weights", "parameter", "value"]
 
 
-def _is_whole(norm: nn.BatchNorm2d) -> bool:
-    parameters, buffers = norm.__dict__["_parameters"], norm.__dict__["_buffers"]  # their attributes take far longer
-    statistics = norm.track_running_stats and all(buffers[name] is not None for name in ("running_mean", "running_var"))
-    return statistics and (parameters["weight"] is None) == (parameters["bias"] is None)
+def tensors_of(operation: Operation) -> Iterator[tuple[Kind, Tensor]]:
+    """Yield the tensors of an operation that autograd looks after."""
+    yield "weights", operation.weights
+    if isinstance(operation, Convolutions):
+        for stage in operation.stages:
+            for tensor in (stage.depthwise, stage.mixing, *(stage.affine or ())):
+                if tensor is not None:
+                    yield "parameter", tensor
+    elif isinstance(operation, Values):
+        for value in operation.values:
+            yield "value", value
 
 
-def running(norm: nn.BatchNorm2d) -> Running:
-    """Return the running statistics of a normalisation, and count the batch that will move them."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    if norm.training and norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
-    return Running(norm.running_mean, norm.running_var)
+def with_tensors(operations: Sequence[Operation], tensors: Sequence[Tensor]) -> list[Operation]:
+    """Return operations with other tensors, given one operation after another in the order of `tensors_of`."""
+    given = iter(tensors)
 
+    def of_stage(stage: Convolution) -> Convolution:
+        depthwise, mixing = None if stage.depthwise is None else next(given), next(given)
+        affine = None if stage.affine is None else (next(given), next(given))
+        return replace(stage, depthwise=depthwise, mixing=mixing, affine=affine)
 
-def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor] | None:
-    """Return scale and shift of a normalisation, if it has any."""
-    return None if norm.weight is None else (norm.weight, norm.bias)
-
-
-@lru_cache
-def _say_once(kind: str) -> None:
-    log.warning(
-        "A %s has hooks or is not as the network was built with it: what it is a part of runs on PyTorch's operators, "
-        "which is slower.",
-        kind,
-    )
+    others: list[Operation] = []
+    for operation in operations:
+        other = replace(operation, weights=next(given))
+        if isinstance(other, Convolutions):
+            other = replace(other, stages=tuple(map(of_stage, other.stages)))
+        elif isinstance(other, Values):
+            other = replace(other, values=tuple(next(given) for _ in other.values))
+        others.append(other)
+    return others

@@ -97,11 +97,17 @@ class CellSpace:
     @property
     def width(self) -> int:
         """The largest number of candidates on an edge: the second dimension of `alpha` and of mixture weights."""
-        return max(len(candidates) for candidates in self.operations)
+        return max(map(len, self.operations))
+
+    def stacks(self, state: int) -> dict[str, tuple[int, ...]]:
+        """Return the operations but `none` on the edges that leave `state`, each with the edges that offer it."""
+        leaving = self.topology.edges_from(state)
+        names = dict.fromkeys(name for edge in leaving for name in self.operations[edge] if name != "none")
+        return {name: tuple(edge for edge in leaving if name in self.operations[edge]) for name in names}
 
     def carries(self, inputs: Sequence[bool]) -> bool:
         """Return whether a path of operations other than `none` leads to the output from an input that carries."""
-        states = list(inputs) + [False] * self.topology.nodes
+        states = [*inputs, *[False] * self.topology.nodes]
         for (source, target), candidates in zip(self.topology.edges, self.operations, strict=True):
             states[target] |= states[source] and any(name != "none" for name in candidates)
         nodes = states[self.topology.inputs :]
@@ -124,12 +130,10 @@ class CellSpace:
                 "search space."
             )
         for node, inputs in enumerate(cell.nodes, start=topology.inputs):
-            expected = topology.edges_kept_into(node)
-            if len(inputs) != expected:
-                raise ValueError(
-                    f"Node {node} of the {self.name} cell must have {expected} inputs, but the genotype gives it "
-                    f"{len(inputs)}."
-                )
+            expected, found = topology.edges_kept_into(node), len(inputs)
+            if found != expected:
+                needed = f"Node {node} of the {self.name} cell must have {expected} inputs"
+                raise ValueError(f"{needed}, but the genotype gives it {found}.")
             for operation, source in inputs:
                 candidates = self.operations[topology.edges.index((source, node))]
                 if operation not in candidates:
@@ -142,22 +146,16 @@ class CellSpace:
 
 @dataclass(frozen=True)
 class CellDecisions:
-    """What has been decided in one cell type.
+    """What has been decided in one cell type."""
 
-    Attributes:
-        operations: Per edge the index of the operation that was kept, or None while the edge is a mixture.
-        kept: Per edge whether it still feeds its node.
-        nodes: The nodes (as states) whose inputs have been decided.
-    """
-
-    operations: tuple[int | None, ...]
-    kept: tuple[bool, ...]
-    nodes: tuple[int, ...] = ()
+    operations: tuple[int | None, ...]  # per edge the index of the one that was kept; None while the edge is a mixture
+    kept: tuple[bool, ...]  # per edge whether it still feeds its node
+    nodes: tuple[int, ...] = ()  # as states, those whose inputs have been decided
 
     @staticmethod
     def none(space: CellSpace) -> "CellDecisions":
         """Return the state before any decision."""
-        edges = len(space.topology.edges)
+        edges = len(space.operations)
         return CellDecisions((None,) * edges, (True,) * edges)
 
     def check(self, space: CellSpace) -> None:
@@ -176,7 +174,7 @@ class CellDecisions:
                 )
 
     def keep_operation(self, edge: int, operation: int) -> "CellDecisions":
-        """Return these decisions with `edge` decided."""
+        """Return these decisions, and `edge` decided."""
         return replace(self, operations=(*self.operations[:edge], operation, *self.operations[edge + 1 :]))
 
     def keep_inputs(self, space: CellSpace, node: int, edges: Iterable[int]) -> "CellDecisions":
@@ -198,24 +196,25 @@ class CellDecisions:
     def undecided_nodes(self, space: CellSpace) -> tuple[int, ...]:
         """Return the nodes (as states) that still have more inputs than the space allows."""
         topology = space.topology
-        return tuple(
-            node
-            for node in topology.node_states
-            if node not in self.nodes and topology.edges_kept_into(node) < len(topology.edges_into(node))
-        )
+        more = [
+            node for node in topology.node_states if topology.edges_kept_into(node) < len(topology.edges_into(node))
+        ]
+        return tuple(node for node in more if node not in self.nodes)
 
     def genotype(self, space: CellSpace) -> CellGenotype:
         """Return the cell that was decided; a ValueError while an edge or a node is undecided."""
-        edges, open_nodes = [space.topology.edges[edge] for edge in self.undecided_edges], self.undecided_nodes(space)
-        if edges or open_nodes:
-            raise ValueError(f"The {space.name} cell is not decided yet: edges {edges}, nodes {list(open_nodes)}.")
-        nodes: list[list[Input]] = [[] for _ in range(space.topology.nodes)]
-        for (source, target), candidates, operation, kept in zip(
-            space.topology.edges, space.operations, self.operations, self.kept, strict=True
-        ):
-            if kept and operation is not None:
-                nodes[target - space.topology.inputs].append(Input(candidates[operation], source))
-        return CellGenotype(space.name, space.topology.inputs, tuple(tuple(inputs) for inputs in nodes))
+        topology = space.topology
+        edges, nodes = [topology.edges[edge] for edge in self.undecided_edges], list(self.undecided_nodes(space))
+        if edges or nodes:
+            raise ValueError(f"The {space.name} cell is not decided yet: edges {edges}, nodes {nodes}.")
+
+        def input_of(edge: int) -> Input:
+            operation = self.operations[edge]
+            assert operation is not None
+            return Input(space.operations[edge][operation], topology.edges[edge][0])
+
+        kept = [[edge for edge in topology.edges_into(node) if self.kept[edge]] for node in topology.node_states]
+        return CellGenotype(space.name, topology.inputs, tuple(tuple(map(input_of, edges)) for edges in kept))
 
     def to_state(self) -> dict[str, list[Any]]:
         """Return plain lists for a checkpoint."""

@@ -1,10 +1,8 @@
 import pytest
 import torch
-import torch.nn.functional as F
 
 from archselect.genotype import PUBLISHED, Genotype
 from archselect.models.discrete.darts import AuxiliaryHead, DartsNetwork
-from archselect.models.ops import FactorizedReduce
 
 V2 = PUBLISHED["DARTS_V2"]
 SKIPS = "skip_connect@0+skip_connect@1/" * 3 + "skip_connect@0+skip_connect@1"
@@ -25,46 +23,14 @@ def test_has_the_published_number_of_weights(name, weights):
     assert sum(weight.numel() for weight in built.parameters()) == weights + 476_426  # the auxiliary head
 
 
-def test_has_the_number_of_weights_counted_by_hand():
-    stem = 3 * 12 * 9 + 24
-    normal = 2 * (12 * 4 + 8)  # 4 channels; both inputs are the stem's 12; no skip connection has a weight
-    reduction = (
-        (12 * 8 + 16) + (16 * 8 + 16) + 8 * (8 * 8 + 16)
-    )  # 8 channels; inputs of 12 and 4 x 4; 8 skips of stride 2
-    second_reduction = (16 * 16 + 32) + (32 * 16 + 32) + 8 * (16 * 16 + 32)  # 16 channels; inputs of 4 x 4 and 4 x 8
-    linear = 4 * 16 * 10 + 10
-    expected = stem + normal + reduction + second_reduction + linear
-    assert network(ALL_SKIP, channels=4).parameter_count() == expected == 5142
-
-
-@pytest.mark.parametrize("stem_multiplier", [1, 3])
-def test_the_stem_multiplier_widens_the_stem(stem_multiplier):
-    built = network(stem_multiplier=stem_multiplier, channels=4)
-    assert built.stem[0].out_channels == 4 * stem_multiplier
-
-
 @pytest.mark.parametrize(("layers", "reductions"), [(2, [0, 1]), (3, [1, 2]), (8, [2, 5]), (20, [6, 13])])
 def test_reductions_stand_at_a_third_and_two_thirds_of_the_depth(layers, reductions):
-    built = network(layers=layers)
-    halvings, previous = [], 32
-    for layer, cell in enumerate(built.cells):
-        cell.register_forward_hook(lambda module, arguments, out, layer=layer: halvings.append((layer, out.shape)))
+    built, shapes = network(layers=layers), []
+    for cell in built.cells:
+        cell.register_forward_hook(lambda module, arguments, out: shapes.append(tuple(out.shape[1:3])))
     assert built.eval()(torch.randn(1, 3, 32, 32)).shape == (1, 10)
-    found = []
-    for layer, shape in halvings:
-        if shape[-1] < previous:
-            found.append(layer)
-        previous = shape[-1]
-    assert found == reductions
-    assert [shape[1] for _, shape in halvings] == [
-        8 * 2 ** sum(cut <= layer for cut in reductions) for layer, _ in halvings
-    ]
-
-
-def test_the_cell_after_a_reduction_reduces_what_came_before_it():
-    built = network(layers=8)
-    kinds = [isinstance(cell.preprocess_before_previous, FactorizedReduce) for cell in built.cells]
-    assert [layer for layer, kind in enumerate(kinds) if kind] == [3, 6]
+    before = [sum(cut <= layer for cut in reductions) for layer in range(layers)]
+    assert shapes == [(8 * 2**halvings, 32 // 2**halvings) for halvings in before]
 
 
 def test_each_cell_reads_the_two_cells_before_it():
@@ -80,14 +46,6 @@ def test_each_cell_reads_the_two_cells_before_it():
     assert seen[0][0][0] is seen[0][0][1] is seen[1][0][0]  # the stem
 
 
-@pytest.mark.parametrize("image_size", [4, 8, 9, 28, 32, 64])
-def test_takes_images_of_many_sizes(image_size):
-    built = network(PUBLISHED["darts_pt_s5_3"], classes=7, auxiliary=True)
-    logits, auxiliary = built.forward_with_auxiliary(torch.randn(2, 3, image_size, image_size))
-    assert auxiliary is not None
-    assert logits.shape == auxiliary.shape == (2, 7)
-
-
 def test_the_auxiliary_head_reads_the_second_reduction_and_changes_nothing_else():
     built = network(layers=6, auxiliary=True).eval()
     features = []
@@ -97,14 +55,6 @@ def test_the_auxiliary_head_reads_the_second_reduction_and_changes_nothing_else(
     assert built.auxiliary is not None
     torch.testing.assert_close(auxiliary, built.auxiliary(features[0]))
     assert torch.equal(logits, built(x))
-
-
-def test_every_weight_that_is_reached_learns():
-    built = network(auxiliary=True)
-    logits, auxiliary = built.forward_with_auxiliary(torch.randn(4, 3, 32, 32))
-    assert auxiliary is not None
-    (logits.square().sum() + auxiliary.square().sum()).backward()
-    assert [name for name, weight in built.named_parameters() if weight.grad is None] == []
 
 
 @pytest.mark.parametrize(
@@ -144,12 +94,6 @@ def test_the_auxiliary_head_has_the_weights_of_the_official_one():
     # 576 features, 10 classes: Conv1x1 and BN to 128, Conv2x2 and BN to 768, linear.
     weights = sum(weight.numel() for weight in AuxiliaryHead(576, 10).parameters())
     assert weights == 576 * 128 + 256 + 128 * 768 * 4 + 1536 + 768 * 10 + 10 == 476_426
-
-
-@pytest.mark.parametrize(("resolution", "stride"), [(8, 3), (7, 2)])
-def test_the_auxiliary_head_pools_as_the_official_one_does(resolution, stride):
-    features = torch.randn(2, 3, resolution, resolution)
-    torch.testing.assert_close(pooled(features), F.avg_pool2d(features.relu(), 5, stride=stride, padding=0))
 
 
 def test_windows_of_five_rows_three_apart():

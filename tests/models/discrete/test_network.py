@@ -8,7 +8,6 @@ from archselect.genotype import PUBLISHED, Genotype
 from archselect.models.discrete.darts import DartsNetwork
 from archselect.models.discrete.nasbench201 import NASBench201Network
 from archselect.models.discrete.network import DiscreteCell, DiscreteNetwork, DiscreteNode
-from archselect.models.ops import SepConv
 from archselect.models.ops.primitives import Zero
 
 FAMILIES = ["darts", "nasbench201"]
@@ -45,11 +44,12 @@ def test_drop_path_changes_training_and_not_evaluation(family):
 
 
 @each_family
-def test_channels_last_gives_the_same(family):
-    built, x = network(family).eval(), torch.randn(4, 3, 8, 8)
-    expected = built(x)
-    built.to(memory_format=torch.channels_last)
-    torch.testing.assert_close(built(x.to(memory_format=torch.channels_last)), expected, atol=1e-4, rtol=1e-4)
+@pytest.mark.parametrize("image_size", [4, 8, 9, 28, 64])
+def test_takes_images_of_many_sizes(family, image_size):
+    logits, auxiliary = network(family).forward_with_auxiliary(torch.randn(2, 3, image_size, image_size))
+    assert logits.shape == (2, 10)
+    assert (auxiliary is None) == (family == "nasbench201")
+    assert auxiliary is None or auxiliary.shape == (2, 10)
 
 
 @each_family
@@ -88,28 +88,10 @@ def test_a_node_sums_its_inputs_by_their_sources():
     torch.testing.assert_close(five, 2 * first + second)
 
 
-def test_each_operation_reads_the_source_beside_it():
-    first, second = torch.randn(2, 1, 2, 4, 4)
-    (out,) = cell("normal:2:max_pool_3x3@1+skip_connect@0")((first, second))
-    torch.testing.assert_close(out, first + torch.nn.functional.max_pool2d(second, 3, 1, 1))
-
-
-def test_a_node_may_have_one_input_or_three():
-    x = torch.randn(1, 2, 4, 4)
-    *_, last = cell("cell:1:skip_connect@0/skip_connect@0/skip_connect@0+skip_connect@1+skip_connect@2")([x])
-    torch.testing.assert_close(last, 3 * x)
-
-
 def test_only_edges_from_the_cells_inputs_have_the_stride():
     x = torch.randn(2, 2, 8, 8)
     outputs = cell("reduction:2:sep_conv_3x3@0/max_pool_3x3@2+avg_pool_3x3@1", stride=2)((x, x))
     assert [tuple(out.shape) for out in outputs] == [(2, 2, 4, 4)] * 2
-
-
-def test_an_edge_none_is_not_built():
-    (node,) = nodes_of(cell("normal:2:none@0+sep_conv_3x3@1"))
-    assert [type(operation) for operation in node.operations] == [SepConv]
-    assert node.sources == (1,)
 
 
 @pytest.mark.parametrize("stride", [1, 2])

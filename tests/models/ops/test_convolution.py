@@ -3,14 +3,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from archselect import kernels
 from archselect.models.ops import DilConv, ReLUConvBN, SepConv
 
-
-@pytest.fixture(autouse=True, params=[True, False], ids=["by_loops", "by_pytorch"])
-def _how_modules_are_evaluated(request):
-    with kernels.enabled(request.param):
-        yield
+pytestmark = pytest.mark.usefixtures("evaluation")
 
 
 def with_ones(module: nn.Module) -> nn.Module:
@@ -41,11 +36,6 @@ def test_a_dilated_convolution_sees_every_second_pixel(kernel):
     assert seen_by_the_middle(DilConv(1, kernel, 1)) == {(row, column) for row in reach for column in reach}
 
 
-def test_the_stride_of_a_separable_convolution_is_in_its_first_half():
-    strides = [layer.stride for layer in SepConv(2, 3, 2).modules() if isinstance(layer, nn.Conv2d)]
-    assert strides == [(2, 2), (1, 1), (1, 1), (1, 1)]
-
-
 @pytest.mark.parametrize(
     "module", [ReLUConvBN(1, 1, 3, 1, 1), SepConv(1, 3, 1), DilConv(1, 3, 1)], ids=lambda module: type(module).__name__
 )
@@ -62,15 +52,6 @@ def test_begins_with_the_activation(module):
 def test_ends_with_the_normalisation(module):
     out = module(torch.randn(32, 3, 5, 5))
     torch.testing.assert_close(out.mean(dim=(0, 2, 3)), torch.zeros(out.shape[1]), atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize(
-    "build", [lambda: SepConv(4, 3, 1, False), lambda: DilConv(4, 3, 1, False)], ids=["SepConv", "DilConv"]
-)
-def test_affine_is_that_of_every_normalisation(build):
-    norms = [layer for layer in build().modules() if isinstance(layer, nn.BatchNorm2d)]
-    assert norms
-    assert not any(norm.affine for norm in norms)
 
 
 @pytest.mark.parametrize("size", [7, 8])

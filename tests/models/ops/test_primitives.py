@@ -117,14 +117,6 @@ def test_a_factorized_reduction_of_an_odd_number_of_channels_is_refused():
         FactorizedReduce(4, 5)
 
 
-@pytest.mark.parametrize("size", [8, 7, 1])
-def test_a_residual_block_halves_the_resolution_rounding_up(size):
-    block = ResidualReduction(16, 32).eval()
-    assert block(torch.randn(2, 16, size, size)).shape == (2, 32, -(-size // 2), -(-size // 2))
-    # Two 3x3 convolutions with normalisation, and the 1x1 of the shortcut, which has none.
-    assert number_of_weights(block) == (16 * 32 * 9 + 64) + (32 * 32 * 9 + 64) + 16 * 32
-
-
 def test_the_shortcut_averages_pairs_of_rows_and_columns():
     x = -torch.tensor([[1.0, 3.0, 5.0], [5.0, 7.0, 7.0], [2.0, 4.0, 9.0]])[None, None]  # the block's ReLU gives zeros
     assert with_ones(ResidualReduction(1, 1))(x)[0, 0].tolist() == [[-4, -6], [-3, -9]]

@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from archselect.models.cell_space import CellSpace, CellTopology
-from archselect.models.supernet import mixture as mixture_module
 from archselect.models.supernet.mixture import Mixture, MixtureWeights, Term, nonzero, terms_by_source
 
 # Edges 0..2: (0,1) (0,2) (1,2), three candidates at most.
@@ -12,6 +11,7 @@ SPACE = CellSpace(
     (("skip_connect", "nor_conv_1x1"), ("none", "nor_conv_1x1", "skip_connect"), ("nor_conv_1x1",)),
 )
 ALL = ((True, True, False), (True, True, True), (True, False, False))
+SOME = ((True, False, False), (True, True, False), (False, False, False))
 NOTHING = ((False,) * 3,) * 3
 WEIGHTS = torch.tensor([[0.25, 0.75, 0.0], [0.5, 0.2, 0.3], [1.0, 0.0, 0.0]])
 
@@ -20,16 +20,23 @@ def weights():
     return MixtureWeights({"cell": WEIGHTS.clone(), "other": torch.ones(1, 1)}, {"cell": ALL, "other": ((True,),)})
 
 
-def test_the_terms_gather_the_edges_that_leave_a_source_by_operation_and_leave_none_out():
-    everything = ((Term("skip_connect", (0, 1)), Term("nor_conv_1x1", (0, 1))), (Term("nor_conv_1x1", (2,)),), ())
-    assert terms_by_source(SPACE, ALL) == everything
-    active = ((True, False, False), (True, True, False), (False, False, False))
-    assert terms_by_source(SPACE, active) == ((Term("skip_connect", (0,)), Term("nor_conv_1x1", (1,))), (), ())
-    assert terms_by_source(SPACE, NOTHING) == ((), (), ())
+@pytest.mark.parametrize(
+    ("active", "leaving"),
+    [
+        (ALL, [("skip_connect", (0, 1), (0, 1)), ("nor_conv_1x1", (0, 1), (0, 1))]),
+        (SOME, [("skip_connect", (0,), (0,)), ("nor_conv_1x1", (1,), (1,))]),
+        (NOTHING, []),
+    ],
+)
+def test_the_terms_gather_the_edges_that_leave_a_source_by_operation_and_leave_none_out(active, leaving):
+    last = (Term("nor_conv_1x1", (2,), (0,)),) if active is ALL else ()
+    assert terms_by_source(SPACE, active) == (tuple(Term(*term) for term in leaving), last, ())
 
 
-def test_the_weights_stand_with_their_terms():
-    mixture = Mixture(SPACE, WEIGHTS)
+def test_the_weights_stand_with_their_terms_and_what_stands_beyond_the_last_candidate_is_not_read():
+    surplus = WEIGHTS.clone()
+    surplus[2, 1:] = 7
+    mixture = Mixture(SPACE, surplus)
     (skip, skip_weights), (convolution, convolution_weights) = mixture.terms_from(0)
     assert (skip.operation, convolution.operation) == ("skip_connect", "nor_conv_1x1")
     assert torch.equal(skip_weights, torch.tensor([0.25, 0.3]))
@@ -38,52 +45,42 @@ def test_the_weights_stand_with_their_terms():
     assert torch.equal(last_weights, torch.tensor([1.0]))
 
 
-def test_what_stands_beyond_the_last_candidate_of_an_edge_is_not_read():
-    surplus = WEIGHTS.clone()
-    surplus[2, 1:] = 7
-    ((term, last_weights),) = Mixture(SPACE, surplus).terms_from(1)
-    assert (term, last_weights.tolist()) == (Term("nor_conv_1x1", (2,)), [1.0])
-
-
-def test_the_caller_may_say_where_the_zeros_are():
-    mixture = Mixture(SPACE, WEIGHTS, ((False,) * 3, (False,) * 3, (True, False, False)))
-    assert mixture.terms_from(0) == ()
-    assert len(mixture.terms_from(1)) == 1
-
-
 @pytest.mark.parametrize("shape", [(3, 2), (2, 3), (9,), (1, 3, 3), ()])
 def test_weights_of_another_shape_are_refused(shape):
     with pytest.raises(ValueError, match=r"of the cell cell must be \(edges, operations\) = \(3, 3\); got \("):
         Mixture(SPACE, torch.ones(shape))
 
 
-def test_what_was_looked_up_without_gradients_serves_training():
-    mixture_module._places.cache_clear()
-    with torch.inference_mode():
-        Mixture(SPACE, WEIGHTS)
-    leaf = WEIGHTS.clone().requires_grad_()
-    ((_, last_weights),) = Mixture(SPACE, leaf, ALL).terms_from(1)
-    last_weights.sum().backward()
-    assert leaf.grad.tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 0]]
-
-
 def test_nonzero_looks_at_the_values():
     assert nonzero(torch.tensor([[0.0, -0.5], [1e-30, 0.0]], requires_grad=True)) == ((False, True), (True, False))
 
 
-def test_masking_an_operation_leaves_the_others_as_they_are():
+OPERATION, EDGE = ("cell", 1, 0), ("cell", 0)
+
+
+@pytest.mark.parametrize(
+    ("masks", "rows", "active"),
+    [
+        ([("cell", 1, 1)], {1: [0.5, 0.0, 0.3]}, {1: (True, False, True)}),
+        ([OPERATION, ("cell", 1, 2), EDGE], {0: [0, 0, 0], 1: [0, 0.2, 0]}, {0: (False,) * 3, 1: (False, True, False)}),
+        ([EDGE], {0: [0, 0, 0]}, {0: (False,) * 3}),
+        ([(*EDGE, None, True)], {0: [0, 0, 0]}, {0: (False,) * 3}),
+        ([(*OPERATION, True)], {1: [0, 0.4, 0.6]}, {1: (False, True, True)}),
+    ],
+    ids=["operation", "several", "edge", "edge renormalised", "operation renormalised"],
+)
+def test_masking_changes_the_edges_that_are_masked_and_no_others(masks, rows, active):
     before = weights()
-    masked = before.masked("cell", 1, 1)
-    assert torch.equal(masked["cell"], torch.tensor([[0.25, 0.75, 0.0], [0.5, 0.0, 0.3], [1.0, 0.0, 0.0]]))
-    assert masked.active == {"cell": (ALL[0], (True, False, True), ALL[2]), "other": ((True,),)}
+    masked = before
+    for mask in masks:
+        masked = masked.masked(*mask)
+    expected = WEIGHTS.clone()
+    for edge, row in rows.items():
+        expected[edge] = torch.tensor(row)
+    torch.testing.assert_close(masked["cell"], expected)
+    assert masked.active == {"cell": tuple(active.get(edge, ALL[edge]) for edge in range(3)), "other": ((True,),)}
     assert torch.equal(before["cell"], WEIGHTS)
     assert before.active["cell"] == ALL
-
-
-def test_masking_an_operation_may_scale_the_others_up():
-    masked = weights().masked("cell", 1, 0, renormalize=True)
-    torch.testing.assert_close(masked["cell"][1], torch.tensor([0.0, 0.4, 0.6]))
-    assert torch.equal(masked["cell"][[0, 2]], WEIGHTS[[0, 2]])
 
 
 def test_renormalizing_keeps_the_sum_of_an_edge_that_does_not_sum_to_one():
@@ -98,19 +95,6 @@ def test_masking_the_only_operation_leaves_zeros_even_when_renormalized(dtype):
     assert only.active["cell"][2] == (False, False, False)
 
 
-@pytest.mark.parametrize("renormalize", [False, True])
-def test_masking_an_edge_leaves_nothing_of_it(renormalize):
-    masked = weights().masked("cell", 0, renormalize=renormalize)
-    assert torch.equal(masked["cell"], torch.tensor([[0.0, 0.0, 0.0], [0.5, 0.2, 0.3], [1.0, 0.0, 0.0]]))
-    assert masked.active["cell"] == ((False, False, False), *ALL[1:])
-
-
-def test_masks_add_up():
-    masked = weights().masked("cell", 1, 0).masked("cell", 1, 2).masked("cell", 0)
-    assert torch.equal(masked["cell"], torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.2, 0.0], [1.0, 0.0, 0.0]]))
-    assert masked.active["cell"] == ((False,) * 3, (False, True, False), ALL[2])
-
-
 def test_gradients_pass_a_mask_but_not_to_what_is_masked():
     leaf = WEIGHTS.clone().requires_grad_()
     masked = MixtureWeights({"cell": leaf}, {"cell": ALL}).masked("cell", 1, 1).masked("cell", 0)
@@ -118,9 +102,13 @@ def test_gradients_pass_a_mask_but_not_to_what_is_masked():
     assert leaf.grad.tolist() == [[0, 0, 0], [1, 0, 1], [1, 1, 1]]
 
 
-def test_detached_weights_are_constants_with_the_same_zeros():
+def test_detached_weights_are_constants_with_the_same_zeros_edge_weights_and_drop_path():
     leaf = WEIGHTS.clone().requires_grad_()
-    detached = MixtureWeights({"cell": 2 * leaf}, {"cell": ALL}).detach()
+    edges = {"cell": 2 * leaf[:, 0]}
+    detached = MixtureWeights({"cell": 2 * leaf}, {"cell": ALL}, edges, 0.3).masked("cell", 2).detach()
     assert not detached["cell"].requires_grad
-    assert torch.equal(detached["cell"], 2 * WEIGHTS)
-    assert detached.active == {"cell": ALL}
+    assert torch.equal(detached["cell"][:2], 2 * WEIGHTS[:2])
+    assert detached.active == {"cell": (*ALL[:2], (False,) * 3)}
+    assert torch.equal(detached.edges["cell"], 2 * WEIGHTS[:, 0])
+    assert not detached.edges["cell"].requires_grad
+    assert detached.drop_path == 0.3

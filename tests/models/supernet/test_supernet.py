@@ -2,7 +2,6 @@ from copy import deepcopy
 
 import pytest
 import torch
-from torch import nn
 
 from archselect.genotype import Genotype
 from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
@@ -10,7 +9,6 @@ from archselect.models.supernet.darts import DartsSupernet
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixture import Mixture, MixtureWeights
 from archselect.models.supernet.nasbench201 import NASBench201Supernet
-from archselect.models.supernet.relaxation import Sigmoid
 
 DARTS_CELL = CellTopology(inputs=2, nodes=4, output="concat", inputs_per_node=2)
 NASBENCH201_CELL = CellTopology(inputs=1, nodes=3, output="last", inputs_per_node=None)
@@ -68,9 +66,9 @@ def evaluated(supernet, weights):
     for cell in cells:
 
         def spy(source, mixture, cell=cell, outgoing=cell.outgoing):
-            for left in outgoing(source, mixture):
-                calls.append((cell is cells[0], source, left.name, list(left.edges)))
-                yield left
+            for term, *left in outgoing(source, mixture):
+                calls.append((cell is cells[0], source, term.operation, list(term.edges)))
+                yield term, *left
 
         cell.outgoing = spy
     supernet(images(), weights)
@@ -135,13 +133,6 @@ def test_only_undecided_edges_give_alpha_a_gradient():
     assert supernet.alphas["reduction"].grad.any(dim=1).all()
 
 
-def test_detached_weights_give_alpha_none():
-    supernet = nasbench201()
-    supernet(images(), supernet.mixture_weights().detach()).sum().backward()
-    assert supernet.alphas["cell"].grad is None
-    assert supernet.classifier.weight.grad is not None
-
-
 # Hand-made cells
 
 
@@ -171,17 +162,6 @@ def test_a_node_that_nothing_feeds_is_zeros_of_the_right_shape(stride):
     assert not out[:, 4:].any()
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_operations_read_a_node_that_nothing_feeds(training):
-    space = CellSpace("reduction", DARTS_CELL, (("max_pool_3x3", "sep_conv_3x3"),) * 14)
-    weights = torch.zeros(14, 2)
-    weights[4] = 1  # edge (2, 3), while nothing feeds node 2
-    cell = MixedCell(space, 4, 2).train(training)
-    out = cell((torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)), Mixture(space, weights)).value
-    assert out.shape == (2, 16, 4, 4)
-    assert not out.any()
-
-
 @pytest.mark.parametrize("make", [darts, nasbench201])
 def test_none_adds_nothing(make):
     supernet = make().eval()
@@ -190,15 +170,6 @@ def test_none_adds_nothing(make):
     assert torch.equal(logits, supernet(images(), zeros))
     if make is darts:
         assert torch.equal(logits, supernet.classifier.bias.expand(4, 10))
-
-
-def test_an_edge_decided_none_is_as_good_as_dropped():
-    supernet = darts().eval()
-    with_none, without = deepcopy(supernet), deepcopy(supernet)
-    with_none.decisions = decided(supernet, 3, NONE)
-    without.decisions = dropped(supernet, 3, [2, 4])
-    assert torch.equal(with_none(images()), without(images()))
-    assert not torch.equal(with_none(images()), supernet(images()))
 
 
 # Mixture weights
@@ -234,12 +205,6 @@ def test_decided_edges_are_one_hot_and_dropped_ones_zero():
     assert weights["reduction"].sum(dim=1).tolist() == pytest.approx([1] * 14)
 
 
-def test_another_relaxation_takes_the_place_of_the_softmax():
-    supernet = nasbench201()
-    supernet.relaxation = Sigmoid()
-    torch.testing.assert_close(supernet.mixture_weights()["cell"], supernet.alphas["cell"].sigmoid())
-
-
 @pytest.mark.parametrize("known", [False, True], ids=["dict", "MixtureWeights"])
 def test_cell_types_that_are_left_out_take_the_own_mixture(known):
     supernet = darts(alpha_scale=1.0).eval()
@@ -258,12 +223,6 @@ def test_weights_of_an_unknown_cell_type_are_refused():
     supernet = nasbench201()
     with pytest.raises(ValueError, match=r"has the cell types \['cell'\], but weights were given for \['normal'\]"):
         supernet(images(), {"normal": torch.ones(6, 5)})
-
-
-@pytest.mark.parametrize("shape", [(5, 6), (6, 4), (6,), (30,), (1, 6, 5)])
-def test_weights_of_another_shape_are_refused(shape):
-    with pytest.raises(ValueError, match=r"must be \(edges, operations\) = \(6, 5\); got \("):
-        nasbench201()(images(), {"cell": torch.ones(shape)})
 
 
 # Decisions
@@ -351,12 +310,6 @@ def test_decisions_follow_the_supernet_to_another_type():
     assert supernet.mixture_weights()["normal"].dtype == torch.float64
 
 
-def test_decisions_follow_the_supernet_to_another_device():
-    supernet = partly_decided().to("meta")
-    supernet.decisions = decided(supernet, 0, SKIP)
-    assert supernet(images().to("meta"), supernet.mixture_weights()).shape == (4, 10)
-
-
 @pytest.mark.parametrize(("state", "into"), [(nasbench201, darts), (darts, nasbench201)])
 def test_the_state_of_another_space_is_refused_by_name(state, into):
     with pytest.raises(ValueError, match=r"This supernet has the cell types .*, but the decisions are about"):
@@ -370,34 +323,3 @@ def test_what_is_evaluated_and_decided_in_inference_mode_can_be_trained():
         supernet(images())
     (supernet(images()) * torch.arange(10)).sum().backward()
     assert supernet.alphas["normal"].grad.any(dim=1).tolist() == [edge != 6 for edge in range(14)]
-
-
-# Skeleton
-
-
-def test_reductions_stand_at_a_third_and_two_thirds_of_the_depth():
-    supernet = darts(layers=8)
-    assert [cell.stride for cell in supernet.cells] == [1, 1, 2, 1, 1, 2, 1, 1]
-    assert [cell.space.name for cell in supernet.cells].count("reduction") == 2
-    assert [cell.stride for cell in darts(layers=3).cells] == [1, 2, 2]
-
-
-def test_in_the_darts_family_only_the_stem_is_normalised_with_a_scale():
-    norms = [module for module in darts().modules() if isinstance(module, nn.BatchNorm2d)]
-    assert [norm.affine for norm in norms].count(True) == 1
-    assert norms[0].affine
-
-
-@pytest.mark.parametrize("make", [darts, nasbench201])
-@pytest.mark.parametrize("size", [8, 28, 64])
-def test_takes_small_and_large_images(make, size):
-    assert make()(images(size)).shape == (4, 10)
-
-
-@pytest.mark.parametrize("make", [darts, nasbench201])
-def test_its_parameters_are_architecture_parameters_or_weights(make):
-    supernet = make()
-    architecture, weights = supernet.architecture_parameters(), supernet.weight_parameters()
-    assert [id(alpha) for alpha in architecture] == [id(alpha) for alpha in supernet.alphas.values()]
-    assert {id(p) for p in architecture}.isdisjoint({id(p) for p in weights})
-    assert len(architecture) + len(weights) == len(list(supernet.parameters()))

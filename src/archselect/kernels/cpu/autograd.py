@@ -12,7 +12,6 @@ through weights and normalisations, which need two numbers per channel, and back
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import wraps
 from math import gcd
 from typing import Any, NamedTuple
@@ -26,16 +25,25 @@ from archselect.kernels.cpu.evaluated import Evaluated
 from archselect.kernels.cpu.native import (
     MixedArgs,
     NativeLoops,
-    NormMode,
     PartArgs,
-    Running,
     TermArgs,
     address,
     channels_last,
     empty,
+    is_plain,
     native_loops,
 )
-from archselect.kernels.cpu.operations import Convolution, Convolutions, Operation, check, tensors_of, with_tensors
+from archselect.kernels.interface import (
+    Convolution,
+    Convolutions,
+    NormMode,
+    Operation,
+    Running,
+    tensors_of,
+    with_tensors,
+)
+
+SEPARABLE_KERNELS, DENSE_KERNELS = (3, 5, 7), (1, 3, 5, 7, 9, 11)
 
 Backward = Callable[..., Any]
 
@@ -60,50 +68,58 @@ def first_order(backward: Backward) -> Backward:
     return checked
 
 
-@dataclass
-class EdgeOutput:
-    """What the edges from one state add to a node.
-
-    Attributes:
-        autograd_anchor: Of the node's size, without memory.
-        terms: The summands.
-        holds: The tensors that these point to.
-    """
+class EdgeOutput(NamedTuple):
+    """What the edges from one state add to a node: an anchor of its size, summands, and the tensors they point to."""
 
     autograd_anchor: Tensor
-    terms: list[TermArgs] = field(default_factory=list)
-    holds: list[Tensor] = field(default_factory=list)
+    terms: list[TermArgs]
+    holds: list[Tensor]
+
+
+Asked = tuple[Sequence[Operation], int, NormMode]
+"""Operations without their tensors, which autograd must be able to free; their stride, and how to normalise."""
 
 
 def edge_forward(
     state: Tensor, operations: Sequence[Operation], stride: int, nodes: int, batch: NormMode
 ) -> list[EdgeOutput]:
-    """Evaluate operations on the edges that leave a state.
+    """Evaluate operations on the edges that leave a state, and return what each of the nodes that they lead to gets.
 
     Args:
         state: `(B, C, H, W)` in channels_last.
         operations: Those that have weight.
         stride: Of all of them; identities have stride 1.
-        nodes: Number of nodes that they lead to.
+        nodes: How many they lead to.
         batch: How to normalise.
-
-    Returns:
-        What each node gets.
 
     Raises:
         ValueError: The operations are not of the dtype or the channels of the state, or a batch has a single value per
             channel.
     """
-    check(state, operations)
+    _check(state, operations)
     pairs = [pair for operation in operations for pair in tensors_of(operation)]
     tensors = [channels_last(tensor) if kind == "value" else tensor.contiguous() for kind, tensor in pairs]
-    # Without their tensors, which autograd must be able to free.
-    bare = with_tensors(operations, [_NOTHING] * len(tensors))
-    outputs: list[EdgeOutput] = []
-    anchors: tuple[Tensor, ...] = _EdgeForward.apply(_EdgeWork(bare, stride, nodes, batch), outputs, state, *tensors)
-    for output, anchor in zip(outputs, anchors, strict=True):
-        output.autograd_anchor = anchor
-    return outputs
+    asked: Asked = with_tensors(operations, [_NOTHING] * len(tensors)), stride, batch
+    summands: list[tuple[list[TermArgs], list[Tensor]]] = [([], []) for _ in range(nodes)]
+    anchors = _EdgeForward.apply(summands, asked, state, *tensors)
+    return [EdgeOutput(anchor, *found) for anchor, found in zip(anchors, summands, strict=True)]
+
+
+def _check(state: Tensor, operations: Sequence[Operation]) -> None:
+    """Raise a ValueError for operations that loops cannot evaluate on a state `(B, C, H, W)`: they would not notice."""
+    for operation in operations:
+        for kind, tensor in tensors_of(operation):
+            if not is_plain(tensor):
+                raise ValueError(f"The {kind} of an operation is no tensor in the memory of the CPU: {tensor!r}.")
+            if tensor.dtype != state.dtype:
+                raise ValueError(f"The {kind} of an operation is {tensor.dtype}, but the image is {state.dtype}.")
+        for stage in operation.stages if isinstance(operation, Convolutions) else ():
+            kernels = DENSE_KERNELS if stage.depthwise is None else SEPARABLE_KERNELS
+            if stage.kernel not in kernels:
+                raise ValueError(f"The loops take kernels of sides {kernels}; got {stage.kernel}.")
+            channels, reads = state.shape[1], stage.mixing.shape[1]
+            if reads != channels or len(stage.mixing if stage.depthwise is None else stage.depthwise) % channels:
+                raise ValueError(f"A convolution of {reads} channels cannot read an image of {channels} channels.")
 
 
 def node_sum(outputs: Sequence[EdgeOutput]) -> Tensor:
@@ -113,17 +129,7 @@ def node_sum(outputs: Sequence[EdgeOutput]) -> Tensor:
 
 
 def convolve(x: Tensor, stages: tuple[Convolution, ...], stride: int, batch: NormMode) -> Tensor:
-    """Return what one or two convolutions give, one after the other, with their normalisations.
-
-    Args:
-        x: `(B, C, H, W)`.
-        stages: Of a single edge.
-        stride: Of the first.
-        batch: How to normalise.
-
-    Returns:
-        `(B, C, H', W')` in channels_last.
-    """
+    """Return what one or two convolutions of a single edge give of `(B, C, H, W)`; the stride is that of the first."""
     operation = Convolutions(torch.ones(1, dtype=x.dtype), (0,), (0,), stages)
     return node_sum(edge_forward(channels_last(x), [operation], stride, 1, batch))
 
@@ -132,8 +138,9 @@ class _NodeSum(Function):
     @staticmethod
     def forward(ctx: Any, terms: Sequence[TermArgs], *anchors: Tensor) -> Tensor:
         out = empty(anchors[0].shape, anchors[0].dtype)
-        native_loops(out.shape, out.dtype, 1, _ANY).sum_terms(terms, out, add=False)
-        return out
+        loops = native_loops(out.shape, out.dtype, 1, _ANY)
+        loops.call("sum_terms", loops.outputs, terms, address(out), False)
+        return out if terms else out.zero_()
 
     @staticmethod
     @first_order
@@ -146,64 +153,49 @@ _NOTHING = torch.empty(0)
 _ANY = NormMode(training=True, momentum=0.0, eps=0.0)  # for loops that do not normalise
 
 
-class _EdgeWork(NamedTuple):
-    """What `edge_forward` was asked for, without tensors."""
-
-    operations: Sequence[Operation]
-    stride: int
-    nodes: int
-    batch: NormMode
-
-    def edges(self, state: Tensor, tensors: Sequence[Tensor]) -> Evaluated:
-        return Evaluated(state, with_tensors(self.operations, tensors), self.stride, self.batch)
+def _edges(asked: Asked, state: Tensor, tensors: Sequence[Tensor]) -> Evaluated:
+    operations, stride, batch = asked
+    return Evaluated(state, with_tensors(operations, tensors), stride, batch)
 
 
 class _EdgeForward(Function):
     @staticmethod
-    def forward(
-        ctx: Any, work: _EdgeWork, outputs: list[EdgeOutput], state: Tensor, *tensors: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, summands: Any, asked: Asked, state: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         state = channels_last(state)
-        edges = work.edges(state, tensors)
+        edges = _edges(asked, state, tensors)
         edges.evaluate()
-        anchors = tuple(state.new_empty(1).as_strided(edges.out_size, (0, 0, 0, 0)) for _ in range(work.nodes))
-        outputs += (EdgeOutput(anchor, holds=[edges.statistics, *tensors]) for anchor in anchors)
         for term in edges.terms():
-            outputs[term.receiver].terms.append(term.args)
-            outputs[term.receiver].holds.append(term.value)
-        ctx.work, ctx.given = work, len(tensors)
+            terms, holds = summands[edges.operations[term.operation].receivers[term.edge]]
+            terms.append(edges.term(term))
+            holds.append(term.value)
+        for _, holds in summands:
+            holds += [edges.statistics, *tensors]
+        ctx.asked = asked
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(state, *tensors, edges.statistics, *edges.outputs)
-        return anchors
+        return tuple(state.new_empty(1).as_strided(edges.out_size, (0, 0, 0, 0)) for _ in summands)
 
     @staticmethod
     @first_order
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        _, _, needs_state, *needs = ctx.needs_input_grad
         state, *saved = ctx.saved_tensors
-        edges = ctx.work.edges(state, saved[: ctx.given])
-        edges.statistics, *edges.outputs = saved[ctx.given :]
-        needs_state, *needs = ctx.needs_input_grad[2:]
+        edges = _edges(ctx.asked, state, saved[: len(needs)])
+        edges.statistics, *edges.outputs = saved[len(needs) :]
         found = EdgeGradients(edges, [channels_last(gradient) for gradient in gradients], needs_state, needs)
         in_tensors = (gradient if need else None for gradient, need in zip(found.in_tensors, needs, strict=True))
         return None, None, found.in_state, *in_tensors
 
 
 def mix(parts: Sequence[Tensor], weights: Sequence[Tensor], norm: Running, batch: NormMode) -> Tensor:
-    """Return `BN(convolution(ReLU(concatenated parts)))` in channels_last.
+    """Return `BN(convolution(ReLU(concatenated parts)))` in channels_last; a ValueError for parts that do not fit.
 
     Args:
         parts: Each `(B, C, H, W)` in channels_last.
         weights: One `(D, len(parts) * C, 1, 1)`; or two, each for half of the outputs, which read the first and the
-            last of each 2x2 pixels (the factorized reduction).
+            last of each 2x2 pixels (the factorized reduction) and give `(B, D, H / 2, W / 2)`.
         norm: Statistics of the `D` outputs.
         batch: How to normalise.
-
-    Returns:
-        `(B, D, H, W)`; of two weights `(B, D, H / 2, W / 2)`.
-
-    Raises:
-        ValueError: Weights are not of the dtype and channels of the parts, or give unequal numbers of channels; or
-            images of an odd size are to be halved.
     """
     ins, *size = parts[0].shape[1:]
     for weight in weights:
@@ -233,37 +225,25 @@ class _Mixture(NamedTuple):
 
     def parts(self, tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> list[PartArgs]:
         """Return weights and parts, one after another, and the gradients that are wanted as the loops read them."""
-        weights, parts = tensors[: self.stride], tensors[self.stride :]
-        in_weights, in_parts = gradients[: self.stride], gradients[self.stride :]
-        outs, columns = weights[0].shape[:2]
-        ins = columns // len(parts)
-        return [
-            PartArgs(
-                x=part.data_ptr(),
-                weight=address(weight, number * ins),
-                weight_step=columns,
-                ins=ins,
-                outs=outs,
-                first=which,
-                out=which * outs,
-                add=number > 0,
-                in_x=None if in_part is None else in_part.data_ptr(),
-                in_weight=None if in_weight is None else address(in_weight, number * ins),
-            )
-            for which, (weight, in_weight) in enumerate(zip(weights, in_weights, strict=True))
-            for number, (part, in_part) in enumerate(zip(parts, in_parts, strict=True))
-        ]
+        outs, columns = tensors[0].shape[:2]
+        ins = columns // (len(tensors) - self.stride)
+        every, found = list(zip(tensors, gradients, strict=True)), []
 
-    def mixed(self, out: Tensor, statistics: Tensor, gradient: Tensor | None) -> MixedArgs:
-        mean, rstd = statistics
-        return MixedArgs(
-            out=out.data_ptr(),
-            mean=mean.data_ptr(),
-            rstd=rstd.data_ptr(),
-            running_mean=self.norm.mean.data_ptr(),
-            running_variance=self.norm.variance.data_ptr(),
-            gradient=None if gradient is None else gradient.data_ptr(),
-        )
+        def from_column(weight: Tensor | None, number: int) -> int | None:
+            return None if weight is None else address(weight.view(-1), number * ins)
+
+        for which, (weight, in_weight) in enumerate(every[: self.stride]):
+            for number, (part, in_part) in enumerate(every[self.stride :]):
+                args = PartArgs(x=address(part), ins=ins, outs=outs, weight_step=columns, in_x=address(in_part))
+                args.weight, args.in_weight = from_column(weight, number), from_column(in_weight, number)
+                args.first, args.out, args.add = which, which * outs, number > 0
+                found.append(args)
+        return found
+
+    def mixed(self, out: Tensor, statistics: Tensor, gradient: Tensor | None = None) -> MixedArgs:
+        moments = {"mean": address(statistics), "rstd": address(statistics, 1)}
+        running = {"running_mean": address(self.norm.mean), "running_variance": address(self.norm.variance)}
+        return MixedArgs(out=address(out), gradient=address(gradient), **moments, **running)
 
 
 class _Mix(Function):
@@ -275,8 +255,10 @@ class _Mix(Function):
         images, _, height, width = part.shape
         out = empty((images, stride * len(weight), height // stride, width // stride), part.dtype)
         statistics = out.new_empty(2, out.shape[1])
-        parts, mixed = mixture.parts(tensors, [None] * len(tensors)), mixture.mixed(out, statistics, None)
-        mixture.native_loops(out, part).mix_forward(parts, mixed)
+        loops = mixture.native_loops(out, part)
+        loops.check_batch()
+        parts = mixture.parts(tensors, [None] * len(tensors))
+        loops.call("mix_forward", loops.inputs, parts, mixture.mixed(out, statistics))
         ctx.mixture = mixture
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(out, statistics, *tensors)
@@ -293,6 +275,6 @@ class _Mix(Function):
         gradients = [
             make(tensor) if need else None for tensor, need in zip(tensors, ctx.needs_input_grad[1:], strict=True)
         ]
-        parts, mixed = mixture.parts(tensors, gradients), mixture.mixed(out, statistics, gradient)
-        mixture.native_loops(out, tensors[-1]).mix_backward(parts, mixed)
+        loops, parts = mixture.native_loops(out, tensors[-1]), mixture.parts(tensors, gradients)
+        loops.call("mix_backward", loops.inputs, parts, mixture.mixed(out, statistics, gradient))
         return None, *gradients

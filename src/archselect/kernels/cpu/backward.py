@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from ctypes import c_void_p
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from archselect.kernels.cpu.evaluated import Evaluated
-from archselect.kernels.cpu.native import ConvolutionArgs, NormArgs, TermArgs, address, empty
-from archselect.kernels.cpu.operations import (
+from archselect.kernels.cpu.native import NormArgs, TermArgs, address, empty
+from archselect.kernels.interface import (
+    Convolution,
     Convolutions,
     Identities,
     Operation,
@@ -38,8 +40,7 @@ class EdgeGradients:
     """
 
     def __init__(self, edges: Evaluated, gradients: Sequence[Tensor], needs_state: bool, needs: Sequence[bool]) -> None:
-        self.edges = edges
-        self.gradients = gradients
+        self.edges, self.gradients = edges, gradients
         tensors = [(operation, *pair) for operation in edges.operations for pair in tensors_of(operation)]
         needed = {kind for (_, kind, _), need in zip(tensors, needs, strict=True) if need}
         self.needs_weights, self.needs_parameters = "weights" in needed, "parameter" in needed
@@ -60,55 +61,58 @@ class EdgeGradients:
 
     def _empty_gradient(self, operation: Operation, tensor: Tensor) -> Tensor:
         """Return room for a gradient: zeros if it belongs to a stack of which some edges are left out."""
-        whole = not isinstance(operation, Convolutions) or operation.fills(self.edges.channels)
-        return torch.empty_like(tensor) if whole else torch.zeros_like(tensor)
+        some = isinstance(operation, Convolutions) and (
+            len(operation.positions) * self.edges.channels != len(operation.stages[0].mixing)
+        )
+        return torch.zeros_like(tensor) if some else torch.empty_like(tensor)
+
+    def _in_stage(self, index: int, which: int) -> Convolution:
+        """Return the gradients in the parameters of a stage."""
+        return cast(Convolutions, self._in_operations[self.edges.convolutions[index].operation]).stages[which]
 
     def _through_terms(self) -> None:
         """Compute the gradients in the mixture weights, and scales, slopes and shifts."""
         edges, terms = self.edges, list(self.edges.terms())
         self._scales = edges.state.new_empty(len(terms), edges.channels)
-        self._slopes, self._shifts = edges.state.new_zeros(2, edges.statistics.shape[1], edges.channels).unbind()
+        self._slopes, self._shifts = edges.state.new_zeros(2, edges.rows, edges.channels).unbind()
         wanted: list[TermArgs] = []
         for index, term in enumerate(terms):
-            in_operation, args = self._in_operations[term.operation], term.args
+            in_operation = self._in_operations[term.operation]
             changed = isinstance(in_operation, Convolutions | Pools)  # not only weighted
             if not (changed or self.needs_weights):
                 continue
-            args.gradient = self.gradients[term.receiver].data_ptr()
-            args.in_weight = address(in_operation.weights, term.edge)
+            found: dict[str, Any] = {"in_weight": address(in_operation.weights, term.edge)}
             if changed:
-                args.a = self._scale(index)
+                found["a"] = address(self._scales, index)
             if term.row is not None:
-                args.b, args.c = self._slope_and_shift(term.row)
-            if self.needs_parameters and isinstance(in_operation, Convolutions):
-                position = in_operation.positions[term.edge]
-                args.in_gamma, args.in_beta = edges.affine(in_operation.stages[-1], position)
-            wanted.append(args)
-        edges.native_loops.term_gradients(wanted)
+                found |= self._slope_and_shift(term.row)
+            if self.needs_parameters and index < len(edges.convolutions):
+                in_scale, in_shift = self._in_stage(index, -1).affine or (None, None)
+                start = edges.convolutions[index].start
+                found |= {"in_gamma": address(in_scale, start), "in_beta": address(in_shift, start)}
+            wanted.append(edges.term(term, gradient=self._in_node(term.operation, term.edge), **found))
+        edges.loops.call("term_gradients", edges.loops.outputs, wanted)
 
-    def _scale(self, term: int) -> int:
-        """Return where the scale of a term stands."""
-        return address(self._scales, term * self.edges.channels)
+    def _in_node(self, operation: int, edge: int) -> int | None:
+        """Return where the gradient in the node that an edge leads to stands."""
+        return address(self.gradients[self.edges.operations[operation].receivers[edge]])
 
-    def _slope_and_shift(self, row: int) -> tuple[int, int]:
+    def _slope_and_shift(self, row: int) -> dict[str, Any]:
         """Return where slope and shift of a row of the statistics stand."""
-        offset = row * self.edges.channels
-        return address(self._slopes, offset), address(self._shifts, offset)
+        return {"b": address(self._slopes, row), "c": address(self._shifts, row)}
 
-    def _set_gradient_of_node(self, args: ConvolutionArgs, index: int) -> None:
-        """Set the gradient in a convolution that adds to a node: that in the node, scale, slope and shift."""
+    def _last_stage(self, index: int) -> dict[str, Any]:
+        """Return the gradient in a convolution that adds to a node: that in the node, scale, slope and shift."""
         number, edge, _, _ = self.edges.convolutions[index]
-        args.gradient = self.gradients[self.edges.operations[number].receivers[edge]].data_ptr()
-        args.a = self._scale(index)
-        args.b, args.c = self._slope_and_shift(self.edges.last_row(index))
+        scaled = {"gradient": self._in_node(number, edge), "a": address(self._scales, index)}
+        return scaled | self._slope_and_shift(self.edges.last_row(index))
 
-    def _set_in_weights(self, args: ConvolutionArgs, index: int, which: int) -> None:
-        """Set where the gradients in the weights of a stage belong, if they are wanted."""
-        if self.needs_parameters:
-            number, _, position, _ = self.edges.convolutions[index]
-            in_operation = self._in_operations[number]
-            assert isinstance(in_operation, Convolutions)
-            args.in_depthwise, args.in_mixing = self.edges.weights(in_operation.stages[which], position)
+    def _in_weights(self, index: int, which: int) -> dict[str, Any]:
+        """Return where the gradients in the weights of a stage belong, if they are wanted."""
+        if not self.needs_parameters:
+            return {}
+        stage, start = self._in_stage(index, which), self.edges.convolutions[index].start
+        return {"in_depthwise": address(stage.depthwise, start), "in_mixing": address(stage.mixing, start)}
 
     def _through_seconds(self) -> list[Tensor]:
         """Return, for each second stage, the gradient in what it reads: what the first gave, normalised."""
@@ -117,42 +121,25 @@ class EdgeGradients:
         self._first_scales, sums, products = edges.state.new_empty(3, edges.double, edges.channels).unbind()
         seconds, norms = [], []
         for index, in_first in enumerate(in_firsts):
-            offset = index * edges.channels
-            args = edges.second(index)
-            self._set_gradient_of_node(args, index)
-            args.in_x = in_first.data_ptr()
-            args.in_sum, args.in_product = address(sums, offset), address(products, offset)
-            self._set_in_weights(args, index, 1)
-            seconds.append(args)
-            _, _, position, (first, _) = edges.convolutions[index]
-            mean, rstd = edges.moments(index)
-            slope, shift = self._slope_and_shift(index)
-            norms.append(
-                NormArgs(
-                    sum=args.in_sum,
-                    product=args.in_product,
-                    mean=mean,
-                    rstd=rstd,
-                    gamma=edges.affine(first, position)[0],
-                    a=address(self._first_scales, offset),
-                    b=slope,
-                    c=shift,
-                )
-            )
-        edges.native_loops.convolutions_backward(seconds, first=False)
-        edges.native_loops.norm_gradients(norms)
+            in_sum, in_product = address(sums, index), address(products, index)
+            found = {"in_x": address(in_first), "in_sum": in_sum, "in_product": in_product}
+            seconds.append(edges.second(index, **found, **self._last_stage(index), **self._in_weights(index, 1)))
+            _, _, start, (first, _) = edges.convolutions[index]
+            gamma = None if first.affine is None else address(first.affine[0], start)
+            coefficients = {"a": address(self._first_scales, index)} | self._slope_and_shift(index)
+            norms.append(NormArgs(sum=in_sum, product=in_product, gamma=gamma, **edges.moments(index), **coefficients))
+        edges.loops.call("convolutions_backward", edges.loops.outputs, seconds)
+        edges.loops.call("norm_gradients", edges.loops.outputs, norms)
         if self.needs_parameters:
             self._set_in_first_affine(sums, products)
         return in_firsts
 
     def _set_in_first_affine(self, sums: Tensor, products: Tensor) -> None:
         """Set the gradients in scale and shift of the normalisations between two stages, if there are any."""
-        rstd = self.edges.statistics[1]
-        for index, (number, _, position, _) in enumerate(self.edges.convolutions[: self.edges.double]):
-            in_operation = self._in_operations[number]
-            assert isinstance(in_operation, Convolutions)
-            if (in_affine := in_operation.stages[0].affine) is not None:
-                in_scale, in_shift = (parameter.view(-1, self.edges.channels)[position] for parameter in in_affine)
+        rstd = self.edges.statistics[self.edges.rows :]
+        for index, (_, _, start, _) in enumerate(self.edges.convolutions[: self.edges.double]):
+            if (in_affine := self._in_stage(index, 0).affine) is not None:
+                in_scale, in_shift = (parameter[start : start + self.edges.channels] for parameter in in_affine)
                 torch.mul(products[index], rstd[index], out=in_scale)
                 in_shift.copy_(sums[index])
 
@@ -160,17 +147,13 @@ class EdgeGradients:
         """Set the gradient in the state, as far as it comes from convolutions, and those in their weights."""
         edges, firsts = self.edges, []
         for index in range(len(edges.convolutions)):
-            args = edges.first(index)
             if index < edges.double:
-                args.gradient = in_firsts[index].data_ptr()
-                args.a = address(self._first_scales, index * edges.channels)
-                args.b, args.c = self._slope_and_shift(index)
+                found = {"gradient": address(in_firsts[index]), "a": address(self._first_scales, index)}
+                found |= self._slope_and_shift(index)
             else:
-                self._set_gradient_of_node(args, index)
-            args.in_x = None if self.in_state is None else self.in_state.data_ptr()
-            self._set_in_weights(args, index, 0)
-            firsts.append(args)
-        edges.native_loops.convolutions_backward(firsts, first=True)
+                found = self._last_stage(index)
+            firsts.append(edges.first(index, in_x=address(self.in_state), **found, **self._in_weights(index, 0)))
+        edges.loops.call("convolutions_backward", edges.loops.inputs, firsts)
         if not firsts and self.in_state is not None:
             self.in_state.zero_()
 
@@ -178,36 +161,34 @@ class EdgeGradients:
         """Add what comes through pools to the gradient in the state."""
         edges, pools = self.edges, []
         term = len(edges.convolutions)
-        for index, pool in enumerate(edges.pools.values()):
-            args, count = edges.pool(index, pool), len(pool.receivers)
-            args.count = count
-            args.gradients = (c_void_p * count)(*(self.gradients[receiver].data_ptr() for receiver in pool.receivers))
-            args.a = (c_void_p * count)(*(self._scale(term + edge) for edge in range(count)))
-            if pool.norm is not None:
-                args.b, args.c = self._slope_and_shift(edges.pool_row(index))
-            args.in_x = in_state.data_ptr()
-            pools.append(args)
+        for number, pool, row in edges.pools:
+            count = len(pool.receivers)
+            gradients = (c_void_p * count)(*(self._in_node(number, edge) for edge in range(count)))
+            scales = (c_void_p * count)(*(address(self._scales, term + edge) for edge in range(count)))
+            found = {"count": count, "gradients": gradients, "a": scales, "in_x": address(in_state)}
+            pools.append(edges.pool(pool, row, **found, **({} if pool.norm is None else self._slope_and_shift(row))))
             term += count
-        edges.native_loops.pool_backward(pools)
+        edges.loops.call("pool_backward", edges.loops.inputs, pools)
 
     def _through_identities(self, in_state: Tensor) -> None:
         """Add what comes through identities to the gradient in the state."""
         terms = [
-            self._weighted(operation, edge)
-            for operation in self.edges.operations
+            self._weighted(number, edge)
+            for number, operation in enumerate(self.edges.operations)
             if isinstance(operation, Identities)
             for edge in range(len(operation.receivers))
         ]
-        self.edges.native_loops.sum_terms(terms, in_state, add=True)
+        self.edges.loops.call("sum_terms", self.edges.loops.outputs, terms, address(in_state), True)
 
     def _through_values(self) -> None:
         """Set the gradients in what other operations gave."""
-        for operation, in_operation in zip(self.edges.operations, self._in_operations, strict=True):
-            if isinstance(operation, Values) and isinstance(in_operation, Values):
+        for number, in_operation in enumerate(self._in_operations):
+            if isinstance(in_operation, Values):
                 for edge, in_value in enumerate(in_operation.values):
-                    self.edges.native_loops.sum_terms([self._weighted(operation, edge)], in_value, add=False)
+                    terms = [self._weighted(number, edge)]
+                    self.edges.loops.call("sum_terms", self.edges.loops.outputs, terms, address(in_value), False)
 
-    def _weighted(self, operation: Operation, edge: int) -> TermArgs:
+    def _weighted(self, operation: int, edge: int) -> TermArgs:
         """Return the gradient in a node times the weight of an edge, as a term."""
-        gradient = self.gradients[operation.receivers[edge]]
-        return TermArgs(x=gradient.data_ptr(), weight=address(operation.weights, edge))
+        weight = address(self.edges.operations[operation].weights, edge)
+        return TermArgs(x=self._in_node(operation, edge), weight=weight)

@@ -37,8 +37,6 @@ def lanes(channels: int, dtype: torch.dtype) -> int:
 @lru_cache
 def library(dtype: torch.dtype, width: int) -> ctypes.CDLL | None:
     """Return the loops for a dtype and a number of lanes; None, with a warning, where they cannot be compiled."""
-    if not _possible():
-        return None
     try:
         return ctypes.CDLL(str(compiled(dtype, width)))
     except (CannotCompileError, OSError) as error:
@@ -47,16 +45,12 @@ def library(dtype: torch.dtype, width: int) -> ctypes.CDLL | None:
 
 
 def compiled(dtype: torch.dtype, width: int) -> Path:
-    """Return the compiled file, made now unless it is there.
-
-    Raises:
-        CannotCompileError: There is no C compiler, or it fails.
-    """
+    """Return the compiled file, made now unless it is there; a `CannotCompileError` where it cannot be made."""
+    if platform.system() != "Linux":
+        raise CannotCompileError(f"on {platform.system()} they are not tested")
     compiler = shlex.split(os.environ.get("CC") or "cc")  # it may have a launcher: CC="ccache gcc"
     if shutil.which(compiler[0]) is None:
-        raise CannotCompileError(
-            "there is no C compiler: install one (on Debian and Ubuntu: apt install gcc) or set CC"
-        )
+        raise CannotCompileError("there is no C compiler: install one (Debian, Ubuntu: apt install gcc) or set CC")
     real, whole = TYPES[dtype]
     options = [*FLAGS, f"-DREAL={real}", f"-DWHOLE={whole}", f"-DLANES={width}"]
     runtime = _openmp_runtime()
@@ -120,14 +114,6 @@ def _cache() -> Path:
 def _own_folder() -> "tempfile.TemporaryDirectory[str]":
     """Return a folder that is removed when the process ends."""
     return tempfile.TemporaryDirectory(prefix="archselect-")
-
-
-@lru_cache
-def _possible() -> bool:
-    if platform.system() == "Linux":
-        return True
-    _warn(f"on {platform.system()} they are not tested")
-    return False
 
 
 @lru_cache

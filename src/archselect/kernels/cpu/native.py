@@ -3,14 +3,14 @@
 import ctypes
 from collections.abc import Sequence
 from ctypes import POINTER, Structure, c_double, c_long, c_void_p
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from archselect.kernels.cpu.build import TYPES, lanes, library
+from archselect.kernels.interface import NormMode
 
 Fields = list[tuple[str, type[Any]]]
 
@@ -65,8 +65,7 @@ class PoolArgs(Structure):
         *_longs("maximum"),
         *_pointers("x out mean rstd running_mean running_variance"),
         *_longs("count"),
-        ("gradients", POINTER(c_void_p)),
-        ("a", POINTER(c_void_p)),
+        *((name, POINTER(c_void_p)) for name in ("gradients", "a")),
         *_pointers("b c in_x"),
     ]
 
@@ -119,6 +118,11 @@ def is_available(x: Tensor) -> bool:
     return x.dtype in TYPES and library(x.dtype, lanes(x.shape[1], x.dtype)) is not None
 
 
+def is_plain(x: Tensor | None) -> bool:
+    """Return whether `x` is memory of numbers on the CPU: no subclass, such as a fake tensor, and no lazy negation."""
+    return x is None or (type(x) in (nn.Parameter, Tensor) and x.is_cpu and not x.is_neg())
+
+
 def channels_last(x: Tensor) -> Tensor:
     """Return `(B, C, H, W)` in the memory format that everything here expects."""
     return x.contiguous(memory_format=torch.channels_last)
@@ -129,31 +133,9 @@ def empty(size: Sequence[int], dtype: torch.dtype) -> Tensor:
     return torch.empty(size, dtype=dtype, memory_format=torch.channels_last)
 
 
-def address(tensor: Tensor, offset: int) -> int:
-    """Return the address of a number of a contiguous tensor."""
-    return tensor.data_ptr() + offset * tensor.element_size()
-
-
-@dataclass(frozen=True)
-class Running:
-    """Running statistics of a batch normalisation, `(C,)` each, moved in place."""
-
-    mean: Tensor
-    variance: Tensor
-
-
-class NormMode(NamedTuple):
-    """How batch normalisations treat a batch.
-
-    Attributes:
-        training: Whether they take its statistics or the running ones.
-        momentum: Of the running statistics.
-        eps: Added to variances.
-    """
-
-    training: bool
-    momentum: float
-    eps: float
+def address(tensor: Tensor | None, index: int = 0) -> int | None:
+    """Return the address of `tensor[index]`; NULL for None."""
+    return None if tensor is None else tensor.data_ptr() + index * tensor.stride(0) * tensor.element_size()
 
 
 GRAIN = 8192
@@ -164,7 +146,7 @@ class NativeLoops:
     """The loops for images of one shape.
 
     Args:
-        size: `(B, C, H, W)` of the images that operations read.
+        size: `(B, C, H, W)` of the images that operations read, whose shape is `inputs`; what they give has `outputs`.
         dtype: Of all tensors.
         stride: Of the operations.
         batch: How to normalise.
@@ -178,58 +160,17 @@ class NativeLoops:
         images, channels, height, width = size
         threads = max(1, min(threads, images, images * channels * height * width // GRAIN))
         self._library = _library(dtype, lanes(divisor, dtype))
-        self.in_shape = Shape(threads, images, height, width, channels, stride)
-        self.out_shape = Shape(threads, images, -(-height // stride), -(-width // stride), channels, 1)
+        self.inputs = Shape(threads, images, height, width, channels, stride)
+        self.outputs = Shape(threads, images, -(-height // stride), -(-width // stride), channels, 1)
         self._norm = Norm(momentum=batch.momentum, eps=batch.eps, training=batch.training)
 
-    def convolutions_forward(self, convolutions: Sequence[ConvolutionArgs], first: bool) -> None:
-        """Evaluate convolutions: `first` those that read x, otherwise those that read what those gave."""
-        self._check_batch(normalises=bool(convolutions))
-        self._call("convolutions_forward", self.in_shape if first else self.out_shape, convolutions)
-
-    def convolutions_backward(self, convolutions: Sequence[ConvolutionArgs], first: bool) -> None:
-        """Compute the gradients of `convolutions_forward`."""
-        self._call("convolutions_backward", self.in_shape if first else self.out_shape, convolutions)
-
-    def sum_terms(self, terms: Sequence[TermArgs], out: Tensor, add: bool) -> None:
-        """Set `out`, of the size of the outputs, to a sum of terms, or add it."""
-        if not (terms or add):
-            out.zero_()
-        self._call("sum_terms", self.out_shape, terms, out.data_ptr(), add)
-
-    def term_gradients(self, terms: Sequence[TermArgs]) -> None:
-        """Compute what terms make of the gradients in their sums."""
-        self._call("term_gradients", self.out_shape, terms)
-
-    def norm_gradients(self, norms: Sequence[NormArgs]) -> None:
-        """Compute the coefficients of gradients through normalisations of outputs."""
-        self._call("norm_gradients", self.out_shape, norms)
-
-    def pool_forward(self, pools: Sequence[PoolArgs]) -> None:
-        """Pool x."""
-        self._check_batch(normalises=any(pool.mean for pool in pools))
-        self._call("pool_forward", self.in_shape, pools)
-
-    def pool_backward(self, pools: Sequence[PoolArgs]) -> None:
-        """Add the gradients of `pool_forward`."""
-        self._call("pool_backward", self.in_shape, pools)
-
-    def mix_forward(self, parts: Sequence[PartArgs], mixed: MixedArgs) -> None:
-        """Set the sum of all parts, normalised."""
-        self._check_batch(normalises=True)
-        self._call("mix_forward", self.in_shape, parts, mixed)
-
-    def mix_backward(self, parts: Sequence[PartArgs], mixed: MixedArgs) -> None:
-        """Compute the gradients of `mix_forward`."""
-        self._call("mix_backward", self.in_shape, parts, mixed)
-
-    def _check_batch(self, normalises: bool) -> None:
+    def check_batch(self) -> None:
         """Raise a ValueError, as PyTorch does, if a normalisation would take statistics of one value per channel."""
-        shape = self.out_shape
-        if normalises and self._norm.training and shape.images * shape.height * shape.width == 1:
+        if self._norm.training and self.outputs.images * self.outputs.height * self.outputs.width == 1:
             raise ValueError("Expected more than 1 value per channel when training; got one image of one pixel.")
 
-    def _call(self, name: str, shape: Shape, structures: Sequence[Structure], *more: Any) -> None:
+    def call(self, name: str, shape: Shape, structures: Sequence[Structure], *more: Any) -> None:
+        """Call one of `CALLS` on structures of its kind, if there are any."""
         if structures:
             packed = (type(structures[0]) * len(structures))(*structures)
             if getattr(self._library, name)(shape, self._norm, len(structures), packed, *more):
@@ -239,7 +180,7 @@ class NativeLoops:
 def native_loops(
     size: torch.Size, dtype: torch.dtype, stride: int, batch: NormMode, divisor: int | None = None
 ) -> NativeLoops:
-    """Return the loops for images of this size, with as many threads as PyTorch has; see `NativeLoops`."""
+    """Return the loops for images of this size, with as many threads as PyTorch has."""
     return _native_loops(size, dtype, stride, batch, torch.get_num_threads(), divisor or size[1])
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.genotype import CellGenotype, Genotype
 from archselect.models.discrete.network import DiscreteCell, DiscreteNetwork, check_cells, check_sizes
-from archselect.models.ops import FactorizedReduce, ReLUConvBN
+from archselect.models.ops import preprocessing
 
 
 class AuxiliaryHead(nn.Module):
@@ -44,29 +44,18 @@ class DartsCell(nn.Module):
 
     Args:
         genotype: Of this cell.
-        before_previous: Channels of the output of the cell before the previous one.
-        previous: Channels of the previous cell's output.
+        inputs: Channels of the outputs of the cell before the previous one, and of the previous one.
         channels: Of every node.
         stride: 2 for a reduction cell.
         previous_reduces: Whether the previous cell is a reduction, so that the one before it is wider in space.
     """
 
     def __init__(
-        self,
-        genotype: CellGenotype,
-        before_previous: int,
-        previous: int,
-        channels: int,
-        stride: int,
-        previous_reduces: bool,
+        self, genotype: CellGenotype, inputs: tuple[int, int], channels: int, stride: int, previous_reduces: bool
     ) -> None:
         super().__init__()
-        self.preprocess_before_previous = (
-            FactorizedReduce(before_previous, channels)
-            if previous_reduces
-            else ReLUConvBN(before_previous, channels, 1, 1, 0)
-        )
-        self.preprocess_previous = ReLUConvBN(previous, channels, 1, 1, 0)
+        self.preprocess_before_previous = preprocessing(inputs[0], channels, previous_reduces)
+        self.preprocess_previous = preprocessing(inputs[1], channels)
         self.cell = DiscreteCell(genotype, channels, stride)
 
     def forward(self, before_previous: Tensor, previous: Tensor, drop_path_probability: float) -> Tensor:
@@ -110,10 +99,10 @@ class DartsNetwork(DiscreteNetwork):
         self.cells = nn.ModuleList()
         for layer in range(layers):
             reduces = layer in reductions
-            channels *= 2 if reduces else 1
-            cell = genotype.cell("reduction" if reduces else "normal")
             stride = 2 if reduces else 1
-            self.cells.append(DartsCell(cell, before_previous, previous, channels, stride, previous_reduces))
+            channels *= stride
+            cell = genotype.cell("reduction" if reduces else "normal")
+            self.cells.append(DartsCell(cell, (before_previous, previous), channels, stride, previous_reduces))
             before_previous, previous, previous_reduces = previous, channels * len(cell.nodes), reduces
             if layer == reductions[1] and auxiliary:
                 self.auxiliary = AuxiliaryHead(previous, classes)

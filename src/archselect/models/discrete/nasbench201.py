@@ -5,9 +5,7 @@ from torch import Tensor, nn
 from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.genotype import Genotype
 from archselect.models.discrete.network import DiscreteCell, DiscreteNetwork, check_cells, check_sizes
-from archselect.models.ops.primitives import ResidualReduction
-
-STAGES = 3
+from archselect.models.ops.primitives import three_stages
 
 
 class NASBench201Network(DiscreteNetwork):
@@ -29,14 +27,9 @@ class NASBench201Network(DiscreteNetwork):
         super().__init__()
         cell = genotype.cell("cell")
         self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), BatchNorm2d(channels))
-        self.blocks = nn.ModuleList()
-        for stage in range(STAGES):
-            if stage > 0:
-                self.blocks.append(ResidualReduction(channels, 2 * channels))
-                channels *= 2
-            self.blocks.extend(DiscreteCell(cell, channels) for _ in range(cells_per_stage))
-        self.head = nn.Sequential(BatchNorm2d(channels), nn.ReLU(inplace=True))
-        self.classifier = nn.Linear(channels, classes)
+        self.blocks = three_stages(channels, cells_per_stage, lambda width: DiscreteCell(cell, width))
+        self.head = nn.Sequential(BatchNorm2d(4 * channels), nn.ReLU(inplace=True))
+        self.classifier = nn.Linear(4 * channels, classes)
 
     def _evaluate(self, x: Tensor, with_auxiliary: bool) -> tuple[Tensor, Tensor | None]:
         probability = self._active_drop_path_probability()

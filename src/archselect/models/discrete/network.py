@@ -21,11 +21,9 @@ class DiscreteNetwork(nn.Module, ABC):
             training. Identities are never dropped. Whoever trains the network sets this; zero costs nothing.
     """
 
-    auxiliary: nn.Module | None
-
     def __init__(self) -> None:
         super().__init__()
-        self.auxiliary = None
+        self.auxiliary: nn.Module | None = None
         self.drop_path_probability = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,9 +45,8 @@ class DiscreteNetwork(nn.Module, ABC):
         if x.dim() != 4 or x.shape[1] != 3:
             raise ValueError(f"This network takes images (B, 3, H, W); got {tuple(x.shape)}.")
         if min(x.shape[-2:]) < 4:
-            raise ValueError(
-                f"This network halves images twice, and {tuple(x.shape[-2:])} pixels are too few: scale them up to 4x4."
-            )
+            few = f"{tuple(x.shape[-2:])} pixels are too few: scale them up to 4x4."
+            raise ValueError(f"This network halves images twice, and {few}")
 
     def _active_drop_path_probability(self) -> float:
         return self.drop_path_probability if self.training else 0.0
@@ -87,32 +84,20 @@ class DiscreteNode(nn.Module):
         super().__init__()
         present = [edge for edge in inputs if not primitive(edge.operation).zero] or inputs[:1]
         self.sources = tuple(source for _, source in present)
-        self.operations = nn.ModuleList(
-            build_operation(operation, channels, strides[source]) for operation, source in present
-        )
-        self.identities = tuple(
-            primitive(operation).identity_at_stride_1 and strides[source] == 1 for operation, source in present
-        )
+        self.operations = nn.ModuleList(build_operation(name, channels, strides[source]) for name, source in present)
+        self.identities = [primitive(name).identity_at_stride_1 and strides[source] == 1 for name, source in present]
 
     def forward(self, states: Sequence[Tensor], drop_path_probability: float) -> Tensor:
         """Return `(B, C, H, W)`; with a positive probability the output of each operation but identities drops out."""
         outputs = [operation(states[source]) for operation, source in zip(self.operations, self.sources, strict=True)]
         if drop_path_probability > 0:
-            outputs = [
-                output if identity else drop_path(output, drop_path_probability)
-                for output, identity in zip(outputs, self.identities, strict=True)
-            ]
+            pairs = zip(outputs, self.identities, strict=True)
+            outputs = [output if identity else drop_path(output, drop_path_probability) for output, identity in pairs]
         return reduce(torch.add, outputs)
 
 
 class DiscreteCell(nn.Module):
-    """All nodes of a cell.
-
-    Args:
-        genotype: Of this cell.
-        channels: Of the inputs and of every node.
-        stride: Of the edges that leave the cell's inputs; all others have stride 1.
-    """
+    """All nodes of a cell. The edges that leave its inputs have the stride, all others stride 1."""
 
     def __init__(self, genotype: CellGenotype, channels: int, stride: int = 1) -> None:
         super().__init__()

@@ -48,11 +48,6 @@ class ReferenceNetwork(DiscreteNetwork):
         channels: Of the first stage.
         layers: Of equal shape in each stage, after the one that changes the shape.
         classes: Number of classes.
-
-    Attributes:
-        entries: Of each stage, the layer that changes the shape.
-        stages: Of each stage, the layers of equal shape.
-        layers: How many these are.
     """
 
     def __init__(self, kind: ReferenceKind, channels: int, layers: int, classes: int) -> None:
@@ -60,10 +55,8 @@ class ReferenceNetwork(DiscreteNetwork):
         check_sizes(channels=channels, layers=layers, classes=classes)
         self.layers = layers
         widths = [channels * 2**stage for stage in range(STAGES)]
-        self.entries = nn.ModuleList(
-            PlainLayer(before, width, stride)
-            for before, width, stride in zip([3, *widths], widths, [1, 2, 2], strict=False)
-        )
+        entries = zip([3, *widths[:-1]], widths, [1, 2, 2], strict=True)
+        self.entries = nn.ModuleList(PlainLayer(before, width, stride) for before, width, stride in entries)
         self.stages = nn.ModuleList(
             nn.ModuleList(PlainLayer(width, width) if kind == "vgg" else ResidualLayer(width) for _ in range(layers))
             for width in widths

@@ -21,7 +21,16 @@ def subsampled(x: Tensor, stride: int) -> Tensor:
     return x if stride == 1 else x[:, :, ::stride, ::stride]
 
 
-class ReLUConvBN(nn.Sequential):
+class KernelSequential(nn.Sequential):
+    """A sequence that compiled loops evaluate where they are turned on."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `(B, C, ceil(H / stride), ceil(W / stride))`."""
+        out = kernels.sequential(self, x)
+        return cast(Tensor, super().forward(x)) if out is None else out
+
+
+class ReLUConvBN(KernelSequential):
     """ReLU, convolution, batch normalisation."""
 
     def __init__(
@@ -37,60 +46,10 @@ class ReLUConvBN(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `(B, out_channels, H', W')`."""
-        x = subsampled(x, self.subsampling)
-        if not (kernels.is_available(x) and kernels.made_of(self, nn.ReLU, nn.Conv2d, BatchNorm2d)):
-            return cast(Tensor, super().forward(x))
-        _, convolution, norm = cast(tuple[nn.ReLU, nn.Conv2d, BatchNorm2d], tuple(self))
-        batch = kernels.norm_mode([norm])
-        if batch is None or not kernels.keeps_size(convolution, kernels.DENSE_KERNELS):
-            return cast(Tensor, super().forward(x))
-        stage = kernels.Convolution(None, convolution.weight, kernels.running(norm), affine=kernels.affine(norm))
-        return kernels.convolve(x, (stage,), convolution.stride[0], batch)
+        return super().forward(subsampled(x, self.subsampling))
 
 
-Stage = tuple[nn.ReLU, nn.Conv2d, nn.Conv2d, BatchNorm2d]
-
-
-class Separable(nn.Sequential):
-    """Once or several times ReLU, depthwise convolution, pointwise convolution, batch normalisation."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `(B, C, ceil(H / stride), ceil(W / stride))`."""
-        if not kernels.is_available(x):
-            return cast(Tensor, super().forward(x))
-        stages = self._stages()
-        batch = kernels.norm_mode(norm for _, _, _, norm in stages)
-        if not stages or batch is None:
-            return cast(Tensor, super().forward(x))
-        first = stages[0][1]
-        return kernels.convolve(x, tuple(map(_for_loops, stages)), first.stride[0], batch)
-
-    def _stages(self) -> list[Stage]:
-        """Return the stages; none if the children are others than the loops compute."""
-        if not kernels.made_of(self, *(nn.ReLU, nn.Conv2d, nn.Conv2d, BatchNorm2d) * (len(self) // 4)):
-            return []
-        children = tuple(self)
-        stages = [cast(Stage, children[start : start + 4]) for start in range(0, len(children), 4)]
-        keep_size = all(depthwise.stride == (1, 1) for _, depthwise, _, _ in stages[1:])
-        return stages if len(stages) <= 2 and keep_size and all(map(_is_separable, stages)) else []
-
-
-def _is_separable(stage: Stage) -> bool:
-    _, depthwise, pointwise, _ = stage
-    return (
-        kernels.keeps_size(depthwise, kernels.SEPARABLE_KERNELS, depthwise=True)
-        and kernels.keeps_size(pointwise, sides=(1,))
-        and pointwise.stride == (1, 1)
-    )
-
-
-def _for_loops(stage: Stage) -> kernels.Convolution:
-    _, depthwise, pointwise, norm = stage
-    running, affine = kernels.running(norm), kernels.affine(norm)
-    return kernels.Convolution(depthwise.weight, pointwise.weight, running, depthwise.dilation[0], affine)
-
-
-class SepConv(Separable):
+class SepConv(KernelSequential):
     """Twice (ReLU, depthwise convolution, pointwise convolution, batch normalisation); the stride is in the first."""
 
     def __init__(self, channels: int, kernel: int, stride: int, affine: bool = True) -> None:
@@ -102,7 +61,7 @@ class SepConv(Separable):
         )
 
 
-class DilConv(Separable):
+class DilConv(KernelSequential):
     """ReLU, depthwise convolution with dilation 2, pointwise convolution, batch normalisation."""
 
     def __init__(self, channels: int, kernel: int, stride: int, affine: bool = True) -> None:

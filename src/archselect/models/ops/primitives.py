@@ -21,17 +21,11 @@ from archselect.models.ops.convolution import DilConv, ReLUConvBN, SepConv, subs
 
 @dataclass(frozen=True)
 class Primitive:
-    """A candidate operation, which maps `(B, C, H, W)` to `(B, C, ceil(H / stride), ceil(W / stride))`.
+    """A candidate operation, which maps `(B, C, H, W)` to `(B, C, ceil(H / stride), ceil(W / stride))`."""
 
-    Attributes:
-        build: `build(channels, stride, affine)`; `affine` is that of its batch normalisation, where it has one.
-        identity_at_stride_1: Whether it is the identity at stride 1; drop path leaves identities alone.
-        zero: Whether it gives zeros; networks leave such edges out.
-    """
-
-    build: Callable[[int, int, bool], nn.Module]
-    identity_at_stride_1: bool = False
-    zero: bool = False
+    build: Callable[[int, int, bool], nn.Module]  # of channels, stride and whether batch normalisations are affine
+    identity_at_stride_1: bool = False  # drop path leaves identities alone
+    zero: bool = False  # networks leave such edges out
 
 
 PRIMITIVES: Mapping[str, Primitive] = MappingProxyType(
@@ -62,7 +56,6 @@ PRIMITIVES: Mapping[str, Primitive] = MappingProxyType(
         ),
     }
 )
-"""Every operation a genotype may name."""
 
 
 def primitive(name: str) -> Primitive:
@@ -75,14 +68,7 @@ def primitive(name: str) -> Primitive:
 
 
 def build_operation(name: str, channels: int, stride: int, affine: bool = True) -> nn.Module:
-    """Build an operation by its name.
-
-    Args:
-        name: One of `PRIMITIVES`.
-        channels: Of the input and of the output.
-        stride: 1 or 2.
-        affine: Whether its batch normalisations have a scale and a shift.
-    """
+    """Build one of `PRIMITIVES` for so many channels and a stride of 1 or 2."""
     return primitive(name).build(channels, stride, affine)
 
 
@@ -106,6 +92,13 @@ class FactorizedReduce(nn.Module):
         shifted = F.pad(x, (0, width % 2, 0, height % 2)) if height % 2 or width % 2 else x
         halves = [self.first(subsampled(x, 2)), self.second(subsampled(shifted[:, :, 1:, 1:], 2))]
         return self.norm(torch.cat(halves, dim=1))
+
+
+def preprocessing(in_channels: int, out_channels: int, halves: bool = False, affine: bool = True) -> nn.Module:
+    """Return what brings an input of a cell to the cell's channels and, where it is twice as large, resolution."""
+    if halves:
+        return FactorizedReduce(in_channels, out_channels, affine)
+    return ReLUConvBN(in_channels, out_channels, 1, 1, 0, affine)
 
 
 def half_of(channels: int) -> int:
@@ -132,6 +125,16 @@ class ResidualReduction(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.block(x) + self.shortcut(x)
+
+
+def three_stages(channels: int, cells: int, build: Callable[[int], nn.Module]) -> nn.ModuleList:
+    """Return the stages of NAS-Bench-201: cells of C, 2C and 4C channels, a residual block of stride 2 between them."""
+    blocks = nn.ModuleList()
+    for width in (channels, 2 * channels, 4 * channels):
+        if width > channels:
+            blocks.append(ResidualReduction(width // 2, width))
+        blocks.extend(build(width) for _ in range(cells))
+    return blocks
 
 
 class Zero(nn.Module):

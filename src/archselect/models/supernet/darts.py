@@ -9,12 +9,11 @@ from torch import Tensor, nn
 from archselect import kernels
 from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.models.cell_space import CellSpace
-from archselect.models.ops import FactorizedReduce, ReLUConvBN
+from archselect.models.ops import FactorizedReduce, ReLUConvBN, preprocessing
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixed_ops import CellOutput
-from archselect.models.supernet.mixture import Mixture
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
-from archselect.models.supernet.supernet import PartialForward, Supernet, layers_until
+from archselect.models.supernet.supernet import Mixtures, PartialForward, Supernet, layers_until
 
 
 class DartsSupernet(Supernet):
@@ -26,8 +25,8 @@ class DartsSupernet(Supernet):
         layers: Number of cells.
         classes: Number of classes.
         stem_multiplier: Channels of the stem as a multiple of C.
-        alpha_scale: Standard deviation of the architecture parameters at the start.
-        variant: What the search method asks of the supernet.
+        alpha_scale: As of `Supernet`.
+        variant: As of `Supernet`.
     """
 
     def __init__(
@@ -49,22 +48,17 @@ class DartsSupernet(Supernet):
         for layer in range(layers):
             reduction = layer in (layers // 3, 2 * layers // 3)
             channels *= 2 if reduction else 1
-            first: nn.Module = (
-                FactorizedReduce(before_previous, channels, affine=False)
-                if reduced
-                else ReLUConvBN(before_previous, channels, 1, 1, 0, affine=False)
-            )
-            self.preprocess.append(nn.ModuleList([first, ReLUConvBN(previous, channels, 1, 1, 0, affine=False)]))
+            first = preprocessing(before_previous, channels, reduced, affine=False)
+            self.preprocess.append(nn.ModuleList([first, preprocessing(previous, channels, affine=False)]))
             space = cells["reduction" if reduction else "normal"]
             self.cells.append(MixedCell(space, channels, stride=2 if reduction else 1, variant=variant))
             before_previous, previous, reduced = previous, space.topology.nodes * channels, reduction
         self.classifier = nn.Linear(previous, classes)
 
-    def forward_prefix(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> PartialForward:
-        stem = CellOutput([self.stem(x)])
-        return self._run_layers(PartialForward(0, (stem, stem)), mixtures, layers)
+    def forward_prefix(self, x: Tensor, mixtures: Mixtures, layers: int) -> PartialForward:
+        return self._run_layers(PartialForward(0, (CellOutput([self.stem(x)]),) * 2), mixtures, layers)
 
-    def forward_suffix(self, partial: PartialForward, mixtures: Mapping[str, Mixture]) -> Tensor:
+    def forward_suffix(self, partial: PartialForward, mixtures: Mixtures) -> Tensor:
         _, last = self._run_layers(partial, mixtures, len(self.cells)).outputs
         features = [part.mean(dim=(2, 3)) for part in last.parts]
         return cast(Tensor, self.classifier(torch.cat(features, dim=1)))
@@ -72,38 +66,24 @@ class DartsSupernet(Supernet):
     def layers_before(self, cells: Collection[str]) -> int:
         return layers_until(cast(MixedCell, cell).space.name in cells for cell in self.cells)
 
-    def _run_layers(self, partial: PartialForward, mixtures: Mapping[str, Mixture], layers: int) -> PartialForward:
+    def _run_layers(self, partial: PartialForward, mixtures: Mixtures, layers: int) -> PartialForward:
         before_previous, previous = partial.outputs
         for layer in range(partial.layer, layers):
             first, second = cast(nn.ModuleList, self.preprocess[layer])
-            cell = cast(MixedCell, self.cells[layer])
             inputs = (_preprocess(first, before_previous), _preprocess(second, previous))
-            before_previous, previous = previous, self._evaluate(cell, inputs, mixtures)
+            output = self._evaluate(cast(MixedCell, self.cells[layer]), inputs, mixtures)
+            before_previous, previous = previous, output
         return PartialForward(layers, (before_previous, previous))
 
 
 def _preprocess(module: nn.Module, output: CellOutput) -> Tensor:
     """Return `module(output.value)`; by compiled loops from the parts of the output, which are never concatenated."""
-    parts = list(output.parts)
-    if kernels.is_available(*parts) and (weights := _weights_for_kernels(module)):
-        norm = cast(BatchNorm2d, module.norm if isinstance(module, FactorizedReduce) else cast(ReLUConvBN, module)[2])
-        batch = kernels.norm_mode([norm])
-        even = len(weights) == 1 or not any(side % 2 for side in parts[0].shape[2:])
-        if batch and even and kernels.affine(norm) is None:
-            return kernels.mix(parts, weights, kernels.running(norm), batch)
-    return cast(Tensor, module(output.value))
-
-
-def _weights_for_kernels(module: nn.Module) -> list[Tensor]:
-    """Return the weights as `kernels.mix` takes them; none if the module does not do what they alone say."""
-    if isinstance(module, FactorizedReduce):
-        known = kernels.untouched(module, (FactorizedReduce,))
-        if known and kernels.made_of(module, nn.Conv2d, nn.Conv2d, BatchNorm2d):
-            halves = [module.first, module.second]
-            if all(map(kernels.is_pointwise, halves)):
-                return [half.weight for half in halves]
-    elif kernels.untouched(module, (ReLUConvBN,)) and kernels.made_of(module, nn.ReLU, nn.Conv2d, BatchNorm2d):
-        convolution = cast(nn.Conv2d, cast(ReLUConvBN, module)[1])
-        if kernels.is_pointwise(convolution) and module.subsampling == 1:
-            return [convolution.weight]
-    return []
+    out = None
+    if kernels.is_available(*output.parts) and kernels.untouched(module, (FactorizedReduce, ReLUConvBN)):
+        if isinstance(module, FactorizedReduce):
+            if kernels.made_of(module, nn.Conv2d, nn.Conv2d, BatchNorm2d):
+                out = kernels.preprocess(output.parts, [module.first, module.second], module.norm)
+        elif kernels.made_of(module, nn.ReLU, nn.Conv2d, BatchNorm2d) and module.subsampling == 1:
+            _, convolution, norm = cast(tuple[nn.ReLU, nn.Conv2d, BatchNorm2d], tuple(cast(ReLUConvBN, module)))
+            out = kernels.preprocess(output.parts, [convolution], norm)
+    return cast(Tensor, module(output.value)) if out is None else out

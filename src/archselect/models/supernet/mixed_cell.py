@@ -7,7 +7,6 @@ in resolution by max pooling where the edge is, and the channels are shuffled (P
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -18,48 +17,11 @@ from archselect import kernels
 from archselect.models.cell_space import CellSpace
 from archselect.models.ops.primitives import drop_path
 from archselect.models.supernet.mixed_ops import STACKED, CellOutput, CellState, StackedOperation, norms_for_kernels
-from archselect.models.supernet.mixture import Mixture
+from archselect.models.supernet.mixture import Mixture, Term
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
 
-
-class OutgoingEdges(nn.ModuleDict):
-    """The operations on the edges out of one state, by name, each with the weights of all edges that offer it stacked.
-
-    Attributes:
-        edges: The edges, as the cell numbers them.
-        stride: Of each of them.
-    """
-
-    def __init__(self, space: CellSpace, source: int, channels: int, stride: int, pool_norm: bool) -> None:
-        self.edges = space.topology.edges_from(source)
-        self.stride = stride
-        offered = dict.fromkeys(name for edge in self.edges for name in space.operations[edge] if name != "none")
-        self.stacks = {name: [e for e in self.edges if name in space.operations[e]] for name in offered}
-        operations = {name: STACKED[name](len(of), channels, stride, pool_norm) for name, of in self.stacks.items()}
-        super().__init__(operations)
-
-    def positions(self, name: str, edges: Sequence[int]) -> list[int]:
-        """Return where edges stand in the stack of an operation."""
-        return [self.stacks[name].index(edge) for edge in edges]
-
-
-@dataclass(frozen=True)
-class OutgoingOps:
-    """One operation on those edges out of a state on which it has weight.
-
-    Attributes:
-        name: Of the operation; drop path leaves skip connections alone.
-        operation: With the weights of all edges stacked.
-        edges: The edges, as the cell numbers them.
-        positions: Where they stand in the stack.
-        weights: Their mixture weights `(E,)`.
-    """
-
-    name: str
-    operation: StackedOperation
-    edges: tuple[int, ...]
-    positions: list[int]
-    weights: Tensor
+Outgoing = tuple[Term, StackedOperation, Tensor]
+"""An operation on those edges out of a state on which it has weight: the edges, the operation, their weights `(E,)`."""
 
 
 class MixedCell(nn.Module):
@@ -71,6 +33,11 @@ class MixedCell(nn.Module):
         stride: Of the edges that leave the cell's inputs; all others have stride 1.
         pool_norm: Whether batch normalisation follows pooling.
         variant: What the search method asks for: partial channels, auxiliary skip connections.
+
+    Attributes:
+        operations: For each state the operations on the edges out of it, by name, each with the weights of all edges
+            that offer it stacked.
+        auxiliary: For each state the auxiliary skip connections beside all edges out of it, if there are any.
     """
 
     def __init__(
@@ -88,13 +55,16 @@ class MixedCell(nn.Module):
         self.active_channels = variant.active_channels(channels)
         self.auxiliary = nn.ModuleList()
         self.operations = nn.ModuleList()
-        for source in space.topology.states:
-            stride = self.stride if source < space.topology.inputs else 1
-            outgoing = OutgoingEdges(space, source, self.active_channels, stride, pool_norm)
-            self.operations.append(outgoing)
+        for state in space.topology.states:
+            built = self.active_channels, self.stride_from(state), pool_norm
+            stacks = {name: STACKED[name](len(edges), *built) for name, edges in space.stacks(state).items()}
+            self.operations.append(nn.ModuleDict(stacks))
             if variant.auxiliary_skip:
-                skip = STACKED["skip_connect"](len(outgoing.edges), self.active_channels, stride, pool_norm)
-                self.auxiliary.append(skip)
+                self.auxiliary.append(STACKED["skip_connect"](len(space.topology.edges_from(state)), *built))
+
+    def stride_from(self, state: int) -> int:
+        """Return the stride of the edges that leave a state."""
+        return self.stride if state < self.space.topology.inputs else 1
 
     def forward(self, inputs: Sequence[Tensor], mixture: Mixture) -> CellOutput:
         """Return the nodes for the inputs `(B, C, H, W)`, each `(B, C, H', W')`."""
@@ -102,83 +72,71 @@ class MixedCell(nn.Module):
 
     def nodes(self, inputs: Sequence[Tensor], mixture: Mixture) -> list[Tensor]:
         """Return the value of each node, `(B, C, H', W')`: state after state, each is spread over its edges."""
-        outgoing = [list(self.outgoing(state, mixture)) for state in self.space.topology.states]
+        topology = self.space.topology
+        outgoing = [list(self.outgoing(state, mixture)) for state in topology.states]
         norm_mode = None
         if not mixture.drop_path and kernels.is_available(*inputs):  # the loops have one weight for all images
-            norms = norms_for_kernels(ops.operation for of_state in outgoing for ops in of_state)
+            norms = norms_for_kernels(operation for of_state in outgoing for _, operation, _ in of_state)
             norm_mode = None if norms is None else kernels.norm_mode(norms)
         values = list(inputs) if norm_mode is None else list(map(kernels.channels_last, inputs))
-        fed: list[list[Any]] = [[] for _ in self.space.topology.states]
-        for state in self.space.topology.states:
-            if state in self.space.topology.node_states:
+        fed: list[list[Any]] = [[] for _ in topology.states]
+        for state in topology.states:
+            if state in topology.node_states:
                 if not fed[state]:
-                    mixed = torch.zeros_like(inputs[0][:, : self.active_channels, :: self.stride, :: self.stride])
-                    mixed = mixed if norm_mode is None else kernels.channels_last(mixed)
-                elif norm_mode is None:
-                    mixed = sum(fed[state][1:], start=fed[state][0])
+                    mixed = torch.zeros_like(values[0][:, : self.active_channels, :: self.stride, :: self.stride])
                 else:
-                    mixed = kernels.node_sum(fed[state])
+                    mixed = sum(fed[state][1:], fed[state][0]) if norm_mode is None else kernels.node_sum(fed[state])
                 values.append(self._completed(state, mixed, values, mixture))
             source = self.read(state, values[state])
-            outputs: Iterator[tuple[int, Any]]
-            if norm_mode is None:
-                outputs = self._edge_outputs(source, outgoing[state], mixture.drop_path)
-            else:
-                outputs = self._kernel_outputs(source, outgoing[state], norm_mode)
+            outputs: Iterator[tuple[int, Any]] = (
+                self._edge_outputs(source, outgoing[state], mixture.drop_path)
+                if norm_mode is None
+                else self._kernel_outputs(source, outgoing[state], norm_mode)
+            )
             for node, output in outputs:
                 fed[node].append(output)
         return values[len(inputs) :]
 
-    def outgoing_edges(self, state: int) -> OutgoingEdges:
-        """Return the operations on the edges out of a state."""
-        return cast(OutgoingEdges, self.operations[state])
-
     def read(self, state: int, value: Tensor) -> CellState:
         """Return a state, given its value `(B, C, H, W)`, as its operations read it."""
-        return CellState(
-            value[:, : self.active_channels] if self.groups > 1 else value, self.outgoing_edges(state).stride
-        )
+        return CellState(value[:, : self.active_channels] if self.groups > 1 else value, self.stride_from(state))
 
-    def outgoing(self, state: int, mixture: Mixture) -> Iterator[OutgoingOps]:
+    def outgoing(self, state: int, mixture: Mixture) -> Iterator[Outgoing]:
         """Yield every operation that leaves a state and has weight."""
-        here = self.outgoing_edges(state)
+        operations = cast(nn.ModuleDict, self.operations[state])
         for term, weights in mixture.terms_from(state):
-            operation = cast(StackedOperation, here[term.operation])
-            positions = here.positions(term.operation, term.edges)
-            yield OutgoingOps(term.operation, operation, term.edges, positions, weights)
-        edges = tuple(edge for edge in here.edges if edge in mixture.auxiliary_edges)
+            yield term, cast(StackedOperation, operations[term.operation]), weights
+        leaving = self.space.topology.edges_from(state)
+        edges = tuple(edge for edge in leaving if edge in mixture.auxiliary_edges)
         if edges and self.auxiliary:
-            skip = cast(StackedOperation, self.auxiliary[state])
-            positions = [here.edges.index(edge) for edge in edges]
-            yield OutgoingOps("skip_connect", skip, edges, positions, mixture.auxiliary_weights(edges))
+            term = Term("skip_connect", edges, tuple(map(leaving.index, edges)))
+            yield term, cast(StackedOperation, self.auxiliary[state]), mixture.auxiliary_weights(edges)
 
     def _edge_outputs(
-        self, source: CellState, outgoing: Sequence[OutgoingOps], probability: float
+        self, source: CellState, outgoing: Sequence[Outgoing], probability: float
     ) -> Iterator[tuple[int, Tensor]]:
         """Yield node and output of each edge: an operation is evaluated on all edges at once, by few GPU kernels."""
         totals: dict[tuple[int, ...], Tensor] = {}
-        for ops in outgoing:
-            total = totals.get(ops.edges)
-            if probability and ops.name != "skip_connect":
-                out = drop_path(ops.operation(source, ops.weights, ops.positions), probability, len(ops.edges))
-                totals[ops.edges] = out if total is None else total + out
+        for term, operation, weights in outgoing:
+            total = totals.get(term.edges)
+            if probability and term.operation != "skip_connect":
+                out = drop_path(operation(source, weights, term.positions), probability, len(term.edges))
+                totals[term.edges] = out if total is None else total + out
             else:
-                totals[ops.edges] = ops.operation(source, ops.weights, ops.positions, total)
+                totals[term.edges] = operation(source, weights, term.positions, total)
         for edges, total in totals.items():
             for edge, output in zip(edges, total.chunk(len(edges), dim=1), strict=True):
                 yield self._node(edge), output
 
     def _kernel_outputs(
-        self, source: CellState, outgoing: Sequence[OutgoingOps], norm_mode: kernels.NormMode
+        self, source: CellState, outgoing: Sequence[Outgoing], norm_mode: kernels.NormMode
     ) -> Iterator[tuple[int, kernels.EdgeOutput]]:
         """Yield each node that is fed and what arrives there: compiled loops evaluate all operations in one call."""
-        nodes = sorted({self._node(edge) for ops in outgoing for edge in ops.edges})
-        operations = [
-            ops.operation.for_kernels(
-                source, ops.weights, ops.positions, [nodes.index(self._node(edge)) for edge in ops.edges]
-            )
-            for ops in outgoing
-        ]
+        nodes = sorted({self._node(edge) for term, _, _ in outgoing for edge in term.edges})
+        operations = []
+        for term, operation, weights in outgoing:
+            receivers = [nodes.index(self._node(edge)) for edge in term.edges]
+            operations.append(operation.for_kernels(source, weights, term.positions, receivers))
         if operations:
             state = kernels.channels_last(source.state)
             outputs = kernels.edge_forward(state, operations, source.stride, len(nodes), norm_mode)
@@ -188,12 +146,6 @@ class MixedCell(nn.Module):
         """Return the value of a node: what its operations gave and, with partial channels, what went around them.
 
         The weights of operations that were not drawn are added where they are wanted for their gradient; they are 0.
-
-        Args:
-            node: As a state.
-            mixed: `(B, C / K, H', W')`.
-            values: Of the states before it, `(B, C, H, W)`.
-            mixture: Says which edges feed the node, and with which weight.
         """
         into = self.space.topology.edges_into(node)
         undrawn = mixture.undrawn_into(into)
@@ -205,7 +157,7 @@ class MixedCell(nn.Module):
             if edge in mixture.feeding:
                 source, _ = self.space.topology.edges[edge]
                 rest = values[source][:, self.active_channels :]
-                if self.outgoing_edges(source).stride == 2:
+                if self.stride_from(source) == 2:
                     rest = F.max_pool2d(rest, 2, 2)
                 rest = rest if mixture.edges is None else mixture.edges[edge] * rest
                 bypass = rest if bypass is None else bypass + rest

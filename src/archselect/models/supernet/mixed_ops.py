@@ -32,16 +32,10 @@ Positions = Sequence[int]
 
 
 class CellState:
-    """A state of a cell and what all operations on it share.
-
-    Args:
-        state: `(B, C, H, W)`.
-        stride: Of every edge that leaves this state.
-    """
+    """A state of a cell, `(B, C, H, W)`, the stride of the edges that leave it, and what all operations on it share."""
 
     def __init__(self, state: Tensor, stride: int = 1) -> None:
-        self.state = state
-        self.stride = stride
+        self.state, self.stride = state, stride
         self._relu: Tensor | None = None  # no `cached_property`: `torch.compile` cannot trace the lock in it
 
     @property
@@ -53,12 +47,7 @@ class CellState:
 
 
 class CellOutput:
-    """The nodes of a cell, as later cells and the classifier read them.
-
-    Args:
-        nodes: Each `(B, C, H, W)`.
-        output: `concat` of the nodes' channels, or the `last` node.
-    """
+    """The nodes of a cell, each `(B, C, H, W)`, as later cells and the classifier read them: all, or the last."""
 
     def __init__(self, nodes: Sequence[Tensor], output: OutputRule = "last") -> None:
         self.parts = tuple(nodes) if output == "concat" else (nodes[-1],)
@@ -76,14 +65,7 @@ class StackedOperation(nn.Module, ABC):
     """One primitive on several edges out of one source."""
 
     def forward(self, source: CellState, weights: Tensor, positions: Positions, total: Tensor | None = None) -> Tensor:
-        """Return `total` plus the weighted outputs of the active edges.
-
-        Args:
-            source: The state that the edges leave.
-            weights: Mixture weights `(E,)` of the active edges.
-            positions: Which of the stacked edges they are.
-            total: `(B, E * C, H', W')`, or None for zero.
-        """
+        """Return `total`, `(B, E * C, H', W')`, plus the outputs of the active edges times their weights `(E,)`."""
         out = self.weighted(source, weights, positions)
         return out if total is None else total + out
 
@@ -178,13 +160,12 @@ class FactorizedReduction(StackedOperation):
     def for_kernels(self, source: CellState, weights: Tensor, positions: Positions, receivers: Positions) -> KernelOp:
         batch = kernels.norm_mode([self.norm])
         assert batch is not None, "asked for without `norms_for_kernels`"
-        values = (
-            kernels.mix(
-                [source.state], [self.conv_1([position]), self.conv_2([position])], self.norm.running(position), batch
-            )
-            for position in positions
-        )
-        return kernels.Values(weights, receivers, tuple(values))
+
+        def value(position: int) -> Tensor:
+            halves = [self.conv_1([position]), self.conv_2([position])]
+            return kernels.mix([source.state], halves, self.norm.running(position), batch)
+
+        return kernels.Values(weights, receivers, tuple(map(value, positions)))
 
 
 class Convolution(StackedOperation):
@@ -259,9 +240,8 @@ class SeparableConvolution(StackedOperation):
         return cast(Tensor, self.conv_2(x, 1, positions, weights))
 
     def for_kernels(self, source: CellState, weights: Tensor, positions: Positions, receivers: Positions) -> KernelOp:
-        return kernels.Convolutions(
-            weights, receivers, positions, (self.conv_1.for_kernels(), self.conv_2.for_kernels())
-        )
+        stages = self.conv_1.for_kernels(), self.conv_2.for_kernels()
+        return kernels.Convolutions(weights, receivers, positions, stages)
 
 
 STACKED: Mapping[str, Callable[[int, int, int, bool], StackedOperation]] = {

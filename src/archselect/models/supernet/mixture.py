@@ -8,8 +8,9 @@ operations in `mixed_ops`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,31 +51,16 @@ class MixtureWeights(dict[str, Tensor]):
         self.undrawn = dict(undrawn or {})
 
     def replaced(
-        self,
-        weights: Mapping[str, Tensor] | None = None,
-        active: Mapping[str, Active] | None = None,
-        drop_path: float | None = None,
-        undrawn: Mapping[str, Tensor] | None = None,
+        self, weights: Mapping[str, Tensor] | None = None, active: Mapping[str, Active] | None = None, **others: Any
     ) -> "MixtureWeights":
-        """Return the same with other weights."""
-        return MixtureWeights(
-            {**self, **(weights or {})},
-            {**self.active, **(active or {})},
-            self.edges,
-            self.drop_path if drop_path is None else drop_path,
-            {**self.undrawn, **(undrawn or {})},
-        )
-
-    def with_undrawn(self) -> "MixtureWeights":
-        """Return these weights, of which a draw left most at zero, with the sums of these for their gradient."""
-        drawn = {cell: torch.tensor(self.active[cell], device=row.device) for cell, row in self.items()}
-        return self.replaced(undrawn={cell: (row * ~drawn[cell]).sum(dim=1) for cell, row in self.items()})
+        """Return the same with other weights of some cell types, and other `edges`, `drop_path` or `undrawn`."""
+        same = {"edges": self.edges, "drop_path": self.drop_path, "undrawn": self.undrawn}
+        return MixtureWeights({**self, **(weights or {})}, {**self.active, **(active or {})}, **{**same, **others})
 
     def detach(self) -> "MixtureWeights":
         """Return the same weights as constants: no gradient reaches the architecture parameters."""
-        edges = {cell: weights.detach() for cell, weights in self.edges.items()}
-        weights = {cell: weights.detach() for cell, weights in self.items()}
-        return MixtureWeights(weights, self.active, edges, self.drop_path)  # what was not drawn is 0 from here on
+        weights, edges = ({cell: row.detach() for cell, row in rows.items()} for rows in (self, self.edges))
+        return self.replaced(weights, edges=edges, undrawn={})  # what was not drawn is 0 from here on
 
     def masked(self, cell: str, edge: int, operation: int | None = None, renormalize: bool = False) -> "MixtureWeights":
         """Return these weights with one operation of an edge, or the whole edge, set to zero.
@@ -86,35 +72,24 @@ class MixtureWeights(dict[str, Tensor]):
             renormalize: Scale what is left of the edge so that it sums to what it summed to before. The official code
                 does not.
         """
-        weights = self[cell].clone()
+        weights, active = self[cell].clone(), list(self.active[cell])
         keep = torch.ones_like(weights[edge])
         keep[slice(None) if operation is None else operation] = 0
         row = self[cell][edge] * keep
         if renormalize and operation is not None:
             row = row * (self[cell][edge].sum() / row.sum().clamp_min(torch.finfo(row.dtype).tiny))
         weights[edge] = row
-        active = list(self.active[cell])
-        masked = [was and operation is not None and index != operation for index, was in enumerate(active[edge])]
-        active[edge] = tuple(masked)
+        active[edge] = tuple(was and operation not in (None, index) for index, was in enumerate(active[edge]))
         return self.replaced({cell: weights}, {cell: tuple(active)})
 
 
 class DecisionMasks(nn.Module):
-    """What has been decided in one cell type, as 0/1 factors: relaxing under it is one multiply-add on any device.
+    """What has been decided in one cell type, as 0/1 factors: relaxing under it is one multiply-add on any device."""
 
-    Attributes:
-        decisions: What has been decided.
-        active: Which candidates may still have weight.
-        exists: Which candidates an edge has, `(edges, operations)`.
-        mixed: 1 for the candidates of undecided edges, `(edges, operations)`.
-        decided: 1 for the operation that a decided edge kept, `(edges, operations)`.
-        feeds: 1 for the edges that feed a node, `(nodes, edges)`.
-    """
-
-    exists: Tensor
-    mixed: Tensor
-    decided: Tensor
-    feeds: Tensor
+    exists: Tensor  # which candidates an edge has, (edges, operations)
+    mixed: Tensor  # 1 for the candidates of undecided edges, (edges, operations)
+    decided: Tensor  # 1 for the operation that a decided edge kept, (edges, operations)
+    feeds: Tensor  # 1 for the edges that feed a node, (nodes, edges)
 
     def __init__(self, space: CellSpace) -> None:
         super().__init__()
@@ -127,8 +102,7 @@ class DecisionMasks(nn.Module):
 
     def decide(self, decisions: CellDecisions) -> None:
         """Take what has been decided."""
-        edges = list(zip(decisions.operations, decisions.kept, strict=True))
-        options = range(self.space.width)
+        edges, options = list(zip(decisions.operations, decisions.kept, strict=True)), range(self.space.width)
         self.decisions = decisions
         self.active: Active = tuple(
             tuple(kept and index < len(candidates) and operation in (None, index) for index in options)
@@ -136,13 +110,8 @@ class DecisionMasks(nn.Module):
         )
         self.mixed = self._factors([[kept and operation is None for _ in options] for operation, kept in edges])
         self.decided = self._factors([[kept and operation == index for index in options] for operation, kept in edges])
-        targets = [target for _, target in self.space.topology.edges]
-        self.feeds = self._factors(
-            [
-                [kept and target == node for target, kept in zip(targets, decisions.kept, strict=True)]
-                for node in self.space.topology.node_states
-            ]
-        )
+        into = map(self.space.topology.edges_into, self.space.topology.node_states)
+        self.feeds = self._factors([[kept and edge in of for edge, (_, kept) in enumerate(edges)] for of in into])
 
     def _factors(self, rows: Sequence[Sequence[bool]]) -> Tensor:
         with torch.inference_mode(False):  # what is decided while validating must serve training too
@@ -156,44 +125,48 @@ def nonzero(weights: Tensor) -> Active:
 
 @dataclass(frozen=True)
 class Term:
-    """One operation on those edges out of one source on which it is active."""
+    """One operation on those edges out of one state on which it is active.
+
+    Attributes:
+        operation: Its name.
+        edges: The edges, as the cell numbers them.
+        positions: Where they stand among the edges out of the state that offer the operation.
+    """
 
     operation: str
     edges: tuple[int, ...]
+    positions: tuple[int, ...]
 
 
 @lru_cache(maxsize=4096)
 def terms_by_source(space: CellSpace, active: Active) -> tuple[tuple[Term, ...], ...]:
     """Return, for each state, the terms that leave it; `none` adds nothing and is left out."""
 
-    def terms(source: int) -> Iterator[Term]:
-        leaving = space.topology.edges_from(source)
-        for name in dict.fromkeys(name for edge in leaving for name in space.operations[edge] if name != "none"):
-            offering = [edge for edge in leaving if name in space.operations[edge]]
-            edges = tuple(edge for edge in offering if active[edge][space.operations[edge].index(name)])
-            if edges:
-                yield Term(name, edges)
+    def terms(state: int) -> Iterator[Term]:
+        for name, offering in space.stacks(state).items():
+            found = [(edge, at) for at, edge in enumerate(offering) if active[edge][space.operations[edge].index(name)]]
+            if found:
+                yield Term(name, *map(tuple, zip(*found, strict=True)))
 
-    return tuple(tuple(terms(source)) for source in space.topology.states)
+    return tuple(tuple(terms(state)) for state in space.topology.states)
 
 
 @lru_cache(maxsize=4096)
 def _places(space: CellSpace, active: Active, device: torch.device) -> Tensor:
     """Return where the weights of the terms stand in the flattened `(edges, operations)`, one term after another."""
+    terms = [term for terms in terms_by_source(space, active) for term in terms]
     places = [
-        edge * space.width + space.operations[edge].index(term.operation)
-        for terms in terms_by_source(space, active)
-        for term in terms
-        for edge in term.edges
+        edge * space.width + space.operations[edge].index(term.operation) for term in terms for edge in term.edges
     ]
     with torch.inference_mode(False):  # what is cached while validating must serve training too
         return torch.tensor(places, dtype=torch.long, device=device)
 
 
+@dataclass(eq=False)
 class Mixture:
     """The weights of one cell type, sorted by source and operation as its cells evaluate them.
 
-    Args:
+    Attributes:
         space: Edges and candidate operations of the cell type.
         weights: `(edges, operations)`; what stands beyond the last candidate of an edge is not read.
         active: Which of them may be other than zero; None: look at them.
@@ -202,41 +175,33 @@ class Mixture:
         auxiliary_edges: The edges that have one.
         drop_path: Share of the images that each operation but identities is left out of.
         undrawn: What edges add to their output for its gradient, `(edges,)`; None: nothing.
-
-    Attributes:
         feeding: The edges that carry anything.
-        edges: Their weights as a whole, `(edges,)`; None: 1.
     """
 
-    def __init__(
-        self,
-        space: CellSpace,
-        weights: Tensor,
-        active: Active | None = None,
-        edges: Tensor | None = None,
-        auxiliary: float = 0.0,
-        auxiliary_edges: tuple[int, ...] = (),
-        drop_path: float = 0.0,
-        undrawn: Tensor | None = None,
-    ) -> None:
-        if weights.shape != (len(space.operations), space.width):
+    space: CellSpace
+    weights: Tensor
+    active: InitVar[Active | None] = None
+    edges: Tensor | None = None
+    auxiliary: float = 0.0
+    auxiliary_edges: tuple[int, ...] = ()
+    drop_path: float = 0.0
+    undrawn: Tensor | None = None
+
+    def __post_init__(self, active: Active | None) -> None:
+        space, edges = self.space, self.edges
+        if self.weights.shape != (len(space.operations), space.width):
             raise ValueError(
                 f"The mixture weights of the {space.name} cell must be (edges, operations) = "
-                f"{(len(space.operations), space.width)}; got {tuple(weights.shape)}."
+                f"{(len(space.operations), space.width)}; got {tuple(self.weights.shape)}."
             )
-        active = nonzero(weights) if active is None else active
-        self.edges = edges
-        self.auxiliary = auxiliary
-        self.auxiliary_edges = auxiliary_edges if auxiliary else ()
+        active = nonzero(self.weights) if active is None else active
+        self.auxiliary_edges = self.auxiliary_edges if self.auxiliary else ()
         self.feeding = frozenset(edge for edge, candidates in enumerate(active) if any(candidates))
-        self.drop_path = drop_path
-        self._undrawn = undrawn
         if edges is not None:
-            weights = weights * edges.unsqueeze(1)
-            self._undrawn = None if undrawn is None else undrawn * edges
-        self._like = weights
+            self.weights = self.weights * edges.unsqueeze(1)
+            self.undrawn = None if self.undrawn is None else self.undrawn * edges
         terms = terms_by_source(space, active)
-        ordered = weights.reshape(-1)[_places(space, active, weights.device)]
+        ordered = self.weights.reshape(-1)[_places(space, active, self.weights.device)]
         values = iter(ordered.split([len(term.edges) for of_source in terms for term in of_source]))
         self._terms = tuple(tuple((term, next(values)) for term in of_source) for of_source in terms)
 
@@ -246,9 +211,9 @@ class Mixture:
 
     def auxiliary_weights(self, edges: Sequence[int]) -> Tensor:
         """Return the weights `(len(edges),)` of the auxiliary skip connections beside edges."""
-        weights = self._like.new_full((len(edges),), self.auxiliary)
+        weights = self.weights.new_full((len(edges),), self.auxiliary)
         return weights if self.edges is None else weights * self.edges[list(edges)]
 
     def undrawn_into(self, edges: Sequence[int]) -> Tensor | None:
         """Return what some edges add to every element of their sum, a scalar; None: nothing."""
-        return None if self._undrawn is None else self._undrawn[list(edges)].sum()
+        return None if self.undrawn is None else self.undrawn[list(edges)].sum()

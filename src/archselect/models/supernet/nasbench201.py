@@ -7,12 +7,11 @@ from torch import Tensor, nn
 
 from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.models.cell_space import CellSpace
-from archselect.models.ops.primitives import ResidualReduction
+from archselect.models.ops.primitives import three_stages
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixed_ops import CellOutput
-from archselect.models.supernet.mixture import Mixture
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
-from archselect.models.supernet.supernet import PartialForward, Supernet, layers_until
+from archselect.models.supernet.supernet import Mixtures, PartialForward, Supernet, layers_until
 
 
 class NASBench201Supernet(Supernet):
@@ -23,8 +22,8 @@ class NASBench201Supernet(Supernet):
         channels: C of the first stage; doubled by each residual block.
         cells_per_stage: N of the paper.
         classes: Number of classes.
-        alpha_scale: Standard deviation of the architecture parameters at the start.
-        variant: What the search method asks of the supernet.
+        alpha_scale: As of `Supernet`.
+        variant: As of `Supernet`.
     """
 
     def __init__(
@@ -38,28 +37,23 @@ class NASBench201Supernet(Supernet):
     ) -> None:
         super().__init__(cells, variant, alpha_scale)
         self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), BatchNorm2d(channels))
-        self.blocks = nn.ModuleList()
-        for stage in range(3):
-            if stage > 0:
-                self.blocks.append(ResidualReduction(channels, 2 * channels))
-                channels *= 2
-            self.blocks.extend(
-                MixedCell(cells["cell"], channels, pool_norm=False, variant=variant) for _ in range(cells_per_stage)
-            )
-        self.last = nn.Sequential(BatchNorm2d(channels), nn.ReLU())
-        self.classifier = nn.Linear(channels, classes)
+        self.blocks = three_stages(
+            channels, cells_per_stage, lambda width: MixedCell(cells["cell"], width, pool_norm=False, variant=variant)
+        )
+        self.last = nn.Sequential(BatchNorm2d(4 * channels), nn.ReLU())
+        self.classifier = nn.Linear(4 * channels, classes)
 
-    def forward_prefix(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> PartialForward:
+    def forward_prefix(self, x: Tensor, mixtures: Mixtures, layers: int) -> PartialForward:
         return self._run_layers(PartialForward(0, (CellOutput([self.stem(x)]),)), mixtures, layers)
 
-    def forward_suffix(self, partial: PartialForward, mixtures: Mapping[str, Mixture]) -> Tensor:
+    def forward_suffix(self, partial: PartialForward, mixtures: Mixtures) -> Tensor:
         (last,) = self._run_layers(partial, mixtures, len(self.blocks)).outputs
         return cast(Tensor, self.classifier(self.last(last.value).mean(dim=(2, 3))))
 
     def layers_before(self, cells: Collection[str]) -> int:
         return layers_until(isinstance(block, MixedCell) and block.space.name in cells for block in self.blocks)
 
-    def _run_layers(self, partial: PartialForward, mixtures: Mapping[str, Mixture], layers: int) -> PartialForward:
+    def _run_layers(self, partial: PartialForward, mixtures: Mixtures, layers: int) -> PartialForward:
         (output,) = partial.outputs
         for block in self.blocks[partial.layer : layers]:
             if isinstance(block, MixedCell):

@@ -17,24 +17,17 @@ from torch.distributions import Gamma
 from archselect.utils.validation import PositiveFloat, PositiveInt, check_fields
 
 Undrawn = Literal["omitted", "constant"]
-"""What becomes of the operations of an edge that a sparse relaxation does not draw: `omitted`: nothing; `constant`: the
-edge adds their weights to every element of its output. These are zero, so that the output stays what it is, but not
-their gradients.
+"""What becomes of the operations that a sparse relaxation does not draw: nothing, or their edge adds their weights to
+every element of its output. These are zero, so that the output stays what it is, but not their gradients.
 """
 
 
 class Relaxation(ABC):
-    """How `alpha` becomes mixture weights.
+    """How `alpha` becomes mixture weights."""
 
-    Attributes:
-        sparse: Whether most of what it draws is zero, so that the weights must be looked at before they are evaluated.
-        undrawn: What becomes of what is not drawn, where the relaxation is sparse.
-        is_scheduled: Whether it changes in the course of the search.
-    """
-
-    sparse = False
+    sparse = False  # whether most of what it draws is zero, so that weights must be looked at before they are evaluated
     undrawn: Undrawn = "omitted"
-    is_scheduled = False
+    is_scheduled = False  # whether it changes in the course of the search
 
     @abstractmethod
     def mean(self, alpha: Tensor) -> Tensor:
@@ -73,26 +66,20 @@ class GumbelSoftmax(Softmax):
     gradient is that of the soft weight (GDAS). How often an operation is the largest is softmax(alpha),
     whatever the temperature; that is the mean here, for soft weights as well, which approach it as t goes to 0.
 
-    Attributes:
-        hard: Whether one operation per edge is evaluated.
-        first: Temperature in the first epoch.
-        last: Temperature in the last epoch; linear in between.
-        undrawn: The authors of GDAS add constants in NAS-Bench-201 (AutoDL-Projects,
-            xautodl/models/cell_searchs/search_cells.py, `NAS201SearchCell.forward_gdas`) and omit them in the DARTS
-            space (`NASNetSearchCell.forward_gdas`). Soft draws leave nothing undrawn.
-        temperature: At the moment.
+    What is not drawn adds constants in NAS-Bench-201 (AutoDL-Projects, xautodl/models/cell_searchs/search_cells.py,
+    `NAS201SearchCell.forward_gdas`) and is omitted in the DARTS space (`NASNetSearchCell.forward_gdas`).
     """
 
     hard: bool
     first: PositiveFloat
     last: PositiveFloat
     undrawn: Undrawn = "omitted"
-    temperature: float | None = None
+    temperature: float | None = None  # at the moment
+
+    is_scheduled = True
 
     def __post_init__(self) -> None:
         check_fields(self, "search.relaxation")
-
-    is_scheduled = True
 
     @property
     def sparse(self) -> bool:  # type: ignore[override]
@@ -141,22 +128,12 @@ class Dirichlet(Relaxation):
 
 
 EdgeNormalization = Literal["none", "share"]
-"""Whether the in-edges of a node have weights of their own: `none`; `share`: softmax(beta), which sum to 1 (PC-DARTS,
-edge normalization).
-"""
+"""Which weights of their own the in-edges of a node have: none, or softmax(beta), which sum to 1 (PC-DARTS, 3.3)."""
 
 
 @dataclass(frozen=True)
 class SupernetOptions:
-    """What a search method asks of a supernet.
-
-    Attributes:
-        relaxation: How architecture parameters become mixture weights.
-        partial_channels: K: one K-th of a state's channels passes the mixture of an edge, the others go around it
-            (PC-DARTS, partial channel connection); 1: all pass it.
-        edge_normalization: Whether the in-edges of a node have weights of their own.
-        auxiliary_skip: Whether each edge has a skip connection beside its mixture (DARTS-minus).
-    """
+    """What a search method asks of a supernet: partial channels (PC-DARTS, sec. 3.2), auxiliary skips (DARTS-minus)."""
 
     relaxation: Relaxation = field(default_factory=Softmax)
     partial_channels: PositiveInt = 1
@@ -178,4 +155,3 @@ class SupernetOptions:
 
 
 DARTS_OPTIONS = SupernetOptions()
-"""The supernet of DARTS."""

@@ -26,15 +26,13 @@ from archselect.models.supernet.mixed_ops import CellOutput
 from archselect.models.supernet.mixture import DecisionMasks, Mixture, MixtureWeights, nonzero
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
 
+Mixtures = Mapping[str, Mixture]
+"""Cell type -> what its cells evaluate."""
+
 
 @dataclass(frozen=True)
 class PartialForward:
-    """A network evaluated up to a layer.
-
-    Attributes:
-        layer: The number of the layer that comes next.
-        outputs: What it and later layers read: the outputs of the last two layers, or of the last one.
-    """
+    """A network evaluated up to `layer`, and what it and later layers read: the outputs of the last one or two."""
 
     layer: int
     outputs: tuple[CellOutput, ...]
@@ -46,7 +44,7 @@ class Supernet(nn.Module):
     Args:
         cells: The choices of each cell type.
         variant: What the search method asks of it.
-        alpha_scale: Standard deviation of the normal distribution that the architecture parameters are drawn from.
+        alpha_scale: Standard deviation of the architecture parameters at the start.
 
     Attributes:
         alphas: Architecture parameters, cell type -> `(edges, operations)`.
@@ -75,8 +73,9 @@ class Supernet(nn.Module):
         self.alphas, self.betas = nn.ParameterDict(), nn.ParameterDict()
         for name, space in cells.items():
             self.alphas[name] = nn.Parameter(alpha_scale * torch.randn(len(space.operations), space.width))
-        for name, space in cells.items() if variant.edge_normalization == "share" else ():
-            self.betas[name] = nn.Parameter(alpha_scale * torch.randn(len(space.operations)))
+        if variant.edge_normalization == "share":
+            for name, space in cells.items():
+                self.betas[name] = nn.Parameter(alpha_scale * torch.randn(len(space.operations)))
         self.masks = {name: DecisionMasks(space) for name, space in cells.items()}
         self._masks = nn.ModuleList(self.masks.values())  # registered, so that they move with the supernet
         self.recompute = False
@@ -87,7 +86,7 @@ class Supernet(nn.Module):
 
         A decided edge is one-hot, a dropped one zero; neither gives `alpha` a gradient.
         """
-        return {name: self.masks[name].decisions for name in self.cell_spaces}
+        return {name: masks.decisions for name, masks in self.masks.items()}
 
     @decisions.setter
     def decisions(self, decisions: Mapping[str, CellDecisions]) -> None:
@@ -98,16 +97,16 @@ class Supernet(nn.Module):
             )
         for name, space in self.cell_spaces.items():
             decisions[name].check(space)
-        for name in self.cell_spaces:
-            self.masks[name].decide(decisions[name])
+        for name, masks in self.masks.items():
+            masks.decide(decisions[name])
 
     @property
     def mixed(self) -> Mapping[str, Tensor]:
         """Per cell type 1 for the candidates of undecided edges and 0 elsewhere, `(edges, operations)`."""
-        return {name: self.masks[name].mixed for name in self.cell_spaces}
+        return {name: masks.mixed for name, masks in self.masks.items()}
 
     def masked_alpha(self, cell: str) -> Tensor:
-        """Return a cell type's `alpha`, `(edges, operations)`, with -inf where an edge has no such candidate."""
+        """Return the `alpha` of a cell type, `(edges, operations)`, with -inf where an edge has no such candidate."""
         return self.alphas[cell].masked_fill(~self.masks[cell].exists, -torch.inf)
 
     def relaxed(self, cell: str) -> Tensor:
@@ -123,8 +122,7 @@ class Supernet(nn.Module):
             return None
         feeds = self.masks[cell].feeds
         lowest = torch.finfo(feeds.dtype).min  # not -inf, which would make a node that nothing feeds NaN
-        shares = self.betas[cell].masked_fill(feeds == 0, lowest).softmax(dim=1) * feeds
-        return shares.sum(dim=0)
+        return (self.betas[cell].masked_fill(feeds == 0, lowest).softmax(dim=1) * feeds).sum(dim=0)
 
     def mixture_weights(self) -> MixtureWeights:
         """Return the relaxation of the architecture parameters under the decisions made so far."""
@@ -137,14 +135,17 @@ class Supernet(nn.Module):
         weights = self._under_decisions(drawn)
         if self.relaxation.sparse:
             weights = weights.replaced(active={name: nonzero(row) for name, row in weights.items()})
-            weights = weights.with_undrawn() if self.relaxation.undrawn == "constant" else weights
+            if self.relaxation.undrawn == "constant":
+                zeros = {name: ~torch.tensor(weights.active[name], device=row.device) for name, row in weights.items()}
+                undrawn = {name: (row * zeros[name]).sum(dim=1) for name, row in weights.items()}
+                weights = weights.replaced(undrawn=undrawn)
         return weights
 
     def _under_decisions(self, relaxed: Mapping[str, Tensor]) -> MixtureWeights:
         weights = {name: row * self.masks[name].mixed + self.masks[name].decided for name, row in relaxed.items()}
         active = {name: masks.active for name, masks in self.masks.items()}
-        edges = {name: self.edge_weights(name) for name in relaxed}
-        return MixtureWeights(weights, active, {name: row for name, row in edges.items() if row is not None})
+        edges = {name: cast(Tensor, self.edge_weights(name)) for name in self.betas}
+        return MixtureWeights(weights, active, edges)
 
     def forward(self, x: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return logits `(B, classes)`.
@@ -163,30 +164,21 @@ class Supernet(nn.Module):
         return self.forward_suffix(self.forward_prefix(x, mixtures, layers=0), mixtures)
 
     def mixtures(self, weights: Mapping[str, Tensor] | None = None) -> dict[str, Mixture]:
-        """Return the mixture of every cell type; see `forward`."""
-        own = self.mixture_weights()
-        mixtures = {}
+        """Return the mixture of every cell type under weights as `forward` takes them."""
+        own, mixtures = self.mixture_weights(), {}
         for name, space in self.cell_spaces.items():
             given = own if weights is None or name not in weights else weights
-            known = given if isinstance(given, MixtureWeights) else None
-            edges = own.edges.get(name) if known is None else known.edges.get(name)
-            mixtures[name] = Mixture(
-                space,
-                given[name],
-                known.active[name] if known else None,
-                edges,
-                self.auxiliary_weight,
-                self.decisions[name].undecided_edges,
-                known.drop_path if known else 0.0,
-                known.undrawn.get(name) if known else None,
-            )
+            known = given if isinstance(given, MixtureWeights) else MixtureWeights(given, {}, own.edges)
+            rows = known[name], known.active.get(name), known.edges.get(name)
+            auxiliary = self.auxiliary_weight, self.decisions[name].undecided_edges
+            mixtures[name] = Mixture(space, *rows, *auxiliary, known.drop_path, known.undrawn.get(name))
         return mixtures
 
-    def forward_prefix(self, x: Tensor, mixtures: Mapping[str, Mixture], layers: int) -> PartialForward:
+    def forward_prefix(self, x: Tensor, mixtures: Mixtures, layers: int) -> PartialForward:
         """Evaluate the stem and the first `layers` layers; `forward_suffix` goes on, under other mixtures too."""
         raise NotImplementedError
 
-    def forward_suffix(self, partial: PartialForward, mixtures: Mapping[str, Mixture]) -> Tensor:
+    def forward_suffix(self, partial: PartialForward, mixtures: Mixtures) -> Tensor:
         """Return the logits `(B, classes)`; `partial` is not changed, so that it can be continued several times."""
         raise NotImplementedError
 
@@ -194,22 +186,15 @@ class Supernet(nn.Module):
         """Return how many layers stand before the first cell of these types."""
         raise NotImplementedError
 
-    def _evaluate(self, cell: MixedCell, inputs: Sequence[Tensor], mixtures: Mapping[str, Mixture]) -> CellOutput:
-        """Return the output of a cell."""
+    def _evaluate(self, cell: MixedCell, inputs: Sequence[Tensor], mixtures: Mixtures) -> CellOutput:
         mixture = mixtures[cell.space.name]
         if not (self.recompute and torch.is_grad_enabled()):
             return cast(CellOutput, cell(inputs, mixture))
         by_kernels = kernels.are_enabled()
         noisy = mixture.drop_path > 0 or any("noise" in names for names in cell.space.operations)
-        output = checkpoint(
-            cell,
-            inputs,
-            mixture,
-            use_reentrant=False,
-            preserve_rng_state=noisy,
-            context_fn=lambda: (nullcontext(), _again(cell, by_kernels)),
-        )
-        return cast(CellOutput, output)
+        again: dict[str, Any] = {"context_fn": lambda: (nullcontext(), _again(cell, by_kernels))}
+        out = checkpoint(cell, inputs, mixture, use_reentrant=False, preserve_rng_state=noisy, **again)
+        return cast(CellOutput, out)
 
     def architecture_parameters(self) -> list[nn.Parameter]:
         """Return the `alpha` of every cell type, then their `beta` if there are any."""
@@ -217,7 +202,7 @@ class Supernet(nn.Module):
 
     def weight_parameters(self) -> list[nn.Parameter]:
         """Return all parameters but the architecture parameters."""
-        architecture = {id(alpha) for alpha in self.architecture_parameters()}
+        architecture = set(map(id, self.architecture_parameters()))
         return [parameter for parameter in self.parameters() if id(parameter) not in architecture]
 
     def genotype(self) -> Genotype:
@@ -233,16 +218,16 @@ class Supernet(nn.Module):
         self.decisions = {name: CellDecisions.from_state(decisions) for name, decisions in state.items()}
 
 
+def layers_until(found: Iterable[bool]) -> int:
+    """Return how many stand before the first that is found; all, if none is."""
+    return sum(1 for _ in takewhile(not_, found))
+
+
 @contextmanager
 def _again(cell: nn.Module, by_kernels: bool) -> Iterator[None]:
     """Evaluate a cell as it was evaluated before, wherever the backward pass runs; its batch was counted."""
     with frozen_bn_stats(cell), kernels.enabled(by_kernels):
         yield
-
-
-def layers_until(found: Iterable[bool]) -> int:
-    """Return how many stand before the first that is found; all, if none is."""
-    return sum(1 for _ in takewhile(not_, found))
 
 
 def argmax_alpha(supernet: Supernet) -> dict[str, CellDecisions]:
