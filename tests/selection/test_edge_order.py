@@ -23,7 +23,7 @@ from tests.selection.test_scorer import IMAGES, noisy, plain
 from archselect.models.supernet.relaxation import Sigmoid, SupernetOptions
 from archselect.models.supernet.supernet import Supernet
 from archselect.selection import Discretization, OperationDecision, Perturbation, TopologyDecision, ZeroCost
-from archselect.selection.edge_order import gradient_norms, next_edge, next_node, normalised_entropies
+from archselect.selection.schedule import gradient_norms, next_edge, next_node, normalised_entropies
 
 
 def edges_in_order(supernet: Supernet, evaluator: Any, name: str = "cell", **options: Any) -> list[Any]:

@@ -5,7 +5,8 @@ from tests.selection.small_selection import PLAIN_CELL, THREE, WIDE_CELL, apply,
 
 from archselect.models.cell_space import CellTopology
 from archselect.selection import OperationDecision, Perturbation, TopologyDecision, Tuning
-from archselect.selection.schedule import DecisionStep, progressive_steps
+from archselect.selection.base import DecisionStep
+from archselect.selection.schedule import progressive_steps
 
 BOTH = ("normal", "reduction")
 

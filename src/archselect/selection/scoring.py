@@ -106,18 +106,7 @@ def eliminated(leads: Tensor, confidence: float) -> list[bool]:
 
 @dataclass(frozen=True)
 class Scoring:
-    """On what, and in which mode, supernets are scored.
-
-    Attributes:
-        batch_norm: `batch`: statistics of each scoring batch (the official code); `running`: the statistics gathered
-            in training; `recalibrated`: running statistics gathered anew for each candidate on batches of the weight
-            half.
-        recalibration_batches: How many batches `recalibrated` reads.
-        batch_size: Images per scoring batch; null: that of the search.
-        held_out_share: This share of the `alpha` half is kept from tuning and scored on; 0: the whole half does both
-            (the official code).
-        batches: Score on so many batches, the same random sample in every pass; null: on all.
-    """
+    """On what, and in which mode, supernets are scored: see `configs/selection/scoring`."""
 
     batch_norm: Literal["batch", "running", "recalibrated"] = "batch"
     recalibration_batches: PositiveInt = 20
@@ -136,13 +125,7 @@ GROWING = Constraint("be above 1", lambda value: NON_NEGATIVE_FLOAT.holds(value)
 
 @dataclass(frozen=True)
 class Racing(Scoring):
-    """Scoring in which a candidate that cannot win any more is not scored any further: see `SuccessiveElimination`.
-
-    Attributes:
-        confidence: With which a candidate is said to be worse than the leading one.
-        first_check: After so many batches the candidates are compared for the first time.
-        growth: From one comparison to the next the number of batches grows by this factor.
-    """
+    """Scoring in which a candidate that cannot win any more is not scored any further: see `SuccessiveElimination`."""
 
     confidence: Annotated[float, ABOVE_CHANCE] = 0.98
     first_check: Annotated[int, ABOVE_ONE] = 8
