@@ -1,11 +1,13 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import hydra
 import torch
 from omegaconf import OmegaConf
-from torch import Tensor
+from torch import Tensor, nn
 
 from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.supernet.mixture import MixtureWeights
@@ -51,6 +53,28 @@ def undecided(*cells: CellSpace, weights: Mapping[str, Sequence[Sequence[float]]
 
 def two_cells() -> Supernet:
     return undecided(*(cell(name, THREE, WIDE_CELL) for name in ("normal", "reduction")))
+
+
+def norms(supernet: Supernet) -> list[nn.BatchNorm2d]:
+    return [module for module in supernet.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+@contextmanager
+def leaves_no_trace(supernet: Supernet) -> Iterator[None]:
+    """Parameters, statistics, modes and the random state are afterwards what they were, and nothing has a gradient."""
+
+    def modes() -> list[tuple[bool, float | None]]:
+        return [(module.training, getattr(module, "momentum", None)) for module in supernet.modules()]
+
+    norms(supernet)[0].train(not norms(supernet)[0].training)
+    for index, norm in enumerate(norms(supernet)):
+        norm.momentum = 0.01 * index
+    state, before, random_state = deepcopy(supernet.state_dict()), modes(), torch.get_rng_state()
+    yield
+    assert all(torch.equal(supernet.state_dict()[name], x) for name, x in state.items() if isinstance(x, Tensor))
+    assert modes() == before
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert all(parameter.grad is None for parameter in supernet.parameters())
 
 
 def apply(decision: Decision, supernet: Supernet) -> None:

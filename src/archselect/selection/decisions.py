@@ -32,8 +32,6 @@ class OperationDecision:
     """One operation was kept on an edge.
 
     Attributes:
-        cell: The cell type.
-        edge: Number of the edge.
         operation: Index of the kept operation among the edge's candidates.
         scores: Per candidate the score of the supernet without it; empty if nothing was scored.
         unmasked: Score of the supernet with nothing masked, if it was asked for.
@@ -82,14 +80,7 @@ class TopologyRound:
 
 @dataclass(frozen=True)
 class TopologyDecision:
-    """A node keeps these in-edges.
-
-    Attributes:
-        cell: The cell type.
-        node: The node, as a state.
-        edges: Numbers of the kept edges.
-        rounds: What was seen while the others were dropped one by one; empty if nothing was scored.
-    """
+    """A node, numbered as a state, keeps these in-edges; `rounds` is what was seen while the others were dropped."""
 
     cell: str
     node: int
