@@ -70,11 +70,6 @@ def test_nasbench201_has_one_cell_of_six_edges():
     assert configured("nasbench201").describe() == {"cells": {"cell": {"edges": edges, "operations": [operations] * 6}}}
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_a_space_is_named_as_its_file(path):
-    assert configured(path.stem).name == path.stem
-
-
 @pytest.mark.parametrize(
     ("name", "weights"), [("darts", 1_930_618), ("s2", 665_466), ("s3", 665_466), ("nasbench201", 1_686_106)]
 )

@@ -4,17 +4,8 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from tests.selection.small_selection import (
-    THREE,
-    WIDE_CELL,
-    apply,
-    cell,
-    decided_by,
-    inputs_kept,
-    operations_kept,
-    two_cells,
-    undecided,
-)
+from tests.selection.judge import decided_by, inputs_kept, operations_kept
+from tests.selection.small_cells import THREE, WIDE_CELL, apply, cell, two_cells, undecided
 
 from archselect.selection import Magnitude, OperationDecision, Random
 

@@ -1,6 +1,6 @@
 from collections.abc import Mapping
 
-from tests.selection.small_selection import WIDE_CELL, cell
+from tests.selection.small_cells import WIDE_CELL, cell
 
 from archselect.models.cell_space import CellSpace
 from archselect.selection import OperationDecision, Score, TopologyDecision

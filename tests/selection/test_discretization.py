@@ -1,17 +1,8 @@
 from typing import Any
 
 import pytest
-from tests.selection.small_selection import (
-    THREE,
-    WIDE_CELL,
-    Judge,
-    cell,
-    decided_by,
-    decisions_of,
-    inputs_kept,
-    undecided,
-    worth,
-)
+from tests.selection.judge import Judge, decided_by, decisions_of, inputs_kept, worth
+from tests.selection.small_cells import THREE, WIDE_CELL, cell, undecided
 
 from archselect.selection import Discretization, OperationDecision, Racing, Score, TrialTraining
 

@@ -4,24 +4,17 @@ from typing import Any
 
 import pytest
 import torch
-from tests.selection.small_selection import (
-    THREE,
-    TWO,
-    WIDE_CELL,
+from tests.selection.judge import (
     Judge,
-    apply,
-    cell,
-    cells_of,
     decided_by,
     decisions_of,
     inputs_kept,
     operations_kept,
     order_of,
     present,
-    two_cells,
-    undecided,
     worth,
 )
+from tests.selection.small_cells import THREE, TWO, WIDE_CELL, apply, cell, cells_of, two_cells, undecided
 
 from archselect.models.cell_space import CellTopology
 from archselect.models.supernet.mixture import MixtureWeights

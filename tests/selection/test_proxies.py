@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.selection.small_selection import leaves_no_trace, norms
+from tests.selection.small_cells import leaves_no_trace, norms
 from torch import Tensor, nn
 
 from archselect import kernels

@@ -3,20 +3,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.selection.small_selection import (
-    PLAIN_CELL,
-    THREE,
-    TWO,
-    WIDE_CELL,
-    Judge,
-    apply,
-    cell,
-    cells_of,
-    decided_by,
-    operations_kept,
-    undecided,
-    worth,
-)
+from tests.selection.judge import Judge, decided_by, operations_kept, worth
+from tests.selection.small_cells import PLAIN_CELL, THREE, TWO, WIDE_CELL, apply, cell, cells_of, undecided
 
 from archselect.selection import Sampling, TopologyDecision
 from archselect.selection.sampling import weights_of

@@ -3,23 +3,18 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.selection.small_selection import (
+from tests.selection.judge import Judge, decided_by, decisions_of, never, order_of, worth
+from tests.selection.small_cells import (
     PLAIN_CELL,
     THREE,
     TWO,
     WIDE_CELL,
-    Judge,
     apply,
     cell,
     cells_of,
-    decided_by,
-    decisions_of,
     leaves_no_trace,
-    never,
-    order_of,
     two_cells,
     undecided,
-    worth,
 )
 from tests.selection.test_scorer import IMAGES, noisy, plain
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.selection.small_selection import leaves_no_trace, norms
+from tests.selection.small_cells import leaves_no_trace, norms
 from torch import Tensor
 
 from archselect.models.cell_space import CellSpace, CellTopology

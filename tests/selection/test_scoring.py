@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.selection.small_selection import Judge, decisions_of
+from tests.selection.judge import Judge, decisions_of
 from tests.selection.test_scorer import CALIBRATION, batches, plain
 
 from archselect.models.supernet.mixture import MixtureWeights

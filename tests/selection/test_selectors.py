@@ -6,18 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.selection.small_selection import (
-    SIX_SPACES,
-    THREE,
-    WIDE_CELL,
-    apply,
-    cell,
-    cells_of,
-    decided_by,
-    judge_of_everything,
-    two_cells,
-    undecided,
-)
+from tests.selection.judge import decided_by, judge_of_everything
+from tests.selection.small_cells import SIX_SPACES, THREE, WIDE_CELL, apply, cell, cells_of, two_cells, undecided
 
 from archselect.models.supernet.supernet import Supernet
 from archselect.selection import (

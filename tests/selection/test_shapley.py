@@ -3,20 +3,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.selection.small_selection import (
-    THREE,
-    TWO,
-    WIDE_CELL,
-    Judge,
-    apply,
-    cell,
-    decided_by,
-    inputs_kept,
-    never,
-    operations_kept,
-    undecided,
-    worth,
-)
+from tests.selection.judge import Judge, decided_by, inputs_kept, never, operations_kept, worth
+from tests.selection.small_cells import THREE, TWO, WIDE_CELL, apply, cell, undecided
 
 from archselect.distributed.rng import derived_seed
 from archselect.models.supernet.mixture import nonzero

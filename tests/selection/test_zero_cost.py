@@ -3,22 +3,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.selection.small_selection import (
-    THREE,
-    TWO,
-    WIDE_CELL,
-    Judge,
-    apply,
-    cell,
-    decided_by,
-    inputs_kept,
-    judge_of_everything,
-    operations_kept,
-    order_of,
-    two_cells,
-    undecided,
-    worth,
-)
+from tests.selection.judge import Judge, decided_by, inputs_kept, judge_of_everything, operations_kept, order_of, worth
+from tests.selection.small_cells import THREE, TWO, WIDE_CELL, apply, cell, two_cells, undecided
 from torch import Tensor
 
 from archselect.models.cell_space import CellSpace, CellTopology
