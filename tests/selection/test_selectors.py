@@ -2,10 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+from tests.command import CONFIGS
 from tests.selection.judge import decided_by, judge_of_everything
 from tests.selection.small_cells import SIX_SPACES, THREE, WIDE_CELL, apply, cell, cells_of, two_cells, undecided
 
@@ -238,6 +242,19 @@ NO_NODE = r"got 'racing'\. .* write selection/scoring=full or selection/scoring=
 def test_an_option_that_cannot_be_is_refused(kind: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kind(**options)
+
+
+FILES = [path for path in sorted((CONFIGS / "selection").rglob("*.yaml")) if "_target_" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_defaults_in_python_are_those_of_the_file(path: Path) -> None:
+    config: Any = OmegaConf.to_container(OmegaConf.load(path))
+    for node in [config, *(value for value in config.values() if isinstance(value, dict))]:
+        built = get_class(node.pop("_target_"))()
+        for key, value in node.items():
+            if key != "defaults" and not isinstance(value, dict) and "${" not in str(value):
+                assert getattr(built, key) == value, key
 
 
 @pytest.mark.parametrize("kind", [Magnitude, Random])

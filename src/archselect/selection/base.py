@@ -105,15 +105,10 @@ class Evaluator(Protocol):
 
 
 class Cost(NamedTuple):
-    """What a selection takes, as far as can be foreseen.
+    """What a selection takes, as far as can be foreseen."""
 
-    Attributes:
-        epochs: Epochs that supernets are trained for, all together.
-        candidates: Operations that the supernet is scored without.
-    """
-
-    epochs: int
-    candidates: int = 0
+    epochs: int  # that supernets are trained for, all together
+    candidates: int = 0  # operations that the supernet is scored without
 
 
 @dataclass(frozen=True)

@@ -110,13 +110,11 @@ def _draw_cells(
         orders = [torch.randperm(len(into), generator=generator).tolist()[:keep] for _ in cells]
         inputs = ([into[index] for index in order] for order in orders)
         cells = [cell.keep_inputs(space, node, edges) for cell, edges in zip(cells, inputs, strict=True)]
-    return [_without_dropped(cell) for cell in cells]
-
-
-def _without_dropped(cell: CellDecisions) -> CellDecisions:
-    """Return the same architecture without what was drawn on edges that it drops, so that equal ones are equal."""
-    pairs = zip(cell.operations, cell.kept, strict=True)
-    return replace(cell, operations=tuple(operation if kept else None for operation, kept in pairs))
+    # Without what was drawn on edges that an architecture drops, so that equal ones are equal.
+    return [
+        replace(cell, operations=tuple(o if kept else None for o, kept in zip(cell.operations, cell.kept, strict=True)))
+        for cell in cells
+    ]
 
 
 def _strengths(candidates: int, drawn: Sequence[int | None], worths: Sequence[float]) -> tuple[Strength, ...]:

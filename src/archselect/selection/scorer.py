@@ -83,7 +83,6 @@ class Scorer:
     """Scores a supernet under given mixture weights and leaves no trace in it.
 
     Attributes:
-        supernet: The supernet.
         batches: The scoring images, the same in every pass: pairs of images `(B, 3, H, W)` and labels `(B,)`.
         scoring: In which mode, and on how many of the batches.
         calibration: Batches of the weight half, read by `recalibrated`.
@@ -107,17 +106,13 @@ class Scorer:
         The candidates of a round are scored side by side: each batch is read once, and what they have in common in
         front of the first cell that they differ in is evaluated once. The host waits for the device once, at the end,
         and at each comparison where candidates are eliminated. Several processes take turns with whole batches, so the
-        scores are those of one; each gathers the statistics of `recalibrated` itself.
-
-        Args:
-            candidates: Mixture weights.
-            elimination: What the candidates compete for; looked at where the scoring is a `Racing`.
+        scores are those of one; each gathers the statistics of `recalibrated` itself. `elimination` is looked at where
+        the scoring is a `Racing`.
         """
+        alone = self.scoring.batch_norm == "recalibrated"
+        rounds = [[weights] for weights in candidates] if alone else [candidates]
         with restored_state(self.supernet):
-            if self.scoring.batch_norm == "recalibrated":
-                scores = [score for weights in candidates for score in self._round([weights], None)]
-            else:
-                scores = self._round(candidates, elimination)
+            scores = [score for together in rounds for score in self._round(together, elimination)]
         if not all(math.isfinite(score.loss) for score in scores):
             raise ValueError(
                 "The supernet's loss is not a finite number, so its operations cannot be compared: its training "
@@ -148,7 +143,7 @@ class Scorer:
             counted = None
             if (number - 1) % turns.world_size == turns.rank:
                 running = [mixtures[index] for index in scores.running]
-                counted = self._batch(running, shared_layers, images, labels, number)
+                counted = self._batch(number, images, labels, running, shared_layers)
             scores.add(labels, counted)
             if race and elimination and number == check:
                 scores.eliminate(elimination, race.confidence)
@@ -159,18 +154,13 @@ class Scorer:
         return scores.scores()
 
     def _batch(
-        self,
-        candidates: Sequence[Mapping[str, Mixture]],
-        shared_layers: int,
-        images: Tensor,
-        labels: Tensor,
-        number: int,
+        self, number: int, images: Tensor, labels: Tensor, candidates: Sequence[Mapping[str, Mixture]], shared: int
     ) -> Tensor:
         """Return (correct, summed cross-entropy) of every candidate, `(candidates, 2)` in float64 on the device."""
 
         def score(images: Tensor, labels: Tensor) -> Tensor:
             seed(0)
-            partial = self.supernet.forward_prefix(images, candidates[0], shared_layers)
+            partial = self.supernet.forward_prefix(images, candidates[0], shared)
             results = []
             for mixtures in candidates:
                 seed(1)

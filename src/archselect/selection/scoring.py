@@ -30,18 +30,11 @@ Criterion = Literal["accuracy", "loss"]
 
 @dataclass(frozen=True)
 class Score:
-    """How good a supernet is.
+    """How good a supernet is on the images that it was scored on; `per_batch` holds (accuracy, loss) of each batch."""
 
-    Attributes:
-        accuracy: In [0, 1], over the images that it was scored on.
-        loss: Mean cross-entropy over these images.
-        eliminated_after: After so many images it was eliminated; None: it was not.
-        per_batch: Accuracy and loss of each batch.
-    """
-
-    accuracy: float
-    loss: float
-    eliminated_after: int | None = None
+    accuracy: float  # in [0, 1]
+    loss: float  # mean cross-entropy
+    eliminated_after: int | None = None  # images; None: it was not eliminated
     per_batch: tuple[tuple[float, float], ...] = field(default=(), compare=False, repr=False)
 
     def to_record(self) -> dict[str, float]:
@@ -58,10 +51,7 @@ def perturbation_loss(score: Score, criterion: Criterion) -> float:
 def standard_error_of_difference(score: Score, other: Score, column: int) -> float | None:
     """Return the standard error of the difference of two scores, paired by batches; None of fewer than two batches.
 
-    Args:
-        score: Of one candidate.
-        other: Of another, on the same batches; one of them may have been eliminated and have fewer.
-        column: 0: accuracy; 1: loss.
+    One of them may have been eliminated and have fewer batches. `column` is 0 for accuracy, 1 for loss.
     """
     pairs = zip(score.per_batch, other.per_batch, strict=False)
     differences = [one[column] - another[column] for one, another in pairs]
