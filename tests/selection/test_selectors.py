@@ -1,6 +1,5 @@
 """What holds for every selector."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,6 @@ from archselect.selection import (
     zero_cost,
 )
 from archselect.selection.base import Cost
-from archselect.selection.decisions import from_record
 
 SELECTORS: Mapping[str, Selector] = {
     "perturb": Perturbation(report_strengths=True),
@@ -106,16 +104,6 @@ def test_deciding_changes_nothing_in_the_supernet_and_asks_for_no_gradient(selec
     assert all(torch.equal(x, y) for x, y in zip(supernet.architecture_parameters(), before[1], strict=True))
     asked = [weights for round_ in judge.rounds for candidate in round_ for weights in candidate.values()]
     assert not any(weights.requires_grad for weights in asked)
-
-
-@every_selector
-def test_decisions_that_were_written_down_lead_to_the_same_architecture(selector: Selector) -> None:
-    supernet, again = two_cells(), two_cells()
-    cells = supernet.cell_spaces
-    lines = [json.dumps(decision.to_record(cells[decision.cell])) for decision in selected(selector, supernet)]
-    for line in lines:
-        apply(from_record(json.loads(line), cells), again)
-    assert again.genotype() == supernet.genotype()
 
 
 @every_selector

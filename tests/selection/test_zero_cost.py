@@ -7,8 +7,6 @@ from tests.selection.judge import Judge, decided_by, inputs_kept, judge_of_every
 from tests.selection.small_cells import THREE, TWO, WIDE_CELL, apply, cell, two_cells, undecided
 from torch import Tensor
 
-from archselect.models.cell_space import CellSpace, CellTopology
-from archselect.models.supernet.darts import DartsSupernet
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.selection import OperationDecision, Perturbation, Strength, TopologyDecision, ZeroCost
@@ -125,33 +123,6 @@ def test_a_selection_that_was_cut_off_ends_with_the_same_architecture(says: Any)
         for decision in whole[:stop]:
             apply(decision, rest)
         assert decided(rest, seed=4) == whole[stop:]
-
-
-# Spaces and real proxies
-
-
-def darts() -> Supernet:
-    operations = (("noise", "none", "sep_conv_3x3"),) * 2
-    cells = {name: CellSpace(name, CellTopology(2, 1, "concat", 2), operations) for name in ("normal", "reduction")}
-    torch.manual_seed(0)
-    return DartsSupernet(cells, channels=2, layers=3, classes=3, alpha_scale=0.5)
-
-
-@pytest.mark.parametrize("proxy", ["snip", "synflow", "grad_norm", "jacobian_covariance"])
-def test_a_selection_on_a_real_supernet_is_a_function_of_the_supernet_and_the_seed(proxy: str) -> None:
-    runs = []
-    for random_state in (1, 2):
-        supernet = darts()
-        torch.manual_seed(random_state)
-        generator = torch.Generator().manual_seed(0)
-        images = [(torch.randn(4, 3, 8, 8, generator=generator), torch.tensor([0, 2, 1, 0])) for _ in range(2)]
-        runs.append(decided(supernet, Judge(images=images), proxy=proxy, batches=2))
-    assert runs[0] == runs[1]
-    for decision in runs[0]:
-        if isinstance(decision, OperationDecision):
-            strengths = [strength.value for strength in decision.strengths]
-            assert decision.operation == strengths.index(max(strengths))
-            assert strengths[1] == 0, "without `none` nothing changes"
 
 
 # What cannot be
