@@ -132,25 +132,7 @@ def test_a_genotype_of_another_space_is_refused(genotype, message):
             refuse(Genotype.parse(genotype))
 
 
-def test_a_genotype_of_nasbench201_needs_all_six_edges():
-    with pytest.raises(ValueError, match="Node 3 of the cell cell must have 3 inputs, but the genotype gives it 2"):
-        nasbench201().check(Genotype.parse("cell:1:none@0/none@0+none@1/none@0+none@1"))
-
-
 def test_a_genotype_of_the_space_is_accepted_whatever_the_order_of_its_cells():
     genotype = Genotype.parse(GENOTYPE)
     darts().check(genotype)
     darts().check(Genotype(genotype.cells[::-1]))
-
-
-@pytest.mark.parametrize(
-    ("make", "code", "skeleton"),
-    [
-        (darts, GENOTYPE, {"channels": 6, "layers": 3}),
-        (nasbench201, "|skip_connect~0|+|none~0|none~1|+|none~0|skip_connect~1|none~2|", {"channels": 6}),
-    ],
-)
-def test_a_network_has_the_width_of_its_skeleton_not_of_the_supernet(make, code, skeleton):
-    network = make().network(Genotype.parse(code), image_size=32, classes=7, **skeleton)
-    assert network.classifier.in_features == (4 * 4 * 6 if make is darts else 4 * 6)
-    assert network.classifier.out_features == 7
