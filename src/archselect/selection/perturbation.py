@@ -60,13 +60,9 @@ Without = Mapping[int, MixtureWeights]
 
 @dataclass(frozen=True)
 class ProgressiveSelector(Selector):
-    """Decides edge by edge, then node by node: the two loops of Algorithm 1.
+    """Decides edge by edge, then node by node: the two loops of Algorithm 1."""
 
-    Attributes:
-        edge_orders: The names that `edge_order` may have.
-    """
-
-    edge_orders: ClassVar[Sequence[str]] = get_args(NamedEdgeOrder)
+    edge_orders: ClassVar[Sequence[str]] = get_args(NamedEdgeOrder)  # the names that `edge_order` may have
     edge_order: EdgeOrder = "random"
     node_order: NodeOrder = "random"
     topology_rounds: Literal["independent", "cumulative"] = "independent"
@@ -78,9 +74,9 @@ class ProgressiveSelector(Selector):
 
     def decide(self, step: DecisionStep, supernet: Supernet, evaluator: Evaluator, seed: int) -> Iterator[Decision]:
         for cell in step.cells:
-            if step.kind == "operation":
+            if step.kind == "operation":  # while |E| > 0
                 yield self.decide_edge(supernet, cell, evaluator, (seed, "selection", "edge", cell, step.number))
-            else:
+            else:  # while |N| > 0
                 node = next_node(self.node_order, supernet, cell, (seed, "selection", "node", cell, step.number))
                 yield self.inputs_to_keep(supernet, cell, node, evaluator)
 

@@ -40,7 +40,7 @@ def shapley_values(
         players: Who plays.
         worths: The worths of several coalitions at once. All permutations advance side by side, a player at a time, and
             no coalition is asked for twice.
-        permutations: How many; the standard errors are those of means over them, None for a single one.
+        permutations: How many; the standard errors are those of means over them.
         rng_key: What the permutations are derived from; the first ten of twenty are the ten.
         truncation: As soon as what is left is worth less than this share of the full coalition, those who are still in
             contribute nothing in this permutation; the one whose leaving brought it there does (as in the official
@@ -51,10 +51,8 @@ def shapley_values(
     everyone = frozenset(players)
     known = {everyone: worths([everyone])[0]}
     least = -inf if truncation is None else truncation * known[everyone]
-    orders = [
-        torch.randperm(len(players), generator=generator_for(*rng_key, number)).tolist()
-        for number in range(permutations)
-    ]
+    generators = [generator_for(*rng_key, number) for number in range(permutations)]
+    orders = [torch.randperm(len(players), generator=generator).tolist() for generator in generators]
     left = [everyone] * permutations
     contributions = {player: [0.0] * permutations for player in players}
     for leaving in zip(*orders, strict=True):

@@ -17,7 +17,7 @@ from archselect.selection.base import Cells, DecisionStep, Evaluator, check_unra
 from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyRound
 from archselect.selection.perturbation import ProgressiveSelector, Without
 from archselect.selection.proxies import PROXIES
-from archselect.selection.schedule import NodeOrder, progressive_steps
+from archselect.selection.schedule import NodeOrder
 from archselect.utils.validation import PositiveInt, one_of
 
 
@@ -60,7 +60,7 @@ class ZeroCost(ProgressiveSelector):
 
     def decide(self, step: DecisionStep, supernet: Supernet, evaluator: Evaluator, seed: int) -> Iterator[Decision]:
         """Decide everything; a ValueError says that there are too few batches, or that the proxy is not finite."""
-        for part in progressive_steps(supernet.cell_spaces, supernet.decisions):
+        for part in super().steps(supernet.cell_spaces, supernet.decisions):
             for cell in part.cells:
                 decisions = supernet.decisions[cell]
                 decided = sum(operation is not None for operation in decisions.operations) + len(decisions.nodes)
