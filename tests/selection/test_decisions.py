@@ -29,11 +29,6 @@ def test_the_record_of_an_operation_names_everything() -> None:
     }
 
 
-def test_the_record_of_an_operation_that_was_not_scored_has_no_scores() -> None:
-    record = OperationDecision("normal", 0, 2).to_record(SPACE)
-    assert (record["scores"], record["unmasked"], record["kept"]) == ([], None, "sep_conv_3x3")
-
-
 def test_the_record_of_a_nodes_inputs_names_everything() -> None:
     rounds = (
         TopologyRound({}, 6),

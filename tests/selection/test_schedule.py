@@ -115,15 +115,6 @@ def test_a_given_order_passes_over_what_is_decided() -> None:
     assert next_node([4, 2, 3], two_cells(), "normal", (0,)) == 4
 
 
-def test_a_random_edge_is_a_function_of_its_key() -> None:
-    supernet, drawn = undecided(cell("cell", THREE, WIDE_CELL)), []
-    for random_state in (1, 2):
-        torch.manual_seed(random_state)
-        drawn.append([next_edge("random", supernet, "cell", never, (0, "edge", number)) for number in range(60)])
-    assert drawn[0] == drawn[1]
-    assert set(drawn[0]) == set(range(9))
-
-
 def test_entropies_are_those_worked_out_by_hand() -> None:
     # In bits: 1; 0.9 * 0.1520 + 0.1 * 3.3219 = 0.4690; 0.7 * 0.5146 + 0.3 * 1.7370 = 0.8813
     supernet = undecided(cell("cell", TWO), weights={"cell": [[0.5, 0.5], [0.9, 0.1], [0.7, 0.3]]})

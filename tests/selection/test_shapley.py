@@ -162,12 +162,14 @@ def test_none_is_kept_where_all_others_do_harm_and_its_edge_is_the_last_among_in
 
 
 def test_what_is_decided_is_no_player_and_comes_before_the_others_except_for_none() -> None:
-    space = cell("cell", ("none", *TWO), WIDE_CELL)
-    supernet = undecided(space)
+    with_none = ("none", *TWO)
+    supernet = undecided(cell("cell", [*[with_none] * 6, TWO, TWO, with_none], WIDE_CELL))
     apply(OperationDecision("cell", 5, 0), supernet)
     apply(OperationDecision("cell", 8, 2), supernet)
     apply(TopologyDecision("cell", 3, (3, 4)), supernet)
-    judge = Judge(worth("cell", [[0.1, 0.2, 0.1 * edge] for edge in range(9)]))
+    table = [[0.1, 0.2, 0.1 * edge] for edge in range(9)]
+    table[6:8] = [[-0.2, -0.3, 0.0], [-0.1, -0.4, 0.0]]  # both do harm; the edge with `none` goes first all the same
+    judge = Judge(worth("cell", table))
     selector = Shapley(permutations=2, truncation=None)
     assert {player.edge for player in selector.values(supernet, judge, 0)} == {0, 1, 3, 4, 6, 7}
     decided = decided_by(selector, supernet, judge)
