@@ -1,21 +1,13 @@
 import shlex
 
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given
-from hypothesis import strategies as st
-from tests.genotypes_at_random import genotypes
 
-from archselect.genotype import PUBLISHED, CellGenotype, Genotype, Input
+from archselect.genotype import CellGenotype, Genotype
 
 TWO_CELLS = Genotype(
     (
-        CellGenotype(
-            "normal", 2, ((Input("sep_conv_3x3", 0), Input("skip_connect", 1)), (Input("none", 2), Input("noise", 0)))
-        ),
-        CellGenotype(
-            "reduction", 2, ((Input("max_pool_3x3", 0), Input("max_pool_3x3", 1)), (Input("a", 0), Input("b", 2)))
-        ),
+        CellGenotype("normal", 2, [[("sep_conv_3x3", 0), ("skip_connect", 1)], [("none", 2), ("noise", 0)]]),
+        CellGenotype("reduction", 2, [[("max_pool_3x3", 0), ("max_pool_3x3", 1)], [("a", 0), ("b", 2)]]),
     )
 )
 TWO_CELLS_TEXT = (
@@ -32,25 +24,12 @@ class TestOneLine:
     def test_is_written_as_documented(self):
         assert TWO_CELLS.to_text() == TWO_CELLS_TEXT
         assert Genotype.from_text(TWO_CELLS_TEXT) == TWO_CELLS
-
-    @given(genotypes())
-    def test_gives_every_genotype_back_and_needs_no_quotation_marks_in_a_shell_nor_for_hydra(self, genotype):
-        text = genotype.to_text()
-        assert Genotype.from_text(text) == Genotype.from_json(genotype.to_json()) == Genotype.parse(text) == genotype
-        assert shlex.quote(text) == text
-        assert OverridesParser.create().parse_override(f"genotype={text}").value() == text
-
-    @given(st.text())
-    def test_any_other_text_is_a_value_error(self, text):
-        for read in (Genotype.from_text, Genotype.from_json, Genotype.from_official, Genotype.from_nasbench201):
-            with pytest.raises(ValueError):
-                read(text)
+        assert shlex.quote(TWO_CELLS_TEXT) == TWO_CELLS_TEXT, "it needs no quotation marks in a shell"
 
     @pytest.mark.parametrize(
         ("text", "message"),
         [
             ("", "name:inputs:nodes"),
-            ("normal:2", "name:inputs:nodes"),
             ("normal:two:a@0", "'normal', its number of inputs is a number written in digits; got 'two'"),
             ("normal:-2:a@0", "written in digits; got '-2'"),
             ("normal:٢:a@0", "written in digits"),
@@ -82,16 +61,13 @@ class TestOfficial:
                 r"reduce_concat must hold every node of the cell, 2\.\.3",
             ),
             ("normal_concat=range(2, 4)", "normal_concat=range(2, 5)", "normal_concat must hold every node"),
-            ("normal_concat=range(2, 4)", "normal_concat=range(3, 4)", "literals only"),
             ("normal_concat=range(2, 4)", "normal_concat=range(2, 10**9)", "literals only"),
-            ("normal_concat=range(2, 4)", "normal_concat=range(2, 999)", "normal_concat must hold every node"),
             ("normal_concat=range(2, 4)", "normal_concat=4", "normal_concat must hold every node .* got 4"),
             (", normal_concat=range(2, 4)", "", "names each of"),
             ("normal_concat=range(2, 4)", "normal=[]", "names each of"),
             ("normal=[", "[", "without a name"),
             ("('noise', 0)", "('noise', 0), ('noise', 1)", "two for each node"),
             ("('noise', 0)", "print('noise')", "literals only: names, numbers, lists, tuples"),
-            ("('noise', 0)", "{[]: 1}", "literals only"),
             ("('noise', 0)", "('noise', 5)", "no cycle"),
             ("Genotype(", "Genome(", "The official notation is Genotype"),
             ("Genotype(", "__import__('os').Genotype(", "The official notation is Genotype"),
@@ -119,21 +95,17 @@ class TestNASBench201:
             "cell:1:nor_conv_3x3@0/nor_conv_3x3@0+nor_conv_3x3@1/skip_connect@0+nor_conv_3x3@1+nor_conv_1x1@2"
         )
         assert genotype.to_nasbench201() == NASBENCH201_6111
-
-    def test_is_written_by_source(self):
-        assert Genotype.from_text("cell:1:a@0/c@1+b@0").to_nasbench201() == "|a~0|+|b~0|c~1|"
+        assert Genotype.from_text("cell:1:a@0/c@1+b@0").to_nasbench201() == "|a~0|+|b~0|c~1|"  # by source
 
     @pytest.mark.parametrize(
         ("text", "message"),
         [
             ("", "node 1 should begin and end"),
-            ("|", "node 1 should begin and end"),
             ("|a~0", "node 1 should begin and end"),
             ("|a~0||b~0|c~1|", "operation~source"),
             ("|a~0|+|b~0|", r"node 2 takes each of the sources 0\.\.1 once.*got the sources \[0\]"),
             ("|a~0|+|b~0|c~0|", r"got the sources \[0, 0\]"),
             ("|a~1|", r"got the sources \[1\]"),
-            ("|a|", "operation~source"),
             ("|a~x|", "written in digits"),
             ("|~0|", "operation's name"),
         ],
@@ -145,10 +117,7 @@ class TestNASBench201:
     @pytest.mark.parametrize(
         ("genotype", "message"),
         [
-            (
-                PUBLISHED["DARTS_V1"],
-                "a single cell with one input; this genotype has 'normal' with 2 inputs, 'reduction'",
-            ),
+            (TWO_CELLS, "a single cell with one input; this genotype has 'normal' with 2 inputs, 'reduction'"),
             (Genotype.from_text("cell:1:a@0/b@1"), r"node 2 takes each of the sources 0\.\.1"),
         ],
     )

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from tests.selection.small_selection import judge_of_everything, two_cells
+from tests.selection.judge import judge_of_everything
+from tests.selection.small_cells import two_cells
 
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.selection_stage import DECISIONS, DecisionLoop

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.selection.small_selection import never
+from tests.selection.judge import never
 
 from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
 from archselect.models.supernet.nasbench201 import NASBench201Supernet

@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import pytest
 
 from archselect.genotype import Genotype
@@ -60,34 +62,25 @@ LAST_NODE = [["none", "skip_connect"]] * 3 + [["none"]] * 3  # the edges into th
 
 
 @pytest.mark.parametrize(
-    ("make", "operations", "layers"),
+    ("make", "operations", "layers", "accepted"),
     [
-        (nasbench201, ["none"], None),
-        (nasbench201, LAST_NODE, None),
-        (darts, ["none"], 8),
-        (darts, {"normal": ["none"], "reduction": S2}, 8),  # two normal cells in a row, 3 and 4
-        (darts, {"normal": S2, "reduction": ["none"]}, 4),  # two reductions in a row, 1 and 2
-        (darts, [*[["none"]] * 2, *[["none"]] * 2, ["skip_connect"], *[["none"]] * 9], 8),  # from node 2 to node 3 only
+        (nasbench201, ["none"], None, False),
+        (nasbench201, LAST_NODE, None, False),
+        (darts, ["none"], 8, False),
+        (darts, {"normal": ["none"], "reduction": S2}, 8, False),  # two normal cells in a row, 3 and 4
+        (darts, {"normal": S2, "reduction": ["none"]}, 4, False),  # two reductions in a row, 1 and 2
+        (darts, [*[["none"]] * 4, ["skip_connect"], *[["none"]] * 9], 8, False),  # from node 2 to node 3 only
+        (nasbench201, [["none"]] * 3 + [["skip_connect"]] + [["none"]] * 2, None, True),
+        (darts, {"normal": S2, "reduction": ["none"]}, 8, True),  # cell 7 reads 6, which reads 4, and so on
+        (darts, {"normal": ["none"], "reduction": S2}, 3, True),  # cells 1 and 2 are reductions, and 1 reads the stem
+        (darts, [["noise"], *[["none"]] * 13], 8, True),
     ],
-    ids=["one cell", "its last node", "two cells", "normal", "reduction", "an edge that nothing leads to"],
 )
-def test_a_space_without_a_path_from_image_to_classifier_is_refused(make, operations, layers):
-    with pytest.raises(ValueError, match=r"no path from the image to the classifier .* Add operations to search_space"):
-        make(operations, **({} if layers is None else {"layers": layers}))
-
-
-@pytest.mark.parametrize(
-    ("make", "operations", "layers"),
-    [
-        (nasbench201, [["none"]] * 3 + [["skip_connect"]] + [["none"]] * 2, None),
-        (darts, {"normal": S2, "reduction": ["none"]}, 8),  # cell 7 reads 6, which reads 4, and so on
-        (darts, {"normal": ["none"], "reduction": S2}, 3),  # cells 1 and 2 are reductions, and 1 reads the stem
-        (darts, [["noise"], *[["none"]] * 13], 8),
-    ],
-    ids=["one edge", "without reductions", "without normal cells", "noise"],
-)
-def test_a_space_with_one_path_is_accepted(make, operations, layers):
-    make(operations, **({} if layers is None else {"layers": layers}))
+def test_a_space_needs_a_path_from_image_to_classifier(make, operations, layers, accepted):
+    options = {} if layers is None else {"layers": layers}
+    message = r"no path from the image to the classifier .* Add operations to search_space"
+    with nullcontext() if accepted else pytest.raises(ValueError, match=message):
+        make(operations, **options)
 
 
 @pytest.mark.parametrize(
@@ -121,16 +114,13 @@ def test_images_that_cannot_be_halved_twice_are_refused(size):
 @pytest.mark.parametrize(
     ("genotype", "message"),
     [
-        (
-            "cell:1:none@0/none@0+none@1/none@0+none@1+none@2",
-            r"'s2' has the cell types \['normal', 'reduction'\], but the genotype has \['cell'\]",
-        ),
+        ("cell:1:none@0/none@0+none@1/none@0+none@1+none@2", r"types \['normal', 'reduction'\], .* has \['cell'\]"),
         (f"normal:2:{NODES}", r"but the genotype has \['normal'\]"),
         (GENOTYPE.replace("/skip_connect@0+sep_conv_3x3@1", "", 1), "has 2 inputs and 4 nodes, but .* has 2 and 3"),
         (GENOTYPE.replace("sep_conv_3x3", "sep_conv_5x5"), r"Edge \(1, 2\) .* has 'sep_conv_5x5' there"),
         (
-            GENOTYPE.replace("skip_connect@0+sep_conv_3x3@1//", "skip_connect@0//"),
-            "Node 5 of the normal cell must have 2 inputs, but the genotype gives it 1",
+            GENOTYPE.replace("+sep_conv_3x3@1//", "//"),
+            "Node 5 of the normal cell must have 2 inputs, but .* gives it 1",
         ),
     ],
     ids=["another family", "a cell missing", "a node missing", "another operation", "an input missing"],
@@ -142,25 +132,7 @@ def test_a_genotype_of_another_space_is_refused(genotype, message):
             refuse(Genotype.parse(genotype))
 
 
-def test_a_genotype_of_nasbench201_needs_all_six_edges():
-    with pytest.raises(ValueError, match="Node 3 of the cell cell must have 3 inputs, but the genotype gives it 2"):
-        nasbench201().check(Genotype.parse("cell:1:none@0/none@0+none@1/none@0+none@1"))
-
-
 def test_a_genotype_of_the_space_is_accepted_whatever_the_order_of_its_cells():
     genotype = Genotype.parse(GENOTYPE)
     darts().check(genotype)
     darts().check(Genotype(genotype.cells[::-1]))
-
-
-@pytest.mark.parametrize(
-    ("make", "code", "skeleton"),
-    [
-        (darts, GENOTYPE, {"channels": 6, "layers": 3}),
-        (nasbench201, "|skip_connect~0|+|none~0|none~1|+|none~0|skip_connect~1|none~2|", {"channels": 6}),
-    ],
-)
-def test_a_network_has_the_width_of_its_skeleton_not_of_the_supernet(make, code, skeleton):
-    network = make().network(Genotype.parse(code), image_size=32, classes=7, **skeleton)
-    assert network.classifier.in_features == (4 * 4 * 6 if make is darts else 4 * 6)
-    assert network.classifier.out_features == 7

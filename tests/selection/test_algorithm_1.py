@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from tests.selection.small_selection import WIDE_CELL, apply, cell
+from tests.selection.small_cells import WIDE_CELL, apply, cell
 from tests.selection.test_scorer import CALIBRATION, CLASSES, IMAGES, scorer
 from torch import Tensor
 from torch.nn import functional as F

@@ -1,9 +1,8 @@
 from collections.abc import Mapping
 
-import pytest
-from tests.selection.small_selection import WIDE_CELL, cell
+from tests.selection.small_cells import WIDE_CELL, cell
 
-from archselect.models.cell_space import CellDecisions, CellSpace
+from archselect.models.cell_space import CellSpace
 from archselect.selection import OperationDecision, Score, TopologyDecision
 from archselect.selection.decisions import TopologyRound, from_record
 
@@ -30,11 +29,6 @@ def test_the_record_of_an_operation_names_everything() -> None:
     }
 
 
-def test_the_record_of_an_operation_that_was_not_scored_has_no_scores() -> None:
-    record = OperationDecision("normal", 0, 2).to_record(SPACE)
-    assert (record["scores"], record["unmasked"], record["kept"]) == ([], None, "sep_conv_3x3")
-
-
 def test_the_record_of_a_nodes_inputs_names_everything() -> None:
     rounds = (
         TopologyRound({}, 6),
@@ -56,17 +50,9 @@ def test_the_record_of_a_nodes_inputs_names_everything() -> None:
 
 
 def test_a_record_is_read_back_without_its_scores() -> None:
-    decision = OperationDecision("normal", 3, 1, (Score(0.6, 1.1),) * 3)
-    assert from_record(decision.to_record(SPACE), CELLS) == OperationDecision("normal", 3, 1)
+    for trial in (None, "normal-edge3/skip_connect"):
+        record = OperationDecision("normal", 3, 1, (Score(0.6, 1.1),) * 3, trial=trial).to_record(SPACE)
+        assert from_record(record, CELLS) == OperationDecision("normal", 3, 1, trial=trial)
+        assert record.get("trial", None) == trial
     inputs = TopologyDecision("reduction", 3, (2, 4), (TopologyRound({}, 3),))
     assert from_record(inputs.to_record(CELLS["reduction"]), CELLS) == TopologyDecision("reduction", 3, (2, 4))
-
-
-def test_a_cell_has_no_genotype_while_something_is_undecided() -> None:
-    decisions = CellDecisions.none(SPACE)
-    for edge in range(8):
-        decisions = decisions.keep_operation(edge, 1)
-    with pytest.raises(ValueError, match=r"normal cell is not decided yet: edges \[\(3, 4\)\], nodes \[3, 4\]"):
-        decisions.genotype(SPACE)
-    decided = decisions.keep_inputs(SPACE, 3, (2, 3)).keep_inputs(SPACE, 4, (5, 6))  # edge 8 is dropped undecided
-    assert [len(inputs) for inputs in decided.genotype(SPACE).nodes] == [2, 2, 2]

@@ -1,10 +1,10 @@
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from tests.selection.small_cells import leaves_no_trace, norms
+from torch import Tensor
 
 from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.supernet.darts import DartsSupernet
@@ -90,10 +90,6 @@ def test_scores_are_those_of_a_plain_loop_with_the_statistics_of_the_batch_or_of
     assert len({loss for _, loss in expected}) == 4, "each candidate has a score of its own"
 
 
-def norms(supernet: Supernet) -> list[nn.BatchNorm2d]:
-    return [module for module in supernet.modules() if isinstance(module, nn.BatchNorm2d)]
-
-
 def statistics(supernet: Supernet, weights: MixtureWeights, images: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Mean and variance of one batch at every normalisation: with momentum 1 nothing of what was before is left."""
     for norm in norms(supernet):
@@ -125,42 +121,12 @@ def test_recalibrated_statistics_are_the_means_over_the_calibration_batches(read
     assert pairs(found) == approximately(expected)
 
 
-def state(supernet: Supernet) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in supernet.state_dict().items() if isinstance(value, Tensor)}
-
-
 @pytest.mark.parametrize("make", [plain, noisy])
 @pytest.mark.parametrize("batch_norm", ["batch", "running", "recalibrated"])
 def test_scoring_leaves_no_trace(make: Any, batch_norm: str) -> None:
-    supernet = make()
-    supernet.eval()
-    supernet.stem.train()
-    for index, norm in enumerate(norms(supernet)):
-        norm.momentum = 0.01 * index
-    before = state(supernet), [module.training for module in supernet.modules()]
-    random_state = torch.get_rng_state()
-
-    scorer(supernet, batch_norm=batch_norm)(candidates(supernet))
-
-    assert all(torch.equal(value, before[0][name]) for name, value in state(supernet).items())
-    assert [module.training for module in supernet.modules()] == before[1]
-    assert [norm.momentum for norm in norms(supernet)] == [0.01 * index for index in range(len(norms(supernet)))]
-    assert torch.equal(torch.get_rng_state(), random_state)
-    assert all(parameter.grad is None for parameter in supernet.parameters())
-
-
-def test_scoring_that_fails_leaves_no_trace_either() -> None:
-    def interrupted() -> Iterator[tuple[Tensor, Tensor]]:
-        yield IMAGES[0]
-        raise KeyboardInterrupt
-
-    supernet = plain().eval()
-    before, random_state = state(supernet), torch.get_rng_state()
-    with pytest.raises(KeyboardInterrupt):
-        scorer(supernet, interrupted(), batch_norm="batch")(candidates(supernet))
-    assert all(torch.equal(value, before[name]) for name, value in state(supernet).items())
-    assert not supernet.training
-    assert torch.equal(torch.get_rng_state(), random_state)
+    supernet = make().eval()
+    with leaves_no_trace(supernet):
+        scorer(supernet, batch_norm=batch_norm)(candidates(supernet))
 
 
 def test_scoring_reads_the_first_so_many_batches() -> None:
@@ -168,14 +134,6 @@ def test_scoring_reads_the_first_so_many_batches() -> None:
     assert scorer(supernet, batches=2)(candidates(supernet)) == scorer(supernet, IMAGES[:2])(candidates(supernet))
     assert scorer(supernet, batches=2)(candidates(supernet)) != scorer(supernet)(candidates(supernet))
     assert scorer(supernet, batches=9)(candidates(supernet)) == scorer(supernet)(candidates(supernet))
-
-
-@pytest.mark.parametrize("batch_norm", ["batch", "running", "recalibrated"])
-def test_candidates_see_the_same_noise(batch_norm: str) -> None:
-    supernet = noisy()
-    weights = supernet.mixture_weights().detach()
-    first, other, again = scorer(supernet, batch_norm=batch_norm)([weights, weights.masked("normal", 0, 1), weights])
-    assert first == again != other
 
 
 class Drawing(Supernet):

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.selection.judge import Judge, decisions_of
 from tests.selection.test_scorer import CALIBRATION, batches, plain
 
 from archselect.models.supernet.mixture import MixtureWeights
@@ -12,12 +13,8 @@ from archselect.selection.scoring import eliminated
 IMAGES = batches((6,) * 30)
 
 
-def racing(supernet: Supernet, **options: Any) -> Scorer:
-    return Scorer(supernet, IMAGES, Racing(**{"first_check": 3, **options}), CALIBRATION, (0, "selection"))
-
-
-def full(supernet: Supernet, **options: Any) -> Scorer:
-    return Scorer(supernet, IMAGES, Scoring(**options), CALIBRATION, (0, "selection"))
+def scorer(supernet: Supernet, scoring: Scoring, images: Any = IMAGES) -> Scorer:
+    return Scorer(supernet, images, scoring, CALIBRATION, (0, "selection"))
 
 
 def without_each_edge(supernet: Supernet) -> list[MixtureWeights]:
@@ -59,14 +56,15 @@ def test_who_is_left_has_the_full_score_and_who_was_eliminated_that_of_the_batch
 ) -> None:
     supernet = plain()
     candidates = without_each_edge(supernet)
-    scores = racing(supernet, confidence=0.7)(candidates, SuccessiveElimination(criterion, mode, 3))
-    in_full = full(supernet)(candidates)
+    race = scorer(supernet, Racing(first_check=3, confidence=0.7))
+    scores = race(candidates, SuccessiveElimination(criterion, mode, 3))
+    in_full = scorer(supernet, Scoring())(candidates)
     assert any(score.eliminated_after for score in scores)
     left = [index for index, score in enumerate(scores) if score.eliminated_after is None]
     read = max(score.eliminated_after or 0 for score in scores) if len(left) == 1 else 6 * 30
     for index, score in enumerate(scores):
         images = score.eliminated_after or read
-        same = full(supernet, batches=images // 6)(candidates)[index]
+        same = scorer(supernet, Scoring(batches=images // 6))(candidates)[index]
         assert (score.accuracy, score.loss) == (same.accuracy, same.loss)
     harm = [-s.accuracy if criterion == "accuracy" else s.loss for s in in_full]
     best = max(harm) if mode == "max" else min(harm)
@@ -74,40 +72,22 @@ def test_who_is_left_has_the_full_score_and_who_was_eliminated_that_of_the_batch
 
 
 def test_a_race_ends_when_one_runner_is_left() -> None:
-    supernet = plain()
-    reads = []
-
-    def counted() -> Any:
-        for batch in IMAGES:
-            reads.append(batch)
-            yield batch
-
+    supernet, judge = plain(), Judge(images=IMAGES)
     weights = supernet.mixture_weights().detach()
     nothing = weights.masked("cell", 0).masked("cell", 1).masked("cell", 2)
-    scorer = Scorer(supernet, counted(), Racing(first_check=3, confidence=0.6), CALIBRATION, (0, "selection"))
-    scores = scorer([weights, nothing], SuccessiveElimination("loss", "max", 2))
+    race = scorer(supernet, Racing(first_check=3, confidence=0.6), judge.batches())
+    scores = race([weights, nothing], SuccessiveElimination("loss", "max", 2))
     assert [score.eliminated_after for score in scores].count(None) == 1
-    assert len(reads) * 6 == max(score.eliminated_after or 0 for score in scores) < 6 * 30
+    assert judge.read * 6 == max(score.eliminated_after or 0 for score in scores) < 6 * 30
 
 
 def test_candidates_that_do_not_run_are_scored_beside_those_that_do() -> None:
     supernet = plain()
     candidates = without_each_edge(supernet)
-    *_, last = racing(supernet, confidence=0.6)(candidates, SuccessiveElimination("loss", "max", 2))
+    *_, last = scorer(supernet, Racing(first_check=3, confidence=0.6))(
+        candidates, SuccessiveElimination("loss", "max", 2)
+    )
     assert last.eliminated_after is None
-
-
-def test_without_a_race_every_candidate_is_scored_in_full() -> None:
-    supernet = plain()
-    candidates = without_each_edge(supernet)
-    assert racing(supernet, confidence=0.6)(candidates) == full(supernet)(candidates)
-
-
-def test_with_equal_candidates_nothing_is_saved_and_nothing_decided_by_chance() -> None:
-    supernet = plain()
-    weights = supernet.mixture_weights().detach()
-    scores = racing(supernet)([weights] * 3, SuccessiveElimination("accuracy", "max", 3))
-    assert scores == full(supernet)([weights] * 3)
 
 
 def test_comparisons_come_after_ever_more_batches() -> None:
@@ -120,22 +100,20 @@ def test_comparisons_come_after_ever_more_batches() -> None:
 # Decisions
 
 
-class Listed:
+class Listed(Judge):
     """Scores that an elimination left behind."""
 
     def __init__(self, *scores: Score) -> None:
+        super().__init__()
         self.scores = scores
-        self.eliminations: list[SuccessiveElimination | None] = []
 
     def score(self, candidates: Any, elimination: SuccessiveElimination | None = None) -> list[Score]:
-        self.eliminations.append(elimination)
+        super().score(candidates, elimination)
         return list(self.scores[: len(candidates)])
 
 
 def decided_first(selector: Perturbation, judge: Listed) -> Any:
-    supernet: Any = plain()
-    (decision,) = selector.decide(selector.steps(supernet.cell_spaces)[0], supernet, judge, seed=0)  # type: ignore[arg-type]
-    return decision
+    return next(decisions_of(selector, plain(), judge, steps=[0]))[1]
 
 
 def test_an_eliminated_candidate_is_not_kept_whatever_its_score_on_fewer_images_was() -> None:

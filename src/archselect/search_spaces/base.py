@@ -7,6 +7,7 @@ subclass with a `Supernet` and a `DiscreteNetwork`; the shortest is `nasbench201
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, ClassVar
 
 from archselect.genotype import Genotype
@@ -49,8 +50,8 @@ class SearchSpace(ABC):
         NON_NEGATIVE_FLOAT.check("search_space.alpha_scale", alpha_scale)
         self.name = name
         self.alpha_scale = alpha_scale
-        by_cell = operations if isinstance(operations, Mapping) else dict.fromkeys(self.topologies, operations)
-        by_cell = {**by_cell, **(operations_of or {})}
+        by_cell = dict(operations if isinstance(operations, Mapping) else dict.fromkeys(self.topologies, operations))
+        by_cell |= operations_of or {}
         if set(by_cell) != set(self.topologies):
             raise ValueError(
                 f"Search space {name!r} has the cell types {sorted(self.topologies)}, but operations were given for "
@@ -78,9 +79,8 @@ class SearchSpace(ABC):
                 "or another genotype."
             )
         for name, cell in self.cells.items():
-            for node in genotype.cell(name).nodes:
-                for operation, _ in node:
-                    primitive(operation)
+            for _, _, operation in genotype.cell(name).edges:
+                primitive(operation)
             cell.check(genotype.cell(name))
 
     def example(self) -> Genotype:
@@ -134,6 +134,6 @@ def _per_edge(cell: str, topology: CellTopology, operations: CellOperations) -> 
             f"The operations of the {cell} cell mix names and lists: give one list of names, or one per edge; "
             f"got {entries}."
         )
-    for name in (name for candidates in entries for name in candidates):
+    for name in chain.from_iterable(entries):
         primitive(name)
     return tuple(tuple(candidates) for candidates in entries)

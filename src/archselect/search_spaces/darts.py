@@ -16,13 +16,11 @@ DARTS_CELL = CellTopology(inputs=2, nodes=4, output="concat", inputs_per_node=2)
 class DartsSpace(SearchSpace):
     """Two cell types, `normal` and `reduction`, of four nodes and 14 edges (DARTS, sec. 2.1; S1-S4: RobustDARTS).
 
+    The other arguments are those of `SearchSpace`.
+
     Args:
-        name: Shown in folders and reports.
-        operations: The candidate operations.
         channels: C of the supernet's first cells.
         layers: Number of the supernet's cells.
-        alpha_scale: Standard deviation of the architecture parameters at the start; 0 gives uniform mixtures.
-        operations_of: Candidate operations of single cell types, in place of those in `operations`.
 
     Example:
         >>> s2 = archselect.DartsSpace("s2", ["skip_connect", "sep_conv_3x3"], channels=4, layers=3)
@@ -39,8 +37,8 @@ class DartsSpace(SearchSpace):
         self,
         name: str,
         operations: Operations,
-        channels: int = 16,
-        layers: int = 8,
+        channels: int,
+        layers: int,
         alpha_scale: float = 1e-3,
         operations_of: OperationsOf | None = None,
     ) -> None:
@@ -57,8 +55,7 @@ class DartsSpace(SearchSpace):
             cell = self.cells["reduction" if layer in (layers // 3, 2 * layers // 3) else "normal"]
             before_previous, previous = previous, cell.carries([before_previous, previous])
         self._check_carries(previous)
-        self.channels = channels
-        self.layers = layers
+        self.channels, self.layers = channels, layers
 
     def supernet(self, image_size: int, classes: int, variant: SupernetOptions = DARTS_OPTIONS) -> DartsSupernet:
         self._check_image_size(image_size)

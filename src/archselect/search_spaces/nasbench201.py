@@ -16,13 +16,11 @@ NASBENCH201_CELL = CellTopology(inputs=1, nodes=3, output="last", inputs_per_nod
 class NASBench201Space(SearchSpace):
     """One cell type, `cell`, of three nodes and six edges, all of which stay.
 
+    The other arguments are those of `SearchSpace`.
+
     Args:
-        name: Shown in folders and reports.
-        operations: The candidate operations.
         channels: C of the supernet's first stage.
         cells_per_stage: N of the paper.
-        alpha_scale: Standard deviation of the architecture parameters at the start; 0 gives uniform mixtures.
-        operations_of: Candidate operations of single cell types, in place of those in `operations`.
 
     Example:
         >>> space = archselect.NASBench201Space("two", ["skip_connect", "nor_conv_3x3"], channels=4, cells_per_stage=1)
@@ -36,16 +34,15 @@ class NASBench201Space(SearchSpace):
         self,
         name: str,
         operations: Operations,
-        channels: int = 16,
-        cells_per_stage: int = 5,
+        channels: int,
+        cells_per_stage: int,
         alpha_scale: float = 1e-3,
         operations_of: OperationsOf | None = None,
     ) -> None:
         sizes = {"channels": channels, "cells_per_stage": cells_per_stage}
         super().__init__(name, operations, alpha_scale, operations_of, **sizes)
         self._check_carries(self.cells["cell"].carries([True]))
-        self.channels = channels
-        self.cells_per_stage = cells_per_stage
+        self.channels, self.cells_per_stage = channels, cells_per_stage
 
     def supernet(self, image_size: int, classes: int, variant: SupernetOptions = DARTS_OPTIONS) -> NASBench201Supernet:
         self._check_image_size(image_size)

@@ -1,13 +1,12 @@
 """Reading an architecture off a trained supernet. Plain torch, no Lightning."""
 
-from archselect.selection.base import Selector, SupernetEvaluator, TrialTraining
+from archselect.selection.base import DecisionStep, Evaluator, Selector, TrialTraining, Tuning
 from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyDecision
 from archselect.selection.discretization import Discretization
 from archselect.selection.magnitude import Magnitude, magnitude_decisions
-from archselect.selection.perturbation import Perturbation
+from archselect.selection.perturbation import Perturbation, ProgressiveSelector
 from archselect.selection.random_choice import Random
 from archselect.selection.sampling import Sampling
-from archselect.selection.schedule import DecisionStep, Tuning
 from archselect.selection.scorer import Scorer
 from archselect.selection.scoring import Racing, Score, Scoring, SuccessiveElimination
 from archselect.selection.shapley import Shapley
@@ -17,9 +16,11 @@ __all__ = [
     "Decision",
     "DecisionStep",
     "Discretization",
+    "Evaluator",
     "Magnitude",
     "OperationDecision",
     "Perturbation",
+    "ProgressiveSelector",
     "Racing",
     "Random",
     "Sampling",
@@ -30,7 +31,6 @@ __all__ = [
     "Shapley",
     "Strength",
     "SuccessiveElimination",
-    "SupernetEvaluator",
     "TopologyDecision",
     "TrialTraining",
     "Tuning",

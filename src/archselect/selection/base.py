@@ -1,13 +1,14 @@
 """What a selection method is: a list of steps, and a function that makes the decisions of a step.
 
 One of your own is a subclass of `Selector` and a file in `configs/selection`; the shortest are `magnitude` and
-`random_choice`, and the README has one.
+`random_choice`, and the README has one. What an option does stands beside it in that folder.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from itertools import pairwise
+from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -15,21 +16,62 @@ from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.selection.decisions import Decision
-from archselect.selection.schedule import DecisionStep, LearningRateSchedule, Tuning
 from archselect.selection.scoring import Racing, Score, Scoring, SuccessiveElimination
-from archselect.utils.validation import NonNegativeFloat, PositiveInt, check_fields
+from archselect.utils.validation import NonNegativeFloat, NonNegativeInt, PositiveInt, check_fields
+
+Cells = Mapping[str, CellSpace]
+LearningRateSchedule = Literal["constant", "cosine"]
+
+
+@dataclass(frozen=True)
+class DecisionStep:
+    """What is decided at one go, before the supernet is tuned.
+
+    Attributes:
+        number: Counted from 0.
+        kind: What each of the cell types decides: the `operation` of one edge; the `topology` of one node, that is its
+            inputs; or `all` that is left to decide.
+        cells: The cell types, in the order in which they decide.
+        epochs: The epochs of the tuning that follow; empty: none.
+    """
+
+    number: int
+    kind: Literal["operation", "topology", "all"]
+    cells: tuple[str, ...]
+    epochs: range = range(0)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How the supernet is trained between two steps, so that it recovers from the last decision.
+
+    The official code builds a cosine schedule and never steps it. It keeps the optimizer object of `alpha`, with Adam's
+    moments and its count of steps, and makes a new one for the weights, whose momentum starts at 0
+    (`sota/cnn/projection.py`, `reset_optimizer`).
+    """
+
+    epochs_between: NonNegativeInt = 5
+    epochs: PositiveInt | None = None
+    learning_rate: NonNegativeFloat = 0.0025
+    schedule: LearningRateSchedule = "constant"
+    train_alpha: bool = True
+    architecture_optimizer_state: Literal["search", "fresh"] = "search"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "selection.tuning")
+
+    def epochs_after(self, steps: int) -> list[range]:
+        """Return the epochs that follow each of so many steps; when `epochs` are few, the last steps move up."""
+        if self.epochs_between == 0:
+            return [range(0)] * steps
+        total = self.epochs or (steps - 1) * self.epochs_between + 1
+        starts = [min(number * self.epochs_between, total - 1) for number in range(steps)]
+        return [range(*epochs) for epochs in pairwise([*starts, total])]
 
 
 @dataclass(frozen=True)
 class TrialTraining:
-    """How a copy of the supernet is trained on trial; both of its optimizers start afresh.
-
-    Attributes:
-        epochs: Of the training.
-        learning_rate: Of the weights, at its start.
-        schedule: As in `Tuning`.
-        train_alpha: Whether the `alpha` of undecided edges trains on.
-    """
+    """How a copy of the supernet is trained on trial; both of its optimizers start afresh."""
 
     epochs: PositiveInt = 5
     learning_rate: NonNegativeFloat = 0.0025
@@ -40,7 +82,7 @@ class TrialTraining:
         check_fields(self, "selection.training")
 
 
-class SupernetEvaluator(Protocol):
+class Evaluator(Protocol):
     """What a selector may try on the supernet. Nothing that is tried changes it."""
 
     def score(
@@ -56,26 +98,17 @@ class SupernetEvaluator(Protocol):
     def train(self, name: str, decisions: Mapping[str, CellDecisions], training: TrialTraining) -> Score:
         """Train a copy of the supernet under these decisions and return its score; what was trained once is kept.
 
-        A decision that names the trial lets the supernet go on from there.
-
-        Args:
-            name: `GROUP/MEMBER`, unlike that of any other; of the trials of a group at most one is gone on from.
-            decisions: What is decided in the copy.
-            training: How it is trained.
+        A decision that names the trial lets the supernet go on from there. The name is `GROUP/MEMBER`, unlike that of
+        any other; of the trials of a group at most one is gone on from.
         """
         ...
 
 
 class Cost(NamedTuple):
-    """What a selection takes, as far as can be foreseen.
+    """What a selection takes, as far as can be foreseen."""
 
-    Attributes:
-        epochs: Epochs that supernets are trained for, all together.
-        candidates: Operations that the supernet is scored without.
-    """
-
-    epochs: int
-    candidates: int = 0
+    epochs: int  # that supernets are trained for, all together
+    candidates: int = 0  # operations that the supernet is scored without
 
 
 @dataclass(frozen=True)
@@ -111,7 +144,7 @@ class Selector(ABC):
         """Whether it reads the size of `alpha`, which must have been trained then."""
         return False
 
-    def check(self, cells: Mapping[str, CellSpace]) -> None:
+    def check(self, cells: Cells) -> None:
         """Raise a ValueError if there is nothing to select or the options do not fit these cells."""
         if self.needs_candidates and choices(cells) == 0:
             raise ValueError(
@@ -119,32 +152,28 @@ class Selector(ABC):
                 "space has one only. Give at least one edge two candidates."
             )
 
-    def steps(
-        self, cells: Mapping[str, CellSpace], decided: Mapping[str, CellDecisions] | None = None
-    ) -> list[DecisionStep]:
+    def steps(self, cells: Cells, decided: Mapping[str, CellDecisions] | None = None) -> list[DecisionStep]:
         """Return the steps of the selection, where so much has been decided by the search; None: nothing."""
         return [DecisionStep(0, "all", tuple(cells))]
 
     @abstractmethod
-    def decide(
-        self, step: DecisionStep, supernet: Supernet, evaluator: SupernetEvaluator, seed: int
-    ) -> Iterator[Decision]:
+    def decide(self, step: DecisionStep, supernet: Supernet, evaluator: Evaluator, seed: int) -> Iterator[Decision]:
         """Yield the decisions of a step. Each is applied to `supernet` before the next is asked for.
 
         Where a step was cut off, it is decided again for those of its cell types that are left.
         """
 
-    def cost(self, cells: Mapping[str, CellSpace]) -> Cost:
+    def cost(self, cells: Cells) -> Cost:
         """Return what the selection takes, where nothing has been decided yet."""
         return Cost(epochs=sum(len(step.epochs) for step in self.steps(cells)))
 
-    def describe(self, cells: Mapping[str, CellSpace], at_most: bool = False) -> str:
+    def describe(self, cells: Cells, at_most: bool = False) -> str:
         """Return the name and what there is to do; `at_most`: the search may decide some of it."""
         steps = len(self.steps(cells))
         return f"{self.name}, {'at most ' if at_most else ''}{steps} decision steps" if steps > 1 else self.name
 
 
-def choices(cells: Mapping[str, CellSpace]) -> int:
+def choices(cells: Cells) -> int:
     """Return how many candidate operations there are on edges that have more than one."""
     counts = [len(candidates) for space in cells.values() for candidates in space.operations]
     return sum(count for count in counts if count > 1)

@@ -11,15 +11,10 @@ from archselect.selection.scoring import Score
 
 @dataclass(frozen=True)
 class Strength:
-    """How strong a selector takes an operation to be; the larger, the stronger.
+    """How strong a selector takes an operation to be; the larger, the stronger."""
 
-    Attributes:
-        value: In the selector's own unit: a weight, a drop of accuracy, a proxy's value.
-        standard_error: Of the value, where it is a mean over batches or draws.
-    """
-
-    value: float
-    standard_error: float | None = None
+    value: float  # in the selector's own unit: a weight, a drop of accuracy, a proxy's value
+    standard_error: float | None = None  # where the value is a mean over batches or draws
 
     @staticmethod
     def mean(values: Sequence[float]) -> "Strength":
@@ -29,25 +24,15 @@ class Strength:
 
 @dataclass(frozen=True)
 class OperationDecision:
-    """One operation was kept on an edge.
-
-    Attributes:
-        cell: The cell type.
-        edge: Number of the edge.
-        operation: Index of the kept operation among the edge's candidates.
-        scores: Per candidate the score of the supernet without it; empty if nothing was scored.
-        unmasked: Score of the supernet with nothing masked, if it was asked for.
-        strengths: Per candidate how strong the selector took it to be; empty if it did not compare them.
-        trial: Name of the trial that the supernet goes on from; None: from where it stands.
-    """
+    """One operation was kept on an edge."""
 
     cell: str
     edge: int
-    operation: int
-    scores: tuple[Score, ...] = ()
-    unmasked: Score | None = None
-    strengths: tuple[Strength, ...] = ()
-    trial: str | None = None
+    operation: int  # index among the candidates of the edge
+    scores: tuple[Score, ...] = ()  # per candidate that of the supernet without it; empty if nothing was scored
+    unmasked: Score | None = None  # that of the supernet with nothing masked, if it was asked for
+    strengths: tuple[Strength, ...] = ()  # per candidate; empty if the selector did not compare them
+    trial: str | None = None  # name of the trial that the supernet goes on from; None: from where it stands
 
     def apply(self, space: CellSpace, decisions: CellDecisions) -> CellDecisions:
         """Return `decisions` with this one added."""
@@ -82,14 +67,7 @@ class TopologyRound:
 
 @dataclass(frozen=True)
 class TopologyDecision:
-    """A node keeps these in-edges.
-
-    Attributes:
-        cell: The cell type.
-        node: The node, as a state.
-        edges: Numbers of the kept edges.
-        rounds: What was seen while the others were dropped one by one; empty if nothing was scored.
-    """
+    """A node, numbered as a state, keeps these in-edges; `rounds` is what was seen while the others were dropped."""
 
     cell: str
     node: int

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from archselect.models.cell_space import CellSpace
 from archselect.models.supernet.supernet import Supernet, argmax_inputs, argmax_operation
-from archselect.selection.base import Selector, SupernetEvaluator
+from archselect.selection.base import DecisionStep, Evaluator, Selector
 from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyDecision
-from archselect.selection.schedule import DecisionStep
 
 
 @dataclass(frozen=True)
@@ -23,9 +22,7 @@ class Magnitude(Selector):
     needs_candidates = False
     needs_trained_alpha = True
 
-    def decide(
-        self, step: DecisionStep, supernet: Supernet, evaluator: SupernetEvaluator, seed: int
-    ) -> Iterator[Decision]:
+    def decide(self, step: DecisionStep, supernet: Supernet, evaluator: Evaluator, seed: int) -> Iterator[Decision]:
         yield from magnitude_decisions(supernet)
 
 

@@ -7,7 +7,7 @@ All are larger where the network is more promising. They differ from the authors
 parameters but the architecture parameters, where that code takes the weights of convolutions and linear layers only.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 
 import torch
@@ -30,8 +30,7 @@ Nothing is changed in the supernet, and what it draws (the noise of S4) is the s
 
 def snip(supernet: Supernet, weights: MixtureWeights, images: Tensor, labels: Tensor) -> float:
     """Return `sum |w * dL/dw|` over all parameters w, L the cross-entropy, with the statistics of the batch."""
-    gradients = _loss_gradients(supernet, weights, images, labels)
-    return _sum([(parameter * gradient).abs().sum() for parameter, gradient in gradients])
+    return _sum((w * gradient).abs().sum() for w, gradient in _loss_gradients(supernet, weights, images, labels))
 
 
 def grad_norm(supernet: Supernet, weights: MixtureWeights, images: Tensor, labels: Tensor) -> float:
@@ -41,12 +40,8 @@ def grad_norm(supernet: Supernet, weights: MixtureWeights, images: Tensor, label
     """
     gradients = _loss_gradients(supernet, weights, images, labels)
     edges = {id(stack.weight): stack.edges for stack in supernet.modules() if isinstance(stack, StackedWeight)}
-    return _sum(
-        [
-            gradient.reshape(edges.get(id(parameter), 1), -1).norm(dim=1, dtype=torch.float64).sum()
-            for parameter, gradient in gradients
-        ]
-    )
+    rows = (gradient.reshape(edges.get(id(w), 1), -1) for w, gradient in gradients)
+    return _sum(row.norm(dim=1, dtype=torch.float64).sum() for row in rows)
 
 
 def synflow(supernet: Supernet, weights: MixtureWeights, images: Tensor, labels: Tensor) -> float:
@@ -70,7 +65,7 @@ def synflow(supernet: Supernet, weights: MixtureWeights, images: Tensor, labels:
         _seed()
         total = copy(torch.ones_like(images[:1], dtype=torch.float64), exact).sum()
         gradients = gradients_of(total, parameters)
-    return _sum([(w * gradient).abs().sum() for w, gradient in zip(parameters, gradients, strict=True)])
+    return _sum((w * gradient).abs().sum() for w, gradient in zip(parameters, gradients, strict=True))
 
 
 def jacobian_covariance(supernet: Supernet, weights: MixtureWeights, images: Tensor, labels: Tensor) -> float:
@@ -78,14 +73,11 @@ def jacobian_covariance(supernet: Supernet, weights: MixtureWeights, images: Ten
 
     Correlated are the gradients of an image's summed logits in the image: the less the network treats images alike, the
     larger. An image whose gradient is constant has no correlation; it has a row of zeros and adds an eigenvalue of 0.
-    The labels are not read.
+    The labels are not read. A ValueError says that there is one image only.
 
     Normalisation uses the statistics of the batch as constants, as the paper's formula has it. The authors' code
     differentiates them too; where every path ends in a normalisation, as in the supernets of the DARTS family, the
     logits of a batch then sum to a constant, and what is correlated is rounding noise.
-
-    Raises:
-        ValueError: There is one image only.
     """
     if len(images) < 2:
         raise ValueError(
@@ -96,8 +88,7 @@ def jacobian_covariance(supernet: Supernet, weights: MixtureWeights, images: Ten
         _hold_statistics(supernet, weights, images)
         _seed()
         inputs = images.detach().requires_grad_()
-        total = supernet(inputs, weights.detach()).sum()
-        (gradients,) = gradients_of(total, [inputs])
+        (gradients,) = gradients_of(supernet(inputs, weights.detach()).sum(), [inputs])
     rows = gradients.flatten(1).double()
     rows = F.normalize(rows - rows.mean(dim=1, keepdim=True), dim=1, eps=torch.finfo(rows.dtype).tiny)
     if not bool(rows.isfinite().all()):
@@ -107,12 +98,7 @@ def jacobian_covariance(supernet: Supernet, weights: MixtureWeights, images: Ten
     return -float((eigenvalues.log() + 1 / eigenvalues).sum())
 
 
-PROXIES: Mapping[str, Proxy] = {
-    "snip": snip,
-    "synflow": synflow,
-    "grad_norm": grad_norm,
-    "jacobian_covariance": jacobian_covariance,
-}
+PROXIES: Mapping[str, Proxy] = {proxy.__name__: proxy for proxy in (snip, synflow, grad_norm, jacobian_covariance)}
 
 
 def _loss_gradients(
@@ -124,9 +110,7 @@ def _loss_gradients(
         _seed()
         loss = F.cross_entropy(supernet.train()(images, weights.detach()), labels)
         gradients = gradients_of(loss, parameters, allow_unused=True)
-    return [
-        (parameter, gradient) for parameter, gradient in zip(parameters, gradients, strict=True) if gradient is not None
-    ]
+    return [(w, gradient) for w, gradient in zip(parameters, gradients, strict=True) if gradient is not None]
 
 
 @torch.no_grad()
@@ -138,8 +122,7 @@ def _made_linear(network: Supernet) -> list[nn.Parameter]:
     for parameter in parameters:
         parameter.abs_()
     for norm in norms:
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
+        assert norm.running_mean is not None and norm.running_var is not None
         norm.running_mean.zero_()
         norm.running_var.fill_(1 - norm.eps)
         if norm.affine:
@@ -163,6 +146,6 @@ def _seed() -> None:
     seed_generators(derived_seed("selection", "proxy"))
 
 
-def _sum(values: list[Tensor]) -> float:
+def _sum(values: Iterable[Tensor]) -> float:
     """Return the sum; waits for the device once."""
     return float(torch.stack([value.detach().double() for value in values]).sum())

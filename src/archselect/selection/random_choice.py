@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 
 from archselect.distributed.rng import generator_for
+from archselect.models.cell_space import CellSpace
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection.base import Selector, SupernetEvaluator
+from archselect.selection.base import DecisionStep, Evaluator, Selector
 from archselect.selection.decisions import Decision, OperationDecision, TopologyDecision
-from archselect.selection.schedule import DecisionStep
 
 
 @dataclass(frozen=True)
@@ -19,17 +19,19 @@ class Random(Selector):
     name: str = "random"
     needs_candidates = False
 
-    def decide(
-        self, step: DecisionStep, supernet: Supernet, evaluator: SupernetEvaluator, seed: int
-    ) -> Iterator[Decision]:
+    def decide(self, step: DecisionStep, supernet: Supernet, evaluator: Evaluator, seed: int) -> Iterator[Decision]:
         for name, space in supernet.cell_spaces.items():
-            undecided = supernet.decisions[name]
+            rng_key, undecided = (seed, "selection", "random", name), supernet.decisions[name]
             for edge in undecided.undecided_edges:
-                generator = generator_for(seed, "selection", "random", name, "edge", edge)
-                operation = int(torch.randint(len(space.operations[edge]), (), generator=generator))
-                yield OperationDecision(name, edge, operation)
+                yield random_operation(space, edge, (*rng_key, "edge", edge))
             for node in undecided.undecided_nodes(space):
-                generator = generator_for(seed, "selection", "random", name, "node", node)
                 into = [edge for edge in space.topology.edges_into(node) if undecided.kept[edge]]
-                order = torch.randperm(len(into), generator=generator)[: space.topology.edges_kept_into(node)]
-                yield TopologyDecision(name, node, tuple(sorted(into[int(index)] for index in order)))
+                order = torch.randperm(len(into), generator=generator_for(*rng_key, "node", node)).tolist()
+                kept = order[: space.topology.edges_kept_into(node)]
+                yield TopologyDecision(name, node, tuple(sorted(into[index] for index in kept)))
+
+
+def random_operation(space: CellSpace, edge: int, rng_key: tuple[int | str, ...]) -> OperationDecision:
+    """Return a decision for an operation of an edge, drawn uniformly."""
+    operation = torch.randint(len(space.operations[edge]), (), generator=generator_for(*rng_key))
+    return OperationDecision(space.name, edge, int(operation))

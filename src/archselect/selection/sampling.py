@@ -5,6 +5,7 @@ Li & Talwalkar, UAI 2019, arXiv 1902.07638; Bender et al., ICML 2018.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Literal
 
 import torch
@@ -14,9 +15,8 @@ from archselect.distributed.rng import generator_for
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection.base import Selector, SupernetEvaluator, check_unraced
+from archselect.selection.base import DecisionStep, Evaluator, Selector, check_unraced
 from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyDecision
-from archselect.selection.schedule import DecisionStep
 from archselect.selection.scoring import Criterion, Scoring, perturbation_loss
 from archselect.utils.validation import PositiveInt
 
@@ -31,16 +31,10 @@ class Sampling(Selector):
     """Draw whole architectures, score each with the weights of the supernet, and keep the best; the first wins ties.
 
     What is decided already stays as it is in all of them. `none` may be drawn like any other operation, and the inputs
-    of nodes are drawn uniformly whatever was drawn on them.
+    of nodes are drawn uniformly whatever was drawn on them. An architecture that is drawn again is not scored again.
 
     The strength of an operation is the mean over the samples that have it on this edge; an edge on which one was never
     drawn has none.
-
-    Attributes:
-        samples: How many architectures are drawn; one that is drawn again is not scored again. (The official code
-            scores 1000 on ten batches and the best ten of them on all.)
-        distribution: Of operations: in proportion to the supernet's mixture (`alpha`) or `uniform`.
-        criterion: What is compared.
     """
 
     name: str = "sampling"
@@ -58,14 +52,15 @@ class Sampling(Selector):
     def needs_trained_alpha(self) -> bool:
         return self.distribution == "alpha"
 
-    def decide(
-        self, step: DecisionStep, supernet: Supernet, evaluator: SupernetEvaluator, seed: int
-    ) -> Iterator[Decision]:
+    def decide(self, step: DecisionStep, supernet: Supernet, evaluator: Evaluator, seed: int) -> Iterator[Decision]:
         """Draw and score everything before the first decision, and decide all."""
         drawn = self.draw(supernet, seed)
-        worths = self._worths(supernet, drawn, evaluator)
-        best = max(worths, key=lambda architecture: worths[architecture])
-        seen = [worths[architecture] for architecture in drawn]
+        worths: dict[Architecture, float] = {}
+        distinct = iter(dict.fromkeys(drawn))
+        while together := list(islice(distinct, SCORED_TOGETHER)):
+            scores = evaluator.score([weights_of(supernet, architecture) for architecture in together])
+            worths.update(zip(together, (-perturbation_loss(score, self.criterion) for score in scores), strict=True))
+        best, seen = max(worths, key=worths.__getitem__), [worths[architecture] for architecture in drawn]
         for index, (name, space) in enumerate(supernet.cell_spaces.items()):
             decisions = supernet.decisions[name]
             for edge in decisions.undecided_edges:
@@ -80,25 +75,14 @@ class Sampling(Selector):
 
     def draw(self, supernet: Supernet, seed: int) -> list[Architecture]:
         """Return `samples` architectures; every edge and node has random numbers of its own."""
-        cells, rng_key = [], (seed, "selection", "sampling")
+        cells = []
         for name, space in supernet.cell_spaces.items():
             weights = supernet.relaxed(name).detach().cpu()
             if self.distribution == "uniform":
                 weights = torch.ones_like(weights)
+            rng_key = (seed, "selection", "sampling", name)
             cells.append(_draw_cells(space, supernet.decisions[name], weights, self.samples, rng_key))
         return list(zip(*cells, strict=True))
-
-    def _worths(
-        self, supernet: Supernet, drawn: Sequence[Architecture], evaluator: SupernetEvaluator
-    ) -> dict[Architecture, float]:
-        """Return the worth of each architecture, in the order in which they were first drawn."""
-        distinct = list(dict.fromkeys(drawn))
-        worths: dict[Architecture, float] = {}
-        for start in range(0, len(distinct), SCORED_TOGETHER):
-            together = distinct[start : start + SCORED_TOGETHER]
-            scores = evaluator.score([weights_of(supernet, architecture) for architecture in together])
-            worths.update(zip(together, (-perturbation_loss(score, self.criterion) for score in scores), strict=True))
-        return worths
 
 
 def weights_of(supernet: Supernet, architecture: Architecture) -> MixtureWeights:
@@ -117,32 +101,26 @@ def _draw_cells(
     """Return `samples` ways to decide the rest of a cell type, drawn by weights `(edges, operations)` of operations."""
     cells = [decisions] * samples
     for edge in decisions.undecided_edges:
-        row = weights[edge, : len(space.operations[edge])]
-        generator = generator_for(*rng_key, space.name, "edge", edge)
+        row, generator = weights[edge, : len(space.operations[edge])], generator_for(*rng_key, "edge", edge)
         operations = torch.multinomial(row, samples, replacement=True, generator=generator).tolist()
         cells = [cell.keep_operation(edge, operation) for cell, operation in zip(cells, operations, strict=True)]
     for node in decisions.undecided_nodes(space):
         into = [edge for edge in space.topology.edges_into(node) if decisions.kept[edge]]
-        generator = generator_for(*rng_key, space.name, "node", node)
-        orders = [torch.randperm(len(into), generator=generator).tolist() for _ in cells]
-        keep = space.topology.edges_kept_into(node)
-        cells = [
-            cell.keep_inputs(space, node, [into[index] for index in order[:keep]])
-            for cell, order in zip(cells, orders, strict=True)
-        ]
-    return [_without_dropped(cell) for cell in cells]
-
-
-def _without_dropped(cell: CellDecisions) -> CellDecisions:
-    """Return the same architecture without what was drawn on edges that it drops, so that equal ones are equal."""
-    pairs = zip(cell.operations, cell.kept, strict=True)
-    return replace(cell, operations=tuple(operation if kept else None for operation, kept in pairs))
+        keep, generator = space.topology.edges_kept_into(node), generator_for(*rng_key, "node", node)
+        orders = [torch.randperm(len(into), generator=generator).tolist()[:keep] for _ in cells]
+        inputs = ([into[index] for index in order] for order in orders)
+        cells = [cell.keep_inputs(space, node, edges) for cell, edges in zip(cells, inputs, strict=True)]
+    # Without what was drawn on edges that an architecture drops, so that equal ones are equal.
+    return [
+        replace(cell, operations=tuple(o if kept else None for o, kept in zip(cell.operations, cell.kept, strict=True)))
+        for cell in cells
+    ]
 
 
 def _strengths(candidates: int, drawn: Sequence[int | None], worths: Sequence[float]) -> tuple[Strength, ...]:
     """Return per candidate the mean worth of the samples that drew it; nothing if there is nothing to compare."""
-    seen = [
-        [worth for operation, worth in zip(drawn, worths, strict=True) if operation == candidate]
-        for candidate in range(candidates)
-    ]
+    seen: list[list[float]] = [[] for _ in range(candidates)]
+    for operation, worth in zip(drawn, worths, strict=True):
+        if operation is not None:
+            seen[operation].append(worth)
     return tuple(map(Strength.mean, seen)) if candidates > 1 and all(seen) else ()

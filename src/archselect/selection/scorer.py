@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
@@ -26,20 +27,18 @@ class ScoreAccumulator:
 
     def __init__(self, candidates: int) -> None:
         self.running = list(range(candidates))
+        self._candidates = candidates
         self._counted: list[Tensor] = []  # of each batch `(candidates, 2)`
         self._images: list[int] = []
         self._gathered = 0
-        self._batches = [0] * candidates  # that each candidate was scored on
-        self._eliminated: set[int] = set()
+        self._eliminated_after: dict[int, int] = {}  # batches
 
     def add(self, labels: Tensor, counted: Tensor | None) -> None:
         """Add (correct, summed cross-entropy) of the running candidates on one batch; None: another process does."""
         nothing = torch.zeros(2, dtype=torch.float64, device=labels.device)
         rows = {} if counted is None else dict(zip(self.running, counted, strict=True))
-        self._counted.append(torch.stack([rows.get(index, nothing) for index in range(len(self._batches))]))
+        self._counted.append(torch.stack([rows.get(index, nothing) for index in range(self._candidates)]))
         self._images.append(len(labels))
-        for index in self.running:
-            self._batches[index] += 1
 
     def _gather(self) -> None:
         """Take over what the other processes have counted since the last time; each batch is counted by one of them."""
@@ -61,7 +60,7 @@ class ScoreAccumulator:
         for index, out in zip(runners, eliminated(elimination.lead(per_image), confidence), strict=True):
             if out:
                 self.running.remove(index)
-                self._eliminated.add(index)
+                self._eliminated_after[index] = len(self._images)
 
     def scores(self) -> list[Score]:
         """Return the score of each candidate; waits for the device."""
@@ -70,19 +69,20 @@ class ScoreAccumulator:
         self._gather()
         counted = torch.stack(self._counted).tolist()
         scores = []
-        for index, batches in enumerate(self._batches):
+        for index in range(self._candidates):
+            batches = self._eliminated_after.get(index)
             of_batches, images = [batch[index] for batch in counted[:batches]], self._images[:batches]
             accuracy, loss = (math.fsum(column) / sum(images) for column in zip(*of_batches, strict=True))
             per_batch = tuple((c / n, total / n) for (c, total), n in zip(of_batches, images, strict=True))
-            scores.append(Score(accuracy, loss, sum(images) if index in self._eliminated else None, per_batch))
+            scores.append(Score(accuracy, loss, sum(images) if batches else None, per_batch))
         return scores
 
 
+@dataclass(eq=False)
 class Scorer:
     """Scores a supernet under given mixture weights and leaves no trace in it.
 
-    Args:
-        supernet: The supernet.
+    Attributes:
         batches: The scoring images, the same in every pass: pairs of images `(B, 3, H, W)` and labels `(B,)`.
         scoring: In which mode, and on how many of the batches.
         calibration: Batches of the weight half, read by `recalibrated`.
@@ -90,21 +90,12 @@ class Scorer:
         capture: Evaluates the batches of a pass.
     """
 
-    def __init__(
-        self,
-        supernet: Supernet,
-        batches: Iterable[tuple[Tensor, Tensor]],
-        scoring: Scoring,
-        calibration: Iterable[tuple[Tensor, Tensor]],
-        rng_key: tuple[int | str, ...],
-        capture: Capture | None = None,
-    ) -> None:
-        self.supernet = supernet
-        self.capture = capture or Capture()
-        self.batches = batches
-        self.scoring = scoring
-        self.calibration = calibration
-        self.rng_key = rng_key
+    supernet: Supernet
+    batches: Iterable[tuple[Tensor, Tensor]]
+    scoring: Scoring
+    calibration: Iterable[tuple[Tensor, Tensor]]
+    rng_key: tuple[int | str, ...]
+    capture: Capture = field(default_factory=Capture)
 
     @torch.no_grad()
     def __call__(
@@ -115,17 +106,13 @@ class Scorer:
         The candidates of a round are scored side by side: each batch is read once, and what they have in common in
         front of the first cell that they differ in is evaluated once. The host waits for the device once, at the end,
         and at each comparison where candidates are eliminated. Several processes take turns with whole batches, so the
-        scores are those of one; each gathers the statistics of `recalibrated` itself.
-
-        Args:
-            candidates: Mixture weights.
-            elimination: What the candidates compete for; looked at where the scoring is a `Racing`.
+        scores are those of one; each gathers the statistics of `recalibrated` itself. `elimination` is looked at where
+        the scoring is a `Racing`.
         """
+        alone = self.scoring.batch_norm == "recalibrated"
+        rounds = [[weights] for weights in candidates] if alone else [candidates]
         with restored_state(self.supernet):
-            if self.scoring.batch_norm == "recalibrated":
-                scores = [score for weights in candidates for score in self._round([weights], None)]
-            else:
-                scores = self._round(candidates, elimination if isinstance(self.scoring, Racing) else None)
+            scores = [score for together in rounds for score in self._round(together, elimination)]
         if not all(math.isfinite(score.loss) for score in scores):
             raise ValueError(
                 "The supernet's loss is not a finite number, so its operations cannot be compared: its training "
@@ -144,23 +131,22 @@ class Scorer:
             seed_generators(derived_seed(*self.rng_key, "calibration"))
             self._recalibrate(candidates[0])
         self.supernet.train(self.scoring.batch_norm == "batch")
-        differing = [
-            name for name in self.supernet.cell_spaces if any(c[name] is not candidates[0][name] for c in candidates)
-        ]
+        cells = self.supernet.cell_spaces
+        differing = [name for name in cells if any(c[name] is not candidates[0][name] for c in candidates)]
         shared_layers = self.supernet.layers_before(differing)
         mixtures = [self.supernet.mixtures(weights) for weights in candidates]
         scores, turns = ScoreAccumulator(len(candidates)), place()
-        checks = self.scoring.checks() if isinstance(self.scoring, Racing) else iter(())
-        check = next(checks, None) if elimination else None
+        race = self.scoring if elimination and isinstance(self.scoring, Racing) else None
+        checks = race.checks() if race else iter(())
+        check = next(checks, None)
         for number, (images, labels) in enumerate(self.read(), start=1):
             counted = None
             if (number - 1) % turns.world_size == turns.rank:
                 running = [mixtures[index] for index in scores.running]
-                counted = self._batch(running, shared_layers, images, labels, number)
+                counted = self._batch(number, images, labels, running, shared_layers)
             scores.add(labels, counted)
-            if elimination and number == check:
-                assert isinstance(self.scoring, Racing)
-                scores.eliminate(elimination, self.scoring.confidence)
+            if race and elimination and number == check:
+                scores.eliminate(elimination, race.confidence)
                 check = next(checks)
                 if len(scores.runners(elimination)) == 1:
                     break
@@ -168,18 +154,13 @@ class Scorer:
         return scores.scores()
 
     def _batch(
-        self,
-        candidates: Sequence[Mapping[str, Mixture]],
-        shared_layers: int,
-        images: Tensor,
-        labels: Tensor,
-        number: int,
+        self, number: int, images: Tensor, labels: Tensor, candidates: Sequence[Mapping[str, Mixture]], shared: int
     ) -> Tensor:
         """Return (correct, summed cross-entropy) of every candidate, `(candidates, 2)` in float64 on the device."""
 
         def score(images: Tensor, labels: Tensor) -> Tensor:
             seed(0)
-            partial = self.supernet.forward_prefix(images, candidates[0], shared_layers)
+            partial = self.supernet.forward_prefix(images, candidates[0], shared)
             results = []
             for mixtures in candidates:
                 seed(1)

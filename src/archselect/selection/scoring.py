@@ -30,18 +30,11 @@ Criterion = Literal["accuracy", "loss"]
 
 @dataclass(frozen=True)
 class Score:
-    """How good a supernet is.
+    """How good a supernet is on the images that it was scored on; `per_batch` holds (accuracy, loss) of each batch."""
 
-    Attributes:
-        accuracy: In [0, 1], over the images that it was scored on.
-        loss: Mean cross-entropy over these images.
-        eliminated_after: After so many images it was eliminated; None: it was not.
-        per_batch: Accuracy and loss of each batch.
-    """
-
-    accuracy: float
-    loss: float
-    eliminated_after: int | None = None
+    accuracy: float  # in [0, 1]
+    loss: float  # mean cross-entropy
+    eliminated_after: int | None = None  # images; None: it was not eliminated
     per_batch: tuple[tuple[float, float], ...] = field(default=(), compare=False, repr=False)
 
     def to_record(self) -> dict[str, float]:
@@ -58,10 +51,7 @@ def perturbation_loss(score: Score, criterion: Criterion) -> float:
 def standard_error_of_difference(score: Score, other: Score, column: int) -> float | None:
     """Return the standard error of the difference of two scores, paired by batches; None of fewer than two batches.
 
-    Args:
-        score: Of one candidate.
-        other: Of another, on the same batches; one of them may have been eliminated and have fewer.
-        column: 0: accuracy; 1: loss.
+    One of them may have been eliminated and have fewer batches. `column` is 0 for accuracy, 1 for loss.
     """
     pairs = zip(score.per_batch, other.per_batch, strict=False)
     differences = [one[column] - another[column] for one, another in pairs]
@@ -106,18 +96,7 @@ def eliminated(leads: Tensor, confidence: float) -> list[bool]:
 
 @dataclass(frozen=True)
 class Scoring:
-    """On what, and in which mode, supernets are scored.
-
-    Attributes:
-        batch_norm: `batch`: statistics of each scoring batch (the official code); `running`: the statistics gathered
-            in training; `recalibrated`: running statistics gathered anew for each candidate on batches of the weight
-            half.
-        recalibration_batches: How many batches `recalibrated` reads.
-        batch_size: Images per scoring batch; null: that of the search.
-        held_out_share: This share of the `alpha` half is kept from tuning and scored on; 0: the whole half does both
-            (the official code).
-        batches: Score on so many batches, the same random sample in every pass; null: on all.
-    """
+    """On what, and in which mode, supernets are scored: see `configs/selection/scoring`."""
 
     batch_norm: Literal["batch", "running", "recalibrated"] = "batch"
     recalibration_batches: PositiveInt = 20
@@ -136,13 +115,7 @@ GROWING = Constraint("be above 1", lambda value: NON_NEGATIVE_FLOAT.holds(value)
 
 @dataclass(frozen=True)
 class Racing(Scoring):
-    """Scoring in which a candidate that cannot win any more is not scored any further: see `SuccessiveElimination`.
-
-    Attributes:
-        confidence: With which a candidate is said to be worse than the leading one.
-        first_check: After so many batches the candidates are compared for the first time.
-        growth: From one comparison to the next the number of batches grows by this factor.
-    """
+    """Scoring in which a candidate that cannot win any more is not scored any further: see `SuccessiveElimination`."""
 
     confidence: Annotated[float, ABOVE_CHANCE] = 0.98
     first_check: Annotated[int, ABOVE_ONE] = 8

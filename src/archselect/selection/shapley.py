@@ -13,11 +13,10 @@ import torch
 
 from archselect.distributed.rng import generator_for
 from archselect.models.cell_space import CellDecisions, CellSpace
-from archselect.models.supernet.mixture import Active, MixtureWeights
+from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection.base import Selector, SupernetEvaluator, check_unraced
+from archselect.selection.base import DecisionStep, Evaluator, Selector, check_unraced
 from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyDecision
-from archselect.selection.schedule import DecisionStep
 from archselect.selection.scoring import Criterion, Scoring, perturbation_loss
 from archselect.utils.validation import Fraction, PositiveInt
 
@@ -41,7 +40,7 @@ def shapley_values(
         players: Who plays.
         worths: The worths of several coalitions at once. All permutations advance side by side, a player at a time, and
             no coalition is asked for twice.
-        permutations: How many; the standard errors are those of means over them, None for a single one.
+        permutations: How many; the standard errors are those of means over them.
         rng_key: What the permutations are derived from; the first ten of twenty are the ten.
         truncation: As soon as what is left is worth less than this share of the full coalition, those who are still in
             contribute nothing in this permutation; the one whose leaving brought it there does (as in the official
@@ -50,26 +49,22 @@ def shapley_values(
     if not players:
         return {}
     everyone = frozenset(players)
-    known: dict[frozenset[P], float] = {}
-
-    def evaluate(coalitions: Iterable[frozenset[P]]) -> None:
-        new = [coalition for coalition in dict.fromkeys(coalitions) if coalition not in known]
-        if new:
-            known.update(zip(new, worths(new), strict=True))
-
-    evaluate([everyone])
+    known = {everyone: worths([everyone])[0]}
     least = -inf if truncation is None else truncation * known[everyone]
     generators = [generator_for(*rng_key, number) for number in range(permutations)]
     orders = [torch.randperm(len(players), generator=generator).tolist() for generator in generators]
     left = [everyone] * permutations
     contributions = {player: [0.0] * permutations for player in players}
     for leaving in zip(*orders, strict=True):
-        leavers = [players[index] for index in leaving]
-        playing = [number for number in range(permutations) if known[left[number]] >= least]
-        then = {number: left[number] - {leavers[number]} for number in playing}
-        evaluate(then.values())
-        for number, coalition in then.items():
-            contributions[leavers[number]][number] = known[left[number]] - known[coalition]
+        then = {
+            number: (players[index], left[number] - {players[index]})
+            for number, index in enumerate(leaving)
+            if known[left[number]] >= least
+        }
+        new = [coalition for coalition in dict.fromkeys(after for _, after in then.values()) if coalition not in known]
+        known.update(zip(new, worths(new) if new else (), strict=True))
+        for number, (player, coalition) in then.items():
+            contributions[player][number] = known[left[number]] - known[coalition]
             left[number] = coalition
     return {player: Strength.mean(seen) for player, seen in contributions.items()}
 
@@ -94,13 +89,6 @@ class Shapley(Selector):
 
     The values are means. The official code subtracts one standard deviation over the permutations, and draws
     another scoring batch for each of them.
-
-    Untruncated, it takes permutations times players scoring passes: 10 times 196 on the DARTS space.
-
-    Attributes:
-        permutations: How many are drawn (official: 10).
-        truncation: See `shapley_values` (official: 0.5); null: none.
-        criterion: What a coalition is worth: its `accuracy`; or `loss`, negative.
     """
 
     name: str = "shapley"
@@ -119,28 +107,25 @@ class Shapley(Selector):
                 "selection.criterion=loss the worth is negative. Use truncation=null, or criterion=accuracy."
             )
 
-    def decide(
-        self, step: DecisionStep, supernet: Supernet, evaluator: SupernetEvaluator, seed: int
-    ) -> Iterator[Decision]:
+    def decide(self, step: DecisionStep, supernet: Supernet, evaluator: Evaluator, seed: int) -> Iterator[Decision]:
         """Play the game once, on the supernet as it stands when the first decision is asked for, and decide all."""
         values = self.values(supernet, evaluator, seed)
         for name, space in supernet.cell_spaces.items():
-            decisions = supernet.decisions[name]
-            for edge in decisions.undecided_edges:
-                decision = _operation(space, edge, values)
-                decisions = decision.apply(space, decisions)
-                yield decision
-            for node in decisions.undecided_nodes(space):
-                yield _inputs(space, decisions, node, values)
+            for edge in supernet.decisions[name].undecided_edges:
+                strengths = tuple(values[player] for player in players_on(space, edge))
+                operations = range(len(strengths))
+                best = max(operations, key=lambda index: strengths[index].value, default=0)  # the first wins ties
+                yield OperationDecision(name, edge, best, strengths=strengths)
+            for node in supernet.decisions[name].undecided_nodes(space):
+                yield _inputs_to_keep(space, supernet.decisions[name], node, values)
 
-    def values(self, supernet: Supernet, evaluator: SupernetEvaluator, seed: int) -> dict[Player, Strength]:
+    def values(self, supernet: Supernet, evaluator: Evaluator, seed: int) -> dict[Player, Strength]:
         """Return the value of every candidate of the undecided edges that have two or more."""
         players = [
-            Player(name, edge, operation)
+            player
             for name, space in supernet.cell_spaces.items()
             for edge in supernet.decisions[name].undecided_edges
-            for operation in range(len(space.operations[edge]))
-            if len(space.operations[edge]) > 1
+            for player in players_on(space, edge)
         ]
         weights, everyone = supernet.mixture_weights().detach(), frozenset(players)
 
@@ -151,29 +136,20 @@ class Shapley(Selector):
         return shapley_values(players, worths, self.permutations, (seed, "selection", "shapley"), self.truncation)
 
 
-def _without(weights: MixtureWeights, absent: frozenset[Player]) -> MixtureWeights:
+def players_on(space: CellSpace, edge: int) -> list[Player]:
+    """Return the players of an edge; one with a single candidate has none."""
+    candidates = len(space.operations[edge])
+    return [Player(space.name, edge, operation) for operation in range(candidates)] if candidates > 1 else []
+
+
+def _without(weights: MixtureWeights, absent: Iterable[Player]) -> MixtureWeights:
     """Return the weights with those of the absent players set to zero; cell types that miss none stay the same."""
-    active: dict[str, Active] = {
-        name: tuple(
-            tuple(was and Player(name, edge, index) not in absent for index, was in enumerate(row))
-            for edge, row in enumerate(weights.active[name])
-        )
-        for name in {player.cell for player in absent}
-    }
-    masked = {name: weights[name] * torch.tensor(rows).to(weights[name]) for name, rows in active.items()}
-    return weights.replaced(masked, active)
+    for player in absent:
+        weights = weights.masked(*player)
+    return weights
 
 
-def _operation(space: CellSpace, edge: int, values: Mapping[Player, Strength]) -> OperationDecision:
-    operations = range(len(space.operations[edge]))
-    if len(operations) == 1:
-        return OperationDecision(space.name, edge, 0)
-    strengths = tuple(values[Player(space.name, edge, operation)] for operation in operations)
-    best = max(operations, key=lambda operation: strengths[operation].value)  # the first wins ties
-    return OperationDecision(space.name, edge, best, strengths=strengths)
-
-
-def _inputs(
+def _inputs_to_keep(
     space: CellSpace, decisions: CellDecisions, node: int, values: Mapping[Player, Strength]
 ) -> TopologyDecision:
     def strength(edge: int) -> float:
@@ -181,8 +157,7 @@ def _inputs(
         assert operation is not None, "nodes come after edges"
         if space.operations[edge][operation] == "none":
             return -inf
-        player = Player(space.name, edge, operation)
-        return values[player].value if player in values else inf
+        return values.get(Player(space.name, edge, operation), Strength(inf)).value
 
     into = [edge for edge in space.topology.edges_into(node) if decisions.kept[edge]]
     keep = sorted(into, key=strength, reverse=True)[: space.topology.edges_kept_into(node)]
