@@ -159,14 +159,11 @@ def rows(number: int, arch: str = ARCH) -> str:
         (rows(limits.TABLE_ROWS + 1, ""), "more than 100,000 rows"),
         (rows(1).replace("index", "index" * 14_000_000), r"has 70,[\d,]+ bytes, and such a file has at most"),
         (rows(1, "'=1+1"), "arch must be a cell such as"),
-        (rows(1).replace("\n0,", "\ninf,"), "index"),
         (rows(1).replace("\n0,", "\n1e300,"), "index"),
-        (rows(1).replace("\n0,", "\nx,"), "index"),
         ("\0" * 1000, "no readable csv file|lacks the column"),
-        ("a" * 1000 + ",b" * 50, "lacks the column"),
         ("a" * 1000 + ",b" * 50_000, "its first line, the names of the columns, has more than 65,536 bytes"),
     ],
-    ids=["rows", "bytes", "formula", "inf", "large", "text", "binary", "columns", "very many columns"],
+    ids=["rows", "bytes", "formula", "large", "binary", "very many columns"],
 )
 def test_a_table_with_wrong_or_huge_content_is_refused(text: str, why: str, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(text)
