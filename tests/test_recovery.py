@@ -5,8 +5,6 @@ import functools
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -15,7 +13,7 @@ from unittest import mock
 
 import pytest
 import torch
-from tests.command import TRAIN, Apart, Blow, Run, lines, tiny, train
+from tests.command import Apart, Blow, Run, lines, tiny, train
 from tests.sameness import same
 
 TRAINING = "archselect.search.module:SearchModule.training_step"
@@ -173,18 +171,6 @@ def test_a_selection_by_trials_does_not_train_the_finished_ones_again(
     assert not (run.stage("selection") / "scratch").exists()
 
 
-@pytest.mark.slow
-def test_a_run_that_is_killed_time_and_again_still_ends_as_the_one_left_alone(
-    alone: Callable[..., Run], tmp_path: Path
-) -> None:
-    logs = f"logs={tmp_path / 'logs'}"
-    calls = ((TRAINING, 3), (TRAINING, 3), (TRAINING, 5), (SCORING, 2), (TRAINING, 3), (RETRAINING, 3))
-    for number, blow in enumerate(Blow(*call) for call in calls):
-        assert Apart(tmp_path / str(number), [*COMMAND, logs], blow).end().code == -signal.SIGKILL
-    assert Apart(tmp_path / "end", [*COMMAND, logs]).end().code == 0
-    same(alone(), runs_in(logs)[0])
-
-
 @pytest.mark.parametrize(
     ("number", "less", "there", "function"),
     [
@@ -217,16 +203,6 @@ def test_a_run_that_is_asked_to_stop_keeps_its_checkpoint_says_so_and_goes_on(
     assert again.end().code == 0
     assert there or f"goes on after epoch {epochs}" in again.output.read_text()  # said of a search
     same(expected, runs_in(logs)[0])
-
-
-@pytest.mark.slow
-def test_the_shell_sees_143_at_any_moment_of_a_search(tmp_path: Path) -> None:
-    overrides = command("search.epochs=400", f"logs={tmp_path}")
-    with (tmp_path / "output.txt").open("w") as output:
-        process = subprocess.Popen([sys.executable, str(TRAIN), *overrides], cwd=TRAIN.parent, stdout=output)
-    until(lambda: any(tmp_path.glob("stages/search/*/checkpoint.ckpt")))
-    process.terminate()
-    assert process.wait(timeout=60) == 143
 
 
 def until(true: Callable[[], bool], seconds: float = 90) -> None:
