@@ -131,6 +131,11 @@ def test_another_source_under_the_name_of_a_published_set_is_refused(name: str, 
     assert make(name, source={option: value}, published=None).name == name
 
 
+def test_a_source_that_is_none_is_refused_before_it_is_compared_with_the_published_one() -> None:
+    with pytest.raises(InstantiationException, match=r"data\.source must name a class by its _target_; got None"):
+        make("cifar10", source=None)
+
+
 def test_other_classes_under_the_name_of_a_published_set_are_refused(tmp_path: Path) -> None:
     place = saved(tmp_path, [*"abcdefghij"], "img", "label", 32, train=[0, 1])
     with pytest.raises(ValueError, match=r"number 0 is 'a' and not 'airplane'\. Another data set is data=huggingface"):

@@ -30,11 +30,11 @@ from archselect.safe_io.files import parse_json
 from archselect.utils.errors import is_user_error
 
 
-def tried(few: int, **options: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def tried(few: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Mark a property: `many=False` with `few` examples, `many=True`, which is slow, with 10,000."""
 
     def mark(body: Callable[..., None]) -> Callable[..., None]:
-        quiet = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None, **options)
+        quiet = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
         def property_holds(many: bool, tmp_path: Path) -> None:
             given_body = given(st.data())(lambda data: body(data, tmp_path))
