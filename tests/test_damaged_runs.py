@@ -14,8 +14,8 @@ from archselect.selection.scorer import Scorer
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 
-# Six edges, decided in six points with an epoch of two steps between them.
-SMALL = ("data.train_subset=60", "search.batch_size=15", "search_space.channels=2", "evaluation=none")
+# Four epochs of one step, and six edges, decided in six points with such an epoch between them.
+SMALL = ("data.train_subset=60", "search.batch_size=30", "search_space.channels=2", "evaluation=none")
 COMMAND = tiny("nasbench201", "darts", "perturb", "search.epochs=4", *SMALL)
 
 
@@ -81,7 +81,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     alone: Run, tmp_path: Path, logs: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cut_off(logs, SearchModule, "training_step", 7)  # in the fourth epoch of two steps: checkpoints of two are there
+    cut_off(logs, SearchModule, "training_step", 4)  # in the fourth epoch: the checkpoints of two are there
     half(only_stage(tmp_path, "search") / "checkpoint.ckpt")
     again = train(*COMMAND, logs)
     words = said(capsys)
@@ -110,7 +110,7 @@ def test_two_damaged_checkpoints_make_the_stage_start_afresh(
     ("owner", "method", "call", "decided", "words"),
     [
         # A kill may leave half a line of what was not yet tuned under: nothing to warn of.
-        (SearchModule, "training_step", 8 + 7, 4, None),
+        (SearchModule, "training_step", 4 + 4, 4, None),
         (Scorer, "__call__", 4, 3, "decisions.jsonl does not hold the decisions that the checkpoint was tuned under"),
     ],
     ids=["not yet tuned under", "tuned under"],
