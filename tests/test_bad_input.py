@@ -6,6 +6,7 @@ come first, and what happens on the disk and in training is shown by whole runs.
 
 import copy
 import errno
+import itertools
 import os
 import subprocess
 import sys
@@ -212,11 +213,10 @@ CIFAR10 = (*TINY, "data=cifar10", *SMALL)
 
 def class_folders(root: Path, size: int = 8, damaged: str | None = None) -> str:
     """Write two classes of four images; return the option that reads them."""
-    for split in ("train", "test"):
-        for file in (f"{split}/{name}/{number}.png" for name in ("ant", "bee") for number in range(4)):
-            write_image(root / file, picture(0, size))
-            if file == damaged:
-                (root / file).write_bytes((root / file).read_bytes()[:60])
+    for split, name, number in itertools.product(("train", "test"), ("ant", "bee"), range(4)):
+        write_image(root / split / name / f"{number}.png", picture(40 * number, size))
+    if damaged is not None:
+        (root / damaged).write_bytes((root / damaged).read_bytes()[:60])
     return f"data.path={root}"
 
 
