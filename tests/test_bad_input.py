@@ -6,25 +6,21 @@ come first, and what happens on the disk and in training is shown by whole runs.
 
 import copy
 import errno
-import io
+import itertools
 import os
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
-import numpy as np
-import pyarrow
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image
-from pyarrow import parquet
 from tests.command import CONFIGS, TRAIN, lines, sweep, tiny, train
+from tests.data.small_sets import encoded, picture, write_image, write_parquet
 
 from archselect.evaluation.nasbench201 import COLUMNS
 from archselect.pipeline.command_line import register_resolvers
@@ -72,7 +68,6 @@ def said(stderr: str) -> str:
 
 
 def failed(capsys: pytest.CaptureFixture[str], *overrides: str) -> str:
-    """Type a command that must fail, and return what it says."""
     with pytest.raises(SystemExit) as ended:
         train(*overrides)
     assert ended.value.code == 1
@@ -122,131 +117,91 @@ def test_an_option_that_is_added_or_refers_to_nothing_is_refused() -> None:
     assert_says(refusal("search.epochs=${nowhere}"), "Interpolation key 'nowhere' not found")
 
 
-# --- Numbers and choices. ---
+# --- Values: one of each kind of check; `test_every_option.py` tries every option. ---
 
-WHOLE = "must be a whole number above 0; got"
 FINITE = "must be a finite number, 0 or more; got"
+PAIR = "[skip_connect,sep_conv_3x3]"
+NODE = "skip_connect@0+sep_conv_3x3@1"
+CELLS = "//".join(f"{cell}:2:{'/'.join([NODE] * 4)}" for cell in ("normal", "reduction"))
+THREE = "trainer.devices=3"
+EMPTY = "leaves one part empty ... Use more images or another share"
 
 
 @each(
-    ("search.epochs=0", f"search.epochs {WHOLE} 0"),
-    ("search.batch_size=0", f"search.batch_size {WHOLE} 0"),
+    ("search.epochs=0", "search.epochs must be a whole number above 0; got 0"),
     ("seed=abc", "seed must be a whole number, 0 or more; got 'abc'"),
-    ("seed=null", "seed must be a whole number, 0 or more; got None"),
     ("search.weight_optimizer.lr=-1", "search.weight_optimizer ... learning rate: -1 ... change"),
     ("search.weight_optimizer.lr=null", "weight_optimizer.lr must be a finite number; got None"),
     ("evaluation.optimizer.lr=nan", "evaluation.optimizer.lr must be a finite number; got nan"),
     ("selection.tuning.learning_rate=inf", f"tuning.learning_rate {FINITE} inf"),
     ("search.architecture_optimizer.betas=0.5", "search.architecture_optimizer ... betas=0.5 ... change"),
-    ("search.learning_rate_min=abc", f"search.learning_rate_min {FINITE} 'abc'"),
     ("search.gradient_clip=0", "search.gradient_clip must be a finite number above 0; got 0"),
     ("evaluation.capture=cuda_graphs", "capture=cuda_graphs needs a CUDA device ... Use evaluation.capture=none"),
-    ("evaluation.cutout=1.5", "evaluation.cutout must be a whole number, 0 or more; got 1.5"),
     ("evaluation.cutout=16", "cutout of 16 pixels is larger than the images, 8 x 8 ... smaller"),
     ("evaluation.auxiliary_weight=yes", f"evaluation.auxiliary_weight {FINITE} 'yes'"),
-    ("evaluation.network.layers=0", f"evaluation.network:  ... layers of a network {WHOLE} 0"),
-    ("search_space.channels=5", "search_space.channels must be even ... got 5"),
-    ("search_space.alpha_scale=-1", f"search_space.alpha_scale {FINITE} -1"),
     (
-        "search.architecture_gradient=foo",
-        "search.architecture_gradient must name a class ... got 'foo'",
+        "evaluation.network.layers=0",
+        "evaluation.network:  ... layers of a network must be a whole number",
     ),
+    ("search_space.channels=5", "search_space.channels must be even ... got 5"),
+    ("search.architecture_gradient=foo", "search.architecture_gradient must name a class ... got 'foo'"),
     ("selection.operation_criterion=f1", "operation_criterion must be one of accuracy, loss; got 'f1'"),
     ("selection.renormalize=maybe", "selection.renormalize must be true or false; got 'maybe'"),
     ("selection.tuning.epochs_between=true", "epochs_between must be a whole number, 0 or more; got True"),
-    ("data.image_size=abc", "data.image_size must be a whole number above 0; got 'abc'"),
     ("data.mean=abc", "three numbers in data.mean ... got 'abc'"),
     ("name=../x", "name must be the name of a folder; got '../x'"),
-    ("figures.format=eps", "figures.format must be one of png, svg, pdf ... got 'eps'"),
-    ("figures.format=[pdf,eps]", "figures.format must be one of ... ['pdf', 'eps']"),
-)
-def test_a_value_that_makes_no_sense_is_refused(options: tuple[str, ...], expected: str) -> None:
-    assert_says(refusal(*options), expected)
-
-
-# --- Search spaces, orders and genotypes. ---
-
-PAIR = "[skip_connect,sep_conv_3x3]"
-NODE = "skip_connect@0+sep_conv_3x3@1"
-CELLS = "//".join(f"{cell}:2:{'/'.join([NODE] * 4)}" for cell in ("normal", "reduction"))
-
-
-@each(
-    (
-        "search_space.operations=[skip_conect,sep_conv_3x3]",
-        "'skip_conect' does not exist ... Did you mean 'skip_connect' ... The primitives are none,",
-    ),
+    ("figures.format=[pdf,eps]", "figures.format must be one of png, svg, pdf ... ['pdf', 'eps']"),
+    # Search spaces and orders.
+    ("search_space.operations=[skip_conect,sep_conv_3x3]", "'skip_conect' does not exist ... Did you mean 'skip_conn"),
     ("search_space.operations=[]", "normal cell has an empty list ... List at least one"),
-    (
-        f"search_space.operations=[{','.join([PAIR] * 13)},[]]",
-        "Edge (4, 5) of the normal cell has no candidate ... List at least one",
-    ),
+    (f"search_space.operations=[{','.join([PAIR] * 13)},[]]", "Edge (4, 5) of the normal cell has no candidate"),
+    (f"search_space.operations=[{','.join([PAIR] * 13)}]", "14 edges ... 13 were given ... in the order [(0, 2)"),
     ("search_space.operations=5", "must be a list of names or one list per edge; got 5"),
     ("search_space.operations=[skip_connect]", "selection=perturb compares ... has one only ... two candidates"),
     ("selection.edge_order=[0,1,2]", "global or, for the normal cell ... each of [0, 1, 2, 3 ... got [0, 1, 2]"),
     ("selection.edge_order=sorted", "selection.edge_order must be random ... got 'sorted'"),
-    (
-        "selection.edge_order={cell:[0,1,2,3,4,5]}",
-        "selection.edge_order names the cell types ['cell'] ... has ['normal', 'reduction']",
-    ),
+    ("selection.edge_order={cell:[0,1,2,3,4,5]}", "edge_order names ... ['cell'] ... has ['normal', 'reduction']"),
     ("selection.node_order=[2,3,4,5]", "each of [3, 4, 5] once; got [2, 3, 4, 5]"),
-)
-def test_a_space_or_order_that_cannot_be_is_refused(options: tuple[str, ...], expected: str) -> None:
-    assert_says(refusal(*options), expected)
-
-
-def test_too_few_lists_of_operations_for_the_edges_of_s1_are_refused() -> None:
-    message = refusal(f"search_space.operations.normal=[{','.join([PAIR] * 13)}]", base=(*TINY, "search_space=s1"))
-    assert_says(message, "normal cell has 14 edges ... 13 were given ... one list per edge, in the order [(0, 2)")
-
-
-@each(
-    ("DARTS_V2", "among ['skip_connect', 'sep_conv_3x3'] ... has 'dil_conv_3x3' ... search_space="),
-    ("'|none~0|+|none~0|none~1|+|none~0|none~1|none~2|'", "['normal', 'reduction'] ... has ['cell']"),
+    # Genotypes; `tests/genotype` has what may be wrong with one by itself.
+    ("genotype=DARTS_V2", "among ['skip_connect', 'sep_conv_3x3'] ... has 'dil_conv_3x3' ... search_space="),
+    ("genotype='|none~0|+|none~0|none~1|+|none~0|none~1|none~2|'", "['normal', 'reduction'] ... has ['cell']"),
+    (f"genotype={CELLS.replace(f'{NODE}/', '', 1)}", "4 nodes, but the genotype's has 2 and 3 ... incomplete"),
+    ("genotype=DARTS_V9", "'DARTS_V9' is no genotype ... Did you mean DARTS_V ... Accepted are ... .json file"),
+    ("genotype=nowhere/genotype.json", "'nowhere/genotype.json', but there is no such file ... genotype.json"),
+    # Splits and batches.
+    ("search.batch_size=61", "search.batch_size is 61, but only 60 images ... Lower it"),
+    ("search.weight_share=0.8", "search.batch_size is 30, but only 24 images train alpha ... Lower it"),
+    ("evaluation.batch_size=109", "evaluation.batch_size is 109, but only 108 images are trained on ... Lower it"),
+    ("selection.scoring.batch_size=61", "scoring.batch_size is 61, but only 60 images are scored on ... Lower it"),
+    ("search.weight_share=0.0001", f"search.weight_share: Splitting 120 images ... {EMPTY}"),
+    ("search.weight_share=1", "search.weight_share must lie between 0 and 1; got 1"),
+    ("selection.scoring.held_out_share=0.0001", f"selection.scoring.held_out_share: Splitting 60 images ... {EMPTY}"),
+    ("evaluation.validation_share=0.0001", f"evaluation.validation_share: Splitting 120 ... {EMPTY}"),
+    ("data.train_subset=5000", "subset of 5000 ... from 1438 ... Ask for fewer"),
+    # Trainers and what three devices cannot share.
+    ("trainer.precision=16-mixed", "trainer.precision must be one of 32-true, bf16-mixed; got '16-mixed'"),
+    ("trainer.devices=0", "devices=0 ... trainer.devices=1"),
+    ("trainer.accelerator=abacus", "invalid accelerator name ... 'abacus' ... trainer=cpu"),
+    (THREE, "search.capture=compile", "search.capture=compile records a step of one process ... trainer.devices=1"),
+    (THREE, "search.batch_size=29", "search.batch_size=29: of the 60 images ... the last batch has 2 ... at least 3"),
+    (THREE, "search.batch_size=2", "search.batch_size=2 ... a batch has 2 ... at least 3"),
+    # Each device normalises by itself, and needs two images for a spread.
     (
-        f"normal:2:{NODE}/skip_connect@0+skip_connect@7",
-        "reads one of the states below its own, 0..2, so that there is no cycle; got 7",
+        THREE,
+        "search.batch_size=5",
+        "trainer.sync_batchnorm=false",
+        "a batch has 5 ... at least 6",
     ),
-    (CELLS.replace(f"{NODE}/", "", 1), "4 nodes, but the genotype's has 2 and 3 ... incomplete"),
-    (f"normal:2:{NODE}/", "node 1 (state 3) has no input: a missing node ... at least one"),
-    ("DARTS_V9", "'DARTS_V9' is no genotype ... Did you mean DARTS_V ... Accepted are ... .json file"),
-    (CELLS.replace("skip_connect", "skip_conect", 1), "'skip_conect' does not exist ... Did you"),
-    ("nowhere/genotype.json", "'nowhere/genotype.json', but there is no such file ... genotype.json"),
+    (THREE, "evaluation.batch_size=53", "evaluation.batch_size=53: of the 108 images ... the last batch has 2"),
 )
-def test_a_genotype_that_cannot_be_is_refused(options: tuple[str, ...], expected: str) -> None:
-    assert_says(refusal(f"genotype={options[0]}"), expected)
+def test_a_value_that_makes_no_sense_is_refused(options: tuple[str, ...], expected: str) -> None:
+    assert_says(refusal(*options), expected)
 
 
 def test_a_genotype_file_with_a_cycle_is_named(tmp_path: Path) -> None:
     file = tmp_path / "cycle.json"
     file.write_text('{"cells": [{"name": "normal", "inputs": 2, "nodes": [[["skip_connect", 2]]]}]}')
     assert_says(refusal(f"genotype={file}"), f"{str(file)!r} holds no genotype ... so that there is no cycle; got 2")
-
-
-# --- Splits and batches. ---
-
-EMPTY = "leaves one part empty ... Use more images or another share"
-SHARE = "search.weight_share must lie between 0 and 1; got"
-
-
-@each(
-    ("search.batch_size=61", "search.batch_size is 61, but only 60 images ... Lower it"),
-    ("search.weight_share=0.8", "search.batch_size is 30, but only 24 images train alpha ... Lower it"),
-    ("evaluation.batch_size=109", "evaluation.batch_size is 109, but only 108 images are trained on ... Lower it"),
-    (
-        "selection.scoring.batch_size=61",
-        "selection.scoring.batch_size is 61, but only 60 images are scored on ... Lower it",
-    ),
-    ("search.weight_share=0.0001", f"search.weight_share: Splitting 120 images ... {EMPTY}"),
-    ("search.weight_share=0", f"{SHARE} 0"),
-    ("search.weight_share=1", f"{SHARE} 1"),
-    ("selection.scoring.held_out_share=0.0001", f"selection.scoring.held_out_share: Splitting 60 images ... {EMPTY}"),
-    ("selection.scoring.held_out_share=1", "held_out_share must lie between 0 and 1; got 1"),
-    ("evaluation.validation_share=0.0001", f"evaluation.validation_share: Splitting 120 ... {EMPTY}"),
-    ("data.train_subset=5000", "subset of 5000 ... from 1438 ... Ask for fewer"),
-)
-def test_a_split_or_batch_that_cannot_be_is_refused(options: tuple[str, ...], expected: str) -> None:
-    assert_says(refusal(*options), expected)
 
 
 # --- Data. ---
@@ -256,31 +211,20 @@ FOLDER = (*TINY, "data=image_folder", *SMALL)
 CIFAR10 = (*TINY, "data=cifar10", *SMALL)
 
 
-def picture(size: int) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(0).integers(256, size=(size, size, 3), dtype=np.uint8))
-
-
 def class_folders(root: Path, size: int = 8, damaged: str | None = None) -> str:
     """Write two classes of four images; return the option that reads them."""
-    for split in ("train", "test"):
-        for file in (f"{split}/{name}/{number}.png" for name in ("ant", "bee") for number in range(4)):
-            (root / file).parent.mkdir(parents=True, exist_ok=True)
-            picture(size).save(root / file)
-            if file == damaged:
-                (root / file).write_bytes((root / file).read_bytes()[:60])
+    for split, name, number in itertools.product(("train", "test"), ("ant", "bee"), range(4)):
+        write_image(root / split / name / f"{number}.png", picture(40 * number, size))
+    if damaged is not None:
+        (root / damaged).write_bytes((root / damaged).read_bytes()[:60])
     return f"data.path={root}"
 
 
-def tables(root: Path, labels: bool = True, damaged: bool = False) -> str:
+def tables(root: Path, label_column: str = "label", damaged: bool = False) -> str:
     """Write parquet files of 20 images, row 7 of which may be damaged; return the option that reads them."""
-    stream = io.BytesIO()
-    picture(32).save(stream, "PNG")
-    images = [stream.getvalue()] * 20
-    if damaged:
-        images[7] = b"no image"
-    columns: dict[str, Any] = {"img": images} | ({"label": [number % 10 for number in range(20)]} if labels else {})
+    images = [b"no image" if damaged and row == 7 else encoded(picture(row, 32)) for row in range(20)]
     for split in ("train", "test"):
-        parquet.write_table(pyarrow.table(columns), root / f"{split}.parquet")
+        write_parquet(root / f"{split}.parquet", [row % 10 for row in range(20)], images, label_column)
     return f"data.path={root}"
 
 
@@ -292,15 +236,12 @@ def test_images_too_small_to_be_halved_twice_are_refused(size: int, option: int 
     assert_says(refusal(*options, base=FOLDER), expected)
 
 
-@pytest.mark.parametrize("base", [FOLDER, CIFAR10], ids=["folders", "tables"])
-def test_a_missing_or_empty_path_is_refused(base: tuple[str, ...], tmp_path: Path) -> None:
-    for path in (tmp_path / "nowhere", tmp_path):
-        message = refusal(f"data.path={path}", base=base)
-        assert_says(message, f"data.path ... {path} ... xpected ... train/CLASS/IMAGE.png")
+def test_a_missing_or_empty_path_and_one_class_alone_are_refused(tmp_path: Path) -> None:
+    for base in (FOLDER, CIFAR10):
+        for path in (tmp_path / "nowhere", tmp_path):
+            message = refusal(f"data.path={path}", base=base)
+            assert_says(message, f"data.path ... {path} ... xpected ... train/CLASS/IMAGE.png")
     assert_says(refusal(base=FOLDER), "data.path=FOLDER ... train/CLASS/IMAGE.png")
-
-
-def test_one_class_alone_is_refused(tmp_path: Path) -> None:
     option = class_folders(tmp_path)
     for split in ("train", "test"):
         (tmp_path / split / "bee").rename(tmp_path / split / "ant" / "below")
@@ -311,8 +252,8 @@ def test_one_class_alone_is_refused(tmp_path: Path) -> None:
 def test_another_set_or_a_table_without_labels_under_the_name_of_cifar10_is_refused(tmp_path: Path) -> None:
     other = refusal(tables(tmp_path), "data.source.image_column=photo", base=CIFAR10)
     assert_says(other, "data.source.image_column is 'photo' ... data=huggingface data.path=FOLDER ... published=null")
-    unlabelled = refusal(tables(tmp_path, labels=False), base=CIFAR10)
-    assert_says(unlabelled, "a column 'label' ... train.parquet ... found img ... data.source.label_column=")
+    unlabelled = refusal(tables(tmp_path, "species"), base=CIFAR10)
+    assert_says(unlabelled, "a column 'label' ... train.parquet ... found img, species ... data.source.label_column=")
 
 
 def test_a_damaged_image_is_named_by_its_file_or_row(tmp_path: Path) -> None:
@@ -325,9 +266,8 @@ def test_a_damaged_image_is_named_by_its_file_or_row(tmp_path: Path) -> None:
 def test_a_damaged_test_image_is_named_before_the_retraining(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Not before the search, which never opens a test image."""
     option = class_folders(tmp_path / "set", damaged="test/bee/3.png")
-    check_command(option, base=FOLDER)
+    check_command(option, base=FOLDER)  # not before the search, which never opens a test image
     message = failed(capsys, *FOLDER, option, f"genotype={CELLS}", f"logs={tmp_path}/logs")
     assert_says(message, "set/test/bee/3.png is an image ... Replace or remove it")
     assert not list((tmp_path / "logs").glob("stages/evaluation/*/history.jsonl")), "an epoch was made"
@@ -370,32 +310,10 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
     assert_says(message, "accelerator=gpu ... No supported gpu backend found ... trainer=cpu")
 
 
-@each(
-    ("trainer.precision=16-mixed", "trainer.precision must be one of 32-true, bf16-mixed; got '16-mixed'"),
-    ("trainer.sync_batchnorm=1", "trainer.sync_batchnorm must be true or false; got 1"),
-    ("trainer.devices=0", "devices=0 ... trainer.devices=1"),
-    ("trainer.accelerator=abacus", "invalid accelerator name ... 'abacus' ... trainer=cpu"),
-)
-def test_a_trainer_that_cannot_be_is_refused(options: tuple[str, ...], expected: str) -> None:
-    assert_says(refusal(*options), expected)
-
-
-@each(
-    ("search.capture=compile", "search.capture=compile records a step of one process ... trainer.devices=1"),
-    ("search.batch_size=29", "search.batch_size=29: of the 60 images ... the last batch has 2 ... at least 3"),
-    ("search.batch_size=2", "search.batch_size=2 ... a batch has 2 ... at least 3"),
-    # Each device normalises by itself, and needs two images for a spread.
-    ("search.batch_size=5", "trainer.sync_batchnorm=false", "search.batch_size=5 ... a batch has 5 ... at least 6"),
-    ("evaluation.batch_size=53", "evaluation.batch_size=53: of the 108 images ... the last batch has 2"),
-)
-def test_what_three_devices_cannot_share_is_refused(options: tuple[str, ...], expected: str) -> None:
-    assert_says(refusal("trainer.devices=3", *options), expected)
-
-
-@pytest.mark.parametrize("option", ["strategy=fsdp", "num_nodes=2", "max_epochs=2", "limit_train_batches=1"])
-def test_what_the_stages_say_of_the_trainer_is_not_for_a_user_to_set(option: str) -> None:
-    message = refusal(base=(*TINY, f"+trainer.{option}"))
-    assert_says(message, f"trainer.{option.partition('=')[0]} is not for a user to set ... accelerator, devices")
+def test_what_the_stages_say_of_the_trainer_is_not_for_a_user_to_set() -> None:
+    for option, value in {"strategy": "fsdp", "num_nodes": 2, "max_epochs": 2, "limit_train_batches": 1}.items():
+        message = refusal(base=(*TINY, f"+trainer.{option}={value}"))
+        assert_says(message, f"trainer.{option} is not for a user to set ... accelerator, devices")
 
 
 # --- The command itself. ---
@@ -464,6 +382,7 @@ def test_a_sweep_with_bad_jobs_fails_makes_the_good_ones_and_says_in_each_folder
         ("hydra.run.dir={file}/run", "{file} ... a file is where a folder is needed ... set logs=FOLDER"),
         ("logs=/proc/x", "/proc/x ... cannot be written ... set logs=FOLDER"),
         ("logs=null", "logs must be the name of a folder; got None"),
+        ("logs=.", "stages/search/ ... a file is where a folder is needed ... Move it away"),
     ],
 )
 def test_a_run_folder_that_cannot_be_made_is_named(
@@ -475,13 +394,8 @@ def test_a_run_folder_that_cannot_be_made_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (file := tmp_path / "file").touch()
-    assert_says(failed(capsys, *TINY, option.format(file=file)), expected.format(file=file))
-
-
-def test_a_file_in_place_of_the_stages_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "stages").touch()
-    message = failed(capsys, *TINY, f"logs={tmp_path}")
-    assert_says(message, f"{tmp_path}/stages/search/ ... a file is where a folder is needed ... Move it away")
+    assert_says(failed(capsys, *TINY, option.format(file=file)), expected.format(file=file))
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc")

@@ -19,8 +19,7 @@ from torch import Tensor
 
 from archselect.data import ImageData, ImageTensors
 from archselect.data.decode import EncodedImages
-from archselect.data.local_files import Split
-from archselect.data.sources import Digits
+from archselect.data.sources import Digits, Split
 from archselect.distributed.rng import derived_seed
 from archselect.evaluation.nasbench201 import PACKAGED
 from archselect.genotype import PUBLISHED, Genotype

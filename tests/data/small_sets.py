@@ -9,7 +9,7 @@ import pyarrow
 from PIL import Image
 from pyarrow import parquet
 
-from archselect.data import HubImages, ImageData
+from archselect.data import HubImages, ImageData, ImageFolder, Source
 
 
 def picture(row: int, size: int = 4) -> Image.Image:
@@ -41,6 +41,15 @@ def write_image(file: Path, image: Image.Image) -> None:
     image.save(file)
 
 
+def image_data(source: Source, **options: object) -> ImageData:
+    usual = {"mean": [0] * 3, "std": [1] * 3, "classes": None, "image_size": None, "pad": 4, "flip": True}
+    return ImageData("set", source, **usual | {"train_subset": None} | options)  # type: ignore[arg-type]
+
+
 def hub_data(path: Path | None, **options: object) -> ImageData:
-    settings = {"classes": 2, "image_size": 4, "mean": [0, 0, 0], "std": [1, 1, 1], "path": path} | options
-    return ImageData("set", HubImages("someone/set", "img", "label"), **settings)  # type: ignore[arg-type]
+    usual: dict[str, object] = {"classes": 2, "image_size": 4}
+    return image_data(HubImages("someone/set", "img", "label"), path=path, **usual | options)
+
+
+def folder_data(path: Path | None, **options: object) -> ImageData:
+    return image_data(ImageFolder(), path=path, **options)

@@ -5,38 +5,12 @@ import torch
 from torch import Tensor
 
 from archselect.data import Augmentation, DeviceLoader, Normalisation
-from archselect.data.augmentation import crop_and_flip, cutout_mask
+from archselect.data.augmentation import cutout_mask
 from archselect.distributed.rng import generator_for
 
 
 def random_images(count: int, height: int, width: int) -> Tensor:
     return torch.randint(0, 256, (count, 3, height, width), generator=generator_for("images"), dtype=torch.uint8)
-
-
-def cropped(images: Tensor, pad: int, top: int, left: int, flip: int) -> Tensor:
-    """All images `(N, 3, H, W)` with the same crop."""
-    count, _, height, width = images.shape
-    padded = Augmentation(pad=pad).padded(images.permute(0, 2, 3, 1)).contiguous()
-    draws = torch.tensor([[top, left, flip, 0, 0]]).expand(count, 5)
-    return crop_and_flip(padded, torch.arange(count), draws, height, width).permute(0, 3, 1, 2)
-
-
-def test_a_crop_moves_the_image_and_lets_zeros_in_and_a_flip_mirrors_it() -> None:
-    images = random_images(2, 6, 7)
-    assert torch.equal(cropped(images, pad=4, top=4, left=4, flip=0), images)
-    moved = cropped(images, pad=4, top=5, left=4, flip=0)
-    assert torch.equal(moved[:, :, :-1], images[:, :, 1:])
-    assert moved[:, :, -1].count_nonzero() == 0
-    moved = cropped(images, pad=4, top=4, left=3, flip=0)
-    assert torch.equal(moved[..., 1:], images[..., :-1])
-    assert moved[..., 0].count_nonzero() == 0
-    assert torch.equal(cropped(images, pad=4, top=4, left=4, flip=1), images.flip(3))
-    assert torch.equal(cropped(images, 2, 0, 3, flip=1), cropped(images, 2, 0, 3, flip=0).flip(3))
-
-
-def squares(centres: list[tuple[int, int]], side: int) -> Tensor:
-    draws = torch.tensor([(0, 0, 0, row, column) for row, column in centres])
-    return cutout_mask(draws, side, 32, 32)[..., 0]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +19,7 @@ def squares(centres: list[tuple[int, int]], side: int) -> Tensor:
 def test_a_cutout_of_16_covers_16_by_16_pixels_and_is_cut_off_at_the_border(
     centre: tuple[int, int], covered: int
 ) -> None:
-    mask = squares([centre, (16, 16)], side=16)
+    mask = cutout_mask(torch.tensor([(0, 0, 0, *centre), (0, 0, 0, 16, 16)]), 16, 32, 32)[..., 0]
     assert mask[0].sum() == covered
     assert mask[1].sum() == 256 and mask[1, 8:24, 8:24].all()
 
@@ -89,19 +63,12 @@ def test_batches_equal_a_loop_over_images_and_pixels(augmentation: Augmentation)
     torch.testing.assert_close(got, expected[:8])
 
 
-def test_draws_lie_in_their_ranges_and_reach_both_ends() -> None:
-    draws = Augmentation(pad=4, flip=True, cutout=16).draw(5000, 32, 24, generator_for(0))
-    assert draws.shape == (5000, 5)
+def test_draws_reach_both_ends_of_their_ranges_and_a_cutout_leaves_crops_and_flips_as_they_were() -> None:
+    draws, plain = (Augmentation(cutout=side).draw(5000, 32, 24, generator_for(0)) for side in (16, 0))
     assert draws.min(0).values.tolist() == [0, 0, 0, 0, 0]
     assert draws.max(0).values.tolist() == [8, 8, 1, 31, 23]
     assert draws[:, 2].float().mean().item() == pytest.approx(0.5, abs=0.05)
-
-
-def test_nothing_is_drawn_for_what_is_switched_off_and_a_cutout_leaves_crops_and_flips_as_they_were() -> None:
-    draws = Augmentation(pad=0, flip=False).draw(100, 32, 32, generator_for(0))
-    assert draws[:, :3].count_nonzero() == 0
-    plain, with_cutout = (Augmentation(cutout=side).draw(50, 32, 32, generator_for(0)) for side in (0, 16))
-    assert torch.equal(plain[:, :3], with_cutout[:, :3])
+    assert torch.equal(plain[:, :3], draws[:, :3])
 
 
 def test_negative_pixels_and_a_cutout_larger_than_the_images_are_refused() -> None:

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
-from tests.data.small_sets import encoded, hub_data, picture, write_image, write_parquet
+from tests.data.small_sets import encoded, folder_data, hub_data, image_data, picture, write_image, write_parquet
 
-from archselect.data import Digits, HubImages, ImageData, ImageFolder
+from archselect.data import Digits, HubImages, ImageData
 from archselect.data import decode as stored
 
 NUMBERS = ("classes", "image_size", "train_subset")
 
 
-def test_the_test_split_is_not_opened_while_training_and_none_is_decoded_twice(parquet_folder: Path) -> None:
+def test_a_split_is_opened_when_it_is_asked_for_and_once(parquet_folder: Path, tmp_path: Path) -> None:
     (parquet_folder / "test.parquet").write_bytes(b"this would be an error")
     data = hub_data(parquet_folder)
     first = data.train
@@ -21,11 +21,9 @@ def test_the_test_split_is_not_opened_while_training_and_none_is_decoded_twice(p
         _ = data.test
     (parquet_folder / "train.parquet").unlink()
     assert data.train is first and len(first) == 6
-
-
-def test_nothing_is_opened_for_name_classes_size_and_normalisation(tmp_path: Path) -> None:
-    data = hub_data(tmp_path / "absent", mean=[0.1, 0.2, 0.3])
-    assert (data.name, data.classes, data.image_size, data.normalisation.mean) == ("set", 2, 4, (0.1, 0.2, 0.3))
+    nowhere = hub_data(tmp_path / "absent", mean=[0.1, 0.2, 0.3])
+    assert (nowhere.name, nowhere.classes, nowhere.image_size) == ("set", 2, 4)
+    assert nowhere.normalisation.mean == (0.1, 0.2, 0.3)
 
 
 def test_a_subset_keeps_the_share_of_every_class_and_is_always_the_same(tmp_path: Path) -> None:
@@ -78,17 +76,27 @@ def test_the_fingerprint_is_that_of_the_content_wherever_it_lies(parquet_folder:
 
 
 def test_the_fingerprint_changes_with_content_subset_and_columns(parquet_folder: Path) -> None:
-    fingerprints = {hub_data(parquet_folder).fingerprint(), hub_data(parquet_folder, train_subset=4).fingerprint()}
+    fine = HubImages("someone/set", "img", "fine_label", path=parquet_folder)
+    fingerprints = {
+        hub_data(parquet_folder).fingerprint(),
+        hub_data(parquet_folder, train_subset=4).fingerprint(),
+        image_data(fine).fingerprint(),
+    }
     file = parquet_folder / "train.parquet"
     content = bytearray(file.read_bytes())
     content[50] ^= 1  # the size stays the same
     file.write_bytes(content)
     fingerprints.add(hub_data(parquet_folder).fingerprint())
-    fine = HubImages("someone/set", "img", "fine_label")
-    other = ImageData("set", fine, [0] * 3, [1] * 3, 2, 4, path=parquet_folder)
-    fingerprints.add(other.fingerprint())
     assert len(fingerprints) == 4
     assert all(len(fingerprint) == hashlib.sha256().digest_size * 2 for fingerprint in fingerprints)
+
+
+def test_fingerprints_stay_what_they_were_since_stages_are_found_by_them(tmp_path: Path) -> None:
+    (tmp_path / "train" / "ant").mkdir(parents=True)
+    (tmp_path / "train" / "ant" / "0.png").write_bytes(b"not decoded")
+    sets = (hub_data(None), folder_data(tmp_path), hub_data(tmp_path), digits())
+    known = ["ad286d6b4cf7", "a6c24fd21f51", "fe764ff3a0f3", "737db9ef9336"]
+    assert [data.fingerprint()[:12] for data in sets] == known
 
 
 def test_above_the_limit_names_and_sizes_make_the_fingerprint(
@@ -97,10 +105,10 @@ def test_above_the_limit_names_and_sizes_make_the_fingerprint(
     monkeypatch.setattr("archselect.data.sources.CONTENT_LIMIT", 10)
     fingerprint = hub_data(parquet_folder).fingerprint()
     file = parquet_folder / "train.parquet"
-    content = file.read_bytes()
-    file.write_bytes(bytes(len(content)))
+    size = file.stat().st_size
+    file.write_bytes(bytes(size))
     assert hub_data(parquet_folder).fingerprint() == fingerprint
-    file.write_bytes(content + b"!")
+    file.write_bytes(bytes(size + 1))
     assert hub_data(parquet_folder).fingerprint() != fingerprint
 
 
@@ -119,22 +127,18 @@ def test_progress_goes_to_the_console_when_there_is_much_to_decode(
 
 
 def digits(**options: object) -> ImageData:
-    return ImageData("digits", Digits(), [0] * 3, [1] * 3, **options)  # type: ignore[arg-type]
+    return image_data(Digits(), **options)
 
 
-def test_the_digits_are_split_into_a_fixed_stratified_fifth_and_the_rest() -> None:
-    data = digits()
+def test_the_digits_are_split_into_a_fixed_stratified_fifth_and_the_rest_and_scaled_to_a_byte() -> None:
+    from sklearn.datasets import load_digits
+
+    data, original = digits(), load_digits().images
     assert (data.classes, data.image_size) == (10, 8)
     assert (data.train.images.shape, data.test.images.shape) == ((1438, 3, 8, 8), (359, 3, 8, 8))
     counts = data.train.labels.bincount() + data.test.labels.bincount()
     assert ((data.train.labels.bincount() - 0.8 * counts).abs() < 1).all()
     assert hashlib.sha256(data.test.labels.numpy().tobytes()).hexdigest()[:8] == "2bd25e6a"
-
-
-def test_the_digits_are_all_of_them_scaled_to_a_byte_in_three_equal_channels() -> None:
-    from sklearn.datasets import load_digits
-
-    data, original = digits(), load_digits().images
     images = torch.cat([data.train.images, data.test.images])
     assert torch.equal(images[:, 0], images[:, 1]) and torch.equal(images[:, 0], images[:, 2])
     assert sorted(images[:, 0].flatten(1).tolist()) == sorted((original * 255 / 16).round().reshape(-1, 64).tolist())
@@ -149,7 +153,5 @@ def test_the_digits_are_not_read_from_a_path_and_count_by_content_and_subset(tmp
 
 def test_a_resized_image_folder_has_another_fingerprint(class_folders: Path) -> None:
     write_image(class_folders / "train" / "ant" / "wide.png", picture(3, size=9))
-    plain, small = (
-        ImageData("own", ImageFolder(), [0] * 3, [1] * 3, image_size=size, path=class_folders) for size in (4, 2)
-    )
+    plain, small = (folder_data(class_folders, image_size=size) for size in (4, 2))
     assert plain.fingerprint() != small.fingerprint()

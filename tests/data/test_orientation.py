@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.data.small_sets import write_parquet
+from tests.data.small_sets import image_data, write_parquet
 
-from archselect.data import ImageFolder
+from archselect.data import HuggingFaceImages, ImageFolder
 from archselect.data.decode import upright
-from archselect.data.sources import local_images
 
 SIDE = 32
 TALL = np.zeros((3 * SIDE, 2 * SIDE), dtype=np.uint8)
@@ -55,27 +54,18 @@ def test_an_image_is_turned_as_its_orientation_says_whatever_its_format(orientat
     np.testing.assert_allclose(greys(image), [20, 60, 100, 140, 180, 220], atol=3)
 
 
-@pytest.mark.parametrize("orientation", sorted(STORED))
-def test_folders_and_tables_give_images_the_way_up_that_they_are_looked_at(orientation: int, tmp_path: Path) -> None:
-    (tmp_path / "folder" / "train" / "a").mkdir(parents=True)
-    (tmp_path / "folder" / "train" / "a" / "0.jpg").write_bytes(stored(orientation, "JPEG"))
-    write_parquet(tmp_path / "table" / "train.parquet", [0], [stored(orientation, "JPEG")])
-    for images in (ImageFolder(tmp_path / "folder"), local_images(tmp_path / "table", "img", "label")):
-        pixels = images.open("train")._decoded(0, 2 * SIDE, resize=True)  # the middle of three rows, and halves
-        columns = pixels[SIDE, [SIDE // 2, -SIDE // 2], 0]
-        np.testing.assert_allclose(columns, [100, 140], atol=3)
-        assert pixels[4, 4, 0] < columns[0] < pixels[-4, 4, 0]  # row 0 lies above, row 2 below
-
-
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
-def test_the_size_that_is_checked_is_the_one_that_is_looked_at(kind: str, tmp_path: Path) -> None:
-    folder = tmp_path / "train" / "a"
-    folder.mkdir(parents=True)
-    (folder / "0.jpg").write_bytes(stored(6, kind))
-    with pytest.raises(ValueError, match=f"is {3 * SIDE} pixels high and {2 * SIDE} wide"):
-        ImageFolder(tmp_path).image_size()
-    with pytest.raises(ValueError, match=f"is {3 * SIDE} pixels high and {2 * SIDE} wide"):
-        ImageFolder(tmp_path).open("train")._decoded(0, 2 * SIDE, resize=False)
+def test_folders_and_tables_give_images_the_way_up_that_they_are_looked_at(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "folder" / "train" / "a").mkdir(parents=True)
+    (tmp_path / "folder" / "train" / "a" / "0.jpg").write_bytes(stored(6, kind))
+    write_parquet(tmp_path / "table" / "train.parquet", [0], [stored(6, kind)])
+    for source in (ImageFolder(path=tmp_path / "folder"), HuggingFaceImages(path=tmp_path / "table")):
+        pixels = image_data(source, image_size=2 * SIDE, classes=1).train.images[0, 0]  # the middle row, and halves
+        columns = pixels[SIDE, [SIDE // 2, -SIDE // 2]].tolist()
+        np.testing.assert_allclose(columns, [100, 140], atol=3)
+        assert pixels[4, 4] < columns[0] < pixels[-4, 4]  # row 0 lies above, row 2 below
+        with pytest.raises(ValueError, match=f"is {3 * SIDE} pixels high and {2 * SIDE} wide"):
+            _ = image_data(source).image_size
 
 
 def test_damaged_exif_and_orientations_that_there_are_not_ask_for_nothing() -> None:

@@ -6,13 +6,12 @@ from pathlib import Path
 import datasets
 import pyarrow
 import pytest
-import torch
 from hydra.errors import InstantiationException
 from pyarrow import parquet
-from tests.data.small_sets import encoded, picture, write_parquet
+from tests.data.small_sets import encoded, image_data, picture, write_parquet
 from tests.data.test_data_configs import make
 
-from archselect.data import HuggingFaceImages, ImageData, ImageTensors
+from archselect.data import HuggingFaceImages, ImageData
 
 NAMES = ["crow", "gull", "wren"]
 
@@ -38,39 +37,30 @@ def saved(
     return folder
 
 
-def own(path: Path, **options: object) -> ImageData:
-    source = HuggingFaceImages(**{name: options.pop(name) for name in list(options) if name in SOURCE})  # type: ignore[arg-type]
-    return ImageData("own", source, path=path, **options)  # type: ignore[arg-type]
+def own(path: Path, image_size: int | None = None, **source: str) -> ImageData:
+    return image_data(HuggingFaceImages(**source), path=path, image_size=image_size)  # type: ignore[arg-type]
 
 
-SOURCE = ("image_column", "label_column", "train_split", "test_split")
 NAMED = {"train_split": "training", "test_split": "validation"}
 
 
-def test_a_saved_set_tells_columns_classes_names_and_size(tmp_path: Path) -> None:
-    data = own(saved(tmp_path, training=[0, 1, 2, 2], validation=[2, 1, 0]), test_split="validation")
+@pytest.mark.parametrize("layout", ["saved", "parquet"])
+def test_a_set_tells_columns_classes_names_and_size_and_no_validation_is_the_test_unasked(
+    layout: str, tmp_path: Path
+) -> None:
+    place = saved(tmp_path / "saved", training=[0, 1, 2, 2], validation=[2, 1, 0])
+    if layout == "parquet":
+        both, place = datasets.load_from_disk(str(place)), tmp_path / "parquet"
+        (place / "data").mkdir(parents=True)
+        for split, rows in both.items():
+            rows.to_parquet(place / "data" / f"{split}-00000-of-00001.parquet")
+    data = own(place, test_split="validation")
     assert (data.classes, data.class_names, data.image_size) == (3, ("crow", "gull", "wren"), 4)
     assert data.train.labels.tolist() == [0, 1, 2, 2]
-    assert data.test.images[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert (data.test.images[:, 0, 0, 0].tolist(), data.test.labels.tolist()) == ([0, 1, 2], [2, 1, 0])
     assert data.notes == []
-
-
-def test_parquet_files_tell_the_same(tmp_path: Path) -> None:
-    both = datasets.load_from_disk(str(saved(tmp_path / "saved", training=[0, 1, 2, 2], validation=[2, 1, 0])))
-    (tmp_path / "parquet" / "data").mkdir(parents=True)
-    for split, rows in both.items():
-        rows.to_parquet(tmp_path / "parquet" / "data" / f"{split}-00000-of-00001.parquet")
-    data = own(tmp_path / "parquet", **NAMED)
-    assert (data.classes, data.class_names, data.test.labels.tolist()) == (3, ("crow", "gull", "wren"), [2, 1, 0])
-    with pytest.raises(FileNotFoundError, match=r"data\.source\.test_split=\.\.\. \(training, validation\)"):
-        _ = own(tmp_path / "parquet").test
-
-
-def test_a_split_for_validation_is_never_the_test_unasked(tmp_path: Path) -> None:
-    data = own(saved(tmp_path, training=[0, 1, 2], validation=[0, 1, 2]))
-    assert len(data.train) == 3
-    with pytest.raises(FileNotFoundError, match=r"no test split.*data\.source\.test_split=\.\.\. \(training, valid"):
-        _ = data.test
+    with pytest.raises(FileNotFoundError, match=r"no test split.*source\.test_split=\.\.\. \(training, validation\)"):
+        _ = own(place).test
 
 
 def test_columns_that_cannot_be_told_are_asked_for_with_those_there_are(tmp_path: Path) -> None:
@@ -78,7 +68,7 @@ def test_columns_that_cannot_be_told_are_asked_for_with_those_there_are(tmp_path
     parquet.write_table(pyarrow.table({"a": image, "b": image, "n": number, "m": number}), tmp_path / "train.parquet")
     with pytest.raises(ValueError, match=r"holds images\? a and b may; it has a .*data\.source\.image_column="):
         _ = own(tmp_path).classes
-    with pytest.raises(ValueError, match=r"holds the classes\? n and m may; .*data\.source\.label_column="):
+    with pytest.raises(ValueError, match=r"holds the classes .*\? n and m may; .*data\.source\.label_column="):
         _ = own(tmp_path, image_column="b").classes
     assert own(tmp_path, image_column="b", label_column="m").classes == 2
 
@@ -96,6 +86,7 @@ def test_classes_that_a_split_has_none_of_are_told(tmp_path: Path) -> None:
     assert len(data.train) == 4
     assert data.notes == ["the train images have none of 1 of the 3 classes (wren): nothing can be learnt of them"]
     assert data.test_labels.tolist() == [1, 1]
+    assert data.count_classes(data.train.labels) == [2, 2, 0]
     assert data.notes[1].startswith("the test images have none of 2 of the 3 classes (crow, wren): nothing is said of")
 
 
@@ -114,18 +105,13 @@ def test_without_a_place_it_says_where_data_may_lie() -> None:
 # --- Mean and standard deviation. ---
 
 
-def deviations(split: ImageTensors) -> tuple[list[float], list[float]]:
-    pixels = split.images.double() / 255
-    return pixels.mean((0, 2, 3)).tolist(), pixels.std((0, 2, 3), correction=0).tolist()
-
-
 @pytest.mark.parametrize("choice", ["image_folder", "huggingface"])
 def test_mean_and_std_of_own_images_are_measured_on_those_that_train(choice: str, class_folders: Path) -> None:
     for subset in (None, 2):
         data = make(choice, path=str(class_folders), train_subset=subset)
-        mean, std = deviations(data.train)
-        assert data.normalisation.mean == pytest.approx(mean, abs=5e-5)
-        assert data.normalisation.std == pytest.approx(std, abs=5e-5)
+        pixels = data.train.images.double() / 255
+        assert data.normalisation.mean == pytest.approx(pixels.mean((0, 2, 3)).tolist(), abs=5e-5)
+        assert data.normalisation.std == pytest.approx(pixels.std((0, 2, 3), correction=0).tolist(), abs=5e-5)
     given = make(choice, path=str(class_folders), mean=[0.1, 0.2, 0.3], std=[0.4, 0.5, 0.6])
     assert (given.normalisation.mean, given.normalisation.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert (data.is_measured, given.is_measured) == (True, False)
@@ -143,6 +129,11 @@ def test_another_source_under_the_name_of_a_published_set_is_refused(name: str, 
     with pytest.raises(InstantiationException, match=told):
         make(name, source={option: value})
     assert make(name, source={option: value}, published=None).name == name
+
+
+def test_a_source_that_is_none_is_refused_before_it_is_compared_with_the_published_one() -> None:
+    with pytest.raises(InstantiationException, match=r"data\.source must name a class by its _target_; got None"):
+        make("cifar10", source=None)
 
 
 def test_other_classes_under_the_name_of_a_published_set_are_refused(tmp_path: Path) -> None:
@@ -165,9 +156,3 @@ def test_classes_of_own_data_may_be_given_other_names(tmp_path: Path) -> None:
     place = saved(tmp_path, train=[0, 1, 2])
     data = make("huggingface", path=str(place), class_names=["Corvus", "Larus", "Troglodytes"])
     assert (data.train.labels.tolist(), data.class_names[2]) == ([0, 1, 2], "Troglodytes")
-
-
-def test_labels_say_how_many_images_each_class_has(tmp_path: Path) -> None:
-    data = own(saved(tmp_path, training=[0, 2, 2, 0, 2]), train_split="training")
-    assert data.count_classes(data.train.labels) == [2, 0, 3]
-    assert data.count_classes(torch.tensor([1])) == [0, 1, 0]

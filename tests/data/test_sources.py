@@ -6,14 +6,10 @@ import datasets
 import pytest
 import torch
 from PIL import Image
-from tests.data.small_sets import encoded, hub_data, picture, write_image, write_parquet
+from tests.data.small_sets import encoded, folder_data, hub_data, image_data, picture, write_image, write_parquet
 
-from archselect.data import HubImages, ImageData, ImageFolder, ImageTensors
-from archselect.data.local_files import IMAGE_SUFFIXES
-
-
-def own_data(path: Path | None, **options: object) -> ImageData:
-    return ImageData("own", ImageFolder(), [0] * 3, [1] * 3, path=path, **options)  # type: ignore[arg-type]
+from archselect.data import HubImages, ImageFolder, ImageTensors
+from archselect.data.sources import IMAGE_SUFFIXES
 
 
 def numbers(split: ImageTensors) -> list[int]:
@@ -43,23 +39,16 @@ def test_numbered_parquet_files_are_read_one_after_the_other(tmp_path: Path) -> 
     assert (numbers(data.train), data.train.labels.tolist()) == ([7, 8], [0, 1])
 
 
-def test_a_saved_data_set_is_read(tmp_path: Path) -> None:
-    features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
-
-    def split(*rows: int) -> datasets.Dataset:
-        return datasets.Dataset.from_dict({"img": [picture(r) for r in rows], "label": [r % 2 for r in rows]}, features)
-
-    datasets.DatasetDict(train=split(4, 5, 6), test=split(9)).save_to_disk(tmp_path / "both")
-    split(4, 5, 6).save_to_disk(tmp_path / "one")
-    data = hub_data(tmp_path / "both")
-    assert (numbers(data.train), data.train.labels.tolist(), numbers(data.test)) == ([4, 5, 6], [0, 1, 0], [9])
-    alone = hub_data(tmp_path / "one")
-    assert numbers(alone.train) == [4, 5, 6]
+def test_a_single_saved_split_is_that_of_the_training_images_and_caches_do_not_count(tmp_path: Path) -> None:
+    table = datasets.Dataset.from_dict({"img": [picture(4), picture(5)], "label": [0, 1]})
+    table.cast_column("img", datasets.Image()).save_to_disk(tmp_path)
+    data = hub_data(tmp_path)
+    assert (numbers(data.train), data.train.labels.tolist()) == ([4, 5], [0, 1])
     with pytest.raises(FileNotFoundError, match="no test split"):
-        _ = alone.test
-    fingerprint = alone.fingerprint()
-    (tmp_path / "one" / "cache-0123.arrow").write_text("the result of some map() of datasets")
-    assert hub_data(tmp_path / "one").fingerprint() == fingerprint != data.fingerprint()
+        _ = data.test
+    fingerprint = data.fingerprint()
+    (tmp_path / "cache-0123.arrow").write_text("the result of some map() of datasets")
+    assert hub_data(tmp_path).fingerprint() == fingerprint
 
 
 def test_a_set_of_the_hub_is_read_by_repository_configuration_and_revision(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,21 +60,11 @@ def test_a_set_of_the_hub_is_read_by_repository_configuration_and_revision(monke
         return table.cast_column("x", datasets.Image()).select([2, 0])  # rows by way of an index
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    source = HubImages("someone/set", "x", "y", configuration="small", revision="abc")
-    data = ImageData("set", source, [0] * 3, [1] * 3, 2, 4, class_names=["a", "b"])
+    data = image_data(HubImages("someone/set", "x", "y", "small", "abc"), classes=2, class_names=["a", "b"])
     assert (numbers(data.train), data.train.labels.tolist()) == ([3, 1], [1, 0])
-    assert asked == [("someone/set", "small", "abc", "train")]
-
-
-def test_hub_fingerprints_tell_repository_configuration_and_revision_apart() -> None:
-    sources = [
-        HubImages("a/b", "x", "y"),
-        HubImages("a/c", "x", "y"),
-        HubImages("a/b", "x", "y", configuration="c"),
-        HubImages("a/b", "x", "y", revision="c"),
-    ]
-    assert len({source.fingerprint() for source in sources}) == 4
-    assert HubImages("a/b", "x", "y").fingerprint() == HubImages("a/b", "x", "y").fingerprint()
+    assert set(asked) == {("someone/set", "small", "abc", "train")}
+    of_hub = (("a/b",), ("a/c",), ("a/b", "x"), ("a/b", None, "x"), ("a/b", None, None, "x"), ("a/b", *[None] * 3, "x"))
+    assert len({HubImages(*options).fingerprint() for options in of_hub}) == len(of_hub)
 
 
 def test_a_set_that_is_neither_cached_nor_to_be_had_says_which_files_to_put_where(
@@ -103,8 +82,7 @@ def test_a_set_that_is_neither_cached_nor_to_be_had_says_which_files_to_put_wher
 
 @pytest.mark.parametrize("mode", ["L", "1", "P"])
 def test_grey_images_get_three_equal_channels(tmp_path: Path, mode: str) -> None:
-    image = Image.new("L", (4, 4), 255).convert(mode)
-    write_parquet(tmp_path / "train.parquet", [0], [encoded(image)])
+    write_parquet(tmp_path / "train.parquet", [0], [encoded(Image.new("L", (4, 4), 255).convert(mode))])
     assert (hub_data(tmp_path).train.images == 255).all()
 
 
@@ -138,25 +116,24 @@ def test_a_path_without_data_says_what_is_expected_and_what_is_there(parquet_fol
         _ = hub_data(tmp_path / "nowhere").train
     with pytest.raises(ValueError, match=r"it holds cat\.png, set\. Expected a folder with train\.parquet"):
         _ = hub_data(tmp_path).train
-    with pytest.raises(FileNotFoundError, match=r"no test split: expected test\.parquet, found train\.parquet"):
+    with pytest.raises(FileNotFoundError, match=r"no test split of the name test or testing: it holds train\.parquet"):
         _ = hub_data(parquet_folder).test
 
 
-def test_a_missing_column_is_named_with_those_that_are_there(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "train.parquet", [0, 1], label_column="fine_label")
-    with pytest.raises(ValueError, match=r"a column 'label' in .* found img, fine_label.*data\.source\.label_column="):
-        _ = hub_data(tmp_path).train
-
-
-def test_columns_of_the_wrong_kind_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        (("img", "fine"), r"a column 'fine' in .* found img, label.*data\.source\.label_column="),
+        (("img", "img"), "Expected the classes as whole numbers in the column 'img' .* Number the classes from 0"),
+        (("label", "label"), "Expected images in the column 'label' of .*, found int64"),
+    ],
+)
+def test_columns_that_are_missing_or_of_the_wrong_kind_are_refused(
+    columns: tuple[str, str], told: str, tmp_path: Path
+) -> None:
     write_parquet(tmp_path / "train.parquet", [0, 1])
-    for columns, message in (
-        (("img", "img"), "Expected whole numbers in the column 'img'"),
-        (("label", "label"), "Expected encoded images in the column 'label'"),
-    ):
-        data = ImageData("set", HubImages("someone/set", *columns), [0] * 3, [1] * 3, 2, 4, path=tmp_path)
-        with pytest.raises(ValueError, match=message):
-            _ = data.train
+    with pytest.raises(ValueError, match=told):
+        _ = image_data(HubImages("someone/set", *columns), path=tmp_path).train
 
 
 def test_classes_without_names_are_counted_from_0_and_a_gap_is_refused(tmp_path: Path) -> None:
@@ -171,28 +148,21 @@ def test_classes_without_names_are_counted_from_0_and_a_gap_is_refused(tmp_path:
 # Folders of images ------------------------------------------------------------------------------------------------
 
 
-def test_classes_are_the_folders_in_the_order_of_their_names(class_folders: Path) -> None:
+def test_classes_are_the_folders_in_the_order_of_their_names_with_all_images_below(class_folders: Path) -> None:
     (class_folders / "train" / ".hidden").mkdir()
-    data = own_data(class_folders)
-    assert (data.classes, data.image_size) == (2, 4)
-    assert (numbers(data.train), data.train.labels.tolist()) == ([10, 11, 20, 21], [0, 0, 1, 1])
-    assert (numbers(data.test), data.test.labels.tolist()) == ([10, 20], [0, 1])
-
-
-def test_a_hub_set_is_also_read_from_folders_of_images(class_folders: Path) -> None:
-    data = hub_data(class_folders)
-    assert (numbers(data.train), data.train.labels.tolist()) == ([10, 11, 20, 21], [0, 0, 1, 1])
-
-
-def test_images_in_folders_below_a_class_count_to_it(class_folders: Path) -> None:
     write_image(class_folders / "train" / "ant" / "red" / "small" / "7.png", picture(7))
     write_image(class_folders / "train" / "ant" / "A.PNG", picture(8))
-    data = own_data(class_folders)
+    data = folder_data(class_folders)
+    assert (data.classes, data.image_size, data.notes) == (2, 4, [])
     assert (numbers(data.train), data.train.labels.tolist()) == ([10, 11, 8, 7, 20, 21], [0, 0, 0, 0, 1, 1])
-    assert data.notes == []
-    fingerprint = data.fingerprint()
+    assert (numbers(data.test), data.test.labels.tolist()) == ([10, 20], [0, 1])
+    copy = hub_data(class_folders)
+    assert (numbers(copy.train), copy.train.labels.tolist()) == (numbers(data.train), data.train.labels.tolist())
+    fingerprints = {data.fingerprint()}
     write_image(class_folders / "train" / "ant" / "red" / "small" / "7.png", picture(9))
-    assert own_data(class_folders).fingerprint() != fingerprint
+    fingerprints.add(folder_data(class_folders).fingerprint())
+    (class_folders / "train" / "ant" / "0.png").rename(class_folders / "train" / "bee" / "9.png")
+    assert len(fingerprints | {folder_data(class_folders).fingerprint()}) == 3
 
 
 def test_every_ending_of_images_is_read_in_capitals_too(tmp_path: Path) -> None:
@@ -202,7 +172,7 @@ def test_every_ending_of_images_is_read_in_capitals_too(tmp_path: Path) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             with file.open("wb") as stream:
                 picture(0).save(stream, Image.registered_extensions().get(ending, "PNG"))
-    assert own_data(tmp_path).train.labels.bincount().tolist() == [2] * len(IMAGE_SUFFIXES)
+    assert folder_data(tmp_path).train.labels.bincount().tolist() == [2] * len(IMAGE_SUFFIXES)
 
 
 def test_files_that_are_not_read_are_told_of_once_and_hidden_ones_are_not(class_folders: Path) -> None:
@@ -212,12 +182,12 @@ def test_files_that_are_not_read_are_told_of_once_and_hidden_ones_are_not(class_
         (ant / name).write_text("what a system left")
     (ant / ".ipynb_checkpoints").mkdir()
     write_image(ant / ".ipynb_checkpoints" / "0-checkpoint.png", picture(5))
-    data = own_data(class_folders)
+    data = folder_data(class_folders)
     assert (len(data.train), data.notes) == (4, [])
     for name in ("ant/notes.txt", "ant/red/photo.heic", "ant/red/other.HEIC", "stray.png"):
         (class_folders / "train" / name).write_text("no one reads this")
     (ant / "more").symlink_to(class_folders / "test" / "ant", target_is_directory=True)
-    data = own_data(class_folders)
+    data = folder_data(class_folders)
     assert len(data.train) == 4
     (note,) = data.notes
     assert note.startswith(f"5 files in {class_folders / 'train'} are not read, 1 of them in no folder of a class (")
@@ -237,17 +207,17 @@ def test_a_folder_that_cannot_be_listed_is_an_error(class_folders: Path, monkeyp
 
     monkeypatch.setattr(os, "scandir", refuse)  # the tests may run as root, who may read all
     with pytest.raises(PermissionError, match="closed"):
-        _ = own_data(class_folders).train
+        _ = folder_data(class_folders).train
 
 
 def test_folders_of_splits_may_have_other_names(class_folders: Path) -> None:
     (class_folders / "train").rename(class_folders / "training")
     (class_folders / "test").rename(class_folders / "val")
-    data = own_data(class_folders)
+    data = folder_data(class_folders)
     assert len(data.train) == 4
     with pytest.raises(FileNotFoundError, match=r"no test split.*data\.source\.test_split=\.\.\. \(training, val\)"):
         _ = data.test
-    named = ImageData("own", ImageFolder(test_split="val"), path=class_folders)
+    named = image_data(ImageFolder(test_split="val"), path=class_folders)
     assert numbers(named.test) == [10, 20]
     assert named.fingerprint() != data.fingerprint()
 
@@ -255,18 +225,18 @@ def test_folders_of_splits_may_have_other_names(class_folders: Path) -> None:
 def test_images_of_different_sizes_or_that_are_not_square_need_a_size(class_folders: Path) -> None:
     write_image(class_folders / "train" / "bee" / "large.png", picture(0, size=8))
     with pytest.raises(ValueError, match=r"bee.large\.png is 8 pixels high and 8 wide\. Set data\.image_size"):
-        _ = own_data(class_folders).train
-    assert own_data(class_folders, image_size=4).train.images.shape == (5, 3, 4, 4)
+        _ = folder_data(class_folders).train
+    assert folder_data(class_folders, image_size=4).train.images.shape == (5, 3, 4, 4)
     write_image(class_folders / "train" / "ant" / "0.png", Image.new("RGB", (6, 4)))
     with pytest.raises(ValueError, match=r"0\.png is 4 pixels high and 6 wide\. Set data\.image_size"):
-        _ = own_data(class_folders).image_size
+        _ = folder_data(class_folders).image_size
 
 
 def test_an_image_is_scaled_and_cropped_around_its_centre(tmp_path: Path) -> None:
     image = Image.new("RGB", (16, 8))
     image.paste((90, 90, 90), (4, 0, 12, 8))  # the square in the middle is grey, left and right of it all is black
     write_image(tmp_path / "train" / "only" / "wide.png", image)
-    pixels = own_data(tmp_path, image_size=4).train.images
+    pixels = folder_data(tmp_path, image_size=4).train.images
     assert (pixels[..., 1:3] == 90).all()
     assert (pixels > 60).all()  # a little black is mixed in at the edges
 
@@ -285,35 +255,24 @@ def test_what_folders_cannot_hold_is_named(
     (class_folders / file).parent.mkdir(exist_ok=True)
     (class_folders / file).write_bytes(content)
     with pytest.raises(ValueError, match=told):
-        getattr(own_data(class_folders), split)
+        getattr(folder_data(class_folders), split)
 
 
-def test_other_numbers_of_classes_than_configured_are_refused(class_folders: Path) -> None:
-    with pytest.raises(ValueError, match=r"Expected 3 classes, .* but the data have 2"):
-        _ = own_data(class_folders, classes=3).train
+def test_an_image_folder_without_what_it_needs_or_with_other_classes_is_refused(tmp_path: Path) -> None:
+    def refused(told: str, split: str, path: Path | None = tmp_path, **options: object) -> None:
+        with pytest.raises((ValueError, FileNotFoundError), match=told):
+            getattr(folder_data(path, **options), split)
 
-
-def test_an_image_folder_without_what_it_needs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"An image folder needs its path: data.path=FOLDER"):
-        _ = own_data(None).classes
-    with pytest.raises(FileNotFoundError, match="train is not a folder"):
-        _ = own_data(tmp_path).classes
+    refused(r"need their path: data.path=FOLDER", "train", None)
+    refused("no train split of the name train or training: it holds nothing", "train")
     (tmp_path / "train").mkdir()
-    with pytest.raises(ValueError, match="Expected one folder of images per class"):
-        _ = own_data(tmp_path).classes
-    write_image(tmp_path / "train" / "only" / "0.png", picture(0))
-    with pytest.raises(FileNotFoundError, match=r"no test split: expected test/CLASS/IMAGE.png, found train"):
-        _ = own_data(tmp_path).test
+    refused("Expected one folder of images per class", "train")
     (tmp_path / "test").mkdir()
-    with pytest.raises(ValueError, match="test has no images"):
-        _ = own_data(tmp_path).test
-
-
-def test_the_fingerprint_of_a_folder_changes_when_an_image_moves_to_another_class(class_folders: Path) -> None:
-    fingerprint = own_data(class_folders).fingerprint()
-    assert own_data(class_folders).fingerprint() == fingerprint
-    (class_folders / "train" / "ant" / "0.png").rename(class_folders / "train" / "bee" / "9.png")
-    assert own_data(class_folders).fingerprint() != fingerprint
+    write_image(tmp_path / "train" / "only" / "0.png", picture(0))
+    refused("test has no images", "test")
+    (tmp_path / "test").rmdir()
+    refused(r"no test split .* it holds train\. Expected .* test/CLASS/IMAGE.png", "test")
+    refused(r"Expected 3 classes, .* but the data have 1", "train", classes=3)
 
 
 # Real data --------------------------------------------------------------------------------------------------------

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -22,54 +24,34 @@ def test_remainders_go_to_the_classes_with_the_largest() -> None:
     assert labels[first].bincount().tolist() == [1, 2, 2]
 
 
-def test_odd_classes_still_give_halves_of_the_whole() -> None:
+def test_odd_classes_still_give_halves_of_the_whole_that_depend_on_the_generator_alone() -> None:
     labels = torch.arange(10).repeat_interleave(3)
-    first, second = stratified_split(labels, 0.5, generator_for(0))
+    (first, second), (again, _), (other, _) = (stratified_split(labels, 0.5, generator_for(n)) for n in (0, 0, 1))
     assert len(first) == len(second) == 15
     assert set(labels[first].bincount(minlength=10).tolist()) == {1, 2}
-
-
-def test_a_split_depends_on_its_generator_alone() -> None:
-    first, _ = stratified_split(LABELS, 0.5, generator_for(0))
-    again, _ = stratified_split(LABELS, 0.5, generator_for(0))
-    other, _ = stratified_split(LABELS, 0.5, generator_for(1))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-
-
-@pytest.mark.parametrize("share", [0.0, 1.0, -0.5, 1.5])
-def test_a_share_outside_of_zero_to_one_is_refused(share: float) -> None:
-    with pytest.raises(ValueError, match="share of the first part to lie between 0 and 1"):
-        stratified_split(LABELS, share, generator_for(0))
-
-
-@pytest.mark.parametrize("share", [0.001, 0.999])
-def test_an_empty_part_is_refused(share: float) -> None:
-    with pytest.raises(ValueError, match=r"70 images .* leaves one part empty"):
-        stratified_split(LABELS, share, generator_for(0))
-
-
-def test_a_subset_keeps_the_share_of_every_class() -> None:
-    subset = stratified_subset(LABELS, 14, generator_for(0))
-    assert LABELS[subset].bincount().tolist() == [8, 4, 2]
-    assert subset.tolist() == sorted(set(subset.tolist()))
-
-
-def test_a_rare_class_keeps_one_image_in_a_subset() -> None:
-    labels = torch.tensor([0] * 97 + [1] * 2 + [2])
-    subset = stratified_subset(labels, 10, generator_for(0))
-    assert labels[subset].bincount().tolist() == [8, 1, 1]
-
-
-def test_the_smallest_subset_has_one_image_of_each_class_and_the_largest_is_the_set() -> None:
-    assert LABELS[stratified_subset(LABELS, 3, generator_for(0))].sort().values.tolist() == [0, 1, 2]
-    assert stratified_subset(LABELS, 70, generator_for(0)).tolist() == list(range(70))
+    assert torch.equal(first, again) and not torch.equal(first, other)
 
 
 @pytest.mark.parametrize(
-    ("size", "told"),
-    [(71, "subset of 71 images cannot be drawn from 70"), (2, "subset of 2 images cannot hold all 3 classes")],
+    ("size", "counts"), [(14, [8, 4, 2]), (3, [1, 1, 1]), (70, [40, 20, 10])], ids=["share", "smallest", "all"]
 )
-def test_a_subset_larger_than_the_set_or_smaller_than_its_number_of_classes_is_refused(size: int, told: str) -> None:
+def test_a_subset_keeps_the_share_of_every_class_and_one_image_at_least(size: int, counts: list[int]) -> None:
+    subset = stratified_subset(LABELS, size, generator_for(0))
+    assert LABELS[subset].bincount().tolist() == counts
+    assert subset.tolist() == sorted(set(subset.tolist()))
+    rare = torch.tensor([0] * 97 + [1] * 2 + [2])
+    assert rare[stratified_subset(rare, 10, generator_for(0))].bincount().tolist() == [8, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("cut", "size", "told"),
+    [
+        *((stratified_split, share, "first part to lie between 0 and 1") for share in (0.0, 1.0, -0.5, 1.5)),
+        *((stratified_split, share, "70 images .* leaves one part empty") for share in (0.001, 0.999)),
+        (stratified_subset, 71, "subset of 71 images cannot be drawn from 70"),
+        (stratified_subset, 2, "subset of 2 images cannot hold all 3 classes"),
+    ],
+)
+def test_a_part_that_cannot_be_is_refused(cut: Callable[..., object], size: float, told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        stratified_subset(LABELS, size, generator_for(0))
+        cut(LABELS, size, generator_for(0))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,8 +53,3 @@ def make_run(logs: Path, config: Any = None) -> MadeRun:
 def touching(file: Path) -> dict[str, Any]:
     """Return a config whose making would make a file."""
     return {"_target_": "os.system", "command": f"touch {file}"}
-
-
-def pickled(file: Path) -> bytes:
-    """Return a pickle whose reading would make a file."""
-    return pickle.dumps(Touch(file))

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from archselect.data.sources import ImageFolder, local_images
+from archselect.data import HubImages, ImageFolder
+from archselect.data.decode import EncodedImages
 from archselect.evaluation import NASBench201Table
 from archselect.evaluation.nasbench201 import COLUMNS
 from archselect.genotype import Genotype
@@ -49,9 +50,12 @@ def repeated(value: bytes | str, times: int) -> pyarrow.DictionaryArray:
     return pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * times), pyarrow.array([value]))
 
 
+def opened(path: Path, train_split: str | None = None) -> EncodedImages:
+    return HubImages(None, "img", "label", path=path, train_split=train_split).open("train")
+
+
 def decode(path: Path) -> np.ndarray:
-    stored = local_images(path, "img", "label").open("train")
-    return stored._decoded(0, 8, resize=True)
+    return opened(path)._decoded(0, 8, resize=True)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +71,7 @@ def test_a_small_file_with_very_many_pixels_is_not_decoded(width: int, height: i
     (folder / "train" / "a").mkdir(parents=True)
     (folder / "train" / "a" / "image.png").write_bytes(bomb)
     with pytest.raises(ValueError, match=rf"image.png is not an image that can be read .*{why}"):
-        ImageFolder(folder).image_size()
+        ImageFolder(path=folder).open("train").size_of(0)
 
 
 @pytest.mark.parametrize("kind", ["EPS", "PCX", "TGA"])
@@ -75,11 +79,6 @@ def test_formats_that_are_programs_or_rare_are_no_images(kind: str, tmp_path: Pa
     Image.open(io.BytesIO(encoded(kind)))  # Pillow knows it, and would have Ghostscript run an EPS
     with pytest.raises(ValueError, match="its format is not known"):
         decode(written(tmp_path, [encoded(kind)]))
-
-
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM"])
-def test_the_formats_of_image_folders_are_images(kind: str, tmp_path: Path) -> None:
-    assert decode(written(tmp_path, [encoded(kind)])).shape == (8, 8, 3)
 
 
 def test_a_table_does_not_name_files_of_this_machine(tmp_path: Path) -> None:
@@ -103,14 +102,14 @@ def test_a_saved_set_does_not_name_files_outside_of_it(name: str | None, tmp_pat
     state["_data_files"] = [{"filename": name}]
     (tmp_path / "set" / "state.json").write_text(json.dumps(state))
     with pytest.raises(ValueError, match=r"names the file .*, which does not lie in"):
-        local_images(tmp_path / "set", "img", "label").open("train")
+        opened(tmp_path / "set")
 
 
 @pytest.mark.parametrize("split", ["../private", "/etc", ".."])
 def test_a_saved_set_does_not_name_splits_outside_of_it(split: str, tmp_path: Path) -> None:
     (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": [split]}))
     with pytest.raises(FileNotFoundError, match="has no train split"):
-        local_images(tmp_path, "img", "label", train_split=split).open("train")
+        opened(tmp_path, split)
 
 
 def test_names_of_classes_hold_nothing_that_a_terminal_obeys(tmp_path: Path) -> None:
@@ -121,8 +120,7 @@ def test_names_of_classes_hold_nothing_that_a_terminal_obeys(tmp_path: Path) -> 
     )
     rows = {"img": [{"bytes": encoded("PNG"), "path": None}], "label": [1]}
     datasets.Dataset.from_dict(rows, features).to_parquet(tmp_path / "train.parquet")
-    names = local_images(tmp_path, None, None).open("train").class_names
-    assert names == ("a\N{REPLACEMENT CHARACTER}[2J", "b" * 100)
+    assert opened(tmp_path).class_names == ("a\N{REPLACEMENT CHARACTER}[2J", "b" * 100)
 
 
 def test_a_column_that_grows_many_times_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +131,7 @@ def test_a_column_that_grows_many_times_is_not_read(tmp_path: Path, monkeypatch:
     pool = pyarrow.default_memory_pool()
     peak = max(pool.max_memory(), pool.bytes_allocated() + 2**27)
     with pytest.raises(ValueError, match=r"train.parquet takes more than .* bytes in memory, many times its size"):
-        local_images(tmp_path, "img", "label").open("train")
+        opened(tmp_path)
     assert pool.max_memory() <= peak
 
 
@@ -142,8 +140,8 @@ def test_a_value_that_is_large_by_itself_is_not_read_and_many_small_ones_are(
 ) -> None:
     monkeypatch.setattr("archselect.data.tables.EXPANSION_FREE", 2**20)
     with pytest.raises(ValueError, match="bytes in memory, many times its size"):
-        local_images(written(tmp_path, [b"\0" * 2**22]), "img", "label").open("train")
-    stored = local_images(written(tmp_path, [encoded("PNG")] * 1000), "img", "label").open("train")
+        opened(written(tmp_path, [b"\0" * 2**22]))
+    stored = opened(written(tmp_path, [encoded("PNG")] * 1000))
     assert len(stored) == 1000
     assert stored._decoded(999, 8, resize=False).shape == (8, 8, 3)
 
@@ -161,14 +159,11 @@ def rows(number: int, arch: str = ARCH) -> str:
         (rows(limits.TABLE_ROWS + 1, ""), "more than 100,000 rows"),
         (rows(1).replace("index", "index" * 14_000_000), r"has 70,[\d,]+ bytes, and such a file has at most"),
         (rows(1, "'=1+1"), "arch must be a cell such as"),
-        (rows(1).replace("\n0,", "\ninf,"), "index"),
         (rows(1).replace("\n0,", "\n1e300,"), "index"),
-        (rows(1).replace("\n0,", "\nx,"), "index"),
         ("\0" * 1000, "no readable csv file|lacks the column"),
-        ("a" * 1000 + ",b" * 50, "lacks the column"),
         ("a" * 1000 + ",b" * 50_000, "its first line, the names of the columns, has more than 65,536 bytes"),
     ],
-    ids=["rows", "bytes", "formula", "inf", "large", "text", "binary", "columns", "very many columns"],
+    ids=["rows", "bytes", "formula", "large", "binary", "very many columns"],
 )
 def test_a_table_with_wrong_or_huge_content_is_refused(text: str, why: str, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(text)

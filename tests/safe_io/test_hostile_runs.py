@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tests.command import ANALYZE
+from tests.command import ANALYZE, tiny, train
 from tests.safe_io.hostile import GENOTYPE, Touch, make_run, touching
 
 from archselect.pipeline.command_line import data_name
@@ -32,14 +32,15 @@ from archselect.training.fit import AtomicCheckpointIO
         ("pytorch_lightning.cli.instantiate_class", "lies in no package that it may name"),
         ("archselect.pipeline.config.os.system", "lies in no package that it may name"),
         ("archselect.searching.Method", "lies in no package that it may name"),
-        ("archselect.search.method.torch.load", "leads out of archselect.search"),
+        ("archselect.search.method.torch.load", "'archselect.search.method' is not a package"),
         ("archselect.search.method.partial", "is defined in functools, not in archselect.search"),
-        ("archselect.data.local_files.Path", "is defined in pathlib, not in archselect.data"),
+        ("archselect.data.sources.Path", "is defined in pathlib, not in archselect.data"),
         ("archselect.data.ImageData.__init__", "is private"),
         ("archselect.data.stratified_split", "is no class"),
-        ("archselect.data.nothing", "which archselect.data does not have"),
-        ("torch.optim.sys.modules", "which torch.optim does not have"),
-        ("torch.optim.sgd.torch.load", "leads out of torch.optim"),
+        ("archselect.data.nothing", "is no class of archselect.data"),
+        ("archselect.data.nothing.Nothing", "No module named 'archselect.data.nothing'"),
+        ("torch.optim.sys.modules", "No module named 'torch.optim.sys'"),
+        ("torch.optim.sgd.torch.load", "'torch.optim.sgd' is not a package"),
         ("torch.optim.lr_scheduler.LambdaLR", "is no optimizer"),
         ("os.${name}", "is no dotted name"),
         ("${name}", "is no dotted name"),
@@ -84,18 +85,16 @@ def test_a_package_of_ones_own_is_run_when_it_is_trusted_and_only_what_it_define
     assert "my_plugin" not in sys.modules  # not even imported
     assert str(load_genotype(made.folder)) == GENOTYPE  # which needs no config
     assert open_run(made.folder, trusted=["my_plugin"]).config.selection["_target_"] == "my_plugin.Mine"
-    for target, why in (
-        ("my_plugin.os.system", "leads out of my_plugin"),
-        ("my_plugin.JSONDecoder", "in json.decoder"),
+    for target, trusted, why in (
+        ("my_plugin.os.system", "my_plugin", "'my_plugin' is not a package"),
+        ("my_plugin.__main__.Mine", "my_plugin", "is private"),
+        ("my_plugin.JSONDecoder", "my_plugin", "in json.decoder"),
+        ("my_plugin.Mine", "my plugin", "trusted lists packages by name"),
+        ("my_other.Mine", "my_other", "my_other cannot be imported here"),
     ):
         made.config.write_text(yaml.safe_dump({"selection": {"_target_": target}}))
         with pytest.raises(ValueError, match=why):
-            open_run(made.folder, trusted=["my_plugin"])
-    with pytest.raises(ValueError, match="trusted lists packages by name"):
-        open_run(made.folder, trusted=["my plugin"])
-    made.config.write_text(yaml.safe_dump({"selection": {"_target_": "my_other.Mine"}}))
-    with pytest.raises(ValueError, match="my_other, and that cannot be imported here"):
-        open_run(made.folder, trusted=["my_other"])
+            open_run(made.folder, trusted=[trusted])
 
 
 @pytest.mark.parametrize(
@@ -126,17 +125,13 @@ def test_no_resolver_of_a_config_that_is_read_back_is_asked(
     assert "unsaid" not in str(said.value)
 
 
-def test_the_name_of_own_data_is_asked_for_where_it_stands(tmp_path: Path) -> None:
-    data = {"name": "${archselect.data_name:own}", "path": "/a/birds", "source": {"repository": None}}
-    run = open_run(make_run(tmp_path, {"data": data}).folder, {"data": {"path": "/b/birds"}})
-    assert run.config.data.name == data_name("/b/birds", {"repository": None}, "own")
-
-
-def test_references_to_other_options_are_kept_and_the_loggers_of_the_run_are_not(tmp_path: Path) -> None:
+def test_references_and_the_name_of_own_data_are_kept_and_the_loggers_of_the_run_are_not(tmp_path: Path) -> None:
     config = {"a": 3, "b": {"c": "${a}"}, "logger": {"csv": {"_target_": "os.system", "dir": "${oc.env:HOME}"}}}
-    run = open_run(make_run(tmp_path, config).folder)
+    data = {"name": "${archselect.data_name:own}", "path": "/a/birds", "source": {"repository": None}}
+    run = open_run(make_run(tmp_path, {**config, "data": data}).folder, {"data": {"path": "/b/birds"}})
     assert run.config.b.c == 3
     assert "logger" not in run.config
+    assert run.config.data.name == data_name("/b/birds", {"repository": None}, "own")
 
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -195,44 +190,41 @@ def test_a_pipe_or_device_in_place_of_a_file_is_not_waited_for(tmp_path: Path) -
         ("/etc", "The links of a run are relative"),
         ("../../../elsewhere", "no folder of a store"),
         ("../../stages/evaluation/x", "no folder of a store"),
+        (None, "no folder of a store"),
     ],
 )
-def test_a_stage_that_is_no_stage_of_a_store_is_refused(link: str, why: str, tmp_path: Path) -> None:
+def test_a_stage_that_is_no_stage_of_a_store_or_itself_a_link_is_refused(
+    link: str | None, why: str, tmp_path: Path
+) -> None:
     made = make_run(tmp_path / "logs")
-    for folder in ("elsewhere", "logs/stages/evaluation/x"):
-        (tmp_path / folder).mkdir(parents=True)
-    (made.folder / "search").unlink()
-    (made.folder / "search").symlink_to(link)
+    (tmp_path / "logs" / "stages" / "evaluation" / "x").mkdir(parents=True)
+    shutil.move(made.search.path, tmp_path / "elsewhere")
+    linked = made.search.path if link is None else made.folder / "search"
+    linked.unlink(missing_ok=True)
+    linked.symlink_to(link or tmp_path / "elsewhere")
     assert (made.folder / "search").exists()
     with pytest.raises(ValueError, match=why):
         open_run(made.folder).stage("search")
 
 
-def test_a_stage_that_is_itself_a_link_is_refused(tmp_path: Path) -> None:
-    made = make_run(tmp_path / "logs")
-    shutil.move(made.search.path, tmp_path / "elsewhere")
-    made.search.path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ValueError, match="no folder of a store"):
-        open_run(made.folder).stage("search")
-
-
-@pytest.mark.parametrize("place", ["../../../etc", "/etc", "/x/stages/search/../../../etc/stages/search/x", 7, None])
-def test_a_stage_is_not_looked_for_wherever_the_summary_says(place: Any, tmp_path: Path) -> None:
-    made = make_run(tmp_path / "logs")
-    (made.folder / "search").unlink()
-    (made.folder / "summary.json").write_text(json.dumps({"stages": {"search": {"folder": place}}}))
-    with pytest.raises(ValueError, match="no folder of a store"):
-        open_run(made.folder).stage("search")
+OUTSIDE = ("../../../etc", "/etc", "/x/stages/search/../../../etc/stages/search/x", 7, None)
 
 
 @pytest.mark.parametrize(
-    "summary",
-    ['{"stages": {"../../x": {"folder": "x"}}}', '{"stages": {"search": "x"}}', '{"stages": 5}', "[]", "7", "{}"],
+    ("summary", "why"),
+    [
+        *(({"stages": {"search": {"folder": place}}}, "no folder of a store") for place in OUTSIDE),
+        *(({"stages": stages}, "no summary of a run") for stages in ({"../../x": {"folder": "x"}}, {"search": "x"}, 5)),
+        *((summary, "no summary of a run") for summary in ([], 7, {})),
+    ],
 )
-def test_a_summary_names_the_stages_that_there_are(summary: str, tmp_path: Path) -> None:
+def test_a_summary_names_stages_that_there_are_and_not_wherever_it_likes(
+    summary: Any, why: str, tmp_path: Path
+) -> None:
     made = make_run(tmp_path / "logs")
-    (made.folder / "summary.json").write_text(summary)
-    with pytest.raises(ValueError, match="no summary of a run"):
+    (made.folder / "search").unlink()
+    (made.folder / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(ValueError, match=why):
         open_run(made.folder).stage("search")
 
 
@@ -306,27 +298,18 @@ def test_tensors_that_are_packed_cut_off_or_elsewhere_are_not_loaded(tmp_path: P
         tensors.load_into(torch.nn.Linear(3, 2), file)
 
 
-@pytest.fixture
-def copied(tiny_folder: Path, tmp_path: Path) -> Path:
-    """A copy of a real run together with its search."""
-    search = (tiny_folder / "search").resolve()
-    shutil.copytree(search, tmp_path / "stages" / "search" / search.name)
-    run = shutil.copytree(tiny_folder, tmp_path / "runs" / "run", symlinks=True)
-    (run / "search").unlink()
-    (run / "search").symlink_to(f"../../stages/search/{search.name}")
-    return run
-
-
-def test_the_file_of_the_supernet_bounds_what_is_made_of_the_config(copied: Path) -> None:
-    assert open_run(copied).supernet()
+def test_the_file_of_the_supernet_bounds_what_is_made_of_the_config(own_logs: str, no_figures: None) -> None:
+    small = ("search.epochs=1", "data.train_subset=20", "search.batch_size=10", "evaluation=none")
+    run = train(*tiny("nasbench201", "darts", "magnitude"), *small, own_logs).folder
+    assert open_run(run).supernet()
     with pytest.raises(ValueError, match=r"another network than the config describes: .* should have the shape"):
-        open_run(copied, {"search_space": {"channels": 1_000_000}}).supernet()  # 10 TB
-    stage = (copied / "search").resolve()
-    torch.save({"weight": Touch(copied / "made")}, stage / "supernet.pt")
+        open_run(run, {"search_space": {"channels": 1_000_000}}).supernet()  # 10 TB
+    stage = (run / "search").resolve()
+    torch.save({"weight": Touch(run / "made")}, stage / "supernet.pt")
     (stage / "finished.json").write_text('{"files": {}}')  # whoever made the folder leaves out its digests
     with pytest.raises(ValueError, match="holds more than tensors and plain data"):
-        open_run(copied).supernet()
-    assert not (copied / "made").exists()
+        open_run(run).supernet()
+    assert not (run / "made").exists()
 
 
 @pytest.mark.slow

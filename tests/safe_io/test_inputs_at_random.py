@@ -5,7 +5,7 @@ whole config, five hundred.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from tests.command import CONFIGS
 from tests.genotypes_at_random import NAMES, genotypes
+from tests.test_every_option import options
 
 from archselect.evaluation import NASBench201Table
 from archselect.evaluation.nasbench201 import ACCURACIES, COLUMNS
@@ -27,21 +29,12 @@ from archselect.safe_io.config import read_config
 from archselect.safe_io.files import parse_json
 from archselect.utils.errors import is_user_error
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-READERS = (
-    Genotype.from_text,
-    Genotype.from_json,
-    Genotype.from_official,
-    Genotype.from_nasbench201,
-    Genotype.parse,
-)
 
-
-def tried(few: int, **options: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def tried(few: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Mark a property: `many=False` with `few` examples, `many=True`, which is slow, with 10,000."""
 
     def mark(body: Callable[..., None]) -> Callable[..., None]:
-        quiet = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None, **options)
+        quiet = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
         def property_holds(many: bool, tmp_path: Path) -> None:
             given_body = given(st.data())(lambda data: body(data, tmp_path))
@@ -102,7 +95,8 @@ def test_every_genotype_is_read_back_from_every_form_as_it_was(data: st.DataObje
 def test_a_damaged_genotype_is_another_one_or_a_sentence(data: st.DataObject, folder: Path) -> None:
     genotype = data.draw(genotypes())
     text = damaged(data, data.draw(st.sampled_from([genotype.to_text(), genotype.to_json()]) | arches()))
-    for read in READERS:
+    forms = ("from_text", "from_json", "from_official", "from_nasbench201", "parse")
+    for read in (getattr(Genotype, form) for form in forms):
         found = value_or_sentence(lambda read=read: read(text))
         if found is not None:
             assert Genotype.from_text(found.to_text()) == found == Genotype.from_json(found.to_json())
@@ -170,18 +164,11 @@ def check_table(path: Path) -> None:
             assert 1 <= result.rank <= result.of == len(table)
 
 
-def keys(config: Any, place: str = "") -> Iterator[str]:
-    for key in config if OmegaConf.is_dict(config) else ():
-        yield (full := f"{place}.{key}".strip("."))
-        yield from keys(config._get_node(key), full)
-
-
 @pytest.fixture(scope="module")
 def tree() -> list[str]:
-    """All keys of the config tree."""
     register_resolvers()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return list(keys(compose("train")))
+        return list(options(compose("train")))
 
 
 GROUPS = {

@@ -52,7 +52,7 @@ def options(home: Path, *more: str) -> list[str]:
     small += ["data.mean=[0.5,0.5,0.5]", "data.std=[0.5,0.5,0.5]"]  # the images have one colour each
     return [
         *tiny("s2", "darts", "magnitude"),
-        "~data.train_subset",
+        "data.train_subset=null",
         *small,
         "search.epochs=1",
         "search.batch_size=10",

@@ -4,8 +4,9 @@ from archselect.data.augmentation import Augmentation, Normalisation
 from archselect.data.decode import ImageTensors
 from archselect.data.image_data import ImageData
 from archselect.data.loader import Batch, BilevelBatches, DeviceLoader
-from archselect.data.sources import Digits, HubImages, HuggingFaceImages, ImageFolder, Source
+from archselect.data.sources import Digits, ImageFolder, Source
 from archselect.data.splits import stratified_split, stratified_subset
+from archselect.data.tables import HubImages, HuggingFaceImages
 
 __all__ = [
     "Augmentation",

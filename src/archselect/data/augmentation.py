@@ -24,12 +24,8 @@ class Normalisation:
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
             values = getattr(self, name)
-            if (
-                isinstance(values, str)
-                or not isinstance(values, Sequence)
-                or len(values) != 3
-                or not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-            ):
+            is_three = isinstance(values, Sequence) and not isinstance(values, str) and len(values) == 3
+            if not is_three or not all(type(value) in (int, float) for value in values):
                 raise ValueError(f"Expected three numbers in data.{name}, one per channel, got {values!r}.")
             object.__setattr__(self, name, tuple(map(float, values)))
         if not all(0 <= value <= 1 for value in self.mean):  # NaN lies nowhere
@@ -41,8 +37,7 @@ class Normalisation:
     def measured(cls, images: Tensor, mean: Sequence[float] | None, std: Sequence[float] | None) -> "Normalisation":
         """Return the statistics of all pixels of `images` `(N, 3, H, W)`, uint8, where they are not given.
 
-        They are sums over whole numbers, rounded to four digits: the same on every machine and in any order, and
-        what is shown can be typed.
+        They are sums over whole numbers, rounded to four digits: the same on every machine, and can be typed.
 
         Raises:
             ValueError: All pixels of a channel have one value.
@@ -117,15 +112,9 @@ class Augmentation:
 
 
 def crop_and_flip(padded: Tensor, indices: Tensor, draws: Tensor, height: int, width: int) -> Tensor:
-    """Read the crop of each image, mirrored where its draw says so.
+    """Return the crops `(B, H, W, 3)` of the images `indices` `(B,)`, mirrored where their `draws` `(B, 5)` say so.
 
-    Args:
-        padded: All images, `(N, H + 2 pad, W + 2 pad, 3)`, contiguous.
-        indices: `(B,)`, which images.
-        draws: `(B, 5)`, their rows of `Augmentation.draw`.
-
-    Returns:
-        `(B, H, W, 3)`, contiguous.
+    All images are in `padded` `(N, H + 2 pad, W + 2 pad, 3)`, which is contiguous, as the crops are.
     """
     top, left, flipped = draws[:, 0, None], draws[:, 1, None], draws[:, 2, None]
     column = torch.arange(width, device=padded.device)

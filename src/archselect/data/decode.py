@@ -1,7 +1,8 @@
 """Images as files store them, decoded into one tensor."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,23 +46,14 @@ class ImageTensors:
 
 @dataclass(frozen=True, eq=False)
 class EncodedImages:
-    """One split before decoding.
+    """One split before decoding."""
 
-    Attributes:
-        labels: `(N,)`, int64.
-        open: Opens image i; its pixels may be decoded later.
-        name: How an error names image i, e.g. "row 3 of train.parquet".
-        classes: Number of classes, where the storage tells.
-        class_names: Names of the classes, where the storage tells.
-        unread: What lies beside the images and is not read, as a sentence; empty: nothing.
-    """
-
-    labels: Tensor
-    open: Callable[[int], Image.Image]
-    name: Callable[[int], str]
-    classes: int | None = None
+    labels: Tensor  # (N,), int64
+    open: Callable[[int], Image.Image]  # of image i, whose pixels may be decoded later
+    name: Callable[[int], str]  # how an error names image i, e.g. "row 3 of train.parquet"
+    classes: int | None = None  # where the storage tells, as with the names
     class_names: tuple[str, ...] | None = None
-    unread: str = ""
+    unread: str = ""  # what lies beside the images and is not read, as a sentence
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -84,13 +76,11 @@ class EncodedImages:
     def decode(self, indices: Tensor, size: int, resize: bool, description: str, console: Console) -> ImageTensors:
         """Decode the images at `indices` `(M,)` into `(M, 3, size, size)`; grey images become three equal channels.
 
-        Args:
-            size: Pixels of height and width.
-            resize: Whether an image of another size is scaled and cropped around its centre to `size`.
-            description: Of the progress bar, which is shown when there are many images.
+        With `resize`, an image of another size is scaled and cropped around its centre. A progress bar with the
+        description is shown when there are many images.
 
         Raises:
-            ValueError: An image cannot be decoded, or has another size and `resize` is false.
+            ValueError: An image cannot be decoded, or has another size without `resize`.
         """
         rows: list[int] = indices.tolist()
         pixels = np.empty((len(rows), size, size, 3), dtype=np.uint8)
@@ -113,14 +103,22 @@ class EncodedImages:
             )
         return height
 
-    def _opened(self, row: int) -> Image.Image:
+    @contextmanager
+    def _readable(self, row: int, otherwise: str) -> Iterator[None]:
+        """Turn what Pillow raises into a sentence that says what the image is."""
         try:
-            return self.open(row)
+            yield
         except PILLOW_ERRORS as error:
             why = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
-            raise ValueError(
-                f"{self.name(row)} is not an image that can be read ({why}). Replace or remove it."
-            ) from error
+            raise ValueError(f"{self.name(row)} is {otherwise} ({why}). Replace or remove it.") from error
+
+    def _opened(self, row: int) -> Image.Image:
+        with self._readable(row, "not an image that can be read"):
+            return self.open(row)
+
+    def _upright(self, image: Image.Image, row: int) -> Image.Image:
+        with self._readable(row, "an image that cannot be decoded"):
+            return upright(image).convert("RGB")
 
     def _decoded(self, row: int, size: int, resize: bool) -> np.ndarray:
         """Return the pixels `(size, size, 3)` of one image."""
@@ -139,14 +137,6 @@ class EncodedImages:
                 )
             colours = ImageOps.fit(colours, (size, size), Image.Resampling.BILINEAR)
         return np.asarray(colours)
-
-    def _upright(self, image: Image.Image, row: int) -> Image.Image:
-        try:
-            return upright(image).convert("RGB")
-        except PILLOW_ERRORS as error:
-            raise ValueError(
-                f"{self.name(row)} is an image that cannot be decoded ({error}). Replace or remove it."
-            ) from error
 
 
 def upright(image: Image.Image) -> Image.Image:

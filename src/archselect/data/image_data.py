@@ -12,8 +12,7 @@ from torch import Tensor
 
 from archselect.data.augmentation import Augmentation, Normalisation
 from archselect.data.decode import EncodedImages, ImageTensors
-from archselect.data.local_files import Split
-from archselect.data.sources import Source, digest
+from archselect.data.sources import Source, Split, digest
 from archselect.data.splits import stratified_subset
 from archselect.distributed.rng import generator_for
 from archselect.store.redact_paths import expand
@@ -30,21 +29,10 @@ class ImageData:
     """Images with labels, decoded when they are asked for and remembered.
 
     Name, classes, image size and fingerprint are known without decoding anything; `test` is read when it is asked for,
-    never before.
+    never before. The options are those of configs/data: what is None the source tells, or is measured.
 
     Args:
-        name: As it appears in results.
-        source: Where the images come from.
-        mean: Of each channel, for values between 0 and 1; None: measured on the training images.
-        std: Of each channel, likewise.
-        classes: Number of classes; None: the source tells.
-        image_size: Pixels of height and width; None: the size of the source's images, which must be equal.
-        pad: Pixels of padding for the random crop.
-        flip: Whether mirroring an image keeps its meaning.
-        train_subset: So many images of the train split, drawn once and for all and with every class's share kept, in
-            place of all.
-        path: A file or folder that `source` is read from.
-        class_names: Names of the classes, in the order of their numbers; None: the source tells.
+        train_subset: So many images are drawn once and for all, with every class's share kept.
         published: What options of `source` must be for name, statistics and classes to be those of the data set of that
             name; where the data name their classes, these have to be `class_names`. None: nothing is checked.
         console: Where progress is shown; None: standard error.
@@ -60,13 +48,13 @@ class ImageData:
         self,
         name: str,
         source: Source,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
-        classes: int | None = None,
-        image_size: int | None = None,
-        pad: int = 4,
-        flip: bool = True,
-        train_subset: int | None = None,
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
+        classes: int | None,
+        image_size: int | None,
+        pad: int,
+        flip: bool,
+        train_subset: int | None,
         path: str | Path | None = None,
         class_names: Sequence[str] | None = None,
         published: Mapping[str, Any] | None = None,
@@ -75,9 +63,9 @@ class ImageData:
         for option, number in (("classes", classes), ("image_size", image_size), ("train_subset", train_subset)):
             if number is not None:
                 POSITIVE_INT.check(f"data.{option}", number)
-        _check_published(name, source, published or {})
-        if not callable(getattr(source, "open", None)):
+        if not isinstance(source, Source):
             raise ValueError(f"data.source must name a class by its _target_; got {source!r}.")
+        _check_published(name, source, published or {})
         # What is given is checked now, in place of what is measured later a number that is right.
         Normalisation((0, 0, 0) if mean is None else mean, (1, 1, 1) if std is None else std)
         self.name = name
@@ -99,21 +87,42 @@ class ImageData:
 
     @cached_property
     def classes(self) -> int:
-        return self.source.classes() if self._classes is None else self._classes
+        """As many as are configured, are named, or have a number among the training images.
+
+        Raises:
+            ValueError: The numbers leave one out, so that they may be something else.
+        """
+        if self._classes is not None:
+            return self._classes
+        named, _, labels = self._told
+        if named is None and labels != list(range(len(labels))):
+            raise ValueError(
+                f"Expected labels from 0 on without a gap where classes have no names, but the training images have "
+                f"the labels {', '.join(map(str, labels[:8]))}{', ...' if len(labels) > 8 else ''}. Number the classes "
+                "from 0, name another column by data.source.label_column=..., or set data.classes."
+            )
+        return len(labels) if named is None else named
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        """The names of the classes in the order of their numbers; the numbers where nothing tells names."""
-        names = self.source.class_names() if self._class_names is None else self._class_names
+        """In the order of their numbers; the numbers where nothing tells names."""
+        names = self._told[1] if self._class_names is None else self._class_names
         return tuple(map(str, range(self.classes))) if names is None or len(names) != self.classes else names
 
     @cached_property
     def image_size(self) -> int:
-        return self.source.image_size() if self._image_size is None else self._image_size
+        """Height and width in pixels, as configured or of the first image."""
+        return self.source.open("train").size_of(0) if self._image_size is None else self._image_size
+
+    @cached_property
+    def _told(self) -> tuple[int | None, tuple[str, ...] | None, list[int]]:
+        """Number and names of the classes, where the training images tell, and which labels they have."""
+        train = self.source.open("train")
+        return train.classes, train.class_names, train.labels.unique().tolist()
 
     @cached_property
     def normalisation(self) -> Normalisation:
-        """By what images are normalised; measured on `train` where it is not given."""
+        """Measured on `train` where it is not given."""
         if self._mean is None or self._std is None:
             return Normalisation.measured(self.train.images, self._mean, self._std)
         return Normalisation(self._mean, self._std)
@@ -146,8 +155,8 @@ class ImageData:
     def fingerprint(self) -> str:
         """Return a SHA-256 of what determines the images and labels.
 
-        Data at a path count by their content (see `sources.digest_of_files`), wherever they lie; data of the hub by
-        repository, configuration and revision. Name, normalisation and augmentation do not count.
+        Data at a path count by their content, wherever they lie; data of the hub by repository, configuration and
+        revision. Name, normalisation and augmentation do not count.
         """
         return self._fingerprint
 
@@ -169,21 +178,21 @@ class ImageData:
         stored = self.source.open(split)
         self._check_class_names(split, stored.class_names)
         stored.check_labels(self.classes)
-        absent = [
-            name for name, count in zip(self.class_names, self.count_classes(stored.labels), strict=True) if not count
-        ]
+        counts = self.count_classes(stored.labels)
+        absent = [name for name, count in zip(self.class_names, counts, strict=True) if not count]
         what = "nothing can be learnt of them" if split == "train" else "nothing is said of how well they are known"
         told = (
             f"the {split} images have none of {len(absent)} of the {self.classes} classes "
             f"({', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}): {what}"
+            if absent
+            else ""
         )
-        sentences = ([told] if absent else []) + ([stored.unread] if stored.unread else [])
-        self.notes += [sentence for sentence in sentences if sentence not in self.notes]
+        self.notes += [sentence for sentence in (told, stored.unread) if sentence and sentence not in self.notes]
         return stored
 
     def _check_class_names(self, split: Split, found: Sequence[str] | None) -> None:
         """Refuse images of other classes than the published set or the train split has."""
-        expected = self._published or (self.source.class_names() if split == "test" else None)
+        expected = self._published or (self._told[1] if split == "test" else None)
         if found is None or expected is None or _alike(found) == _alike(expected):
             return
         differing = [

@@ -17,10 +17,9 @@ Batch = tuple[Tensor, Tensor]  # images (B, 3, H, W), normalised, channels_last;
 class DeviceLoader:
     """The batches of one epoch over images that are moved to the device once.
 
-    Iterating gives `(images, labels)`: images `(B, 3, H, W)` in `dtype`, `channels_last`, normalised, augmented where
-    asked for; labels `(B,)` in int64. Order and augmentation are those of the epoch last given to `set_epoch`, 0 at
-    first, so iterating twice gives the same batches twice. The images take `N * (H + 2 pad) * (W + 2 pad) * 3` bytes on
-    the device, and nothing is read back from the device.
+    Order and augmentation are those of the epoch last given to `set_epoch`, 0 at first, so iterating twice gives the
+    same batches twice. The images take `N * (H + 2 pad) * (W + 2 pad) * 3` bytes on the device, and nothing is read
+    back from it.
 
     No order is that of the images given: without shuffling it is one random permutation, the same in every epoch. Data
     sets often list their images class by class, and a network that normalises with the statistics of a batch answers
@@ -33,16 +32,13 @@ class DeviceLoader:
     is left out, because batch normalisation cannot train on one value per channel; it is another image every epoch.
 
     Args:
-        images: `(N, 3, H, W)`, uint8.
-        labels: `(N,)`, int64.
-        batch_size: At most N.
-        device: Where the images lie and the batches are made.
+        images: `(N, 3, H, W)`, uint8; their labels are `(N,)`, int64.
         normalisation: Applied after crop and flip, before the cutout.
         rng_key: What the random numbers are for, e.g. `(seed, "search", "weights")`. Unshuffled batches of as many
             images, with the same key, have the same order.
         augmentation: None leaves the images as they are.
         shuffle: Whether each epoch has its own random order, rather than all the same.
-        dtype: Of the images.
+        dtype: Of the batches' images; their labels are int64.
 
     Raises:
         ValueError: The batch size is below 1 or above N, or a cutout is larger than an image.
@@ -137,8 +133,7 @@ class BilevelBatch(NamedTuple):
 class BilevelBatches:
     """Pairs of a batch for the weights and a batch for the architecture parameters, for one epoch of bilevel training.
 
-    One epoch is one pass over the weight batches. The architecture batches start again, in a new order, as often as
-    needed.
+    One epoch is one pass over the weight batches. The others start again, in a new order, as often as needed.
 
     Raises:
         ValueError: Both are shuffled with the same `rng_key`: the same images would meet in every epoch.

@@ -1,12 +1,13 @@
-"""Where images come from: scikit-learn's digits, a folder of images per class, the Hugging Face hub or copies of it."""
+"""Where images come from: scikit-learn's digits, folders of images per class; for the Hugging Face format `tables`."""
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -14,11 +15,22 @@ from PIL import Image
 from torch import Tensor
 
 from archselect.data.decode import EncodedImages
-from archselect.data.local_files import LAYOUTS, SPLITS, ClassFolders, LocalImages, Split, listing
 from archselect.data.splits import stratified_split
-from archselect.data.tables import ParquetFiles, SavedDataset, open_table
 from archselect.distributed.rng import generator_for
+from archselect.safe_io.files import open_picture, printable
 from archselect.store.integrity import sha256_of
+
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = ("train", "test")
+USUAL = {"train": ("train", "training"), "test": ("test", "testing")}
+"""What the splits are called where nothing is said. A split "validation" is never taken for the test images unasked."""
+
+IMAGE_SUFFIXES = frozenset(
+    ".png .apng .jpg .jpeg .jpe .jfif .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm".split()  # noqa: SIM905
+)
+ENDINGS = ", ".join(sorted(IMAGE_SUFFIXES))
+LITTER = frozenset({"thumbs.db", "desktop.ini"})
+"""What systems leave in folders, besides hidden files: no one put it there, so no one is told that it is not read."""
 
 CONTENT_LIMIT = 2 * 1024**3  # bytes; above, reading everything would take longer than it is worth
 
@@ -29,9 +41,9 @@ def digest(*parts: object) -> str:
 
 
 def digest_of_files(root: Path, files: Iterable[Path]) -> str:
-    """Return the SHA-256 of files: their names relative to `root`, sizes and contents.
+    """Return the SHA-256 of files: their names relative to `root`, sizes and contents; where `root` lies never counts.
 
-    When the files have more than 2 GiB in total, names and sizes alone count. Where `root` lies never counts.
+    When the files have more than 2 GiB in total, names and sizes alone count.
     """
     described = sorted((file.relative_to(root).as_posix() if file != root else file.name, file) for file in files)
     sizes = [file.stat().st_size for _, file in described]
@@ -41,7 +53,7 @@ def digest_of_files(root: Path, files: Iterable[Path]) -> str:
 
 
 class Source(ABC):
-    """A data set with a train and a test split, found without reading more than is asked for.
+    """A data set with a train and a test split, opened without reading more than is asked for.
 
     Attributes:
         resizes: Whether images of another size are brought to the configured one, or refused.
@@ -52,10 +64,6 @@ class Source(ABC):
     label: ClassVar[str | None] = None
 
     @abstractmethod
-    def at(self, path: Path) -> "Source":
-        """Return the same data set read from `path`; a ValueError says that it cannot be."""
-
-    @abstractmethod
     def open(self, split: Split) -> EncodedImages:
         """Return the images of a split, undecoded; a ValueError or FileNotFoundError says what is wrong or missing."""
 
@@ -63,215 +71,184 @@ class Source(ABC):
     def fingerprint(self) -> str:
         """Return what determines the data, as a digest."""
 
-    def classes(self) -> int:
-        """Return how many classes the training images have: as many as are named, or as there are numbers.
-
-        Raises:
-            ValueError: The numbers leave one out, so that they may be something else.
-        """
-        count, _, labels = self._told
-        if count is not None:
-            return count
-        if labels != list(range(len(labels))):
-            raise ValueError(
-                f"Expected labels from 0 on without a gap where classes have no names, but the training images have "
-                f"the labels {', '.join(map(str, labels[:8]))}{', ...' if len(labels) > 8 else ''}. Number the classes "
-                "from 0, name another column by data.source.label_column=..., or set data.classes."
-            )
-        return len(labels)
-
-    def class_names(self) -> tuple[str, ...] | None:
-        """Return the names of the classes in the order of their numbers, where the data tell."""
-        return self._told[1]
-
-    def image_size(self) -> int:
-        """Return height and width of the first image in pixels; a ValueError says that it is not square."""
-        return self.open("train").size_of(0)
-
-    @cached_property
-    def _told(self) -> tuple[int | None, tuple[str, ...] | None, list[int]]:
-        """Number and names of the classes, where the training images tell, and which labels they have."""
-        train = self.open("train")
-        return train.classes, train.class_names, train.labels.unique().tolist()
+    def at(self, path: Path) -> "Source":
+        """Return the same data set read from `path`."""
+        raise ValueError(f"The data of {type(self).__name__} are not read from a path. Drop data.path={path}.")
 
 
-TRAIN_SHARE = 0.8
-BRIGHTEST = 16  # the pixels count from 0 to 16
-
-
-@dataclass(frozen=True)
 class Digits(Source):
     """Handwritten digits (UCI "Optical Recognition of Handwritten Digits", E. Alpaydin and C. Kaynak, 1998).
 
     They come without a split; 80 % of every class, the same in every run, are the train split.
     """
 
-    def at(self, path: Path) -> "Digits":
-        raise ValueError(f"The digits come with scikit-learn and are not read from a path. Drop data.path={path}.")
+    TRAIN_SHARE = 0.8
+    BRIGHTEST = 16  # the pixels count from 0 to 16
 
     def open(self, split: Split) -> EncodedImages:
-        pixels, labels = _digits()
-        train, test = stratified_split(labels, TRAIN_SHARE, generator_for("digits", "train and test"))
+        pixels, labels = self._all()
+        train, test = stratified_split(labels, self.TRAIN_SHARE, generator_for("digits", "train and test"))
         rows = (train if split == "train" else test).tolist()
         return EncodedImages(
             labels[rows], lambda i: Image.fromarray(pixels[rows[i]]), lambda i: f"row {rows[i]} of the digits", 10
         )
 
     def fingerprint(self) -> str:
-        pixels, labels = _digits()
-        return digest("digits", pixels.tobytes(), labels.tolist(), TRAIN_SHARE)
+        pixels, labels = self._all()
+        return digest("digits", pixels.tobytes(), labels.tolist(), self.TRAIN_SHARE)
+
+    def _all(self) -> tuple[np.ndarray, Tensor]:
+        """Return all images `(1797, 8, 8)`, scaled to 0..255 in uint8, and their labels `(1797,)`."""
+        from sklearn.datasets import load_digits  # takes a second, which other sources should not cost
+
+        digits = load_digits()
+        pixels = np.rint(digits.images * (255 / self.BRIGHTEST)).astype(np.uint8)
+        return pixels, torch.from_numpy(digits.target).long()
 
 
-def _digits() -> tuple[np.ndarray, Tensor]:
-    """Return all images `(1797, 8, 8)`, scaled to 0..255 in uint8, and their labels `(1797,)`."""
-    from sklearn.datasets import load_digits  # takes a second, which other sources should not cost
-
-    digits = load_digits()
-    return np.rint(digits.images * (255 / BRIGHTEST)).astype(np.uint8), torch.from_numpy(digits.target).long()
-
-
-@dataclass(frozen=True)
-class ImageFolder(Source):
-    """Images in `path/train/CLASS/` and `path/test/CLASS/`; the names of the folders are the classes.
-
-    Attributes:
-        path: Of the folder that holds both.
-        train_split: Name of the folder with the training images; None: "train" or "training".
-        test_split: Name of the folder with the test images; None: "test" or "testing".
-    """
+@dataclass(frozen=True, kw_only=True)
+class LocalSource(Source):
+    """A data set that may lie in a file or folder, with splits of the usual names or of others."""
 
     path: Path | None = None
     train_split: str | None = None
     test_split: str | None = None
 
-    label = "image_folder"
-    resizes = True
-
-    def at(self, path: Path) -> "ImageFolder":
-        return replace(self, path=path)
-
-    def open(self, split: Split) -> EncodedImages:
-        return self._folders().open(split)
-
-    def fingerprint(self) -> str:
-        folders = self._folders()
-        return digest("path", digest_of_files(folders.path, folders.files()), self.train_split, self.test_split)
-
-    def _folders(self) -> ClassFolders:
-        if self.path is None:
-            raise ValueError(
-                "An image folder needs its path: data.path=FOLDER with train/CLASS/IMAGE.png and test/CLASS/IMAGE.png."
-            )
-        folders = ClassFolders(self.path, train_split=self.train_split, test_split=self.test_split)
-        if not folders.place("train").is_dir():
-            raise FileNotFoundError(
-                f"data.path is {self.path}, but {folders.place('train')} is not a folder. "
-                "Expected train/CLASS/IMAGE.png and test/CLASS/IMAGE.png; folders of other names: "
-                "data.source.train_split=... data.source.test_split=..."
-            )
-        return folders
-
-
-@dataclass(frozen=True)
-class HubImages(Source):
-    """A classification data set of the hub, downloaded once and cached by `datasets`, or read from `path`.
-
-    Attributes:
-        repository: Name on the hub, e.g. "uoft-cs/cifar10"; None where only a path is read.
-        image_column: Column of the encoded images; None: the only one that holds images.
-        label_column: Column of the labels, whole numbers from 0; None: the only one that holds classes.
-        configuration: Which of the repository's configurations; None: its default.
-        revision: Commit, tag or branch on the hub; None: the newest.
-        path: A local copy that is read in place of the hub.
-        train_split: Name of the split with the training images; None: "train" or "training".
-        test_split: Name of the split with the test images; None: "test" or "testing".
-    """
-
-    repository: str | None = None
-    image_column: str | None = None
-    label_column: str | None = None
-    configuration: str | None = None
-    revision: str | None = None
-    path: Path | None = None
-    train_split: str | None = None
-    test_split: str | None = None
+    @property
+    @abstractmethod
+    def expected(self) -> str:
+        """What may lie at the path, for an error."""
 
     def at(self, path: Path) -> Self:
         return replace(self, path=path)
 
-    def open(self, split: Split) -> EncodedImages:
-        if self.path is not None:
-            return self._local(self.path).open(split)
-        if self.repository is None:
-            raise ValueError(
-                "A data set in the Hugging Face format needs its place: data.path=FOLDER with what `save_to_disk` of "
-                "`datasets` wrote or with parquet files, or data.source.repository=OWNER/NAME for one of the hub."
-            )
-        import datasets  # takes a second, which other sources should not cost
-        from datasets.exceptions import DatasetsError
+    @property
+    def root(self) -> Path:
+        """The path.
 
-        name = (self.train_split if split == "train" else self.test_split) or split
-        try:
-            table = datasets.load_dataset(self.repository, name=self.configuration, revision=self.revision, split=name)
-        except (OSError, DatasetsError, ValueError, RuntimeError) as error:
-            raise FileNotFoundError(
-                f"The {name} split of {self.repository} is not cached and cannot be had from the Hugging Face hub "
-                f"({type(error).__name__}: {error}). Connect to the network, or download the parquet files of "
-                f"https://huggingface.co/datasets/{self.repository} and say data.path=FOLDER, with train.parquet and "
-                f"test.parquet in FOLDER, columns {self.image_column or 'of your choice'} (encoded images) and "
-                f"{self.label_column or 'of your choice'} (whole numbers). Other layouts: {LAYOUTS}."
-            ) from error
-        return open_table(table, self.image_column, self.label_column, f"the {name} split of {self.repository}")
+        Raises:
+            ValueError: None was given.
+            FileNotFoundError: Nothing is there.
+        """
+        if self.path is None:
+            raise ValueError(f"These data need their path: data.path=FOLDER with {self.expected}.")
+        if not self.path.exists():
+            raise FileNotFoundError(f"data.path is {self.path}, which does not exist. Expected {self.expected}.")
+        return self.path
+
+    def names(self, split: Split) -> tuple[str, ...]:
+        """Return the names that a split may have; the first that is there is the one."""
+        name = self.train_split if split == "train" else self.test_split
+        return USUAL[split] if name is None else (name,)
+
+    def missing(self, split: Split, there: Sequence[str] = ()) -> FileNotFoundError:
+        """Return the error for a split that is not there; `there` are the names of those that are."""
+        found = listing(self.root) if self.root.is_dir() else "one table, which is taken for the train split"
+        other = f" Or name another split: data.source.{split}_split=... ({', '.join(there)})." if there else ""
+        return FileNotFoundError(
+            f"data.path, {self.path}, has no {split} split of the name {' or '.join(self.names(split))}: it holds "
+            f"{found}. Expected {self.expected}.{other}"
+        )
+
+
+class ImageFolder(LocalSource):
+    """Images in `path/train/CLASS/` and `path/test/CLASS/` and in folders below; the classes go by the alphabet.
+
+    Hidden files and folders, and what systems leave behind, count as not there. Links to folders below a class are not
+    followed: they may lead round in circles. These and files with another ending than an image's are told of.
+    """
+
+    label = "image_folder"
+    resizes = True
+    expected = "folders of images train/CLASS/IMAGE.png and test/CLASS/IMAGE.png"
+
+    def files(self) -> list[Path]:
+        """Return the images of both splits, which determine the data."""
+        places = [place / name for split in SPLITS if (place := self._place(split)) for name in _folders(place)]
+        return [image for place in places for image in _walk(place)[0]]
 
     def fingerprint(self) -> str:
-        """Return a digest of the local files, or else of the name on the hub, and of columns and splits."""
-        chosen = (self.image_column, self.label_column, self.train_split, self.test_split)
-        if self.path is None:
-            return digest("hub", self.repository, self.configuration, self.revision, *chosen)
-        return digest("path", digest_of_files(self.path, self._local(self.path).files()), *chosen)
+        return digest("path", digest_of_files(self.root, self.files()), self.train_split, self.test_split)
 
-    def _local(self, path: Path) -> LocalImages:
-        return local_images(path, self.image_column, self.label_column, self.train_split, self.test_split)
+    def open(self, split: Split) -> EncodedImages:
+        train, place = self._place("train"), self._place(split)
+        if train is None or place is None:
+            raise self.missing("train" if train is None else split, _folders(self.root))
+        classes = _folders(train)
+        if not classes:
+            raise ValueError(f"{train} has no folders. Expected one folder of images per class.")
+        if unknown := sorted(set(_folders(place)) - set(classes)):
+            raise ValueError(
+                f"{place} has folders for classes that {train} does not have: {', '.join(unknown)}. Expected the same "
+                "classes in both."
+            )
+        images, labels, unread = [], [], [f for f in place.iterdir() if not f.is_dir() and not _hidden(f.name)]
+        for label, name in enumerate(classes):
+            of_class, others = _walk(place / name)
+            if split == "train" and not of_class:
+                raise ValueError(
+                    f"{place / name} has no images. Expected files with one of the endings {ENDINGS} in the folder of "
+                    "their class, or in folders below it."
+                )
+            images += of_class
+            labels += [label] * len(of_class)
+            unread += others
+        if not images:
+            raise ValueError(f"{place} has no images. Expected {place.name}/CLASS/IMAGE.png.")
+        return EncodedImages(
+            torch.tensor(labels),
+            lambda i: open_picture(images[i]),
+            lambda i: str(images[i]),
+            len(classes),
+            tuple(map(printable, classes)),
+            _told_unread(place, sorted(unread)),
+        )
+
+    def _place(self, split: Split) -> Path | None:
+        return next((folder for name in self.names(split) if (folder := self.root / name).is_dir()), None)
 
 
-@dataclass(frozen=True)
-class HuggingFaceImages(HubImages):
-    """Any data set in the Hugging Face format: what is not named is told by the data, and images are resized."""
-
-    label = "huggingface"
-    resizes = True
+def _folders(place: Path) -> list[str]:
+    return sorted(entry.name for entry in place.iterdir() if entry.is_dir() and not _hidden(entry.name))
 
 
-def local_images(
-    path: Path,
-    image_column: str | None = None,
-    label_column: str | None = None,
-    train_split: str | None = None,
-    test_split: str | None = None,
-) -> LocalImages:
-    """Find out how the data at `path` are laid out; see `LocalImages`.
+def _walk(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the images in a folder and in those below it, and what else is there, both in the order of their paths.
 
     Raises:
-        FileNotFoundError: `path` does not exist.
-        ValueError: Nothing there looks like a data set.
+        OSError: A folder cannot be listed.
     """
-    options = (path, image_column, label_column, train_split, test_split)
-    columns = (
-        f"tables have the columns {image_column or 'of your choice'} (encoded images) and "
-        f"{label_column or 'of your choice'} (whole numbers)"
-    )
-    if not path.exists():
-        raise FileNotFoundError(f"data.path is {path}, which does not exist. Expected {LAYOUTS}; {columns}.")
-    parquet = ParquetFiles(*options)
-    if path.is_file() or parquet.files():
-        return parquet
-    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-        return SavedDataset(*options)
-    folders = ClassFolders(*options)
-    if any(folders.place(split).is_dir() for split in SPLITS):
-        return folders
-    if parquet.splits():  # it says which there are
-        return parquet
-    raise ValueError(
-        f"Nothing in data.path, {path}, looks like a data set: it holds {listing(path)}. Expected {LAYOUTS}; {columns}."
-    )
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    images: list[Path] = []
+    others: list[Path] = []
+    for place, folders, files in os.walk(folder, onerror=refuse) if folder.is_dir() else ():
+        folders[:] = [name for name in folders if not _hidden(name)]
+        others += [link for name in folders if (link := Path(place, name)).is_symlink()]
+        for file in (Path(place, name) for name in files if not _hidden(name)):
+            (images if file.suffix.lower() in IMAGE_SUFFIXES else others).append(file)
+    return sorted(images), sorted(others)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in LITTER
+
+
+def _told_unread(place: Path, files: Sequence[Path]) -> str:
+    """Return what is said of files in the folder of a split that are not read; nothing of no files."""
+    if not files:
+        return ""
+    outside = sum(file.parent == place for file in files)
+    kinds = Counter("a link to a folder" if file.is_dir() else file.suffix.lower() or "no ending" for file in files)
+    listed = ", ".join(f"{printable(kind)}: {count}" for kind, count in kinds.most_common(4))
+    where = f", {outside} of them in no folder of a class" if outside else ""
+    number = f"{len(files)} files in {place} are" if len(files) > 1 else f"1 file in {place} is"
+    return f"{number} not read{where} ({listed}), the first {printable(str(files[0]))}; images end in {ENDINGS}"
+
+
+def listing(folder: Path) -> str:
+    """Return the names of the first things in a folder, for an error."""
+    names = sorted(entry.name for entry in folder.iterdir())
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "nothing"

@@ -15,13 +15,8 @@ def stratified_split(labels: Tensor, share: float, generator: Generator) -> tupl
     The first part has `round(share * N)` images. Where `share` of a class is not a whole number, the class gets that
     number rounded down or up, up where the remainder is largest.
 
-    Args:
-        labels: `(N,)`, int64.
-        share: Between 0 and 1, both excluded.
-        generator: Decides which images of a class go where.
-
     Returns:
-        The indices of the two parts, each in ascending order; together they are 0 to N - 1.
+        The indices of the two parts of `labels` `(N,)`, each in ascending order; together they are 0 to N - 1.
 
     Raises:
         ValueError: `share` is not between 0 and 1, or one part would be empty.

@@ -1,100 +1,174 @@
-"""Data sets as tables of `datasets`: parquet files, saved sets, and the columns that hold images and labels."""
+"""Data sets in the Hugging Face format: of the hub, parquet files, saved sets; which columns are images and labels."""
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from archselect.data.decode import EncodedImages
-from archselect.data.local_files import SPLITS, LocalImages, Split
-from archselect.safe_io.data_files import open_picture, read_parquet
-from archselect.safe_io.files import EXPANSION, EXPANSION_FREE, printable, read_json
+from archselect.data.sources import SPLITS, ImageFolder, LocalSource, Split, digest, digest_of_files, listing
+from archselect.safe_io.files import EXPANSION, EXPANSION_FREE, open_picture, printable, read_json, read_parquet
 
-if TYPE_CHECKING:  # it takes a second, which other data should not cost
+if TYPE_CHECKING:  # it takes a second, as pyarrow does, which other data should not cost
     import datasets
+    import pyarrow
 
 LONGEST_NAME = 100  # characters of a class's name that are kept
+NUMBERED = "Number the classes from 0 (class_encode_column(NAME) of `datasets` does), or name"
 
 
-class ParquetFiles(LocalImages):
-    """`train.parquet` and `test.parquet` (or `train-*.parquet` ...) in a folder, or one file: the train split.
+@dataclass(frozen=True)
+class HubImages(LocalSource):
+    """A classification data set of the hub, downloaded once and cached by `datasets`, or a local copy of it at `path`.
 
-    Where there are none in the folder itself, those in its folder `data` are read, as in repositories of the hub.
+    Attributes:
+        repository: Name on the hub, e.g. "uoft-cs/cifar10"; None where only a path is read.
+        image_column: Column of the encoded images; None: the only one that holds images.
+        label_column: Column of the labels, whole numbers from 0; None: the only one that holds classes.
+        configuration: Which of the repository's configurations; None: its default.
+        revision: Commit, tag or branch on the hub; None: the newest.
     """
 
-    def splits(self) -> list[str]:
-        """Return the names of the splits that are there: those of the files up to the first `-`."""
-        return sorted({file.stem.partition("-")[0] for file in self._all()})
+    repository: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    configuration: str | None = None
+    revision: str | None = None
 
-    def files(self) -> list[Path]:
-        return sorted({file for split in SPLITS for file in self._of(split)})
+    @property
+    def expected(self) -> str:
+        return (
+            "a folder with train.parquet and test.parquet (or train-*.parquet and test-*.parquet), a folder written by "
+            "`save_to_disk` of `datasets`, or folders of images train/CLASS/IMAGE.png and test/CLASS/IMAGE.png; tables "
+            f"have the columns {self.image_column or 'of your choice'} (encoded images) and "
+            f"{self.label_column or 'of your choice'} (whole numbers)"
+        )
+
+    def fingerprint(self) -> str:
+        """Return a digest of the local files, or else of the name on the hub, and of columns and splits."""
+        chosen = (self.image_column, self.label_column, self.train_split, self.test_split)
+        if self.path is None:
+            return digest("hub", self.repository, self.configuration, self.revision, *chosen)
+        return digest("path", digest_of_files(self.root, self._files()), *chosen)
 
     def open(self, split: Split) -> EncodedImages:
-        import datasets  # takes a second, as pyarrow does, which sets without tables should not cost
+        if self.path is None:
+            table, origin = self._from_hub(split)
+        else:
+            match self._layout():
+                case "folders":
+                    return self._folders().open(split)
+                case "parquet":
+                    table, origin = self._from_parquet(split)
+                case "saved":
+                    table, origin = self._from_saved(split)
+        return open_table(table, self.image_column, self.label_column, origin)
+
+    def _layout(self) -> Literal["parquet", "saved", "folders"]:
+        """Return how the data at the path are laid out."""
+        root = self.root
+        if root.is_file() or any(map(self._parquet_of, SPLITS)):
+            return "parquet"
+        if (root / "dataset_dict.json").is_file() or (root / "state.json").is_file():
+            return "saved"
+        if any((root / name).is_dir() for split in SPLITS for name in self.names(split)):
+            return "folders"
+        if _parquet_in(root):  # under other names, which the error lists
+            return "parquet"
+        raise ValueError(
+            f"Nothing in data.path, {root}, looks like a data set: it holds {listing(root)}. Expected {self.expected}."
+        )
+
+    def _files(self) -> list[Path]:
+        """Return the files that determine the data, of both splits."""
+        match self._layout():
+            case "folders":
+                return self._folders().files()
+            case "parquet":
+                return sorted({file for split in SPLITS for file in self._parquet_of(split)})
+            case "saved":  # besides the data, `datasets` keeps results of its own operations there
+                return [f for f in self.root.rglob("*") if f.is_file() and not f.name.startswith("cache-")]
+
+    def _folders(self) -> ImageFolder:
+        return ImageFolder(path=self.path, train_split=self.train_split, test_split=self.test_split)
+
+    def _parquet_of(self, split: Split) -> list[Path]:
+        """Return the parquet files of a split in their order."""
+        if self.root.is_file():
+            return [self.root] if split == "train" else []
+        files = _parquet_in(self.root)
+        found = ([f for f in files if f.stem == name or f.name.startswith(f"{name}-")] for name in self.names(split))
+        return next(filter(None, found), [])
+
+    def _from_parquet(self, split: Split) -> "tuple[datasets.Dataset, str]":
+        import datasets
         import pyarrow
 
-        files = self._of(split)
+        files = self._parquet_of(split)
         if not files:
-            there = [] if self.path.is_file() else self.splits()
-            raise self.missing(split, f"{self.names(split)[0]}.parquet", there)
+            raise self.missing(split, sorted({file.stem.partition("-")[0] for file in _parquet_in(self.root)}))
         tables = [read_parquet(file, EXPANSION_FREE + EXPANSION * file.stat().st_size) for file in files]
         try:
             table = datasets.Dataset(pyarrow.concat_tables(tables))
         except pyarrow.ArrowException as error:
             raise ValueError(f"The parquet files of {self.path} do not have the same columns ({error}).") from error
-        origin = str(files[0]) if len(files) == 1 else f"{files[0]} and those that follow"
-        return open_table(table, self.image_column, self.label_column, origin)
+        return table, str(files[0]) if len(files) == 1 else f"{files[0]} and those that follow"
 
-    def _all(self) -> list[Path]:
-        return sorted(self.path.glob("*.parquet")) or sorted(self.path.glob("data/*.parquet"))
-
-    def _of(self, split: Split) -> list[Path]:
-        """Return the files of a split in their order."""
-        if self.path.is_file():
-            return [self.path] if split == "train" else []
-        for name in self.names(split):
-            if found := [file for file in self._all() if file.stem == name or file.name.startswith(f"{name}-")]:
-                return found
-        return []
-
-
-class SavedDataset(LocalImages):
-    """A folder written by `Dataset.save_to_disk` (the train split) or `DatasetDict.save_to_disk`."""
-
-    def files(self) -> list[Path]:
-        # Besides the data, `datasets` keeps results of its own operations there.
-        return sorted(f for f in self.path.rglob("*") if f.is_file() and not f.name.startswith("cache-"))
-
-    def open(self, split: Split) -> EncodedImages:
+    def _from_saved(self, split: Split) -> "tuple[datasets.Dataset, str]":
+        """Read what `Dataset.save_to_disk` (the train split) or `DatasetDict.save_to_disk` wrote."""
         import datasets
 
-        name = self._name(split)
-        place = self.path if name is None else self.path / name
+        place = self.root
+        if (self.root / "dataset_dict.json").is_file():
+            described = read_json(self.root / "dataset_dict.json", self.root)
+            there = [str(name) for name in described.get("splits", ())] if isinstance(described, dict) else []
+            name = next((name for name in self.names(split) if name in there), None)
+            if name is None or not _is_plain(name):
+                raise self.missing(split, there)
+            place = self.root / name
+        elif split != "train":
+            raise self.missing(split)
         try:
             _check_own_files(place)
-            table = datasets.load_from_disk(str(place))
+            return datasets.load_from_disk(str(place)), str(place)
         except (OSError, ValueError, KeyError) as error:
-            raise ValueError(
-                f"{self.path} cannot be read as a data set written by `save_to_disk` ({error})."
-            ) from error
-        return open_table(table, self.image_column, self.label_column, f"the {name or split} split of {self.path}")
+            raise ValueError(f"{place} cannot be read as a data set written by `save_to_disk` ({error}).") from error
 
-    def _name(self, split: Split) -> str | None:
-        """Return the name of a split, which is that of its folder; None: the data set is a single split."""
-        if not (self.path / "dataset_dict.json").is_file():
-            if split == "train":
-                return None
-            raise self.missing(split, f"a {split} split")
-        described = read_json(self.path / "dataset_dict.json", self.path)
-        there = [str(name) for name in described.get("splits", ())] if isinstance(described, dict) else []
-        name = next((name for name in self.names(split) if name in there), None)
-        if name is None or not _is_plain(name):
-            raise self.missing(split, f"a {self.names(split)[0]} split", there)
-        return name
+    def _from_hub(self, split: Split) -> "tuple[datasets.Dataset, str]":
+        if self.repository is None:
+            raise ValueError(
+                "A data set in the Hugging Face format needs its place: data.path=FOLDER with what `save_to_disk` of "
+                "`datasets` wrote or with parquet files, or data.source.repository=OWNER/NAME for one of the hub."
+            )
+        import datasets
+        from datasets.exceptions import DatasetsError
+
+        name = (self.train_split if split == "train" else self.test_split) or split
+        try:
+            table = datasets.load_dataset(self.repository, name=self.configuration, revision=self.revision, split=name)
+        except (OSError, DatasetsError, ValueError, RuntimeError) as error:
+            raise FileNotFoundError(
+                f"The {name} split of {self.repository} is not cached and cannot be had from the Hugging Face hub "
+                f"({type(error).__name__}: {error}). Connect to the network, or download the parquet files of "
+                f"https://huggingface.co/datasets/{self.repository} and say data.path=FOLDER with {self.expected}."
+            ) from error
+        return table, f"the {name} split of {self.repository}"
+
+
+class HuggingFaceImages(HubImages):
+    """Any data set in the Hugging Face format: what is not named is told by the data, and images are resized."""
+
+    label = "huggingface"
+    resizes = True
+
+
+def _parquet_in(folder: Path) -> list[Path]:
+    """Return the parquet files in a folder, or else in its folder `data`, where repositories of the hub have them."""
+    return sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet"))
 
 
 def _is_plain(name: str) -> bool:
@@ -117,31 +191,27 @@ def _check_own_files(place: Path) -> None:
 def open_table(
     table: "datasets.Dataset", image_column: str | None, label_column: str | None, origin: str
 ) -> EncodedImages:
-    """Open one split.
-
-    Args:
-        table: Has encoded images (PNG, JPEG, ...) in one column and whole numbers in another.
-        image_column: None: the only column that holds images.
-        label_column: None: the only column that holds classes, or else whole numbers.
-        origin: How errors name the table.
+    """Open one split, whose columns are found where they are not named; `origin` is how errors name the table.
 
     Raises:
         ValueError: The table is empty, lacks a column, or a column holds something else.
     """
-    import datasets
-
     images = _column(table, "image_column", image_column, origin)
     labels = _column(table, "label_column", label_column, origin)
     if not len(table):
         raise ValueError(f"{origin} is empty. Expected at least one row.")
     columns = table.select_columns(sorted({images, labels})).with_format("arrow")[:]
-    numbers, encoded = _labels(columns[labels], labels, origin), _encoded(columns[images], images, origin)
-    named = table.features[labels]
-    names = named.names if isinstance(named, datasets.ClassLabel) else None
-    told = None if not names else tuple(printable(str(name))[:LONGEST_NAME] for name in names)
+    encoded, numbers = columns[images], columns[labels]
+    if numbers.null_count:
+        raise ValueError(
+            f"Row {numbers.is_null().to_pylist().index(True)} of {origin} has no label in the column {labels!r}; "
+            f"{numbers.null_count} rows have none. Label them or remove them."
+        )
+    names = getattr(table.features[labels], "names", None) or None
+    told = None if names is None else tuple(printable(str(name))[:LONGEST_NAME] for name in names)
     is_numbered = told == tuple(map(str, range(len(names or ()))))
     return EncodedImages(
-        numbers,
+        torch.from_numpy(numbers.to_numpy().astype(np.int64)),
         lambda i: _open(encoded[i].as_py()),
         lambda i: f"row {i} of {origin}",
         None if told is None else len(told),
@@ -150,77 +220,43 @@ def open_table(
 
 
 def _column(table: "datasets.Dataset", option: str, name: str | None, origin: str) -> str:
-    """Return the name of the column that is asked for, or of the only one that suits."""
-    if name in table.column_names:
-        return str(name)
-    if name is not None:
-        raise ValueError(
-            f"Expected a column {name!r} in {origin}, found {', '.join(table.column_names) or 'no columns'}. "
-            f"Name the right one: data.source.{option}=..."
-        )
-    fitting = _fitting(table.features, option)
-    if len(fitting) == 1:
-        return fitting[0]
-    what = "images" if option == "image_column" else "the classes"
-    found = ", ".join(f"{column} ({feature})" for column, feature in list(table.features.items())[:20])
-    raise ValueError(
-        f"Which column of {origin} holds {what}? {' and '.join(fitting) or 'None of them'} may; it has "
-        f"{printable(found)[:1000]}. Say it: data.source.{option}=..."
+    """Return the name of the column that is asked for, or of the only one whose declaration, or else type, suits."""
+    import datasets
+    from pyarrow import types
+
+    kinds = {field.name: field.type for field in table.features.arrow_schema}
+    declared, holds, what, mend = (
+        (datasets.Image, _is_encoded, "images", "Name")
+        if option == "image_column"
+        else (datasets.ClassLabel, types.is_integer, "the classes as whole numbers", NUMBERED)
     )
+    if name is None:
+        said = [column for column, feature in table.features.items() if isinstance(feature, declared)]
+        fitting = said or [column for column, kind in kinds.items() if holds(kind)]
+        if len(fitting) == 1:
+            return fitting[0]
+        found = ", ".join(f"{column} ({feature})" for column, feature in list(table.features.items())[:20])
+        raise ValueError(
+            f"Which column of {origin} holds {what}? {' and '.join(fitting) or 'None of them'} may; it has "
+            f"{printable(found)[:1000]}. Say it: data.source.{option}=..."
+        )
+    if name not in kinds:
+        found = f"found {', '.join(kinds) or 'no columns'}. Name the right one"
+        raise ValueError(f"Expected a column {name!r} in {origin}, {found}: data.source.{option}=...")
+    if not holds(kinds[name]):
+        raise ValueError(
+            f"Expected {what} in the column {name!r} of {origin}, found {kinds[name]}. {mend} another column: "
+            f"data.source.{option}=..."
+        )
+    return name
 
 
-def _fitting(features: "datasets.Features", option: str) -> list[str]:
-    """Return the columns that are declared to hold images or classes, or else those whose type may."""
-    import datasets
-
-    declared = datasets.Image if option == "image_column" else datasets.ClassLabel
-    may_hold = _may_hold_images if option == "image_column" else _is_whole
-    said = [name for name, feature in features.items() if isinstance(feature, declared)]
-    return said or [name for name, feature in features.items() if may_hold(feature)]
-
-
-def _may_hold_images(feature: Any) -> bool:
-    is_struct = isinstance(feature, dict) and set(feature) == {"bytes", "path"}
-    return is_struct or getattr(feature, "dtype", None) in ("binary", "large_binary")
-
-
-def _is_whole(feature: Any) -> bool:
-    import datasets
-
-    return isinstance(feature, datasets.Value) and feature.dtype.lstrip("u").startswith("int")
-
-
-def _labels(column: Any, name: str, origin: str) -> Tensor:
-    """Return the labels `(N,)` of an Arrow column."""
+def _is_encoded(kind: "pyarrow.DataType") -> bool:
+    """Return whether each row of an Arrow type holds either bytes or `{"bytes": ..., "path": ...}`."""
     from pyarrow import types
 
-    if not types.is_integer(column.type):
-        raise ValueError(
-            f"Expected whole numbers in the column {name!r} of {origin}, found {column.type}. "
-            f"Number the classes from 0 (class_encode_column({name!r}) of `datasets` does), or name another column: "
-            "data.source.label_column=..."
-        )
-    if column.null_count:
-        row = column.is_null().to_pylist().index(True)
-        raise ValueError(
-            f"Row {row} of {origin} has no label in the column {name!r}; {column.null_count} rows have none. "
-            "Label them or remove them."
-        )
-    return torch.from_numpy(column.to_numpy().astype(np.int64))
-
-
-def _encoded(column: Any, name: str, origin: str) -> Any:
-    """Return the Arrow column if each row holds either bytes or `{"bytes": ..., "path": ...}`."""
-    from pyarrow import types
-
-    kind = column.type
     is_image = types.is_struct(kind) and kind.get_field_index("bytes") >= 0
-    if not (is_image or types.is_binary(kind) or types.is_large_binary(kind)):
-        raise ValueError(
-            f"Expected encoded images in the column {name!r} of {origin}, found {kind}. "
-            "Name another column: data.source.image_column=..."
-        )
-    return column
+    return is_image or types.is_binary(kind) or types.is_large_binary(kind)
 
 
 def _open(value: bytes | dict[str, Any] | None) -> Image.Image:

@@ -21,8 +21,7 @@ from archselect.data import ImageData
 from archselect.evaluation.retraining import Evaluation
 from archselect.genotype import Genotype
 from archselect.genotype.formats import shown
-from archselect.safe_io.data_files import read_parquet
-from archselect.safe_io.files import LINE_BYTES, TABLE_BYTES, TABLE_ROWS, checked
+from archselect.safe_io.files import LINE_BYTES, TABLE_BYTES, TABLE_ROWS, checked, read_parquet
 from archselect.search_spaces import SearchSpace
 from archselect.store.integrity import sha256_of
 from archselect.store.redact_paths import expand

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import yaml
 from omegaconf._utils import get_yaml_loader  # 1e-3 is a number to OmegaConf, and text to PyYAML
 from torch.optim import Optimizer
 
-from archselect.safe_io.files import CONFIG_BYTES, CONFIG_DEPTH, read_text
+from archselect.safe_io.files import CONFIG_BYTES, CONFIG_DEPTH, nodes, read_text
 
 OWN = tuple(
     f"archselect.{name}"
@@ -40,7 +40,7 @@ def check_targets(config: Any, origin: Path, trusted: Sequence[str] = ()) -> Non
     for package in trusted:
         if not isinstance(package, str) or not all(part.isidentifier() for part in package.split(".")):
             raise ValueError(f"trusted lists packages by name, such as [my_package]; got {package!r}.")
-    for place, target in _nodes(config):
+    for place, target in nodes(config):
         if place.rpartition(".")[2] == "_target_" and (why := _fault(target, trusted)) is not None:
             raise ValueError(
                 f"The config {origin} names {str(target)[:200]!r} as {place}, {why}; nothing of it was run. A config "
@@ -50,64 +50,32 @@ def check_targets(config: Any, origin: Path, trusted: Sequence[str] = ()) -> Non
             )
 
 
-def _nodes(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield everything within plain data, with the dotted place where it stands."""
-    yield place, value
-    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, part in parts:
-        yield from _nodes(part, f"{place}.{key}" if place else str(key))
-
-
 def _fault(target: Any, trusted: Sequence[str]) -> str | None:
     """Return what is wrong with a target; None: it may be called."""
     if not isinstance(target, str) or not all(part.isidentifier() for part in target.split(".")):
         return "which is no dotted name of a class"  # nor may it be put together from other options
     if target == TRAINER:
         return None
-    for package in (*trusted, *OWN, OPTIMIZERS):
-        if target.startswith(f"{package}."):
-            return _fault_in(target, package, trusted=package in trusted)
-    return "which lies in no package that it may name"
-
-
-def _fault_in(target: str, package: str, trusted: bool) -> str | None:
-    """Return what is wrong with a target whose name begins with that of an allowed package."""
+    package = next((one for one in (*trusted, *OWN, OPTIMIZERS) if target.startswith(f"{one}.")), None)
+    if package is None:
+        return "which lies in no package that it may name"
+    module, _, name = target.rpartition(".")
+    # A module such as __main__ does something when it is imported.
+    hidden = "__" if package in trusted else "_"
+    if any(part.startswith(hidden) for part in target.removeprefix(f"{package}.").split(".")):
+        return "which is private"
     try:
-        found: Any = import_module(package)
+        found = getattr(import_module(module), name, None)  # no attribute is walked through: it could lead elsewhere
     except ImportError as error:
-        return f"which is of the package {package}, and that cannot be imported here ({error})"
-    for part in target.removeprefix(f"{package}.").split("."):
-        if part.startswith("_") and not trusted:
-            return "which is private"
-        owner, found = found, getattr(found, part, None)
-        if found is None and inspect.ismodule(owner):
-            found = _submodule(f"{owner.__name__}.{part}", package)
-        if found is None:
-            return f"which {package} does not have"
-        if inspect.ismodule(found) and not _within(found.__name__, package):
-            return f"which leads out of {package}"
-    if not (inspect.isclass(found) or (trusted and inspect.isfunction(found))):
-        return "which is no class"
-    if not any(_within(found.__module__, home) for home in (OWN if package in OWN else (package,))):
+        return f"whose module {module} cannot be imported here ({error})"
+    if not (inspect.isclass(found) or (package in trusted and inspect.isfunction(found))):
+        return f"which is no class of {module}"
+    homes = OWN if package in OWN else (package,)
+    if not any(f"{found.__module__}.".startswith(f"{home}.") for home in homes):
         return f"which is defined in {found.__module__}, not in {package}"
-    if package == OPTIMIZERS and not (isinstance(found, type) and issubclass(found, Optimizer)):
+    if package == OPTIMIZERS and not (inspect.isclass(found) and issubclass(found, Optimizer)):
         return "which is no optimizer"
     return None
-
-
-def _submodule(name: str, package: str) -> Any:
-    if name.rpartition(".")[2].startswith("__"):  # a module of that name does something when it is imported
-        return None
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not _within(error.name, package):
-            raise  # the package itself cannot be imported
-        return None
-
-
-def _within(name: str, package: str) -> bool:
-    return name == package or name.startswith(f"{package}.")
 
 
 _REFERENCE = re.compile(r"\$\{[A-Za-z0-9_.\[\]-]+\}")
@@ -118,15 +86,9 @@ _STRAY_DOLLAR = re.compile(r"\$(?![A-Za-z])")
 
 
 def read_config(path: Path, root: Path, without: str = "") -> dict[Any, Any]:
-    """Return the config at `path` as plain data, nothing in it resolved.
+    """Return the config that Hydra wrote to `path`, in the folder `root`, as plain data; references are kept.
 
-    A `${key}` that refers to another option of the same config is kept. A resolver, such as `${oc.env:NAME}`, would be
-    asked here for what the run was given there, and may hand out what is secret here.
-
-    Args:
-        path: The file.
-        root: The folder that it belongs to.
-        without: A group that is left out, whatever it holds.
+    The group `without` is left out, whatever it holds.
 
     Raises:
         ValueError: It is no such file, no YAML, or has what no config that Hydra wrote has: aliases, tags, resolvers.
@@ -135,7 +97,7 @@ def read_config(path: Path, root: Path, without: str = "") -> dict[Any, Any]:
     if not isinstance(config, dict):
         raise ValueError(f"{path} is no config of a run, which has its options by name.")
     config.pop(without, None)
-    for place, text in _nodes(config):
+    for place, text in nodes(config):
         if not isinstance(text, str) or (place == "data.name" and _NAME_OF_DATA.fullmatch(text)):
             continue
         if _STRAY_DOLLAR.search(_REFERENCE.sub("\0", text)):
@@ -171,19 +133,17 @@ def _check_events(text: str, path: Path) -> None:
     """Refuse aliases, tags and deep nesting by the events of the YAML, of which nothing is made yet."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        assert event.start_mark is not None, "of a text, every event has its place"
-        where = f"Line {event.start_mark.line + 1} of {path}"
-        if isinstance(event, yaml.AliasEvent):
-            raise ValueError(
-                f"{where} repeats a part of the file by the alias *{event.anchor}. The config of a run has no aliases, "
-                "which can make a small file large; it is not read."
-            )
-        if isinstance(event, yaml.CollectionStartEvent | yaml.ScalarEvent) and event.tag is not None:
-            raise ValueError(
-                f"{where} has the tag {event.tag}. The config of a run is data without tags; it is not read."
-            )
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > CONFIG_DEPTH:
+        wrong = None
+        if isinstance(event, yaml.AliasEvent):
+            wrong = f"repeats a part of the file by the alias *{event.anchor}, which can make a small file large"
+        elif isinstance(event, yaml.CollectionStartEvent | yaml.ScalarEvent) and event.tag is not None:
+            wrong = f"has the tag {event.tag}"
+        elif depth > CONFIG_DEPTH:
+            wrong = f"is nested more than {CONFIG_DEPTH} deep"
+        if wrong is not None:
+            assert event.start_mark is not None, "of a text, every event has its place"
             raise ValueError(
-                f"{where} is nested more than {CONFIG_DEPTH} deep; the config of a run is not, and it is not read."
+                f"Line {event.start_mark.line + 1} of {path} {wrong}. The config of a run is data without aliases and "
+                f"tags, at most {CONFIG_DEPTH} deep; this one is not read."
             )

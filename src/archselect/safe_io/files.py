@@ -1,9 +1,15 @@
-"""Files that may come from somebody else: text and JSON, bounded in size, length and depth."""
+"""Files that may come from somebody else: text, JSON, images and parquet, bounded in size, length and depth."""
 
 import json
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from PIL import Image
+
+if TYPE_CHECKING:  # it takes a second, which files without tables should not cost
+    import pyarrow
 
 MEBIBYTE = 1024**2
 
@@ -91,8 +97,71 @@ def parse_json(text: str | bytes) -> Any:
     raise ValueError(too_deep)
 
 
+def nodes(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield everything within plain data, with the dotted place where it stands."""
+    yield place, value
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in parts:
+        yield from nodes(part, f"{place}.{key}" if place else str(key))
+
+
 def printable(text: str) -> str:
     """Return a text without control characters, which a terminal would obey."""
     return "".join(
         character if character.isprintable() or character == "\n" else "\N{REPLACEMENT CHARACTER}" for character in text
     )
+
+
+def open_picture(file: Path | BinaryIO) -> Image.Image:
+    """Open an image; its pixels are decoded later.
+
+    Raises:
+        ValueError: It has too many pixels; nothing is decoded.
+        OSError: It is no image, or in a format that is not decoded.
+        PIL.Image.DecompressionBombError: Likewise too many pixels, said by Pillow.
+    """
+    image = Image.open(file, formats=PICTURE_FORMATS)
+    if image.width * image.height > PICTURE_PIXELS:
+        size = f"{image.width} x {image.height}"
+        image.close()
+        raise ValueError(f"it has {size} pixels, and at most {PICTURE_PIXELS:,} are decoded")
+    return image
+
+
+def read_parquet(path: Path, limit: int, rows: int | None = None) -> "pyarrow.Table":
+    """Return the table in a file, of at most `limit` bytes in memory and, unless it is None, at most so many `rows`.
+
+    A value that a column repeats takes its room once in the file and once per row in memory. So rows are read in
+    batches that cannot be larger than `limit` each, and no more of them than fit.
+
+    Raises:
+        ValueError: It is no parquet file, or too large.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    too_large = (
+        f"{path} takes more than {limit:,} bytes in memory, many times its size on disk: it may be made to exhaust "
+        "this machine, and is not read. If it is meant so, write it anew without compression and dictionaries."
+    )
+    try:
+        file = parquet.ParquetFile(path)
+        if rows is not None and (found := file.metadata.num_rows) > rows:
+            raise ValueError(f"{path} has {found:,} rows, and such a table has at most {rows:,}; it is not read.")
+        groups = map(file.metadata.row_group, range(file.num_row_groups))
+        columns = [[group.column(number) for number in range(group.num_columns)] for group in groups]
+        # No value is larger than the group of rows that it is in.
+        largest = max((sum(column.total_uncompressed_size for column in group) for group in columns), default=0)
+        if largest > limit:
+            raise ValueError(too_large)
+        batches, size = [], 0
+        for batch in file.iter_batches(max(1, min(65_536, limit // max(1, largest)))):
+            size += batch.nbytes
+            if size > limit:
+                raise ValueError(too_large)
+            batches.append(batch)
+        return pyarrow.Table.from_batches(batches, batches[0].schema if batches else file.schema_arrow)
+    except FileNotFoundError:
+        raise
+    except (pyarrow.ArrowException, OSError, MemoryError) as error:
+        raise ValueError(f"{path} cannot be read as a parquet file ({error}). Replace it, or name another.") from error

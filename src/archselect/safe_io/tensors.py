@@ -4,7 +4,7 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,38 +20,26 @@ def load(file: Path, map_location: Any = "cpu") -> Any:
     """
     if file.is_symlink():
         raise ValueError(f"{file} is a link; a stage keeps its tensors itself. Put the file itself there.")
-    try:
-        with file.open("rb") as stream:
-            _check_archive(file, stream)
-            stream.seek(0)
-            return torch.load(stream, map_location=map_location, weights_only=True)
-    except (FileNotFoundError, PermissionError, IsADirectoryError, _RefusedError):
-        raise
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{file} holds more than tensors and plain data, and is not loaded, because that could run code: "
-            f"{_reason(error)}"
-        ) from error
-    except Exception as error:  # zipfile and torch raise a dozen kinds
-        raise ValueError(
-            f"{file} is damaged, or no file of PyTorch ({_reason(error)}). If a run of yours left it, type the run's "
-            "command again: it is made anew."
-        ) from error
-
-
-class _RefusedError(ValueError):
-    """What is said of a file needs no further words."""
-
-
-def _check_archive(file: Path, stream: BinaryIO) -> None:
-    with zipfile.ZipFile(stream) as archive:
-        for entry in archive.infolist():
-            if entry.compress_type != zipfile.ZIP_STORED:
-                raise _RefusedError(
-                    f"{file} is not what PyTorch saves: {entry.filename} in it is compressed. It is not loaded."
-                )
-        if (changed := archive.testzip()) is not None:  # compares the CRC-32 of every record
-            raise zipfile.BadZipFile(f"{changed} is not what was written")
+    with file.open("rb") as stream:
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                packed = [entry for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+                if not packed and (changed := archive.testzip()) is not None:  # compares the CRC-32 of every record
+                    raise zipfile.BadZipFile(f"{changed} is not what was written")
+            if not packed:
+                stream.seek(0)
+                return torch.load(stream, map_location=map_location, weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise ValueError(
+                f"{file} holds more than tensors and plain data, and is not loaded, because that could run code: "
+                f"{_reason(error)}"
+            ) from error
+        except Exception as error:  # zipfile and torch raise a dozen kinds
+            raise ValueError(
+                f"{file} is damaged, or no file of PyTorch ({_reason(error)}). If a run of yours left it, type the "
+                "run's command again: it is made anew."
+            ) from error
+    raise ValueError(f"{file} is not what PyTorch saves: {packed[0].filename} in it is compressed. It is not loaded.")
 
 
 def load_state(file: Path) -> Mapping[str, Any]:
@@ -74,17 +62,13 @@ def load_into(network: nn.Module, file: Path) -> None:
 
 def check_fits(network: nn.Module, state: Mapping[str, Any], file: Path) -> None:
     """Raise a ValueError unless a state has the tensors of a network, which may be on the device "meta"."""
-    wanted, there = _shapes(network.state_dict()), _shapes(state)
-    for name, shape in wanted.items():
-        if (found := there.get(name)) != shape:
+    there = {name: tuple(value.shape) for name, value in state.items() if isinstance(value, Tensor)}
+    for name, value in network.state_dict().items():
+        if isinstance(value, Tensor) and (found := there.get(name)) != (shape := tuple(value.shape)):
             raise ValueError(
                 f"{file} holds the state of another network than the config describes: {name} should have the shape "
                 f"{shape}, and has {found}."
             )
-
-
-def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def _reason(error: BaseException) -> str:

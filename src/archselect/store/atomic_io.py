@@ -16,9 +16,7 @@ class StoreError(OSError):
 def atomic_write(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
     """Open a binary file that takes the place of `path` when the block ends well; until then `path` stays as it was.
 
-    Args:
-        path: Of the file.
-        previous: What `path` was is kept under this name; None: it is not.
+    What it was is kept under the name `previous`, unless that is None.
 
     Raises:
         StoreError: The disk refused. `path` is then what it was before.

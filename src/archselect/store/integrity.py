@@ -38,16 +38,13 @@ def manifest(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def integrity_errors(folder: Path, key: StageKey, contents: bool) -> Iterator[str]:
-    """Yield what is wrong with the folder of a stage, in a few words each.
+    """Yield what is wrong with the folder of a stage, which need not exist, in a few words each.
 
-    Args:
-        folder: Of the stage; it need not exist.
-        key: What determines the stage's result.
-        contents: Read every file, too. Else only the identity and the sizes of a finished stage's files are looked at.
+    Without `contents`, only the identity and the sizes of a finished stage's files are looked at.
     """
-    marker = folder / MARKER
+    is_finished = (folder / MARKER).exists()
     if not (folder / IDENTITY).is_file():
-        if marker.exists():
+        if is_finished:
             yield f"{IDENTITY} is gone"
         return
     identity = _parsed((folder / IDENTITY).read_bytes())
@@ -55,7 +52,7 @@ def integrity_errors(folder: Path, key: StageKey, contents: bool) -> Iterator[st
         yield f"{IDENTITY} cannot be read"
     elif canonical(identity) != canonical(key.identity):
         yield "it belongs to another stage: its identity.json is not what its name stands for"
-    if marker.exists():
+    if is_finished:
         yield from _changes(folder, contents)
     elif contents:
         yield from _unreadable_records(folder)
@@ -63,9 +60,8 @@ def integrity_errors(folder: Path, key: StageKey, contents: bool) -> Iterator[st
 
 def _changes(folder: Path, contents: bool) -> Iterator[str]:
     """Yield what is not as it was when the stage was finished; compare digests, not only sizes, with `contents`."""
-    mark = _parsed((folder / MARKER).read_bytes())
-    files = None if mark is None else mark.get("files")
-    if not isinstance(files, dict):
+    mark = _parsed((folder / MARKER).read_bytes()) or {}
+    if not isinstance(files := mark.get("files"), dict):
         yield f"{MARKER} cannot be read"
         return
     for name, expected in files.items():

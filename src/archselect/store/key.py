@@ -6,7 +6,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any, Literal, get_args
+
+from archselect.safe_io.files import nodes
 
 Kind = Literal["search", "selection", "evaluation", "analysis"]
 
@@ -36,7 +39,8 @@ class StageKey:
                 f"A stage's label names a folder: up to 200 letters, digits, '-', '_' and '.', the first a letter or a "
                 f"digit; got {self.label!r}."
             )
-        _check_plain(self.identity, "identity")
+        for place, value in nodes(self.identity, "identity"):
+            _check_plain(place, value)
         # A copy: the caller may go on changing his own.
         object.__setattr__(self, "identity", json.loads(canonical(self.identity)))
 
@@ -56,20 +60,12 @@ def canonical(identity: Mapping[str, Any]) -> str:
     return json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _check_plain(value: object, where: str) -> None:
-    """Raise unless `value` is plain data with one JSON form, so that equal identities have equal digests."""
-    if type(value) is dict:
-        if wrong := [name for name in value if type(name) is not str]:
-            raise ValueError(f"The keys of {where} must be text; got {wrong[0]!r}.")
-        for name, part in value.items():
-            _check_plain(part, f"{where}.{name}")
-    elif type(value) is list:
-        for index, part in enumerate(value):
-            _check_plain(part, f"{where}[{index}]")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{where} must be a finite number; got {value}.")
-    elif value is not None and type(value) not in (bool, int, float, str):
+def _check_plain(place: str, value: Any) -> None:
+    """Raise unless `value` has one JSON form, so that equal identities have equal digests."""
+    is_plain = type(value) in (NoneType, bool, int, float, str, list, dict)
+    is_infinite = type(value) is float and not math.isfinite(value)
+    if not is_plain or is_infinite or (type(value) is dict and any(type(name) is not str for name in value)):
         raise ValueError(
-            f"{where} must be plain data (None, bool, int, float, str, list or dict); got {value!r} of type "
-            f"{type(value).__name__}."
+            f"{place} must be plain data (None, bool, int, finite float, str, list, or dict with text as keys); got "
+            f"{value!r} of type {type(value).__name__}."
         )

@@ -10,9 +10,7 @@ from typing import Any
 
 from archselect.store.redact_paths import redact
 
-DIFF_CHARACTERS = 200_000
-"""Of a diff, that are kept."""
-
+DIFF_CHARACTERS = 200_000  # of a diff, that are kept
 PACKAGES = {
     "archselect": "archselect",
     "torch": "torch",
@@ -28,33 +26,33 @@ def provenance(device: str, seeds: Mapping[str, int]) -> dict[str, Any]:
         device: What computes, e.g. "cpu" or "cuda: NVIDIA H100".
         seeds: The seeds in use, by name.
     """
+    script, *arguments = sys.argv
     return {
-        "command": command(sys.argv),
-        "versions": {"python": platform.python_version()} | {name: _version(of) for name, of in PACKAGES.items()},
+        "command": [Path(script).name, *map(redact, arguments)],
+        "versions": {
+            "python": platform.python_version(),
+            "archselect": _version("archselect"),
+            "torch": _version("torch"),
+            "pytorch_lightning": _version("pytorch-lightning"),
+            "hydra": _version("hydra-core"),
+        },
         "git": git_state(Path(__file__)),
         "device": device,
         "seeds": dict(seeds),
     }
 
 
-def command(arguments: list[str]) -> list[str]:
-    """Return the command line with the script's bare name, and paths as they are written down."""
-    script, *rest = arguments
-    return [Path(script).name, *map(redact, rest)]
-
-
 def git_state(source: Path) -> dict[str, Any] | None:
     """Return the commit that the file `source` is part of, and how its checkout differs from it.
 
     `dirty` says whether anything does; if so, `diff` is that of the tracked files, redacted and cut after
-    `DIFF_CHARACTERS`, and `untracked` names the other files.
+    `DIFF_CHARACTERS`, and `untracked` names the other files: a new config file changes results as an edited one does.
 
     None when there is no such commit: no checkout, an installed package (also one inside somebody else's checkout), a
     file not yet committed, no git on this machine.
     """
     folder = source.resolve().parent
     commit = _git(folder, "rev-parse", "HEAD")
-    # Files that are not tracked count as a difference: a new config file changes results as an edited one does.
     changes = _git(folder, "status", "--porcelain")
     if commit is None or changes is None or _git(folder, "ls-files", "--error-unmatch", source.name) is None:
         return None
@@ -67,8 +65,7 @@ def git_state(source: Path) -> dict[str, Any] | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    # Not to write the index: other processes may be using the checkout.
-    line = ["git", "--no-optional-locks", *arguments]
+    line = ["git", "--no-optional-locks", *arguments]  # not to write the index: others may be using the checkout
     try:
         done = subprocess.run(
             line, cwd=folder, capture_output=True, text=True, errors="replace", timeout=20, check=True

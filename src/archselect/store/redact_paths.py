@@ -41,7 +41,7 @@ def expand(text: str) -> str:
 
 
 def redact_all(value: Any, change: Callable[[str], str] = redact) -> Any:
-    """Return plain data with all texts as `redact` has them, or as `change` does."""
+    """Return plain data with all texts as `change` has them."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):
@@ -65,7 +65,7 @@ def expanded(config: DictConfig) -> DictConfig:
 
 
 def redact_files(*files: Path) -> None:
-    """Put the texts of files, where they exist, in the form of `redact`."""
+    """Redact the texts of files, where they exist."""
     for file in files:
         if file.is_file() and (text := redact(old := file.read_text(encoding="utf-8"))) != old:
             with atomic_write(file) as stream:
@@ -99,15 +99,13 @@ def override(key: str, value: str | Path) -> str:
 
 
 class Formatter(logging.Formatter):
-    """Of the log in a run's folder."""
+    """Of the log in a run's folder, with paths as they are written down."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, with paths as they are written down."""
         return redact(super().format(record))
 
 
 def _user() -> str:
-    """Return the user's name; empty: it has none."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

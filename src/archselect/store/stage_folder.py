@@ -4,6 +4,7 @@ A stage is worked on under its lock, so a folder has one writer. What a killed w
 files are replaced as a whole, lines are added at the end, and a half-written last line does not count.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -74,17 +75,14 @@ class StageFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the stage is done."""
         return self.state == "finished"
 
     def quarantine(self) -> Path:
         """Give the folder another name, so that the stage starts afresh and nothing is lost; return its new place."""
-        number = 1
-        while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
-            number += 1
+        names = (self.path.with_name(f"{self.path.name}.damaged-{number}") for number in itertools.count(1))
+        aside = next(path for path in names if not path.exists())
         with disk_errors_explained(self.path):
-            self.path.rename(aside)
-        return aside
+            return self.path.rename(aside)
 
     @contextmanager
     def lock(self, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
@@ -93,10 +91,7 @@ class StageFolder:
         The operating system holds the lock (`flock`) and drops it with the process, however that ends. The file system
         has to offer `flock` across all machines that share it: local disks and NFS do, Lustre when mounted with `flock`
         (`localflock` guards one machine only). Where it is missing, this raises rather than trusting a lock file that a
-        killed process would leave behind.
-
-        Args:
-            on_wait: Called once if another process holds the lock.
+        killed process would leave behind. `on_wait` is called once if another process holds the lock.
 
         Raises:
             StoreError: The lock file cannot be made, or the file system offers no locks.
@@ -116,9 +111,7 @@ class StageFolder:
             lock.release()
 
     def begin(self, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
-        """Start the stage or go on with it.
-
-        Writes `identity.json` and `config.yaml`, and adds a session to the list in `provenance.json`.
+        """Start the stage or go on with it: a session is added to the list in `provenance.json`.
 
         Raises:
             ValueError: The stage is finished, or the folder is damaged.
@@ -134,10 +127,7 @@ class StageFolder:
         self.write_json("provenance.json", [*sessions, {"started": _now(), **provenance}])
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Write `result.json`, then the marker `finished.json`, which lists all files and their digests.
-
-        From then on nothing in the folder changes. What only an unfinished stage needs is removed.
-        """
+        """Write `result.json`, then the marker `finished.json` with all files and digests: nothing changes any more."""
         sessions = self.read_json("provenance.json")
         sessions[-1]["seconds"] = _seconds_since(sessions[-1], datetime.now(UTC).timestamp())
         self.write_json("provenance.json", sessions)
@@ -157,8 +147,7 @@ class StageFolder:
         if (state := self.state) != "finished":
             why = f"damaged ({self.integrity_error()})" if state == "damaged" else state
             raise FileNotFoundError(f"The stage {self.path} has no result, because it is {why}. Run it to its end.")
-        result: dict[str, Any] = self.read_json("result.json")
-        return result
+        return cast(dict[str, Any], self.read_json("result.json"))
 
     @property
     def seconds(self) -> float:
@@ -226,7 +215,7 @@ class StageFolder:
         """Return the sessions so far, the last of them ended with the last file written."""
         if not (self.path / "provenance.json").exists():
             return []
-        sessions: list[dict[str, Any]] = self.read_json("provenance.json")
+        sessions = cast(list[dict[str, Any]], self.read_json("provenance.json"))
         last_write = max(file.stat().st_mtime for file in self.path.rglob("*") if file.is_file())
         sessions[-1].setdefault("seconds", _seconds_since(sessions[-1], last_write))
         return sessions

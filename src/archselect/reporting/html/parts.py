@@ -12,8 +12,7 @@ from urllib.parse import quote
 
 from PIL import Image, UnidentifiedImageError
 
-from archselect.safe_io.data_files import open_picture
-from archselect.safe_io.files import PICTURE_BYTES, TEXT_BYTES, read_bytes, read_text
+from archselect.safe_io.files import PICTURE_BYTES, TEXT_BYTES, open_picture, read_bytes, read_text
 
 ANALYSES = "analyses"
 READING = "reading.md"
