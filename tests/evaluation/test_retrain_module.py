@@ -38,6 +38,7 @@ def protocol(**changes: Any) -> Retraining:
         "drop_path": 0.0,
         "auxiliary_weight": 0.0,
         "label_smoothing": 0.1,
+        "capture": "none",
     }
     return Retraining(**settings | changes)
 

@@ -72,7 +72,7 @@ def test_a_plan_of_minutes_is_not_timed(plan: MakePlan, monkeypatch: pytest.Monk
 
 
 def test_the_length_of_a_plan_is_counted_in_images(plan: MakePlan, tmp_path: object) -> None:
-    lengths = duration._lengths(plan(10, str(tmp_path)))
+    lengths = duration.image_counts(plan(10, str(tmp_path)))
     # 120 images, half of them for the weights. 17 points an epoch apart; 56 candidates are scored on one batch of 30.
     assert lengths["search"] == 3 * 60
     assert lengths["selection"] == pytest.approx(17 * 60 + 56 * 30 / 6)

@@ -10,7 +10,7 @@ from tests.selection.small_selection import never
 from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
 from archselect.models.supernet.nasbench201 import NASBench201Supernet
 from archselect.models.supernet.supernet import Supernet
-from archselect.pipeline.evaluator import TRIALS, StageEvaluator
+from archselect.pipeline.selection_stage import TRIALS, StageEvaluator
 from archselect.selection import Score, Scorer, Scoring, TrialTraining
 from archselect.store import StageFolder, StageKey, Store
 

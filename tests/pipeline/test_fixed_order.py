@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from archselect.analysis.base import Measurer
 from archselect.data import Augmentation, ImageTensors, Normalisation
 from archselect.models.supernet.supernet import Supernet
-from archselect.pipeline.evaluation_stage import _loaders, _test_batches
-from archselect.pipeline.evaluator import scorer_of
+from archselect.pipeline.evaluation_stage import retraining_loaders
+from archselect.pipeline.selection_stage import scorer_of
 from archselect.search.data import fixed_batches, search_loaders
 from archselect.selection import Scorer, Scoring
 
@@ -75,8 +75,7 @@ READERS: dict[str, Callable[[Any], Iterable[tuple[Tensor, Tensor]] | None]] = {
     "scoring on the first batches": lambda job: scorer(job, batches=1).read(),
     "scoring on held-out images": lambda job: scorer(job, held_out_share=0.5).read(),
     "recalibration": lambda job: scorer(job).calibration,
-    "the validation of a retraining": lambda job: _loaders(job, RETRAINING, CPU).val,
-    "the test of a retraining": lambda job: _test_batches(job, CPU),
+    "the validation of a retraining": lambda job: retraining_loaders(job, RETRAINING, CPU).val,
     "an analysis": lambda job: bench_of(job).validation(32, 1),
     "an analysis of the test images": lambda job: bench_of(job).test(32),
 }
