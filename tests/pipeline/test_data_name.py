@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from archselect.pipeline.command_line import data_name, register_data_name
+from archselect.pipeline.command_line import data_name, register_resolvers
 
 
 def test_the_name_is_that_of_the_folder_and_stays_the_same() -> None:
@@ -48,7 +48,7 @@ def test_a_name_is_one_for_a_folder(path: str, label: str) -> None:
 
 
 def test_a_config_names_its_data_set_by_the_options_beside_the_name() -> None:
-    register_data_name()
+    register_resolvers()
     text = "{name: '${archselect.data_name:own}', path: /a/birds, source: {repository: null}}"
     config = OmegaConf.create({"run": "s2-${data.name}", "data": OmegaConf.create(text)})
     assert config.run == f"s2-{data_name('/a/birds', {'repository': None}, 'own')}"

@@ -32,15 +32,15 @@ GROUPS = ("search_space", "search", "selection", "evaluation", "data", "trainer"
 class Components:
     """What the config describes, ready to work."""
 
+    seed: int
+    genotype: Genotype | None
+    formats: tuple[str, ...]
     space: SearchSpace
     search: SearchMethod
     selection: Selector
     evaluation: Evaluation
     data: ImageData
     trainer: TrainerFactory
-    seed: int
-    genotype: Genotype | None
-    formats: tuple[str, ...]
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def instantiate_parts(config: DictConfig) -> Components:
     parts = [instantiate_part(config, group) for group in GROUPS]
     with as_user_error():
         genotype = None if config.genotype is None else Genotype.parse(str(config.genotype))
-    return Components(*parts, seed=config.seed, genotype=genotype, formats=figure_formats(config))
+    return Components(config.seed, genotype, figure_formats(config), *parts)
 
 
 def instantiate_part(config: DictConfig, group: str) -> Any:

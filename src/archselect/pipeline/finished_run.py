@@ -13,6 +13,7 @@ from rich.console import Console
 from archselect.genotype import Genotype
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline import search_stage
+from archselect.pipeline.command_line import register_resolvers
 from archselect.pipeline.config import Components, instantiate_parts
 from archselect.pipeline.selection_stage import DECISIONS
 from archselect.pipeline.stage import StageContext, StageResult
@@ -159,6 +160,7 @@ def open_run(folder: str | Path, changes: Mapping[str, Any] | None = None, trust
         >>> len(run.history("search")), len(run.decisions)  # 28 edges, and the inputs of six nodes that have a choice
         (3, 34)
     """
+    register_resolvers()  # a config names data of the user's own by one
     place = _only_run(folder)
     path = place / CONFIG
     config = read_config(path, place, without="logger")  # the loggers are those of who looks at the run

@@ -165,8 +165,9 @@ def load_supernet(job: StageContext, method: SearchMethod, folder: Path, epochs:
             f"{folder} has no snapshot of the supernet after {epochs} epochs; there are: {kept}. Search with "
             "search.snapshots=N to keep one after every N epochs."
         )
+    size, classes = job.data.image_size, job.data.classes  # told by the images, which are no tensors of the kind below
     with torch.device("meta"):  # the file bounds what is made: a config could ask for more than this machine has
-        tensors.check_fits(new_supernet(job, method), tensors.load_state(file), file)
+        tensors.check_fits(job.space.supernet(size, classes, method.variant), tensors.load_state(file), file)
     supernet = new_supernet(job, method)
     tensors.load_into(supernet, file)
     return supernet
