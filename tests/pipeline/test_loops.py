@@ -55,7 +55,8 @@ def _counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_counted", "no_figures")
 def test_every_kind_of_work_runs_on_the_loops(own_logs: str) -> None:
-    run = train(*tiny("nasbench201", "darts", "perturb", "evaluation.validation_share=0.2", own_logs))
+    short = ("search.epochs=1", "evaluation.epochs=1", "evaluation.validation_share=0.2")
+    run = train(*tiny("nasbench201", "darts", "perturb", *short, own_logs))
     assert set(calls) == {
         *("step of a search", "step of a selection", "validation", "scoring", "retraining", "held-out images", "test")
     }
