@@ -48,11 +48,7 @@ def retrain(
 ) -> Mapping[str, Any]:
     """Train a network from scratch on the run's images, test it once, keep it, and return the metrics.
 
-    Args:
-        make: Makes the network; called with torch's generator seeded.
-        protocol: How it is trained.
-        job: What all stages of the run share.
-        stage_trainer: Of the stage.
+    `make` is called with torch's generator seeded.
     """
     data = job.data
     with torch.random.fork_rng(devices=[]):

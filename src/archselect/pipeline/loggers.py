@@ -110,11 +110,8 @@ class TensorBoardAdapter(LoggerAdapter):
 
 def adapter_for(logger: Logger) -> LoggerAdapter:
     """Return the adapter that suits a logger."""
-    if isinstance(logger, WandbLogger):
-        return WandbAdapter(logger)
-    if isinstance(logger, TensorBoardLogger):
-        return TensorBoardAdapter(logger)
-    return LoggerAdapter(logger)
+    adapters = {WandbLogger: WandbAdapter, TensorBoardLogger: TensorBoardAdapter, Logger: LoggerAdapter}
+    return next(adapter(logger) for kind, adapter in adapters.items() if isinstance(logger, kind))
 
 
 class RunLog:

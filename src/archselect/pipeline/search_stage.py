@@ -28,10 +28,8 @@ SUPERNET = "supernet.pt"
 REPORTED = ("val_accuracy", "val_balanced_accuracy", "val_loss", "train_accuracy", "train_loss")
 """The metrics of the last kept epoch that are what a search comes to."""
 
-SUMMARISED = (
-    *("val_accuracy", "val_balanced_accuracy", "val_accuracy_per_class", "train_images_per_class"),
-    *("mean", "std"),
-)
+PER_CLASS = ("val_accuracy_per_class", "train_images_per_class")
+SUMMARISED = ("val_accuracy", "val_balanced_accuracy", *PER_CLASS, "mean", "std")
 """What the summary of a run says of its search, as `search.NAME`; the names of the classes are `class_names` there."""
 
 
@@ -89,20 +87,15 @@ class SearchStage:
 
 
 class Snapshots(Checkpoint):
-    """Keeps the supernet as it is after an epoch, and what the optimizer of `alpha` remembers then.
+    """Keeps the supernet in a folder after `every` so many epochs and the last, of these only so many of the `newest`.
 
-    Args:
-        supernet: The supernet.
-        path: Of the folder that they are kept in.
-        every: After every so many epochs and after the last.
-        newest: Only so many of them; None: all.
+    With it goes what the optimizer of `alpha` remembers then.
     """
 
     def __init__(self, supernet: Supernet, path: Path, every: int, newest: int | None = None) -> None:
         self.supernet, self.path, self.every, self.newest = supernet, path, every, newest
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write one more and forget the oldest."""
         done = trainer.current_epoch + 1
         if done % self.every and done != trainer.max_epochs:
             return

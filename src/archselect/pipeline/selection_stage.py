@@ -171,8 +171,7 @@ class DecisionCallback(Callback):
     """Decides each step of a selection before the epochs of tuning that follow it."""
 
     def __init__(self, loop: DecisionLoop, make_evaluator: Callable[[torch.device], "StageEvaluator"]) -> None:
-        self.loop = loop
-        self.make_evaluator = make_evaluator
+        self.loop, self.make_evaluator = loop, make_evaluator
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.evaluator = self.make_evaluator(pl_module.device)
@@ -186,13 +185,7 @@ class DecisionCallback(Callback):
 
 @dataclass(frozen=True)
 class StageEvaluator:
-    """Scores of a supernet as it stands, and copies of it trained as the search did, kept in the stage's folder.
-
-    Attributes:
-        supernet: On `device`.
-        method: How the supernet was trained.
-        scoring: On what it is scored; None: it is not.
-    """
+    """Scores of a supernet on `device` as it stands; copies of it trained by `method`, kept in the stage's folder."""
 
     supernet: Supernet
     job: StageContext

@@ -68,7 +68,7 @@ class Stage(Protocol):
     @property
     def config(self) -> Mapping[str, Any]: ...
 
-    def run(self, stage_trainer: StageTrainer) -> Mapping[str, Any]:
+    def run(self, stage_trainer: StageTrainer, /) -> Mapping[str, Any]:
         """Fill the folder and return the result."""
 
 

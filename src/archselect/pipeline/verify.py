@@ -8,8 +8,9 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, cast, get_args
 
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -30,52 +31,40 @@ PROVENANCE = ("command", "versions", "git", "device", "seeds")
 
 @dataclass(frozen=True)
 class Verified:
-    """What was found of a stage or a run.
+    """What was found of a stage or a run: the problems are a sentence each."""
 
-    Attributes:
-        what: The kind of the stage, or `run`.
-        path: Of its folder.
-        state: `finished`, `unfinished`, `damaged`, `set aside`; of a run always `finished`.
-        problems: What is not as it was or as it should be, a sentence each.
-    """
-
-    what: str
+    what: Kind | Literal["run"]
     path: Path
-    state: str
-    problems: tuple[str, ...] = ()
+    state: Literal["finished", "unfinished", "damaged", "set aside"]
+    problems: tuple[str, ...]
 
 
 def verify(folder: Path) -> Iterator[Verified]:
-    """Check all stages and runs below a folder, one after the other.
-
-    Raises:
-        FileNotFoundError: There is neither.
-    """
+    """Check all stages and runs below a folder, one after the other; a FileNotFoundError says that there are none."""
     stages = sorted(path for kind in get_args(Kind) for path in folder.glob(f"**/stages/{kind}/*/") if path.is_dir())
     runs = sorted(path.parent for path in folder.rglob(SUMMARY))
     if not stages and not runs:
         raise FileNotFoundError(f"{folder} holds neither stages nor runs. Name the folder of logs=, such as logs.")
     digests = {path.name.rpartition("-")[2] for path in stages}
-    for path in stages:
-        state, problems = _state_of(path, digests)
-        yield Verified(path.parent.name, path, state, tuple(problems))
-    for path in runs:
-        yield Verified("run", path, "finished", tuple(_disagreements(path)))
+    yield from (_verified_stage(path, digests) for path in stages)
+    yield from (Verified("run", path, "finished", tuple(_disagreements(path))) for path in runs)
 
 
-def _state_of(path: Path, known: set[str]) -> tuple[str, Sequence[str]]:
+def _verified_stage(path: Path, known: set[str]) -> Verified:
     """Check a stage: name, identity, digests, every file, provenance, and that what it started from is `known`."""
+    found = partial(Verified, cast(Kind, path.parent.name), path)
     if ".damaged-" in path.name:
-        return "set aside", ()
+        return found("set aside", ())
     try:
         folder = StageFolder.found(path)
     except (FileNotFoundError, ValueError) as error:
-        return "damaged", (str(error),)
+        return found("damaged", (str(error),))
     if (wrong := folder.integrity_error(contents=True)) is not None:
-        return "damaged", (f"{wrong}.",)
+        return found("damaged", (f"{wrong}.",))
     if folder.state == "unfinished":
-        return "unfinished", ()
-    return "finished", [*_unreadable(path), *_provenance(folder), *_starting_points(folder.key.identity, known)]
+        return found("unfinished", ())
+    problems = [*_unreadable(path), *_provenance(folder), *_starting_points(folder.key.identity, known)]
+    return found("finished", tuple(problems))
 
 
 READERS: Mapping[str, Callable[[Path], Any]] = {
@@ -139,15 +128,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("folder", type=Path, help="the folder that holds stages and runs, e.g. logs")
     console, counted, wrong = Console(highlight=False), Counter[str](), 0
+    note = "a damaged stage that was made again; it may be deleted"
     try:
         for one in verify(parser.parse_args(arguments).folder):
             counted[f"{one.what}, {one.state}"] += 1
             wrong += bool(one.problems)
-            for problem in one.problems:
-                console.print(f"[red]{one.what} {escape(str(one.path))}[/]: {escape(problem)}", soft_wrap=True)
-            if one.state == "set aside":
-                note = "a damaged stage that was made again; it may be deleted"
-                console.print(f"[yellow]{one.what} {escape(str(one.path))}[/]: {note}", soft_wrap=True)
+            for words in [note] if one.state == "set aside" else one.problems:
+                colour = "red" if one.problems else "yellow"
+                console.print(f"[{colour}]{one.what} {escape(str(one.path))}[/]: {escape(words)}", soft_wrap=True)
     except OSError as error:
         Console(stderr=True).print(escape(str(error)), style="red")
         return 1
