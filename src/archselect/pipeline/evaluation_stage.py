@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -12,9 +12,8 @@ from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
 from archselect.genotype import Genotype
 from archselect.models.discrete.network import DiscreteNetwork
 from archselect.pipeline.search_stage import REPORTED, describe_data
-from archselect.pipeline.stage import StageContext
+from archselect.pipeline.stage import RunStage, StageContext
 from archselect.search.data import fixed_batches
-from archselect.store import StageKey
 from archselect.training.checkpoint import save
 from archselect.training.fit import Loaders, StageTrainer
 
@@ -22,15 +21,11 @@ NETWORK = "network.pt"
 
 
 @dataclass(frozen=True)
-class EvaluationStage:
+class EvaluationStage(RunStage):
     """Judges one genotype. Two selections that found the same one share it."""
 
-    VERSION: ClassVar[int] = 1
-    """Raised when a change of the code changes the stage's results."""
+    kind = "evaluation"
 
-    job: StageContext
-    key: StageKey
-    config: Mapping[str, Any]
     evaluation: Retraining | NASBench201Lookup
     genotype: Genotype
 

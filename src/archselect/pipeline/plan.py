@@ -32,7 +32,6 @@ from archselect.safe_io.config import read_config
 from archselect.safe_io.files import read_json
 from archselect.search import SearchMethod, SearchModule
 from archselect.search.data import fixed_batches
-from archselect.store import StageKey
 from archselect.store.integrity import MARKER
 from archselect.store.key import Kind
 from archselect.store.redact_paths import redact_all
@@ -58,27 +57,24 @@ class Plan:
 
     def search(self) -> SearchStage:
         """Return the training of the supernet."""
-        label, config = self.described("search")
-        key = StageKey("search", label, {"version": SearchStage.VERSION, **self._identities["search"]})
-        return SearchStage(self.job, key, config, self.parts.search)
+        return SearchStage(self.job, *self.described("search"), self._identities["search"], self.parts.search)
 
     def selection(self, search: StageResult, snapshot: int | None = None) -> SelectionStage:
         """Return the selection from the supernet that a search came to, or from one of its snapshots."""
-        parts, start = self.parts, {"search": search.folder.key.digest}
-        label, config = self.described("selection", *([] if snapshot is None else [f"epoch{snapshot}"]))
-        identity = {"version": SelectionStage.VERSION, **start, **self._identities["selection"]}
-        key = StageKey("selection", label, identity | ({} if snapshot is None else {"snapshot": snapshot}))
-        return SelectionStage(self.job, key, config, parts.search, parts.selection, search.folder.path, snapshot)
+        parts, start = self.parts, search.folder
+        identity, more = {"search": start.key.digest, **self._identities["selection"]}, list[str]()
+        if snapshot is not None:
+            identity["snapshot"], more = snapshot, [f"epoch{snapshot}"]
+        described = self.described("selection", *more)
+        return SelectionStage(self.job, *described, identity, parts.search, parts.selection, start.path, snapshot)
 
     def evaluation(self, genotype: Genotype) -> EvaluationStage | None:
         """Return the evaluation of an architecture; None where nothing is evaluated."""
         evaluation = self.parts.evaluation
         if not isinstance(evaluation, Retraining | NASBench201Lookup):
             return None
-        label, config = self.described("evaluation")
-        judged = {"version": EvaluationStage.VERSION, "genotype": str(genotype)} | evaluation.identity
-        key = StageKey("evaluation", label, judged | self._identities["evaluation"])
-        return EvaluationStage(self.job, key, config, evaluation, genotype)
+        identity = {"genotype": str(genotype), **evaluation.identity, **self._identities["evaluation"]}
+        return EvaluationStage(self.job, *self.described("evaluation"), identity, evaluation, genotype)
 
     def described(self, kind: Kind, *more: str) -> tuple[str, dict[str, Any]]:
         """Return the readable name of a stage, which ends with the seed, and the part of the config that it is of."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -14,11 +14,11 @@ from archselect.distributed.process_group import on_main_process
 from archselect.distributed.rng import derived_seed, seed_generators
 from archselect.genotype import Genotype
 from archselect.models.supernet.supernet import Supernet, argmax_alpha
-from archselect.pipeline.stage import StageContext
+from archselect.pipeline.stage import RunStage, StageContext
 from archselect.safe_io import tensors
 from archselect.search import SearchMethod, SearchModule, cap_skips
 from archselect.search.data import search_loaders
-from archselect.store import SCRATCH, StageKey
+from archselect.store import SCRATCH
 from archselect.training.checkpoint import load_state, save
 from archselect.training.fit import StageTrainer
 from archselect.training.step import OptimizerState
@@ -34,15 +34,11 @@ SUMMARISED = ("val_accuracy", "val_balanced_accuracy", *PER_CLASS, "mean", "std"
 
 
 @dataclass(frozen=True)
-class SearchStage:
+class SearchStage(RunStage):
     """Trains a supernet on the training images; the test images are not read."""
 
-    VERSION: ClassVar[int] = 1
-    """Raised when a change of the code changes the stage's results."""
+    kind = "search"
 
-    job: StageContext
-    key: StageKey
-    config: Mapping[str, Any]
     method: SearchMethod
 
     def run(self, stage_trainer: StageTrainer) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -23,12 +23,12 @@ from archselect.models.cell_space import CellDecisions
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.search_stage import SUPERNET, describe_supernet, load_architecture_state, load_supernet
-from archselect.pipeline.stage import StageContext
+from archselect.pipeline.stage import RunStage, StageContext
 from archselect.search import SearchMethod, SearchModule
 from archselect.search.data import architecture_images, fixed_batches, hold_out, search_loaders, training_batches
 from archselect.selection import DecisionStep, Score, Scorer, Scoring, Selector, SuccessiveElimination, TrialTraining
 from archselect.selection.decisions import Decision, OperationDecision, from_record
-from archselect.store import SCRATCH, DamagedError, StageFolder, StageKey
+from archselect.store import SCRATCH, DamagedError, StageFolder
 from archselect.training.checkpoint import load_state, save
 from archselect.training.cuda_graphs import NoCapture, capture_for
 from archselect.training.fit import StageTrainer
@@ -38,18 +38,14 @@ DECISIONS, TRIALS = "decisions.jsonl", "trials.jsonl"
 
 
 @dataclass(frozen=True)
-class SelectionStage:
+class SelectionStage(RunStage):
     """Decides edge by edge and node by node, from the supernet of a search or its `snapshot` after so many epochs.
 
     Tuning trains the supernet by the `method` by which the search did.
     """
 
-    VERSION: ClassVar[int] = 1
-    """Raised when a change of the code changes the stage's results."""
+    kind = "selection"
 
-    job: StageContext
-    key: StageKey
-    config: Mapping[str, Any]
     method: SearchMethod
     selector: Selector
     search: Path

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from rich.console import Console
@@ -13,6 +13,7 @@ from archselect.data import ImageData
 from archselect.distributed.process_group import check_same, on_main_process, place
 from archselect.search_spaces import SearchSpace
 from archselect.store import DamagedError, StageFolder, StageKey, Store
+from archselect.store.key import Kind
 from archselect.store.provenance import provenance
 from archselect.store.redact_paths import redact_all
 from archselect.training.devices import TrainerFactory
@@ -70,6 +71,23 @@ class Stage(Protocol):
 
     def run(self, stage_trainer: StageTrainer, /) -> Mapping[str, Any]:
         """Fill the folder and return the result."""
+
+
+@dataclass(frozen=True)
+class RunStage:
+    """What search, selection and evaluation have in common; `VERSION` is raised when new code changes the results."""
+
+    kind: ClassVar[Kind]
+    VERSION: ClassVar[int] = 1
+
+    job: StageContext
+    label: str
+    config: Mapping[str, Any]
+    identity: Mapping[str, Any]
+
+    @property
+    def key(self) -> StageKey:
+        return StageKey(self.kind, self.label, {"version": self.VERSION, **self.identity})
 
 
 def run_stage(stage: Stage, job: StageContext) -> StageResult:
