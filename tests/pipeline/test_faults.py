@@ -3,7 +3,6 @@
 import resource
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +10,13 @@ from unittest import mock
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 from rich.console import Console
 from tests.command import Apart, Run, lines, tiny, train
 from tests.sameness import same
 
-from archselect.pipeline.finished_run import open_run
+from archselect.pipeline.finished_run import load_supernet, open_run
 from archselect.pipeline.plan import Plan
 from archselect.search.module import SearchModule
 
@@ -78,7 +78,7 @@ def test_a_checkpoint_that_cannot_grow_keeps_the_last_good_one_and_the_run_goes_
     cut_off_after_an_epoch(*command)
     checkpoint = the_search(tmp_path) / "checkpoint.ckpt"
     good = checkpoint.read_bytes()
-    with files_of_at_most(len(good) // 2):
+    with files_of_at_most(9 * len(good) // 10):
         message = refused(command, capsys)
     assert "checkpoint.ckpt is larger than files may be here (ulimit -f): raise that limit" in message
     assert "the same command typed again goes on from there" in message
@@ -132,12 +132,12 @@ def test_a_run_on_own_images_is_opened_in_a_new_python_and_other_images_make_ano
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(torch.randint(256, (8, 8, 3), generator=generator, dtype=torch.uint8).numpy()).save(file)
     run = train(
-        *(one for one in COMMAND if "train_subset" not in one),
+        *COMMAND,
         *("data=image_folder", f"data.path={tmp_path / 'images'}", "data.train_subset=null", "data.image_size=8"),
         *("search.batch_size=4", "search.epochs=1", f"logs={tmp_path / 'logs'}"),
     )
-    code = f"import archselect; print(len(archselect.load_supernet({str(run.folder)!r}).cell_spaces))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "2\n"
+    OmegaConf.clear_resolver("archselect.data_name")  # as in a Python that has composed no config
+    assert load_supernet(run.folder).cell_spaces.keys() == {"normal", "reduction"}
 
     def key() -> str:
         finished = open_run(run.folder)
