@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -28,17 +29,23 @@ def own_logs(tmp_path: Path) -> str:
     return f"logs={tmp_path / 'logs'}"
 
 
+def without_figures() -> Any:
+    """Leave the figures out, which take longer than a tiny run; they have tests of their own."""
+    return mock.patch("archselect.pipeline.run.draw_figures", return_value=[])
+
+
 @pytest.fixture
 def no_figures() -> Iterator[None]:
-    """Leave the figures out, which take longer than a tiny run; they have tests of their own."""
-    with mock.patch("archselect.pipeline.run.draw_figures", return_value=[]):
+    """Leave the figures out in a test."""
+    with without_figures():
         yield
 
 
 @pytest.fixture(scope="session")
 def tiny_run(logs: str) -> Run:
     """A finished run in S2 of three epochs, whose supernet was kept after each."""
-    return train(*tiny("s2", "darts", "perturb", "search.epochs=3", "search.snapshots=1", logs))
+    with without_figures():
+        return train(*tiny("s2", "darts", "perturb", "search.epochs=3", "search.snapshots=1", logs))
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +58,8 @@ def tiny_folder(tiny_run: Run) -> Path:
 def nasbench201_folder(logs: str) -> Path:
     """A finished run in NAS-Bench-201 of two epochs, kept after each, that evaluates nothing."""
     overrides = [one for one in tiny("nasbench201", "darts", "magnitude") if "evaluation" not in one]
-    return train(*overrides, "evaluation=none", "search.snapshots=1", logs).folder
+    with without_figures():
+        return train(*overrides, "evaluation=none", "search.snapshots=1", logs).folder
 
 
 @pytest.fixture

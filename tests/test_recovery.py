@@ -23,9 +23,9 @@ RETRAINING = "archselect.evaluation.module:RetrainModule.training_step"
 TESTING = "archselect.evaluation.module:RetrainModule.test_step"
 CHECKPOINT = "archselect.training.checkpoint:AtomicCheckpointIO.save_checkpoint"
 FINISH = "archselect.store:StageFolder.finish"
-TRIAL = "archselect.pipeline.evaluator:StageEvaluator.train"
+TRIAL = "archselect.pipeline.selection_stage:StageEvaluator.train"
 TRIAL_TRAINING = "archselect.training.fit:StageTrainer.train"
-ADOPTION = "archselect.pipeline.evaluator:StageEvaluator.adopt"
+ADOPTION = "archselect.pipeline.selection_stage:StageEvaluator.adopt"
 COUNTED = (TRAINING, SCORING, RETRAINING)
 
 # S4 draws noise while it trains and scores. Two edges of either cell type have a choice, and come first. There are 3

@@ -5,7 +5,7 @@ import pytest
 from tests.analysis.tables import rows_of
 from tests.command import analyze
 
-from archselect.pipeline.evaluator import StageEvaluator
+from archselect.pipeline.selection_stage import StageEvaluator
 from archselect.training.fit import StageTrainer
 
 SMALL = ["analysis=discretization_accuracy", "analysis.edges=2", "analysis.training.epochs=1"]

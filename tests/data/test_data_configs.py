@@ -5,11 +5,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from archselect.data import ImageData
-from archselect.pipeline.command_line import register_data_name
+from archselect.pipeline.command_line import register_resolvers
 
 FOLDER = Path(__file__).parents[2] / "configs" / "data"
 
-register_data_name()  # `archselect.pipeline.config` does it where a config is composed
+register_resolvers()
 
 
 def make(name: str, **options: object) -> ImageData:

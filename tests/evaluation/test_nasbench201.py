@@ -12,10 +12,10 @@ from archselect.evaluation import NASBench201Lookup
 from archselect.evaluation.nasbench201 import ACCURACIES, ARCH, COLUMNS, OPERATIONS, PACKAGED, NASBench201Table
 from archselect.genotype import Genotype
 
-SKIPS = "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|"
-NONES = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
-CONVOLUTIONS = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|"
-POOLS = "|avg_pool_3x3~0|+|avg_pool_3x3~0|avg_pool_3x3~1|+|avg_pool_3x3~0|avg_pool_3x3~1|avg_pool_3x3~2|"
+SKIP = "skip_connect"
+SKIPS, NONES, CONVOLUTIONS, POOLS = (
+    ARCH.format(*6 * [operation]) for operation in (SKIP, "none", "nor_conv_3x3", "avg_pool_3x3")
+)
 BEST = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
 
 
@@ -36,16 +36,12 @@ def written(table: pd.DataFrame, folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_looks_up_every_number_of_an_architecture(suffix: str, tmp_path: Path) -> None:
-    path = tmp_path / f"table.{suffix}"
-    if suffix == "parquet":
-        small_table().to_parquet(path)
-    else:
-        written(small_table(), tmp_path)
-    result = asdict(NASBench201Table(path).look_up(Genotype.from_nasbench201(CONVOLUTIONS)))
-    assert list(result) == [*COLUMNS, "rank", "cifar100_rank", "imagenet16_120_rank", "of"]
-    assert list(result.values()) == [3, CONVOLUTIONS, 94.0, 91.0, 70.0, 69.0, 45.0, 44.0, 1, 1, 1, 4]
+def test_looks_up_every_number_of_an_architecture(tmp_path: Path) -> None:
+    small_table().to_parquet(tmp_path / "table.parquet")
+    for path in (written(small_table(), tmp_path), tmp_path / "table.parquet"):
+        result = asdict(NASBench201Table(path).look_up(Genotype.from_nasbench201(CONVOLUTIONS)))
+        assert list(result) == [*COLUMNS, "rank", "cifar100_rank", "imagenet16_120_rank", "of"]
+        assert list(result.values()) == [3, CONVOLUTIONS, 94.0, 91.0, 70.0, 69.0, 45.0, 44.0, 1, 1, 1, 4]
 
 
 @pytest.mark.parametrize(
@@ -180,18 +176,10 @@ def test_the_best_cells_are_those_that_the_benchmarks_authors_name(
     ("operations", "accuracies", "rank"),
     [
         # What RESULTS.md says of the cells that were chosen there, looked up in a table of another making.
-        (6 * ["skip_connect"], (54.30, 15.61, 16.32), 15_231),
-        (
-            ["skip_connect", "nor_conv_3x3", "skip_connect", "nor_conv_1x1", "nor_conv_1x1", "skip_connect"],
-            (92.02, 67.59, 39.94),
-            4_769,
-        ),
-        (["skip_connect", "nor_conv_3x3", "none", "nor_conv_1x1", "none", "none"], (88.86, 61.81, 31.83), 10_487),
-        (
-            ["skip_connect", "nor_conv_3x3", "skip_connect", "nor_conv_1x1", "skip_connect", "skip_connect"],
-            (88.35, 60.55, 33.89),
-            11_316,
-        ),
+        (6 * [SKIP], (54.30, 15.61, 16.32), 15_231),
+        ([SKIP, "nor_conv_3x3", SKIP, "nor_conv_1x1", "nor_conv_1x1", SKIP], (92.02, 67.59, 39.94), 4_769),
+        ([SKIP, "nor_conv_3x3", "none", "nor_conv_1x1", "none", "none"], (88.86, 61.81, 31.83), 10_487),
+        ([SKIP, "nor_conv_3x3", SKIP, "nor_conv_1x1", SKIP, SKIP], (88.35, 60.55, 33.89), 11_316),
     ],
 )
 def test_a_cell_has_the_accuracies_and_the_rank_that_it_had(
@@ -199,6 +187,5 @@ def test_a_cell_has_the_accuracies_and_the_rank_that_it_had(
 ) -> None:
     found = packaged.look_up(Genotype.from_nasbench201(ARCH.format(*operations)))
     assert found.rank == rank
-    assert (found.cifar10_test, found.cifar100_test, found.imagenet16_120_test) == pytest.approx(
-        accuracies, abs=0.00501
-    )
+    tested = (found.cifar10_test, found.cifar100_test, found.imagenet16_120_test)
+    assert tested == pytest.approx(accuracies, abs=0.00501)

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,21 +26,9 @@ def network() -> DiscreteNetwork:
 
 
 def protocol(**changes: Any) -> Retraining:
-    settings: dict[str, Any] = {
-        "name": "small",
-        "network": {},
-        "epochs": 4,
-        "batch_size": 4,
-        "validation_share": 0.0,
-        "optimizer": partial(torch.optim.SGD, lr=RATE, momentum=MOMENTUM),
-        "learning_rate_min": 0.02,
-        "gradient_clip": CLIP,
-        "cutout": 0,
-        "drop_path": 0.0,
-        "auxiliary_weight": 0.0,
-        "label_smoothing": 0.1,
-    }
-    return Retraining(**settings | changes)
+    optimizer = partial(torch.optim.SGD, lr=RATE, momentum=MOMENTUM)
+    small = Retraining("small", {}, 4, 4, 0.0, optimizer, 0.02, CLIP, 0, 0.0, 0.0, label_smoothing=0.1, capture="none")
+    return replace(small, **changes)
 
 
 def batches() -> DeviceLoader:
@@ -50,16 +39,9 @@ def batches() -> DeviceLoader:
     return DeviceLoader(images, labels, 4, "cpu", normalisation, rng_key=(0, "train"), shuffle=True)
 
 
-def trained(module: RetrainModule, epochs: int) -> RetrainModule:
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(module, batches())
+def trained(module: RetrainModule, epochs: int, accelerator: str = "cpu") -> RetrainModule:
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    pl.Trainer(max_epochs=epochs, accelerator=accelerator, devices=1, **quiet).fit(module, batches())
     return module
 
 
@@ -123,9 +105,7 @@ def test_what_was_captured_is_forgotten_when_drop_path_grows(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a CUDA device")
 def test_a_replayed_training_equals_the_plain_one() -> None:
     def weights(capture: str) -> list[Tensor]:
-        module = RetrainModule(network(), protocol(capture=capture), CLASSES, seed=0)
-        trainer = pl.Trainer(max_epochs=2, accelerator="gpu", devices=1, logger=False, enable_checkpointing=False)
-        trainer.fit(module, batches())
+        module = trained(RetrainModule(network(), protocol(capture=capture), CLASSES, seed=0), 2, "gpu")
         return [parameter.detach().cpu() for parameter in module.network.parameters()]
 
     for plain, replayed in zip(weights("none"), weights("cuda_graphs"), strict=True):

@@ -15,7 +15,7 @@ from tests.command import ANALYZE, CONFIGS, TRAIN, Run, analyze, tiny, train
 from archselect.analysis.command import look
 from archselect.genotype import PUBLISHED, Genotype
 from archselect.genotype.genotype import OFFICIAL_NOTATION
-from archselect.pipeline.command_line import arranged, method
+from archselect.pipeline.command_line import arranged, data_name, method, register_resolvers
 from archselect.pipeline.finished_run import load_genotype, load_supernet, open_run
 from archselect.store.redact_paths import override
 
@@ -27,7 +27,6 @@ NASTY = "it's a, b = [c] {d} (e): ~f \\"
     "command",
     [
         [str(TRAIN), "--help"],
-        [str(TRAIN), "--cfg", "job", "seed=1"],
         [str(ANALYZE), "--cfg", "job", "analysis=cells", "run=x"],
         ["-m", "archselect.reporting", "--help"],
         ["-m", "archselect.reporting.dashboard", "--help"],
@@ -73,14 +72,11 @@ def test_a_slip_is_answered_in_one_sentence(
     assert "\n" not in error
 
 
-def test_flags_stand_anywhere() -> None:
-    assert arranged(["seed=0,1", "-m", "search=darts", "--config-name", "x=y", "~logger"]) == [
-        *("-m", "--config-name", "x=y"),
-        *("seed=0,1", "search=darts", "~logger"),
-    ]
-
-
-def test_a_home_folder_is_expanded_wherever_a_path_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flags_stand_anywhere_and_a_home_folder_is_expanded_wherever_a_path_is_typed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    typed = ["seed=0,1", "-m", "search=darts", "--config-name", "x=y", "~logger"]
+    assert arranged(typed) == ["-m", "--config-name", "x=y", "seed=0,1", "search=darts", "~logger"]
     monkeypatch.setenv("HOME", "/home/anna")
     typed = ["--config-dir=~/c", "logs=~/l", "data.path=~", "run=~/a,~/b", "~search.snapshots", "name=a~/b"]
     assert arranged(typed) == [
@@ -92,11 +88,11 @@ def test_a_home_folder_is_expanded_wherever_a_path_is_typed(monkeypatch: pytest.
 
 def test_a_path_that_exists_needs_no_quotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path(NASTY).mkdir()
-    Path("digits").mkdir()
-    run, data, absent = arranged([f"run={NASTY}", "data=digits", "run=a,b"])
+    for name in (NASTY, "digits"):
+        Path(name).mkdir()
+    run, *others = arranged([f"run={NASTY}", "data=digits", "run=a,b"])
     assert OverridesParser.create().parse_override(run).value() == NASTY
-    assert (data, absent) == ("data=digits", "run=a,b")
+    assert others == ["data=digits", "run=a,b"]
 
 
 @given(st.text(st.sampled_from("a'\"\\${}[](),=:~ é\t#%"), max_size=12))
@@ -153,7 +149,55 @@ def test_the_result_comes_after_the_loggers_and_ends_with_the_folder(
     logs: str, no_figures: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("archselect.pipeline.loggers.RunLog.finish", lambda log, status: sys.stdout.write("good-bye\n"))
-    run = train(*tiny("s2", "darts", "perturb", "search.epochs=3", "search.snapshots=1", logs))
+    run = train(*tiny("s2", "darts", "magnitude", "evaluation=none", logs))
     said = capsys.readouterr().out
     assert said.index("good-bye") < said.index("Result")
     assert said.splitlines()[-1] == str(run.folder)
+
+
+# --- A data set of one's own is named after where it lies, and two of them never share a name. ---
+
+
+def test_the_name_is_that_of_the_folder_and_stays_the_same() -> None:
+    name = data_name("/data/birds/", {}, "image_folder")
+    assert name == data_name("/data/birds", {}, "image_folder") == data_name("/data/x/../birds", {}, "huggingface")
+    label, _, digits = name.rpartition("-")
+    assert label == "birds" and len(digits) == 4 and int(digits, 16) >= 0
+
+
+def test_two_folders_of_one_name_and_two_labels_of_one_folder_get_two_names() -> None:
+    columns = ({"label_column": "species"}, {"label_column": "family"}, {"test_split": "validation"})
+    names = {data_name(folder, {}, "x") for folder in ("/a/birds", "/b/birds")}
+    names |= {data_name("/a/birds", source, "x") for source in columns}
+    names |= {data_name(None, {"repository": repository}, "x") for repository in ("a/birds", "b/birds")}
+    assert len(names) == 7
+
+
+def test_below_home_a_name_is_the_same_for_all_users_and_tells_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = set()
+    for home in ("/home/ada", "/users/bob"):
+        monkeypatch.setenv("HOME", home)
+        names |= {data_name(f"{home}/birds", {}, "x"), data_name("~/birds", {}, "x")}
+    assert len(names) == 1
+    monkeypatch.chdir(Path("/"))
+    assert data_name("birds", {}, "x") == data_name("/birds", {}, "x")
+
+
+@pytest.mark.parametrize(
+    ("path", "repository", "name"),
+    [
+        ("/a/my birds (2)", None, "my-birds-2-"),
+        ("/a/…", None, "own-"),
+        ("/", None, "own-"),
+        (None, "me/birds", "me-birds-"),
+        (None, None, "own"),
+    ],
+)
+def test_a_config_names_its_data_set_by_the_options_beside_the_name(
+    path: str | None, repository: str | None, name: str
+) -> None:
+    register_resolvers()
+    data = {"name": "${archselect.data_name:own}", "path": path, "source": {"repository": repository}}
+    config = OmegaConf.create({"run": "s2-${data.name}", "data": data})
+    assert config.run.startswith(f"s2-{name}")
+    assert config.data.name == data_name(path, {"repository": repository}, "own")

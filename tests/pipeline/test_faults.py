@@ -1,23 +1,28 @@
-"""What goes wrong outside: full and read-only disks, numbers that are none, images that change, crowds of processes."""
+"""What goes wrong outside: full and read-only disks, numbers that are none, images that change, many processes."""
 
 import resource
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
 import pytest
 import torch
+from omegaconf import OmegaConf
+from PIL import Image
+from rich.console import Console
 from tests.command import Apart, Run, lines, tiny, train
 from tests.sameness import same
 
+from archselect.pipeline.finished_run import load_supernet, open_run
+from archselect.pipeline.plan import Plan
 from archselect.search.module import SearchModule
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 
-COMMAND = [*tiny("s2", "darts", "magnitude", "search.epochs=3"), "evaluation=none"]
+COMMAND = [*tiny("s2", "darts", "magnitude"), "evaluation=none"]
 
 
 @pytest.fixture(scope="module")
@@ -48,21 +53,16 @@ def the_search(logs: Path) -> Path:
     return found
 
 
-def said(capsys: pytest.CaptureFixture[str]) -> str:
-    return " ".join(capsys.readouterr().err.split())
-
-
 def refused(command: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
     """Return what a command says that ends with the exit code 1."""
     with pytest.raises(SystemExit) as ended:
         train(*command)
     assert ended.value.code == 1
-    return said(capsys)
+    return " ".join(capsys.readouterr().err.split())
 
 
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """Let the operating system refuse larger files, as a full disk does."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -78,7 +78,7 @@ def test_a_checkpoint_that_cannot_grow_keeps_the_last_good_one_and_the_run_goes_
     cut_off_after_an_epoch(*command)
     checkpoint = the_search(tmp_path) / "checkpoint.ckpt"
     good = checkpoint.read_bytes()
-    with files_of_at_most(len(good) // 2):
+    with files_of_at_most(9 * len(good) // 10):
         message = refused(command, capsys)
     assert "checkpoint.ckpt is larger than files may be here (ulimit -f): raise that limit" in message
     assert "the same command typed again goes on from there" in message
@@ -87,56 +87,17 @@ def test_a_checkpoint_that_cannot_grow_keeps_the_last_good_one_and_the_run_goes_
     same(alone, train(*command))
 
 
-@pytest.fixture
-def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Return a function that mounts, or mounts anew, a small file system with options such as `size=1m`."""
-    place = tmp_path / "small"
-    place.mkdir()
-
-    def mount(options: str) -> Path:
-        again = "remount," if place.is_mount() else ""
-        command = ["mount", "-t", "tmpfs", "-o", f"{again}{options}", "tmpfs", str(place)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"cannot mount: {done.stderr.strip()}")
-        return place
-
-    if shutil.which("mount") is None:
-        pytest.skip("no mount")
-    yield mount
-    if place.is_mount():
-        subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(
-    mounted: Callable[[str], Path], alone: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = [*COMMAND, f"logs={mounted('size=64m')}"]
+def test_a_read_only_folder_is_refused_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [*COMMAND, f"logs={tmp_path}"]
     cut_off_after_an_epoch(*command)
-    place = mounted("size=64m")
-    checkpoint = the_search(place) / "checkpoint.ckpt"
-    good = checkpoint.read_bytes()
-    ballast = place / "ballast"
-    with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-        while True:
-            file.write(bytes(4096))
-    with ballast.open("r+b") as file:
-        file.truncate(ballast.stat().st_size - len(good) // 2)
-    message = refused(command, capsys)
-    assert "No space is left on the disk for" in message
-    assert "free some or name another folder" in message
-    assert checkpoint.read_bytes() == good
-    ballast.unlink()
-    same(alone, train(*command))
-
-
-def test_a_read_only_folder_is_refused_in_a_sentence(
-    mounted: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = [*COMMAND, f"logs={mounted('size=64m')}"]
-    cut_off_after_an_epoch(*command)
-    mounted("ro")
-    message = refused(command, capsys)
+    mount = ["mount", "--bind", str(tmp_path), str(tmp_path)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("cannot mount")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(tmp_path)], check=True)
+        message = refused(command, capsys)
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
     assert "is not permitted: change that or name another folder for the results" in message
     assert "set logs=FOLDER" in message
 
@@ -159,41 +120,32 @@ def test_an_alpha_that_is_no_number_ends_the_search_and_names_its_learning_rate(
     assert [record["epoch"] for record in lines(the_search(tmp_path) / "history.jsonl")] == [0]
 
 
-def test_images_that_change_under_a_finished_search_make_another_one(tmp_path: Path, own_images: Path) -> None:
-    command = [
-        *(one for one in COMMAND if "train_subset" not in one),
-        "data=image_folder",
-        f"data.path={own_images}",
-        "data.train_subset=null",
-        "data.image_size=8",
-        "search.batch_size=8",
-        "search.epochs=1",
-        f"logs={tmp_path / 'logs'}",
-    ]
-    first = train(*command)
-    assert train(*command).reused()["search"]
-    picture = next(iter(sorted(own_images.rglob("*.png"))))
-    other = sorted(own_images.rglob("*.png"))[-1]
-    shutil.copyfile(other, picture)
-    again = train(*command)
-    assert not again.reused()["search"]
-    assert again.stage("search") != first.stage("search")
-
-
-@pytest.fixture
-def own_images(tmp_path: Path) -> Path:
-    """A folder of 40 noisy pictures in two classes, and a test split."""
-    from PIL import Image
-
+def test_a_run_on_own_images_is_opened_in_a_new_python_and_other_images_make_another_search(tmp_path: Path) -> None:
+    pictures = sorted(
+        tmp_path / "images" / split / label / f"{number}.png"
+        for split, count in (("train", 10), ("test", 2))
+        for label in ("cat", "dog")
+        for number in range(count)
+    )
     generator = torch.Generator().manual_seed(0)
-    for split, count in (("train", 20), ("test", 4)):
-        for label in ("cat", "dog"):
-            for number in range(count):
-                pixels = torch.randint(0, 256, (8, 8, 3), generator=generator, dtype=torch.uint8)
-                file = tmp_path / "images" / split / label / f"{number}.png"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels.numpy()).save(file)
-    return tmp_path / "images"
+    for file in pictures:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(torch.randint(256, (8, 8, 3), generator=generator, dtype=torch.uint8).numpy()).save(file)
+    run = train(
+        *COMMAND,
+        *("data=image_folder", f"data.path={tmp_path / 'images'}", "data.train_subset=null", "data.image_size=8"),
+        *("search.batch_size=4", "search.epochs=1", f"logs={tmp_path / 'logs'}"),
+    )
+    OmegaConf.clear_resolver("archselect.data_name")  # as in a Python that has composed no config
+    assert load_supernet(run.folder).cell_spaces.keys() == {"normal", "reduction"}
+
+    def key() -> str:
+        finished = open_run(run.folder)
+        return Plan(finished.config, finished.parts, finished.job(Console(quiet=True))).search().key.folder_name
+
+    assert key() == run.stage("search").name
+    shutil.copyfile(pictures[-1], pictures[0])
+    assert key() != run.stage("search").name
 
 
 @pytest.mark.slow
@@ -203,7 +155,7 @@ def test_eight_processes_with_the_same_command_train_one_supernet(alone: Run, tm
     crowd = [Apart(tmp_path / str(number), command, counted=(steps,)) for number in range(8)]
     ended = [one.end(timeout=600) for one in crowd]
     assert [one.code for one in ended] == [0] * 8
-    assert sum(one.calls[steps] for one in ended) == 3 * 2
+    assert sum(one.calls[steps] for one in ended) == 2 * 2
     runs = [Run(path.parent) for path in (tmp_path / "logs").glob("runs/*/*/summary.json")]
     assert len(runs) == 8
     assert len({run.stage("search") for run in runs}) == 1

@@ -14,9 +14,8 @@ from torch.nn import functional as F
 
 from archselect.analysis.base import Measurer
 from archselect.data import Augmentation, ImageTensors, Normalisation
-from archselect.models.supernet.supernet import Supernet
-from archselect.pipeline.evaluation_stage import _loaders, _test_batches
-from archselect.pipeline.evaluator import scorer_of
+from archselect.pipeline.evaluation_stage import retraining_loaders
+from archselect.pipeline.selection_stage import scorer_of
 from archselect.search.data import fixed_batches, search_loaders
 from archselect.selection import Scorer, Scoring
 
@@ -34,27 +33,17 @@ def by_class(per_class: int = 400) -> ImageTensors:
     return ImageTensors((colours + noise).to(torch.uint8), labels)
 
 
-def shuffled(images: ImageTensors) -> ImageTensors:
-    return images.select(torch.randperm(len(images), generator=torch.Generator().manual_seed(1)))
-
-
-def data_of(images: ImageTensors) -> Any:
-    normalisation = Normalisation((0.35, 0.35, 0.35), (0.25, 0.25, 0.25))
-    augmentation = partial(Augmentation, 1, True)
-    return SimpleNamespace(
-        train=images, test=images, classes=CLASSES, normalisation=normalisation, augmentation=augmentation
-    )
-
-
 def job_of(images: ImageTensors, seed: int = 0) -> Any:
-    return SimpleNamespace(seed=seed, data=data_of(images))
+    normalisation = Normalisation((0.35, 0.35, 0.35), (0.25, 0.25, 0.25))
+    given: Any = {"normalisation": normalisation, "augmentation": partial(Augmentation, 1, True)}
+    return SimpleNamespace(seed=seed, data=SimpleNamespace(train=images, test=images, classes=CLASSES, **given))
 
 
 def bench_of(job: Any) -> Measurer:
     parts = SimpleNamespace(data=job.data, search=METHOD, seed=job.seed)
-    subject: Any = SimpleNamespace(run=SimpleNamespace(parts=parts), job=job)
-    stage_trainer: Any = SimpleNamespace(device=CPU)
-    return Measurer(subject, stage_trainer)
+    context: Any = SimpleNamespace(run=SimpleNamespace(parts=parts), job=job)
+    trainer: Any = SimpleNamespace(device=CPU)
+    return Measurer(context, trainer)
 
 
 def scorer(job: Any, **scoring: Any) -> Scorer:
@@ -72,11 +61,9 @@ RETRAINING = protocol(batch_size=32, validation_share=0.5)
 READERS: dict[str, Callable[[Any], Iterable[tuple[Tensor, Tensor]] | None]] = {
     "the validation of a search": validation,
     "scoring": lambda job: scorer(job).read(),
-    "scoring on the first batches": lambda job: scorer(job, batches=1).read(),
     "scoring on held-out images": lambda job: scorer(job, held_out_share=0.5).read(),
     "recalibration": lambda job: scorer(job).calibration,
-    "the validation of a retraining": lambda job: _loaders(job, RETRAINING, CPU).val,
-    "the test of a retraining": lambda job: _test_batches(job, CPU),
+    "the validation of a retraining": lambda job: retraining_loaders(job, RETRAINING, CPU).val,
     "an analysis": lambda job: bench_of(job).validation(32, 1),
     "an analysis of the test images": lambda job: bench_of(job).test(32),
 }
@@ -111,24 +98,19 @@ def test_held_out_images_are_scored_in_the_order_in_which_they_are_validated() -
 def test_a_supernet_scores_a_data_set_sorted_by_class_as_it_scores_it_shuffled() -> None:
     """Normalised by the statistics of a batch of one colour, the colour would be gone: one image in three is right."""
     images = by_class(64)
-    supernet = trained(data_of(shuffled(images)))
-    sorted_, mixed = (scored(supernet, data_of(one)) for one in (images, shuffled(images)))
-    assert mixed > 0.95
-    assert sorted_ == pytest.approx(mixed, abs=0.03)
-
-
-def trained(data: Any) -> Supernet:
+    mixed = images.select(torch.randperm(len(images), generator=torch.Generator().manual_seed(1)))
     supernet = small_search.cell_supernet("skip_connect", "nor_conv_3x3")
     optimizer = torch.optim.SGD(supernet.weight_parameters(), lr=0.1, momentum=0.9)
     for _ in range(4):
-        for images, labels in fixed_batches(data, data.train, 32, CPU, 0):
+        for batch, labels in fixed_batches(job_of(mixed).data, mixed, 32, CPU, 0):
             optimizer.zero_grad()
-            F.cross_entropy(supernet(images), labels).backward()
+            F.cross_entropy(supernet(batch), labels).backward()
             optimizer.step()
-    return supernet
 
+    def accuracy(images: ImageTensors) -> float:
+        batches = fixed_batches(job_of(images).data, images, 32, CPU, 1)
+        (score,) = Scorer(supernet, batches, Scoring(), [], (0, "selection"))([supernet.mixture_weights().detach()])
+        return score.accuracy
 
-def scored(supernet: Supernet, data: Any) -> float:
-    batches = fixed_batches(data, data.train, 32, CPU, 1)
-    (score,) = Scorer(supernet, batches, Scoring(), [], (0, "selection"))([supernet.mixture_weights().detach()])
-    return score.accuracy
+    assert accuracy(mixed) > 0.95
+    assert accuracy(images) == pytest.approx(accuracy(mixed), abs=0.03)

@@ -1,7 +1,6 @@
 """What a run and its analyses compute on a CPU, they compute by the compiled loops; what is loaded from them is not."""
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,56 +13,55 @@ from archselect.pipeline.finished_run import load_supernet
 from archselect.search import SearchModule
 from archselect.selection import Scorer
 
-calls: Counter[str] = Counter()
-"""Of the loops, by what was going on."""
+WORK: dict[str, tuple[type, str]] = {
+    "step": (SearchModule, "training_step"),
+    "validation": (SearchModule, "validation_step"),
+    "scoring": (Scorer, "_round"),
+    "retraining": (RetrainModule, "training_step"),
+    "held-out images": (RetrainModule, "validation_step"),
+    "test": (RetrainModule, "test_step"),
+}
 
 
 @pytest.fixture
-def _counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Count the calls of the loops during each kind of work."""
-    current: list[str] = []
+def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Calls of the loops, by the kind of work during which they are called."""
+    calls, current = Counter[str](), ["elsewhere"]
 
-    def counting(owner: Any, name: str, kind: str | None) -> None:
-        original = getattr(owner, name)
-
-        def wrapped(*arguments: Any, **named: Any) -> Any:
-            rng_key = getattr(arguments[0], "rng_key", ())
-            label = kind and f"{kind} of a {rng_key[1]}" if kind == "step" else kind
-            if label is None:
-                calls[current[-1] if current else "elsewhere"] += 1
-                return original(*arguments, **named)
-            calls.setdefault(label, 0)
-            current.append(label)
+    def during(kind: str, original: Any) -> Any:
+        def wrapped(owner: Any, *arguments: Any, **named: Any) -> Any:
+            current.append(f"step of a {owner.rng_key[1]}" if kind == "step" else kind)
+            calls[current[-1]] += 0
             try:
-                return original(*arguments, **named)
+                return original(owner, *arguments, **named)
             finally:
                 current.pop()
 
-        monkeypatch.setattr(owner, name, wrapped)
+        return wrapped
 
-    counting(NativeLoops, "call", None)
-    counting(SearchModule, "training_step", "step")
-    counting(SearchModule, "validation_step", "validation")
-    counting(Scorer, "_round", "scoring")
-    counting(RetrainModule, "training_step", "retraining")
-    counting(RetrainModule, "validation_step", "held-out images")
-    counting(RetrainModule, "test_step", "test")
-    yield
-    calls.clear()
+    def counted(original: Any) -> Any:
+        def wrapped(*arguments: Any, **named: Any) -> Any:
+            calls[current[-1]] += 1
+            return original(*arguments, **named)
+
+        return wrapped
+
+    for kind, (owner, name) in WORK.items():
+        monkeypatch.setattr(owner, name, during(kind, getattr(owner, name)))
+    monkeypatch.setattr(NativeLoops, "call", counted(NativeLoops.call))
+    return calls
 
 
-@pytest.mark.usefixtures("_counted", "no_figures")
-def test_every_kind_of_work_runs_on_the_loops(own_logs: str) -> None:
-    run = train(*tiny("nasbench201", "darts", "perturb", "evaluation.validation_share=0.2", own_logs))
-    assert set(calls) == {
-        *("step of a search", "step of a selection", "validation", "scoring", "retraining", "held-out images", "test")
-    }
+def test_every_kind_of_work_runs_on_the_loops(calls: Counter[str], own_logs: str, no_figures: None) -> None:
+    short = ("search.epochs=1", "evaluation.epochs=1", "evaluation.validation_share=0.2")
+    run = train(*tiny("nasbench201", "darts", "perturb", *short, own_logs))
+    assert set(calls) == {"step of a search", "step of a selection", *set(WORK) - {"step"}}
     assert all(calls.values())
-    calls.clear()
     for analysis, kind in (("operation_strength", "scoring"), ("optimal_alpha", "elsewhere")):
+        calls.clear()
         analyze(f"analysis={analysis}", f"run={run.folder}")
         assert calls.keys() == {kind}
         assert calls[kind] > 0
-        calls.clear()
+    calls.clear()
     load_supernet(run.folder)(torch.randn(2, 3, 8, 8))
     assert not calls, "what a user loads is plain PyTorch"

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.command import analyze, sweep, tiny, train
 
 from archselect.pipeline.finished_run import open_run
-from archselect.pipeline.guard import record_failure
+from archselect.pipeline.run import recording_failures
 from archselect.results.grid import REFUSED
 from archselect.utils.errors import UserError
 
@@ -84,7 +84,8 @@ def test_what_was_refused_and_a_sweep_name_no_user_either(
     assert list((home / "logs").rglob("multirun.yaml"))
     groups = ("search_space", "search", "selection", "evaluation", "data")
     config = OmegaConf.create({"seed": 0, **{group: {"name": "a"} for group in groups}})
-    record_failure(config, home / "logs", UserError(f"There is no {home / 'table.csv'}."), REFUSED)
+    with pytest.raises(UserError), recording_failures(config, home / "logs", REFUSED):
+        raise UserError(f"There is no {home / 'table.csv'}.")
     assert "There is no ~/table.csv." in (home / "logs" / "refused.json").read_text()
     assert betraying(home / "logs") == {}
 

@@ -22,10 +22,10 @@ from archselect.evaluation import NASBench201Lookup, NASBench201Table
 from archselect.evaluation.nasbench201 import OPERATIONS, PACKAGED
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.config import folder_label, instantiate_part, instantiate_parts
-from archselect.pipeline.evaluator import StageEvaluator, scorer_of
 from archselect.pipeline.finished_run import FinishedRun
 from archselect.pipeline.plan import Plan
 from archselect.pipeline.preflight import check
+from archselect.pipeline.selection_stage import StageEvaluator, scorer_of
 from archselect.pipeline.stage import StageContext, StageResult, run_stage
 from archselect.search.data import architecture_images, fixed_batches
 from archselect.search_spaces import NASBench201Space

@@ -21,10 +21,9 @@ from archselect.distributed.launch import refuse_launched_analysis
 from archselect.figures.style import save
 from archselect.pipeline.config import as_user_error, figure_formats, instantiate_part, to_plain_dict
 from archselect.pipeline.finished_run import FinishedRun, open_run
-from archselect.pipeline.guard import log_exceptions
 from archselect.pipeline.loggers import RunLog
 from archselect.pipeline.preflight import check_search_images
-from archselect.pipeline.run import redact_hydra_files
+from archselect.pipeline.run import log_exceptions, redact_hydra_files
 from archselect.pipeline.stage import run_stage
 from archselect.store import atomic_write
 from archselect.store.redact_paths import expanded, find_runs, override, redact_all

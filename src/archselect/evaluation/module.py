@@ -20,15 +20,8 @@ from archselect.training.step import cross_entropy, gradients_of, optimizer_step
 class RetrainModule(pl.LightningModule):
     """Supervised training of a discrete network under a protocol (DARTS, sec. 3.2).
 
-    Args:
-        network: Trained in place.
-        protocol: Optimizer, schedule and regularisation.
-        classes: Number of classes.
-        seed: What drop path is derived from, together with the epoch.
-
-    Attributes:
-        per_class: The accuracy of each class in the last validation and test, under `val_accuracy_per_class` and
-            `test_accuracy_per_class`; None for a class without images.
+    `per_class` has the accuracy of each class in the last validation and test, `val_accuracy_per_class` and
+    `test_accuracy_per_class`: None for a class without images. Drop path is derived from the seed and the epoch.
     """
 
     def __init__(self, network: DiscreteNetwork, protocol: Retraining, classes: int, seed: int) -> None:
@@ -44,17 +37,14 @@ class RetrainModule(pl.LightningModule):
         self.per_class: dict[str, list[float | None]] = {}
 
     def configure_optimizers(self) -> Any:
-        """Return the optimizer and its schedule."""
         optimizer = self.protocol.optimizer(self.network.parameters())
         schedule = self.protocol.schedule(optimizer)
         return {"optimizer": optimizer, **({"lr_scheduler": schedule} if schedule else {})}
 
     def on_train_start(self) -> None:
-        """Make what captures the steps, now that the device is known."""
         self.capture = capture_for(self.protocol.capture, self.device, self.network)
 
     def on_train_end(self) -> None:
-        """Free what was captured."""
         self.capture.forget()
 
     def on_train_epoch_start(self) -> None:
@@ -87,18 +77,15 @@ class RetrainModule(pl.LightningModule):
         return all_reduce(loss.detach()), logits.detach(), gradients
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's means and step the schedule."""
         self.train_metrics.log(self)
         schedule: Any = self.lr_schedulers()
         if schedule is not None:
             schedule.step()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Score the network on held-out images."""
         self._score(batch, self.val_metrics)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the means over the held-out images."""
         self.per_class |= self.val_metrics.log(self)
 
     def on_test_epoch_start(self) -> None:
@@ -106,11 +93,9 @@ class RetrainModule(pl.LightningModule):
         seed_generators(derived_seed(self.seed, "evaluation", "test"))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Score the network on the test images."""
         self._score(batch, self.test_metrics)
 
     def on_test_epoch_end(self) -> None:
-        """Log the means over the test images."""
         self.per_class |= self.test_metrics.log(self)
 
     def _score(self, batch: Batch, metrics: EpochMetrics) -> None:

@@ -33,14 +33,8 @@ PACKAGED = Path(__file__).with_suffix(".parquet")
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """The candidates on each of the six edges of the benchmark's cells."""
 
-ACCURACIES = (
-    "cifar10_test",
-    "cifar10_valid",
-    "cifar100_test",
-    "cifar100_valid",
-    "imagenet16_120_test",
-    "imagenet16_120_valid",
-)
+DATA_SETS = ("cifar10", "cifar100", "imagenet16_120")
+ACCURACIES = tuple(f"{data}_{part}" for data in DATA_SETS for part in ("test", "valid"))
 ARCH = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"
 NOTATION = re.compile(r"\|(?:\w+~\d+\|)+(?:\+\|(?:\w+~\d+\|)+)*", re.ASCII)
 COLUMNS = ("index", "arch", *ACCURACIES)
@@ -73,13 +67,10 @@ class Result:
 class NASBench201Table:
     """The results of the benchmark's architectures, read once, in about 50 ms for the table of the package.
 
-    Args:
-        path: A `.csv` or `.parquet` file.
-
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is not such a table: a missing column, no rows, a value that is not a percentage, an
-            architecture that occurs twice.
+        ValueError: It is no such `.csv` or `.parquet` file: a column lacks, it has no rows, a value is no percentage, a
+            cell twice.
 
     Example:
         >>> table = archselect.NASBench201Table()
@@ -104,11 +95,7 @@ class NASBench201Table:
         return len(self._rows)
 
     def look_up(self, genotype: Genotype) -> Result:
-        """Return the row of `genotype`.
-
-        Raises:
-            ValueError: `genotype` is not a NAS-Bench-201 cell, or the table does not have it.
-        """
+        """Return the row of `genotype`; a ValueError if it is no NAS-Bench-201 cell, or not in the table."""
         try:
             arch = genotype.to_nasbench201()
         except ValueError as error:
@@ -122,17 +109,11 @@ class NASBench201Table:
     def accuracies(self, column: str, operations: Sequence[Sequence[str]]) -> NDArray[np.float64]:
         """Return a column of all cells with one of `operations[i]` on edge i, in percent: an axis per edge.
 
-        Raises:
-            ValueError: The table lacks one of these cells.
+        A ValueError says which of them the table lacks.
         """
         values = self._columns[column]
         found = [values[self._row(ARCH.format(*choice))] for choice in itertools.product(*operations)]
         return np.array(found, dtype=np.float64).reshape([len(candidates) for candidates in operations])
-
-    def check_covers(self, operations: Sequence[Sequence[str]]) -> None:
-        """Raise a ValueError unless the table has every cell with one of `operations[i]` on edge i."""
-        for choice in itertools.product(*operations):
-            self._row(ARCH.format(*choice))
 
     def _row(self, arch: str) -> int:
         if arch in self._rows:
@@ -155,9 +136,9 @@ def _read(path: Path) -> pd.DataFrame:
         raise ValueError(f"The NAS-Bench-201 table must be a .csv or a .parquet file; evaluation.table is {path}.")
     try:
         checked(path, path.resolve().parent, TABLE_BYTES)
-        if path.suffix == ".csv":
-            return _read_csv(path)
-        return read_parquet(path, TABLE_BYTES, TABLE_ROWS).to_pandas(ignore_metadata=True)
+        if path.suffix == ".parquet":
+            return read_parquet(path, TABLE_BYTES, TABLE_ROWS).to_pandas(ignore_metadata=True)
+        return _read_csv(path)
     except (ValueError, OSError) as error:  # what pandas and pyarrow raise for a file that is none inherits from these
         raise ValueError(f"The NAS-Bench-201 table {path} is no readable {path.suffix[1:]} file: {error}") from error
 
@@ -173,11 +154,12 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 def _check(table: pd.DataFrame, path: Path) -> None:
-    missing = [column for column in COLUMNS if column not in table.columns]
-    if missing:
+    if missing := [column for column in COLUMNS if column not in table.columns]:
+        names = [str(name)[:40] for name in table.columns]
+        has = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
         raise ValueError(
             f"The NAS-Bench-201 table {path} lacks the column(s) {', '.join(missing)}. "
-            f"It needs {', '.join(COLUMNS)}; it has {_listed(list(table.columns))}."
+            f"It needs {', '.join(COLUMNS)}; it has {has}."
         )
     if table.empty:
         raise ValueError(f"The NAS-Bench-201 table {path} has columns but no rows.")
@@ -220,17 +202,11 @@ def _check_unit(table: pd.DataFrame, path: Path) -> None:
         )
 
 
-def _listed(columns: Sequence[object]) -> str:
-    names = [str(name)[:40] for name in columns[:20]]
-    return ", ".join(names) + (f" and {len(columns) - 20} more" if len(columns) > 20 else "")
-
-
 @dataclass(frozen=True)
 class NASBench201Lookup(Evaluation):
     """Look the architecture up in a table of all NAS-Bench-201 results.
 
     Attributes:
-        name: Shown in folders and reports.
         table: Path of the table; null: the one of the package.
         network: The skeleton that the table's networks have, for their parameter count.
     """
@@ -256,12 +232,11 @@ class NASBench201Lookup(Evaluation):
         return PACKAGED if self.table is None else Path(expand(self.table))
 
     @property
-    def digest(self) -> str:
-        """The SHA-256 of the table's file, which determines the result."""
-        return sha256_of(self.file)
+    def identity(self) -> dict[str, Any]:
+        return {"table": sha256_of(self.file)}
 
     def load(self) -> NASBench201Table:
-        """Return the table; see `NASBench201Table` for the errors of a file that is none."""
+        """Return the table."""
         return NASBench201Table(self.file)
 
     def describe(self) -> str:
@@ -274,7 +249,7 @@ class NASBench201Lookup(Evaluation):
                 "search_space=nasbench201, or leave evaluation=... out for the one that suits the space."
             )
         if genotype is None:
-            self.load().check_covers(space.cells["cell"].operations)
+            self.load().accuracies(ACCURACIES[0], space.cells["cell"].operations)  # it has all of them
         else:
             self.load().look_up(genotype)
 

@@ -39,6 +39,11 @@ class Evaluation:
     epochs: int
     capture: CaptureName
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What determines the result besides the options."""
+        return {}
+
     def describe(self) -> str:
         """Return what is done, as the plan of a run shows it."""
         return self.name
@@ -56,21 +61,15 @@ class Retraining(Evaluation):
     """Train the discrete network from scratch; test it once, at the end.
 
     Attributes:
-        name: Shown in folders and reports.
         network: The skeleton: what `SearchSpace.network` takes besides the genotype, image size and classes.
-        epochs: Passes over the training images.
-        batch_size: Images per step.
         validation_share: Share of the training images that is held out and validated on after every epoch; 0 trains on
             all. The last epoch's network is tested whatever the validation says.
-        optimizer: Makes the optimizer.
         learning_rate_min: Where the cosine schedule ends; null keeps the rate constant.
         gradient_clip: Largest norm of the gradient; null: not clipped.
         cutout: Side of the cutout in pixels; 0: none.
         drop_path: Probability of dropping a path in the last epoch; it grows linearly from 0.
         auxiliary_weight: Weight of the auxiliary head's loss; 0: no such head.
-        label_smoothing: Of the training loss.
-        capture: `cuda_graphs` replays the steps as CUDA graphs, which are recorded anew whenever drop path grows: the
-            same numbers, sooner.
+        capture: `cuda_graphs` replays the steps as CUDA graphs, recorded anew whenever drop path grows.
     """
 
     name: str
@@ -85,7 +84,7 @@ class Retraining(Evaluation):
     drop_path: FractionOrZero
     auxiliary_weight: NonNegativeFloat
     label_smoothing: FractionOrZero
-    capture: Literal["none", "cuda_graphs"] = "none"
+    capture: Literal["none", "cuda_graphs"]
 
     def __post_init__(self) -> None:
         check_options("evaluation.network", self.network, Mapping)
@@ -96,7 +95,7 @@ class Retraining(Evaluation):
         return self.epochs * (1 - self.validation_share) * images
 
     def new_network(self, space: SearchSpace, genotype: Genotype, data: ImageData) -> DiscreteNetwork:
-        """Return the network to train, with an auxiliary head where its loss counts."""
+        """Return the network to train."""
         return space.network(genotype, data.image_size, data.classes, **self.skeleton)
 
     @property
@@ -128,24 +127,18 @@ class Retraining(Evaluation):
 class NoEvaluation(Evaluation):
     """Stop after the selection.
 
-    Args:
-        name: Shown in folders and reports.
-        retraining: Options of `Retraining`: an experiment sets them whatever the evaluation is, and nothing reads them
-            (`experiment=grid_small evaluation=none`).
-
-    Raises:
-        ValueError: One of them is no option of `Retraining` either.
+    An experiment sets options of `Retraining` whatever the evaluation is (`experiment=grid_small evaluation=none`):
+    nothing reads them, but one that `Retraining` does not have either is a ValueError.
     """
 
     epochs = 0
     capture = "none"
 
-    def __init__(self, name: str = "none", **retraining: Any) -> None:
+    def __init__(self, name: str, **retraining: Any) -> None:
         self.name = name
         options = [field.name for field in fields(Retraining)]
-        for option in retraining:
-            if option not in options:
-                raise ValueError(
-                    f"evaluation.{option} must be an option of a retraining, which evaluation=none leaves aside: "
-                    f"{', '.join(options)}. Correct or remove it."
-                )
+        if wrong := [option for option in retraining if option not in options]:
+            raise ValueError(
+                f"evaluation.{wrong[0]} must be an option of a retraining, which evaluation=none leaves aside: "
+                f"{', '.join(options)}. Correct or remove it."
+            )

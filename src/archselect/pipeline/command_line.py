@@ -22,21 +22,14 @@ from archselect.genotype import Genotype
 from archselect.store.redact_paths import expand, find_runs, override, redact
 from archselect.utils.errors import in_a_sentence, stopping_on_signals
 
-RESOLVER = "archselect.data_name"
-
 
 def data_name(path: str | None, source: dict[str, Any], fallback: str) -> str:
-    """Return a name for the data set at `path`, or else of `source["repository"]`: two data sets get two names.
+    """Return a name for the data at `data.path`, or else of `data.source.repository`: two data sets get two names.
 
     The name is the last part of the path (of a repository: owner and name) and four hexadecimal digits of the SHA-256
-    of the whole path and of the source's options: `birds-3f9a`. The home folder counts as `~`, so that a name says
-    nothing about whose it is and stays the same for other users. Nothing is read: the name is part of the folder that
-    a run is composed for.
-
-    Args:
-        path: `data.path`; `None` where nothing was given.
-        source: The options in `data.source`: other columns or splits are another data set.
-        fallback: The name where there is neither a path nor a repository.
+    of the whole path and of the source's options, for other columns or splits are another data set: `birds-3f9a`. The
+    home folder counts as `~`, so that a name says nothing about whose it is and stays the same for other users. Nothing
+    is read: the name is part of the folder that a run is composed for.
     """
     repository = source.get("repository")
     if not path and not repository:
@@ -48,21 +41,9 @@ def data_name(path: str | None, source: dict[str, Any], fallback: str) -> str:
     return f"{label}-{hashlib.sha256(identity.encode()).hexdigest()[:4]}"
 
 
-def register_data_name() -> None:
-    """Make `${archselect.data_name:FALLBACK}` known: the name of the data set whose options stand beside it."""
-
-    def resolve(fallback: str, *, _parent_: DictConfig) -> str:
-        source = cast(dict[str, Any], OmegaConf.to_container(_parent_.source, resolve=True))
-        path = _parent_.path
-        return data_name(None if path is None else str(path), source, fallback)
-
-    OmegaConf.register_new_resolver(RESOLVER, resolve, replace=True)
-
-
 _HOME = re.compile(r"(^|[=,])~(?=/|$)")
 _SPECIAL = re.compile(r"[^\w.-]")
 _OPERATIONS = re.compile(r"\+*(search_space\.operations)(?=\.\w+=|=\{)")
-
 
 _composing = True
 """Whether no job has begun, so that an error comes from composing its config."""
@@ -72,11 +53,7 @@ def launch(main: Callable[[], Any], check: Callable[[], None] = lambda: None) ->
     """Run a Hydra main; show an error that a user can mend as a sentence and leave with exit code 1.
 
     Ctrl-C and SIGTERM stop it, a sweep with all its jobs. Other errors, and with HYDRA_FULL_ERROR=1 all of them, keep
-    their traceback.
-
-    Args:
-        main: The main.
-        check: Called before Hydra writes anything; raises a `UserError` for what cannot be.
+    their traceback. `check` is called before Hydra writes anything, and raises a `UserError` for what cannot be.
     """
     global _composing
     _composing = True
@@ -161,7 +138,11 @@ def run_folder(folder: str) -> str:
 
 def register_resolvers() -> None:
     """Make the resolvers of the configs known; `hydra_plugins` does it wherever Hydra starts."""
+
+    def data_name_beside(fallback: str, *, _parent_: DictConfig) -> str:
+        source = cast(dict[str, Any], OmegaConf.to_container(_parent_.source, resolve=True))
+        return data_name(None if _parent_.path is None else str(_parent_.path), source, fallback)
+
+    OmegaConf.register_new_resolver("archselect.data_name", data_name_beside, replace=True)
     for resolver in (evaluation_for, family, method, run_folder, expand, rank_zero_folder):
-        name = resolver.__name__
-        OmegaConf.register_new_resolver(f"archselect.{name}", resolver, replace=True)
-    register_data_name()
+        OmegaConf.register_new_resolver(f"archselect.{resolver.__name__}", resolver, replace=True)

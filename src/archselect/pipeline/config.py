@@ -22,6 +22,10 @@ from archselect.selection import Selector
 from archselect.store import explanation
 from archselect.training.devices import TrainerFactory
 from archselect.utils.errors import UserError, reworded
+from archselect.utils.validation import NON_NEGATIVE_INT
+
+GROUPS = ("search_space", "search", "selection", "evaluation", "data", "trainer")
+"""The groups of the config that a run is made of."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +33,14 @@ class Components:
     """What the config describes, ready to work."""
 
     seed: int
+    genotype: Genotype | None
+    formats: tuple[str, ...]
     space: SearchSpace
     search: SearchMethod
     selection: Selector
     evaluation: Evaluation
     data: ImageData
     trainer: TrainerFactory
-    genotype: Genotype | None
-    formats: tuple[str, ...] = ("png",)
-
-
-GROUPS = ("search_space", "search", "selection", "evaluation", "data", "trainer")
-"""The groups of the config that a run is made of."""
 
 
 @contextmanager
@@ -64,14 +64,9 @@ def check_groups(config: DictConfig) -> None:
 
 
 def instantiate_parts(config: DictConfig) -> Components:
-    """Build every part of the run.
-
-    Raises:
-        UserError: An option makes no sense; the message says which and why.
-    """
-    seed = config.seed
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise UserError(f"seed must be a whole number, 0 or more; got {seed!r}.")
+    """Build every part of the run; a `UserError` says which option makes no sense and why."""
+    with as_user_error():
+        NON_NEGATIVE_INT.check("seed", config.seed)
     for option in ("name", "logs"):
         value = config[option]
         if not isinstance(value, str) or not value.strip() or (option == "name" and "/" in value):
@@ -82,10 +77,10 @@ def instantiate_parts(config: DictConfig) -> Components:
             "configs/protocol/search/authors/METHOD.yaml for it. Write one, beginning with protocol: {authors_of: "
             "METHOD}, or leave protocol=authors out."
         )
-    space, search, selection, evaluation, data, trainer = (instantiate_part(config, group) for group in GROUPS)
+    parts = [instantiate_part(config, group) for group in GROUPS]
     with as_user_error():
         genotype = None if config.genotype is None else Genotype.parse(str(config.genotype))
-    return Components(seed, space, search, selection, evaluation, data, trainer, genotype, figure_formats(config))
+    return Components(config.seed, genotype, figure_formats(config), *parts)
 
 
 def instantiate_part(config: DictConfig, group: str) -> Any:

@@ -13,10 +13,10 @@ from rich.table import Table
 
 from archselect.data import ImageData
 from archselect.evaluation import NoEvaluation
+from archselect.evaluation.nasbench201 import DATA_SETS
+from archselect.figures import strengths, trajectories
 from archselect.figures.cells import draw_cells
-from archselect.figures.strengths import draw_operation_strengths, draw_strengths, draw_topology_strengths
 from archselect.figures.style import save
-from archselect.figures.trajectories import draw_alpha, draw_alpha_map, draw_curves
 from archselect.genotype import Genotype
 from archselect.pipeline.config import Components
 from archselect.pipeline.selection_stage import DECISIONS
@@ -27,18 +27,19 @@ from archselect.store import CHECKPOINTS, Store
 from archselect.training.fit import HISTORY
 from archselect.training.progress import warn
 
+FEW_CLASSES = 10
+"""So many classes are listed one by one; of more, only those that are recognised worst."""
+
 
 def show_plan(console: Console, name: str, parts: Components, store: Store, search: Stage) -> None:
     """Show the stages, how long they are and what is there already."""
-    table = Table(title=f"{name}, seed {parts.seed}", title_justify="left")
-    for column in ("stage", "what", "epochs", "state"):
-        table.add_column(column)
+    table = Table("stage", "what", "epochs", "state", title=f"{name}, seed {parts.seed}", title_justify="left")
     if parts.genotype is None:
-        what = f"{parts.search.name} on {parts.space.name}{_snapshots(parts)}"
-        table.add_row("search", what, str(parts.search.epochs), _state(store, search))
-        epochs = parts.selection.cost(parts.space.cells).epochs
-        what = parts.selection.describe(parts.space.cells, at_most=parts.search.greedy is not None)
-        table.add_row("selection", what, str(epochs) if epochs else "", "after the search")
+        cells, method = parts.space.cells, parts.search
+        what = f"{method.name} on {parts.space.name}{_snapshots(parts)}"
+        table.add_row("search", what, str(method.epochs), _state(store, search))
+        what = parts.selection.describe(cells, at_most=method.greedy is not None)
+        table.add_row("selection", what, str(parts.selection.cost(cells).epochs or ""), "after the search")
     evaluation, after = parts.evaluation, "" if isinstance(parts.evaluation, NoEvaluation) else "after the selection"
     table.add_row("evaluation", evaluation.describe(), str(evaluation.epochs or ""), after)
     console.print(table)
@@ -51,8 +52,7 @@ def _snapshots(parts: Components) -> str:
         return ""
     with torch.device("meta"):
         supernet = parts.space.supernet(parts.data.image_size, parts.data.classes, parts.search.variant)
-    tensors = [*supernet.parameters(), *supernet.buffers()]
-    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6
+    size = sum(tensor.nbytes for tensor in (*supernet.parameters(), *supernet.buffers())) / 1e6
     return f"; keeps {-(-epochs // every)} snapshots of {size:.1f} MB"
 
 
@@ -66,24 +66,18 @@ def _state(store: Store, stage: Stage) -> str:
 
 def show_data(console: Console, data: ImageData) -> None:
     """Show what the training images are, by what they are normalised, and what is not as one would think."""
-    counts = data.count_classes(data.train.labels)
-    normalisation = data.normalisation
-    by = f"mean {list(normalisation.mean)}, std {list(normalisation.std)}"
+    counts, normalisation = data.count_classes(data.train.labels), data.normalisation
+    few, alike = len(counts) <= FEW_CLASSES, min(counts) == max(counts)
+    spread = f"{min(counts):,}" if alike else f"{min(counts):,} to {max(counts):,}"
+    each = ", ".join(f"{name}: {count:,}" for name, count in zip(data.class_names, counts, strict=True))
     words = (
-        f"{data.name}: {sum(counts):,} training images of {_classes(data.class_names, counts)}, {data.image_size} x "
-        f"{data.image_size} pixels; {by}{', measured on them' if data.is_measured else ''}"
+        f"{data.name}: {sum(counts):,} training images of {len(counts)} classes ({each if few else f'{spread} each'}), "
+        f"{data.image_size} x {data.image_size} pixels; mean {list(normalisation.mean)}, std {list(normalisation.std)}"
+        f"{', measured on them' if data.is_measured else ''}"
     )
     console.print(f"{'data':<10} {escape(words)}", highlight=False, soft_wrap=True)
     for note in data.notes:
         warn(console, "data", note)
-
-
-def _classes(names: Sequence[str], counts: Sequence[int]) -> str:
-    """Return how many images classes have: each, or where there are many the smallest and the largest number."""
-    if len(counts) > FEW_CLASSES:
-        spread = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
-        return f"{len(counts)} classes ({spread} each)"
-    return f"{len(counts)} classes ({', '.join(f'{n}: {c:,}' for n, c in zip(names, counts, strict=True))})"
 
 
 _CURVES = {
@@ -94,38 +88,30 @@ _CURVES = {
 
 
 def draw_figures(
-    folder: Path,
-    genotype: Genotype,
-    finished: Mapping[str, StageResult],
-    report_strengths: bool,
-    formats: Sequence[str],
+    folder: Path, genotype: Genotype, finished: Mapping[str, StageResult], ranking: bool, formats: Sequence[str]
 ) -> list[Path]:
     """Draw the pictures of a run, as PNG and in the other formats beside them, and return the paths of the PNGs."""
-    figures = _figures(genotype, finished, report_strengths)
-    return [save(figure, folder / name, formats) for name, figure in figures]
+    return [save(figure, folder / name, formats) for name, figure in _figures(genotype, finished, ranking)]
 
 
-def _figures(
-    genotype: Genotype, finished: Mapping[str, StageResult], report_strengths: bool
-) -> Iterator[tuple[str, Figure]]:
-    """Yield the pictures of a run, each with its name."""
+def _figures(genotype: Genotype, finished: Mapping[str, StageResult], ranking: bool) -> Iterator[tuple[str, Figure]]:
+    """Yield the pictures of a run, each with its name; with `ranking` also how strong the operations are."""
     yield "cells", draw_cells(genotype)
     for kind, stage in finished.items():
-        history = stage.folder.read_lines(HISTORY)
-        decisions = stage.folder.read_lines(DECISIONS)
+        history, decisions = stage.folder.read_lines(HISTORY), stage.folder.read_lines(DECISIONS)
         if history:
-            yield f"{kind}_curves", draw_curves(history, _CURVES[kind], decisions)
+            yield f"{kind}_curves", trajectories.draw_curves(history, _CURVES[kind], decisions)
         if history and "alpha" in history[0]:
             space = stage.folder.read_json("space.json")
-            yield f"{kind}_alpha", draw_alpha(history, space)
-            yield f"{kind}_alpha_map", draw_alpha_map(history, space)
-        if any(decision.get("strengths") for decision in decisions) and report_strengths:
-            yield "strengths", draw_strengths(decisions)
+            yield f"{kind}_alpha", trajectories.draw_alpha(history, space)
+            yield f"{kind}_alpha_map", trajectories.draw_alpha_map(history, space)
+        if ranking and any(decision.get("strengths") for decision in decisions):
+            yield "strengths", strengths.draw_strengths(decisions)
         scored = {decision["kind"] for decision in decisions if decision["scores"]}
         if "operation" in scored:
-            yield "operation_strengths", draw_operation_strengths(decisions)
+            yield "operation_strengths", strengths.draw_operation_strengths(decisions)
         if "topology" in scored:
-            yield "topology_strengths", draw_topology_strengths(decisions)
+            yield "topology_strengths", strengths.draw_topology_strengths(decisions)
 
 
 def tables(
@@ -149,27 +135,23 @@ def _scores(decisions: Sequence[Mapping[str, Any]]) -> Iterator[list[Any]]:
             yield [*place, *values, str(decision["kept"])]
 
 
-FEW_CLASSES = 10
-"""So many classes are listed one by one; of more, only those that are recognised worst."""
-
-STRENGTHS = ("cell", "edge", "candidate", "rank", "strength", "standard_error", "kept")
+RANKING = ("cell", "edge", "candidate", "rank", "strength", "standard_error", "kept")
 
 
-def strengths(decisions: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-    """Return rows of `STRENGTHS`: the operations of every edge that a selection ranked; ties share a rank."""
+def ranked(decisions: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """Return rows of `RANKING`: the operations of every edge that a selection ranked; ties share a rank."""
     rows = []
     for decision in decisions:
         given = list(zip(decision["candidates"], decision.get("strengths") or [], strict=False))
-        values = [strength["value"] for _, strength in given]
         for name, strength in sorted(given, key=lambda pair: pair[1]["value"], reverse=True):
-            rank = 1 + sum(value > strength["value"] for value in values)
+            rank = 1 + sum(other["value"] > strength["value"] for _, other in given)
             edge = "({},{})".format(*decision["edge_states"])
             numbers = [strength["value"], strength["standard_error"]]
             rows.append([decision["cell"], edge, name, rank, *numbers, name == decision["kept"]])
     return rows
 
 
-def show_strengths(console: Console, rows: Sequence[Sequence[Any]]) -> None:
+def show_ranking(console: Console, rows: Sequence[Sequence[Any]]) -> None:
     """Show the operations of every edge, strongest first."""
     table = Table(title="Strength of the operations, as the selection measures it", title_justify="left")
     for column in ("cell", "edge", "rank", "operation", "strength ± standard error", ""):
@@ -188,35 +170,40 @@ def show_summary(console: Console, summary: Mapping[str, Any], folder: Path) -> 
     table = Table(show_header=False, title="Result", title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("search space", f"{summary['search_space']} on {summary['data']}, seed {summary['seed']}")
+    for name, value in _results(summary):
+        table.add_row(name, value)
+    console.print(table)
+    console.print(str(folder), markup=False, soft_wrap=True)
+
+
+def _results(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what a run came to, by name."""
+    yield "search space", f"{summary['search_space']} on {summary['data']}, seed {summary['seed']}"
     if summary["search"] is not None:
-        table.add_row("method", f"search {summary['search']}, selection {summary['selection']}")
-    genotype = Genotype.from_text(summary["genotype"])
-    for cell in genotype:
-        nodes = "\n".join(
+        yield "method", f"search {summary['search']}, selection {summary['selection']}"
+    for cell in Genotype.from_text(summary["genotype"]):
+        nodes = (
             f"{node}: " + ", ".join(f"{operation}({source})" for operation, source in inputs)
             for node, inputs in enumerate(cell.nodes, start=cell.inputs)
         )
-        table.add_row(f"{cell.name} cell" if cell.name != "cell" else "cell", nodes)
+        yield f"{cell.name} cell" if cell.name != "cell" else "cell", "\n".join(nodes)
     if summary["params"] is not None:
-        table.add_row("parameters", f"{summary['params']:,}")
+        yield "parameters", f"{summary['params']:,}"
     if "search.val_accuracy" in summary:
-        table.add_row("supernet", f"{_accuracy(summary, 'search.val')} validation accuracy")
+        yield "supernet", f"{_accuracy(summary, 'search.val')} validation accuracy"
     if "evaluation.test_accuracy" in summary:
-        table.add_row("test accuracy", f"[bold green]{_accuracy(summary, 'evaluation.test')}")
+        yield "test accuracy", f"[bold green]{_accuracy(summary, 'evaluation.test')}"
         if lines := _per_class(summary):
-            table.add_row("of each class", escape(lines))
+            yield "of each class", escape(lines)
     if "evaluation.rank" in summary:
-        for data in ("cifar10", "cifar100", "imagenet16_120"):
-            table.add_row(f"{data} test", f"[bold green]{summary[f'evaluation.{data}_test']:.2f} %")
-        table.add_row("rank", f"{summary['evaluation.rank']:,} of {summary['evaluation.of']:,}")
-    times = [
+        for data in DATA_SETS:
+            yield f"{data} test", f"[bold green]{summary[f'evaluation.{data}_test']:.2f} %"
+        yield "rank", f"{summary['evaluation.rank']:,} of {summary['evaluation.of']:,}"
+    times = (
         f"{kind} {duration(stage['seconds'])}{' (was there)' if stage['reused'] else ''}"
         for kind, stage in summary["stages"].items()
-    ]
-    table.add_row("time", "\n".join(times))
-    console.print(table)
-    console.print(str(folder), markup=False, soft_wrap=True)
+    )
+    yield "time", "\n".join(times)
 
 
 def _accuracy(summary: Mapping[str, Any], part: str) -> str:

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from archselect.genotype import Genotype
 from archselect.models.supernet.supernet import Supernet
+from archselect.pipeline import search_stage
+from archselect.pipeline.command_line import register_resolvers
 from archselect.pipeline.config import Components, instantiate_parts
-from archselect.pipeline.search_stage import SUMMARISED, SUPERNET, snapshots
-from archselect.pipeline.search_stage import load_supernet as load_stage_supernet
 from archselect.pipeline.selection_stage import DECISIONS
 from archselect.pipeline.stage import StageContext, StageResult
 from archselect.safe_io.config import check_targets, read_config
@@ -28,18 +28,13 @@ from archselect.training.fit import HISTORY
 def summarise(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return what the summary of a run says of what its stages came to: `search.NAME` and `evaluation.NAME`."""
     search, evaluation = stages.get("search", {}), stages.get("evaluation", {})
-    said = {f"search.{name}": search[name] for name in SUMMARISED if name in search}
+    said = {f"search.{name}": search[name] for name in search_stage.SUMMARISED if name in search}
     return said | {f"evaluation.{name}": value for name, value in evaluation.items() if name != "params"}
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What a run left behind.
-
-    Attributes:
-        folder: The run's folder, such as `logs/runs/NAME/DATE`.
-        config: The config as it was composed, with what was put in place of it now.
-    """
+    """What a run left behind: its folder, such as `logs/runs/NAME/DATE`, and its config with what replaces it now."""
 
     folder: Path
     config: DictConfig
@@ -67,11 +62,7 @@ class FinishedRun:
         return Genotype.from_text(self.summary.get("genotype", ""))
 
     def stage(self, kind: str) -> StageResult:
-        """Return a finished stage.
-
-        Raises:
-            ValueError: The run has no such stage, or its folder is gone.
-        """
+        """Return a finished stage; a ValueError says that the run has none, or that its folder is gone."""
         if kind not in self.summary["stages"]:
             has = ", ".join(self.summary["stages"])
             raise ValueError(f"The run {self.folder} has no {kind}; it has {has}. Name a run that has one.")
@@ -101,7 +92,7 @@ class FinishedRun:
     @property
     def snapshots(self) -> list[int]:
         """After how many epochs of the search the supernet was kept, besides at its end."""
-        return snapshots(self.stage("search").folder.path)
+        return search_stage.snapshots(self.stage("search").folder.path)
 
     def supernet(self, kind: str = "search", epochs: int | None = None) -> Supernet:
         """Return the supernet as a stage left it, on the CPU.
@@ -111,30 +102,24 @@ class FinishedRun:
             epochs: As it was after so many epochs of the search, see `snapshots`; None: at the end.
         """
         folder = self.stage(kind).folder.path
-        if not (folder / SUPERNET).exists():
+        if not search_stage.supernet_file(folder).exists():
             raise ValueError(
                 f"The {kind} of the run {self.folder} keeps no supernet: selection={self.parts.selection.name} does "
                 'not tune it. Take the one of the search: kind="search".'
             )
-        return load_stage_supernet(self.job(Console(quiet=True)), self.parts.search, folder, epochs)
+        return search_stage.load_supernet(self.job(Console(quiet=True)), self.parts.search, folder, epochs)
 
     def job(self, console: Console) -> StageContext:
         """Return what a further stage of this run is given."""
-        parts = self.parts
-        store = Store(self.stage(next(iter(self.summary["stages"]))).folder.root)
-        return StageContext(
-            parts.seed, parts.space, parts.data, parts.trainer, store, console, lambda kind, record: None
-        )
+        parts, store = self.parts, Store(self.stage(next(iter(self.summary["stages"]))).folder.root)
+        return StageContext(parts.seed, parts.space, parts.data, parts.trainer, store, console)
 
 
 def stage_place(run: Path, kind: str, written: Any) -> Path:
     """Return where a stage of the run in the folder `run` lies: where its link leads, or else where it is said to lie.
 
     Either way that is `.../stages/KIND/NAME`. A run's own links are relative; one of somebody else's making could lead
-    to any folder of this machine, in which analyses would then write.
-
-    Raises:
-        ValueError: It leads to something else.
+    to any folder of this machine, in which analyses would then write: a ValueError says so.
     """
     link = run / kind
     if link.is_symlink() and link.exists():  # a copy that followed the link lost the name of the stage
@@ -175,6 +160,7 @@ def open_run(folder: str | Path, changes: Mapping[str, Any] | None = None, trust
         >>> len(run.history("search")), len(run.decisions)  # 28 edges, and the inputs of six nodes that have a choice
         (3, 34)
     """
+    register_resolvers()  # a config names data of the user's own by one
     place = _only_run(folder)
     path = place / CONFIG
     config = read_config(path, place, without="logger")  # the loggers are those of who looks at the run

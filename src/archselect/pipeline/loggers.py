@@ -17,11 +17,7 @@ from archselect.training.fit import Record
 
 
 class LoggerAdapter:
-    """Tells a logger the numbers of every epoch; what only some loggers can show, it keeps to itself.
-
-    Args:
-        logger: The logger.
-    """
+    """Tells a logger the numbers of every epoch; what only some loggers can show, it keeps to itself."""
 
     def __init__(self, logger: Logger) -> None:
         self.logger = logger
@@ -30,7 +26,7 @@ class LoggerAdapter:
         """Take the resolved config."""
 
     def numbers(self, numbers: Mapping[str, float], step: int) -> None:
-        """Take the numbers of one epoch."""
+        """Take the numbers of one epoch, counted over all stages."""
         self.logger.log_metrics(dict(numbers), step=step)
         self.logger.save()
 
@@ -54,7 +50,6 @@ class WandbAdapter(LoggerAdapter):
     logger: WandbLogger
 
     def config(self, config: Mapping[str, Any]) -> None:
-        """Start the W&B run; without an account, a `ValueError` says what to do."""
         from wandb.errors import UsageError  # takes a second, which other loggers should not cost
 
         try:
@@ -80,25 +75,23 @@ class WandbAdapter(LoggerAdapter):
 
 
 class TensorBoardAdapter(LoggerAdapter):
-    """Tells TensorBoard everything: scalars, images, tables as text, the config and the results as hyperparameters."""
+    """Tells TensorBoard everything: scalars, images, tables as text, the config and the results as hyperparameters.
+
+    All results are logged at the step after the last epoch.
+    """
 
     logger: TensorBoardLogger
-
-    def __init__(self, logger: TensorBoardLogger) -> None:
-        super().__init__(logger)
-        self._epochs = 0
+    _epochs = 0
 
     def config(self, config: Mapping[str, Any]) -> None:
         """Hand over the config for `hparams.yaml`, which Lightning writes with the first epoch and never again."""
         self.logger.log_hyperparams(dict(config))
 
     def numbers(self, numbers: Mapping[str, float], step: int) -> None:
-        """Log scalars, at the epoch counted over all stages."""
         super().numbers(numbers, step)
         self._epochs = step + 1
 
     def figures(self, paths: Sequence[Path]) -> None:
-        """Log images, at the step after the last epoch, as all results."""
         for path in paths:
             with Image.open(path) as image:
                 pixels = np.asarray(image.convert("RGB"))
@@ -117,21 +110,15 @@ class TensorBoardAdapter(LoggerAdapter):
 
 def adapter_for(logger: Logger) -> LoggerAdapter:
     """Return the adapter that suits a logger."""
-    if isinstance(logger, WandbLogger):
-        return WandbAdapter(logger)
-    if isinstance(logger, TensorBoardLogger):
-        return TensorBoardAdapter(logger)
-    return LoggerAdapter(logger)
+    adapters = {WandbLogger: WandbAdapter, TensorBoardLogger: TensorBoardAdapter, Logger: LoggerAdapter}
+    return next(adapter(logger) for kind, adapter in adapters.items() if isinstance(logger, kind))
 
 
 class RunLog:
     """Passes histories, figures, tables and the summary on to the loggers.
 
     Keys are `STAGE/METRIC` and `STAGE/alpha/CELL/EDGE/OPERATION`; the step counts epochs over all stages,
-    `STAGE/epoch` those of one.
-
-    Args:
-        space: The search space's description, `SearchSpace.describe()`.
+    `STAGE/epoch` those of one. `space` is what `SearchSpace.describe()` returns.
     """
 
     def __init__(self, space: Mapping[str, Any]) -> None:
@@ -149,23 +136,20 @@ class RunLog:
         """Log one epoch of a stage, once: an epoch whose checkpoint a kill prevented is made, and recorded, again."""
         if (stage, record["epoch"]) in self._epochs:
             return
-        numbers = {f"{stage}/{name}": value for name, value in flatten(record, self.space)}
+        numbers = {f"{stage}/{name}": value for name, value in flatten(record, self.space).items()}
         for adapter in self._adapters:
             adapter.numbers(numbers, step=len(self._epochs))
         self._epochs.add((stage, record["epoch"]))
 
     def figures(self, paths: Sequence[Path]) -> None:
-        """Log pictures under their file names."""
         for adapter in self._adapters:
             adapter.figures(paths)
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Log a table."""
         for adapter in self._adapters:
             adapter.table(name, columns, rows)
 
     def summary(self, summary: Mapping[str, Any]) -> None:
-        """Log the results of the run."""
         for adapter in self._adapters:
             adapter.summary(summary)
 
@@ -175,20 +159,16 @@ class RunLog:
             adapter.finish(status)
 
 
-def flatten(record: Record, space: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
-    """Yield the numbers of a history record under their keys."""
-    yield "epoch", record["epoch"]
-    yield "seconds", record["seconds"]
-    yield from record["metrics"].items()
-    for cell, entropy in record.get("entropy", {}).items():
-        yield f"entropy/{cell}", entropy
-    if "skip_share" in record:
-        yield "skip_share", record["skip_share"]
+def flatten(record: Record, space: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of a history record under their keys."""
+    numbers = {"epoch": record["epoch"], "seconds": record["seconds"], **record["metrics"]}
+    numbers |= {f"entropy/{cell}": entropy for cell, entropy in record.get("entropy", {}).items()}
+    numbers |= {"skip_share": record["skip_share"]} if "skip_share" in record else {}
     for cell, rows in record.get("alpha", {}).items():
         description = space["cells"][cell]
         for edge, operations, weights in zip(description["edges"], description["operations"], rows, strict=True):
-            for operation, weight in zip(operations, weights, strict=False):
-                yield alpha_key(cell, edge, operation), weight
+            numbers |= {alpha_key(cell, edge, name): weight for name, weight in zip(operations, weights, strict=False)}
+    return numbers
 
 
 def alpha_key(cell: str, edge: Sequence[int], operation: str) -> str:

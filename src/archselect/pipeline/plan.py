@@ -6,9 +6,9 @@ Small steps are scaled to a whole batch, so this is a rough figure.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from statistics import median
 from typing import Any
 
@@ -30,7 +30,7 @@ from archselect.pipeline.stage import StageContext, StageResult, device_name, st
 from archselect.results.formatting import duration
 from archselect.safe_io.config import read_config
 from archselect.safe_io.files import read_json
-from archselect.search import SearchModule
+from archselect.search import SearchMethod, SearchModule
 from archselect.search.data import fixed_batches
 from archselect.store.integrity import MARKER
 from archselect.store.key import Kind
@@ -39,23 +39,17 @@ from archselect.training.devices import parts_of_batch, process_count
 from archselect.training.fit import Loaders, StageTrainer
 from archselect.training.progress import Progress
 
-GROUPS: dict[Kind, tuple[str, ...]] = {
-    "search": ("search_space", "search", "data"),
-    "selection": ("search_space", "search", "selection", "data"),
-    "evaluation": ("search_space", "evaluation", "data"),
+METHODS: dict[Kind, tuple[str, ...]] = {
+    "search": ("search",),
+    "selection": ("search", "selection"),
+    "evaluation": ("evaluation",),
 }
-"""The groups of the config that a stage is made of."""
+"""The groups of the config that a stage is named after; search space and data go into each."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The stages of one run; each takes what the one before it came to.
-
-    Attributes:
-        config: As composed, with all groups.
-        parts: What `config` describes.
-        job: What all stages share.
-    """
+    """The stages of one run, which `parts`, made from `config`, describe; each takes what the one before it came to."""
 
     config: DictConfig
     parts: Components
@@ -63,33 +57,35 @@ class Plan:
 
     def search(self) -> SearchStage:
         """Return the training of the supernet."""
-        label, config = self.described("search")
-        return SearchStage(self.job, self.parts.search, self._identities["search"], config, label)
+        return SearchStage(self.job, *self.described("search"), self._identities["search"], self.parts.search)
 
     def selection(self, search: StageResult, snapshot: int | None = None) -> SelectionStage:
         """Return the selection from the supernet that a search came to, or from one of its snapshots."""
-        parts = self.parts
-        label, config = self.described("selection", *([f"epoch{snapshot}"] if snapshot else []))
-        identity = self._identities["selection"]
-        return SelectionStage(self.job, search, parts.search, parts.selection, identity, config, label, snapshot)
+        parts, start = self.parts, search.folder
+        identity, more = {"search": start.key.digest, **self._identities["selection"]}, list[str]()
+        if snapshot is not None:
+            identity["snapshot"], more = snapshot, [f"epoch{snapshot}"]
+        described = self.described("selection", *more)
+        return SelectionStage(self.job, *described, identity, parts.search, parts.selection, start.path, snapshot)
 
     def evaluation(self, genotype: Genotype) -> EvaluationStage | None:
         """Return the evaluation of an architecture; None where nothing is evaluated."""
         evaluation = self.parts.evaluation
         if not isinstance(evaluation, Retraining | NASBench201Lookup):
             return None
-        label, config = self.described("evaluation")
-        return EvaluationStage(self.job, genotype, evaluation, self._identities["evaluation"], config, label)
+        identity = {"genotype": str(genotype), **evaluation.identity, **self._identities["evaluation"]}
+        return EvaluationStage(self.job, *self.described("evaluation"), identity, evaluation, genotype)
 
     def described(self, kind: Kind, *more: str) -> tuple[str, dict[str, Any]]:
         """Return the readable name of a stage, which ends with the seed, and the part of the config that it is of."""
-        parts, groups = self.parts, GROUPS[kind]
-        methods = [getattr(parts, group).name for group in groups if group not in ("search_space", "data")]
-        label = folder_label(parts.space.name, *methods, *more, parts.data.label, f"seed{parts.seed}")
+        parts, methods = self.parts, METHODS[kind]
+        names = [getattr(parts, group).name for group in methods]
+        label = folder_label(parts.space.name, *names, *more, parts.data.label, f"seed{parts.seed}")
+        groups = ("search_space", *methods, "data")
         return label, {"seed": parts.seed, **{group: to_plain_dict(self.config[group]) for group in groups}}
 
     @cached_property
-    def _identities(self) -> Any:
+    def _identities(self) -> Mapping[str, dict[str, Any]]:
         return identity_of(self.config, self.parts.data.fingerprint(), parts_of_batch(self.parts.trainer))
 
 
@@ -103,16 +99,16 @@ SCORED = 1 / 6  # what it costs to score an image, against a bilevel step's two 
 
 def how_long(plan: Plan) -> str | None:
     """Return what is said of the time that a plan takes; None: little, or nothing is known."""
-    lengths = _lengths(plan)
+    lengths = image_counts(plan)
     if sum(lengths.values()) < WORTH_TIMING:
         return None
-    device = device_name(fitting_for_timing(plan).device)
+    device = device_name(_trainer_for_timing(plan).device)
     earlier = {kind: _earlier(plan, kind, device) for kind in lengths}
     if None in earlier.values() and process_count(plan.parts.trainer) > 1:
         return None
-    pace = _Pace(plan)
+    pace = cache(partial(_seconds_per_image, plan))
     try:
-        seconds = {kind: earlier[kind] or length * pace.of(kind) for kind, length in lengths.items() if length}
+        seconds = {kind: earlier[kind] or n * pace(kind == "evaluation") for kind, n in lengths.items() if n}
     except torch.OutOfMemoryError:
         return None  # the stage will meet it too, and say what lowers the memory
     stages = ", ".join(f"{kind} {duration(amount)}" for kind, amount in seconds.items())
@@ -120,27 +116,24 @@ def how_long(plan: Plan) -> str | None:
     return f"This takes about {duration(sum(seconds.values()))} on {device} ({stages}), to judge by {basis}."
 
 
-def _lengths(plan: Plan) -> dict[Kind, float]:
-    """Return how many images each stage that is not there yet trains on, those of all epochs."""
-    parts, lengths = plan.parts, dict[Kind, float]()
-    images, search = len(parts.data.train.labels), parts.search
+def image_counts(plan: Plan) -> dict[Kind, float]:
+    """Return how many images each stage that is not there yet trains on, those of all epochs.
+
+    Those that a selection scores are counted with them, as far as that can be foreseen.
+    """
+    parts, counts = plan.parts, dict[Kind, float]()
+    images, search, scoring = len(parts.data.train.labels), parts.search, parts.selection.scoring
     if parts.genotype is None:
+        weights, cost = search.weight_share * images, parts.selection.cost(parts.space.cells)
         if plan.job.store.folder(plan.search().key).state != "finished":
-            lengths["search"] = search.epochs * search.weight_share * images
-        lengths["selection"] = _selection_images(plan)
+            counts["search"] = search.epochs * weights
+        scored = (1 - search.weight_share) * images
+        if scoring is not None and scoring.batches is not None:
+            scored = min(scored, scoring.batches * (scoring.batch_size or search.batch_size))
+        counts["selection"] = cost.epochs * weights + cost.candidates * SCORED * scored
     if trained := parts.evaluation.trained_images(images):
-        lengths["evaluation"] = trained
-    return lengths
-
-
-def _selection_images(plan: Plan) -> float:
-    """Return how many images a selection trains on, with those that it scores, as far as that can be foreseen."""
-    selection, cells, share = plan.parts.selection, plan.parts.space.cells, plan.parts.search.weight_share
-    images, scoring, cost = len(plan.parts.data.train.labels), selection.scoring, selection.cost(cells)
-    scored = (1 - share) * images
-    if scoring is not None and scoring.batches is not None:
-        scored = min(scored, scoring.batches * (scoring.batch_size or plan.parts.search.batch_size))
-    return cost.epochs * share * images + cost.candidates * SCORED * scored
+        counts["evaluation"] = trained
+    return counts
 
 
 def _earlier(plan: Plan, kind: Kind, device: str) -> float | None:
@@ -156,60 +149,41 @@ def _earlier(plan: Plan, kind: Kind, device: str) -> float | None:
     return median(seconds) if seconds else None
 
 
-def fitting_for_timing(plan: Plan) -> StageTrainer:
+def _trainer_for_timing(plan: Plan) -> StageTrainer:
     """Return what fits as the search will; its folder is not touched."""
     folder = plan.job.store.folder(plan.search().key)
     return stage_trainer_for(folder, plan.job, Progress(Console(quiet=True), "timing"))
 
 
-class _Pace:
-    """Seconds per image, each network timed when it is first asked for."""
+def _seconds_per_image(plan: Plan, of_retraining: bool) -> float:
+    """Return the seconds per image of a step of a network: of more and more images until it takes about `SECONDS`."""
+    parts, job = plan.parts, plan.job
+    images, protocol = job.data.train, parts.evaluation if of_retraining else parts.search
+    assert isinstance(protocol, Retraining | SearchMethod)
+    most, size = min(protocol.batch_size, len(images.labels)), FEWEST
+    stage_trainer = _trainer_for_timing(plan)
+    with kernels.enabled(), torch.random.fork_rng():
+        module = _module_to_time(plan, protocol)
+        while True:
+            size, clock = min(size, most), _Clock()
+            few = images.select(torch.arange(2 * size) % len(images.labels))  # two steps: the first is slower
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+            def loaders(device: torch.device, few: ImageTensors = few, size: int = size) -> Loaders:
+                batches = [fixed_batches(job.data, few, size, device, job.seed) for _ in range(2)]
+                return Loaders(batches[0] if of_retraining else BilevelBatches(*batches), None, size)
 
-    def of(self, kind: str) -> float:
-        return self._retraining if kind == "evaluation" else self._search
+            stage_trainer.train(module, loaders, 1, [clock])
+            if size == most or clock.seconds > SECONDS / 2:
+                return clock.seconds / size
+            size = round(size * SECONDS / clock.seconds)
 
-    @cached_property
-    def _search(self) -> float:
-        job, method = self._plan.job, self._plan.parts.search
-        return self._timed(
-            lambda: SearchModule(new_supernet(job, method), method, job.data.classes, (job.seed, "timing")),
-            lambda few, size, device: BilevelBatches(
-                *(fixed_batches(job.data, few, size, device, job.seed) for _ in range(2))
-            ),
-            method.batch_size,
-        )
 
-    @cached_property
-    def _retraining(self) -> float:
-        parts, data, seed = self._plan.parts, self._plan.parts.data, self._plan.job.seed
-        retraining, genotype = parts.evaluation, parts.genotype or parts.space.example()
-        assert isinstance(retraining, Retraining)
-        return self._timed(
-            lambda: RetrainModule(retraining.new_network(parts.space, genotype, data), retraining, data.classes, seed),
-            lambda few, size, device: fixed_batches(data, few, size, device, seed),
-            retraining.batch_size,
-        )
-
-    def _timed(self, make: Callable[[], pl.LightningModule], batches: Callable[..., Any], most: int) -> float:
-        """Return the seconds per image of a step: of more and more images until it takes about `SECONDS`."""
-        stage_trainer, images, size = fitting_for_timing(self._plan), self._plan.parts.data.train, FEWEST
-        most = min(most, len(images.labels))
-        with kernels.enabled(), torch.random.fork_rng():
-            module = make()
-            while True:
-                size, clock = min(size, most), _Clock()
-                few = images.select(torch.arange(2 * size) % len(images.labels))  # two steps: the first is slower
-
-                def loaders(device: torch.device, few: ImageTensors = few, size: int = size) -> Loaders:
-                    return Loaders(batches(few, size, device), None, size)
-
-                stage_trainer.train(module, loaders, 1, [clock])
-                if size == most or clock.seconds > SECONDS / 2:
-                    return clock.seconds / size
-                size = round(size * SECONDS / clock.seconds)
+def _module_to_time(plan: Plan, protocol: Retraining | SearchMethod) -> pl.LightningModule:
+    parts, job, classes = plan.parts, plan.job, plan.job.data.classes
+    if isinstance(protocol, SearchMethod):
+        return SearchModule(new_supernet(job, protocol), protocol, classes, (job.seed, "timing"))
+    network = protocol.new_network(parts.space, parts.genotype or parts.space.example(), parts.data)
+    return RetrainModule(network, protocol, classes, job.seed)
 
 
 class _Clock(Callback):

@@ -6,25 +6,21 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from archselect.data import ImageData, stratified_split
+from archselect.data import stratified_split
 from archselect.evaluation import Retraining
+from archselect.evaluation.nasbench201 import DATA_SETS
 from archselect.models.cell_space import CellSpace
 from archselect.pipeline.config import Components
 from archselect.search import SearchMethod
 from archselect.selection import Selector
-from archselect.training.cuda_graphs import CaptureName, check_capture
+from archselect.training.cuda_graphs import check_capture
 from archselect.training.devices import check_trainer, parts_of_batch, process_count
 from archselect.utils.errors import UserError
 
 
 def check_objective(config: DictConfig) -> None:
-    """Check that the run will have `optimized_metric`, where one is named.
-
-    Raises:
-        UserError: It will not, or it is a test score.
-    """
-    metric = config.optimized_metric
-    there = validation_scores(config)
+    """Raise a `UserError` where the run will not have the `optimized_metric` that is named, or it is a test score."""
+    metric, there = config.optimized_metric, validation_scores(config)
     if metric is None or metric in there:
         return
     choices = f"This run will have {', '.join(there)}." if there else "This run will have no validation score."
@@ -47,7 +43,7 @@ def validation_scores(config: DictConfig) -> list[str]:
     if evaluation.get("validation_share"):
         scores += [f"evaluation.val_{name}" for name in ("accuracy", "balanced_accuracy", "loss")]
     if "table" in evaluation:
-        scores += [f"evaluation.{data}_valid" for data in ("cifar10", "cifar100", "imagenet16_120")]
+        scores += [f"evaluation.{data}_valid" for data in DATA_SETS]
     return scores
 
 
@@ -55,13 +51,12 @@ def check(parts: Components) -> None:
     """Raise a ValueError for parts that do not go together; nothing is computed or decoded."""
     space, data, genotype = parts.space, parts.data, parts.genotype
     device, processes = check_trainer(parts.trainer), process_count(parts.trainer)
-    captures: dict[str, CaptureName] = {"search": parts.search.capture, "evaluation": parts.evaluation.capture}
-    for option, capture in captures.items():
-        check_capture(f"{option}.capture", capture, device)
-        if processes > 1 and capture != "none":
+    for option, part in (("search.capture", parts.search), ("evaluation.capture", parts.evaluation)):
+        check_capture(option, part.capture, device)
+        if processes > 1 and part.capture != "none":
             raise ValueError(
-                f"{option}.capture={capture} records a step of one process, but with trainer.devices above 1 the "
-                f"processes speak to each other in every step. Use {option}.capture=none, or trainer.devices=1."
+                f"{option}={part.capture} records a step of one process, but with trainer.devices above 1 the "
+                f"processes speak to each other in every step. Use {option}=none, or trainer.devices=1."
             )
     parts.selection.check(space.cells)
     check_pair(parts.search, parts.selection, space.cells)
@@ -94,7 +89,15 @@ def check_data(parts: Components) -> None:
     Raises:
         ValueError: An image is damaged, there is but one class, a part is empty, a batch is larger than its part.
     """
-    _check_classes(parts.data)
+    data = parts.data
+    counts = data.count_classes(data.train.labels)
+    if sum(count > 0 for count in counts) < 2:
+        (only,) = (name for name, count in zip(data.class_names, counts, strict=True) if count)
+        raise ValueError(
+            f"All {sum(counts)} training images of data={data.name} are of one class, {only!r}, so there is nothing to "
+            "tell apart and every network would be right. Expected two classes or more: for image folders, "
+            "train/CLASS/IMAGE.png with a folder per class; for tables, another data.source.label_column."
+        )
     if parts.genotype is None:
         check_search_images(parts)
     if isinstance(parts.evaluation, Retraining):
@@ -108,11 +111,9 @@ def check_search_images(parts: Components) -> None:
     scored = architecture
     if scoring is not None and scoring.held_out_share:
         scored, architecture = _split("selection.scoring.held_out_share", architecture, scoring.held_out_share)
-    for purpose, labels in (
-        ("train the weights (search.weight_share of all)", weights),
-        ("train alpha (the others)", architecture),
-    ):
-        _check_trained(parts, "search.batch_size", search.batch_size, labels, purpose)
+    size = search.batch_size
+    _check_trained(parts, "search.batch_size", size, weights, "train the weights (search.weight_share of all)")
+    _check_trained(parts, "search.batch_size", size, architecture, "train alpha (the others)")
     _check_scored(parts, "selection.scoring.held_out_share", scored)
     if scoring is not None and scoring.batch_size is not None:
         _check_batch("selection.scoring.batch_size", scoring.batch_size, scored, "are scored on")
@@ -125,18 +126,6 @@ def _check_retraining_images(parts: Components, evaluation: Retraining) -> None:
         _check_scored(parts, "evaluation.validation_share", validation)
     _check_trained(parts, "evaluation.batch_size", evaluation.batch_size, images, "are trained on")
     _check_scored(parts, "the test images", parts.data.test_labels)  # no search sees a test image
-
-
-def _check_classes(data: ImageData) -> None:
-    """Raise a ValueError where all images are of one class."""
-    counts = data.count_classes(data.train.labels)
-    if sum(count > 0 for count in counts) < 2:
-        (only,) = (name for name, count in zip(data.class_names, counts, strict=True) if count)
-        raise ValueError(
-            f"All {sum(counts)} training images of data={data.name} are of one class, {only!r}, so there is nothing to "
-            "tell apart and every network would be right. Expected two classes or more: for image folders, "
-            "train/CLASS/IMAGE.png with a folder per class; for tables, another data.source.label_column."
-        )
 
 
 def _check_trained(parts: Components, option: str, size: int, labels: Tensor, purpose: str) -> None:

@@ -1,12 +1,11 @@
 """A run: search, selection and evaluation, each from the store where it is there already."""
 
-import csv
-import io
 import json
 import logging.config
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from pandas import DataFrame
 from rich.console import Console
 
 from archselect.distributed.launch import (
@@ -29,31 +29,22 @@ from archselect.distributed.launch import (
 )
 from archselect.distributed.process_group import on_main_process
 from archselect.genotype import Genotype
+from archselect.pipeline import console as show
 from archselect.pipeline.command_line import register_resolvers
 from archselect.pipeline.config import Components, as_user_error, check_groups, instantiate_parts, to_plain_dict
-from archselect.pipeline.console import (
-    STRENGTHS,
-    draw_figures,
-    show_data,
-    show_plan,
-    show_strengths,
-    show_summary,
-    strengths,
-    tables,
-)
+from archselect.pipeline.console import draw_figures
 from archselect.pipeline.finished_run import FinishedRun, open_run, summarise
-from archselect.pipeline.guard import run_guard
 from archselect.pipeline.loggers import RunLog
 from archselect.pipeline.plan import Plan, how_long
 from archselect.pipeline.preflight import check, check_data, check_objective
 from archselect.pipeline.selection_stage import DECISIONS
 from archselect.pipeline.stage import Stage, StageContext, StageResult, run_stage
 from archselect.results.formatting import comparison
-from archselect.results.grid import FAILED, forget_failure
+from archselect.results.grid import FAILED, REFUSED, forget_failure, keep_failure
 from archselect.store import Store, atomic_write
-from archselect.store.redact_paths import expanded, redact, redact_all, redact_files
+from archselect.store.redact_paths import CONFIG, SUMMARY, expanded, redact, redact_all, redact_files
 from archselect.training.devices import join, process_count, silence_lightning_warnings
-from archselect.utils.errors import stopping_on_signals
+from archselect.utils.errors import UserError, sentence, stopping_on_signals
 
 
 def objective(config: DictConfig, summary: Mapping[str, Any]) -> float | None:
@@ -68,23 +59,23 @@ def run(config: DictConfig) -> dict[str, Any]:
     starts one for each device to do it.
 
     Raises:
-        UserError: An option, the data or the disk does not allow it.
+        UserError: An option, the data or the disk does not allow it; the folder says why.
     """
     silence_lightning_warnings()
-    config = expanded(config)
-    console = Console(highlight=False)
+    config, console = expanded(config), Console(highlight=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with run_guard(config, folder, console) as phase:
-        redact_hydra_files(folder)
-        _write_name(config, folder)
-        forget_failure(folder)
-        parts = _checked(config)
-        phase.failure = FAILED
-        if launched() is not None or (processes := process_count(parts.trainer)) == 1:
-            return _run(config, parts, folder, console)
-        settings = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
-        arguments = to_plain_dict(config), str(folder), settings
-        summary: dict[str, Any] = start_processes(_run_in_process, arguments, processes, folder / "processes")
+    with errors_in_order(), stopping_on_signals(console), log_exceptions():
+        with recording_failures(config, folder, REFUSED):
+            redact_hydra_files(folder)
+            _write_name(config, folder)
+            forget_failure(folder)
+            parts = _checked(config)
+        with recording_failures(config, folder, FAILED):
+            if launched() is not None or (processes := process_count(parts.trainer)) == 1:
+                return _run(config, parts, folder, console)
+            settings = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
+            arguments = to_plain_dict(config), str(folder), settings
+            summary: dict[str, Any] = start_processes(_run_in_process, arguments, processes, folder / "processes")
     return summary
 
 
@@ -113,6 +104,54 @@ def train(*overrides: str, configs: str | Path = "configs") -> FinishedRun:
     return open_run(str(job.working_dir))
 
 
+@contextmanager
+def recording_failures(config: DictConfig, folder: Path, of_user: str) -> Iterator[None]:
+    """Turn what a user can mend into a `UserError`, and write down why a run failed, for the report on a sweep.
+
+    Args:
+        config: Of the run.
+        folder: Of the run.
+        of_user: The file for an error that a user can mend: `REFUSED` before the run begins; `FAILED` is for others.
+    """
+    try:
+        with as_user_error():
+            yield
+    except Exception as error:
+        with suppress(OSError):  # on a full disk the error itself is what matters
+            keep_failure(folder, config, redact(sentence(error)), of_user if isinstance(error, UserError) else FAILED)
+        raise
+
+
+@contextmanager
+def log_exceptions() -> Iterator[None]:
+    """Write an error into the run folder's log too: of a sweep's errors, the terminal shows a line each."""
+    try:
+        yield
+    except Exception as error:
+        logging.getLogger(__name__).error("%s", error, exc_info=not isinstance(error, UserError))
+        raise
+
+
+def redact_hydra_files(folder: Path) -> None:
+    """Take the user's home folder and name out of what Hydra wrote of a run: a run's folder is passed on."""
+    hydra = HydraConfig.get()
+    redact_files(*(folder / str(hydra.output_subdir) / f"{name}.yaml" for name in ("config", "hydra", "overrides")))
+    if hydra.mode == RunMode.MULTIRUN:
+        redact_files(Path(hydra.sweep.dir) / "multirun.yaml")
+
+
+def _write_name(config: DictConfig, folder: Path) -> None:
+    """Write the run's name into its config in place of the resolver that it comes from: those are not read back."""
+    if (file := folder / CONFIG).is_file():
+        line = f"name: {json.dumps(config.name)}"
+        _write(file, re.sub(r"^name: .*$", lambda _: line, file.read_text(encoding="utf-8"), flags=re.MULTILINE))
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
 def _checked(config: DictConfig) -> Components:
     check_groups(config)
     check_objective(config)
@@ -139,11 +178,12 @@ def _run(config: DictConfig, parts: Components, folder: Path, console: Console) 
     on_main_process(lambda: _start_loggers(log, config, parts))
     status = "failed"
     try:
-        summary = Run(config, parts, folder, console, log).go()
+        job = StageContext(parts.seed, parts.space, parts.data, parts.trainer, Store(config.logs), console, log.record)
+        summary = Run(Plan(config, parts, job), folder, log).go()
         status = "success"
     finally:
         log.finish(status)
-    show_summary(console, summary, folder)  # after what loggers have to say at their end
+    show.show_summary(console, summary, folder)  # after what loggers have to say at their end
     return summary
 
 
@@ -153,121 +193,84 @@ def _start_loggers(log: RunLog, config: DictConfig, parts: Components) -> None:
     log.start(loggers, redact_all(to_plain_dict(config, *unused)))
 
 
-def redact_hydra_files(folder: Path) -> None:
-    """Take the user's home folder and name out of what Hydra wrote of a run: a run's folder is passed on."""
-    hydra = HydraConfig.get()
-    redact_files(*(folder / str(hydra.output_subdir) / f"{name}.yaml" for name in ("config", "hydra", "overrides")))
-    if hydra.mode == RunMode.MULTIRUN:
-        redact_files(Path(hydra.sweep.dir) / "multirun.yaml")
-
-
-def _write_name(config: DictConfig, folder: Path) -> None:
-    """Write the run's name into its config in place of the resolver that it comes from: those are not read back."""
-    file = folder / str(HydraConfig.get().output_subdir) / "config.yaml"
-    if file.is_file():
-        line = f"name: {json.dumps(config.name)}"
-        text = re.sub(r"^name: .*$", lambda _: line, file.read_text(encoding="utf-8"), flags=re.MULTILINE)
-        _write(file, text)
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_write(path) as file:
-        file.write(text.encode())
-
-
 @dataclass
 class Run:
-    """One run of the pipeline."""
+    """The stages of a plan, made or reused, and what they come to in the run's folder."""
 
-    config: DictConfig
-    parts: Components
+    plan: Plan
     folder: Path
-    console: Console
     log: RunLog
     data_checked: bool = False
 
     def go(self) -> dict[str, Any]:
         """Make or reuse every stage, then write what came of it."""
-        genotype, finished = self._stages()
-        return on_main_process(lambda: self._conclude(genotype, finished))
-
-    def _stages(self) -> tuple[Genotype, dict[str, StageResult]]:
-        parts, config, store = self.parts, self.config, Store(self.config.logs)
-        job = StageContext(parts.seed, parts.space, parts.data, parts.trainer, store, self.console, self.log.record)
-        plan = Plan(config, parts, job)
-        finished: dict[str, StageResult] = {}
-        search = plan.search()
-        show_plan(self.console, config.name, parts, job.store, search)
+        plan, finished = self.plan, dict[str, StageResult]()
+        parts, search = plan.parts, plan.search()
+        show.show_plan(plan.job.console, plan.config.name, parts, plan.job.store, search)
         genotype = parts.genotype
         if genotype is None:
-            finished["search"] = self._run(search, plan)
-            finished["selection"] = self._run(plan.selection(finished["search"]), plan)
+            finished["search"] = self._run(search)
+            finished["selection"] = self._run(plan.selection(finished["search"]))
             genotype = Genotype.from_text(finished["selection"].result["genotype"])
-        evaluation = plan.evaluation(genotype)
-        if evaluation is not None:
-            finished["evaluation"] = self._run(evaluation, plan)
-        return genotype, finished
+        if (evaluation := plan.evaluation(genotype)) is not None:
+            finished["evaluation"] = self._run(evaluation)
+        return on_main_process(lambda: self._conclude(genotype, finished))
 
-    def _run(self, stage: Stage, plan: Plan) -> StageResult:
+    def _run(self, stage: Stage) -> StageResult:
         """Make or reuse one stage. Before the first that there is work for, the data are checked and the time told."""
-        folder = plan.job.store.folder(stage.key)
+        plan, job = self.plan, self.plan.job
+        folder = job.store.folder(stage.key)
         if not self.data_checked and on_main_process(lambda: folder.state != "finished"):
-            check_data(self.parts)
-            show_data(self.console, self.parts.data)
+            check_data(plan.parts)
+            show.show_data(job.console, job.data)
             self.data_checked = True
             if (estimate := on_main_process(lambda: how_long(plan))) is not None:
-                self.console.print(estimate, soft_wrap=True)
-        return run_stage(stage, plan.job)
+                job.console.print(estimate, soft_wrap=True)
+        return run_stage(stage, job)
 
     def _conclude(self, genotype: Genotype, finished: Mapping[str, StageResult]) -> dict[str, Any]:
-        parts = self.parts
-        evaluation = finished["evaluation"].result if "evaluation" in finished else {}
-        summary: dict[str, Any] = {
-            "name": self.config.name,
+        """Write and log what the stages came to, and return the summary."""
+        parts, folder, log = self.plan.parts, self.folder, self.log
+        summary = self._summary(genotype, finished)
+        _write(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
+        _write(folder / "genotype.json", genotype.to_json() + "\n")
+        for kind, stage in finished.items():
+            link = folder / kind
+            link.unlink(missing_ok=True)
+            link.symlink_to(os.path.relpath(stage.folder.path, folder.resolve()), target_is_directory=True)
+        ranking = parts.genotype is None and parts.selection.report_strengths
+        if ranking:
+            rows = show.ranked(finished["selection"].folder.read_lines(DECISIONS))
+            table = DataFrame(rows, columns=list(show.RANKING), dtype=object)
+            _write(folder / "strengths.csv", table.to_csv(index=False, lineterminator="\n"))
+            log.table("strengths", show.RANKING, rows)
+            show.show_ranking(self.plan.job.console, rows)
+        log.figures(draw_figures(folder / "figures", genotype, finished, ranking, parts.formats))
+        for name, columns, lines in show.tables(summary, finished):
+            log.table(name, columns, lines)
+        log.summary({**summary, **comparison(summary)})
+        return summary
+
+    def _summary(self, genotype: Genotype, finished: Mapping[str, StageResult]) -> dict[str, Any]:
+        parts, searched = self.plan.parts, self.plan.parts.genotype is None
+        return {
+            "name": self.plan.config.name,
             "search_space": parts.space.name,
-            "search": parts.search.name if parts.genotype is None else None,
-            "selection": parts.selection.name if parts.genotype is None else None,
+            "search": parts.search.name if searched else None,
+            "selection": parts.selection.name if searched else None,
             "evaluation": parts.evaluation.name,
             "data": parts.data.name,
             "class_names": list(parts.data.class_names),
             "seed": parts.seed,
             "genotype": str(genotype),
-            "params": evaluation.get("params"),
+            "params": finished["evaluation"].result.get("params") if "evaluation" in finished else None,
+            **summarise({kind: stage.result for kind, stage in finished.items()}),
+            "stages": {
+                kind: {
+                    "folder": redact(str(stage.folder.path.resolve())),
+                    "seconds": round(stage.folder.seconds, 3),
+                    "reused": stage.reused,
+                }
+                for kind, stage in finished.items()
+            },
         }
-        summary |= summarise({kind: stage.result for kind, stage in finished.items()})
-        summary["stages"] = {
-            kind: {
-                "folder": redact(str(stage.folder.path.resolve())),
-                "seconds": round(stage.folder.seconds, 3),
-                "reused": stage.reused,
-            }
-            for kind, stage in finished.items()
-        }
-        self._write_results(summary, genotype, finished)
-        return summary
-
-    def _write_results(
-        self, summary: Mapping[str, Any], genotype: Genotype, finished: Mapping[str, StageResult]
-    ) -> None:
-        _write(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-        _write(self.folder / "genotype.json", genotype.to_json() + "\n")
-        for kind, stage in finished.items():
-            link = self.folder / kind
-            link.unlink(missing_ok=True)
-            link.symlink_to(os.path.relpath(stage.folder.path, self.folder.resolve()), target_is_directory=True)
-        ranking = self.parts.genotype is None and self.parts.selection.report_strengths
-        if ranking:
-            self._write_strengths(finished["selection"])
-        figures = draw_figures(self.folder / "figures", genotype, finished, ranking, self.parts.formats)
-        self.log.figures(figures)
-        for name, columns, rows in tables(summary, finished):
-            self.log.table(name, columns, rows)
-        self.log.summary({**summary, **comparison(summary)})
-
-    def _write_strengths(self, selection: StageResult) -> None:
-        rows = strengths(selection.folder.read_lines(DECISIONS))
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([STRENGTHS, *rows])
-        _write(self.folder / "strengths.csv", text.getvalue())
-        self.log.table("strengths", list(STRENGTHS), rows)
-        show_strengths(self.console, rows)

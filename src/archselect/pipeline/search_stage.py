@@ -14,51 +14,32 @@ from archselect.distributed.process_group import on_main_process
 from archselect.distributed.rng import derived_seed, seed_generators
 from archselect.genotype import Genotype
 from archselect.models.supernet.supernet import Supernet, argmax_alpha
-from archselect.pipeline.stage import StageContext
+from archselect.pipeline.stage import RunStage, StageContext
 from archselect.safe_io import tensors
 from archselect.search import SearchMethod, SearchModule, cap_skips
 from archselect.search.data import search_loaders
-from archselect.store import SCRATCH, StageKey
+from archselect.store import SCRATCH
 from archselect.training.checkpoint import load_state, save
 from archselect.training.fit import StageTrainer
 from archselect.training.step import OptimizerState
 
-VERSION = 1
-"""Raised when a change of the code changes the stage's results."""
-
 SUPERNET = "supernet.pt"
-ARCHITECTURE_OPTIMIZER = "architecture_optimizer.pt"
-"""What the optimizer of `alpha` remembered at the end; a search with fixed `alpha` keeps none."""
 
 REPORTED = ("val_accuracy", "val_balanced_accuracy", "val_loss", "train_accuracy", "train_loss")
 """The metrics of the last kept epoch that are what a search comes to."""
 
-OF_CLASSES = ("val_accuracy_per_class", "train_images_per_class")
-SUMMARISED = ("val_accuracy", "val_balanced_accuracy", *OF_CLASSES, "mean", "std")
+PER_CLASS = ("val_accuracy_per_class", "train_images_per_class")
+SUMMARISED = ("val_accuracy", "val_balanced_accuracy", *PER_CLASS, "mean", "std")
 """What the summary of a run says of its search, as `search.NAME`; the names of the classes are `class_names` there."""
 
 
 @dataclass(frozen=True)
-class SearchStage:
-    """Trains a supernet on the training images; the test images are not read.
+class SearchStage(RunStage):
+    """Trains a supernet on the training images; the test images are not read."""
 
-    Attributes:
-        job: What all stages share.
-        method: How the supernet is trained.
-        identity: The parts of the config that determine the result.
-        config: The resolved config of the stage.
-        label: Readable name.
-    """
+    kind = "search"
 
-    job: StageContext
     method: SearchMethod
-    identity: Mapping[str, Any]
-    config: Mapping[str, Any]
-    label: str
-
-    @property
-    def key(self) -> StageKey:
-        return StageKey("search", self.label, {"version": VERSION, **self.identity})
 
     def run(self, stage_trainer: StageTrainer) -> Mapping[str, Any]:
         """Train the supernet and keep it."""
@@ -76,13 +57,11 @@ class SearchStage:
         kept, state = module.kept_epochs or len(history), module.architecture_state()
         if kept < len(history):
             scratch = folder.path / SCRATCH
-            supernet.load_state_dict(load_state(snapshot(scratch, kept)))
-            state = None if state is None else load_state(optimizer_snapshot(scratch, kept))["state"]
+            supernet.load_state_dict(load_state(supernet_file(scratch, kept)))
+            state = None if state is None else load_state(optimizer_file(scratch, kept))["state"]
         if self.method.skip_cap is not None:
             cap_skips(supernet, self.method.skip_cap)
-        save(supernet.cpu().state_dict(), folder.path / SUPERNET)
-        if state is not None:
-            save({"state": state}, folder.path / ARCHITECTURE_OPTIMIZER)
+        _save(folder.path, None, supernet.cpu(), state)
         last = history[kept - 1]
         return {
             "epochs": len(history),
@@ -104,20 +83,15 @@ class SearchStage:
 
 
 class Snapshots(Checkpoint):
-    """Keeps the supernet as it is after an epoch, and what the optimizer of `alpha` remembers then.
+    """Keeps the supernet in a folder after `every` so many epochs and the last, of these only so many of the `newest`.
 
-    Args:
-        supernet: The supernet.
-        path: Of the folder that they are kept in.
-        every: After every so many epochs and after the last.
-        newest: Only so many of them; None: all.
+    With it goes what the optimizer of `alpha` remembers then.
     """
 
     def __init__(self, supernet: Supernet, path: Path, every: int, newest: int | None = None) -> None:
         self.supernet, self.path, self.every, self.newest = supernet, path, every, newest
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write one more and forget the oldest."""
         done = trainer.current_epoch + 1
         if done % self.every and done != trainer.max_epochs:
             return
@@ -126,38 +100,38 @@ class Snapshots(Checkpoint):
         on_main_process(lambda: self._write(done, state))
 
     def _write(self, done: int, state: OptimizerState | None) -> None:
-        snapshot(self.path, done).parent.mkdir(parents=True, exist_ok=True)
-        if state is not None:
-            save({"state": state}, optimizer_snapshot(self.path, done))
-        save(self.supernet.state_dict(), snapshot(self.path, done))
+        supernet_file(self.path, done).parent.mkdir(parents=True, exist_ok=True)
+        _save(self.path, done, self.supernet, state)
         if self.newest is not None:
-            for file in (snapshot, optimizer_snapshot):
+            for file in (supernet_file, optimizer_file):
                 file(self.path, done - self.newest * self.every).unlink(missing_ok=True)
 
 
-def snapshot(path: Path, epochs: int) -> Path:
-    """Return the file of the supernet after so many epochs, below a stage's folder or its scratch."""
-    return path / "snapshots" / f"epoch-{epochs}.pt"
+def supernet_file(folder: Path, epochs: int | None = None) -> Path:
+    """Return the file of the supernet at a stage's end, or as it was after so many epochs."""
+    return folder / (SUPERNET if epochs is None else f"snapshots/epoch-{epochs}.pt")
 
 
-def optimizer_snapshot(path: Path, epochs: int) -> Path:
-    """Return the file beside it of what the optimizer of `alpha` remembered then."""
-    return path / "snapshots" / f"architecture_optimizer-{epochs}.pt"
+def optimizer_file(folder: Path, epochs: int | None = None) -> Path:
+    """Return the file of what the optimizer of `alpha` remembered then; a search with fixed `alpha` keeps none."""
+    return folder / ("architecture_optimizer.pt" if epochs is None else f"snapshots/architecture_optimizer-{epochs}.pt")
 
 
-def snapshots(path: Path) -> list[int]:
+def snapshots(folder: Path) -> list[int]:
     """Return after how many epochs a search stage kept the supernet, ascending."""
-    return sorted(int(file.stem.removeprefix("epoch-")) for file in (path / "snapshots").glob("epoch-*.pt"))
+    return sorted(int(file.stem.removeprefix("epoch-")) for file in (folder / "snapshots").glob("epoch-*.pt"))
+
+
+def _save(folder: Path, epochs: int | None, supernet: Supernet, state: OptimizerState | None) -> None:
+    if state is not None:
+        save({"state": state}, optimizer_file(folder, epochs))
+    save(supernet.state_dict(), supernet_file(folder, epochs))
 
 
 def describe_data(data: ImageData) -> dict[str, Any]:
     """Return what a result says of the training images: how many of each class, and by what they are normalised."""
-    normalisation = data.normalisation
-    return {
-        "train_images_per_class": data.count_classes(data.train.labels),
-        "mean": list(normalisation.mean),
-        "std": list(normalisation.std),
-    }
+    mean, std = data.normalisation.mean, data.normalisation.std
+    return {"train_images_per_class": data.count_classes(data.train.labels), "mean": list(mean), "std": list(std)}
 
 
 def new_supernet(job: StageContext, method: SearchMethod) -> Supernet:
@@ -173,15 +147,16 @@ def load_supernet(job: StageContext, method: SearchMethod, folder: Path, epochs:
     Raises:
         ValueError: There is no such snapshot, or it is damaged.
     """
-    file = folder / SUPERNET if epochs is None else snapshot(folder, epochs)
+    file = supernet_file(folder, epochs)
     if epochs is not None and not file.exists():
         kept = ", ".join(map(str, snapshots(folder))) or "none"
         raise ValueError(
             f"{folder} has no snapshot of the supernet after {epochs} epochs; there are: {kept}. Search with "
             "search.snapshots=N to keep one after every N epochs."
         )
+    size, classes = job.data.image_size, job.data.classes  # told by the images, which are no tensors of the kind below
     with torch.device("meta"):  # the file bounds what is made: a config could ask for more than this machine has
-        tensors.check_fits(new_supernet(job, method), tensors.load_state(file), file)
+        tensors.check_fits(job.space.supernet(size, classes, method.variant), tensors.load_state(file), file)
     supernet = new_supernet(job, method)
     tensors.load_into(supernet, file)
     return supernet
@@ -193,7 +168,7 @@ def load_architecture_state(folder: Path, epochs: int | None = None) -> Optimize
     Raises:
         ValueError: The search kept no such file, or it is damaged.
     """
-    file = folder / ARCHITECTURE_OPTIMIZER if epochs is None else optimizer_snapshot(folder, epochs)
+    file = optimizer_file(folder, epochs)
     if not file.exists():
         raise ValueError(
             f"{folder} has no {file.relative_to(folder)}, the state of the optimizer of alpha, which a search that "
@@ -208,23 +183,18 @@ def load_architecture_state(folder: Path, epochs: int | None = None) -> Optimize
 def describe_supernet(supernet: Supernet) -> dict[str, Any]:
     """Return what the history says of `alpha`: mixture weights, entropies, share of skips, genotype by magnitude."""
     mixture = {name: weights.detach().cpu() for name, weights in supernet.mixture_weights().items()}
-    entropies, skips, edges = {}, 0, 0
+    entropies, strongest, cells = {}, list[str](), []
     decisions = argmax_alpha(supernet)
     for name, space in supernet.cell_spaces.items():
         weights = mixture[name]
         shares = weights / weights.sum(dim=1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
         entropies[name] = torch.special.entr(shares).sum(dim=1).mean().item()
-        largest = [
-            candidates[int(row.argmax())]
-            for candidates, row in zip(space.operations, weights, strict=True)
-            if row.any()  # all zero: a dropped edge
-        ]
-        edges += len(largest)
-        skips += largest.count("skip_connect")
-    genotype = Genotype(tuple(decisions[name].genotype(space) for name, space in supernet.cell_spaces.items()))
+        edges = zip(space.operations, weights, strict=True)
+        strongest += [names[int(row.argmax())] for names, row in edges if row.any()]  # all zero: a dropped edge
+        cells.append(decisions[name].genotype(space))
     return {
         "alpha": {name: weights.tolist() for name, weights in mixture.items()},
         "entropy": entropies,
-        "skip_share": skips / edges,
-        "genotype": str(genotype),
+        "skip_share": strongest.count("skip_connect") / len(strongest),
+        "genotype": str(Genotype(tuple(cells))),
     }

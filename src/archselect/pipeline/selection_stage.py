@@ -1,80 +1,66 @@
-"""The selection stage: an architecture is read off the supernet, which may be tuned between the decisions."""
+"""The selection stage: an architecture is read off the supernet, which may be tuned between the decisions.
+
+SelectionStage   all decisions, in one fit where the supernet is tuned
+DecisionLoop     makes the decisions of a step, and goes on where a session was cut off
+StageEvaluator   what a selection or an analysis may try on a supernet: scores of it, and copies trained on trial
+"""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from torch import Tensor
 
-from archselect.distributed.process_group import check_same, whole_batches
+from archselect.distributed.process_group import check_same, on_main_process, whole_batches
+from archselect.models.cell_space import CellDecisions
+from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
-from archselect.pipeline.evaluator import StageEvaluator
-from archselect.pipeline.search_stage import (
-    SUPERNET,
-    describe_supernet,
-    load_architecture_state,
-    load_supernet,
-)
-from archselect.pipeline.stage import StageContext, StageResult
+from archselect.pipeline.search_stage import SUPERNET, describe_supernet, load_architecture_state, load_supernet
+from archselect.pipeline.stage import RunStage, StageContext
 from archselect.search import SearchMethod, SearchModule
-from archselect.search.data import search_loaders
-from archselect.selection import DecisionStep, Selector, Tuning
+from archselect.search.data import architecture_images, fixed_batches, hold_out, search_loaders, training_batches
+from archselect.selection import DecisionStep, Score, Scorer, Scoring, Selector, SuccessiveElimination, TrialTraining
 from archselect.selection.decisions import Decision, OperationDecision, from_record
-from archselect.store import DamagedError, StageFolder, StageKey
-from archselect.training.checkpoint import save
+from archselect.store import SCRATCH, DamagedError, StageFolder
+from archselect.training.checkpoint import load_state, save
+from archselect.training.cuda_graphs import Capture, capture_for
 from archselect.training.fit import StageTrainer
 from archselect.training.progress import Progress
 
-VERSION = 1
-"""Raised when a change of the code changes the stage's results."""
-
-DECISIONS = "decisions.jsonl"
+DECISIONS, TRIALS = "decisions.jsonl", "trials.jsonl"
 
 
 @dataclass(frozen=True)
-class SelectionStage:
-    """Decides edge by edge and node by node.
+class SelectionStage(RunStage):
+    """Decides edge by edge and node by node, from the supernet of a search or its `snapshot` after so many epochs.
 
-    Attributes:
-        job: What all stages share.
-        search: The finished search.
-        method: How the supernet was trained; tuning trains it the same way.
-        selector: Makes the decisions.
-        identity: The parts of the config that determine the result.
-        config: The resolved config of the stage.
-        label: Readable name.
-        snapshot: Select from the supernet as it was after so many epochs; None: from the last.
+    Tuning trains the supernet by the `method` by which the search did.
     """
 
-    job: StageContext
-    search: StageResult
+    kind = "selection"
+
     method: SearchMethod
     selector: Selector
-    identity: Mapping[str, Any]
-    config: Mapping[str, Any]
-    label: str
+    search: Path
     snapshot: int | None = None
-
-    @property
-    def key(self) -> StageKey:
-        identity = {"version": VERSION, "search": self.search.folder.key.digest, **self.identity}
-        if self.snapshot is not None:
-            identity["snapshot"] = self.snapshot
-        return StageKey("selection", self.label, identity)
 
     def run(self, stage_trainer: StageTrainer) -> Mapping[str, Any]:
         """Make all decisions and write the genotype."""
         folder, job = stage_trainer.folder, self.job
         folder.write_json("space.json", job.space.describe())
-        supernet = load_supernet(job, self.method, self.search.folder.path, self.snapshot)
+        supernet = load_supernet(job, self.method, self.search, self.snapshot)
         steps = self.selector.steps(supernet.cell_spaces, supernet.decisions)
         loop = DecisionLoop(steps, self.selector, supernet, folder, stage_trainer.progress, job.seed)
         epochs = sum(len(step.epochs) for step in steps)
         if self.selector.tuning and epochs:
-            self._decide_and_tune(loop, self.selector.tuning, epochs, stage_trainer)
+            self._decide_and_tune(loop, epochs, stage_trainer)
         else:
             evaluator = self._evaluator(supernet.to(stage_trainer.device), stage_trainer, stage_trainer.device)
             stage_trainer.progress.start(total=len(steps), completed=0)
@@ -82,19 +68,19 @@ class SelectionStage:
                 loop.decide(step, evaluator)
                 stage_trainer.progress.advance()
         genotype = supernet.genotype()
-        check_same(
-            str(genotype), "The processes of this run chose different architectures, as devices of different kinds may."
-        )
+        different = "The processes of this run chose different architectures, as devices of different kinds may."
+        check_same(str(genotype), different)
         folder.write_text("genotype.json", genotype.to_json())
         return {"genotype": str(genotype), "decisions": len(folder.read_lines(DECISIONS)), "epochs": epochs}
 
-    def _decide_and_tune(self, loop: "DecisionLoop", tuning: Tuning, epochs: int, stage_trainer: StageTrainer) -> None:
+    def _decide_and_tune(self, loop: "DecisionLoop", epochs: int, stage_trainer: StageTrainer) -> None:
         """Tune the supernet in one fit, before whose epochs the steps are decided, and keep it."""
-        job, supernet, scoring = self.job, loop.supernet, self.selector.scoring
+        job, supernet, scoring, tuning = self.job, loop.supernet, self.selector.scoring, self.selector.tuning
+        assert tuning is not None
         method = self.method.for_tuning(epochs, tuning.learning_rate, tuning.schedule, tuning.train_alpha)
         state = None
         if method.architecture_gradient is not None and tuning.architecture_optimizer_state == "search":
-            state = load_architecture_state(self.search.folder.path, self.snapshot)
+            state = load_architecture_state(self.search, self.snapshot)
         module = SearchModule(supernet, method, job.data.classes, (job.seed, "selection"), state)
         held_out = scoring.held_out_share if scoring else 0.0
         stage_trainer.fit(
@@ -106,7 +92,7 @@ class SelectionStage:
         )
         save(supernet.cpu().state_dict(), stage_trainer.folder.path / SUPERNET)
 
-    def _evaluator(self, supernet: Supernet, stage_trainer: StageTrainer, device: torch.device) -> StageEvaluator:
+    def _evaluator(self, supernet: Supernet, stage_trainer: StageTrainer, device: torch.device) -> "StageEvaluator":
         return StageEvaluator(supernet, self.job, self.method, self.selector.scoring, stage_trainer, device)
 
 
@@ -128,7 +114,7 @@ class DecisionLoop:
     def __post_init__(self) -> None:
         self._before = self.supernet.decisions
 
-    def decide(self, step: DecisionStep, evaluator: StageEvaluator) -> None:
+    def decide(self, step: DecisionStep, evaluator: "StageEvaluator") -> None:
         """Make what is left to decide of a step."""
         self.progress.say(f"decision {step.number + 1}/{len(self.steps)}")
         with whole_batches():
@@ -142,7 +128,9 @@ class DecisionLoop:
             step = replace(step, cells=tuple(cell for cell in step.cells if cell not in decided))
             started = time.perf_counter()
             for decision in self.selector.decide(step, self.supernet, evaluator, self.seed):
-                self._write(step, decision, time.perf_counter() - started)
+                record = decision.to_record(self.supernet.cell_spaces[decision.cell])
+                where = {"point": step.number, "epoch": step.epochs.start}
+                self.folder.append_line(DECISIONS, where | record | {"seconds": time.perf_counter() - started})
                 self._apply(decision, evaluator)
                 started = time.perf_counter()
 
@@ -168,12 +156,7 @@ class DecisionLoop:
         cells = self.supernet.cell_spaces
         return [(record["point"], from_record(record, cells)) for record in self.folder.read_lines(DECISIONS)]
 
-    def _write(self, step: DecisionStep, decision: Decision, seconds: float) -> None:
-        record = decision.to_record(self.supernet.cell_spaces[decision.cell])
-        where = {"point": step.number, "epoch": step.epochs.start}
-        self.folder.append_line(DECISIONS, {**where, **record, "seconds": seconds})
-
-    def _apply(self, decision: Decision, evaluator: StageEvaluator) -> None:
+    def _apply(self, decision: Decision, evaluator: "StageEvaluator") -> None:
         decided = decision.apply(self.supernet.cell_spaces[decision.cell], self.supernet.decisions[decision.cell])
         self.supernet.decisions = {**self.supernet.decisions, decision.cell: decided}
         if isinstance(decision, OperationDecision) and decision.trial is not None:
@@ -183,9 +166,8 @@ class DecisionLoop:
 class DecisionCallback(Callback):
     """Decides each step of a selection before the epochs of tuning that follow it."""
 
-    def __init__(self, loop: DecisionLoop, make_evaluator: Callable[[torch.device], StageEvaluator]) -> None:
-        self.loop = loop
-        self.make_evaluator = make_evaluator
+    def __init__(self, loop: DecisionLoop, make_evaluator: Callable[[torch.device], "StageEvaluator"]) -> None:
+        self.loop, self.make_evaluator = loop, make_evaluator
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.evaluator = self.make_evaluator(pl_module.device)
@@ -195,3 +177,90 @@ class DecisionCallback(Callback):
         for step in self.loop.steps:
             if step.epochs.start == trainer.current_epoch:
                 self.loop.decide(step, self.evaluator)
+
+
+@dataclass(frozen=True)
+class StageEvaluator:
+    """Scores of a supernet on `device` as it stands; copies of it trained by `method`, kept in the stage's folder."""
+
+    supernet: Supernet
+    job: StageContext
+    method: SearchMethod
+    scoring: Scoring | None
+    trainer: StageTrainer
+    device: torch.device
+
+    def score(
+        self, candidates: Sequence[MixtureWeights], elimination: SuccessiveElimination | None = None
+    ) -> list[Score]:
+        return self.scorer(candidates, elimination)
+
+    def batches(self) -> Iterable[tuple[Tensor, Tensor]]:
+        return self.scorer.read()
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """Scores the supernet."""
+        return self._scorer_of(self.supernet)
+
+    def train(self, name: str, decisions: Mapping[str, CellDecisions], training: TrialTraining) -> Score:
+        """Train a copy, or return what it came to; the weights are written before the record that says so."""
+        folder = self.trainer.folder
+        for record in folder.read_lines(TRIALS):
+            if record["trial"] == name:
+                return Score(record["accuracy"], record["loss"])
+        copy = deepcopy(self.supernet)
+        copy.decisions = decisions
+        self._train(copy, name, training)
+        (score,) = self._scorer_of(copy)([copy.mixture_weights().detach()])
+        self._file(name).parent.mkdir(parents=True, exist_ok=True)
+        save(copy.cpu().state_dict(), self._file(name))
+        folder.append_line(TRIALS, {"trial": name, **score.to_record()})
+        return score
+
+    def adopt(self, name: str) -> None:
+        """Let the supernet stand where a trial ended, and forget the weights of the others of its group."""
+        adopted = self._file(name)
+        self.supernet.load_state_dict(load_state(adopted))
+
+        def forget_others() -> None:
+            for file in adopted.parent.iterdir():
+                if file != adopted:
+                    file.unlink()
+
+        on_main_process(forget_others)
+
+    def _scorer_of(self, supernet: Supernet) -> Scorer:
+        assert self.scoring is not None, "a selector that scores or trains on trial names its scoring"
+        return scorer_of(supernet, self.job, self.method, self.scoring, self.device)
+
+    def _train(self, copy: Supernet, name: str, training: TrialTraining) -> None:
+        job, held_out = self.job, self.scoring.held_out_share if self.scoring else 0.0
+        epochs = training.epochs
+        tuning = self.method.for_tuning(epochs, training.learning_rate, training.schedule, training.train_alpha)
+        self.trainer.progress.say(f"training {name}")
+        self.trainer.train(
+            SearchModule(copy, tuning, job.data.classes, (job.seed, "selection", name)),
+            lambda device: search_loaders(job.data, tuning, device, job.seed, f"selection {name}", held_out),
+            epochs,
+        )
+        copy.to(self.device)
+
+    def _file(self, name: str) -> Path:
+        return self.trainer.folder.path / SCRATCH / "trials" / f"{name}.pt"
+
+
+def scorer_of(
+    supernet: Supernet, job: StageContext, method: SearchMethod, scoring: Scoring, device: torch.device
+) -> Scorer:
+    """Return what scores a supernet on the images that train `alpha`, or on the held-out share of them."""
+    weights, images = architecture_images(job.data, method, job.seed)
+    if scoring.held_out_share:
+        images, _ = hold_out(images, scoring.held_out_share, job.seed)
+    size = min(scoring.batch_size or method.batch_size, len(images.labels))
+    batches = fixed_batches(job.data, images, size, device, job.seed)
+    rng_key = (job.seed, "selection", "calibration")
+    calibration = training_batches(job.data, weights, min(size, len(weights.labels)), device, rng_key)
+    # Every candidate has other operations, and compiling them takes longer than scoring them.
+    capture = Capture() if method.capture == "compile" else capture_for(method.capture, device, supernet)
+    return Scorer(supernet, batches, scoring, calibration, (job.seed, "selection"), capture)

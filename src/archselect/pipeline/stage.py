@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from rich.console import Console
@@ -13,6 +13,7 @@ from archselect.data import ImageData
 from archselect.distributed.process_group import check_same, on_main_process, place
 from archselect.search_spaces import SearchSpace
 from archselect.store import DamagedError, StageFolder, StageKey, Store
+from archselect.store.key import Kind
 from archselect.store.provenance import provenance
 from archselect.store.redact_paths import redact_all
 from archselect.training.devices import TrainerFactory
@@ -31,26 +32,15 @@ def _by_main_process(method: str) -> Callable[..., Any]:
 class SharedFolder(StageFolder):
     """A stage's folder in which the main process reads and writes for all: they must ask at once, and get the same."""
 
-    begin, finish, result = (_by_main_process(name) for name in ("begin", "finish", "result"))
-    cleanup, quarantine = _by_main_process("cleanup"), _by_main_process("quarantine")
-    read_json, read_lines = _by_main_process("read_json"), _by_main_process("read_lines")
-    write_text, append_line = _by_main_process("write_text"), _by_main_process("append_line")
-    keep_lines = _by_main_process("keep_lines")
+    begin, finish, result = map(_by_main_process, ("begin", "finish", "result"))
+    cleanup, quarantine, read_json = map(_by_main_process, ("cleanup", "quarantine", "read_json"))
+    write_text, append_line = map(_by_main_process, ("write_text", "append_line"))
+    read_lines, keep_lines = map(_by_main_process, ("read_lines", "keep_lines"))
 
 
 @dataclass(frozen=True)
 class StageContext:
-    """What every stage of a run is given.
-
-    Attributes:
-        seed: Everything random in the run derives from it.
-        space: The search space.
-        data: The images.
-        trainer: Makes Lightning trainers.
-        store: Where stages are kept.
-        console: Where progress is shown.
-        log: Called with a stage's name and each record of its history.
-    """
+    """What every stage of a run is given; `log` is called with a stage's name and each record of its history."""
 
     seed: int
     space: SearchSpace
@@ -58,18 +48,12 @@ class StageContext:
     trainer: TrainerFactory
     store: Store
     console: Console
-    log: Callable[[str, Record], None]
+    log: Callable[[str, Record], None] = lambda stage, record: None
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """A finished stage.
-
-    Attributes:
-        folder: Where it lies.
-        result: What it came to.
-        reused: Whether it was there already.
-    """
+    """A finished stage: where it lies, what it came to, and whether it was there already."""
 
     folder: StageFolder
     result: Mapping[str, Any]
@@ -77,21 +61,33 @@ class StageResult:
 
 
 class Stage(Protocol):
-    """A pure function of its key: what determines its result."""
+    """A pure function of its key, which is made from the part `config` of the resolved config."""
+
+    @property
+    def key(self) -> StageKey: ...
+
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+
+    def run(self, stage_trainer: StageTrainer, /) -> Mapping[str, Any]:
+        """Fill the folder and return the result."""
+
+
+@dataclass(frozen=True)
+class RunStage:
+    """What search, selection and evaluation have in common; `VERSION` is raised when new code changes the results."""
+
+    kind: ClassVar[Kind]
+    VERSION: ClassVar[int] = 1
+
+    job: StageContext
+    label: str
+    config: Mapping[str, Any]
+    identity: Mapping[str, Any]
 
     @property
     def key(self) -> StageKey:
-        """Return what determines the result."""
-        ...
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """Return the part of the resolved config that the stage was made from."""
-        ...
-
-    def run(self, stage_trainer: StageTrainer) -> Mapping[str, Any]:
-        """Fill the folder and return the result."""
-        ...
+        return StageKey(self.kind, self.label, {"version": self.VERSION, **self.identity})
 
 
 def run_stage(stage: Stage, job: StageContext) -> StageResult:
@@ -102,10 +98,8 @@ def run_stage(stage: Stage, job: StageContext) -> StageResult:
     """
     found = job.store.folder(stage.key)
     folder = SharedFolder(found.path, found.key)
-    check_same(
-        stage.key.digest,
-        "The processes of this run have different images or options: type the same command everywhere.",
-    )
+    different = "The processes of this run have different images or options: type the same command everywhere."
+    check_same(stage.key.digest, different)
     with ExitStack() as lock:
         if on_main_process(lambda: _to_be_made(folder, job, lock)):
             try:
@@ -123,10 +117,8 @@ def _to_be_made(folder: StageFolder, job: StageContext, lock: ExitStack) -> bool
     """Return whether there is work to do, and then hold the folder's lock; a damaged folder is set aside."""
     if folder.finished and not folder.integrity_error(contents=True):
         return False
-    kind = folder.key.kind
-    lock.enter_context(
-        folder.lock(lambda: job.console.print(f"{kind:<10} waiting for another process at {folder.path}"))
-    )
+    waiting = f"{folder.key.kind:<10} waiting for another process at {folder.path}"
+    lock.enter_context(folder.lock(lambda: job.console.print(waiting)))
     if (wrong := folder.integrity_error(contents=True)) is not None:
         _quarantine(folder, wrong, job)
     return not folder.finished
@@ -145,7 +137,11 @@ def _fill(stage: Stage, folder: StageFolder, job: StageContext) -> StageResult:
         device = device_name(stage_trainer.device)
         devices = device if (count := place().world_size) == 1 else f"{count} x {device}"
         folder.begin(redact_all(stage.config), provenance(devices, {"seed": job.seed}))
-        _check_seen(folder)
+        if not folder.path.exists():
+            raise UserError(
+                f"A process of this run does not see {folder.path}, which the main one has made. The machines of a run "
+                "must share the file system that logs lies on: set logs=FOLDER to one."
+            )
         for record in folder.read_lines(HISTORY):
             job.log(kind, record)
         try:
@@ -157,18 +153,9 @@ def _fill(stage: Stage, folder: StageFolder, job: StageContext) -> StageResult:
     return StageResult(folder, result, reused=False)
 
 
-def _check_seen(folder: StageFolder) -> None:
-    if not folder.path.exists():
-        raise UserError(
-            f"A process of this run does not see {folder.path}, which the main one has made. The machines of a run "
-            "must share the file system that logs lies on: set logs=FOLDER to one."
-        )
-
-
 def stage_trainer_for(folder: StageFolder, job: StageContext, progress: Progress) -> StageTrainer:
     """Return what runs the fits of a stage on this process's device."""
-    kind = folder.key.kind
-    stage_trainer = StageTrainer(folder, job.trainer, progress, lambda record: job.log(kind, record))
+    stage_trainer = StageTrainer(folder, job.trainer, progress, lambda record: job.log(folder.key.kind, record))
     if stage_trainer.device.type == "cpu":
         keep_freed_memory()
     return stage_trainer

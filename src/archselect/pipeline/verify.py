@@ -8,8 +8,9 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, cast, get_args
 
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -30,61 +31,40 @@ PROVENANCE = ("command", "versions", "git", "device", "seeds")
 
 @dataclass(frozen=True)
 class Verified:
-    """What was found of a stage or a run.
+    """What was found of a stage or a run: the problems are a sentence each."""
 
-    Attributes:
-        what: The kind of the stage, or `run`.
-        path: Of its folder.
-        state: `finished`, `unfinished`, `set aside`; of a run always `finished`.
-        problems: What is not as it was or as it should be, a sentence each.
-        notes: What could not be checked.
-    """
-
-    what: str
+    what: Kind | Literal["run"]
     path: Path
-    state: str
-    problems: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    state: Literal["finished", "unfinished", "damaged", "set aside"]
+    problems: tuple[str, ...]
 
 
 def verify(folder: Path) -> Iterator[Verified]:
-    """Check all stages and runs below a folder, one after the other.
-
-    Raises:
-        FileNotFoundError: There is neither.
-    """
+    """Check all stages and runs below a folder, one after the other; a FileNotFoundError says that there are none."""
     stages = sorted(path for kind in get_args(Kind) for path in folder.glob(f"**/stages/{kind}/*/") if path.is_dir())
     runs = sorted(path.parent for path in folder.rglob(SUMMARY))
     if not stages and not runs:
         raise FileNotFoundError(f"{folder} holds neither stages nor runs. Name the folder of logs=, such as logs.")
     digests = {path.name.rpartition("-")[2] for path in stages}
-    for path in stages:
-        yield verified_stage(path, digests)
-    for path in runs:
-        yield Verified("run", path, "finished", tuple(_of_run(path)))
+    yield from (_verified_stage(path, digests) for path in stages)
+    yield from (Verified("run", path, "finished", tuple(_disagreements(path))) for path in runs)
 
 
-def verified_stage(path: Path, known: set[str]) -> Verified:
-    """Check a stage: name, identity, digests, every file, provenance, and that what it started from is there.
-
-    Args:
-        path: Of its folder.
-        known: The digests of all stages that are there.
-    """
-    kind = path.parent.name
+def _verified_stage(path: Path, known: set[str]) -> Verified:
+    """Check a stage: name, identity, digests, every file, provenance, and that what it started from is `known`."""
+    found = partial(Verified, cast(Kind, path.parent.name), path)
     if ".damaged-" in path.name:
-        return Verified(kind, path, "set aside", notes=("a damaged stage that was made again; it may be deleted",))
+        return found("set aside", ())
     try:
         folder = StageFolder.found(path)
     except (FileNotFoundError, ValueError) as error:
-        return Verified(kind, path, "damaged", (str(error),))
-    wrong = folder.integrity_error(contents=True)
-    if wrong is not None:
-        return Verified(kind, path, "damaged", (f"{wrong}.",))
+        return found("damaged", (str(error),))
+    if (wrong := folder.integrity_error(contents=True)) is not None:
+        return found("damaged", (f"{wrong}.",))
     if folder.state == "unfinished":
-        return Verified(kind, path, "unfinished")
+        return found("unfinished", ())
     problems = [*_unreadable(path), *_provenance(folder), *_starting_points(folder.key.identity, known)]
-    return Verified(kind, path, "finished", tuple(problems))
+    return found("finished", tuple(problems))
 
 
 READERS: Mapping[str, Callable[[Path], Any]] = {
@@ -106,8 +86,7 @@ def _unreadable(path: Path) -> Iterator[str]:
 
 def _provenance(folder: StageFolder) -> Iterator[str]:
     for number, session in enumerate(folder.read_json("provenance.json"), start=1):
-        lacking = [name for name in PROVENANCE if name not in session]
-        if lacking:
+        if lacking := [name for name in PROVENANCE if name not in session]:
             yield f"Session {number} of provenance.json does not say its {', '.join(lacking)}."
 
 
@@ -119,8 +98,8 @@ def _starting_points(identity: Mapping[str, Any], known: set[str]) -> Iterator[s
             yield f"What it started from, the stage {digest} ({name}), is not there."
 
 
-def _of_run(path: Path) -> Iterator[str]:
-    """Yield where a run's summary says something else than its stages."""
+def _disagreements(path: Path) -> Iterator[str]:
+    """Yield where a run's summary says something else than its stages and its genotype."""
     try:
         run = FinishedRun(path, OmegaConf.create({}))  # its config is not needed
         summary = run.summary
@@ -128,22 +107,17 @@ def _of_run(path: Path) -> Iterator[str]:
     except (ValueError, OSError) as error:
         yield str(error)
         return
-    yield from _disagreements(run, results)
-
-
-def _disagreements(run: FinishedRun, results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    summary, said = run.summary, summarise(results)
+    said = summarise(results)
     if "selection" in results:
         said["genotype"] = results["selection"]["genotype"]
     for name, value in said.items():
         if summary.get(name) != value:
             yield f"{SUMMARY} says {name} = {summary.get(name)}, the stage {value}."
-    genotype = run.folder / "genotype.json"
     try:
-        if str(Genotype.from_json(genotype.read_text(encoding="utf-8"))) != summary["genotype"]:
-            yield f"{genotype.name} is another architecture than {SUMMARY} says."
+        if str(Genotype.from_json((path / "genotype.json").read_text(encoding="utf-8"))) != summary["genotype"]:
+            yield f"genotype.json is another architecture than {SUMMARY} says."
     except (ValueError, OSError) as error:
-        yield f"{genotype.name} cannot be read: {error}"
+        yield f"genotype.json cannot be read: {error}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -153,21 +127,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Compute every hash again, read every artifact again, compare runs with their stages.",
     )
     parser.add_argument("folder", type=Path, help="the folder that holds stages and runs, e.g. logs")
-    options = parser.parse_args(arguments)
-    console, errors = Console(highlight=False), Console(stderr=True)
-
-    counted: Counter[str] = Counter()
-    wrong = 0
+    console, counted, wrong = Console(highlight=False), Counter[str](), 0
+    note = "a damaged stage that was made again; it may be deleted"
     try:
-        for one in verify(options.folder):
+        for one in verify(parser.parse_args(arguments).folder):
             counted[f"{one.what}, {one.state}"] += 1
             wrong += bool(one.problems)
-            for problem in one.problems:
-                console.print(f"[red]{one.what} {escape(str(one.path))}[/]: {escape(problem)}", soft_wrap=True)
-            for note in one.notes:
-                console.print(f"[yellow]{one.what} {escape(str(one.path))}[/]: {escape(note)}", soft_wrap=True)
+            for words in [note] if one.state == "set aside" else one.problems:
+                colour = "red" if one.problems else "yellow"
+                console.print(f"[{colour}]{one.what} {escape(str(one.path))}[/]: {escape(words)}", soft_wrap=True)
     except OSError as error:
-        errors.print(escape(str(error)), style="red")
+        Console(stderr=True).print(escape(str(error)), style="red")
         return 1
     checked = "; ".join(f"{number} {name}" for name, number in sorted(counted.items()))
     console.print(f"Checked: {checked}. {f'{wrong} with problems' if wrong else 'All are as they were'}.")

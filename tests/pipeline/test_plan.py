@@ -1,0 +1,62 @@
+"""How long a plan takes: what other seeds took, or a timed step that changes nothing."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from tests.command import Run
+
+from archselect.pipeline.config import instantiate_parts
+from archselect.pipeline.plan import Plan, how_long, image_counts
+from archselect.pipeline.stage import StageContext
+from archselect.results.formatting import duration
+from archselect.store import Store
+
+
+@pytest.fixture
+def plan(tiny_run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plan:
+    """That of `tiny_run` with another seed and an empty store, long enough to be timed."""
+    monkeypatch.setattr("archselect.pipeline.plan.WORTH_TIMING", 0)
+    config = tiny_run.config.copy()
+    config.seed, config.logger = 10, {}
+    parts = instantiate_parts(config)
+    store = Store(tmp_path / "logs")
+    return Plan(config, parts, StageContext(10, parts.space, parts.data, parts.trainer, store, Console(quiet=True)))
+
+
+def test_earlier_stages_say_how_long_those_of_another_seed_take(plan: Plan, tiny_run: Run) -> None:
+    for kind in tiny_run.summary["stages"]:
+        stage = tiny_run.stage(kind)
+        shutil.copytree(stage, plan.job.store.root / "stages" / kind / stage.name)
+    said = how_long(plan)
+    assert said is not None and said.endswith("to judge by what other seeds took.")
+    for kind, stage in tiny_run.summary["stages"].items():
+        assert f"{kind} {duration(stage['seconds'])}" in said
+
+
+def test_without_earlier_stages_a_step_is_timed_that_leaves_no_trace(plan: Plan) -> None:
+    state = torch.get_rng_state()
+    said = how_long(plan)
+    assert said is not None and "on cpu (search " in said and said.endswith("one timed step of each network.")
+    assert torch.equal(state, torch.get_rng_state())
+    assert not plan.job.store.root.exists()
+
+
+def test_a_step_that_does_not_fit_is_left_to_its_stage(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("archselect.search.module.SearchModule.training_step", full)
+    assert how_long(plan) is None
+
+
+def test_a_plan_of_minutes_is_not_timed_by_the_images_of_all_its_epochs(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 120 images, half of them for the weights. 17 points an epoch apart; 56 candidates are scored on one batch of 30.
+    expected = {"search": 3 * 60, "selection": 17 * 60 + 56 * 30 / 6, "evaluation": 2 * 108}
+    assert image_counts(plan) == pytest.approx(expected)
+    monkeypatch.setattr("archselect.pipeline.plan.WORTH_TIMING", sum(expected.values()) + 1)
+    assert how_long(plan) is None
