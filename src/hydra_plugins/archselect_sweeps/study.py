@@ -99,7 +99,7 @@ def open_study(url: str, name: str, lower_is_better: bool, identity: Mapping[str
     folder = Path(make_url(url).database or name).parent
     with disk_errors_explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    direction, text = "minimize" if lower_is_better else "maximize", json.dumps(identity, sort_keys=True)
+    text = json.dumps(identity, sort_keys=True)
     try:
         locked = FileLock(folder / f"{name}.lock", blocking=False).acquire()
     except Timeout as error:
@@ -108,7 +108,12 @@ def open_study(url: str, name: str, lower_is_better: bool, identity: Mapping[str
             "hydra.sweeper.study_name=NAME. More trials at a time: hydra.sweeper.n_jobs, with a launcher."
         ) from error
     with locked:
-        study = optuna.create_study(storage=url, study_name=name, direction=direction, load_if_exists=True)
+        study = optuna.create_study(
+            storage=url,
+            study_name=name,
+            direction="minimize" if lower_is_better else "maximize",
+            load_if_exists=True,
+        )
         if (known := study.user_attrs.get("identity", text)) != text:
             raise UserError(
                 f"The study {name} in {url} was made with other options ({_differences(known, text)}); its trials "

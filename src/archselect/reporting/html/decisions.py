@@ -118,7 +118,8 @@ def _number(value: Any) -> float | None:
 def _inputs(record: Record) -> Iterator[dict[str, Any]]:
     for states in record["candidates"]:
         seen = sorted((score["round"], score["accuracy"]) for score in record["scores"] if score["candidate"] == states)
-        kept, outcome = states in record["kept"], "dropped"
+        kept = states in record["kept"]
+        outcome = "kept" if kept else "dropped"
         if states in record["dropped"]:
             outcome = f"dropped in round {record['dropped'].index(states) + 1}"
         accuracies = [100 * float(accuracy) for _, accuracy in seen]
