@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from html.parser import HTMLParser
@@ -42,6 +43,14 @@ TOPOLOGY: dict[str, Any] = {
     "kept": [[0, 2]],
 }
 DECISIONS = [OPERATION, TOPOLOGY]
+
+
+def operation(**changes: Any) -> dict[str, Any]:
+    return deepcopy(OPERATION) | changes
+
+
+def strengths(first: float, second: float) -> list[dict[str, float | None]]:
+    return [{"value": first, "standard_error": 0.02}, {"value": second, "standard_error": None}]
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,13 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
 from tests.command import Run, tiny, train
-from tests.reporting.conftest import OPERATION, Made, MakeRun, Reader, read
+from tests.reporting.conftest import Made, MakeRun, Reader, operation, read, strengths
 from tests.results.summaries import GENOTYPE
 
 from archselect.reporting.html.parts import Assets
@@ -96,13 +95,6 @@ def test_leads_to_the_folders_of_runs_and_stages_wherever_page_and_runs_are_move
     assert all((tmp_path / "moved" / "new" / address).is_dir() for address in found)
 
 
-def operation(**changes: Any) -> dict[str, Any]:
-    return deepcopy(OPERATION) | changes
-
-
-STRENGTHS = [{"value": -0.1, "standard_error": 0.02}, {"value": 0.4, "standard_error": None}]
-
-
 @pytest.mark.parametrize(
     ("record", "criterion", "words"),
     [
@@ -112,8 +104,12 @@ STRENGTHS = [{"value": -0.1, "standard_error": 0.02}, {"value": 0.4, "standard_e
             "accuracy lost, full width: 25.00 points, against the edge’s most dispensable",
         ),
         (operation(), "loss", "loss gained, full width: 0.5 nats, against the edge’s most dispensable"),
-        (operation(strengths=STRENGTHS), "loss", "strength, full width: 0.4; hatched: negative"),
-        (operation(strengths=STRENGTHS, trial="x"), "loss", "strength beyond that of the edge’s weakest operation"),
+        (operation(strengths=strengths(-0.1, 0.4)), "loss", "strength, full width: 0.4; hatched: negative"),
+        (
+            operation(strengths=strengths(-0.1, 0.4), trial="x"),
+            "loss",
+            "strength beyond that of the edge’s weakest",
+        ),
     ],
 )
 def test_says_what_the_bars_of_the_operations_stand_for(
@@ -175,11 +171,6 @@ def _decisions(content: str) -> Damage:
     return damage
 
 
-def _changed_decisions(made: Made) -> None:
-    with (made.selection / "decisions.jsonl").open("a") as file:
-        file.write("{}\n")
-
-
 def _no_reading(made: Made) -> None:
     analysis = made.folder / "analyses" / "edges"
     analysis.mkdir(parents=True)
@@ -205,10 +196,9 @@ def _no_folder_of_the_search(made: Made) -> None:
             "The decisions cannot be shown: could not convert string to float: 'high'.",
         ),
         (_decisions(""), "Decisions are missing: 2 were made, and decisions.jsonl holds 0."),
-        (_changed_decisions, "has no result, because it is damaged (decisions.jsonl has"),
         (
-            lambda made: shutil.move(made.selection, made.folder / "selection"),
-            "The decisions cannot be shown: The selection of the run",
+            lambda made: (made.selection / "decisions.jsonl").write_text("{}"),
+            "has no result, because it is damaged (decisions.jsonl has",
         ),
         (_no_folder_of_the_search, "The stages cannot be shown: a record lacks folder."),
         (_write(".hydra/config.yaml", "a: [1\n b: {"), "config.yaml is damaged, or no YAML: expected"),

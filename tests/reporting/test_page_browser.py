@@ -22,7 +22,6 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator["webdriver.Chrome"]:
-    """Return a browser with a new profile."""
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
     for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
@@ -35,7 +34,6 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator["webdriver.Chro
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the page on two runs."""
     logs = tmp_path_factory.mktemp("page")
     for selection in ("perturb", "magnitude"):
         made(logs, width=900, selection=selection)
@@ -64,14 +62,12 @@ def column(browser: "webdriver.Chrome", title: str) -> list[str]:
 
 
 def click_header(browser: "webdriver.Chrome", title: str) -> str:
-    """Click on the header that starts with `title` and return its aria-sort."""
     header = browser.find_element("xpath", f"//table[@id='summary-table']//th[starts-with(., '{title}')]")
     header.find_element("tag name", "button").click()
     return header.get_attribute("aria-sort")
 
 
 def wait(browser: "webdriver.Chrome", condition: str) -> None:
-    """Wait until the JavaScript `condition` holds."""
     support.WebDriverWait(browser, 20).until(lambda driver: driver.execute_script(f"return {condition}"))
 
 

@@ -1,28 +1,17 @@
 """Decisions as rows: in which order, how long the bars are, what became of each input of a node."""
 
-from copy import deepcopy
-from typing import Any
-
 import pytest
-from tests.reporting.conftest import DECISIONS, OPERATION
+from tests.reporting.conftest import DECISIONS, operation, strengths
 
 from archselect.reporting.html.decisions import Decisions, tabulate
-
-
-def decision(**changes: Any) -> dict[str, Any]:
-    return deepcopy(OPERATION) | changes
 
 
 def bars(decisions: Decisions) -> list[float | None]:
     return [operation["bar"] for operation in decisions.operations]
 
 
-def strengths(first: float, second: float) -> list[dict[str, float | None]]:
-    return [{"value": first, "standard_error": 0.02}, {"value": second, "standard_error": None}]
-
-
 def test_a_bar_is_the_harm_of_a_removal_against_that_of_the_edge_s_most_dispensable_operation() -> None:
-    smaller, by_loss = decision(), decision()
+    smaller, by_loss = operation(), operation()
     smaller["scores"][0]["accuracy"] = 0.4
     by_loss["scores"][1]["loss"] = 3.0
     decisions = tabulate([*DECISIONS, smaller])
@@ -33,7 +22,7 @@ def test_a_bar_is_the_harm_of_a_removal_against_that_of_the_edge_s_most_dispensa
 
 
 def test_a_bar_is_the_strength_where_the_selection_names_one() -> None:
-    decisions = tabulate([decision(strengths=strengths(-0.1, 0.4))])
+    decisions = tabulate([operation(strengths=strengths(-0.1, 0.4))])
     first, second = decisions.operations
     assert (first["strength"], first["error"], first["bar"]) == (-0.1, 0.02, pytest.approx(-0.25))
     assert (second["strength"], second["error"], second["bar"]) == (0.4, None, 1.0)
@@ -41,24 +30,24 @@ def test_a_bar_is_the_strength_where_the_selection_names_one() -> None:
 
 
 def test_where_copies_were_trained_bars_are_the_lead_over_the_weakest_operation() -> None:
-    record = decision(trial="normal-edge0/skip_connect", strengths=strengths(-1.5, -2.0))
+    record = operation(trial="normal-edge0/skip_connect", strengths=strengths(-1.5, -2.0))
     decisions = tabulate([record], by_loss=True)
     assert decisions.tried and decisions.longest == 0.5
     assert bars(decisions) == [1.0, 0.0]
 
 
 def test_a_candidate_that_lost_a_race_tells_how_many_images_it_was_scored_on() -> None:
-    record = decision()
+    record = operation()
     record["scores"][1]["beaten_after"] = 512
     assert [operation["beaten_after"] for operation in tabulate([record]).operations] == [None, 512]
 
 
 def test_what_is_no_number_or_was_not_seen_has_no_bar_and_leaves_the_others_theirs() -> None:
-    record = decision()
+    record = operation()
     record["candidates"].insert(0, "none")
     record["scores"].insert(0, {"candidate": "none", "accuracy": float("nan"), "loss": float("nan")})
     assert bars(tabulate([record])) == [None, 1.0, 0.0]
-    unseen = tabulate([decision(scores=[])])
+    unseen = tabulate([operation(scores=[])])
     assert bars(unseen) == [None, None]
     assert [operation["kept"] for operation in unseen.operations] == [True, False]
     assert not unseen.scored and not unseen.compared
