@@ -50,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # It opens runs, which takes PyTorch: seconds that the tables need not wait for.
             from archselect.reporting.html.page import write_page
 
-            page = write_page(report, tables, options.folder, options.html, warn, failed)
-            written.append(f"{page} ({page.stat().st_size / 1e6:.1f} MB)")
+            write_page(report, tables, options.folder, options.html, warn, failed)
+            written.append(f"{options.html} ({options.html.stat().st_size / 1e6:.1f} MB)")
     except OSError as error:
         errors.print(escape(str(error)), style="red")
         if options.folder.is_dir():

@@ -31,16 +31,10 @@ def write_page(
     path: Path,
     warn: Callable[[str], None],
     failed: Sequence[Failure],
-) -> Path:
-    """Write the page on the runs under `folder` to `path` and return it.
+) -> None:
+    """Write the page on the runs under `folder` to `path`, whose folder is made.
 
-    Args:
-        report: Its table.
-        grids: Of searches and selections.
-        folder: Where the runs lie.
-        path: The HTML file; its folder is made.
-        warn: Told what is missing of each run; the page says the same in its place.
-        failed: Runs that came to nothing.
+    `warn` is told what is missing of each run; the page says the same in its place.
 
     Raises:
         StoreError: The disk refuses.
@@ -70,7 +64,6 @@ def write_page(
         path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         file.write(html.encode())
-    return path
 
 
 def _folders_beside(folder: Path, runs: Iterable[Path]) -> list[Path]:

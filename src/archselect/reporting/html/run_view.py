@@ -53,8 +53,8 @@ class RunView:
             self.decisions = notes.attempt("The decisions", partial(_decisions, run, config, notes), None)
         self.command = notes.attempt("The command", partial(_command, self.folder), "")  # as the overrides tell
         self.genotype = summary["genotype"]
-        self.outcomes = notes.attempt("The numbers", lambda: dict(_outcomes(summary)), {})
-        self.stages = notes.attempt("The stages", lambda: tuple(_stages(summary, self.folder, assets)), ())
+        self.outcomes: list[Any] = notes.attempt("The numbers", lambda: list(_outcomes(summary)), [])
+        self.stages: list[Any] = notes.attempt("The stages", lambda: list(_stages(summary, self.folder, assets)), [])
         self.pictures = _pictures(summary, self.folder, self.decisions, assets, notes)
         self.analyses = analyses_in(self.folder, assets, notes)
         self.notes = notes.sentences
