@@ -53,9 +53,9 @@ def test_a_job_that_fails_or_cannot_run_leaves_its_reason_and_the_others_alone(
     assert "job 0 (selection=random search.batch_size=6000): search.batch_size is 6000" in said
     assert "job 1 (selection=random search.batch_size=30): RuntimeError: out of luck" in said
     logs = Path(own_logs.removeprefix("logs="))
-    (failed,) = logs.rglob("failed.json")
-    assert json.loads(failed.read_text())["reason"] == "RuntimeError: out of luck"
-    assert "Traceback" in (failed.parent / "train.log").read_text()
-    assert len(list(logs.rglob("refused.json"))) == 2
+    failed = {file.parent.name[0]: file for file in logs.rglob("failed.json")}
+    assert failed.keys() == {"0", "1", "2"}
+    assert json.loads(failed["1"].read_text())["reason"] == "RuntimeError: out of luck"
+    assert "Traceback" in (failed["1"].parent / "train.log").read_text()
     (summary,) = logs.rglob("summary.json")
     assert summary.parent.name.startswith("3-")

@@ -110,24 +110,18 @@ def _print_grid(grid: Grid, console: Console) -> None:
     letters = dict(zip(grid.selections, ascii_uppercase, strict=False))
     for selection in grid.selections:
         table.add_column(escape(letters.get(selection, selection)), justify="right")
-    for search in grid.searches:
-        table.add_row(escape(search), *(_short(grid.cells.get((search, name), "")) for name in grid.selections))
+    for search, words in grid.lines.items():
+        table.add_row(escape(search), *map(_short, words))
     console.print(table)
     legend = ", ".join(f"{letter}: {selection}" for selection, letter in letters.items())
-    _print_notes(
-        [f"{legend}. Mean test accuracy in %, ✓: decided, not evaluated, (n): refused, ·: not run.", *_reasons(grid)],
-        console,
-    )
+    legend += ". Mean test accuracy in %, ✓: decided, not evaluated, (n): refused, ·: not run."
+    _print_notes([legend, *grid.reasons], console)
 
 
 def _short(words: str) -> str:
     """Return the number of a refusal, the mean of several results, a sign for what has no number."""
     first = words.split(" ")[-1 if words.startswith("refused") else 0]
-    return {"decided": "✓", "": "·"}.get(first, first)
-
-
-def _reasons(grid: Grid) -> list[str]:
-    return [f"({place}) {reason}" for place, reason in enumerate(grid.reasons, start=1)]
+    return {"decided": "✓", "–": "·"}.get(first, first)
 
 
 def _print_notes(notes: Iterable[str], console: Console) -> None:
@@ -166,10 +160,9 @@ def _markdown(report: Sequence[Row], tables: Sequence[Grid], failed: Sequence[Fa
     blocks = ["# Results", markdown_table([column.title for column in columns], lines)]
     blocks.append("\n".join(f"- {note.replace('*:', '&ast;:')}" for note in formatting.footnotes(report)))
     for grid in tables:
-        blocks.append(f"## {markdown_text(grid.title)}")
-        words = [[search, *(grid.cells.get((search, one), "–") for one in grid.selections)] for search in grid.searches]
-        blocks.append(markdown_table(["search", *grid.selections], words))
-        blocks.append("\n".join(f"- {markdown_text(reason)}" for reason in _reasons(grid)))
+        lines = [[search, *words] for search, words in grid.lines.items()]
+        blocks += [f"## {markdown_text(grid.title)}", markdown_table(["search", *grid.selections], lines)]
+        blocks.append("\n".join(f"- {markdown_text(reason)}" for reason in grid.reasons))
     if failed:
         blocks += ["## Failed runs", "\n".join(f"- {markdown_text(one)}".replace("*", "&ast;") for one in failed)]
     return "\n\n".join(filter(None, blocks)) + "\n"

@@ -80,15 +80,14 @@ class Grid:
     """The searches and selections on one space, evaluation and data.
 
     Attributes:
-        cells: What each pair of them came to, in words.
-        reasons: Of the refusals, in the order of their numbers, from 1.
+        lines: Of each search, what it came to with each selection, in words; "–": it was not run.
+        reasons: Of the refusals, with their numbers.
         refused: The choices whose refusal it shows.
     """
 
     title: str
-    searches: list[str]
     selections: list[str]
-    cells: dict[tuple[str, str], str]
+    lines: dict[str, list[str]]
     reasons: list[str]
     refused: set[Choices]
 
@@ -109,12 +108,13 @@ def grids(report: Sequence[Row], failed: Iterable[Failure]) -> list[Grid]:
         if min(len(searches), len(selections)) < 2:
             continue
         reasons = list(dict.fromkeys(refused[one] for one in own if one in refused))
-        cells = {
+        words = {
             (one.search, one.selection): results.get(one) or f"refused ({1 + reasons.index(refused[one])})"
             for one in own
         }
-        title = f"Grid: {', '.join(place)}"
-        made.append(Grid(title, searches, selections, cells, reasons, refused.keys() & set(own)))
+        lines = {search: [words.get((search, one), "–") for one in selections] for search in searches}
+        numbered = [f"({number}) {reason}" for number, reason in enumerate(reasons, start=1)]
+        made.append(Grid(f"Grid: {', '.join(place)}", selections, lines, numbered, refused.keys() & set(own)))
     return made
 
 
