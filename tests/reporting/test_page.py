@@ -48,8 +48,11 @@ def test_cells_carry_what_they_are_sorted_by(tmp_path: Path, make_run: MakeRun) 
     assert float(cifar10[11]) == pytest.approx(97.21)
 
 
+Real = tuple[Path, Reader, list[Run]]
+
+
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Reader, list[Run]]:
+def real(tmp_path_factory: pytest.TempPathFactory) -> Real:
     """Return a folder of two real runs on one supernet, the page on them beside it, and the runs."""
     folder = tmp_path_factory.mktemp("page")
     options = ["evaluation=none", f"logs={folder / 'logs'}"]
@@ -58,7 +61,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Reader, list[R
     return folder, Reader((folder / "new" / "report.html").read_text(encoding="utf-8")), runs
 
 
-def test_needs_nothing_from_outside(real: tuple[Path, Reader, list[Run]]) -> None:
+def test_needs_nothing_from_outside(real: Real) -> None:
     found = real[1]
     for element, attributes in found.elements:
         assert (attributes.get("src") or "data:").startswith("data:")
@@ -69,7 +72,7 @@ def test_needs_nothing_from_outside(real: tuple[Path, Reader, list[Run]]) -> Non
     assert policy is not None and policy.startswith("default-src 'none'; img-src data:;")
 
 
-def test_shows_of_a_real_run_what_its_folder_has(real: tuple[Path, Reader, list[Run]]) -> None:
+def test_shows_of_a_real_run_what_its_folder_has(real: Real) -> None:
     folder, found, runs = real
     for text in (runs[0].summary["genotype"], str(runs[0].folder), str(runs[0].stage("search")), "✓ kept"):
         assert text in found.text
@@ -84,9 +87,7 @@ def test_shows_of_a_real_run_what_its_folder_has(real: tuple[Path, Reader, list[
     assert found.text.count("✓ kept") == sum(len(run.decisions()) for run in runs)
 
 
-def test_leads_to_the_folders_of_runs_and_stages_wherever_page_and_runs_are_moved_to(
-    real: tuple[Path, Reader, list[Run]], tmp_path: Path
-) -> None:
+def test_leads_to_the_folders_of_runs_and_stages_wherever_all_is_moved_to(real: Real, tmp_path: Path) -> None:
     folder, page, runs = real
     found = {unquote(link["href"] or "") for link in page.all("a") if not (link["href"] or "").startswith("#")}
     folders = {run.folder / kind for run in runs for kind in ("", *run.summary["stages"])}

@@ -52,17 +52,21 @@ def test_writes_one_row_per_method_for_reading(tmp_path: Path) -> None:
     assert "not comparable" not in report(tmp_path / "alone")  # there is no number of the paper's
 
 
-def test_writes_plain_numbers_for_further_work(tmp_path: Path) -> None:
-    write(tmp_path, *(summary(seed, accuracy) for seed, accuracy in enumerate([0.96, 0.97, 0.98])))
+def test_writes_plain_numbers_for_further_work_and_nothing_where_there_are_none(tmp_path: Path) -> None:
+    scores = enumerate([0.96, 0.97, 0.98])
+    write(tmp_path, *(summary(seed, accuracy, params=3_300_000 * (1 + seed)) for seed, accuracy in scores))
+    write(tmp_path / "others", summary(0, None, data="digits"), summary(3, 0.5, search_space="s3"))
     report(tmp_path)
-    (row,) = csv_of(tmp_path)
+    row, nothing, single = csv_of(tmp_path)
     assert row["selection"] == "perturb"
     assert (row["n"], row["seeds"], row["mixes_settings"]) == ("3", "0 1 2", "False")
     names = ("test_accuracy_mean", "test_accuracy_std", "test_accuracy_best_of_n", "params_mean")
-    assert [float(row[name]) for name in names] == pytest.approx([97.0, 1.0, 98.0, 3_300_000])
-    assert float(row["evaluation_seconds_mean"]) == 9000
+    assert [float(row[name]) for name in names] == pytest.approx([97.0, 1.0, 98.0, 6_600_000])  # the sample's spread
+    assert [float(row[f"{stage}_seconds_mean"]) for stage in ("search", "selection", "evaluation")] == [30, 600, 9000]
     assert (row["paper_accuracy"], row["paper_std"], row["paper_of"]) == ("97.21", "", "best of 4 seeds")
     assert row["rank_mean"] == ""
+    assert [nothing[name] for name in (*names[:3], "evaluation_seconds_mean")] == ["", "", "", ""]
+    assert [single[name] for name in names[:3]] == ["50.0", "", "50.0"]
 
 
 def test_shows_ranks_where_cells_were_looked_up(tmp_path: Path) -> None:

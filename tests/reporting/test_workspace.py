@@ -3,7 +3,6 @@
 import csv
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
@@ -26,28 +25,21 @@ from archselect.results.summaries import PaperNumber
 SPACES = describe_spaces(None)
 
 
-@dataclass(frozen=True)
-class Asked:
-    """The keys that one panel asks for: pairs that one epoch must have logged together, and those of the summary."""
-
-    together: tuple[tuple[str, str], ...] = ()
-    summary: tuple[str, ...] = ()
-    pictures: tuple[str, ...] = ()
-    tables: tuple[str, ...] = ()
-
-
-def asked(panel: dict[str, Any]) -> Asked:
-    kind, config = panel["viewType"], panel["config"]
-    if kind == "Run History Line Plot":
-        return Asked(together=tuple((config["xAxis"], key) for key in config["metrics"]))
-    if kind == "Bar Chart":
-        return Asked(summary=tuple(config["metrics"]))
-    if kind == "Scatter Plot":
-        return Asked(summary=tuple(config[axis].removeprefix("summary:") for axis in ("xAxis", "yAxis")))
-    if kind == "Media Browser":
-        return Asked(pictures=tuple(config["mediaKeys"]))
-    assert kind == "Weave", kind
-    return Asked(tables=(config["panel2Config"]["exp"]["fromOp"]["inputs"]["key"]["val"],))
+def asked(panel: dict[str, Any]) -> tuple[str, list[Any]]:
+    """Return what a panel asks for: pairs of keys that one epoch logged together, or keys of the summary or media."""
+    config = panel["config"]
+    match panel["viewType"]:
+        case "Run History Line Plot":
+            return "lines", [(config["xAxis"], key) for key in config["metrics"]]
+        case "Bar Chart":
+            return "summary", config["metrics"]
+        case "Scatter Plot":
+            return "summary", [config[axis].removeprefix("summary:") for axis in ("xAxis", "yAxis")]
+        case "Media Browser":
+            return "pictures", config["mediaKeys"]
+        case "Weave":
+            return "tables", [config["panel2Config"]["exp"]["fromOp"]["inputs"]["key"]["val"]]
+    raise AssertionError(panel["viewType"])
 
 
 def panels(definition: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -81,7 +73,7 @@ def test_the_library_takes_the_definition_back(written: dict[str, Any]) -> None:
 
 
 def test_curves_show_the_mean_and_the_standard_deviation_of_a_group(written: dict[str, Any]) -> None:
-    lines = [panel["config"] for panel in panels(written) if asked(panel).together]
+    lines = [panel["config"] for panel in panels(written) if asked(panel)[0] == "lines"]
     assert {(line["groupAgg"], line["groupArea"]) for line in lines} == {("mean", "stddev")}
     sections = written["workspace"]["spec"]["section"]
     assert sections["settings"]["useRunsTableGroupingInPanels"]
@@ -145,18 +137,18 @@ def definition() -> dict[str, Any]:
 
 def test_every_panel_and_column_finds_what_it_asks_for(told: list[Told], definition: dict[str, Any]) -> None:
     """A line needs its key and its x-axis in one epoch; bars, points and columns the summary; media their kind."""
-    wanted = [asked(panel) for panel in panels(definition)]
-    lines = {pair for one in wanted for pair in one.together}
+    wanted: dict[str, set[Any]] = {"lines": set(), "summary": set(), "pictures": set(), "tables": set()}
+    for panel in panels(definition):
+        kind, keys = asked(panel)
+        wanted[kind] |= set(keys)
+    lines, numbers, pictures, tables = wanted.values()
     assert len(lines) == 6 * 5 + 2 * (4 + 1 + 1) + 4  # alpha; two stages of the supernet; retraining
     columns = [column.partition(":") for runs in run_sets(definition) for column in runs["runFeed"]["columnOrder"]]
-    numbers = {key for one in wanted for key in one.summary}
     assert numbers >= {"result/test_accuracy", "paper/test_accuracy"}
-    pictures = {key for one in wanted for key in one.pictures}
-    assert pictures >= {"figures/cells", "figures/search_alpha_map"}
+    assert pictures >= {"figures/cells", "figures/search_alpha_map"} and "tables/decisions" in tables
     assert {key.removeprefix("figures/") for key in pictures} <= FIGURES.keys()
     pictures.remove("figures/topology_strengths")  # in this space all in-edges stay
-    media = dict.fromkeys(pictures, "images/separated")
-    media |= {key: "table-file" for one in wanted for key in one.tables}
+    media = dict.fromkeys(pictures, "images/separated") | dict.fromkeys(tables, "table-file")
     for job in told:
         assert [pair for pair in lines if not any({*pair} <= epoch.keys() for epoch in job.history)] == []
         assert [key for key in numbers if not isinstance(job.summary.get(key), int | float)] == []

@@ -17,15 +17,6 @@ def row_of(folder: Path, *summaries: dict[str, Any]) -> list[Row]:
     return rows(collect(folder, warn=pytest.fail))
 
 
-def test_averages_over_the_seeds_with_the_sample_standard_deviation(tmp_path: Path) -> None:
-    (row,) = row_of(tmp_path, summary(0, 0.96), summary(1, 0.97), summary(2, 0.98, params=6_600_000))
-    assert row.seeds == [0, 1, 2]
-    assert row.std == pytest.approx(1.0)  # the population's would be 0.816
-    assert (row.accuracy, row.best) == (pytest.approx(97.0), pytest.approx(98.0))
-    assert row.parameters == 4_400_000
-    assert row.seconds == {"search": 30, "selection": 600, "evaluation": 9000}
-
-
 @pytest.mark.parametrize(
     ("summaries", "rows_of_seeds"),
     [
@@ -38,12 +29,6 @@ def test_averages_over_the_seeds_with_the_sample_standard_deviation(tmp_path: Pa
 )
 def test_a_result_counts_once(summaries: list[dict[str, Any]], rows_of_seeds: list[list[int]], tmp_path: Path) -> None:
     assert [row.seeds for row in row_of(tmp_path, *summaries)] == rows_of_seeds
-
-
-def test_what_is_not_known_is_none(tmp_path: Path) -> None:
-    nothing, single = row_of(tmp_path, summary(0, None), summary(3, 0.5, search_space="s3"))
-    assert (nothing.accuracy, nothing.std, nothing.best, nothing.seconds["evaluation"]) == (None, None, None, None)
-    assert (single.accuracy, single.std, single.best) == (50.0, None, 50.0)
 
 
 @pytest.mark.parametrize("choice", Choices._fields)
