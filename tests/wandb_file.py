@@ -1,7 +1,4 @@
-"""What a run told W&B, read back from the file that it writes offline.
-
-Told      a job's history, summary and config
-"""
+"""What a run told W&B, read back from the file that it writes offline."""
 
 import json
 import struct

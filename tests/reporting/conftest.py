@@ -1,15 +1,16 @@
-"""What the tests of the page share: run folders made by hand, and a page of real tiny runs."""
+"""What the tests of the page share: run folders made by hand, and a reader of pages."""
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from tests.command import Run, tiny, train
 from tests.results.summaries import summary
 
 from archselect.reporting.report import main
@@ -44,6 +45,14 @@ TOPOLOGY: dict[str, Any] = {
 DECISIONS = [OPERATION, TOPOLOGY]
 
 
+def operation(**changes: Any) -> dict[str, Any]:
+    return deepcopy(OPERATION) | changes
+
+
+def strengths(first: float, second: float) -> list[dict[str, float | None]]:
+    return [{"value": first, "standard_error": 0.02}, {"value": second, "standard_error": None}]
+
+
 @dataclass(frozen=True)
 class Made:
     """A run folder made by hand, and its selection in the store."""
@@ -52,54 +61,37 @@ class Made:
     selection: Path
 
 
-@pytest.fixture
-def make_run(tmp_path: Path) -> Callable[..., Made]:
-    """Return a function that makes a whole run folder under `tmp_path / "logs"`; changes are those of its summary."""
-    store = Store(tmp_path / "logs")
-
-    def make(seed: int = 0, accuracy: float = 0.9, **changes: Any) -> Made:
-        stage = store.folder(StageKey("selection", f"s2-{len(list(tmp_path.rglob('summary.json')))}", {"seed": seed}))
-        stage.begin({}, {})
-        for decision in DECISIONS:
-            stage.append_line("decisions.jsonl", decision)
-        stage.finish({"decisions": len(DECISIONS)})
-        gone = str(tmp_path / "logs" / "stages" / "evaluation" / "gone")
-        stages = {
-            "selection": {"folder": str(stage.path), "seconds": 75.0, "reused": False},
-            "evaluation": {"folder": gone, "seconds": 8.0, "reused": True},
-        }
-        own = {"evaluation": "retrain_digits", "data": "digits", "params": 1234567, "stages": stages}
-        folder = tmp_path / "logs" / "runs" / stage.path.name / "DATE"
-        (folder / ".hydra").mkdir(parents=True)
-        (folder / ".hydra" / "config.yaml").write_text("selection: {operation_criterion: accuracy}\n")
-        (folder / ".hydra" / "overrides.yaml").write_text("- search_space=s2\n- 'search/part=[l2,entropy]'\n")
-        (folder / "figures").mkdir()
-        for index, name in enumerate(("cells", "operation_strengths", "topology_strengths")):
-            Image.new("RGB", (60, 40), (50 * index, seed, 200)).save(folder / "figures" / f"{name}.png")
-        (folder / "summary.json").write_text(json.dumps(summary(seed, accuracy, **own | changes)))
-        return Made(folder, stage.path)
-
-    return make
+MakeRun = Callable[..., Made]
 
 
-def write_failure(folder: Path, overrides: str, name: str = "failed.json", seed: int = 3) -> None:
-    """Write what a run with these overrides leaves where it failed, or was refused."""
+def made(logs: Path, seed: int = 0, accuracy: float = 0.9, width: int = 60, **changes: Any) -> Made:
+    """Make a whole run folder under `logs`, its pictures `width` wide; `changes` are those of its summary."""
+    number = len(list(logs.rglob("summary.json")))
+    stage = Store(logs).folder(StageKey("selection", f"s2-{number}", {"seed": seed}))
+    stage.begin({}, {})
+    for decision in DECISIONS:
+        stage.append_line("decisions.jsonl", decision)
+    stage.finish({"decisions": len(DECISIONS)})
+    stages = {
+        "selection": {"folder": str(stage.path), "seconds": 75.0, "reused": False},
+        "evaluation": {"folder": str(logs / "stages" / "evaluation" / "gone"), "seconds": 8.0, "reused": True},
+    }
+    own = {"evaluation": "retrain_digits", "data": "digits", "params": 1234567, "stages": stages}
+    folder = logs / "runs" / stage.path.name / "DATE"
     (folder / ".hydra").mkdir(parents=True)
-    (folder / ".hydra" / "overrides.yaml").write_text(overrides)
-    choices = {"search_space": "s2", "search": "darts", "selection": "random", "evaluation": "none", "data": "digits"}
-    (folder / name).write_text(json.dumps({**choices, "seed": seed, "reason": "the disk <b>burnt</b>"}))
+    (folder / ".hydra" / "config.yaml").write_text("selection: {operation_criterion: accuracy}\n")
+    (folder / ".hydra" / "overrides.yaml").write_text("- search_space=s2\n- 'search/part=[l2,entropy]'\n")
+    (folder / "figures").mkdir()
+    for index, name in enumerate(("cells", "operation_strengths", "topology_strengths")):
+        Image.new("RGB", (width, 40), (50 * index, seed, 200)).save(folder / "figures" / f"{name}.png")
+    (folder / "summary.json").write_text(json.dumps(summary(seed, accuracy, **own | changes)))
+    return Made(folder, stage.path)
 
 
-@dataclass(frozen=True)
-class Page:
-    """A page, the runs that it is about, and what was said while it was made."""
-
-    file: Path
-    runs: list[Run]
-
-    @property
-    def html(self) -> str:
-        return self.file.read_text(encoding="utf-8")
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """Return `made` for the folder `tmp_path / "logs"`."""
+    return partial(made, tmp_path / "logs")
 
 
 class Reader(HTMLParser):
@@ -129,18 +121,8 @@ class Reader(HTMLParser):
         return [details for details in self.all("details") if details.get("class") == "run"]
 
 
-def read(folder: Path, *options: str) -> Reader:
+def read(folder: Path) -> Reader:
     """Return the page on the runs in `folder`."""
     file = folder / "report.html"
-    assert main([str(folder), "--html", str(file), *options]) == 0
+    assert main([str(folder), "--html", str(file)]) == 0
     return Reader(file.read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="session")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
-    """Return the page of two real runs on one supernet."""
-    folder = tmp_path_factory.mktemp("page")
-    quick = [f"logs={folder / 'logs'}", "protocol.epochs_between=0"]
-    runs = [train(*tiny("s2", "darts", selection, *quick)) for selection in ("perturb", "magnitude")]
-    assert main([str(folder / "logs"), "--html", str(folder / "new" / "report.html")]) == 0
-    return Page(folder / "new" / "report.html", runs)

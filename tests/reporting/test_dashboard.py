@@ -31,48 +31,43 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     wandb.teardown()
 
 
-def test_without_an_account_it_writes_the_definition_and_says_how_to_apply_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["--project", "p", "--entity", "e", *SPACE]) == 0
-    definition = json.loads((tmp_path / "dashboard.json").read_text())
-    assert definition["workspace"]["project"] == definition["report"]["project"]["name"] == "p"
-    assert definition["workspace"]["entity"] == definition["report"]["project"]["entityName"] == "e"
-    told = capsys.readouterr().out
-    assert "nobody is logged in" in told and "dashboard.json" in told and "`wandb login`" in told
-    assert "`python -m archselect.reporting.dashboard --project p --entity e --space nasbench201`" in told
-
-
 @pytest.mark.parametrize(
-    ("options", "mode", "reason"),
+    ("options", "environment", "reason"),
     [
-        (["--offline"], None, "--offline was given"),
-        ([], "offline", "is offline here"),
-        ([], None, "cannot be used: Failed to authenticate"),
+        ([], {}, "nobody is logged in"),
+        (["--offline"], {"WANDB_API_KEY": "a" * 40}, "--offline was given"),
+        ([], {"WANDB_API_KEY": "a" * 40, "WANDB_MODE": "offline"}, "is offline here"),
+        ([], {"WANDB_API_KEY": "a" * 40}, "cannot be used: Failed to authenticate"),
     ],
 )
-def test_where_wandb_is_not_to_be_or_cannot_be_used_it_writes_the_definition(
+def test_where_wandb_cannot_be_used_it_writes_the_definition_and_says_how_to_apply_it(
     options: list[str],
-    mode: str | None,
+    environment: dict[str, str],
     reason: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     asked = []
+    login = wandb.login
 
-    def login(**_: Any) -> None:
-        asked.append(True)
-        raise wandb.errors.AuthenticationError("Failed to authenticate.")
+    def refused(**how: Any) -> bool:
+        asked.append(how)
+        if environment:
+            raise wandb.errors.AuthenticationError("Failed to authenticate.")
+        return login(**how)
 
-    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
-    monkeypatch.setattr(wandb, "login", login)
-    if mode:
-        monkeypatch.setenv("WANDB_MODE", mode)
-    assert main(["--project", "p", *SPACE, "--output", "elsewhere.json", *options]) == 0
-    assert (tmp_path / "elsewhere.json").exists()
-    assert reason in capsys.readouterr().out
-    assert bool(asked) is ("cannot" in reason)  # offline it does not even ask for the account
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(wandb, "login", refused)
+    assert main(["--project", "p", "--entity", "e", *SPACE, "--output", "elsewhere.json", *options]) == 0
+    definition = json.loads((tmp_path / "elsewhere.json").read_text())
+    assert definition["workspace"]["project"] == definition["report"]["project"]["name"] == "p"
+    assert definition["workspace"]["entity"] == definition["report"]["project"]["entityName"] == "e"
+    told = capsys.readouterr().out
+    assert reason in told and "elsewhere.json" in told and "`wandb login`" in told
+    assert "`python -m archselect.reporting.dashboard --project p --entity e --space nasbench201`" in told
+    assert bool(asked) is ("offline" not in reason)  # offline it does not even ask for the account
 
 
 @pytest.mark.parametrize(

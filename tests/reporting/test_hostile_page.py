@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 import yaml
 from PIL import Image
-from tests.reporting.conftest import Made, read
+from tests.reporting.conftest import Made, MakeRun, read
 
 from archselect.reporting.report import main
 
-MakeRun = Callable[..., Made]
 HOSTILE = '<script>document.title="hacked"</script><img src=x onerror=alert(1)>'
 SECRET = "the words of a private file"
 

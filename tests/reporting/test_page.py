@@ -5,22 +5,23 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from tests.reporting.conftest import Made, Page, Reader, read
+from tests.command import Run, tiny, train
+from tests.reporting.conftest import Made, MakeRun, Reader, operation, read, strengths
 from tests.results.summaries import GENOTYPE
 
 from archselect.reporting.html.parts import Assets
 from archselect.reporting.report import main
 
-MakeRun = Callable[..., Made]
-
 
 def test_shows_every_run_once_and_leads_to_it_from_its_row(tmp_path: Path, make_run: MakeRun) -> None:
     for seed in (0, 1, 2):
         make_run(seed, 0.9)
-    make_run(0, 0.8, selection="magnitude")
+    folder = make_run(0, 0.8, selection="magnitude").folder
+    shutil.copytree(folder, folder.with_name("LATER"))  # the same command, typed again
 
     found = read(tmp_path / "logs")
 
@@ -29,18 +30,7 @@ def test_shows_every_run_once_and_leads_to_it_from_its_row(tmp_path: Path, make_
     links = [link["href"] for link in found.all("a") if (link["href"] or "").startswith("#run-")]
     assert sorted(links) == sorted(f"#{anchor}" for anchor in anchors)
     assert "s2 · darts + magnitude · retrain_digits · digits · seed 0" in [run["data-words"] for run in found.runs()]
-
-
-def test_a_command_typed_again_is_the_same_run_and_its_newest_folder_is_shown(
-    tmp_path: Path, make_run: MakeRun
-) -> None:
-    made = make_run(0)
-    shutil.copytree(made.folder, made.folder.with_name("LATER"))
-
-    found = read(tmp_path / "logs")
-
-    assert len(found.runs()) == 1
-    assert f"folder {made.folder.with_name('LATER')} the same again {made.folder}" in found.text
+    assert f"folder {folder.with_name('LATER')} the same again {folder}" in found.text
 
 
 def test_cells_carry_what_they_are_sorted_by(tmp_path: Path, make_run: MakeRun) -> None:
@@ -58,52 +48,80 @@ def test_cells_carry_what_they_are_sorted_by(tmp_path: Path, make_run: MakeRun) 
     assert float(cifar10[11]) == pytest.approx(97.21)
 
 
-def test_needs_nothing_from_outside(page: Page) -> None:
-    found = Reader(page.html)
+Real = tuple[Path, Reader, list[Run]]
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Real:
+    """Return a folder of two real runs on one supernet, the page on them beside it, and the runs."""
+    folder = tmp_path_factory.mktemp("page")
+    options = ["evaluation=none", f"logs={folder / 'logs'}"]
+    runs = [train(*tiny("nasbench201", "darts", selection, *options)) for selection in ("perturb", "magnitude")]
+    assert main([str(folder / "logs"), "--html", str(folder / "new" / "report.html")]) == 0
+    return folder, Reader((folder / "new" / "report.html").read_text(encoding="utf-8")), runs
+
+
+def test_needs_nothing_from_outside(real: Real) -> None:
+    found = real[1]
     for element, attributes in found.elements:
         assert (attributes.get("src") or "data:").startswith("data:")
         address = attributes.get("href") or "#"
         assert ":" not in address and "//" not in address if element == "a" else address in ("#", "data:,")
-    assert "url(" not in page.html and "@import" not in page.html
+    assert "url(" not in found.html and "@import" not in found.html
     (policy,) = [meta["content"] for meta in found.all("meta") if "http-equiv" in meta]
     assert policy is not None and policy.startswith("default-src 'none'; img-src data:;")
 
 
-def test_shows_of_a_real_run_what_its_folder_has(page: Page) -> None:
-    found = Reader(page.html)
-    perturbed = page.runs[0]
-    for text in (perturbed.summary["genotype"], str(perturbed.folder), str(perturbed.stage("search")), "✓ kept"):
+def test_shows_of_a_real_run_what_its_folder_has(real: Real) -> None:
+    folder, found, runs = real
+    for text in (runs[0].summary["genotype"], str(runs[0].folder), str(runs[0].stage("search")), "✓ kept"):
         assert text in found.text
-    assert (
-        f"python train.py experiment=tiny search_space=s2 search=darts selection=perturb logs={page.file.parents[1]}"
-        in found.text
-    )
+    typed = "experiment=tiny search_space=nasbench201 search=darts selection=perturb evaluation=none"
+    assert f"python train.py {typed} logs={folder / 'logs'}" in found.text
     pictures = [image["alt"] for image in found.all("img")]
-    assert len(pictures) == sum(len(list((run.folder / "figures").glob("*.png"))) for run in page.runs)
-    embedded = json.loads(page.html.split('id="pictures">')[1].split("</script>")[0])
+    assert len(pictures) == sum(len(list((run.folder / "figures").glob("*.png"))) for run in runs)
+    embedded = json.loads(found.html.split('id="pictures">')[1].split("</script>")[0])
     assert {image["data-picture"] for image in found.all("img")} == set(embedded)
     assert len(embedded) < len(pictures)  # the search's, which both share, once
     assert "incomplete" not in found.text
-    assert found.text.count("✓ kept") == sum(
-        1 if decision["kind"] == "operation" else len(decision["kept"])
-        for run in page.runs
-        for decision in run.decisions()
-    )
+    assert found.text.count("✓ kept") == sum(len(run.decisions()) for run in runs)
 
 
-def test_leads_to_the_folders_of_runs_and_stages_wherever_page_and_runs_are_moved_to(
-    page: Page, tmp_path: Path
+def test_leads_to_the_folders_of_runs_and_stages_wherever_all_is_moved_to(real: Real, tmp_path: Path) -> None:
+    folder, page, runs = real
+    found = {unquote(link["href"] or "") for link in page.all("a") if not (link["href"] or "").startswith("#")}
+    folders = {run.folder / kind for run in runs for kind in ("", *run.summary["stages"])}
+    assert found == {f"../{one.relative_to(folder)}/" for one in folders}
+    shutil.copytree(folder, tmp_path / "moved", symlinks=True)
+    assert all((tmp_path / "moved" / "new" / address).is_dir() for address in found)
+
+
+@pytest.mark.parametrize(
+    ("record", "criterion", "words"),
+    [
+        (
+            operation(),
+            "accuracy",
+            "accuracy lost, full width: 25.00 points, against the edge’s most dispensable",
+        ),
+        (operation(), "loss", "loss gained, full width: 0.5 nats, against the edge’s most dispensable"),
+        (operation(strengths=strengths(-0.1, 0.4)), "loss", "strength, full width: 0.4; hatched: negative"),
+        (
+            operation(strengths=strengths(-0.1, 0.4), trial="x"),
+            "loss",
+            "strength beyond that of the edge’s weakest",
+        ),
+    ],
+)
+def test_says_what_the_bars_of_the_operations_stand_for(
+    record: dict[str, Any], criterion: str, words: str, tmp_path: Path, make_run: MakeRun
 ) -> None:
-    found = {unquote(link["href"] or "") for link in Reader(page.html).all("a")}
-    folders = {run.folder for run in page.runs} | {
-        run.folder / kind for run in page.runs for kind in run.summary["stages"]
-    }
-    assert {f"../{folder.relative_to(page.file.parents[1])}/" for folder in folders} == {
-        address for address in found if not address.startswith("#")
-    }
-    moved = tmp_path / "moved"
-    shutil.copytree(page.file.parents[1], moved, symlinks=True)
-    assert all((moved / page.file.parent.name / address).is_dir() for address in found if not address.startswith("#"))
+    made = make_run(0)
+    (made.folder / ".hydra" / "config.yaml").write_text(f"selection: {{operation_criterion: {criterion}}}\n")
+    _decisions(json.dumps(record))(made)
+    text = read(tmp_path / "logs").text
+    assert words in text
+    assert f"accuracy {'with it alone' if 'trial' in record else 'without it'} %" in text
 
 
 def test_the_name_of_a_folder_is_no_scheme(tmp_path: Path) -> None:
@@ -133,31 +151,25 @@ def test_shows_the_analyses_of_a_run_and_of_several(tmp_path: Path, make_run: Ma
     assert {"Analysis: operation strength", "Analysis: skip dominance"} < {image["alt"] for image in found.all("img")}
 
 
-def _delete(name: str) -> Callable[[Made], None]:
-    def damage(made: Made) -> None:
-        path = made.folder / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    return damage
+Damage = Callable[[Made], object]
 
 
-def _write(name: str, content: str) -> Callable[[Made], None]:
-    return lambda made: (made.folder / name).write_text(content) and None
+def _delete(name: str) -> Damage:
+    return lambda made: (shutil.rmtree if (made.folder / name).is_dir() else Path.unlink)(made.folder / name)
 
 
-def _decisions(content: str | None) -> Callable[[Made], None]:
+def _write(name: str, content: str) -> Damage:
+    return lambda made: (made.folder / name).write_text(content)
+
+
+def _decisions(content: str) -> Damage:
     """Change decisions.jsonl of a finished stage that has no digests of its files."""
 
     def damage(made: Made) -> None:
         (made.selection / "finished.json").write_text('{"files": {}}')
-        (made.selection / "decisions.jsonl").write_text(content or "")
+        (made.selection / "decisions.jsonl").write_text(content and f"{content}\n")
 
     return damage
-
-
-def _changed_decisions(made: Made) -> None:
-    with (made.selection / "decisions.jsonl").open("a") as file:
-        file.write("{}\n")
 
 
 def _no_reading(made: Made) -> None:
@@ -179,30 +191,26 @@ def _no_folder_of_the_search(made: Made) -> None:
         (_write("figures/cells.png", "\x89PNG"), "The picture cells.png cannot be shown: /"),
         (_delete("figures/topology_strengths.png"), "The picture topology_strengths.png cannot be shown: No such file"),
         (lambda made: shutil.rmtree(made.selection), "The decisions cannot be shown: The selection of the run"),
-        (_decisions('{"kind": "operation"}\n'), "The decisions cannot be shown: a record lacks"),
-        (_decisions(None), "Decisions are missing: 2 were made, and decisions.jsonl holds 0."),
-        (_changed_decisions, "has no result, because it is damaged (decisions.jsonl has"),
+        (_decisions('{"kind": "operation"}'), "The decisions cannot be shown: a record lacks"),
         (
-            lambda made: shutil.move(made.selection, made.folder / "selection"),
-            "The decisions cannot be shown: The selection of the run",
+            _decisions(json.dumps(operation(scores=[{"candidate": "skip_connect", "accuracy": 0.5, "loss": "high"}]))),
+            "The decisions cannot be shown: could not convert string to float: 'high'.",
+        ),
+        (_decisions(""), "Decisions are missing: 2 were made, and decisions.jsonl holds 0."),
+        (
+            lambda made: (made.selection / "decisions.jsonl").write_text("{}"),
+            "has no result, because it is damaged (decisions.jsonl has",
         ),
         (_no_folder_of_the_search, "The stages cannot be shown: a record lacks folder."),
         (_write(".hydra/config.yaml", "a: [1\n b: {"), "config.yaml is damaged, or no YAML: expected"),
-        (
-            _write(".hydra/overrides.yaml", ""),
-            "The command cannot be shown: overrides.yaml holds no list",
-        ),
+        (_write(".hydra/overrides.yaml", ""), "The command cannot be shown: overrides.yaml holds no list"),
         (_delete(".hydra"), "The command cannot be shown: No such file or directory"),
         (_no_reading, "The reading of the analysis edges cannot be shown: No such file or directory"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_says_what_a_damaged_folder_lacks_and_shows_the_rest(
-    damage: Callable[[Made], None],
-    sentence: str,
-    tmp_path: Path,
-    make_run: MakeRun,
-    capsys: pytest.CaptureFixture[str],
+    damage: Damage, sentence: str, tmp_path: Path, make_run: MakeRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, damaged = make_run(0), make_run(1)
     damage(damaged)

@@ -2,26 +2,19 @@
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from tests.reporting.conftest import Page
+from tests.reporting.conftest import made, read
+from tests.results.summaries import GENOTYPE
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e '.[dev]'")
 support = pytest.importorskip("selenium.webdriver.support.ui")
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic"]
+FLAGS += ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 pytestmark = pytest.mark.skipif(
     not (BROWSER and DRIVER), reason="there is no browser: apt-get install chromium chromium-driver"
 )
@@ -29,10 +22,9 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator["webdriver.Chrome"]:
-    """Return a browser with a new profile."""
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+    for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
@@ -40,17 +32,26 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator["webdriver.Chro
     driver.quit()
 
 
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    logs = tmp_path_factory.mktemp("page")
+    for selection in ("perturb", "magnitude"):
+        made(logs, width=900, selection=selection)
+    read(logs)
+    return logs / "report.html"
+
+
 @pytest.fixture
-def browser(page: Page, driver: "webdriver.Chrome") -> Iterator["webdriver.Chrome"]:
+def browser(page: Path, driver: "webdriver.Chrome") -> Iterator["webdriver.Chrome"]:
     """Return a browser that has just loaded the page; afterwards its console must be empty."""
     driver.get("about:blank")  # so that an anchor or a word in the filter does not last
-    driver.get(page.file.as_uri())
+    driver.get(page.as_uri())
     yield driver
     assert driver.get_log("browser") == []
 
 
 def column(browser: "webdriver.Chrome", title: str) -> list[str]:
-    """Return the cells of the summary's column that starts with `title`, from the top, without hidden rows."""
+    """Return the shown cells of the summary's column that starts with `title`, from the top."""
     return browser.execute_script(
         """const table = document.getElementById("summary-table");
         const index = [...table.tHead.rows[0].cells].findIndex((cell) => cell.textContent.startsWith(arguments[0]));
@@ -61,14 +62,12 @@ def column(browser: "webdriver.Chrome", title: str) -> list[str]:
 
 
 def click_header(browser: "webdriver.Chrome", title: str) -> str:
-    """Click on the header that starts with `title` and return its aria-sort."""
     header = browser.find_element("xpath", f"//table[@id='summary-table']//th[starts-with(., '{title}')]")
     header.find_element("tag name", "button").click()
     return header.get_attribute("aria-sort")
 
 
 def wait(browser: "webdriver.Chrome", condition: str) -> None:
-    """Wait until the JavaScript `condition` holds."""
     support.WebDriverWait(browser, 20).until(lambda driver: driver.execute_script(f"return {condition}"))
 
 
@@ -125,14 +124,14 @@ def test_the_filter_leaves_the_rows_and_runs_with_all_words(browser: "webdriver.
     assert browser.find_element("id", "shown").text == "1 of 2 rows, 1 of 2 runs"
 
 
-def test_copies_the_genotype(browser: "webdriver.Chrome", page: Page) -> None:
+def test_copies_the_genotype(browser: "webdriver.Chrome") -> None:
     allowed = ["clipboardReadWrite", "clipboardSanitizedWrite"]
     browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": allowed})
     browser.find_element("css selector", "#run-2 > summary").click()
     browser.find_elements("css selector", "#run-2 .copy-button")[1].click()
     wait(browser, "document.querySelectorAll('#run-2 .copy-button')[1].textContent.startsWith('Copied')")
     copied = browser.execute_async_script("navigator.clipboard.readText().then(arguments[0], arguments[0])")
-    assert copied == page.runs[0].summary["genotype"]
+    assert copied == GENOTYPE
 
 
 @pytest.mark.parametrize("width", [1280, 420])

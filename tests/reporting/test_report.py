@@ -2,12 +2,10 @@
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.reporting.conftest import write_failure
+from tests.reporting.conftest import MakeRun
 from tests.results.summaries import looked_up, summary, write
 
 from archselect.reporting.report import main
@@ -31,7 +29,8 @@ def csv_of(folder: Path) -> list[dict[str, str]]:
 
 def test_writes_one_row_per_method_for_reading(tmp_path: Path) -> None:
     write(tmp_path, summary(0, 0.971), summary(1, 0.973), summary(0, None, evaluation="none"))
-    nothing, retrained = table_of(report(tmp_path))
+    text = report(tmp_path)
+    nothing, retrained = table_of(text)
     assert retrained == {
         "search space": "s2",
         "search": "darts",
@@ -48,26 +47,26 @@ def test_writes_one_row_per_method_for_reading(tmp_path: Path) -> None:
     }
     assert nothing["test accuracy %"] == nothing["paper %"] == "–"
     assert nothing["time: search + selection + evaluation"] == "30 s + 10 min + –"
-
-
-def test_says_that_small_runs_are_not_comparable_where_the_paper_s_number_stands(tmp_path: Path) -> None:
-    write(tmp_path / "compared", summary())
+    assert "not comparable" in text
     write(tmp_path / "alone", summary(data="digits"))
-    assert "not comparable" in report(tmp_path / "compared")
-    assert "not comparable" not in report(tmp_path / "alone")
+    assert "not comparable" not in report(tmp_path / "alone")  # there is no number of the paper's
 
 
-def test_writes_plain_numbers_for_further_work(tmp_path: Path) -> None:
-    write(tmp_path, *(summary(seed, accuracy) for seed, accuracy in enumerate([0.96, 0.97, 0.98])))
+def test_writes_plain_numbers_for_further_work_and_nothing_where_there_are_none(tmp_path: Path) -> None:
+    scores = enumerate([0.96, 0.97, 0.98])
+    write(tmp_path, *(summary(seed, accuracy, params=3_300_000 * (1 + seed)) for seed, accuracy in scores))
+    write(tmp_path / "others", summary(0, None, data="digits"), summary(3, 0.5, search_space="s3"))
     report(tmp_path)
-    (row,) = csv_of(tmp_path)
+    row, nothing, single = csv_of(tmp_path)
     assert row["selection"] == "perturb"
     assert (row["n"], row["seeds"], row["mixes_settings"]) == ("3", "0 1 2", "False")
     names = ("test_accuracy_mean", "test_accuracy_std", "test_accuracy_best_of_n", "params_mean")
-    assert [float(row[name]) for name in names] == pytest.approx([97.0, 1.0, 98.0, 3_300_000])
-    assert float(row["evaluation_seconds_mean"]) == 9000
+    assert [float(row[name]) for name in names] == pytest.approx([97.0, 1.0, 98.0, 6_600_000])  # the sample's spread
+    assert [float(row[f"{stage}_seconds_mean"]) for stage in ("search", "selection", "evaluation")] == [30, 600, 9000]
     assert (row["paper_accuracy"], row["paper_std"], row["paper_of"]) == ("97.21", "", "best of 4 seeds")
     assert row["rank_mean"] == ""
+    assert [nothing[name] for name in (*names[:3], "evaluation_seconds_mean")] == ["", "", "", ""]
+    assert [single[name] for name in names[:3]] == ["50.0", "", "50.0"]
 
 
 def test_shows_ranks_where_cells_were_looked_up(tmp_path: Path) -> None:
@@ -139,33 +138,33 @@ def test_warns_of_a_summary_it_cannot_read_and_fails_where_there_is_none(
     assert [path.name for path in broken.iterdir()] == ["summary.json"]
 
 
-def test_a_failed_run_is_named_with_its_reason_everywhere(
-    make_run: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def write_failure(folder: Path, overrides: str, name: str = "failed.json", seed: int = 3) -> None:
+    """Write what a run with these overrides leaves where it failed, or was refused."""
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "overrides.yaml").write_text(overrides)
+    choices = {"search_space": "s2", "search": "darts", "selection": "random", "evaluation": "none", "data": "digits"}
+    (folder / name).write_text(json.dumps({**choices, "seed": seed, "reason": "the disk <b>burnt</b>"}))
+
+
+def test_a_failed_run_is_named_with_its_reason_everywhere_unless_its_overrides_worked_another_time(
+    make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_run()
     logs = tmp_path / "logs"
     write_failure(logs / "sweeps" / "0-mine", "- seed=3\n")
     write_failure(logs / "sweeps" / "1-mine", "- seed=4\n", "refused.json", seed=4)
+    assert main([str(logs)]) == 1
+    said = capsys.readouterr().err
+    assert "No finished run" in said and "seed 3: the disk" in said
+    again = (make_run().folder / ".hydra" / "overrides.yaml").read_text()
+    write_failure(logs / "sweeps" / "2-mine", again, seed=5)
     assert main([str(logs), "--html", str(tmp_path / "report.html")]) == 0
     line = f"s2, darts + random, none, digits, seed 3: the disk <b>burnt</b> ({logs}/sweeps/0-mine)"
     assert line in capsys.readouterr().out
     line, markdown = line.replace("<", "&lt;"), (logs / "report.md").read_text()
-    assert f"## Failed runs\n\n- {line}\n" in markdown and "seed 4: the disk" in markdown
     page = (tmp_path / "report.html").read_text()
-    assert line.replace(">", "&gt;") in page and "seed 4: the disk" in page
-
-
-def test_a_run_whose_overrides_worked_another_time_has_not_failed(make_run: Callable[..., Any], tmp_path: Path) -> None:
-    again = (make_run().folder / ".hydra" / "overrides.yaml").read_text()
-    write_failure(tmp_path / "logs" / "sweeps" / "0-mine", again)
-    assert "Failed runs" not in report(tmp_path / "logs")
-
-
-def test_where_every_run_failed_it_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_failure(tmp_path / "sweeps" / "0-mine", "- seed=3\n")
-    assert main([str(tmp_path)]) == 1
-    said = capsys.readouterr().err
-    assert "No finished run" in said and "seed 3: the disk" in said
+    assert f"## Failed runs\n\n- {line}\n" in markdown and line.replace(">", "&gt;") in page
+    for text in (markdown, page):
+        assert "seed 4: the disk" in text and "seed 5: the disk" not in text
 
 
 def test_a_grid_shows_what_each_pair_came_to_and_numbers_the_reasons_of_refusals(

@@ -1,9 +1,4 @@
-"""Summaries of runs that never were.
-
-summary     of a run on S2 under the paper's protocol
-looked_up   of a cell in NAS-Bench-201
-write       into run folders
-"""
+"""Summaries of runs that never were."""
 
 import json
 from pathlib import Path

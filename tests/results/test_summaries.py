@@ -17,16 +17,6 @@ def row_of(folder: Path, *summaries: dict[str, Any]) -> list[Row]:
     return rows(collect(folder, warn=pytest.fail))
 
 
-def test_averages_over_the_seeds_with_the_sample_standard_deviation(tmp_path: Path) -> None:
-    (row,) = row_of(tmp_path, summary(0, 0.96), summary(1, 0.97), summary(2, 0.98, params=6_600_000))
-    assert row.seeds == [0, 1, 2]
-    assert row.mean == pytest.approx(97.0)
-    assert row.std == pytest.approx(1.0)  # the population's would be 0.816
-    assert row.best == pytest.approx(98.0)
-    assert row.parameters == 4_400_000
-    assert [row.seconds(stage) for stage in ("search", "selection", "evaluation")] == [30, 600, 9000]
-
-
 @pytest.mark.parametrize(
     ("summaries", "rows_of_seeds"),
     [
@@ -39,12 +29,6 @@ def test_averages_over_the_seeds_with_the_sample_standard_deviation(tmp_path: Pa
 )
 def test_a_result_counts_once(summaries: list[dict[str, Any]], rows_of_seeds: list[list[int]], tmp_path: Path) -> None:
     assert [row.seeds for row in row_of(tmp_path, *summaries)] == rows_of_seeds
-
-
-def test_what_is_not_known_is_none(tmp_path: Path) -> None:
-    nothing, single = row_of(tmp_path, summary(0, None), summary(3, 0.5, search_space="s3"))
-    assert (nothing.mean, nothing.std, nothing.best, nothing.seconds("evaluation")) == (None, None, None, None)
-    assert (single.mean, single.std, single.best) == (50.0, None, 50.0)
 
 
 @pytest.mark.parametrize("choice", Choices._fields)
@@ -66,7 +50,11 @@ def test_runs_that_were_given_their_genotype_are_told_apart_by_it(tmp_path: Path
 
 def test_takes_the_table_s_accuracy_on_the_row_s_own_data_where_it_has_them(tmp_path: Path) -> None:
     found = row_of(tmp_path, looked_up(0, 10), looked_up(0, 10, data="cifar100"), looked_up(0, 10, data="digits"))
-    assert [(row.choices.data, row.mean) for row in found] == [("cifar10", 93.0), ("cifar100", 70.0), ("digits", 93.0)]
+    assert [(row.choices.data, row.accuracy) for row in found] == [
+        ("cifar10", 93.0),
+        ("cifar100", 70.0),
+        ("digits", 93.0),
+    ]
 
 
 @pytest.mark.parametrize(

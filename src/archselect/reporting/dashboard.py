@@ -9,29 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
-
-MISSING = "The dashboard needs the library wandb-workspaces: pip install -e '.[dashboard]'."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    options = _parser().parse_args(arguments)
-    errors = Console(stderr=True, highlight=False)
-    try:
-        Console(highlight=False).print(_run(options), markup=False, soft_wrap=True)
-    except ModuleNotFoundError as error:
-        if not str(error.name).startswith("wandb_workspaces"):
-            raise
-        errors.print(MISSING, style="red", markup=False)
-        return 1
-    except (ValueError, OSError) as error:
-        errors.print(escape(str(error)), style="red")
-        return 1
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m archselect.reporting.dashboard",
         description="Save a workspace and a report on the runs of a W&B project, or write their definition.",
@@ -40,13 +21,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--entity", help="the user or team that it belongs to (default: that of the account)")
     parser.add_argument("--space", nargs="+", metavar="NAME", help="the search spaces to show (default: all)")
     parser.add_argument("--config-dir", type=Path, help="a folder of your own configs, as for train.py")
-    parser.add_argument(
-        "--offline", action="store_true", help="write the definition, whether there is an account or not"
-    )
-    parser.add_argument(
-        "--output", type=Path, default=Path("dashboard.json"), help="where it is written (default: %(default)s)"
-    )
-    return parser
+    offline = "write the definition, whether there is an account or not"
+    parser.add_argument("--offline", action="store_true", help=offline)
+    output = "where it is written (default: %(default)s)"
+    parser.add_argument("--output", type=Path, default=Path("dashboard.json"), help=output)
+    options = parser.parse_args(arguments)
+    try:
+        Console(highlight=False).print(_run(options), markup=False, soft_wrap=True)
+        return 0
+    except ModuleNotFoundError as error:
+        if not str(error.name).startswith("wandb_workspaces"):
+            raise
+        refusal = "The dashboard needs the library wandb-workspaces: pip install -e '.[dashboard]'."
+    except (ValueError, OSError) as error:
+        refusal = str(error)
+    Console(stderr=True, highlight=False).print(refusal, style="red", markup=False)
+    return 1
 
 
 def _run(options: argparse.Namespace) -> str:
@@ -65,21 +55,17 @@ def _run(options: argparse.Namespace) -> str:
         entity = find_entity(options.entity)
     except NoAccountError as reason:
         options.output.write_text(define(options.project, options.entity or "", spaces).to_json(), encoding="utf-8")
-        return _how_to_apply(options, str(reason))
+        command = ["python", "-m", "archselect.reporting.dashboard", "--project", options.project]
+        command += ["--entity", options.entity] if options.entity else []
+        command += ["--space", *options.space] if options.space else []
+        command += ["--config-dir", str(options.config_dir)] if options.config_dir else []
+        return (
+            f"Not saved in Weights & Biases, because {reason}. The definition of workspace and report is in "
+            f"{options.output}.\nTo apply it: `wandb login`, then, with a network, `{shlex.join(command)}`, which "
+            "makes the same definition and saves it."
+        )
     workspace, report = save(define(options.project, entity, spaces))
     return f"Workspace: {workspace}\nReport: {report}"
-
-
-def _how_to_apply(options: argparse.Namespace, reason: str) -> str:
-    command = ["python", "-m", "archselect.reporting.dashboard", "--project", options.project]
-    command += ["--entity", options.entity] if options.entity else []
-    command += ["--space", *options.space] if options.space else []
-    command += ["--config-dir", str(options.config_dir)] if options.config_dir else []
-    return (
-        f"Not saved in Weights & Biases, because {reason}. The definition of workspace and report is in "
-        f"{options.output}.\nTo apply it: `wandb login`, then, with a network, `{shlex.join(command)}`, which makes "
-        "the same definition and saves it."
-    )
 
 
 if __name__ == "__main__":

@@ -4,16 +4,12 @@ Panels ask for what a run logs by name; `pipeline.loggers` logs it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import wandb_workspaces.reports.v2 as wr
 
 from archselect.pipeline.loggers import alpha_key
 from archselect.results.summaries import Choices
-
-Panel = Any
-"""A panel of the library."""
 
 Cells = Mapping[str, Mapping[str, list[str]]]
 """Per cell type and edge, such as "0-2", the keys of its operations."""
@@ -26,14 +22,14 @@ SPACE = "search_space.value.name"
 
 TEST_ACCURACY, PAPER, LEAD = "result/test_accuracy", "paper/test_accuracy", "paper/lead"
 MOST_LINES = 100
+OVER_SEEDS = {"groupby_aggfunc": "mean", "groupby_rangefunc": "stddev", "max_runs_to_show": MOST_LINES}
 
 
-@dataclass(frozen=True)
-class Chapter:
-    """Panels under one title; `columns` of them stand beside each other in the workspace."""
+class Chapter(NamedTuple):
+    """Panels of the library under one title; `columns` of them stand beside each other in the workspace."""
 
     title: str
-    panels: list[Panel]
+    panels: list[Any]
     columns: int
 
 
@@ -59,35 +55,41 @@ def chapters(cells: Cells, with_details: bool) -> list[Chapter]:
         cells: Whose mixture weights are shown.
         with_details: Whether the mixture weights are shown edge by edge too, and the strengths of the operations.
     """
-    found = [_results(), *_curves_of_the_stages(list(cells))]
-    found.append(
-        Chapter(
-            "Heat maps of alpha",
-            [
-                _pictures("Heat maps of alpha while searching", "search_alpha_map"),
-                _pictures("Alpha while searching, edge by edge", "search_alpha"),
-                _pictures("Heat maps of alpha while selecting: 1 where an edge is decided", "selection_alpha_map"),
-            ],
-            columns=1,
-        )
-    )
-    if with_details:
-        found += [_alpha_by_edge(cell, edges) for cell, edges in cells.items()]
-    found.append(Chapter("Cells", [_pictures("Selected cells", "cells"), _table("genotypes")], columns=1))
+    found = [Chapter("Results", _results(), 2)]
+    for stage, title in (("search", "Search"), ("selection", "Selection: tuning between the decisions")):
+        entropy = [f"{stage}/entropy/{cell}" for cell in cells]
+        mixtures = [
+            _lines("Entropy of the mixtures, mean over the edges", stage, entropy),
+            _lines("Share of skip connections, by magnitude", stage, [f"{stage}/skip_share"]),
+        ]
+        found.append(Chapter(title, _accuracy_and_loss(stage) + mixtures, 3))
+    retraining = "Evaluation: the selected network trained from scratch"
+    found.append(Chapter(retraining, _accuracy_and_loss("evaluation"), 2))
+    heat_maps = [
+        _pictures("Heat maps of alpha while searching", "search_alpha_map"),
+        _pictures("Alpha while searching, edge by edge", "search_alpha"),
+        _pictures("Heat maps of alpha while selecting: 1 where an edge is decided", "selection_alpha_map"),
+    ]
+    found.append(Chapter("Heat maps of alpha", heat_maps, 1))
+    for cell, edges in cells.items() if with_details else ():
+        title = "Alpha" if cell == "cell" else f"Alpha of the {cell} cell"
+        panels = [_lines(f"softmax(alpha) of {edge}", "search", keys) for edge, keys in edges.items()]
+        found.append(Chapter(f"{title}, edge by edge", panels, 4))
+    found.append(Chapter("Cells", [_pictures("Selected cells", "cells"), _table("genotypes")], 1))
     scores = [
         _pictures("Scores of the operations", "operation_strengths"),
         _pictures("Scores of the in-edges", "topology_strengths"),
     ]
-    found.append(Chapter("Decisions", [_table("decisions"), *scores], columns=1))
+    found.append(Chapter("Decisions", [_table("decisions"), *scores], 1))
     if with_details:
         title = "Strengths (runs with selection.report_strengths=true)"
-        found.append(Chapter(title, [_table("strengths"), _pictures("Strengths", "strengths")], columns=1))
+        found.append(Chapter(title, [_table("strengths"), _pictures("Strengths", "strengths")], 1))
     return found
 
 
-def _results() -> Chapter:
+def _results() -> list[Any]:
     """The accuracies of what was found, beside the paper's, and what they may come from."""
-    panels = [
+    return [
         _bars("Test accuracy and the paper's, %", [TEST_ACCURACY, PAPER]),
         _bars("Test accuracy less the paper's, points", [LEAD]),
         _bars("Share of skip connections in what was selected", ["result/skip_share"]),
@@ -98,34 +100,9 @@ def _results() -> Chapter:
             layout=wr.Layout(w=8, h=6),
         ),
     ]
-    return Chapter("Results", panels, columns=2)
 
 
-def _curves_of_the_stages(cells: Sequence[str]) -> list[Chapter]:
-    found = []
-    for stage, title in (("search", "Search"), ("selection", "Selection: tuning between the decisions")):
-        panels = [
-            *_accuracy_and_loss(stage),
-            _lines(
-                "Entropy of the mixtures, mean over the edges", stage, [f"{stage}/entropy/{cell}" for cell in cells]
-            ),
-            _lines("Share of skip connections, by magnitude", stage, [f"{stage}/skip_share"]),
-        ]
-        found.append(Chapter(title, panels, columns=3))
-    retraining = Chapter(
-        "Evaluation: the selected network trained from scratch", _accuracy_and_loss("evaluation"), columns=2
-    )
-    return [*found, retraining]
-
-
-def _alpha_by_edge(cell: str, edges: Mapping[str, list[str]]) -> Chapter:
-    """A panel per edge of a cell type: the mixture weights of its operations."""
-    title = "Alpha" if cell == "cell" else f"Alpha of the {cell} cell"
-    panels = [_lines(f"softmax(alpha) of {edge}", "search", keys) for edge, keys in edges.items()]
-    return Chapter(f"{title}, edge by edge", panels, columns=4)
-
-
-def _accuracy_and_loss(stage: str) -> list[Panel]:
+def _accuracy_and_loss(stage: str) -> list[Any]:
     return [
         _lines(f"{title} {metric}", stage, [f"{stage}/{part}_{metric}"])
         for metric in ("accuracy", "loss")
@@ -133,18 +110,10 @@ def _accuracy_and_loss(stage: str) -> list[Panel]:
     ]
 
 
-OVER_SEEDS = {"groupby_aggfunc": "mean", "groupby_rangefunc": "stddev", "max_runs_to_show": MOST_LINES}
-
-
 def _lines(title: str, stage: str, keys: Sequence[str]) -> wr.LinePlot:
+    x, layout = f"{stage}/epoch", wr.Layout(w=8, h=6)
     return wr.LinePlot(
-        title=title,
-        x=f"{stage}/epoch",
-        y=list(keys),
-        title_x="epoch",
-        smoothing_type="none",
-        layout=wr.Layout(w=8, h=6),
-        **OVER_SEEDS,
+        title=title, x=x, y=list(keys), title_x="epoch", smoothing_type="none", layout=layout, **OVER_SEEDS
     )
 
 

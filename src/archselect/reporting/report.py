@@ -8,7 +8,7 @@ runs came to (the same command typed again) counts once.
 
 import argparse
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 from string import ascii_uppercase
@@ -18,18 +18,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from archselect.results.formatting import (
-    columns,
-    duration,
-    footnotes,
-    markdown_table,
-    markdown_text,
-    millions,
-    number,
-    spread,
-)
+from archselect.results import formatting
+from archselect.results.formatting import duration, markdown_table, markdown_text, number
 from archselect.results.grid import Failure, Grid, failures, grids
-from archselect.results.summaries import STAGES, Row, collect, mean_of, rows
+from archselect.results.summaries import STAGES, Row, collect, rows
 from archselect.safe_io.files import printable
 
 
@@ -58,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # It opens runs, which takes PyTorch: seconds that the tables need not wait for.
             from archselect.reporting.html.page import write_page
 
-            page = write_page(report, tables, options.folder, options.html, warn, failed)
-            written.append(f"{page} ({page.stat().st_size / 1e6:.1f} MB)")
+            write_page(report, tables, options.folder, options.html, warn, failed)
+            written.append(f"{options.html} ({options.html.stat().st_size / 1e6:.1f} MB)")
     except OSError as error:
         errors.print(escape(str(error)), style="red")
         if options.folder.is_dir():
@@ -80,39 +72,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _print_report(report: Sequence[Row], console: Console) -> None:
     """Print a table that fits a narrow terminal: what belongs together stands in one cell, line by line."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 1, 0), pad_edge=False)
-    for title in (
-        "search space\nsearch + selection\nevaluation\ndata",
-        "n\nseeds",
-        "test accuracy %",
-        "params M\nskips %",
-        "\n".join(STAGES),
-        "paper %",
-    ):
+    choices, stages = "search space\nsearch + selection\nevaluation\ndata", "\n".join(STAGES)
+    for title in (choices, "n\nseeds", "test accuracy %", "params M\nskips %", stages, "paper %"):
         table.add_column(title, overflow="fold")
     for row in report:
         table.add_row(*(escape("\n".join(lines)) for lines in _cells(row)))
     console.print(table)
-    for note in footnotes(report):
-        console.print(escape(note), style="dim", highlight=False)
+    _print_notes(formatting.footnotes(report), console)
 
 
 def _cells(row: Row) -> list[list[str]]:
     """Return the lines of each cell of a row."""
     space, search, selection, evaluation, data = row.choices
-    accuracy = [spread(row)]
+    accuracy = [formatting.spread(row)]
     if row.std is not None:
         accuracy.append(f"best of {len(row.results)}: {number(row.best)}")
     if row.unbalanced:
-        accuracy.append(f"balanced: {number(row.balanced_mean)}")
+        accuracy.append(f"balanced: {number(row.balanced_accuracy)}")
     if row.ranks:
         accuracy += [f"rank {fmean(row.ranks):.1f}", f"best rank {min(row.ranks)}"]
     return [
         [space, f"{search} + {selection}", evaluation, data],
         [f"{len(row.results)}{'*' * row.mixes_settings}", ",".join(map(str, row.seeds))],
         accuracy,
-        [millions(row), f"{100 * row.skip_share:.0f} %"],
-        [duration(row.seconds(stage)) for stage in STAGES],
-        str(row.paper or "–").replace(" (", "\n(").replace(", ", ",\n").split("\n"),
+        [formatting.millions(row), f"{100 * row.skip_share:.0f} %"],
+        [duration(row.seconds[stage]) for stage in STAGES],
+        [str(row.paper or "–").replace(" (", "\n(").replace(", ", ",\n")],
     ]
 
 
@@ -125,21 +110,23 @@ def _print_grid(grid: Grid, console: Console) -> None:
     letters = dict(zip(grid.selections, ascii_uppercase, strict=False))
     for selection in grid.selections:
         table.add_column(escape(letters.get(selection, selection)), justify="right")
-    for search in grid.searches:
-        words = [grid.cells.get((search, selection), "") for selection in grid.selections]
+    for search, words in grid.lines.items():
         table.add_row(escape(search), *map(_short, words))
     console.print(table)
     legend = ", ".join(f"{letter}: {selection}" for selection, letter in letters.items())
-    notes = [f"{legend}. Mean test accuracy in %, ✓: decided, not evaluated, (n): refused, ·: not run."]
-    notes += [f"({place}) {reason}" for place, reason in enumerate(grid.reasons, start=1)]
-    for note in notes:
-        console.print(escape(note), style="dim", highlight=False)
+    legend += ". Mean test accuracy in %, ✓: decided, not evaluated, (n): refused, ·: not run."
+    _print_notes([legend, *grid.reasons], console)
 
 
 def _short(words: str) -> str:
     """Return the number of a refusal, the mean of several results, a sign for what has no number."""
     first = words.split(" ")[-1 if words.startswith("refused") else 0]
-    return {"decided": "✓", "": "·"}.get(first, first)
+    return {"decided": "✓", "–": "·"}.get(first, first)
+
+
+def _print_notes(notes: Iterable[str], console: Console) -> None:
+    for note in notes:
+        console.print(escape(note), style="dim", highlight=False)
 
 
 def _print_failures(failed: Sequence[Failure], console: Console) -> None:
@@ -159,8 +146,8 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     markdown, table = folder / "report.md", folder / "report.csv"
     markdown.write_text(_markdown(report, tables, failed), encoding="utf-8")
+    records = [_record(row) for row in report]
     with table.open("w", newline="", encoding="utf-8") as file:
-        records = [_record(row) for row in report]
         writer = csv.DictWriter(file, fieldnames=list(records[0]))
         writer.writeheader()
         writer.writerows({name: _no_formula(value) for name, value in record.items()} for record in records)
@@ -168,45 +155,37 @@ def write_report(
 
 
 def _markdown(report: Sequence[Row], tables: Sequence[Grid], failed: Sequence[Failure]) -> str:
-    shown = columns(report)
-    table = markdown_table(
-        [column.title for column in shown], [[column.text(row) for column in shown] for row in report]
-    )
-    notes = "\n".join(f"- {note.replace('*:', '&ast;:')}" for note in footnotes(report))
-    failures = "".join(f"- {markdown_text(one)}\n".replace("*", "&ast;") for one in failed)
-    failures = f"\n## Failed runs\n\n{failures}" if failed else ""
-    return f"# Results\n\n{table}\n\n{notes}\n" + "".join(map(_markdown_grid, tables)) + failures
-
-
-def _markdown_grid(grid: Grid) -> str:
-    lines = [[search, *(grid.cells.get((search, name), "–") for name in grid.selections)] for search in grid.searches]
-    table = markdown_table(["search", *grid.selections], lines)
-    reasons = "".join(f"- ({place}) {markdown_text(reason)}\n" for place, reason in enumerate(grid.reasons, start=1))
-    return f"\n## {markdown_text(grid.title)}\n\n{table}\n\n{reasons}"
+    columns = formatting.columns(report)
+    lines = [[column.text(row) for column in columns] for row in report]
+    blocks = ["# Results", markdown_table([column.title for column in columns], lines)]
+    blocks.append("\n".join(f"- {note.replace('*:', '&ast;:')}" for note in formatting.footnotes(report)))
+    for grid in tables:
+        lines = [[search, *words] for search, words in grid.lines.items()]
+        blocks += [f"## {markdown_text(grid.title)}", markdown_table(["search", *grid.selections], lines)]
+        blocks.append("\n".join(f"- {markdown_text(reason)}" for reason in grid.reasons))
+    if failed:
+        blocks += ["## Failed runs", "\n".join(f"- {markdown_text(one)}".replace("*", "&ast;") for one in failed)]
+    return "\n\n".join(filter(None, blocks)) + "\n"
 
 
 def _record(row: Row) -> dict[str, object]:
     """One line of report.csv: numbers as they are, empty where there is none."""
-    paper = row.paper
     return {
         **row.choices._asdict(),
         "n": len(row.results),
         "seeds": " ".join(map(str, row.seeds)),
         "mixes_settings": row.mixes_settings,
-        "test_accuracy_mean": row.mean,
+        "test_accuracy_mean": row.accuracy,
         "test_accuracy_std": row.std,
         "test_accuracy_best_of_n": row.best,
-        "test_balanced_accuracy_mean": row.balanced_mean,
-        "rank_mean": mean_of(row.ranks),
+        "test_balanced_accuracy_mean": row.balanced_accuracy,
+        "rank_mean": fmean(row.ranks) if row.ranks else None,
         "rank_best": min(row.ranks, default=None),
         "rank_of": row.of,
         "params_mean": row.parameters,
         "skip_share_mean": row.skip_share,
-        **{f"{stage}_seconds_mean": row.seconds(stage) for stage in STAGES},
-        "paper_accuracy": paper and paper.accuracy,
-        "paper_std": paper and paper.std,
-        "paper_best": paper and paper.best,
-        "paper_of": paper and paper.of,
+        **{f"{stage}_seconds_mean": seconds for stage, seconds in row.seconds.items()},
+        **{f"paper_{field}": getattr(row.paper, field, None) for field in ("accuracy", "std", "best", "of")},
     }
 
 

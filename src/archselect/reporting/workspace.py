@@ -1,16 +1,10 @@
-"""What the dashboard command saves: a workspace and a report for the runs of a W&B project.
-
-describe_spaces  the search spaces that they show
-define           both as objects of the library wandb-workspaces; their panels are in `panels.py`
-find_entity, save  where to, and the saving
-"""
+"""What the dashboard command saves: a workspace and a report for the runs of a W&B project, of the same panels."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import wandb
 import wandb_workspaces.reports.v2 as wr
@@ -56,12 +50,12 @@ def describe_spaces(names: Sequence[str] | None, own: Path | None = None) -> dic
             f"There is no search space in {CONFIGS}; archselect is installed from its repository, where the configs "
             "are: pip install -e ."
         )
-    unknown = [name for name in names or () if name not in files]
-    if unknown:
-        raise ValueError(
-            f"There is no search space {unknown[0]!r}; there are {', '.join(sorted(files))}. Spaces of your own lie in "
-            "a folder that --config-dir names."
-        )
+    for name in names or ():
+        if name not in files:
+            raise ValueError(
+                f"There is no search space {name!r}; there are {', '.join(sorted(files))}. Spaces of your own lie in a "
+                "folder that --config-dir names."
+            )
     found = [_space(files[name]) for name in names or files]
     return {space.name: space.describe() for space in found}
 
@@ -78,8 +72,7 @@ def _space(file: Path) -> SearchSpace:
     return space
 
 
-@dataclass(frozen=True)
-class Definition:
+class Definition(NamedTuple):
     """A dashboard as objects of the library wandb-workspaces, ready to be saved."""
 
     workspace: ws.Workspace
@@ -87,9 +80,9 @@ class Definition:
 
     def to_json(self) -> str:
         """Return both as the library would send them."""
-        models = {"workspace": self.workspace._to_model(), "report": self.report._to_model()}
         parts = {
-            name: model.model_dump(mode="json", by_alias=True, exclude_none=True) for name, model in models.items()
+            name: part._to_model().model_dump(mode="json", by_alias=True, exclude_none=True)
+            for name, part in self._asdict().items()
         }
         return json.dumps({"wandb-workspaces": version("wandb-workspaces"), **parts}, indent=2) + "\n"
 
@@ -103,12 +96,12 @@ def _workspace(project: str, entity: str, spaces: Spaces) -> ws.Workspace:
     """Everything, the groups of runs as lines and bars."""
     sections = [
         ws.Section(
-            name=chapter.title,
-            panels=chapter.panels,
+            name=title,
+            panels=panels,
             is_open=number < 2,
-            layout_settings=ws.SectionLayoutSettings(columns=chapter.columns, rows=2),
+            layout_settings=ws.SectionLayoutSettings(columns=columns, rows=2),
         )
-        for number, chapter in enumerate(chapters(alpha_keys(spaces.values()), with_details=True))
+        for number, (title, panels, columns) in enumerate(chapters(alpha_keys(spaces.values()), with_details=True))
     ]
     return ws.Workspace(
         entity=entity,
@@ -131,8 +124,8 @@ def _report(project: str, entity: str, spaces: Spaces) -> wr.Report:
     blocks: list[Any] = [wr.TableOfContents(), wr.P(text=words)]
     for name, space in spaces.items():
         blocks.append(wr.H1(text=f"Search space {name}"))
-        for chapter in chapters(alpha_keys([space]), with_details=False):
-            blocks += [wr.H2(text=chapter.title), wr.PanelGrid(runsets=[_runs(name)], panels=chapter.panels)]
+        for title, panels, _ in chapters(alpha_keys([space]), with_details=False):
+            blocks += [wr.H2(text=title), wr.PanelGrid(runsets=[_runs(name)], panels=panels)]
     return wr.Report(
         entity=entity,
         project=project,
@@ -165,12 +158,12 @@ def find_entity(entity: str | None) -> str:
     try:
         if not wandb.login(prompt=False):
             raise NoAccountError("nobody is logged in to Weights & Biases here")
-        own = wandb.Api(timeout=TIMEOUT).default_entity
+        own = wandb.Api(timeout=TIMEOUT).default_entity  # with an entity too: it asks whether the key is accepted
     except Error as error:
         raise NoAccountError(f"Weights & Biases cannot be used: {str(error).rstrip('.')}") from error
     if entity is None and own is None:
         raise NoAccountError("the account has no default entity: name one with --entity")
-    return entity if entity is not None else str(own)
+    return entity or str(own)
 
 
 def save(definition: Definition) -> tuple[str, str]:

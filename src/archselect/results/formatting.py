@@ -6,17 +6,12 @@ from operator import attrgetter
 from statistics import fmean
 from typing import Any
 
-from archselect.results.summaries import STAGES, Choices, Row, RunResult, mean_of
+from archselect.results.summaries import STAGES, Choices, Row, RunResult, paper_number
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the report's table.
-
-    Attributes:
-        text: What it shows of a row.
-        key: What it sorts a row by; `None` where the row has nothing to show.
-    """
+    """A column of the report's table: what it shows of a row, and what it sorts it by (`None`: there is nothing)."""
 
     title: str
     text: Callable[[Row], str]
@@ -27,20 +22,23 @@ class Column:
 def columns(report: Sequence[Row]) -> list[Column]:
     """Return the columns of `report`; ranks and balanced accuracies are one where a row has any that say something."""
     names = {field: attrgetter(f"choices.{field}") for field in Choices._fields}
-    balanced = [Column("balanced %", lambda row: number(row.balanced_mean), attrgetter("balanced_mean"))]
-    rank = [Column("mean rank (best)", _rank, lambda row: mean_of(row.ranks))]
-    return [
+    found = [
         *(Column(field.replace("_", " "), name, name, numeric=False) for field, name in names.items()),
         Column("n (seeds)", _seeds, lambda row: len(row.results)),
-        Column("test accuracy %", spread, attrgetter("mean")),
+        Column("test accuracy %", spread, attrgetter("accuracy")),
         Column("best of n %", lambda row: number(row.best), attrgetter("best")),
-        *(balanced if any(row.unbalanced for row in report) else []),
-        *(rank if any(row.ranks for row in report) else []),
+        Column("balanced %", lambda row: number(row.balanced_accuracy), attrgetter("balanced_accuracy")),
+        Column("mean rank (best)", _rank, lambda row: fmean(row.ranks) if row.ranks else None),
         Column("params M", millions, attrgetter("parameters")),
         Column("skips %", lambda row: f"{100 * row.skip_share:.0f}", attrgetter("skip_share")),
         Column(f"time: {' + '.join(STAGES)}", _durations, _seconds),
         Column("paper %", lambda row: str(row.paper or "–"), lambda row: row.paper and row.paper.accuracy),
     ]
+    says_something = {
+        "balanced %": any(row.unbalanced for row in report),
+        "mean rank (best)": any(row.ranks for row in report),
+    }
+    return [column for column in found if says_something.get(column.title, True)]
 
 
 def _seeds(row: Row) -> str:
@@ -52,11 +50,11 @@ def _rank(row: Row) -> str:
 
 
 def _durations(row: Row) -> str:
-    return " + ".join(duration(row.seconds(stage)) for stage in STAGES)
+    return " + ".join(map(duration, row.seconds.values()))
 
 
 def _seconds(row: Row) -> float | None:
-    known = [seconds for stage in STAGES if (seconds := row.seconds(stage)) is not None]
+    known = [seconds for seconds in row.seconds.values() if seconds is not None]
     return sum(known) if known else None
 
 
@@ -67,7 +65,7 @@ def number(value: float | None) -> str:
 
 def spread(row: Row) -> str:
     """Return mean and standard deviation of the test accuracy, in percent."""
-    return number(row.mean) if row.std is None else f"{row.mean:.2f} ± {row.std:.2f}"
+    return number(row.accuracy) if row.std is None else f"{row.accuracy:.2f} ± {row.std:.2f}"
 
 
 def millions(row: Row) -> str:
@@ -88,28 +86,20 @@ def duration(seconds: float | None) -> str:
 
 def footnotes(report: Sequence[Row]) -> list[str]:
     """Return what the columns of `report` mean, and what is not comparable."""
-    notes = ["n: number of results; ±: sample standard deviation over them; best of n: the luckiest of them."]
-    if any(row.mixes_settings for row in report):
-        notes.append(
-            "*: a seed occurs more than once, so this row averages runs of different settings (epochs, sizes, ...); "
-            "report the folders of one setting alone."
-        )
-    if any(row.unbalanced for row in report):
-        notes.append(
-            "balanced: test accuracy of each class, mean over the classes; the accuracy beside it is mostly that of "
-            "the classes with most images."
-        )
-    if any(row.ranks for row in report):
-        notes.append(
-            "rank: place of the cell by CIFAR-10 test accuracy in NAS-Bench-201 (1 = best); the accuracy beside it is "
-            "the table's on the row's data, or on CIFAR-10 where the table lacks them."
-        )
-    if any(row.paper for row in report):
-        notes.append(
-            "paper: Wang et al., ICLR 2021 (arXiv 2108.04392), as test accuracy, under its full protocol of search and "
-            "retraining. Runs on a smaller scale (fewer epochs or images, a smaller network) are not comparable."
-        )
-    return notes
+    notes = {
+        "n: number of results; ±: sample standard deviation over them; best of n: the luckiest of them.": True,
+        "*: a seed occurs more than once, so this row averages runs of different settings (epochs, sizes, ...); "
+        "report the folders of one setting alone.": any(row.mixes_settings for row in report),
+        "balanced: test accuracy of each class, mean over the classes; the accuracy beside it is mostly that of "
+        "the classes with most images.": any(row.unbalanced for row in report),
+        "rank: place of the cell by CIFAR-10 test accuracy in NAS-Bench-201 (1 = best); the accuracy beside it is "
+        "the table's on the row's data, or on CIFAR-10 where the table lacks them.": any(row.ranks for row in report),
+        "paper: Wang et al., ICLR 2021 (arXiv 2108.04392), as test accuracy, under its full protocol of search and "
+        "retraining. Runs on a smaller scale (fewer epochs or images, a smaller network) are not comparable.": any(
+            row.paper for row in report
+        ),
+    }
+    return [note for note, applies in notes.items() if applies]
 
 
 def markdown_table(titles: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
@@ -139,7 +129,7 @@ def comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"result/skip_share": result.skip_share}
     if result.accuracy is not None:
         found["result/test_accuracy"] = result.accuracy
-        if paper := Row(result.choices, (result,)).paper:
-            found |= {"paper/test_accuracy": paper.accuracy, "paper/of": paper.of}
-            found["paper/lead"] = result.accuracy - paper.accuracy
+        if paper := paper_number(result.choices, looked_up=result.rank is not None):
+            lead = result.accuracy - paper.accuracy
+            found |= {"paper/test_accuracy": paper.accuracy, "paper/of": paper.of, "paper/lead": lead}
     return found

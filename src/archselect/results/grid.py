@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,7 @@ MAXIMUM_REASON = 2000
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that came to nothing.
-
-    Attributes:
-        seed: As it was given: it may be what was wrong.
-    """
+    """A run that came to nothing; its seed is as it was given, for it may be what was wrong."""
 
     choices: Choices
     seed: str
@@ -51,9 +48,9 @@ class Failure:
 
 def keep_failure(folder: Path, config: DictConfig, why: str, name: str = FAILED) -> None:
     """Write down in the folder of a run that it failed (`FAILED`) or was refused (`REFUSED`), and why."""
-    choices = {group: config[group].name for group in Choices._fields}
+    record = {**{group: config[group].name for group in Choices._fields}, "seed": config.seed, "reason": why}
     with atomic_write(folder / name) as file:
-        file.write((json.dumps({**choices, "seed": config.seed, "reason": why}, indent=2) + "\n").encode())
+        file.write((json.dumps(record, indent=2) + "\n").encode())
 
 
 def forget_failure(folder: Path) -> None:
@@ -83,17 +80,16 @@ class Grid:
     """The searches and selections on one space, evaluation and data.
 
     Attributes:
-        cells: What each pair came to, in words.
-        reasons: Of the refusals, in the order of their numbers, from 1.
+        lines: Of each search, what it came to with each selection, in words; "–": it was not run.
+        reasons: Of the refusals, with their numbers.
         refused: The choices whose refusal it shows.
     """
 
     title: str
-    searches: tuple[str, ...]
-    selections: tuple[str, ...]
-    cells: dict[tuple[str, str], str]
-    reasons: tuple[str, ...]
-    refused: frozenset[Choices]
+    selections: list[str]
+    lines: dict[str, list[str]]
+    reasons: list[str]
+    refused: set[Choices]
 
 
 def grids(report: Sequence[Row], failed: Iterable[Failure]) -> list[Grid]:
@@ -102,22 +98,23 @@ def grids(report: Sequence[Row], failed: Iterable[Failure]) -> list[Grid]:
     A pair shows its mean test accuracy in percent, or `decided` where nothing was evaluated. A pair that was refused
     and worked another time, with other options, shows its result.
     """
-    reasons = {one.choices: one.reason for one in failed if one.refused}
-    results = {row.choices: "decided" if row.mean is None else spread(row) for row in report}
-    pairs = sorted(choices for choices in {**reasons, **results} if choices.search != "–")
+    results = {row.choices: "decided" if row.accuracy is None else spread(row) for row in report}
+    refused = {one.choices: one.reason for one in failed if one.refused and one.choices not in results}
+    pairs = sorted((one for one in results | refused if one.search != "–"), key=lambda one: (_place(one), one))
     made = []
-    for place in sorted({_place(choices) for choices in pairs}):
-        own = [choices for choices in pairs if _place(choices) == place]
+    for place, group in groupby(pairs, _place):
+        own = list(group)
         searches, selections = sorted({one.search for one in own}), sorted({one.selection for one in own})
-        if len(searches) < 2 or len(selections) < 2:
+        if min(len(searches), len(selections)) < 2:
             continue
-        refused = [choices for choices in own if choices not in results]
-        numbers: dict[str, int] = {}
-        for choices in refused:
-            numbers.setdefault(reasons[choices], len(numbers) + 1)
-        cells = {(one.search, one.selection): results.get(one) or f"refused ({numbers[reasons[one]]})" for one in own}
-        title = f"Grid: {', '.join(place)}"
-        made.append(Grid(title, tuple(searches), tuple(selections), cells, tuple(numbers), frozenset(refused)))
+        reasons = list(dict.fromkeys(refused[one] for one in own if one in refused))
+        words = {
+            (one.search, one.selection): results.get(one) or f"refused ({1 + reasons.index(refused[one])})"
+            for one in own
+        }
+        lines = {search: [words.get((search, one), "–") for one in selections] for search in searches}
+        numbered = [f"({number}) {reason}" for number, reason in enumerate(reasons, start=1)]
+        made.append(Grid(f"Grid: {', '.join(place)}", selections, lines, numbered, refused.keys() & set(own)))
     return made
 
 

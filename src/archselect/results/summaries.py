@@ -1,10 +1,4 @@
-"""What finished runs came to: summaries read, repeats dropped, gathered over seeds, beside the paper's numbers.
-
-paper_number the number that the paper reports for some choices; the content is in `paper.yaml`
-RunResult    one run, read from its summary.json
-collect      every result under a folder, once
-Row, rows    mean and spread of the runs that differ in nothing but the seed
-"""
+"""What finished runs came to: summaries read, repeats dropped, gathered over seeds, beside the paper's numbers."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,18 +33,12 @@ class Choices(NamedTuple):
 
 @dataclass(frozen=True)
 class PaperNumber:
-    """A test accuracy that the paper reports, in percent.
-
-    Attributes:
-        std: Standard deviation over the seeds, where the paper has it.
-        best: The best seed, where the paper has it beside the mean.
-        of: What the number is, e.g. "mean of 4 seeds" or "best of 4 seeds".
-    """
+    """A test accuracy that the paper reports, in percent; spread and best seed where it has them."""
 
     accuracy: float
     std: float | None
     best: float | None
-    of: str
+    of: str  # what the number is, e.g. "mean of 4 seeds" or "best of 4 seeds"
 
     def __str__(self) -> str:
         std = "" if self.std is None else f" ± {self.std:.2f}"
@@ -58,9 +46,12 @@ class PaperNumber:
         return f"{self.accuracy:.2f}{std} ({self.of}{best})"
 
 
-def paper_number(choices: Choices) -> PaperNumber | None:
-    """Return what the paper reports for these choices under its full protocol, where it reports anything."""
-    return _paper_numbers().get(choices)
+def paper_number(choices: Choices, looked_up: bool = False) -> PaperNumber | None:
+    """Return what the paper reports for these choices under its full protocol, where it reports anything.
+
+    What was looked up in NAS-Bench-201 is its protocol `table`, whatever the choice is called.
+    """
+    return _paper_numbers().get(choices._replace(evaluation="table") if looked_up else choices)
 
 
 @cache
@@ -79,15 +70,13 @@ def _paper_numbers() -> dict[Choices, PaperNumber]:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What one run came to.
+    """What one run came to; accuracies are test accuracies in percent, `None`: nothing was evaluated.
 
     Attributes:
         folder: Of the stage that holds the result: the evaluation, or the selection where nothing was evaluated.
-        accuracy: Test accuracy in percent; `None` where nothing was evaluated.
-        balanced_accuracy: The mean over the classes, in percent.
+        balanced_accuracy: The mean over the classes.
         unbalanced: Whether it says what the accuracy does not: some classes have far fewer images than others.
-        rank: Place among all architectures of the NAS-Bench-201 table, 1 = best, where one was looked up.
-        of: How many architectures that table has.
+        rank: Place among all `of` architectures of the NAS-Bench-201 table, 1 = best, where one was looked up.
         seconds: Per stage, what it took when it was computed.
         runs: The run folders that hold this result; several where a command was typed again.
     """
@@ -221,72 +210,26 @@ def read_each(
             warn(f"Left out {path}, which {otherwise}: {reason}.")
 
 
-@dataclass(frozen=True)
 class Row:
-    """The results of one set of choices over their seeds."""
+    """The results of one set of choices over their seeds; each mean is over those that have the number."""
 
-    choices: Choices
-    results: tuple[RunResult, ...]
-
-    @property
-    def seeds(self) -> list[int]:
-        return sorted(result.seed for result in self.results)
-
-    @property
-    def mixes_settings(self) -> bool:
-        """Whether a seed occurs more than once: then more than the seed differs between these runs."""
-        return len(set(self.seeds)) < len(self.seeds)
-
-    @property
-    def accuracies(self) -> list[float]:
-        return [result.accuracy for result in self.results if result.accuracy is not None]
-
-    @property
-    def mean(self) -> float | None:
-        return mean_of(self.accuracies)
-
-    @property
-    def std(self) -> float | None:
-        """Sample standard deviation, from two results on."""
-        return stdev(self.accuracies) if len(self.accuracies) > 1 else None
-
-    @property
-    def best(self) -> float | None:
-        return max(self.accuracies, default=None)
-
-    @property
-    def balanced_mean(self) -> float | None:
-        return mean_of(result.balanced_accuracy for result in self.results)
-
-    @property
-    def unbalanced(self) -> bool:
-        """Whether the balanced accuracy says what the accuracy does not."""
-        return any(result.unbalanced for result in self.results)
-
-    @property
-    def ranks(self) -> list[int]:
-        return [result.rank for result in self.results if result.rank is not None]
-
-    @property
-    def of(self) -> int | None:
-        return next((result.of for result in self.results if result.of is not None), None)
-
-    @property
-    def parameters(self) -> float | None:
-        return mean_of(result.parameters for result in self.results)
-
-    @property
-    def skip_share(self) -> float:
-        return fmean(result.skip_share for result in self.results)
-
-    def seconds(self, stage: str) -> float | None:
-        """Mean over the runs that have the stage."""
-        return mean_of(result.seconds.get(stage) for result in self.results)
-
-    @property
-    def paper(self) -> PaperNumber | None:
-        """The paper's number; that of its protocol `table` for what was looked up, whatever the option is called."""
-        return paper_number(self.choices._replace(evaluation="table") if self.ranks else self.choices)
+    def __init__(self, choices: Choices, results: Sequence[RunResult]) -> None:
+        accuracies = [one.accuracy for one in results if one.accuracy is not None]
+        self.choices = choices
+        self.results = results
+        self.seeds = sorted(one.seed for one in results)
+        self.mixes_settings = len(set(self.seeds)) < len(self.seeds)  # more than the seed differs between these runs
+        self.accuracy = _mean(accuracies)
+        self.std = stdev(accuracies) if len(accuracies) > 1 else None  # of the sample
+        self.best = max(accuracies, default=None)
+        self.balanced_accuracy = _mean(one.balanced_accuracy for one in results)
+        self.unbalanced = any(one.unbalanced for one in results)
+        self.ranks = [one.rank for one in results if one.rank is not None]
+        self.of = next((one.of for one in results if one.of is not None), None)
+        self.parameters = _mean(one.parameters for one in results)
+        self.skip_share = fmean(one.skip_share for one in results)
+        self.seconds = {stage: _mean(one.seconds.get(stage) for one in results) for stage in STAGES}
+        self.paper = paper_number(choices, looked_up=bool(self.ranks))
 
 
 def rows(results: Iterable[RunResult]) -> list[Row]:
@@ -294,10 +237,8 @@ def rows(results: Iterable[RunResult]) -> list[Row]:
     groups: dict[Choices, list[RunResult]] = {}
     for result in results:
         groups.setdefault(result.choices, []).append(result)
-    return [Row(choices, tuple(groups[choices])) for choices in sorted(groups)]
+    return [Row(choices, groups[choices]) for choices in sorted(groups)]
 
 
-def mean_of(values: Iterable[float | None]) -> float | None:
-    """Return the mean of those that are known, or `None` of none."""
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
+def _mean(values: Iterable[float | None]) -> float | None:
+    return fmean(known) if (known := [value for value in values if value is not None]) else None

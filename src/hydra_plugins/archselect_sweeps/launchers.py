@@ -10,7 +10,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, env_override
 from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
+from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from archselect.distributed.launch import is_main_process
@@ -23,8 +23,6 @@ SHARED = (
 )
 """What submitit calls the same on every cluster; the other options belong to one kind of it."""
 
-_CHOICES = {"local": "slurm_local", "slurm": "slurm"}
-
 
 class JoblibLauncher(Launcher):
     """`hydra-joblib-launcher`: so many processes, which take one job after the other.
@@ -35,12 +33,12 @@ class JoblibLauncher(Launcher):
     def __init__(self, **options: Any) -> None:
         self._options = options
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(self, **context: Any) -> None:
         """Make the plugin's launcher."""
         with extra("sweeps", "hydra/launcher=processes"):
             from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher as Plugin
         self._plugin = Plugin(**self._options)
-        self._plugin.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self._plugin.setup(**context)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs.
@@ -69,34 +67,24 @@ class SubmititLauncher(Launcher):
     """`hydra-submitit-launcher`, which runs a job and requeues it; submitted and waited for here.
 
     The plugin's own waiting ends at the first job that left no result, such as one out of memory, and leaves the jobs
-    to themselves when the sweep is stopped.
-
-    Args:
-        cluster: Where the jobs run.
-        submitit_folder: For what submitit writes.
-        max_num_timeout: How often a job that reached its time limit is requeued.
-        options: Those of submitit.
+    to themselves when the sweep is stopped. The options are those of submitit, explained in `configs/hydra/launcher/`.
     """
 
     def __init__(
         self, cluster: Literal["local", "slurm"], submitit_folder: str, max_num_timeout: int, **options: Any
     ) -> None:
-        self._cluster = cluster
-        self._folder = submitit_folder
-        self._max_num_timeout = max_num_timeout
+        self._cluster, self._folder, self._max_num_timeout = cluster, submitit_folder, max_num_timeout
         self._options = options
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(self, *, hydra_context: HydraContext, config: DictConfig, **context: Any) -> None:
         """Make the plugin's launcher, which submitit will call in each job, and what submits it."""
         if "search_space" not in config and self._options.get("nodes", 1) * self._options.get("tasks_per_node", 1) > 1:
             raise UserError("An analysis runs on one device: leave hydra.launcher.nodes and tasks_per_node at 1.")
-        with extra("sweeps", f"hydra/launcher={_CHOICES[self._cluster]}"):
+        with extra("sweeps", f"hydra/launcher={'slurm' if self._cluster == 'slurm' else 'slurm_local'}"):
             from hydra_plugins.hydra_submitit_launcher.submitit_launcher import LocalLauncher, SlurmLauncher
-        self._config = config
-        self._context = hydra_context
-        plugin = {"local": LocalLauncher, "slurm": SlurmLauncher}[self._cluster]()
-        plugin.setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        self._job = Task(plugin)
+        self._config, self._loader = config, hydra_context.config_loader
+        self._task = Task(SlurmLauncher() if self._cluster == "slurm" else LocalLauncher())
+        self._task.plugin.setup(hydra_context=hydra_context, config=config, **context)
         self._executor = self._made_executor()
 
     def _made_executor(self) -> Any:
@@ -129,12 +117,9 @@ class SubmititLauncher(Launcher):
         # A process that shares the machine with others takes the threads it was given, not all.
         threads = {THREADS: os.environ.get(THREADS, str(self._options.get("cpus_per_task") or 1))}
         with env_override(threads):
-            jobs = self._executor.map_array(self._job, *zip(*calls, strict=True))
+            jobs = self._executor.map_array(self._task, *zip(*calls, strict=True))
         try:
-            return [
-                self._outcome(job, number, overrides)
-                for job, number, overrides in zip(jobs, numbers, job_overrides, strict=True)
-            ]
+            return [self._outcome(*job) for job in zip(jobs, numbers, job_overrides, strict=True)]
         except BaseException:
             for job in jobs:
                 job.cancel(check=False)
@@ -147,15 +132,15 @@ class SubmititLauncher(Launcher):
         try:
             returned: JobReturn = job.task(0).result()
             if returned.status is JobStatus.FAILED and job.num_tasks > 1:
-                said = f"{returned._return_value} What each of its tasks said is in {job.paths.folder}."
-                returned.return_value = UserError(said)
+                each = f"What each of its tasks said is in {job.paths.folder}."
+                returned.return_value = UserError(f"{returned._return_value} {each}")
             return returned
         except (UncompletedJobError, FailedJobError) as error:
             reason = (
                 f"it ended without a result (state {job.state}), most often because the memory ran out or the job was "
                 f"cancelled: see {job.paths.stderr}"
             )
-            keep_lost_failure(self._config, self._context.config_loader, number, overrides, reason)
+            keep_lost_failure(self._config, self._loader, number, overrides, reason)
             failed = JobReturn(overrides=overrides, status=JobStatus.FAILED)
             failed.return_value = UserError(reason)
             failed._return_value.__cause__ = error
@@ -164,13 +149,9 @@ class SubmititLauncher(Launcher):
 
 @dataclass(frozen=True)
 class Task:
-    """What submitit calls in every task of a job: Hydra's job, in which the tasks are the processes of one run.
+    """What submitit calls in every task of a job: Hydra's job, in which the tasks are the processes of one run."""
 
-    Args:
-        plugin: The launcher of `hydra-submitit-launcher`.
-    """
-
-    plugin: Any
+    plugin: Any  # the launcher of `hydra-submitit-launcher`
 
     def __call__(self, *arguments: Any) -> JobReturn:
         """Run the job and return what came of it; in another task than the main one raise its error, if any.

@@ -4,8 +4,9 @@
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +18,33 @@ from archselect.store import disk_errors_explained
 from archselect.utils.errors import UserError
 
 
+@dataclass
 class Study:
     """Trials to run, and what came of them.
 
-    Args:
+    Attributes:
         study: Optuna's.
         sampler: Makes a sampler from a seed.
         seed: Trial n is drawn by `seed` and n and what came of the earlier ones, so a study that was cut off draws what
             one that was left alone does.
         space: The distribution of each option.
+        exhausted: Whether the sampler has tried everything.
     """
 
-    def __init__(self, study: Any, sampler: Any, seed: int, space: Mapping[str, Any]) -> None:
-        self.study = study
-        self._sampler = sampler
-        self._seed = seed
-        self._space = dict(space)
-        self._exhausted = False
+    study: Any
+    sampler: Callable[..., Any]
+    seed: int
+    space: dict[str, Any]
+    exhausted: bool = False
 
     def trials(self, most: int, total: int) -> list[Any]:
         """Return up to `most` trials to run: those that a killed process left, or new ones, up to `total` in all."""
-        if left := [trial for trial in self._of_state("RUNNING") if set(trial.params) == set(self._space)]:
+        if left := [trial for trial in self._of_state("RUNNING") if set(trial.params) == set(self.space)]:
             return left[:most]
-        so_far = len(self.study.get_trials(deepcopy=False))
-        if self._exhausted or so_far >= total:
+        if self.exhausted or self.count >= total:
             return []
-        self.study.sampler = self._sampler(seed=(self._seed + 1_000_003 * so_far) % 2**32)
-        return [self.study.ask(self._space) for _ in range(min(most, total - so_far))]
+        self.study.sampler = self.sampler(seed=(self.seed + 1_000_003 * self.count) % 2**32)
+        return [self.study.ask(self.space) for _ in range(min(most, total - self.count))]
 
     def tell(self, number: int, value: float | None) -> None:
         """Write down what came of a trial; None, or no number: it failed."""
@@ -55,13 +56,17 @@ class Study:
         except RuntimeError as error:
             if "Study.stop" not in str(error):
                 raise
-            self._exhausted = True  # so a sampler that has tried everything says; the trial is written down
+            self.exhausted = True  # so a sampler that has tried everything says; the trial is written down
 
     def drop_halves(self) -> None:
         """Give up trials that were killed before all their options were drawn."""
         for trial in self._of_state("RUNNING"):
-            if set(trial.params) != set(self._space):
+            if set(trial.params) != set(self.space):
                 self.tell(trial.number, None)
+
+    @property
+    def count(self) -> int:
+        return len(self.study.get_trials(deepcopy=False))
 
     @property
     def best(self) -> Any:
@@ -94,37 +99,33 @@ def open_study(url: str, name: str, lower_is_better: bool, identity: Mapping[str
     folder = Path(make_url(url).database or name).parent
     with disk_errors_explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{name}.lock", blocking=False)
+    text = json.dumps(identity, sort_keys=True)
     try:
-        lock.acquire()
+        locked = FileLock(folder / f"{name}.lock", blocking=False).acquire()
     except Timeout as error:
         raise UserError(
             f"Another process is at the study {name} in {url}. Wait for it, or name another study: "
             "hydra.sweeper.study_name=NAME. More trials at a time: hydra.sweeper.n_jobs, with a launcher."
         ) from error
-    try:
+    with locked:
         study = optuna.create_study(
             storage=url,
             study_name=name,
             direction="minimize" if lower_is_better else "maximize",
             load_if_exists=True,
         )
-        text = json.dumps(identity, sort_keys=True)
-        known = study.user_attrs.get("identity", text)
-        if known != text:
+        if (known := study.user_attrs.get("identity", text)) != text:
             raise UserError(
-                f"The study {name} in {url} was made with other options ({_differences(json.loads(known), identity)}); "
-                "its trials cannot be compared with new ones. Name another study: hydra.sweeper.study_name=NAME."
+                f"The study {name} in {url} was made with other options ({_differences(known, text)}); its trials "
+                "cannot be compared with new ones. Name another study: hydra.sweeper.study_name=NAME."
             )
         study.set_user_attr("identity", text)
         yield study
-    finally:
-        lock.release()
 
 
-def _differences(known: Any, now: Any) -> str:
-    """Return the first few options in which two nested configs differ."""
-    before, after = _flat(known), _flat(json.loads(json.dumps(now)))
+def _differences(known: str, now: str) -> str:
+    """Return the first few options in which two nested configs, as JSON, differ."""
+    before, after = _flat(json.loads(known)), _flat(json.loads(now))
     keys = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     found = [f"{key}: {before.get(key)}, now {after.get(key)}" for key in keys]
     return ", ".join(found[:3] + (["..."] if len(found) > 3 else []))

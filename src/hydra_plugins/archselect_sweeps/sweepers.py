@@ -14,22 +14,23 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
+from hydra.types import HydraContext
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from archselect.distributed.launch import refuse_launched
 from archselect.utils.errors import UserError, extra, sentence
+from hydra_plugins.archselect_sweeps.study import Study, open_study, parse_space
 
 
 class GatheringLauncher(Launcher):
     """A launcher around another one: it gathers the jobs that fail, where Hydra would end the sweep at the first."""
 
     def __init__(self, launcher: Launcher, sweep_folder: str) -> None:
-        self._launcher = launcher
-        self._sweep_folder = sweep_folder
+        self._launcher, self._sweep_folder = launcher, sweep_folder
         self._jobs: list[tuple[int, Sequence[str], BaseException | None]] = []
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(self, **context: Any) -> None:
         """The launcher inside is set up already."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -68,10 +69,10 @@ class GatheringLauncher(Launcher):
 class GridSweeper(BasicSweeper):
     """Hydra's own, every combination of what was given: to the end, whatever becomes of any job."""
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(self, *, config: DictConfig, **context: Any) -> None:
         """Put the launcher where the failures are gathered."""
         refuse_launched("the jobs of a sweep follow each other in one")
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        super().setup(config=config, **context)
         assert self.launcher is not None
         self.launcher = self._gathering = GatheringLauncher(self.launcher, str(config.hydra.sweep.dir))
 
@@ -86,13 +87,7 @@ class GridSweeper(BasicSweeper):
 class OptunaSweeper(Sweeper):
     """Asks Optuna for options, runs them as jobs of the launcher, and tells it the score that `main` returns.
 
-    Args:
-        sampler: `_target_` of an Optuna sampler, and its options but the seed.
-        storage: URL of the database that remembers the trials.
-        study_name: The study in it.
-        n_trials: How many the study shall have, those of earlier sessions included.
-        n_jobs: How many are handed to the launcher at once; later ones learn from all of them.
-        params: What is searched over, in Hydra's syntax of sweeps; the command line may add to it.
+    Its options are explained in `configs/hydra/sweeper/study.yaml`.
     """
 
     sampler: Mapping[str, Any]
@@ -102,14 +97,11 @@ class OptunaSweeper(Sweeper):
     n_jobs: int
     params: Mapping[str, Any] | None
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(self, *, hydra_context: HydraContext, config: DictConfig, **context: Any) -> None:
         """Make the launcher."""
         refuse_launched("a study hands out its trials from one")
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
-        self._config = config
-        self._loader = hydra_context.config_loader
+        launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, config=config, **context)
+        self._config, self._loader = config, hydra_context.config_loader
         self._launcher = GatheringLauncher(launcher, str(config.hydra.sweep.dir))
 
     def sweep(self, arguments: list[str]) -> None:
@@ -120,20 +112,12 @@ class OptunaSweeper(Sweeper):
         """
         with extra("sweeps", "hydra/sweeper=study"):
             import optuna  # noqa: F401
-        from hydra.utils import get_class
-
-        from hydra_plugins.archselect_sweeps.study import Study, open_study, parse_space
-
-        for name in ("n_trials", "n_jobs"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise UserError(f"hydra.sweeper.{name} must be a whole number above 0; got {getattr(self, name)!r}.")
+        for name, value in (("n_trials", self.n_trials), ("n_jobs", self.n_jobs)):
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"hydra.sweeper.{name} must be a whole number above 0; got {value!r}.")
         space, fixed = parse_space(self.params or {}, arguments)
         identity = self._checked(space, fixed)
-        options = {str(key): value for key, value in self.sampler.items() if key != "_target_"}
-
-        def sampler(seed: int) -> Any:
-            return get_class(str(self.sampler["_target_"]))(seed=seed, **options)
-
+        sampler = instantiate(self.sampler, _partial_=True)
         lower_is_better = self._config.optimized_metric.endswith("loss")
         with open_study(self.storage, self.study_name, lower_is_better, identity) as made:
             study = Study(made, sampler, self._config.seed, space)
@@ -143,7 +127,7 @@ class OptunaSweeper(Sweeper):
                 returns = self._launcher.run(overrides, trials[0].number)
                 for trial, job in zip(trials, returns, strict=True):
                     study.tell(trial.number, None if job.status is JobStatus.FAILED else float(job.return_value))
-            self._conclude(study.best, len(made.get_trials(deepcopy=False)))
+            self._conclude(study)
         self._launcher.raise_failures()
 
     def _checked(self, space: Mapping[str, Any], fixed: Sequence[str]) -> Mapping[str, Any]:
@@ -167,20 +151,17 @@ class OptunaSweeper(Sweeper):
             **identity_of(base, str(base.data.get("train_subset"))),
         }
 
-    def _conclude(self, best: Any, count: int) -> None:
-        """Show and write down the best trial."""
+    def _conclude(self, study: Study) -> None:
+        """Show and write down the best trial, if one has worked."""
         from rich.console import Console
 
-        results: dict[str, Any] = {"name": "optuna", "trials": count}
-        if best is not None:
+        results: dict[str, Any] = {"name": "optuna", "trials": study.count}
+        if best := study.best:
             results |= {"best_trial": best.number, "best_value": best.value, "best_params": dict(best.params)}
             chosen = " ".join(f"{key}={value}" for key, value in best.params.items())
-            Console(highlight=False).print(
-                f"Best of {count} trials ({self.study_name}): {self._config.optimized_metric} {best.value:.4f} "
-                f"in trial {best.number}: {chosen}",
-                markup=False,
-                soft_wrap=True,
-            )
+            score = f"{self._config.optimized_metric} {best.value:.4f} in trial {best.number}: {chosen}"
+            said = f"Best of {study.count} trials ({self.study_name}): {score}"
+            Console(highlight=False).print(said, markup=False, soft_wrap=True)
         folder = Path(str(self._config.hydra.sweep.dir))
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(OmegaConf.create(results), folder / "optimization_results.yaml")

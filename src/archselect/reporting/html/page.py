@@ -10,15 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from markupsafe import Markup
 
 from archselect.reporting.html.parts import ANALYSES, READING, Assets, Notes, analyses_in
-from archselect.reporting.html.run_view import view
+from archselect.reporting.html.run_view import RunView
 from archselect.results.formatting import columns, footnotes
 from archselect.results.grid import Failure, Grid
 from archselect.results.summaries import Row
@@ -34,28 +31,22 @@ def write_page(
     path: Path,
     warn: Callable[[str], None],
     failed: Sequence[Failure],
-) -> Path:
-    """Write the page on the runs under `folder` to `path` and return it.
+) -> None:
+    """Write the page on the runs under `folder` to `path`, whose folder is made.
 
-    Args:
-        report: Its table.
-        grids: Of searches and selections.
-        folder: Where the runs lie.
-        path: The HTML file; its folder is made.
-        warn: Told what is missing of each run; the page says the same in its place.
-        failed: Runs that came to nothing.
+    `warn` is told what is missing of each run; the page says the same in its place.
 
     Raises:
         StoreError: The disk refuses.
     """
     assets, notes = Assets(path.parent), Notes()
     results = [result for row in report for result in row.results]
-    runs = [view(result, f"run-{number}", assets) for number, result in enumerate(results, start=1)]
+    runs = [RunView(result, f"run-{number}", assets) for number, result in enumerate(results, start=1)]
     known = [run for result in results for run in result.runs]
     beside = [(home, analyses_in(home, assets, notes)) for home in _folders_beside(folder, known)]
     for sentence in [*(f"{run.folder}: {sentence}" for run in runs for sentence in run.notes), *notes.sentences]:
         warn(sentence)
-    html = _render(
+    html = _template().render(
         folder=redact(str(folder.resolve())),
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         report=report,
@@ -73,14 +64,6 @@ def write_page(
         path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         file.write(html.encode())
-    return path
-
-
-def _render(**content: Any) -> str:
-    """Return the page with this content, our own style, and our own script, which its policy knows by its digest."""
-    script = _asset("page.js")
-    digest = b64encode(sha256(script.encode()).digest()).decode()
-    return _template().render(**content, style=Markup(_asset("page.css")), script=Markup(script), digest=digest)
 
 
 def _folders_beside(folder: Path, runs: Iterable[Path]) -> list[Path]:
@@ -98,10 +81,9 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["written"] = lambda path: redact(str(path))
-    environment.filters["unbroken"] = partial(re.sub, r"(?<=\d) (s|min|h)\b", "\u00a0\\1")  # a unit and its number
+    environment.filters |= {
+        "digest": lambda text: b64encode(sha256(text.encode()).digest()).decode(),
+        "written": lambda path: redact(str(path)),
+        "unbroken": partial(re.sub, r"(?<=\d) (s|min|h)\b", "\u00a0\\1"),  # a unit and its number
+    }
     return environment.get_template("page.html")
-
-
-def _asset(name: str) -> str:
-    return files("archselect.reporting.html").joinpath("template", name).read_text(encoding="utf-8")

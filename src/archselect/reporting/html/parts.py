@@ -6,8 +6,9 @@ import os
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from PIL import Image, UnidentifiedImageError
@@ -24,12 +25,11 @@ T = TypeVar("T")
 
 @dataclass
 class Notes:
-    """The sentences on what one run, or the folders of several, lack."""
+    """The sentences on what one run, or the folders of several, lack; each once."""
 
     sentences: list[str] = field(default_factory=list)
 
     def add(self, sentence: str) -> None:
-        """Add a sentence, once."""
         if sentence not in self.sentences:
             self.sentences.append(sentence)
 
@@ -54,8 +54,7 @@ def _reason(error: Exception) -> str:
             return f"a record is not what it should be ({error})"
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """A picture as a run shows it; `key` is that of its data among `Assets.pictures`, and sizes are in pixels."""
 
     key: str
@@ -90,13 +89,12 @@ class Assets:
         key = hashlib.sha256(content).hexdigest()[:16]
         try:
             with open_picture(io.BytesIO(content)) as image:
-                width, height = image.size
                 if key not in self.pictures:
                     self.pictures[key] = f"data:image/png;base64,{b64encode(_smaller(image)).decode()}"
+                return Picture(key, caption, *image.size)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # pillow raises all of these
             why = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
             raise ValueError(f"{path} is damaged, or no picture: {why}") from error
-        return Picture(key, caption, width, height)
 
 
 def _smaller(image: Image.Image) -> bytes:
@@ -110,40 +108,31 @@ def _smaller(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-@dataclass(frozen=True)
-class Analysis:
-    """What `python analyze.py` left of one analysis: `tables` are their names and the links to them."""
-
-    name: str
-    folder: Path
-    link: str | None
-    tables: tuple[tuple[str, str | None], ...]
-    paragraphs: tuple[str, ...]
-    picture: Picture | None
+def analyses_in(folder: Path, assets: Assets, notes: Notes) -> list[dict[str, Any]]:
+    """Return what `python analyze.py` left in `folder`, such as a run's, in alphabetical order."""
+    # A folder that has none of what an analysis leaves is one of something else.
+    return [
+        _analysis(home, folder, assets, notes)
+        for home in sorted((folder / ANALYSES).glob("*"))
+        if any((home / name).exists() for name in (READING, f"{home.name}.png", f"{home.name}.csv"))
+    ]
 
 
-def analyses_in(folder: Path, assets: Assets, notes: Notes) -> list[Analysis]:
-    """Return the analyses that lie in `folder`, such as a run's, in alphabetical order."""
-    found = []
-    for home in sorted((folder / ANALYSES).glob("*")):
-        # A folder that has none of what an analysis leaves is one of something else.
-        if any((home / name).exists() for name in (READING, f"{home.name}.png", f"{home.name}.csv")):
-            found.append(_analysis(home, folder, assets, notes))
-    return found
-
-
-def _analysis(home: Path, folder: Path, assets: Assets, notes: Notes) -> Analysis:
-    name = home.name
-    reading = notes.attempt(
-        f"The reading of the analysis {name}", lambda: read_text(home / READING, folder, TEXT_BYTES), ""
-    )
-    picture: Picture | None = notes.attempt(
-        f"The picture of the analysis {name}",
-        lambda: assets.embed(home / f"{name}.png", folder, f"Analysis: {name.replace('_', ' ')}"),
-        None,
-    )
-    tables = tuple((table.name, assets.link(table)) for table in sorted(home.glob("*.csv")))
+def _analysis(home: Path, folder: Path, assets: Assets, notes: Notes) -> dict[str, Any]:
+    name, caption = home.name, f"Analysis: {home.name.replace('_', ' ')}"
+    read = partial(read_text, home / READING, folder, TEXT_BYTES)
+    reading = notes.attempt(f"The reading of the analysis {name}", read, "")
+    embed = partial(assets.embed, home / f"{name}.png", folder, caption)
+    picture: Picture | None = notes.attempt(f"The picture of the analysis {name}", embed, None)
+    tables = [(table.name, assets.link(table)) for table in sorted(home.glob("*.csv"))]
     if not tables:
         notes.add(f"The analysis {name} has no table: there is no .csv in {home}.")
-    paragraphs = tuple(part for part in reading.split("\n\n") if part.strip())
-    return Analysis(name, home, assets.link(home), tables, paragraphs, picture)
+    paragraphs = [part for part in reading.split("\n\n") if part.strip()]
+    return {
+        "name": name,
+        "folder": home,
+        "link": assets.link(home),
+        "tables": tables,
+        "paragraphs": paragraphs,
+        "picture": picture,
+    }

@@ -2,8 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from omegaconf import DictConfig
 
 from archselect.pipeline.finished_run import FinishedRun, stage_place
 from archselect.reporting.html.decisions import Decisions, tabulate
-from archselect.reporting.html.parts import Analysis, Assets, Notes, Picture, analyses_in
+from archselect.reporting.html.parts import Assets, Notes, Picture, analyses_in
 from archselect.results.formatting import duration
 from archselect.results.summaries import STAGES, RunResult
 from archselect.safe_io.config import read_config, read_overrides
@@ -33,74 +32,32 @@ FIGURES = {
 }
 
 
-@dataclass(frozen=True)
-class StageView:
-    """A stage: what it took, whether the run found it there, where it lies, and the link to it."""
-
-    name: str
-    took: str
-    reused: bool
-    folder: str
-    link: str | None
-
-
-@dataclass(frozen=True)
 class RunView:
-    """One run, ready for the template.
+    """The run of a result, ready for the template; the last one, where its command was typed several times.
 
-    Attributes:
+    Args:
+        result: Whose run is read.
         anchor: Of its place on the page.
-        repeats: Folders of runs that came to the same result because the same command was typed again.
-        command: What was typed, as the overrides tell; empty: they are missing.
-        outcomes: Names and values of all numbers in the summary.
-        pictures: By the names in `FIGURES`.
-        notes: What is missing.
+        assets: Of the page.
     """
 
-    anchor: str
-    result: RunResult
-    folder: Path
-    link: str | None
-    repeats: list[Path]
-    command: str
-    genotype: str
-    outcomes: list[tuple[str, str]]
-    stages: list[StageView]
-    pictures: dict[str, Picture]
-    decisions: Decisions | None
-    analyses: list[Analysis]
-    notes: list[str]
-
-    @property
-    def title(self) -> str:
-        space, search, selection, evaluation, data = self.result.choices
-        return " · ".join([space, f"{search} + {selection}", evaluation, data, f"seed {self.result.seed}"])
-
-
-def view(result: RunResult, anchor: str, assets: Assets) -> RunView:
-    """Read the run of `result`; the last one, where the command was typed several times."""
-    *repeats, folder = result.runs
-    notes = Notes()
-    config: Any = notes.attempt("The run's options", lambda: read_config(folder / CONFIG, folder, "logger"), {})
-    run = FinishedRun(folder, DictConfig({}))  # nothing of it is made
-    decisions: Decisions | None = None
-    if "selection" in run.summary["stages"]:
-        decisions = notes.attempt("The decisions", lambda: _decisions(run, config, notes), None)
-    return RunView(
-        anchor=anchor,
-        result=result,
-        folder=folder,
-        link=assets.link(folder),
-        repeats=repeats,
-        command=notes.attempt("The command", lambda: _command(folder), ""),
-        genotype=run.summary["genotype"],
-        outcomes=notes.attempt("The numbers", lambda: _outcomes(run.summary), []),
-        stages=notes.attempt("The stages", lambda: _stages(run.summary, folder, assets), []),
-        pictures=_pictures(run.summary, folder, decisions, assets, notes),
-        decisions=decisions,
-        analyses=analyses_in(folder, assets, notes),
-        notes=notes.sentences,
-    )
+    def __init__(self, result: RunResult, anchor: str, assets: Assets) -> None:
+        *self.repeats, self.folder = result.runs
+        self.result, self.anchor, self.link = result, anchor, assets.link(self.folder)
+        run = FinishedRun(self.folder, DictConfig({}))  # nothing of it is made
+        summary, notes = run.summary, Notes()
+        read = partial(read_config, self.folder / CONFIG, self.folder, "logger")
+        config: Any = notes.attempt("The run's options", read, {})
+        self.decisions: Decisions | None = None
+        if "selection" in summary["stages"]:
+            self.decisions = notes.attempt("The decisions", partial(_decisions, run, config, notes), None)
+        self.command = notes.attempt("The command", partial(_command, self.folder), "")  # as the overrides tell
+        self.genotype = summary["genotype"]
+        self.outcomes: list[Any] = notes.attempt("The numbers", lambda: list(_outcomes(summary)), [])
+        self.stages: list[Any] = notes.attempt("The stages", lambda: list(_stages(summary, self.folder, assets)), [])
+        self.pictures = _pictures(summary, self.folder, self.decisions, assets, notes)
+        self.analyses = analyses_in(self.folder, assets, notes)
+        self.notes = notes.sentences
 
 
 def _decisions(run: FinishedRun, config: Any, notes: Notes) -> Decisions | None:
@@ -109,8 +66,8 @@ def _decisions(run: FinishedRun, config: Any, notes: Notes) -> Decisions | None:
         notes.add(f"Decisions are missing: {made} were made, and decisions.jsonl holds {len(records)}.")
     if made and not records:
         return None
-    by_loss = (config.get("selection") or {}).get("operation_criterion") == "loss"  # most selections have no criterion
-    return tabulate(records, "loss" if by_loss else "accuracy")
+    criterion = (config.get("selection") or {}).get("operation_criterion")  # most selections have none
+    return tabulate(records, by_loss=criterion == "loss")
 
 
 def _command(folder: Path) -> str:
@@ -125,16 +82,14 @@ def _typed(override: str) -> str:
     return "".join(words.get(part) or shlex.quote(part) for part in parts if part)
 
 
-def _outcomes(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the numbers of a summary by what they are, with their units."""
-    found = []
+def _outcomes(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the numbers of a summary by what they are, with their units."""
     if summary.get("params") is not None:
-        found.append(("parameters", f"{summary['params']:,}"))
+        yield "parameters", f"{summary['params']:,}"
     for name, value in summary.items():
         stage, dot, what = name.partition(".")
         if dot and stage in STAGES and isinstance(value, int | float):
-            found.append((f"{stage}: {what.replace('_', ' ')}", _amount(what, value)))
-    return found
+            yield f"{stage}: {what.replace('_', ' ')}", _amount(what, value)
 
 
 def _amount(what: str, value: float) -> str:
@@ -145,16 +100,19 @@ def _amount(what: str, value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def _stages(summary: Mapping[str, Any], folder: Path, assets: Assets) -> list[StageView]:
-    found = []
+def _stages(summary: Mapping[str, Any], folder: Path, assets: Assets) -> Iterator[dict[str, Any]]:
+    """Yield of each stage what it took, whether the run found it there, where it lies, and the link to it."""
     for name in STAGES:
         if stage := summary["stages"].get(name):
             place = stage_place(folder, name, stage["folder"])
-            # By way of the run's own link, with which it can be moved, where there is one.
-            link = assets.link(folder / name) or assets.link(place)
-            took = duration(stage["seconds"])
-            found.append(StageView(name, took, bool(stage.get("reused")), str(stage["folder"]), link))
-    return found
+            yield {
+                "name": name,
+                "took": duration(stage["seconds"]),
+                "reused": stage.get("reused"),
+                "folder": stage["folder"],
+                # By way of the run's own link, with which it can be moved, where there is one.
+                "link": assets.link(folder / name) or assets.link(place),
+            }
 
 
 def _pictures(
