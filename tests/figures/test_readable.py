@@ -8,22 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.utils import instantiate
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+from omegaconf import OmegaConf
 from PIL import Image
+from tests.command import CONFIGS
 
-from archselect.analysis import (
-    DiscretizationAccuracy,
-    Landscape,
-    Seeds,
-    SelectionCurve,
-    Shuffle,
-    SkipDominance,
-    Trajectory,
-    TrueStrength,
-)
 from archselect.figures.bars import Quantity, draw_operation_bars
 from archselect.figures.cells import draw_cells, draw_cells_of
 from archselect.figures.strengths import draw_operation_strengths, draw_topology_strengths
@@ -56,7 +49,6 @@ SMALL = Genotype.from_text("cell:1:sep_conv_3x3@0")
 TWO_CELLS = Genotype.from_text("normal:2:noise@0+noise@1/none@0+none@1//reduce:2:noise@0/none@1")
 GENOTYPES = {
     "darts": PUBLISHED["darts_pt_s5_3"],
-    "flat": PUBLISHED["DARTS_V1"],
     "nasbench201": Genotype.from_nasbench201(
         "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_1x1~2|"
     ),
@@ -101,20 +93,22 @@ def history(name: str, epochs: int) -> Rows:
     ]
 
 
+def alpha(draw: Callable[..., Figure], name: str, epochs: int) -> Figure:
+    return draw(history(name, epochs), SPACES[name])
+
+
+def curves(epochs: int) -> Figure:
+    title = "The selection: accuracy and loss of the supernet while it is discretised"
+    return draw_curves(history("nasbench201", epochs), title, topology_decisions())
+
+
 def operation_strengths(name: str) -> Figure:
     draw = random.Random(0)
-    decisions = [
-        {
-            **edge,
-            "kind": "operation",
-            "point": point,
-            "epoch": 5 * point,
-            "scores": [{"candidate": each, "accuracy": 0.6 + 0.1 * draw.random()} for each in edge["candidates"]],
-            "kept": edge["candidates"][0],
-            "unmasked": {"accuracy": 0.72, "loss": 0.9},
-        }
-        for point, edge in enumerate(on_edges(name))
-    ]
+    decisions = []
+    for point, edge in enumerate(on_edges(name)):
+        scores = [{"candidate": each, "accuracy": 0.6 + 0.1 * draw.random()} for each in edge["candidates"]]
+        decision = {"kind": "operation", "point": point, "epoch": 5 * point, "unmasked": {"accuracy": 0.72}}
+        decisions.append(edge | decision | {"scores": scores, "kept": edge["candidates"][0]})
     return draw_operation_strengths(decisions)
 
 
@@ -139,6 +133,13 @@ def bars(name: str) -> Figure:
     return draw_operation_bars(rows, "softmax(α) and perturbation strength of the operations", quantities)
 
 
+def analysis(name: str, **tables: Rows) -> Figure:
+    """Draw tables as the analysis of that name, with the options of its file, draws them."""
+    options = OmegaConf.load(CONFIGS / "analysis" / f"{name}.yaml")
+    own = options if "analysis" in options else {"analysis": options}
+    return instantiate(OmegaConf.merge({"protocol": {"scoring_batches": 1}}, own)["analysis"]).draw(tables)
+
+
 def seeds(selections: Sequence[str], runs: int, name: str) -> Figure:
     frequencies = [
         {"selection": selection, **row, "runs": runs, "share": float(index == 0)}
@@ -149,7 +150,7 @@ def seeds(selections: Sequence[str], runs: int, name: str) -> Figure:
     agreement = [{"one": one, "other": other, "share": None if runs == 1 else 0.5} for one, other in pairs]
     count = range(runs * len(selections))
     accuracy = [{"selection": selections[run % len(selections)], "skips": run, "accuracy": 90.0 + run} for run in count]
-    return Seeds().draw({"frequencies": frequencies, "agreement": agreement, "accuracy": accuracy})
+    return analysis("seeds", frequencies=frequencies, agreement=agreement, accuracy=accuracy)
 
 
 def selection_curve(nodes: int) -> Figure:
@@ -159,7 +160,7 @@ def selection_curve(nodes: int) -> Figure:
         for name in ("perturb", "perturb_magnitude", "perturb_random")
         for epoch in range(18)
     ]
-    return SelectionCurve().draw({"epochs": rows})
+    return analysis("selection_curve", epochs=rows)
 
 
 def trajectory() -> Figure:
@@ -169,25 +170,24 @@ def trajectory() -> Figure:
         for selection in ("magnitude", "perturb")
         for epoch in (4, 8, 24)
     ]
-    return Trajectory().draw({"choices": rows})
+    return analysis("trajectory", choices=rows)
 
 
 def skip_dominance(epochs: int) -> Figure:
     rows = [{"epoch": n, "val_accuracy": n / 40, "lead": -n / 50} for n in range(1, epochs + 1)]
-    return SkipDominance().draw({"epochs": rows})
+    return analysis("skip_dominance", epochs=rows)
 
 
 def landscape(epochs: int) -> Figure:
     grid = [-1.0, -0.5, 0.0, 0.5, 1.0]
     plane = [{"x": x, "y": y, "accuracy": 0.5 + x * y / 4} for x in grid for y in grid]
     eigenvalues = [{"epoch": n, "eigenvalue": 0.1 * n} for n in range(1, epochs + 1)]
-    return Landscape().draw({"plane": plane, "eigenvalues": eigenvalues})
+    return analysis("landscape", plane=plane, eigenvalues=eigenvalues)
 
 
 def shuffle() -> Figure:
     rows = [{"before": 0.5, "after": 0.1 * draw, "chance": 0.1} for draw in range(4)]
-    draws = [row | {"network": network} for network in ("vgg", "resnet", "supernet") for row in rows]
-    return Shuffle(recipe=None).draw({"draws": draws})  # type: ignore[arg-type]
+    return analysis("shuffle", draws=[row | {"network": one} for one in ("vgg", "resnet", "supernet") for row in rows])
 
 
 def discretization_accuracy(operations: list[str]) -> Figure:
@@ -197,7 +197,7 @@ def discretization_accuracy(operations: list[str]) -> Figure:
         for edge in range(4)
         for index, operation in enumerate(operations)
     ]
-    return DiscretizationAccuracy().draw({"operations": rows})
+    return analysis("discretization_accuracy", operations=rows)
 
 
 def true_strength() -> Figure:
@@ -209,21 +209,12 @@ def true_strength() -> Figure:
         for truth in ("true_mean", "true_best", "true_conditional")
         for predictor, tau in (("alpha", -0.1), ("masking", 0.4), ("parameters", None))
     ]
-    return TrueStrength().draw({"strengths": strengths, "correlations": correlations})
+    return analysis("true_strength", strengths=strengths, correlations=correlations)
 
 
-def curves(epochs: int) -> Figure:
-    title = "The selection: accuracy and loss of the supernet while it is discretised"
-    return draw_curves(history("nasbench201", epochs), title, topology_decisions())
-
-
-def alpha(draw: Callable[..., Figure], name: str, epochs: int) -> Figure:
-    return draw(history(name, epochs), SPACES[name])
-
-
-LINES = [("darts", 50), ("s1", 50), ("nasbench201", 100), ("nasbench201", 1), ("one edge", 2)]
+LINES = [("darts", 50), ("nasbench201", 100), ("nasbench201", 1), ("one edge", 2)]
 MAPS = [("darts", 50), ("s1", 3), ("one edge", 1), ("many operations", 9)]
-SEEDS = [(["perturb"], 1, "s2"), (["perturb"], 3, "one edge")]
+SEEDS: list[tuple[list[str], int, str]] = [(["perturb"], 1, "s2"), (["perturb"], 3, "one edge")]
 SEEDS.append((["magnitude", "perturb", "a_selection_with_a_long_name"], 2, "darts"))
 
 PICTURES: dict[str, Callable[[], Figure]] = {
@@ -236,7 +227,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     **{f"alpha, {name} {epochs}": partial(alpha, draw_alpha, name, epochs) for name, epochs in LINES},
     **{f"map, {name} {epochs}": partial(alpha, draw_alpha_map, name, epochs) for name, epochs in MAPS},
     **{f"curves, {epochs}": partial(curves, epochs) for epochs in (1, 600)},
-    **{f"strengths, {name}": partial(operation_strengths, name) for name in SPACES},
+    **{f"strengths, {name}": partial(operation_strengths, name) for name in SPACES if name != "s2"},
     "strengths of inputs": lambda: draw_topology_strengths(topology_decisions()),
     **{f"bars, {name}": partial(bars, name) for name in ("darts", "one edge", "many operations")},
     **{f"seeds, {len(names)} {runs} {name}": partial(seeds, names, runs, name) for names, runs, name in SEEDS},
