@@ -37,16 +37,14 @@ from archselect.training.fit import StageTrainer
 
 @dataclass(frozen=True)
 class AnalysisContext:
-    """Finished runs, and what may be computed from them.
+    """Finished runs, several for an analysis that compares them, and what may be computed from them.
 
     Attributes:
-        runs: One, or several for an analysis that compares them.
         selections: Further selections by name, as configs.
-        console: Where progress is shown.
         table_file: The NAS-Bench-201 table to read; None: the one that the run looks its architecture up in, or else
             the package's.
         options: The resolved config of the analysis.
-        refused: Filled by `select_all`: the selections that could not be made, and why.
+        refused: The selections that `select_all` could not make, and why.
     """
 
     runs: Sequence[FinishedRun]
@@ -134,8 +132,7 @@ class AnalysisContext:
 
     def _other_table(self, run: FinishedRun) -> set[str]:
         """Return the SHA-256 of the table that is read, unless the run looked its architecture up in that one."""
-        file = self._table_of(run)
-        if file is None or not file.is_file():
+        if (file := self._table_of(run)) is None or not file.is_file():
             return set()
         looked_up = run.stage("evaluation").folder.key.identity if "evaluation" in run.summary["stages"] else {}
         return {sha256_of(file)} - {looked_up.get("table")}
@@ -156,18 +153,11 @@ MEASURED = "measured.jsonl"
 
 
 class Measurer:
-    """What an analysis measures with.
-
-    Args:
-        context: The runs.
-        trainer: Of the analysis' stage.
-    """
+    """What an analysis measures with, on the device of its stage's trainer."""
 
     def __init__(self, context: AnalysisContext, trainer: StageTrainer) -> None:
-        self.context = context
-        self.run = context.run
-        self.trainer = trainer
-        self.device = trainer.device
+        self.context, self.run = context, context.run
+        self.trainer, self.device = trainer, trainer.device
 
     def supernet(self, epochs: int | None = None) -> Supernet:
         """Return the supernet as the search left it, or as it was after so many epochs, on the device."""
@@ -267,38 +257,31 @@ TABLES = "tables.json"
 
 @dataclass(frozen=True)
 class AnalysisStage:
-    """Measures.
+    """What an analysis computes once: the key of all that determines the result, what it is made from, the work."""
 
-    Attributes:
-        context: The runs.
-        analysis: What is measured.
-        prepared: Further stages that are read.
+    key: StageKey
+    config: Mapping[str, Any]
+    run: Callable[[StageTrainer], Mapping[str, Any]]
+
+
+def stage_of(analysis: Analysis, context: AnalysisContext) -> AnalysisStage:
+    """Return the stage that measures, and keeps the tables; what it reads is prepared first.
+
+    Refused selections leave no stage, but the tables say so: its key has them, too.
     """
+    prepared = analysis.prepare(context)
 
-    context: AnalysisContext
-    analysis: Analysis
-    prepared: Mapping[str, StageResult]
-
-    @property
-    def key(self) -> StageKey:
-        """The options, and all that is read. Refused selections leave no stage, but tables say so: they count too."""
-        run = self.context.run
-        identity = {
-            "version": self.analysis.version,
-            "analysis": {name: value for name, value in self.context.options.items() if name != "name"},
-            "prepared": {name: stage.folder.key.digest for name, stage in self.prepared.items()},
-            **self.context.identity,
-        }
-        label = folder_label(self.analysis.name, run.summary["name"], f"seed{run.parts.seed}")
-        return StageKey("analysis", label, identity)
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """What the stage was made from."""
-        return {"runs": [str(run.folder) for run in self.context.runs], "analysis": dict(self.context.options)}
-
-    def run(self, stage_trainer: StageTrainer) -> Mapping[str, Any]:
-        """Measure, and keep the tables."""
-        tables = self.analysis.measure(Measurer(self.context, stage_trainer), self.prepared)
-        stage_trainer.folder.write_json(TABLES, dict(tables))
+    def measure(trainer: StageTrainer) -> Mapping[str, Any]:
+        tables = analysis.measure(Measurer(context, trainer), prepared)
+        trainer.folder.write_json(TABLES, dict(tables))
         return {"rows": {name: len(rows) for name, rows in tables.items()}}
+
+    identity = {
+        "version": analysis.version,
+        "analysis": {name: value for name, value in context.options.items() if name != "name"},
+        "prepared": {name: stage.folder.key.digest for name, stage in prepared.items()},
+        **context.identity,
+    }
+    label = folder_label(analysis.name, context.run.summary["name"], f"seed{context.run.parts.seed}")
+    config = {"runs": [str(run.folder) for run in context.runs], "analysis": dict(context.options)}
+    return AnalysisStage(StageKey("analysis", label, identity), config, measure)

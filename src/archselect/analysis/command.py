@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 
-from archselect.analysis.base import TABLES, Analysis, AnalysisContext, AnalysisStage, Tables
+from archselect.analysis.base import TABLES, Analysis, AnalysisContext, Tables, stage_of
 from archselect.distributed.launch import refuse_launched_analysis
 from archselect.figures.style import save
 from archselect.pipeline.config import as_user_error, figure_formats, instantiate_part, to_plain_dict
@@ -127,8 +127,7 @@ def _make(config: DictConfig, folder: Path, console: Console) -> Findings:
     try:
         for run in runs:
             _check_unchanged(run)
-        stage = AnalysisStage(context, analysis, analysis.prepare(context))
-        tables: Tables = run_stage(stage, context.job).folder.read_json(TABLES)
+        tables: Tables = run_stage(stage_of(analysis, context), context.job).folder.read_json(TABLES)
         findings = _write(analysis, tables, folder, log, formats)
         status = "success"
     finally:
