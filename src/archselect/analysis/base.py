@@ -252,6 +252,15 @@ class Analysis(ABC):
         """Return in one paragraph what is to be seen."""
 
 
+def check_same_operations(analysis: str, runs: Sequence[FinishedRun]) -> None:
+    """Raise a ValueError where an analysis that compares runs is given some with other candidates."""
+    if (other := next((run for run in runs if run.space != runs[0].space), None)) is not None:
+        raise ValueError(
+            f"analysis={analysis} compares runs that choose among the same operations, and {other.folder} has others "
+            f"than {runs[0].folder}. Name a folder that holds runs with the same search_space.operations."
+        )
+
+
 TABLES = "tables.json"
 
 
