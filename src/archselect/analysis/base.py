@@ -33,6 +33,7 @@ from archselect.selection import Scorer, Scoring
 from archselect.store import StageKey
 from archselect.store.integrity import sha256_of
 from archselect.training.fit import StageTrainer
+from archselect.utils.validation import check_fields
 
 
 @dataclass(frozen=True)
@@ -216,6 +217,9 @@ Table = list[dict[str, Any]]
 Tables = Mapping[str, Table]
 """What was measured, by name; the first is the main one."""
 
+Prepared = Mapping[str, StageResult]
+"""The stages that an analysis reads besides the runs' own, by a name of its choice."""
+
 
 class Analysis(ABC):
     """One analysis: a dataclass of its options, made from `configs/analysis/NAME.yaml`.
@@ -232,15 +236,18 @@ class Analysis(ABC):
     multi_run: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
+    def __post_init__(self) -> None:
+        check_fields(self, "analysis")
+
     def check(self, runs: Sequence[FinishedRun]) -> None:  # noqa: B027
         """Raise a ValueError where these runs cannot be analysed this way."""
 
-    def prepare(self, context: AnalysisContext) -> Mapping[str, StageResult]:
-        """Return the stages that it reads besides the runs' own; what is not in the store yet is computed."""
+    def prepare(self, context: AnalysisContext) -> Prepared:
+        """Return what is `Prepared`; what is not in the store yet is computed."""
         return {}
 
     @abstractmethod
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return the tables."""
 
     @abstractmethod

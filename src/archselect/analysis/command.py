@@ -37,14 +37,7 @@ SUMMARY = "reading.md"
 
 @dataclass(frozen=True)
 class Findings:
-    """What an analysis found.
-
-    Attributes:
-        name: Of the analysis.
-        tables: What was measured; `pandas.DataFrame(tables[NAME])` makes a data frame.
-        picture: Path of the PNG.
-        summary: What is to be seen.
-    """
+    """What an analysis of that name found: `pandas.DataFrame(tables[NAME])`, the PNG, and what is to be seen."""
 
     name: str
     tables: Tables
@@ -110,7 +103,9 @@ def _make(config: DictConfig, folder: Path, console: Console) -> Findings:
     silence_lightning_warnings()
     config = expanded(config)
     formats = figure_formats(config)
-    table = _table_file(config)
+    table = None if config.table is None else Path(str(config.table))
+    if table is not None and not table.is_file():
+        raise ValueError(f"There is no NAS-Bench-201 table at {table}. Set table=FILE to the one you have.")
     runs = _open(config, table)
     whole = _with_options_of(runs[0].config, config)
     analysis: Analysis = instantiate_part(whole, "analysis")
@@ -135,25 +130,15 @@ def _make(config: DictConfig, folder: Path, console: Console) -> Findings:
     return findings
 
 
-def _table_file(config: DictConfig) -> Path | None:
-    """Return the NAS-Bench-201 table that was named."""
-    if config.table is None:
-        return None
-    if not (file := Path(str(config.table))).is_file():
-        raise ValueError(f"There is no NAS-Bench-201 table at {file}. Set table=FILE to the one you have.")
-    return file
-
-
 def _open(config: DictConfig, table: Path | None) -> list[FinishedRun]:
     """Return the runs, with data, trainer and the table of a look-up where they are now."""
     changes: dict[str, Any] = {} if config.data_path is None else {"data": {"path": config.data_path}}
     if config.trainer is not None:
         changes["trainer"] = config.trainer
     runs = [open_run(folder, changes, tuple(config.trusted)) for folder in find_runs(config.run)]
-    if table is not None:
-        for run in runs:
-            if "table" in run.config.evaluation:
-                run.config.evaluation.table = str(table)
+    for run in runs:
+        if table is not None and "table" in run.config.evaluation:
+            run.config.evaluation.table = str(table)
     return runs
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from archselect import kernels
-from archselect.analysis.base import Analysis, Measurer, Table, Tables
+from archselect.analysis.base import Analysis, Measurer, Prepared, Table, Tables
 from archselect.analysis.stats import SKIP, edges_of, mean, mean_defined, picked, tau
 from archselect.figures.bars import Quantity, draw_operation_bars
 from archselect.figures.style import edge_name
@@ -22,8 +22,7 @@ from archselect.models.restored_state import restored_state
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixture import Mixture
 from archselect.models.supernet.supernet import Supernet
-from archselect.pipeline.stage import StageResult
-from archselect.utils.validation import PositiveInt, check_fields
+from archselect.utils.validation import PositiveInt
 
 Branches = Mapping[str, Tensor]
 """What each operation gives on an edge, `(B, C, H, W)`."""
@@ -55,10 +54,7 @@ class OptimalAlpha(Analysis):
     batches: PositiveInt = 4
     batch_size: PositiveInt = 64
 
-    def __post_init__(self) -> None:
-        check_fields(self, "analysis")
-
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return a row per operation of every undecided edge."""
         supernet = measurer.supernet()
         found: dict[tuple[str, int], list[tuple[dict[str, float], list[float]]]] = defaultdict(list)

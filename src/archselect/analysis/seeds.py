@@ -9,10 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import MaxNLocator
 from pandas import DataFrame
 
-from archselect.analysis.base import Analysis, Measurer, Table, Tables, check_same_operations
+from archselect.analysis.base import Analysis, Measurer, Prepared, Table, Tables, check_same_operations
 from archselect.analysis.stats import SKIP, distinct, mean, mean_defined, percent, plural, rows_by, spearman
 from archselect.figures.style import (
     WIDTH,
@@ -28,7 +27,6 @@ from archselect.figures.style import (
 )
 from archselect.genotype import Genotype
 from archselect.pipeline.finished_run import FinishedRun
-from archselect.pipeline.stage import StageResult
 from archselect.results.summaries import RunResult
 
 DROPPED = "dropped"
@@ -52,7 +50,7 @@ class Seeds(Analysis):
             )
         check_same_operations(self.name, runs)
 
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return how often edges got operations, how far selections agree, and a row per run."""
         found = outcomes(measurer.context.runs)
         rows = [{name: value for name, value in outcome.items() if name != "edges"} for outcome in found]
@@ -243,5 +241,5 @@ def _draw_accuracy(axes: Axes, rows: Rows, labels: Sequence[str]) -> None:
             look: dict[str, Any] = {"color": style.colour, "mfc": face, "markersize": 5.5, "alpha": 0.8}
             axes.plot(*zip(*points, strict=True), style.marker, label=label, **look)
     axes.set(xlabel="skip connections in the architecture", ylabel="test accuracy (%)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.locator_params(axis="x", integer=True)
     axes.margins(0.08)

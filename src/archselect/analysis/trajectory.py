@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product, zip_longest
 from math import ceil
-from typing import Any
+from typing import Annotated, Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
-from archselect.analysis.base import Analysis, AnalysisContext, Measurer, Table, Tables
+from archselect.analysis.base import Analysis, AnalysisContext, Measurer, Prepared, Table, Tables
 from archselect.analysis.stats import distinct, mean, percent, rows_by, table_column
 from archselect.evaluation import Retraining
 from archselect.evaluation.nasbench201 import RANKS
@@ -20,10 +19,14 @@ from archselect.genotype import Genotype
 from archselect.pipeline.finished_run import FinishedRun
 from archselect.pipeline.plan import Plan
 from archselect.pipeline.preflight import check_data
-from archselect.pipeline.stage import StageResult, run_stage
+from archselect.pipeline.stage import run_stage
 from archselect.results.summaries import skip_share
-from archselect.utils.validation import POSITIVE_INT, check_fields
+from archselect.utils.validation import POSITIVE_INT, Constraint
 
+EPOCHS = Constraint(
+    "be a list of whole numbers above 0 such as [10, 30, 50], or null for all snapshots",
+    lambda value: isinstance(value, list | tuple) and len(value) > 0 and all(map(POSITIVE_INT.holds, value)),
+)
 TESTS = tuple(RANKS.values())
 """The columns of the NAS-Bench-201 table with test accuracies."""
 
@@ -45,19 +48,8 @@ class Trajectory(Analysis):
     """
 
     name: str = "trajectory"
-    epochs: Sequence[int] | None = None
+    epochs: Annotated[Sequence[int], EPOCHS] | None = None
     judge: bool = False
-
-    def __post_init__(self) -> None:
-        check_fields(self, "analysis")
-        if self.epochs is None:
-            return
-        if isinstance(self.epochs, str) or not isinstance(self.epochs, Sequence) or not self.epochs:
-            raise ValueError(
-                f"analysis.epochs must be a list such as [10, 30, 50], or null for all snapshots; got {self.epochs!r}."
-            )
-        for epoch in self.epochs:
-            POSITIVE_INT.check("analysis.epochs", epoch)
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
         run = runs[0]
@@ -81,7 +73,7 @@ class Trajectory(Analysis):
                 )
             check_data(run.parts)
 
-    def prepare(self, context: AnalysisContext) -> Mapping[str, StageResult]:
+    def prepare(self, context: AnalysisContext) -> Prepared:
         """Return a selection per way and snapshot, with `judge` their evaluations."""
         run = context.run
         if context.table is not None:
@@ -99,7 +91,7 @@ class Trajectory(Analysis):
                 made[text] = run_stage(evaluation, context.job)
         return made
 
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return a row per snapshot and selection, and which selections were left out."""
         context, history = measurer.context, measurer.run.history("search")
         accuracy = {record["epoch"] + 1: record["metrics"]["val_accuracy"] for record in history}
@@ -178,4 +170,4 @@ def _draw_panel(axes: Axes, rows: Table, column: str, looks: Mapping[str, Mappin
         axes.set_ylim(-4, 104)  # a line along 0 or 100 is seen whole
     axes.set(title=title, xlabel="epochs of the search", ylabel=label)
     whole_numbers(axes)
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.locator_params(axis="y", nbins=5)

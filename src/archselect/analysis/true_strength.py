@@ -3,15 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from archselect.analysis.base import Analysis, AnalysisContext, Measurer, Table, Tables, check_same_operations
+from archselect.analysis.base import Analysis, AnalysisContext, Measurer, Prepared, Table, Tables, check_same_operations
 from archselect.analysis.operation_strength import perturbed
 from archselect.analysis.stats import correlations, distinct, edge_taus, open_edges, plural, rows_by, table_column
 from archselect.evaluation.nasbench201 import ACCURACIES
@@ -27,7 +26,7 @@ from archselect.pipeline.stage import StageResult
 from archselect.selection import Scoring
 from archselect.selection.base import check_unraced
 from archselect.selection.scoring import Criterion
-from archselect.utils.validation import NonNegativeInt, PositiveInt, check_fields, one_of
+from archselect.utils.validation import NonNegativeInt, PositiveInt, one_of
 
 GROUND_TRUTHS = {
     "true_mean": "the mean of all architectures",
@@ -54,7 +53,7 @@ class TrueStrength(Analysis):
     """
 
     name: str = "true_strength"
-    column: str = "cifar10_test"
+    column: Annotated[str, one_of(ACCURACIES)] = "cifar10_test"
     criterion: Criterion = "accuracy"
     resamples: PositiveInt = 10_000
     seed: NonNegativeInt = 0
@@ -62,8 +61,7 @@ class TrueStrength(Analysis):
     multi_run: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_fields(self, "analysis")
-        one_of(ACCURACIES).check("analysis.column", self.column)
+        super().__post_init__()
         check_unraced(self.name, self.scoring)
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
@@ -75,7 +73,7 @@ class TrueStrength(Analysis):
                 )
         check_same_operations(self.name, runs)
 
-    def prepare(self, context: AnalysisContext) -> Mapping[str, StageResult]:
+    def prepare(self, context: AnalysisContext) -> Prepared:
         """Return the selections, from every supernet."""
         lacking = next((one.run for one in context.per_supernet if one.table is None), None)
         if lacking is not None:
@@ -93,7 +91,7 @@ class TrueStrength(Analysis):
             for name, stage in one.select_all().items()
         }
 
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return ground truths and strengths per operation, tau per edge, and its mean."""
         contexts = measurer.context.per_supernet
         measurer.start(sum(len(one.run.space["cells"]["cell"]["edges"]) for one in contexts))
@@ -264,7 +262,7 @@ def _draw_truths(figure: SubFigure, strengths: Table) -> None:
             axes.plot(row["true_conditional"], y, "D", color=colour, markerfacecolor="none")
             axes.plot(row["true_mean"], y, "o", markersize=5.5, color=colour)
         axes.set(title=edge, ylim=(len(operations) - 0.4, -0.6))
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
+        axes.locator_params(axis="x", nbins=3)
         axes.set_yticks(range(len(operations)), operations)
         axes.tick_params(axis="y", length=0)
     body.supxlabel("accuracy (%)", fontsize=8)
