@@ -1,12 +1,12 @@
 """A drawn cell shows every operation and state; what stands in one layer is apart, and few lines cross."""
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import pytest
 from matplotlib.colors import same_color
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from archselect.figures.cells import GAP, LANE, ROW, _crossings, draw_cells, draw_cells_of, lay_out, output_sources
+from archselect.figures.cells import GAP, LANE, ROW, CellLayout, draw_cells, draw_cells_of, lay_out, output_sources
 from archselect.figures.style import STYLES
 from archselect.genotype import PUBLISHED, CellGenotype, Genotype, Input
 
@@ -90,16 +90,18 @@ def test_nothing_in_a_layer_overlaps_and_inputs_are_listed_from_the_top(cell: Ce
         assert heights == sorted(heights, reverse=True)
 
 
+def crossings(layout: CellLayout) -> int:
+    """Of lines between the same two layers; those that meet in a place do not cross."""
+    heights, pairs = layout.heights, combinations(layout.links, 2)
+    return sum((heights[a] - heights[c]) * (heights[b] - heights[d]) < 0 for (a, b), (c, d) in pairs if a[1] == c[1])
+
+
 def test_lines_do_not_cross_where_they_need_not() -> None:
     # Node 2 reads input 1 and node 3 reads input 0, so the nodes must stand in the opposite order of their numbers.
     layout = lay_out(Genotype.from_text("cell:2:skip_connect@1/skip_connect@0").cell("cell"))
-    assert layout.heights[0, 0] > layout.heights[1, 0]
-    assert layout.heights[3, 1] > layout.heights[2, 1]
-    columns = [[(0, 0), (1, 0)], [(2, 1), (3, 1)]]
-    level = [((0, 0), (2, 1)), ((1, 0), (3, 1))]
-    crossed = [((0, 0), (3, 1)), ((1, 0), (2, 1))]
-    assert [_crossings(columns, links) for links in (level, crossed)] == [0, 1]
-    assert _crossings(columns, [*level, *crossed]) == 1  # lines that meet in a place do not cross
+    assert layout.heights[0, 0] > layout.heights[1, 0] and layout.heights[3, 1] > layout.heights[2, 1]
+    assert [crossings(lay_out(cell)) for cell in (NASBENCH201, CHAIN, *PUBLISHED["darts_pt_s5_3"])] == [0, 0, 2, 0]
+    assert crossings(lay_out(DENSE)) <= 7
 
 
 def test_the_output_is_the_last_node_only_in_a_cell_of_the_nasbench201_kind() -> None:

@@ -3,10 +3,11 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import combinations, combinations_with_replacement
+from itertools import combinations, combinations_with_replacement, product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hydra.utils import instantiate
 from matplotlib.backend_bases import RendererBase
@@ -60,6 +61,12 @@ GENOTYPES = {
 }
 
 
+def table(more: Callable[..., dict[str, Any]], **columns: Sequence[Any]) -> Rows:
+    """Return a row for every combination of values of columns, with `more` that follows from them."""
+    combined = (dict(zip(columns, values, strict=True)) for values in product(*columns.values()))
+    return [row | more(**row) for row in combined]
+
+
 def on_edges(name: str) -> Iterator[dict[str, Any]]:
     """Yield every edge of a space with its operations."""
     for cell, about in SPACES[name]["cells"].items():
@@ -75,22 +82,16 @@ def on_operations(name: str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def history(name: str, epochs: int) -> Rows:
-    draw = random.Random(0)
+    draw, cells = np.random.default_rng(0), SPACES[name]["cells"]
 
-    def weights(operations: list[str]) -> list[float]:
-        raw = [draw.random() for _ in operations]
-        return [value / sum(raw) for value in raw]
-
-    metrics = {"train_loss": 1.0, "val_loss": 1.2, "train_accuracy": 0.5, "val_accuracy": 0.4}
-    cells = SPACES[name]["cells"]
-    return [
-        {
-            "epoch": epoch,
+    def record(epoch: int) -> dict[str, Any]:
+        metrics = {"train_loss": 1.0, "val_loss": 1.2, "train_accuracy": 0.5, "val_accuracy": 0.4}
+        return {
             "metrics": {metric: value * (1 + epoch / epochs) for metric, value in metrics.items()},
-            "alpha": {cell: [weights(edge) for edge in about["operations"]] for cell, about in cells.items()},
+            "alpha": {c: [draw.dirichlet([1] * len(edge)) for edge in cells[c]["operations"]] for c in cells},
         }
-        for epoch in range(epochs)
-    ]
+
+    return table(record, epoch=range(epochs))
 
 
 def alpha(draw: Callable[..., Figure], name: str, epochs: int) -> Figure:
@@ -116,14 +117,11 @@ def topology_decisions() -> Rows:
     draw = random.Random(0)
     decisions = []
     for point, node in enumerate((4, 3, 5), start=14):
-        candidates = [[source, node] for source in range(node)]
-        scores = [
-            {"round": index, "candidate": edge, "accuracy": draw.random()}
-            for index in range(node - 2)
-            for edge in candidates[index:]
-        ]
+        edges = [[source, node] for source in range(node)]
+        rounds = [(index, edge) for index in range(node - 2) for edge in edges[index:]]
+        scores = [{"round": index, "candidate": edge, "accuracy": draw.random()} for index, edge in rounds]
         decision = {"cell": "normal", "kind": "topology", "point": point, "epoch": point, "node": node}
-        decisions.append(decision | {"scores": scores, "candidates": candidates, "kept": candidates[-2:]})
+        decisions.append(decision | {"scores": scores, "candidates": edges, "kept": edges[-2:]})
     return decisions
 
 
@@ -148,67 +146,64 @@ def seeds(selections: Sequence[str], runs: int, name: str) -> Figure:
     ]
     pairs = combinations_with_replacement(selections, 2)
     agreement = [{"one": one, "other": other, "share": None if runs == 1 else 0.5} for one, other in pairs]
-    count = range(runs * len(selections))
-    accuracy = [{"selection": selections[run % len(selections)], "skips": run, "accuracy": 90.0 + run} for run in count]
+    accuracy = table(lambda skips, **_: {"accuracy": 90.0 + skips}, selection=selections, skips=range(runs))
     return analysis("seeds", frequencies=frequencies, agreement=agreement, accuracy=accuracy)
 
 
 def selection_curve(nodes: int) -> Figure:
-    rows = [
-        {"selection": name, "epoch": epoch, "val_accuracy": 0.9 - 0.01 * epoch}
-        | {"edges_decided": min(epoch, 14), "nodes_decided": min(nodes, max(0, epoch - 14))}
-        for name in ("perturb", "perturb_magnitude", "perturb_random")
-        for epoch in range(18)
-    ]
-    return analysis("selection_curve", epochs=rows)
+    def decided(epoch: int, **_: str) -> dict[str, float]:
+        counts = {"edges_decided": min(epoch, 14), "nodes_decided": min(nodes, max(0, epoch - 14))}
+        return {"val_accuracy": 0.9 - 0.01 * epoch, **counts}
+
+    selections = ["perturb", "perturb_magnitude", "perturb_random"]
+    return analysis("selection_curve", epochs=table(decided, selection=selections, epoch=range(18)))
 
 
 def trajectory() -> Figure:
     columns = ["cifar10_test", "cifar100_test", "imagenet16_120_test", "skip_share", "val_accuracy"]
-    rows = [
-        {"selection": selection, "epoch": epoch} | {column: 0.04 * epoch for column in columns}
-        for selection in ("magnitude", "perturb")
-        for epoch in (4, 8, 24)
-    ]
-    return analysis("trajectory", choices=rows)
+    choices = table(
+        lambda epoch, **_: dict.fromkeys(columns, 0.04 * epoch), selection=["magnitude", "perturb"], epoch=[4, 8, 24]
+    )
+    return analysis("trajectory", choices=choices)
 
 
 def skip_dominance(epochs: int) -> Figure:
-    rows = [{"epoch": n, "val_accuracy": n / 40, "lead": -n / 50} for n in range(1, epochs + 1)]
+    rows = table(lambda epoch: {"val_accuracy": epoch / 40, "lead": -epoch / 50}, epoch=range(1, epochs + 1))
     return analysis("skip_dominance", epochs=rows)
 
 
 def landscape(epochs: int) -> Figure:
     grid = [-1.0, -0.5, 0.0, 0.5, 1.0]
-    plane = [{"x": x, "y": y, "accuracy": 0.5 + x * y / 4} for x in grid for y in grid]
-    eigenvalues = [{"epoch": n, "eigenvalue": 0.1 * n} for n in range(1, epochs + 1)]
+    plane = table(lambda x, y: {"accuracy": 0.5 + x * y / 4}, x=grid, y=grid)
+    eigenvalues = table(lambda epoch: {"eigenvalue": 0.1 * epoch}, epoch=range(1, epochs + 1))
     return analysis("landscape", plane=plane, eigenvalues=eigenvalues)
 
 
 def shuffle() -> Figure:
-    rows = [{"before": 0.5, "after": 0.1 * draw, "chance": 0.1} for draw in range(4)]
-    return analysis("shuffle", draws=[row | {"network": one} for one in ("vgg", "resnet", "supernet") for row in rows])
+    networks, after = ["vgg", "resnet", "supernet"], [0.0, 0.1, 0.2, 0.3]
+    return analysis("shuffle", draws=table(lambda **_: {"before": 0.5, "chance": 0.1}, network=networks, after=after))
 
 
 def discretization_accuracy(operations: list[str]) -> Figure:
-    rows = [
-        {"cell": "reduction", "edge": f"({edge},4)", "operation": operation, "alpha": 0.1 * index}
-        | {"strength": 0.01 - 0.005 * index, "accuracy_at_convergence": 0.45 + 0.001 * index}
-        for edge in range(4)
-        for index, operation in enumerate(operations)
-    ]
-    return analysis("discretization_accuracy", operations=rows)
+    def measured(operation: str, **_: str) -> dict[str, Any]:
+        index = operations.index(operation)
+        values = {"strength": 0.01 - 0.005 * index, "accuracy_at_convergence": 0.45 + 0.001 * index}
+        return {"cell": "reduction", "alpha": 0.1 * index, **values}
+
+    edges = ["(0,4)", "(1,4)", "(2,4)", "(3,4)"]
+    return analysis("discretization_accuracy", operations=table(measured, edge=edges, operation=operations))
 
 
 def true_strength() -> Figure:
     strengths = [
         row | {"true_mean": 80.0 + index, "true_conditional": 90.0} for index, row in on_operations("nasbench201")
     ]
-    correlations = [
-        {"predictor": predictor, "truth": truth, "tau": tau, "low": None if tau is None else -0.2, "high": 0.6}
-        for truth in ("true_mean", "true_best", "true_conditional")
-        for predictor, tau in (("alpha", -0.1), ("masking", 0.4), ("parameters", None))
-    ]
+    taus = {"alpha": (-0.1, -0.2), "masking": (0.4, 0.1), "parameters": (None, None)}
+    correlations = table(
+        lambda predictor, **_: {"tau": taus[predictor][0], "low": taus[predictor][1], "high": 0.6},
+        truth=["true_mean", "true_best", "true_conditional"],
+        predictor=list(taus),
+    )
     return analysis("true_strength", strengths=strengths, correlations=correlations)
 
 

@@ -1,18 +1,17 @@
 """The chosen cells side by side (DARTS-PT, Fig. 5)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from matplotlib.figure import Figure
 
-from archselect.analysis.base import Analysis, Measurer, Table, Tables
+from archselect.analysis.base import Analysis, Measurer, Prepared, Table, Tables
 from archselect.analysis.stats import SKIP, is_convolution, rows_by
 from archselect.figures.cells import draw_cells_of
 from archselect.figures.style import edge_name
 from archselect.genotype import Genotype
 from archselect.pipeline.finished_run import FinishedRun
-from archselect.pipeline.stage import StageResult
 
 MOST = 12
 
@@ -31,7 +30,7 @@ class Cells(Analysis):
                 "Name a folder with fewer, or a single run."
             )
 
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return a row per edge of each architecture."""
         runs = measurer.context.runs
         chosen = [(_label(run, runs), run.genotype) for run in runs]

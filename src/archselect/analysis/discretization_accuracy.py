@@ -8,16 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from archselect.analysis.base import Analysis, Measurer, Table, Tables
-from archselect.analysis.operation_strength import perturbed
+from archselect.analysis.base import Analysis, Measurer, Prepared, Table, Tables
+from archselect.analysis.operation_strength import Unraced, perturbed
 from archselect.analysis.stats import edges_of, mean, mean_defined, open_edges, picked, plural, tau
 from archselect.distributed.rng import generator_for
 from archselect.figures.style import Rows, Style, add_legend, legend_dot, limits, new_figure, styled, styles
 from archselect.pipeline.finished_run import FinishedRun
-from archselect.pipeline.stage import StageResult
-from archselect.selection import Scoring
-from archselect.selection.base import TrialTraining, check_unraced
-from archselect.utils.validation import PositiveInt, check_fields
+from archselect.selection.base import TrialTraining
+from archselect.utils.validation import PositiveInt
 
 GROUND_TRUTH = "accuracy_at_convergence"
 PREDICTORS = {"alpha": "softmax(alpha)", "strength": "perturbation"}
@@ -39,11 +37,7 @@ class DiscretizationAccuracy(Analysis):
     name: str
     edges: PositiveInt
     training: TrialTraining
-    scoring: Scoring
-
-    def __post_init__(self) -> None:
-        check_fields(self, "analysis")
-        check_unraced(self.name, self.scoring)
+    scoring: Unraced
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
         there = len(open_edges(runs[0].supernet()))
@@ -53,7 +47,7 @@ class DiscretizationAccuracy(Analysis):
                 "Lower it."
             )
 
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return a row per operation of the chosen edges."""
         supernet = measurer.supernet()
         every = open_edges(supernet)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from math import sqrt
+from typing import Annotated
 
 import torch
 from matplotlib.axes import Axes
@@ -12,18 +13,19 @@ from matplotlib.figure import Figure, SubFigure
 from pandas import DataFrame
 from torch import Tensor
 
-from archselect.analysis.base import Analysis, Measurer, Tables
+from archselect.analysis.base import Analysis, Measurer, Prepared, Tables
+from archselect.analysis.operation_strength import Unraced
 from archselect.analysis.stats import percent
 from archselect.distributed.rng import generator_for
 from archselect.figures.style import BLUE, VERMILLION, Rows, new_figure, styled, whole_numbers
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.finished_run import FinishedRun
-from archselect.pipeline.stage import StageResult
 from archselect.search import Curvature
-from archselect.selection import Scorer, Scoring
-from archselect.selection.base import check_unraced
-from archselect.utils.validation import PositiveFloat, PositiveInt, check_fields
+from archselect.selection import Scorer
+from archselect.utils.validation import POSITIVE_INT, Constraint, PositiveFloat
+
+ODD = Constraint("be odd and at least 3, for a middle", lambda n: POSITIVE_INT.holds(n) and n >= 3 and n % 2 == 1)
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,9 @@ class Landscape(Analysis):
 
     name: str
     radius: PositiveFloat
-    points: PositiveInt
+    points: Annotated[int, ODD]
     curvature: Curvature
-    scoring: Scoring
-
-    def __post_init__(self) -> None:
-        check_fields(self, "analysis")
-        if self.points % 2 == 0 or self.points < 3:
-            raise ValueError(f"analysis.points must be odd and at least 3, for a middle; got {self.points}.")
-        check_unraced(self.name, self.scoring)
+    scoring: Unraced
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
         if free_entries(runs[0].supernet()).sum() < 2:
@@ -55,7 +51,7 @@ class Landscape(Analysis):
                 "Name a run whose search left some."
             )
 
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return the eigenvalue of every snapshot and of the end, and the accuracy at every point of the plane."""
         run = measurer.run
         last = run.stage("search").result["kept_epochs"]
@@ -119,22 +115,17 @@ def free_entries(supernet: Supernet) -> Tensor:
     return undecided & exist
 
 
-def directions(free: Tensor, generator: torch.Generator) -> Tensor:
-    """Return two random orthonormal directions that are zero where `free` is not, `(entries, 2)`."""
-    drawn = torch.randn(len(free), 2, generator=generator, dtype=torch.float64) * free.cpu().unsqueeze(1)
-    return torch.linalg.qr(drawn).Q
-
-
 def points_of_plane(
     supernet: Supernet, radius: float, points: int, seed: int
 ) -> dict[tuple[float, float], dict[str, Tensor]]:
     """Return the `alpha` of every point of the plane, an odd number of `points` per side.
 
-    The supernet's own are the middle. The outermost points of an axis are `radius` away from it: the root mean square
-    over the entries.
+    The supernet's own are the middle; the two directions are random, orthonormal, and zero in decided edges. The
+    outermost points of an axis are `radius` away from the middle: the root mean square over the entries.
     """
     free = free_entries(supernet)
-    first, second = directions(free, generator_for(seed, "analysis", "plane")).unbind(dim=1)
+    drawn = torch.randn(len(free), 2, generator=generator_for(seed, "analysis", "plane"), dtype=torch.float64)
+    first, second = torch.linalg.qr(drawn * free.cpu().unsqueeze(1)).Q.unbind(dim=1)
     length = radius * sqrt(int(free.sum()))
     steps = [2 * index / (points - 1) - 1 for index in range(points)]
     middle = {name: alpha.detach() for name, alpha in supernet.alphas.items()}

@@ -1,21 +1,24 @@
 """What magnitude picks on every edge, and what perturbation picks (DARTS-PT, Fig. 2)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import get_args
+from typing import Annotated, get_args
 
 from matplotlib.figure import Figure
 
-from archselect.analysis.base import Analysis, Measurer, Table, Tables
+from archselect.analysis.base import Analysis, Measurer, Prepared, Table, Tables
 from archselect.analysis.stats import SKIP, Edge, edges_of, mean_defined, open_edges, picked, tau
 from archselect.figures.bars import Quantity, draw_operation_bars
 from archselect.models.supernet.supernet import Supernet
-from archselect.pipeline.stage import StageResult
 from archselect.selection import Scorer, Scoring
-from archselect.selection.base import check_unraced
-from archselect.selection.scoring import Criterion, perturbation_loss, standard_error_of_difference
-from archselect.utils.validation import check_fields
+from archselect.selection.scoring import Criterion, Racing, perturbation_loss, standard_error_of_difference
+from archselect.utils.validation import Constraint
+
+UNRACED = Constraint(
+    "score every candidate to the end, so it is no race",
+    lambda value: isinstance(value, Scoring) and not isinstance(value, Racing),
+)
+Unraced = Annotated[Scoring, UNRACED]
 
 _LABELS = {"accuracy": ("accuracy lost\nwithout it (points)", 100), "loss": ("loss gained\nwithout it (nats)", 1)}
 
@@ -30,13 +33,9 @@ class OperationStrength(Analysis):
 
     name: str
     criterion: Criterion
-    scoring: Scoring
+    scoring: Unraced
 
-    def __post_init__(self) -> None:
-        check_fields(self, "analysis")
-        check_unraced(self.name, self.scoring)
-
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return per operation its weight and what the supernet is without it."""
         supernet = measurer.supernet()
         scorer = measurer.scorer(supernet, self.scoring)

@@ -1,17 +1,15 @@
 """The supernet's validation accuracy while selections discretise it (DARTS-PT, Fig. 6)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from archselect.analysis.base import Analysis, AnalysisContext, Measurer, Table, Tables
+from archselect.analysis.base import Analysis, AnalysisContext, Measurer, Prepared, Table, Tables
 from archselect.analysis.stats import mean, percent, rows_by
 from archselect.figures.style import Rows, add_legend, new_figure, selection_styles, styled, whole_numbers
 from archselect.figures.trajectories import LAST_EDGE
 from archselect.pipeline.selection_stage import DECISIONS
-from archselect.pipeline.stage import StageResult
 from archselect.training.fit import HISTORY
 
 
@@ -21,7 +19,7 @@ class SelectionCurve(Analysis):
 
     name: str
 
-    def prepare(self, context: AnalysisContext) -> Mapping[str, StageResult]:
+    def prepare(self, context: AnalysisContext) -> Prepared:
         """Return the selections."""
         names = [name for name in context.selections if context.reads_trained_alpha(name)]
         for name in names:
@@ -32,7 +30,7 @@ class SelectionCurve(Analysis):
                 )
         return {name: context.select(name) for name in names}
 
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return a row per selection and epoch; epoch 0 is the supernet before the first decision."""
         start = measurer.run.stage("search").result["val_accuracy"]
         rows: Table = []

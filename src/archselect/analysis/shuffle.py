@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from statistics import fmean, stdev
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,16 @@ from matplotlib.container import Container
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from archselect.analysis.base import Analysis, AnalysisContext, Measurer, Table, Tables, accuracy
+from archselect.analysis.base import (
+    Analysis,
+    AnalysisContext,
+    AnalysisStage,
+    Measurer,
+    Prepared,
+    Table,
+    Tables,
+    accuracy,
+)
 from archselect.analysis.stats import percent, rows_by
 from archselect.distributed.rng import generator_for
 from archselect.evaluation import Retraining
@@ -29,17 +38,19 @@ from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.config import identity_of
 from archselect.pipeline.evaluation_stage import NETWORK, retrain
 from archselect.pipeline.finished_run import FinishedRun
-from archselect.pipeline.stage import StageContext, StageResult, run_stage
+from archselect.pipeline.stage import run_stage
 from archselect.safe_io.tensors import load_into
 from archselect.store import StageKey
 from archselect.training.fit import StageTrainer
-from archselect.utils.validation import PositiveInt, check_fields
+from archselect.utils.validation import POSITIVE_INT, Constraint, PositiveInt
 
 VERSION = 1
-"""Raised when a change of the code changes what `ReferenceStage` results in."""
+"""Raised when a change of the code changes what the training of a reference network results in."""
 
 REFERENCES: tuple[ReferenceKind, ...] = ("vgg", "resnet")
 _NAMES = {"vgg": "VGG", "resnet": "ResNet", "supernet": "supernet"}
+
+TWO_OR_MORE = Constraint("be 2 or more: two layers of a stage change places", lambda n: POSITIVE_INT.holds(n) and n > 1)
 
 Shuffled = Callable[[torch.Generator | None], AbstractContextManager[Callable[[Tensor], Tensor]]]
 """Of a generator, a network in which two layers or edges have changed places for a while; none have without one."""
@@ -58,13 +69,8 @@ class Shuffle(Analysis):
     recipe: Retraining
     shuffles: PositiveInt
     channels: PositiveInt
-    layers: PositiveInt
+    layers: Annotated[int, TWO_OR_MORE]
     batch_norm: Literal["running", "batch"]
-
-    def __post_init__(self) -> None:
-        check_fields(self, "analysis")
-        if self.layers < 2:
-            raise ValueError("analysis.layers must be 2 or more: two layers of a stage change places.")
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
         for name, pairs in swappable(runs[0].supernet()).items():
@@ -75,22 +81,28 @@ class Shuffle(Analysis):
                     "space, such as s2."
                 )
 
-    def prepare(self, context: AnalysisContext) -> Mapping[str, StageResult]:
+    def prepare(self, context: AnalysisContext) -> Prepared:
         """Return the trained reference networks."""
         return {kind: run_stage(self._reference(context, kind), context.job) for kind in REFERENCES}
 
-    def _reference(self, context: AnalysisContext, kind: ReferenceKind) -> "ReferenceStage":
-        run = context.run
+    def _reference(self, context: AnalysisContext, kind: ReferenceKind) -> AnalysisStage:
+        """Return the stage that trains a reference network from scratch."""
+        run, shape = context.run, self._shape(kind)
         of_run = identity_of(run.config, run.parts.data.fingerprint())["evaluation"]
         recipe = {name: value for name, value in context.options["recipe"].items() if name not in ("name", "capture")}
-        identity = {name: of_run[name] for name in ("seed", "precision", "data")} | {"recipe": recipe}
+        config = {"network": shape, **{name: of_run[name] for name in ("seed", "precision", "data")}, "recipe": recipe}
         label = f"{kind}-{run.parts.data.label}-seed{run.parts.seed}"
-        return ReferenceStage(context.job, self.recipe, {"network": self._shape(kind), **identity}, label)
+
+        def train(trainer: StageTrainer) -> Mapping[str, Any]:
+            network = partial(ReferenceNetwork, **shape, classes=run.parts.data.classes)
+            return retrain(network, self.recipe, context.job, trainer)
+
+        return AnalysisStage(StageKey("analysis", label, {"version": VERSION, **config}), config, train)
 
     def _shape(self, kind: ReferenceKind) -> dict[str, Any]:
         return {"kind": kind, "channels": self.channels, "layers": self.layers}
 
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return a row per network and draw."""
         measurer.start((1 + self.shuffles) * (1 + len(prepared)))
         rows: Table = []
@@ -167,25 +179,6 @@ def kept(rows: Rows) -> float | None:
     if before < 2 * chance:
         return None
     return float((fmean(row["after"] for row in rows) - chance) / (before - chance))
-
-
-@dataclass(frozen=True)
-class ReferenceStage:
-    """Trains a reference network from scratch, by a recipe; what determines the result is all in `config`."""
-
-    job: StageContext
-    recipe: Retraining
-    config: Mapping[str, Any]
-    label: str
-
-    @property
-    def key(self) -> StageKey:
-        return StageKey("analysis", self.label, {"version": VERSION, **self.config})
-
-    def run(self, stage_trainer: StageTrainer) -> Mapping[str, Any]:
-        """Train and test the network."""
-        shape, classes = self.config["network"], self.job.data.classes
-        return retrain(lambda: ReferenceNetwork(**shape, classes=classes), self.recipe, self.job, stage_trainer)
 
 
 def swappable(supernet: Supernet) -> dict[str, list[tuple[int, int]]]:

@@ -1,16 +1,15 @@
 """How far skip connections lead in `softmax(alpha)` as the supernet gets better (DARTS-PT, Fig. 3)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from archselect.analysis.base import Analysis, Measurer, Tables
+from archselect.analysis.base import Analysis, Measurer, Prepared, Tables
 from archselect.analysis.stats import SKIP, is_convolution, mean, mean_defined, percent, spearman
 from archselect.figures.style import BLUE, VERMILLION, Rows, add_title, new_figure, styled, whole_numbers
 from archselect.pipeline.finished_run import FinishedRun
-from archselect.pipeline.stage import StageResult
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class SkipDominance(Analysis):
                 f"{run.parts.space.name!r} has no edge with both. Name a run in another space."
             )
 
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return a row per epoch."""
         rows = []
         cells = measurer.run.space["cells"]
