@@ -120,13 +120,12 @@ class Shuffle(Analysis):
                 return accuracy(network, measurer.test())
 
         parts = measurer.run.parts
-        before = measurer.cached(f"{name} before", test)
+        before, chance = measurer.cached(f"{name} before", test), 1 / parts.data.classes
         rows = []
         for draw in range(1, self.shuffles + 1):
             generator = generator_for(parts.seed, "analysis", "shuffle", draw)
             after = measurer.cached(f"{name} shuffle {draw}", partial(test, generator))
-            row = {"network": name, "draw": draw, "before": before, "after": after}
-            rows.append({**row, "chance": 1 / parts.data.classes})
+            rows.append({"network": name, "draw": draw, "before": before, "after": after, "chance": chance})
         return rows
 
     @styled

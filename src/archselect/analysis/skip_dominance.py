@@ -92,12 +92,7 @@ class SkipDominance(Analysis):
 
 
 def skip_lead(weights: Sequence[Sequence[float]], operations: Sequence[Sequence[str]]) -> list[float]:
-    """Return, of each undecided edge that has both, the weight of `skip_connect` less the mean of its convolutions.
-
-    Args:
-        weights: Mixture weights of a cell type, a row per edge.
-        operations: The candidates of every edge.
-    """
+    """Return, of each undecided edge that has both, the weight of `skip_connect` less the mean of its convolutions."""
     leads = []
     for row, names in zip(weights, operations, strict=True):
         if _has_both(names) and sum(weight > 0 for weight in row) > 1:

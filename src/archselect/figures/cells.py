@@ -32,21 +32,11 @@ GAP = 0.11  # between two places of a layer
 
 
 class CellLayout(NamedTuple):
-    """Where the states of a cell stand.
-
-    Attributes:
-        output: The number that stands for the cell's output: one more than the last state.
-        sources: The states that each node and the output read, from top to bottom.
-        layers: The layer of each state and of the output, from 0 on the left.
-        heights: The height of each place.
-        links: All lines.
-        bottom: Where the drawing begins.
-        top: Where it ends.
-    """
+    """Where the states of a cell stand; its output is one more state, after the last."""
 
     output: int
-    sources: dict[int, tuple[int, ...]]
-    layers: dict[int, int]
+    sources: dict[int, tuple[int, ...]]  # what each node and the output read, from top to bottom
+    layers: dict[int, int]  # of each state and of the output, from 0 on the left
     heights: dict[Place, float]
     links: tuple[Link, ...]
     bottom: float
