@@ -16,9 +16,11 @@ from archselect.pipeline.console import draw_figures
 
 DRAW = """
 import sys
+import matplotlib
 from archselect.figures.style import save
 from archselect.figures.cells import draw_cells
 from archselect.genotype import PUBLISHED
+matplotlib.rcParams.update({"font.size": 20, "savefig.dpi": 50})  # a user's own change nothing
 save(draw_cells(PUBLISHED["DARTS_V2"]), sys.argv[1], ("svg", "pdf"))
 """
 
