@@ -68,7 +68,8 @@ def gathered(tmp_path: Path) -> Callable[..., Path]:
 
     def gather(*runs: Path) -> Path:
         for number, run in enumerate(runs):
-            shutil.copytree(run, tmp_path / "runs" / str(number), symlinks=True)
+            others = shutil.ignore_patterns("analyses")  # of other tests, which may be at it
+            shutil.copytree(run, tmp_path / "runs" / str(number), symlinks=True, ignore=others)
         return tmp_path / "runs"
 
     return gather

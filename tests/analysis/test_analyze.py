@@ -1,5 +1,5 @@
 import json
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,52 +12,44 @@ from archselect.pipeline.finished_run import load_genotype, load_supernet, open_
 from archselect.store import StageKey, Store
 from archselect.store.redact_paths import find_runs
 
+Gather = Callable[..., Path]
+Capture = pytest.CaptureFixture[str]
 
-def refused(capsys: pytest.CaptureFixture[str], *overrides: str) -> str:
+
+def refused(capsys: Capture, *overrides: str) -> str:
     with pytest.raises(SystemExit) as ended:
         analyze(*overrides)
     assert ended.value.code == 1
     return capsys.readouterr().err
 
 
-def test_a_folder_without_a_run_is_refused_and_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_a_run_is_refused_and_not_made(tmp_path: Path, capsys: Capture) -> None:
     missing = tmp_path / "nowhere"
     assert "does not exist" in refused(capsys, "analysis=cells", f"run={missing}")
     assert not missing.exists()
     assert "holds no finished run" in refused(capsys, "analysis=cells", f"run={tmp_path}")
 
 
-def test_of_several_runs_one_has_to_be_named(
-    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("a", "b"):
-        shutil.copytree(tiny_folder, tmp_path / name, symlinks=True)
-    said = refused(capsys, "analysis=operation_strength", f"run={tmp_path}")
-    assert "holds 2 finished runs. Name one of them" in said and str(tmp_path / "a") in said
+def test_of_several_runs_one_has_to_be_named(tiny_folder: Path, gathered: Gather, capsys: Capture) -> None:
+    folder = gathered(tiny_folder, tiny_folder)
+    said = refused(capsys, "analysis=operation_strength", f"run={folder}")
+    assert "holds 2 finished runs. Name one of them" in said and str(folder / "0") in said
 
 
-def test_other_images_than_the_runs_are_noticed(
-    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copytree(tiny_folder, tmp_path / "run", symlinks=True)
-    config = tmp_path / "run" / ".hydra" / "config.yaml"
+def test_other_images_than_the_runs_are_noticed(tiny_folder: Path, gathered: Gather, capsys: Capture) -> None:
+    run = gathered(tiny_folder) / "0"
+    config = run / ".hydra" / "config.yaml"
     config.write_text(config.read_text().replace("train_subset: 120", "train_subset: 200"))
-    for link in ("search", "selection", "evaluation"):
-        (tmp_path / "run" / link).unlink()  # relative links do not lead anywhere from here
-    assert "are not those that the run" in refused(capsys, "analysis=operation_strength", f"run={tmp_path / 'run'}")
+    assert "are not those that the run" in refused(capsys, "analysis=operation_strength", f"run={run}")
 
 
-def test_a_run_whose_stages_are_gone_is_refused(
-    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copytree(tiny_folder, tmp_path / "run", symlinks=True)
-    summary = tmp_path / "run" / "summary.json"
-    parsed = json.loads(summary.read_text())
-    for stage in parsed["stages"].values():
-        stage["folder"] = str(tmp_path / "gone")
-    summary.write_text(json.dumps(parsed))
-    (tmp_path / "run" / "search").unlink()
-    assert "The search of the run" in refused(capsys, "analysis=skip_dominance", f"run={tmp_path / 'run'}")
+def test_a_run_whose_stages_are_gone_is_refused(tiny_folder: Path, gathered: Gather, capsys: Capture) -> None:
+    run = gathered(tiny_folder) / "0"
+    summary = json.loads((run / "summary.json").read_text())
+    for stage in summary["stages"].values():
+        stage["folder"] = str(run / "gone")
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert "The search of the run" in refused(capsys, "analysis=skip_dominance", f"run={run}")
 
 
 def test_a_run_is_opened_from_its_folder(tiny_run: Run) -> None:
@@ -65,14 +57,11 @@ def test_a_run_is_opened_from_its_folder(tiny_run: Run) -> None:
     assert str(load_genotype(folder)) == tiny_run.summary["genotype"]
     assert find_runs(folder) == [folder]
     assert folder in find_runs(folder.parent)  # where other tests may have put theirs
-    run = open_run(folder)
-    assert run.snapshots == [1, 2, 3]
-    final, second = load_supernet(folder), load_supernet(folder, epochs=2)
-    assert any(not one.equal(other) for one, other in zip(final.parameters(), second.parameters(), strict=True))
-    last = load_supernet(folder, epochs=3)
-    assert all(one.equal(other) for one, other in zip(final.parameters(), last.parameters(), strict=True))
-    decided = load_supernet(folder, kind="selection")
-    assert str(decided.genotype()) == tiny_run.summary["genotype"]
+    assert open_run(folder).snapshots == [1, 2, 3]
+    final, second, last = (list(load_supernet(folder, epochs=epochs).parameters()) for epochs in (None, 2, 3))
+    assert any(not one.equal(other) for one, other in zip(final, second, strict=True))
+    assert all(one.equal(other) for one, other in zip(final, last, strict=True))
+    assert str(load_supernet(folder, kind="selection").genotype()) == tiny_run.summary["genotype"]
     with pytest.raises(ValueError, match="no snapshot of the supernet after 7 epochs; there are: 1, 2, 3"):
         load_supernet(folder, epochs=7)
 

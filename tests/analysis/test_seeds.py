@@ -3,22 +3,22 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from unittest import mock
+from typing import Any
 
 import pytest
 from tests.analysis.tables import rows_of
-from tests.command import Run, analyze, tiny, train
+from tests.command import Run, analyze
 
 from archselect.analysis import Seeds
-from archselect.analysis.seeds import DROPPED, Outcome, agreement, edges_of, frequencies
+from archselect.analysis.seeds import DROPPED, agreement, edges_of, frequencies
 from archselect.pipeline.finished_run import open_run
 
 SPACE = {"cells": {"cell": {"edges": [[0, 1], [0, 2]], "operations": [["skip", "conv"], ["skip", "conv"]]}}}
 
 
-def outcome(label: str, supernet: str, first: str, second: str) -> Outcome:
+def outcome(label: str, supernet: str, first: str, second: str) -> dict[str, Any]:
     edges = {("cell", "(0,1)"): first, ("cell", "(0,2)"): second}
-    return Outcome(label, supernet, "", edges, result=None)  # type: ignore[arg-type]
+    return {"selection": label, "supernet": supernet, "edges": edges}
 
 
 FOUND = [
@@ -31,13 +31,10 @@ FOUND = [
 
 
 def test_frequencies_are_shares_of_the_runs_of_a_selection() -> None:
-    shares = {
-        (row["selection"], row["edge"], row["operation"]): (row["share"], row["runs"])
-        for row in frequencies(FOUND, SPACE)
-    }
+    rows = frequencies(FOUND, SPACE)
+    shares = {(row["selection"], row["edge"], row["operation"]): (row["share"], row["runs"]) for row in rows}
     assert len(shares) == 2 * 2 * 3
-    assert shares["magnitude", "(0,1)", "skip"] == (pytest.approx(2 / 3), 3)
-    assert shares["magnitude", "(0,2)", DROPPED] == (pytest.approx(2 / 3), 3)
+    assert shares["magnitude", "(0,1)", "skip"] == shares["magnitude", "(0,2)", DROPPED] == (pytest.approx(2 / 3), 3)
     assert shares["perturb", "(0,1)", "conv"] == (0.5, 2)
     assert shares["perturb", "(0,2)", "conv"] == (0, 2)
 
@@ -52,29 +49,21 @@ def test_selections_are_compared_on_one_supernet_and_with_themselves_on_others()
     assert all(row["share"] is None and row["pairs"] == 0 for row in agreement([FOUND[0], FOUND[4]]))
 
 
-@pytest.fixture(scope="module")
-def beside(tiny_run: Run) -> Run:
-    """A run from the same supernet as the tiny one, by magnitude; its command was typed twice."""
-    logs = tiny_run.stage("search").parents[2]
-    words = tiny("s2", "darts", "magnitude", "search.epochs=3", "search.snapshots=1", f"logs={logs}")
-    with mock.patch("archselect.pipeline.run.draw_figures", return_value=[]):
-        train(*words)
-        return train(*words)
-
-
-def test_the_runs_of_a_folder_are_counted_once_each(tiny_run: Run, beside: Run, gathered: Callable[..., Path]) -> None:
-    folder = analyze("analysis=seeds", f"run={gathered(tiny_run.folder, beside.folder, beside.folder)}")
+def test_the_runs_of_a_folder_are_counted_once_each(
+    tiny_run: Run, magnitude_run: Run, gathered: Callable[..., Path]
+) -> None:
+    together = gathered(tiny_run.folder, magnitude_run.folder, magnitude_run.folder)  # as if a command was typed twice
+    folder = analyze("analysis=seeds", f"run={together}")
     rows = {row["selection"]: row for row in rows_of(folder / "seeds.csv")}
     assert set(rows) == {"perturb", "magnitude"}
-    for run, name in ((tiny_run, "perturb"), (beside, "magnitude")):
+    for run, name in ((tiny_run, "perturb"), (magnitude_run, "magnitude")):
         assert rows[name]["genotype"] == run.summary["genotype"]
         assert float(rows[name]["accuracy"]) == pytest.approx(100 * run.summary["evaluation.test_accuracy"])
         assert int(rows[name]["skips"]) == run.summary["genotype"].count("skip_connect")
-    one, other = (dict(edges_of(run.genotype, run.space)) for run in map(open_run, (tiny_run.folder, beside.folder)))
+    one, other = (edges_of(run.genotype, run.space) for run in map(open_run, (tiny_run.folder, magnitude_run.folder)))
     assert len(one) == 28 and list(one.values()).count(DROPPED) == 12
-    same = sum(one[edge] == other[edge] for edge in one)
     (pair,) = [row for row in rows_of(folder / "agreement.csv") if row["one"] != row["other"]]
-    assert float(pair["share"]) == pytest.approx(same / 28)
+    assert float(pair["share"]) == pytest.approx(sum(one[edge] == other[edge] for edge in one) / 28)
     assert "magnitude: 1 run, " in (folder / "reading.md").read_text()
     assert (folder / "seeds.png").stat().st_size > 10_000
 

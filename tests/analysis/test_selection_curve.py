@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import pytest
 from tests.analysis.tables import rows_of
 from tests.command import analyze
 
@@ -8,8 +7,7 @@ from archselect.pipeline.finished_run import open_run
 
 
 def test_the_curves_are_those_of_selections_from_the_runs_supernet(tiny_folder: Path) -> None:
-    only = ["~selections.perturb_random"]
-    folder = analyze("analysis=selection_curve", f"run={tiny_folder}", *only)
+    folder = analyze("analysis=selection_curve", f"run={tiny_folder}", "~selections.perturb_random")
     run = open_run(tiny_folder)
     found = rows_of(folder / "selection_curve.csv")
     own = [row for row in found if row["selection"] == "perturb"]
@@ -21,9 +19,3 @@ def test_the_curves_are_those_of_selections_from_the_runs_supernet(tiny_folder: 
     assert {row["selection"] for row in found} == {"perturb", "perturb_magnitude"}
     reading = (folder / "reading.md").read_text()
     assert "with perturb " in reading and "with perturb_magnitude " in reading
-
-
-def test_a_selection_without_tuning_is_refused(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        analyze("analysis=selection_curve", f"run={tiny_folder}", "+selection@selections.random=random")
-    assert "selection=random decides everything at once" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from archselect.analysis.optimal_alpha import operation_outputs
 from archselect.analysis.shuffle import kept, swap_edges, swappable, swapped_edges, swapped_layers, with_rows_swapped
 from archselect.models.cell_space import CellSpace, CellTopology
-from archselect.models.discrete.vgg_resnet import ReferenceNetwork
+from archselect.models.discrete.vgg_resnet import ReferenceKind, ReferenceNetwork
 from archselect.models.supernet.darts import DartsSupernet
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixed_ops import CellState
@@ -38,13 +38,11 @@ def images() -> Tensor:
 @pytest.mark.parametrize(("first", "second"), [(0, 1), (2, 5), (1, 4)])
 @torch.no_grad()
 def test_an_edge_computes_on_its_source_what_the_other_computed_on_its_own(first: int, second: int) -> None:
-    made = supernet()
-    cell = next(module for module in made.modules() if isinstance(module, MixedCell))
+    cell = next(module for module in supernet().modules() if isinstance(module, MixedCell))
     x = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(2))
     before = deepcopy(cell)
     swap_edges(cell, first, second)
-    mixture = Mixture(SPACE, torch.ones(6, 4))
-    own = operation_outputs(cell, [x], mixture)
+    own = operation_outputs(cell, [x], Mixture(SPACE, torch.ones(6, 4)))
     state = own[first]["skip_connect"]  # what the edge reads
     other_source = SPACE.topology.edges[second][0]
     position = SPACE.stacks(other_source)["nor_conv_3x3"].index(second)
@@ -53,39 +51,31 @@ def test_an_edge_computes_on_its_source_what_the_other_computed_on_its_own(first
 
 
 @torch.no_grad()
-def test_exchanged_twice_is_as_before() -> None:
+def test_mixture_weights_go_along_and_exchanged_twice_is_as_before() -> None:
     made = supernet()
+    weights = made.mixture_weights().detach()
+    assert torch.equal(with_rows_swapped(weights, {"cell": (1, 4)})["cell"][[0, 4, 2, 3, 1, 5]], weights["cell"])
     state = {name: value.clone() for name, value in made.state_dict().items() if isinstance(value, Tensor)}
     logits = made(images())
-    with swapped_edges(made, torch.Generator().manual_seed(3)) as weights:
-        changed = made(images(), weights)
-    assert not torch.allclose(changed, logits)
+    with swapped_edges(made, None) as network:
+        torch.testing.assert_close(network(images()), logits)
+    with swapped_edges(made, torch.Generator().manual_seed(3)) as network:
+        assert not torch.allclose(network(images()), logits)
+        assert not torch.allclose(made(images()), logits)
     assert all(torch.equal(value, made.state_dict()[name]) for name, value in state.items())
-    torch.testing.assert_close(made(images()), logits)
 
 
 @torch.no_grad()
-def test_edges_between_the_same_states_that_exchange_everything_change_nothing() -> None:
-    """Edges (0,1) and (0,2) of a cell whose output is the sum of its nodes would; here only their own nodes swap."""
-    topology = CellTopology(1, 2, "concat", None)
-    space = CellSpace("cell", topology, (OPERATIONS,) * 3)
-    cell = MixedCell(space, 4).eval()
+def test_edges_between_the_same_states_that_exchange_everything_exchange_what_their_nodes_are() -> None:
+    cell = MixedCell(CellSpace("cell", CellTopology(1, 2, "concat", None), (OPERATIONS,) * 3), 4).eval()
     weights = torch.rand(3, 4, generator=torch.Generator().manual_seed(4))
     weights[2] = 0  # nothing goes from the first node to the second
     x = torch.randn(2, 4, 8, 8)
-    one, two = cell([x], Mixture(space, weights)).parts
+    one, two = cell([x], Mixture(cell.space, weights)).parts
     swap_edges(cell, 0, 1)
-    exchanged = weights[[1, 0, 2]]
-    swapped_one, swapped_two = cell([x], Mixture(space, exchanged)).parts
+    swapped_one, swapped_two = cell([x], Mixture(cell.space, weights[[1, 0, 2]])).parts
     torch.testing.assert_close(swapped_one, two)
     torch.testing.assert_close(swapped_two, one)
-
-
-def test_mixture_weights_go_along() -> None:
-    made = supernet()
-    weights = made.mixture_weights().detach()
-    exchanged = with_rows_swapped(weights, {"cell": (1, 4)})
-    assert torch.equal(exchanged["cell"][[0, 4, 2, 3, 1, 5]], weights["cell"])
 
 
 def test_edges_with_other_candidates_or_another_stride_do_not_change_places() -> None:
@@ -98,20 +88,16 @@ def test_edges_with_other_candidates_or_another_stride_do_not_change_places() ->
 
 @pytest.mark.parametrize("kind", ["vgg", "resnet"])
 @torch.no_grad()
-def test_two_layers_of_a_stage_are_applied_in_the_other_order(kind: str) -> None:
+def test_two_layers_of_a_stage_are_applied_in_the_other_order_for_a_while(kind: ReferenceKind) -> None:
     torch.manual_seed(0)
     network = ReferenceNetwork(kind, channels=4, layers=2, classes=3).eval()
-    x = network.entries[0](images())
-    first, second = network.stages[0]
-    expected = first(second(x))
-    network.swap_layers(0, 0, 1)
-    y = x
-    for layer in network.stages[0]:
-        y = layer(y)
-    torch.testing.assert_close(y, expected)
+    x = images()
+    for entry, stage in zip(network.entries, network.stages, strict=True):
+        first, second = stage  # type: ignore[misc]
+        x = first(second(entry(x)))
     logits = network(images())
-    with swapped_layers(network, torch.Generator().manual_seed(0)):
-        assert not torch.allclose(network(images()), logits)
+    with swapped_layers(network, torch.Generator().manual_seed(0)):  # of two layers, always both
+        torch.testing.assert_close(network(images()), network.head(x.mean(dim=(2, 3))))
     assert torch.equal(network(images()), logits)
 
 
@@ -127,11 +113,11 @@ def test_what_is_kept_is_counted_above_chance() -> None:
 def test_a_run_is_shuffled_and_the_references_are_trained_once(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = ["analysis.recipe.epochs=1", "analysis.channels=4", "analysis.layers=2", "analysis.shuffles=2"]
-    folder = analyze("analysis=shuffle", f"run={tiny_folder}", *small)
+    small = ["analysis.recipe.epochs=1", "analysis.channels=4", "analysis.layers=2"]
+    folder = analyze("analysis=shuffle", f"run={tiny_folder}", *small, "analysis.shuffles=2")
     found = rows_of(folder / "shuffle.csv")
     assert [row["network"] for row in found] == ["vgg"] * 2 + ["resnet"] * 2 + ["supernet"] * 2
     assert all(0 <= float(row["after"]) <= 1 for row in found)
     monkeypatch.setattr("archselect.analysis.shuffle.retrain", None)
-    analyze("analysis=shuffle", f"run={tiny_folder}", *small[:-1], "analysis.shuffles=3")
+    analyze("analysis=shuffle", f"run={tiny_folder}", *small, "analysis.shuffles=3")
     assert len(rows_of(folder / "shuffle.csv")) == 9

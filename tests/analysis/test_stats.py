@@ -8,18 +8,16 @@ import pytest
 from archselect.analysis.stats import correlations, crossed_bootstrap, edge_taus
 
 
-def strengths(run: int, edge: str, truth: list[float], **predictors: list[float | None]) -> list[dict[str, Any]]:
-    return [
-        {"run": run, "edge": edge, "truth": value, **{name: column[index] for name, column in predictors.items()}}
-        for index, value in enumerate(truth)
-    ]
+def strengths(run: int, edge: str, **columns: list[float] | list[None]) -> list[dict[str, Any]]:
+    values = zip(*columns.values(), strict=True)
+    return [{"run": run, "edge": edge, **dict(zip(columns, row, strict=True))} for row in values]
 
 
 def test_tau_counts_the_pairs_in_order_less_those_out_of_order() -> None:
     rows = [
-        *strengths(1, "(0,1)", [1, 2, 3, 4], same=[0.1, 0.2, 0.3, 0.4], one_swapped=[1, 2, 4, 3]),
-        *strengths(1, "(0,2)", [4, 3, 2, 1], same=[9, 8, 7, 6], one_swapped=[None] * 4),
-        *strengths(1, "(1,2)", [1, 2, 3, 4], same=[1, 1, 1, 1], one_swapped=[4, 3, 2, 1]),
+        *strengths(1, "(0,1)", truth=[1, 2, 3, 4], same=[0.1, 0.2, 0.3, 0.4], one_swapped=[1, 2, 4, 3]),
+        *strengths(1, "(0,2)", truth=[4, 3, 2, 1], same=[9, 8, 7, 6], one_swapped=[None] * 4),
+        *strengths(1, "(1,2)", truth=[1, 2, 3, 4], same=[1, 1, 1, 1], one_swapped=[4, 3, 2, 1]),
     ]
     edges = edge_taus(rows, ["same", "one_swapped"], ["truth"])
     assert [row["tau"] for row in edges] == pytest.approx([1, 4 / 6, 1, None, None, -1])

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -15,7 +16,7 @@ from tests.analysis.tables import rows_of
 from tests.command import analyze, lines, tiny, train
 
 from archselect.analysis import TrueStrength
-from archselect.analysis.base import AnalysisContext
+from archselect.analysis.base import AnalysisContext, stage_of
 from archselect.evaluation.nasbench201 import PACKAGED
 from archselect.pipeline.finished_run import open_run
 
@@ -28,8 +29,8 @@ CHEAP = (
 )
 
 
-def without(*names: str) -> list[str]:
-    return [f"~selections.{name}" for name in names]
+def only(*names: str) -> list[str]:
+    return [f"~selections.{name}" for name in SELECTIONS if name not in names]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_the_truths_of_an_edge_are_those_of_the_table(folder: Path, nasbench201_
         assert float(row["true_conditional"]) == table.set_index("arch")["cifar10_test"][changed]
 
 
-def test_every_selection_says_how_strong_it_took_each_operation_to_be(folder: Path) -> None:
+def test_every_predictor_says_how_strong_it_takes_each_operation_to_be(folder: Path) -> None:
     rows = rows_of(folder / "true_strength.csv")
     assert len(rows) == 6 * 5
     for name in ("perturb", "shapley", "zero_cost_synflow", "zero_cost_snip", "zero_cost_grad_norm"):
@@ -59,28 +60,16 @@ def test_every_selection_says_how_strong_it_took_each_operation_to_be(folder: Pa
     assert len({row["zero_cost_synflow"] for row in rows}) > len({row["edge"] for row in rows})
     for edge in {row["edge"] for row in rows}:
         assert sum(float(row["alpha"]) for row in rows if row["edge"] == edge) == pytest.approx(1)
-
-
-def test_the_number_of_parameters_is_the_predictor_to_beat(folder: Path) -> None:
-    first = rows_of(folder / "true_strength.csv")[:5]
     channels = 4  # of the tiny run
-    assert {row["operation"]: int(row["parameters"]) for row in first} == {
-        "none": 0,
-        "skip_connect": 0,
-        "nor_conv_1x1": channels**2,
-        "nor_conv_3x3": 9 * channels**2,
-        "avg_pool_3x3": 0,
-    }
+    sizes = {"nor_conv_1x1": channels**2, "nor_conv_3x3": 9 * channels**2}
+    assert all(int(row["parameters"]) == sizes.get(row["operation"], 0) for row in rows)
 
 
 def test_the_correlations_are_the_means_over_the_edges(folder: Path) -> None:
     edges = rows_of(folder / "edges.csv")
     for row in rows_of(folder / "correlations.csv"):
-        taus = [
-            float(one["tau"])
-            for one in edges
-            if one["tau"] and (one["predictor"], one["truth"]) == (row["predictor"], row["truth"])
-        ]
+        own = [one["tau"] for one in edges if (one["predictor"], one["truth"]) == (row["predictor"], row["truth"])]
+        taus = [float(tau) for tau in own if tau]
         assert int(row["n"]) == len(taus)
         if taus:
             assert float(row["tau"]) == pytest.approx(np.mean(taus))
@@ -90,53 +79,61 @@ def test_the_correlations_are_the_means_over_the_edges(folder: Path) -> None:
             assert row["low"] == row["high"] == ""  # one edge has no spread
 
 
-def test_a_selection_that_the_run_refuses_is_left_out_with_its_reason(nasbench201_folder: Path) -> None:
-    words = ("analysis=true_strength", f"run={nasbench201_folder}", "analysis.seed=1")  # nothing is in the store yet
-    analyze(*words, *without(*SELECTIONS))  # is not taken for what follows
-    one = without(*(name for name in SELECTIONS if name != "zero_cost_synflow"))
+def context(folder: Path, **given: Any) -> AnalysisContext:
+    return AnalysisContext([open_run(folder)], {}, Console(quiet=True), **given)
+
+
+def key(context: AnalysisContext) -> str:
+    return stage_of(TrueStrength(), context).key.digest
+
+
+def test_a_selection_that_the_run_refuses_is_left_out_with_its_reason(
+    nasbench201_folder: Path, gathered: Callable[..., Path]
+) -> None:
     too_many = ("selections.zero_cost_synflow.batches=3", "selections.zero_cost_synflow.scoring.batches=null")
-    folder = analyze(*words, *one, *too_many)
+    words = (*only("zero_cost_synflow"), *too_many)
+    folder = analyze("analysis=true_strength", f"run={gathered(nasbench201_folder)}", *words)
     reading = (folder / "reading.md").read_text()
     assert "zero_cost_synflow is left out: selection.batches=3, but the images make 2" in reading
     assert all(row["zero_cost_synflow"] == "" for row in rows_of(folder / "true_strength.csv"))
+    # The same without that selection is not taken for it.
+    assert key(context(nasbench201_folder, refused={"zero_cost_synflow": "why"})) != key(context(nasbench201_folder))
 
 
-def test_another_table_is_measured_anew(nasbench201_folder: Path, tmp_path: Path) -> None:
-    words = ("analysis=true_strength", f"run={nasbench201_folder}", *without(*SELECTIONS))
-
-    def means(*more: str) -> list[float]:
-        return [float(row["true_mean"]) for row in rows_of(analyze(*words, *more) / "true_strength.csv")]
-
-    before = means()
-    pd.read_parquet(PACKAGED).assign(cifar10_test=50.0).to_csv(tmp_path / "other.csv", index=False)
-    assert set(means(f"table={tmp_path}/other.csv")) == {50.0}
-    pd.read_parquet(PACKAGED).assign(cifar10_test=60.0).to_parquet(tmp_path / "newer.parquet")
-    with mock.patch("archselect.analysis.base.PACKAGED", tmp_path / "newer.parquet"):
-        assert set(means()) == {60.0}
-    assert means() == before
+def test_another_table_is_measured_anew(
+    nasbench201_folder: Path, gathered: Callable[..., Path], tmp_path: Path
+) -> None:
+    table = tmp_path / "other.parquet"
+    pd.read_parquet(PACKAGED).assign(cifar10_test=50.0).to_parquet(table)
+    folder = analyze("analysis=true_strength", f"run={gathered(nasbench201_folder)}", f"table={table}", *only())
+    assert {float(row["true_mean"]) for row in rows_of(folder / "true_strength.csv")} == {50.0}
+    packaged = key(context(nasbench201_folder))
+    assert key(context(nasbench201_folder, table_file=table)) != packaged
+    assert key(context(nasbench201_folder, table_file=PACKAGED)) == packaged
+    with mock.patch("archselect.analysis.base.PACKAGED", table):  # of a later version
+        assert key(context(nasbench201_folder)) != packaged
 
 
 @pytest.fixture(scope="module")
 def fixed_folder(nasbench201_folder: Path) -> Path:
     """A second run beside the first one, from a supernet of its own whose alpha was never trained."""
     words = [one for one in tiny("nasbench201", "fixed_alpha", "random") if "evaluation" not in one]
-    words += ["evaluation=none", "seed=1", f"logs={nasbench201_folder.parents[2]}"]
-    return train(*words).folder
+    with mock.patch("archselect.pipeline.run.draw_figures", return_value=[]):
+        return train(*words, "evaluation=none", "seed=1", f"logs={nasbench201_folder.parents[2]}").folder
 
 
 def test_several_runs_are_measured_each_on_its_own_supernet(
     nasbench201_folder: Path, fixed_folder: Path, gathered: Callable[..., Path]
 ) -> None:
     together = gathered(fixed_folder, fixed_folder, nasbench201_folder)  # the same supernet counts once
-    logs = open_run(fixed_folder).stage("search").folder.root
-    some = without(*(name for name in SELECTIONS if name != "zero_cost_snip"))
-    folder = analyze("analysis=true_strength", f"run={together}", *some)
+    folder = analyze("analysis=true_strength", f"run={together}", *only("zero_cost_snip"))
     rows = rows_of(folder / "true_strength.csv")
     assert Counter((row["run"], row["seed"]) for row in rows) == {("1", "1"): 30, ("2", "0"): 30}
     trained = open_run(nasbench201_folder).history("search")[-1]["alpha"]["cell"]
     assert [float(row["alpha"]) for row in rows[30:]] == pytest.approx([weight for edge in trained for weight in edge])
     assert all(row["alpha"] == "" and row["masking"] for row in rows[:30])
     assert "alpha is left out of some runs: search=fixed_alpha never trains it." in (folder / "reading.md").read_text()
+    logs = open_run(fixed_folder).stage("search").folder.root
     recorded = [
         strength["value"]
         for file in logs.glob("stages/selection/nasbench201-fixed_alpha-zero_cost-*-seed1-*/decisions.jsonl")
@@ -145,25 +142,21 @@ def test_several_runs_are_measured_each_on_its_own_supernet(
     ]
     assert [float(row["zero_cost_snip"]) for row in rows[:30]] == recorded
     counted = {row["predictor"]: int(row["n"]) for row in rows_of(folder / "correlations.csv")}
-    assert counted["alpha"] == 6
-    assert counted["zero_cost_snip"] == 12
+    assert (counted["alpha"], counted["zero_cost_snip"]) == (6, 12)
 
 
-def test_a_run_in_another_space_is_refused(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        analyze("analysis=true_strength", f"run={tiny_folder}")
-    assert "is 's2'. Name runs with search_space=nasbench201." in capsys.readouterr().err
+def test_a_run_in_another_space_is_refused(tiny_folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"is 's2'\. Name runs with search_space=nasbench201\."):
+        TrueStrength().check([open_run(tiny_folder)])
 
 
-def test_cells_that_the_packages_table_lacks_need_another(nasbench201_folder: Path, fixed_folder: Path) -> None:
-    known, strange = open_run(nasbench201_folder), open_run(fixed_folder)
-    config = strange.config.copy()
+def test_cells_that_the_packages_table_lacks_need_another(nasbench201_folder: Path) -> None:
+    known = context(nasbench201_folder)
+    config = known.run.config.copy()
     config.search_space.operations = ["none", "skip_connect", "sep_conv_3x3"]
-    context = AnalysisContext([known, replace(strange, config=config)], {}, Console(quiet=True))
-    with pytest.raises(
-        ValueError, match=rf"lacks cells of the run {fixed_folder}, .* other operations\. .* table=FILE"
-    ):
-        TrueStrength().prepare(context)
+    strange = replace(known, runs=[replace(known.run, config=config)])
+    with pytest.raises(ValueError, match=rf"lacks cells of the run {known.run.folder}, .* operations\. .* table=FILE"):
+        TrueStrength().prepare(strange)
 
 
 @pytest.mark.parametrize("table", ["nowhere.csv", "3"])

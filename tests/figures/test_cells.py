@@ -1,12 +1,12 @@
 """A drawn cell shows every operation and state; what stands in one layer is apart, and few lines cross."""
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import pytest
 from matplotlib.colors import same_color
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from archselect.figures.cells import GAP, LANE, ROW, _crossings, draw_cells, draw_cells_of, lay_out, output_sources
+from archselect.figures.cells import GAP, LANE, ROW, CellLayout, draw_cells, draw_cells_of, lay_out, output_sources
 from archselect.figures.style import STYLES
 from archselect.genotype import PUBLISHED, CellGenotype, Genotype, Input
 
@@ -56,50 +56,47 @@ def test_architectures_stand_side_by_side_only_where_that_is_not_too_wide() -> N
         assert len({one.get_position().x0 for one in axes}) == columns
 
 
-def test_a_state_stands_right_of_all_it_reads() -> None:
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell.name}-{len(cell.edges)}")
+def test_states_stand_right_of_what_they_read_and_nothing_in_a_layer_overlaps(cell: CellGenotype) -> None:
+    layout = lay_out(cell)
+    heights, layers = layout.heights, layout.layers
+    for state, sources in layout.sources.items():
+        for source in sources:  # it runs on as a lane until the layer before
+            lane = [(source, layer) for layer in range(layers[source], layers[state])]
+            assert lane and set(pairwise([*lane, (state, layers[state])])) <= set(layout.links)
+        from_the_top = [heights[source, layers[state] - 1] for source in sources]
+        assert from_the_top == sorted(from_the_top, reverse=True)
+
+    def size(place: tuple[int, int]) -> float:
+        state, layer = place
+        if layer != layers[state]:
+            return LANE
+        return ROW * (len(layout.sources[state]) if cell.inputs <= state < layout.output else 1)
+
+    for layer in range(max(layers.values()) + 1):
+        places = sorted((place for place in heights if place[1] == layer), key=heights.__getitem__)
+        for below, above in pairwise(places):
+            assert heights[above] - heights[below] >= (size(below) + size(above)) / 2 + GAP - 1e-9
+
+
+def test_a_state_stands_no_further_right_than_it_must() -> None:
     layout = lay_out(PUBLISHED["darts_pt_s5_3"].cell("reduction"))
     # 2 reads the inputs; 3 reads 2; 4 and 5 read 3; the output reads them all.
     assert layout.layers == {0: 0, 1: 0, 2: 1, 3: 2, 4: 3, 5: 3, 6: 4}
 
 
-def test_a_state_runs_on_as_a_lane_until_its_last_reader() -> None:
-    cell = Genotype.from_text("cell:1:skip_connect@0/skip_connect@1/skip_connect@0+skip_connect@2").cell("cell")
-    links = lay_out(cell).links
-    # State 0 in layer 0, its lane in layers 1 and 2, then node 3 in layer 3, which reads it.
-    assert {((0, 0), (0, 1)), ((0, 1), (0, 2)), ((0, 2), (3, 3))} <= set(links)
-    assert ((0, 2), (0, 3)) not in links
-
-
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell.name}-{len(cell.edges)}")
-def test_nothing_in_a_layer_overlaps_and_inputs_are_listed_from_the_top(cell: CellGenotype) -> None:
-    layout = lay_out(cell)
-
-    def size(place: tuple[int, int]) -> float:
-        state, layer = place
-        if layer != layout.layers[state]:
-            return LANE
-        return ROW * (len(layout.sources[state]) if cell.inputs <= state < layout.output else 1)
-
-    for layer in range(max(layout.layers.values()) + 1):
-        places = sorted((place for place in layout.heights if place[1] == layer), key=layout.heights.__getitem__)
-        for below, above in pairwise(places):
-            distance = layout.heights[above] - layout.heights[below]
-            assert distance >= (size(below) + size(above)) / 2 + GAP - 1e-9
-    for state, sources in layout.sources.items():
-        heights = [layout.heights[source, layout.layers[state] - 1] for source in sources]
-        assert heights == sorted(heights, reverse=True)
+def crossings(layout: CellLayout) -> int:
+    """Of lines between the same two layers; those that meet in a place do not cross."""
+    heights, pairs = layout.heights, combinations(layout.links, 2)
+    return sum((heights[a] - heights[c]) * (heights[b] - heights[d]) < 0 for (a, b), (c, d) in pairs if a[1] == c[1])
 
 
 def test_lines_do_not_cross_where_they_need_not() -> None:
     # Node 2 reads input 1 and node 3 reads input 0, so the nodes must stand in the opposite order of their numbers.
     layout = lay_out(Genotype.from_text("cell:2:skip_connect@1/skip_connect@0").cell("cell"))
-    assert layout.heights[0, 0] > layout.heights[1, 0]
-    assert layout.heights[3, 1] > layout.heights[2, 1]
-    columns = [[(0, 0), (1, 0)], [(2, 1), (3, 1)]]
-    level = [((0, 0), (2, 1)), ((1, 0), (3, 1))]
-    crossed = [((0, 0), (3, 1)), ((1, 0), (2, 1))]
-    assert [_crossings(columns, links) for links in (level, crossed)] == [0, 1]
-    assert _crossings(columns, [*level, *crossed]) == 1  # lines that meet in a place do not cross
+    assert layout.heights[0, 0] > layout.heights[1, 0] and layout.heights[3, 1] > layout.heights[2, 1]
+    assert [crossings(lay_out(cell)) for cell in (NASBENCH201, CHAIN, *PUBLISHED["darts_pt_s5_3"])] == [0, 0, 2, 0]
+    assert crossings(lay_out(DENSE)) <= 7
 
 
 def test_the_output_is_the_last_node_only_in_a_cell_of_the_nasbench201_kind() -> None:

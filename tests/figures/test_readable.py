@@ -3,27 +3,21 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import combinations, combinations_with_replacement
+from itertools import combinations, combinations_with_replacement, product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hydra.utils import instantiate
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+from omegaconf import OmegaConf
 from PIL import Image
+from tests.command import CONFIGS
 
-from archselect.analysis import (
-    DiscretizationAccuracy,
-    Landscape,
-    Seeds,
-    SelectionCurve,
-    Shuffle,
-    SkipDominance,
-    Trajectory,
-    TrueStrength,
-)
 from archselect.figures.bars import Quantity, draw_operation_bars
 from archselect.figures.cells import draw_cells, draw_cells_of
 from archselect.figures.strengths import draw_operation_strengths, draw_topology_strengths
@@ -56,7 +50,6 @@ SMALL = Genotype.from_text("cell:1:sep_conv_3x3@0")
 TWO_CELLS = Genotype.from_text("normal:2:noise@0+noise@1/none@0+none@1//reduce:2:noise@0/none@1")
 GENOTYPES = {
     "darts": PUBLISHED["darts_pt_s5_3"],
-    "flat": PUBLISHED["DARTS_V1"],
     "nasbench201": Genotype.from_nasbench201(
         "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_1x1~2|"
     ),
@@ -66,6 +59,12 @@ GENOTYPES = {
     "own operation": Genotype.from_text("cell:1:an_operation_with_quite_a_long_name@0/skip_connect@0"),
     "many layers": Genotype.from_text("cell:1:" + "/".join(f"none@{node}" for node in range(12))),
 }
+
+
+def table(more: Callable[..., dict[str, Any]], **columns: Sequence[Any]) -> Rows:
+    """Return a row for every combination of values of columns, with `more` that follows from them."""
+    combined = (dict(zip(columns, values, strict=True)) for values in product(*columns.values()))
+    return [row | more(**row) for row in combined]
 
 
 def on_edges(name: str) -> Iterator[dict[str, Any]]:
@@ -83,38 +82,34 @@ def on_operations(name: str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def history(name: str, epochs: int) -> Rows:
-    draw = random.Random(0)
+    draw, cells = np.random.default_rng(0), SPACES[name]["cells"]
 
-    def weights(operations: list[str]) -> list[float]:
-        raw = [draw.random() for _ in operations]
-        return [value / sum(raw) for value in raw]
-
-    metrics = {"train_loss": 1.0, "val_loss": 1.2, "train_accuracy": 0.5, "val_accuracy": 0.4}
-    cells = SPACES[name]["cells"]
-    return [
-        {
-            "epoch": epoch,
+    def record(epoch: int) -> dict[str, Any]:
+        metrics = {"train_loss": 1.0, "val_loss": 1.2, "train_accuracy": 0.5, "val_accuracy": 0.4}
+        return {
             "metrics": {metric: value * (1 + epoch / epochs) for metric, value in metrics.items()},
-            "alpha": {cell: [weights(edge) for edge in about["operations"]] for cell, about in cells.items()},
+            "alpha": {c: [draw.dirichlet([1] * len(edge)) for edge in cells[c]["operations"]] for c in cells},
         }
-        for epoch in range(epochs)
-    ]
+
+    return table(record, epoch=range(epochs))
+
+
+def alpha(draw: Callable[..., Figure], name: str, epochs: int) -> Figure:
+    return draw(history(name, epochs), SPACES[name])
+
+
+def curves(epochs: int) -> Figure:
+    title = "The selection: accuracy and loss of the supernet while it is discretised"
+    return draw_curves(history("nasbench201", epochs), title, topology_decisions())
 
 
 def operation_strengths(name: str) -> Figure:
     draw = random.Random(0)
-    decisions = [
-        {
-            **edge,
-            "kind": "operation",
-            "point": point,
-            "epoch": 5 * point,
-            "scores": [{"candidate": each, "accuracy": 0.6 + 0.1 * draw.random()} for each in edge["candidates"]],
-            "kept": edge["candidates"][0],
-            "unmasked": {"accuracy": 0.72, "loss": 0.9},
-        }
-        for point, edge in enumerate(on_edges(name))
-    ]
+    decisions = []
+    for point, edge in enumerate(on_edges(name)):
+        scores = [{"candidate": each, "accuracy": 0.6 + 0.1 * draw.random()} for each in edge["candidates"]]
+        decision = {"kind": "operation", "point": point, "epoch": 5 * point, "unmasked": {"accuracy": 0.72}}
+        decisions.append(edge | decision | {"scores": scores, "kept": edge["candidates"][0]})
     return draw_operation_strengths(decisions)
 
 
@@ -122,14 +117,11 @@ def topology_decisions() -> Rows:
     draw = random.Random(0)
     decisions = []
     for point, node in enumerate((4, 3, 5), start=14):
-        candidates = [[source, node] for source in range(node)]
-        scores = [
-            {"round": index, "candidate": edge, "accuracy": draw.random()}
-            for index in range(node - 2)
-            for edge in candidates[index:]
-        ]
+        edges = [[source, node] for source in range(node)]
+        rounds = [(index, edge) for index in range(node - 2) for edge in edges[index:]]
+        scores = [{"round": index, "candidate": edge, "accuracy": draw.random()} for index, edge in rounds]
         decision = {"cell": "normal", "kind": "topology", "point": point, "epoch": point, "node": node}
-        decisions.append(decision | {"scores": scores, "candidates": candidates, "kept": candidates[-2:]})
+        decisions.append(decision | {"scores": scores, "candidates": edges, "kept": edges[-2:]})
     return decisions
 
 
@@ -137,6 +129,13 @@ def bars(name: str) -> Figure:
     rows = [row | {"alpha": 0.1 * index, "strength": -0.01} for index, row in on_operations(name)]
     quantities = [Quantity("alpha", "softmax(α)"), Quantity("strength", "accuracy lost\nwithout it (points)", 100)]
     return draw_operation_bars(rows, "softmax(α) and perturbation strength of the operations", quantities)
+
+
+def analysis(name: str, **tables: Rows) -> Figure:
+    """Draw tables as the analysis of that name, with the options of its file, draws them."""
+    options = OmegaConf.load(CONFIGS / "analysis" / f"{name}.yaml")
+    own = options if "analysis" in options else {"analysis": options}
+    return instantiate(OmegaConf.merge({"protocol": {"scoring_batches": 1}}, own)["analysis"]).draw(tables)
 
 
 def seeds(selections: Sequence[str], runs: int, name: str) -> Figure:
@@ -147,83 +146,70 @@ def seeds(selections: Sequence[str], runs: int, name: str) -> Figure:
     ]
     pairs = combinations_with_replacement(selections, 2)
     agreement = [{"one": one, "other": other, "share": None if runs == 1 else 0.5} for one, other in pairs]
-    count = range(runs * len(selections))
-    accuracy = [{"selection": selections[run % len(selections)], "skips": run, "accuracy": 90.0 + run} for run in count]
-    return Seeds().draw({"frequencies": frequencies, "agreement": agreement, "accuracy": accuracy})
+    accuracy = table(lambda skips, **_: {"accuracy": 90.0 + skips}, selection=selections, skips=range(runs))
+    return analysis("seeds", frequencies=frequencies, agreement=agreement, accuracy=accuracy)
 
 
 def selection_curve(nodes: int) -> Figure:
-    rows = [
-        {"selection": name, "epoch": epoch, "val_accuracy": 0.9 - 0.01 * epoch}
-        | {"edges_decided": min(epoch, 14), "nodes_decided": min(nodes, max(0, epoch - 14))}
-        for name in ("perturb", "perturb_magnitude", "perturb_random")
-        for epoch in range(18)
-    ]
-    return SelectionCurve().draw({"epochs": rows})
+    def decided(epoch: int, **_: str) -> dict[str, float]:
+        counts = {"edges_decided": min(epoch, 14), "nodes_decided": min(nodes, max(0, epoch - 14))}
+        return {"val_accuracy": 0.9 - 0.01 * epoch, **counts}
+
+    selections = ["perturb", "perturb_magnitude", "perturb_random"]
+    return analysis("selection_curve", epochs=table(decided, selection=selections, epoch=range(18)))
 
 
 def trajectory() -> Figure:
     columns = ["cifar10_test", "cifar100_test", "imagenet16_120_test", "skip_share", "val_accuracy"]
-    rows = [
-        {"selection": selection, "epoch": epoch} | {column: 0.04 * epoch for column in columns}
-        for selection in ("magnitude", "perturb")
-        for epoch in (4, 8, 24)
-    ]
-    return Trajectory().draw({"choices": rows})
+    choices = table(
+        lambda epoch, **_: dict.fromkeys(columns, 0.04 * epoch), selection=["magnitude", "perturb"], epoch=[4, 8, 24]
+    )
+    return analysis("trajectory", choices=choices)
 
 
 def skip_dominance(epochs: int) -> Figure:
-    rows = [{"epoch": n, "val_accuracy": n / 40, "lead": -n / 50} for n in range(1, epochs + 1)]
-    return SkipDominance().draw({"epochs": rows})
+    rows = table(lambda epoch: {"val_accuracy": epoch / 40, "lead": -epoch / 50}, epoch=range(1, epochs + 1))
+    return analysis("skip_dominance", epochs=rows)
 
 
 def landscape(epochs: int) -> Figure:
     grid = [-1.0, -0.5, 0.0, 0.5, 1.0]
-    plane = [{"x": x, "y": y, "accuracy": 0.5 + x * y / 4} for x in grid for y in grid]
-    eigenvalues = [{"epoch": n, "eigenvalue": 0.1 * n} for n in range(1, epochs + 1)]
-    return Landscape().draw({"plane": plane, "eigenvalues": eigenvalues})
+    plane = table(lambda x, y: {"accuracy": 0.5 + x * y / 4}, x=grid, y=grid)
+    eigenvalues = table(lambda epoch: {"eigenvalue": 0.1 * epoch}, epoch=range(1, epochs + 1))
+    return analysis("landscape", plane=plane, eigenvalues=eigenvalues)
 
 
 def shuffle() -> Figure:
-    rows = [{"before": 0.5, "after": 0.1 * draw, "chance": 0.1} for draw in range(4)]
-    draws = [row | {"network": network} for network in ("vgg", "resnet", "supernet") for row in rows]
-    return Shuffle(recipe=None).draw({"draws": draws})  # type: ignore[arg-type]
+    networks, after = ["vgg", "resnet", "supernet"], [0.0, 0.1, 0.2, 0.3]
+    return analysis("shuffle", draws=table(lambda **_: {"before": 0.5, "chance": 0.1}, network=networks, after=after))
 
 
 def discretization_accuracy(operations: list[str]) -> Figure:
-    rows = [
-        {"cell": "reduction", "edge": f"({edge},4)", "operation": operation, "alpha": 0.1 * index}
-        | {"strength": 0.01 - 0.005 * index, "accuracy_at_convergence": 0.45 + 0.001 * index}
-        for edge in range(4)
-        for index, operation in enumerate(operations)
-    ]
-    return DiscretizationAccuracy().draw({"operations": rows})
+    def measured(operation: str, **_: str) -> dict[str, Any]:
+        index = operations.index(operation)
+        values = {"strength": 0.01 - 0.005 * index, "accuracy_at_convergence": 0.45 + 0.001 * index}
+        return {"cell": "reduction", "alpha": 0.1 * index, **values}
+
+    edges = ["(0,4)", "(1,4)", "(2,4)", "(3,4)"]
+    return analysis("discretization_accuracy", operations=table(measured, edge=edges, operation=operations))
 
 
 def true_strength() -> Figure:
     strengths = [
         row | {"true_mean": 80.0 + index, "true_conditional": 90.0} for index, row in on_operations("nasbench201")
     ]
-    correlations = [
-        {"predictor": predictor, "truth": truth, "tau": tau, "low": None if tau is None else -0.2, "high": 0.6}
-        for truth in ("true_mean", "true_best", "true_conditional")
-        for predictor, tau in (("alpha", -0.1), ("masking", 0.4), ("parameters", None))
-    ]
-    return TrueStrength().draw({"strengths": strengths, "correlations": correlations})
+    taus = {"alpha": (-0.1, -0.2), "masking": (0.4, 0.1), "parameters": (None, None)}
+    correlations = table(
+        lambda predictor, **_: {"tau": taus[predictor][0], "low": taus[predictor][1], "high": 0.6},
+        truth=["true_mean", "true_best", "true_conditional"],
+        predictor=list(taus),
+    )
+    return analysis("true_strength", strengths=strengths, correlations=correlations)
 
 
-def curves(epochs: int) -> Figure:
-    title = "The selection: accuracy and loss of the supernet while it is discretised"
-    return draw_curves(history("nasbench201", epochs), title, topology_decisions())
-
-
-def alpha(draw: Callable[..., Figure], name: str, epochs: int) -> Figure:
-    return draw(history(name, epochs), SPACES[name])
-
-
-LINES = [("darts", 50), ("s1", 50), ("nasbench201", 100), ("nasbench201", 1), ("one edge", 2)]
+LINES = [("darts", 50), ("nasbench201", 100), ("nasbench201", 1), ("one edge", 2)]
 MAPS = [("darts", 50), ("s1", 3), ("one edge", 1), ("many operations", 9)]
-SEEDS = [(["perturb"], 1, "s2"), (["perturb"], 3, "one edge")]
+SEEDS: list[tuple[list[str], int, str]] = [(["perturb"], 1, "s2"), (["perturb"], 3, "one edge")]
 SEEDS.append((["magnitude", "perturb", "a_selection_with_a_long_name"], 2, "darts"))
 
 PICTURES: dict[str, Callable[[], Figure]] = {
@@ -236,7 +222,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     **{f"alpha, {name} {epochs}": partial(alpha, draw_alpha, name, epochs) for name, epochs in LINES},
     **{f"map, {name} {epochs}": partial(alpha, draw_alpha_map, name, epochs) for name, epochs in MAPS},
     **{f"curves, {epochs}": partial(curves, epochs) for epochs in (1, 600)},
-    **{f"strengths, {name}": partial(operation_strengths, name) for name in SPACES},
+    **{f"strengths, {name}": partial(operation_strengths, name) for name in SPACES if name != "s2"},
     "strengths of inputs": lambda: draw_topology_strengths(topology_decisions()),
     **{f"bars, {name}": partial(bars, name) for name in ("darts", "one edge", "many operations")},
     **{f"seeds, {len(names)} {runs} {name}": partial(seeds, names, runs, name) for names, runs, name in SEEDS},

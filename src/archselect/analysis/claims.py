@@ -2,22 +2,25 @@
 
     python -m archselect.analysis.claims logs/paper/runs --into RESULTS.md --pictures docs/paper
 
-What stands between the section's two marks is replaced; the rest of the file stays as it is.
+What stands between the section's two marks is replaced; the rest of the file stays as it is. A verdict is `reproduced`,
+`not reproduced`, or `undecided` where the numbers allow neither. A few runs of one setting are a small sample, so a
+claim about accuracies has to hold for every seed to count. What the runs say is in `analysis.evidence`.
 """
 
 import argparse
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import wraps
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
+from scipy.stats import binomtest
 
+from archselect.analysis.base import Table
 from archselect.analysis.discretization_accuracy import GROUND_TRUTH
-from archselect.analysis.evidence import Evidence, Verdict, all_or_none, beats, differences, every_edge, listed
+from archselect.analysis.evidence import Evidence
 from archselect.analysis.shuffle import kept
 from archselect.analysis.skip_dominance import correlation
 from archselect.analysis.stats import SKIP, distinct, mean, picked, rows_by
@@ -26,57 +29,43 @@ from archselect.store import atomic_write
 
 FEWEST = 4
 """Edges that a verdict on single edges rests on, at least."""
+LIKELY = 0.05
+"""Below this probability chance is no explanation."""
 
 _SPACES = ("s2", "nasbench201")
 _BOTH = ("alpha", "strength")
 
+Verdict = Literal["reproduced", "not reproduced", "undecided"]
+Rule = Callable[[Evidence], tuple[Verdict, str] | None]
+"""Returns the verdict and the numbers that it rests on, in sentences; None where something was not measured."""
 
-@dataclass(frozen=True)
-class ClaimResult:
-    """A claim and what became of it.
 
-    Attributes:
-        number: As in the paper's order.
-        claim: In a sentence.
-        verdict: `undecided` where the numbers allow neither of the others.
-        numbers: What it rests on, in sentences.
-        pictures: (space, analysis) of those that show it.
-    """
+class ClaimResult(NamedTuple):
+    """A claim in a sentence and what became of it; (space, analysis) of the pictures that show it."""
 
-    number: int
     claim: str
     verdict: Verdict
     numbers: str
-    pictures: tuple[tuple[str, str], ...]
+    pictures: Sequence[tuple[str, str]]
 
-
-Rule = Callable[[Evidence], tuple[Verdict, str] | None]
-"""Returns the verdict and the numbers that it rests on; None where something was not measured."""
 
 CLAIMS: list[Callable[[Evidence], ClaimResult]] = []
+"""What judges each, in the paper's order."""
 
 
-def claim(text: str, *pictures: tuple[str, str]) -> Callable[[Rule], Callable[[Evidence], ClaimResult]]:
-    """Return a decorator that makes a rule the judge of the next claim.
+def claim(text: str, *pictures: tuple[str, str]) -> Callable[[Rule], Rule]:
+    """Return a decorator that makes a rule the judge of the next claim."""
 
-    Args:
-        text: The claim, in a sentence.
-        pictures: (space, analysis) of those that show it.
-    """
-
-    def register(rule: Rule) -> Callable[[Evidence], ClaimResult]:
-        number = len(CLAIMS) + 1
-
-        @wraps(rule)
+    def register(rule: Rule) -> Rule:
         def judge(evidence: Evidence) -> ClaimResult:
             if (found := rule(evidence)) is not None:
-                return ClaimResult(number, text, *found, pictures)
+                return ClaimResult(text, *found, pictures)
             needed = " and ".join(f"analysis={analysis} in {space}" for space, analysis in pictures)
             words = f"Not measured: the runs for it, or {needed}, are not there."
-            return ClaimResult(number, text, "undecided", words, ())
+            return ClaimResult(text, "undecided", words, ())
 
         CLAIMS.append(judge)
-        return judge
+        return rule
 
     return register
 
@@ -88,9 +77,8 @@ def magnitude_is_not_strength(evidence: Evidence) -> tuple[Verdict, str] | None:
     An edge counts where the best and the worst operation differ by more than two binomial standard errors of the
     accuracy. Not reproduced: `alpha` does better than chance, by a binomial test.
     """
-    if (table := evidence.table("s2", "discretization_accuracy")) is None:
+    if not (edges := _edges(evidence, "discretization_accuracy")):
         return None
-    edges = every_edge(table)
     accuracies = [[row[GROUND_TRUTH] for row in edge] for edge in edges]
     gaps = [max(own) - min(own) for own in accuracies]
     images = evidence.validation_images("s2")
@@ -107,7 +95,7 @@ def magnitude_is_not_strength(evidence: Evidence) -> tuple[Verdict, str] | None:
     chance = mean(1 / len(edge) for edge in clear)
     if alpha <= chance * len(clear):
         return "reproduced", numbers
-    return "not reproduced" if beats(chance, alpha, len(clear)) else "undecided", numbers
+    return "not reproduced" if _beats(chance, alpha, len(clear)) else "undecided", numbers
 
 
 @claim(
@@ -120,14 +108,14 @@ def skips_dominate(evidence: Evidence) -> tuple[Verdict, str] | None:
 
     And the lead of skips is positive at the end and grows with the accuracy. Not reproduced: neither, with no seed.
     """
-    operations, epochs = evidence.table("s2", "operation_strength"), evidence.table("s2", "skip_dominance")
-    if operations is None or epochs is None:
+    operations, epochs = (evidence.table("s2", name) for name in ("operation_strength", "skip_dominance"))
+    if not operations or not epochs:
         return None
     courses = dict(rows_by(epochs, "seed"))
     words: list[str] = []
     holds: list[bool] = []
     for seed, own in rows_by(operations, "seed"):
-        edges = every_edge(own)
+        edges = [edge for _, edge in rows_by(own, "cell", "edge")]
         alpha, strength = (sum(picked(edge, name) == SKIP for edge in edges) for name in _BOTH)
         rank, lead = correlation(courses[seed]) or 0.0, courses[seed][-1]["lead"]
         words.append(
@@ -135,7 +123,7 @@ def skips_dominate(evidence: Evidence) -> tuple[Verdict, str] | None:
             f"{strength}; the lead of skips ends at {lead:+.3f} and correlates with the accuracy by {rank:+.2f}."
         )
         holds += [alpha > len(edges) / 2 and alpha > strength, rank > 0 and lead > 0]
-    return all_or_none(holds), " ".join(words)
+    return _all_or_none(holds), " ".join(words)
 
 
 @claim("Skips have a large alpha because they are close to the optimal feature map (Prop. 1)", ("s2", "optimal_alpha"))
@@ -145,19 +133,18 @@ def skips_are_close(evidence: Evidence) -> tuple[Verdict, str] | None:
     And `alpha` prefers what the closed form prefers more often than chance. Not reproduced: skips are nearer on at most
     half of the edges.
     """
-    if (table := evidence.table("s2", "optimal_alpha")) is None:
+    if not (edges := _edges(evidence, "optimal_alpha")):
         return None
-    edges = every_edge(table)
     close = sum(picked(edge, "optimal") == SKIP for edge in edges)
     agree = sum(picked(edge, "optimal") == picked(edge, "learned") for edge in edges)
-    correlated = mean(row["residual_correlation"] for row in table)
+    correlated = mean(row["residual_correlation"] for edge in edges for row in edge)
     numbers = (
         f"skip_connect is closest to m* on {close} of {len(edges)} edges; the learned alpha prefers what the closed "
         f"form prefers on {agree}. The residuals correlate by {correlated:+.2f}, where the closed form assumes 0."
     )
     if close <= len(edges) / 2:
         return "not reproduced", numbers
-    likely = beats(0.5, close, len(edges)) and beats(0.5, agree, len(edges))
+    likely = _beats(0.5, close, len(edges)) and _beats(0.5, agree, len(edges))
     return "reproduced" if likely else "undecided", numbers
 
 
@@ -167,7 +154,7 @@ def supernets_unroll(evidence: Evidence) -> tuple[Verdict, str] | None:
 
     Not reproduced: the supernet keeps no more than the VGG. Undecided also where a network barely beats chance before.
     """
-    if (table := evidence.table("s2", "shuffle")) is None:
+    if not (table := evidence.table("s2", "shuffle")):
         return None
     draws = {network: [row for row in table if row["network"] == network] for network in distinct(table, "network")}
     words = []
@@ -197,9 +184,9 @@ def perturbation_repairs(evidence: Evidence) -> tuple[Verdict, str] | None:
     holds: list[bool] = []
     for space in _SPACES:
         ours, theirs = (evidence.accuracy(space, "darts", name) for name in ("perturb", "magnitude"))
-        holds += [gap > 0 for gap in differences(ours, theirs)]
-        words.append(f"{space}: perturb {listed(ours)} %, magnitude {listed(theirs)} %")
-    return (all_or_none(holds), "; ".join(words) + " (by seed).") if holds else None
+        holds += [ours[seed] > theirs[seed] for seed in ours.keys() & theirs.keys()]
+        words.append(f"{space}: perturb {_by_seed(ours)} %, magnitude {_by_seed(theirs)} %")
+    return (_all_or_none(holds), "; ".join(words) + " (by seed).") if holds else None
 
 
 @claim("It works without training alpha; PT-Mag, tuned alike, does worse (Table 4, Fig. 6)", ("s2", "selection_curve"))
@@ -214,38 +201,52 @@ def alpha_is_not_needed(evidence: Evidence) -> tuple[Verdict, str] | None:
     for space in _SPACES:
         ours = evidence.accuracy(space, "fixed_alpha", "perturb")
         theirs = evidence.accuracy(space, "darts", "magnitude")
-        holds += [gap > 0 for gap in differences(ours, theirs)]
-        words.append(f"{space}: fixed alpha and perturb {listed(ours)} %, magnitude {listed(theirs)} % (by seed)")
-    for seed, own in rows_by(evidence.table("s2", "selection_curve") or [], "seed"):
+        holds += [ours[seed] > theirs[seed] for seed in ours.keys() & theirs.keys()]
+        words.append(f"{space}: fixed alpha and perturb {_by_seed(ours)} %, magnitude {_by_seed(theirs)} % (by seed)")
+    for seed, own in rows_by(evidence.table("s2", "selection_curve"), "seed"):
         means = {name: mean(row["val_accuracy"] for row in rows) for name, rows in rows_by(own, "selection")}
         holds.append(means["perturb"] > means["perturb_magnitude"])
         through = ", ".join(f"{name} {100 * value:.1f} %" for name, value in means.items())
         words.append(f"validation accuracy through the selection, seed {seed}: {through}")
-    return (all_or_none(holds), "; ".join(words) + ".") if holds else None
+    return (_all_or_none(holds), "; ".join(words) + ".") if holds else None
+
+
+def _edges(evidence: Evidence, analysis: str) -> list[Table]:
+    """Return the rows of every edge of every seed that an analysis in S2 has."""
+    return [rows for _, rows in rows_by(evidence.table("s2", analysis), "seed", "cell", "edge")]
+
+
+def _beats(chance: float, hits: int, of: int) -> bool:
+    """Return whether there are more hits than chance would have it, by a binomial test."""
+    return bool(binomtest(hits, of, chance, alternative="greater").pvalue < LIKELY)
+
+
+def _all_or_none(holds: Sequence[bool]) -> Verdict:
+    """Return the verdict on a claim that holds everywhere, nowhere, or here and there."""
+    if all(holds):
+        return "reproduced"
+    return "undecided" if any(holds) else "not reproduced"
+
+
+def _by_seed(accuracies: Mapping[int, float]) -> str:
+    return " / ".join(f"{value:.2f}" for value in accuracies.values())
 
 
 BEGIN, END = "<!-- claims: begin -->", "<!-- claims: end -->"
 
 
 def section(results: Sequence[ClaimResult], evidence: Evidence, pictures: Path, beside: Path) -> str:
-    """Return the section, and copy the pictures that it shows.
-
-    Args:
-        results: The verdicts.
-        evidence: What they rest on.
-        pictures: The folder that the pictures go to.
-        beside: The folder that the section's links start from.
-    """
-    rows = [(one.number, one.claim, f"**{one.verdict}**", one.numbers) for one in results]
-    paragraphs = [markdown_table(("", "claim", "verdict", "numbers"), rows), f"Runs: {evidence.sizes()}."]
-    for one in results:
+    """Return the section, whose links start from the folder `beside`, and copy the pictures that it shows."""
+    rows, links = [], []
+    for number, one in enumerate(results, start=1):
+        rows.append((number, one.claim, f"**{one.verdict}**", one.numbers))
         for space, analysis in one.pictures:
             if (picture := evidence.picture(space, analysis)) is not None:
                 pictures.mkdir(parents=True, exist_ok=True)
                 copy = shutil.copyfile(picture, pictures / f"{space}_{analysis}.png")
-                link = os.path.relpath(copy, beside)
-                paragraphs.append(f"![Claim {one.number}: analysis {analysis} in {space}]({link})")
-    return "\n\n".join(paragraphs)
+                links.append(f"![Claim {number}: analysis {analysis} in {space}]({os.path.relpath(copy, beside)})")
+    table = markdown_table(("", "claim", "verdict", "numbers"), rows)
+    return "\n\n".join([table, f"Runs: {evidence.sizes()}.", *links])
 
 
 def replaced(text: str, new: str) -> str:
@@ -276,8 +277,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         evidence = Evidence(options.folder)
         results = [judge(evidence) for judge in CLAIMS]
-        for one in results:
-            console.print(f"{one.number}. {escape(one.claim)}: [bold]{one.verdict}[/]. {escape(one.numbers)}")
+        for number, one in enumerate(results, start=1):
+            console.print(f"{number}. {escape(one.claim)}: [bold]{one.verdict}[/]. {escape(one.numbers)}")
         if options.into is not None:
             text = options.into.read_text(encoding="utf-8")
             replaced(text, "")  # before any picture is copied

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 
-from archselect.analysis.base import TABLES, Analysis, AnalysisContext, AnalysisStage, Tables
+from archselect.analysis.base import TABLES, Analysis, AnalysisContext, Tables, stage_of
 from archselect.distributed.launch import refuse_launched_analysis
 from archselect.figures.style import save
 from archselect.pipeline.config import as_user_error, figure_formats, instantiate_part, to_plain_dict
@@ -35,14 +35,7 @@ SUMMARY = "reading.md"
 
 @dataclass(frozen=True)
 class Findings:
-    """What an analysis found.
-
-    Attributes:
-        name: Of the analysis.
-        tables: What was measured; `pandas.DataFrame(tables[NAME])` makes a data frame.
-        picture: Path of the PNG.
-        summary: What is to be seen.
-    """
+    """What an analysis of that name found: `pandas.DataFrame(tables[NAME])`, the PNG, and what is to be seen."""
 
     name: str
     tables: Tables
@@ -108,7 +101,9 @@ def _make(config: DictConfig, folder: Path, console: Console) -> Findings:
     silence_lightning_warnings()
     config = expanded(config)
     formats = figure_formats(config)
-    table = _table_file(config)
+    table = None if config.table is None else Path(str(config.table))
+    if table is not None and not table.is_file():
+        raise ValueError(f"There is no NAS-Bench-201 table at {table}. Set table=FILE to the one you have.")
     runs = _open(config, table)
     whole = _with_options_of(runs[0].config, config)
     analysis: Analysis = instantiate_part(whole, "analysis")
@@ -125,22 +120,12 @@ def _make(config: DictConfig, folder: Path, console: Console) -> Findings:
     try:
         for run in runs:
             _check_unchanged(run)
-        stage = AnalysisStage(context, analysis, analysis.prepare(context))
-        tables: Tables = run_stage(stage, context.job).folder.read_json(TABLES)
+        tables: Tables = run_stage(stage_of(analysis, context), context.job).folder.read_json(TABLES)
         findings = _write(analysis, tables, folder, log, formats)
         status = "success"
     finally:
         log.finish(status)
     return findings
-
-
-def _table_file(config: DictConfig) -> Path | None:
-    """Return the NAS-Bench-201 table that was named."""
-    if config.table is None:
-        return None
-    if not (file := Path(str(config.table))).is_file():
-        raise ValueError(f"There is no NAS-Bench-201 table at {file}. Set table=FILE to the one you have.")
-    return file
 
 
 def _open(config: DictConfig, table: Path | None) -> list[FinishedRun]:
@@ -149,10 +134,9 @@ def _open(config: DictConfig, table: Path | None) -> list[FinishedRun]:
     if config.trainer is not None:
         changes["trainer"] = config.trainer
     runs = [open_run(folder, changes, tuple(config.trusted)) for folder in find_runs(config.run)]
-    if table is not None:
-        for run in runs:
-            if "table" in run.config.evaluation:
-                run.config.evaluation.table = str(table)
+    for run in runs:
+        if table is not None and "table" in run.config.evaluation:
+            run.config.evaluation.table = str(table)
     return runs
 
 

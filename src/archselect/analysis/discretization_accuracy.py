@@ -1,23 +1,21 @@
 """What `alpha` and perturbation say of operations, and the accuracy after discretising to them (DARTS-PT, Fig. 1)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from archselect.analysis.base import Analysis, Measurer, Table, Tables
-from archselect.analysis.operation_strength import perturbed
-from archselect.analysis.stats import Edge, edges_of, mean, mean_defined, open_edges, picked, plural, tau
+from archselect.analysis.base import Analysis, Measurer, Prepared, Table, Tables
+from archselect.analysis.operation_strength import Unraced, perturbed
+from archselect.analysis.stats import edges_of, mean, mean_defined, open_edges, picked, plural, tau
 from archselect.distributed.rng import generator_for
-from archselect.figures.style import Rows, Style, add_legend, legend_dot, new_figure, styled, styles
+from archselect.figures.style import Rows, Style, add_legend, legend_dot, limits, new_figure, styled, styles
 from archselect.pipeline.finished_run import FinishedRun
-from archselect.pipeline.stage import StageResult
-from archselect.selection import Scoring
-from archselect.selection.base import TrialTraining, check_unraced
-from archselect.utils.validation import PositiveInt, check_fields
+from archselect.selection.base import TrialTraining
+from archselect.utils.validation import PositiveInt
 
 GROUND_TRUTH = "accuracy_at_convergence"
 PREDICTORS = {"alpha": "softmax(alpha)", "strength": "perturbation"}
@@ -26,7 +24,6 @@ _COLUMNS = (
     ("strength", "accuracy lost when masked (points)", 100.0),
     (GROUND_TRUTH, "accuracy at convergence (%)", 100.0),
 )
-_LARGEST = {"the largest on its edge": True, "not the largest": False}
 
 
 @dataclass(frozen=True)
@@ -35,21 +32,12 @@ class DiscretizationAccuracy(Analysis):
 
     That is what the paper takes for the ground truth of an operation's strength. Beside it stand what predicts it: the
     weight, and the drop of the accuracy when the operation is masked, both on the supernet as the search left it.
-
-    Attributes:
-        edges: So many, drawn at random from all cell types.
-        training: Of the supernet after each discretisation; the paper trains to convergence.
-        scoring: On what supernets are scored.
     """
 
-    name: str = "discretization_accuracy"
-    edges: PositiveInt = 3
-    training: TrialTraining = field(default_factory=TrialTraining)
-    scoring: Scoring = field(default_factory=Scoring)
-
-    def __post_init__(self) -> None:
-        check_fields(self, "analysis")
-        check_unraced(self.name, self.scoring)
+    name: str
+    edges: PositiveInt
+    training: TrialTraining
+    scoring: Unraced
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
         there = len(open_edges(runs[0].supernet()))
@@ -59,31 +47,23 @@ class DiscretizationAccuracy(Analysis):
                 "Lower it."
             )
 
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return a row per operation of the chosen edges."""
         supernet = measurer.supernet()
         every = open_edges(supernet)
         generator = generator_for(measurer.run.parts.seed, "analysis", "edges")
         chosen = [every[index] for index in sorted(torch.randperm(len(every), generator=generator)[: self.edges])]
         measurer.start(sum(len(edge.operations) for edge in chosen))
-        scorer = measurer.scorer(supernet, self.scoring)
+        scorer, evaluator = measurer.scorer(supernet, self.scoring), measurer.evaluator(supernet, self.scoring)
         rows: Table = []
         for edge in chosen:
-            predicted = perturbed(supernet, edge, scorer, "accuracy")
-            accuracies = self._at_convergence(measurer, edge)
-            rows += [{**row, GROUND_TRUTH: accuracy} for row, accuracy in zip(predicted, accuracies, strict=True)]
+            for index, row in enumerate(perturbed(supernet, edge, scorer, "accuracy")):
+                decided = supernet.decisions[edge.cell].keep_operation(edge.number, index)
+                decisions = {**supernet.decisions, edge.cell: decided}
+                name = f"{edge.cell}-edge{edge.number}/{row['operation']}"
+                rows.append({**row, GROUND_TRUTH: evaluator.train(name, decisions, self.training).accuracy})
+                measurer.trainer.progress.advance()
         return {"operations": rows}
-
-    def _at_convergence(self, measurer: Measurer, edge: Edge) -> list[float]:
-        supernet = measurer.supernet()
-        evaluator = measurer.evaluator(supernet, self.scoring)
-        accuracies = []
-        for index, operation in enumerate(edge.operations):
-            decided = supernet.decisions[edge.cell].keep_operation(edge.number, index)
-            name = f"{edge.cell}-edge{edge.number}/{operation}"
-            accuracies.append(evaluator.train(name, {**supernet.decisions, edge.cell: decided}, self.training).accuracy)
-            measurer.trainer.progress.advance()
-        return accuracies
 
     @styled
     def draw(self, tables: Tables) -> Figure:
@@ -93,12 +73,12 @@ class DiscretizationAccuracy(Analysis):
         heights = [0.45 + 0.17 * len(own) for own in edges]
         title = "What predicts an operation's strength, and its accuracy after discretising"
         figure, body = new_figure(title, 0.8 + sum(heights))
-        add_legend(body, [legend_dot(label, "0.2", filled, "s") for label, filled in _LARGEST.items()])
-        grid = body.subplots(len(edges), len(_COLUMNS), squeeze=False, height_ratios=heights)
+        filled = {"the largest on its edge": True, "not the largest": False}
+        add_legend(body, [legend_dot(label, "0.2", fill, "s") for label, fill in filled.items()])
+        grid = body.subplots(len(edges), len(_COLUMNS), squeeze=False, sharey="row", height_ratios=heights)
         for panels, own in zip(grid, edges, strict=True):
             for axes, (column, _, factor) in zip(panels, _COLUMNS, strict=True):
-                _draw_bars(axes, own, by_operation, column, factor)
-                axes.set_yticks(range(len(own)), [row["operation"] for row in own] if axes is panels[0] else [])
+                _draw_values(axes, own, by_operation, column, factor)
             panels[0].set_title(f"{own[0]['cell']} {own[0]['edge']}", fontweight="bold")
         for axes, (_, label, _) in zip(grid[-1], _COLUMNS, strict=True):
             axes.set_xlabel(label)
@@ -121,23 +101,20 @@ class DiscretizationAccuracy(Analysis):
         )
 
 
-def _draw_bars(axes: Axes, rows: Rows, by_operation: Mapping[str, Style], column: str, factor: float) -> None:
+def _draw_values(axes: Axes, rows: Rows, by_operation: Mapping[str, Style], column: str, factor: float) -> None:
+    """Draw bars; but dots of the accuracy at convergence, of which differences count, not sizes."""
     values = [factor * row[column] for row in rows]
+    colours = [by_operation[row["operation"]].colour for row in rows]
     best = values.index(max(values))
-    from_zero = column != GROUND_TRUTH  # there differences count, not sizes: dots, not bars
-    for position, (row, value) in enumerate(zip(rows, values, strict=True)):
-        colour = by_operation[row["operation"]].colour
-        face = colour if position == best else "white"
-        if from_zero:
-            axes.barh(position, value, 0.7, facecolor=face, edgecolor=colour)
-        else:
-            axes.plot(value, position, "o", markersize=5.5, color=colour, markerfacecolor=face, clip_on=False)
-    low, high = min(values), max(values)
-    if from_zero:
-        low, high = min(low, 0.0), max(high, 0.0)
-    spread = max(high - low, 0.4 if factor > 1 else 1e-3)
-    axes.set_xlim(low - (0.0 if from_zero and low == 0 else 0.12 * spread), max(high, low + spread) + 0.08 * spread)
+    faces = [colour if position == best else "white" for position, colour in enumerate(colours)]
+    if column == GROUND_TRUTH:
+        axes.scatter(values, range(len(rows)), 30, faces, edgecolors=colours, linewidths=1.0, clip_on=False)
+    else:
+        axes.barh(range(len(rows)), values, 0.7, color=faces, edgecolor=colours)
+        values.append(0.0)
+    axes.set_xlim(limits(values, 0.4 if factor > 1 else 1e-3))
     axes.set_ylim(len(rows) - 0.3, -0.7)
+    axes.set_yticks(range(len(rows)), [row["operation"] for row in rows])
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)

@@ -1,28 +1,31 @@
 """The curvature of the validation loss in `alpha` along the search, and the accuracy around the final `alpha`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from math import sqrt
+from typing import Annotated
 
-import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from pandas import DataFrame
 from torch import Tensor
 
-from archselect.analysis.base import Analysis, Measurer, Table, Tables
+from archselect.analysis.base import Analysis, Measurer, Prepared, Tables
+from archselect.analysis.operation_strength import Unraced
 from archselect.analysis.stats import percent
 from archselect.distributed.rng import generator_for
 from archselect.figures.style import BLUE, VERMILLION, Rows, new_figure, styled, whole_numbers
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.finished_run import FinishedRun
-from archselect.pipeline.stage import StageResult
 from archselect.search import Curvature
-from archselect.selection import Scorer, Scoring
-from archselect.selection.base import check_unraced
-from archselect.utils.validation import PositiveFloat, PositiveInt, check_fields
+from archselect.selection import Scorer
+from archselect.utils.validation import POSITIVE_INT, Constraint, PositiveFloat
+
+ODD = Constraint("be odd and at least 3, for a middle", lambda n: POSITIVE_INT.holds(n) and n >= 3 and n % 2 == 1)
 
 
 @dataclass(frozen=True)
@@ -30,37 +33,25 @@ class Landscape(Analysis):
     """The dominant eigenvalue of the Hessian in `alpha`, and a random plane of `alpha`.
 
     Where the eigenvalue is large, the supernet does not bear that `alpha` is rounded to an architecture (RobustDARTS,
-    Zela et al., ICLR 2020, sec. 4; SDARTS, Chen and Hsieh, ICML 2020, Fig. 1). The plane goes through the `alpha` that
-    the search left, along two random orthonormal directions in the space of all entries of undecided edges.
-
-    Attributes:
-        radius: Of the square plane: how far each entry of `alpha` moves at its edge, as a root mean square. In the
-            paper's search `alpha` begins with entries of 0.001, and moves by up to 3e-4 in a step.
-        points: Per side, odd so that the middle is one.
-        curvature: How the eigenvalue is measured.
-        scoring: On what the supernet is scored in the plane.
+    Zela et al., ICLR 2020, sec. 4; SDARTS, Chen and Hsieh, ICML 2020, Fig. 1). The plane is a square through the
+    `alpha` that the search left, along two random orthonormal directions in the space of all entries of undecided
+    edges. In the paper's search `alpha` begins with entries of 0.001, and moves by up to 3e-4 in a step.
     """
 
-    name: str = "landscape"
-    radius: PositiveFloat = 1.0
-    points: PositiveInt = 11
-    curvature: Curvature = field(default_factory=Curvature)
-    scoring: Scoring = field(default_factory=Scoring)
-
-    def __post_init__(self) -> None:
-        check_fields(self, "analysis")
-        if self.points % 2 == 0 or self.points < 3:
-            raise ValueError(f"analysis.points must be odd and at least 3, for a middle; got {self.points}.")
-        check_unraced(self.name, self.scoring)
+    name: str
+    radius: PositiveFloat
+    points: Annotated[int, ODD]
+    curvature: Curvature
+    scoring: Unraced
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
-        if not free_entries(runs[0].supernet()).any():
+        if free_entries(runs[0].supernet()).sum() < 2:
             raise ValueError(
                 f"analysis={self.name} moves alpha, but the search of the run {runs[0].folder} decided every edge. "
                 "Name a run whose search left some."
             )
 
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return the eigenvalue of every snapshot and of the end, and the accuracy at every point of the plane."""
         run = measurer.run
         last = run.stage("search").result["kept_epochs"]
@@ -68,23 +59,21 @@ class Landscape(Analysis):
         supernet = measurer.supernet()
         plane = points_of_plane(supernet, self.radius, self.points, run.parts.seed)
         measurer.start(len(epochs) + len(plane))
-        eigenvalues: Table = []
+        eigenvalues = []
         for epoch in epochs:
             measure = partial(self._eigenvalue, measurer, None if epoch == last else epoch)
-            value = measurer.cached(f"eigenvalue {epoch}", measure)
-            eigenvalues.append({"epoch": epoch, "eigenvalue": value})
+            eigenvalues.append({"epoch": epoch, "eigenvalue": measurer.cached(f"eigenvalue {epoch}", measure)})
         scorer = measurer.scorer(supernet, self.scoring)
-        rows: Table = []
+        rows = []
         for (x, y), alphas in plane.items():
             score = partial(_accuracy_at, supernet, alphas, scorer)
             rows.append({"x": x, "y": y, "accuracy": measurer.cached(f"({x:.4g}, {y:.4g})", score)})
         return {"plane": rows, "eigenvalues": eigenvalues}
 
     def _eigenvalue(self, measurer: Measurer, snapshot: int | None) -> float:
-        curvature = self.curvature
         generator = generator_for(measurer.run.parts.seed, "analysis", "curvature")
-        batches = measurer.validation(curvature.batch_size, curvature.batches)
-        return curvature.measure(measurer.supernet(snapshot), batches, generator)
+        batches = measurer.validation(self.curvature.batch_size, self.curvature.batches)
+        return self.curvature.measure(measurer.supernet(snapshot), batches, generator)
 
     @styled
     def draw(self, tables: Tables) -> Figure:
@@ -101,24 +90,21 @@ class Landscape(Analysis):
     def summary(self, tables: Tables) -> str:
         curve, plane = tables["eigenvalues"], tables["plane"]
         first, last = curve[0], curve[-1]
-        if len(curve) > 1:
-            highest = max(curve, key=lambda row: abs(row["eigenvalue"]))
+        highest = max(curve, key=lambda row: abs(row["eigenvalue"]))
+        words = (
+            f"goes from {first['eigenvalue']:.3g} after epoch {first['epoch']} to {last['eigenvalue']:.3g} after epoch "
+            f"{last['epoch']}; it is largest after epoch {highest['epoch']} ({highest['eigenvalue']:.3g})."
+        )
+        if len(curve) == 1:
             words = (
-                f"The dominant eigenvalue of the Hessian in alpha goes from {first['eigenvalue']:.3g} after epoch "
-                f"{first['epoch']} to {last['eigenvalue']:.3g} after epoch {last['epoch']}; it is largest after epoch "
-                f"{highest['epoch']} ({highest['eigenvalue']:.3g})."
-            )
-        else:
-            words = (
-                f"The dominant eigenvalue of the Hessian in alpha is {last['eigenvalue']:.3g} at the end of the search "
-                "(which kept no snapshots: search.snapshots=N shows its course)."
+                f"is {last['eigenvalue']:.3g} at the end of the search (which kept no snapshots: search.snapshots=N "
+                "shows its course)."
             )
         middle = next(row["accuracy"] for row in plane if row["x"] == row["y"] == 0)
-        worst = min(row["accuracy"] for row in plane)
-        reach = max(row["x"] for row in plane)
         return (
-            f"{words} Around the final alpha, the validation accuracy is {percent(middle)} in the middle of the plane "
-            f"and {percent(worst)} at its worst point, with entries of alpha moved by up to {reach:.3g} each way."
+            f"The dominant eigenvalue of the Hessian in alpha {words} Around the final alpha, the validation accuracy "
+            f"is {percent(middle)} in the middle of the plane and {percent(min(row['accuracy'] for row in plane))} at "
+            f"its worst point, with entries of alpha moved by up to {max(row['x'] for row in plane):.3g} each way."
         )
 
 
@@ -129,39 +115,26 @@ def free_entries(supernet: Supernet) -> Tensor:
     return undecided & exist
 
 
-def directions(free: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return two random orthonormal directions that are zero where `free` is not, each `(entries,)`."""
-    drawn = torch.randn(len(free), 2, generator=generator, dtype=torch.float64) * free.cpu().unsqueeze(1)
-    if int(free.sum()) < 2:
-        raise ValueError("A plane of alpha needs two entries that are undecided at least.")
-    basis, _ = torch.linalg.qr(drawn)
-    return basis[:, 0], basis[:, 1]
-
-
 def points_of_plane(
     supernet: Supernet, radius: float, points: int, seed: int
 ) -> dict[tuple[float, float], dict[str, Tensor]]:
-    """Return the `alpha` of every point of the plane, `points` per side.
+    """Return the `alpha` of every point of the plane, an odd number of `points` per side.
 
-    Args:
-        supernet: Its own `alpha` are the middle.
-        radius: Root mean square over the entries of what the outermost points of an axis are away from the middle.
-        points: Odd.
-        seed: Of the run.
+    The supernet's own are the middle; the two directions are random, orthonormal, and zero in decided edges. The
+    outermost points of an axis are `radius` away from the middle: the root mean square over the entries.
     """
     free = free_entries(supernet)
-    first, second = directions(free, generator_for(seed, "analysis", "plane"))
+    drawn = torch.randn(len(free), 2, generator=generator_for(seed, "analysis", "plane"), dtype=torch.float64)
+    first, second = torch.linalg.qr(drawn * free.cpu().unsqueeze(1)).Q.unbind(dim=1)
     length = radius * sqrt(int(free.sum()))
     steps = [2 * index / (points - 1) - 1 for index in range(points)]
     middle = {name: alpha.detach() for name, alpha in supernet.alphas.items()}
     found = {}
-    for y in steps:
-        for x in steps:
-            offset = (length * (x * first + y * second)).to(free.device, torch.float32)
-            parts = offset.split([alpha.numel() for alpha in middle.values()])
-            found[radius * x, radius * y] = {
-                name: alpha + part.view_as(alpha) for (name, alpha), part in zip(middle.items(), parts, strict=True)
-            }
+    for y, x in product(steps, repeat=2):
+        offset = (length * (x * first + y * second)).to(free.device, torch.float32)
+        parts = offset.split([alpha.numel() for alpha in middle.values()])
+        moved = zip(middle.items(), parts, strict=True)
+        found[radius * x, radius * y] = {name: alpha + part.view_as(alpha) for (name, alpha), part in moved}
     return found
 
 
@@ -182,20 +155,13 @@ def _accuracy_at(supernet: Supernet, alphas: Mapping[str, Tensor], scorer: Score
 
 
 def _draw_plane(figure: SubFigure, axes: Axes, plane: Rows) -> None:
-    xs, ys = sorted({row["x"] for row in plane}), sorted({row["y"] for row in plane})
-    values = np.full((len(ys), len(xs)), np.nan)
-    for row in plane:
-        values[ys.index(row["y"]), xs.index(row["x"])] = 100 * row["accuracy"]
-    half = (xs[1] - xs[0]) / 2
-    image = axes.imshow(
-        values, origin="lower", cmap="cividis", extent=(xs[0] - half, xs[-1] + half, ys[0] - half, ys[-1] + half)
-    )
+    percents = 100 * DataFrame(plane).pivot(index="y", columns="x", values="accuracy")
+    image = axes.pcolormesh(percents.columns, percents.index, percents, cmap="cividis", shading="nearest")
     axes.plot(0, 0, marker="x", color=VERMILLION, markersize=8, markeredgewidth=2)
-    axes.set_title("×: the final α")
-    axes.set(xlabel="first direction (α moved by, root mean square)", ylabel="second direction")
+    axes.set(title="×: the final α", xlabel="first direction (α moved by, root mean square)", ylabel="second direction")
+    axes.set_aspect("equal")
     axes.grid(visible=False)
     axes.locator_params(nbins=5)
     axes.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=axes, pad=0.02, aspect=25)
-    bar.set_label("validation accuracy (%)")
+    bar = figure.colorbar(image, ax=axes, pad=0.02, aspect=25, label="validation accuracy (%)")
     bar.outline.set_visible(False)

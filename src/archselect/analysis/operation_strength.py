@@ -1,21 +1,26 @@
 """What magnitude picks on every edge, and what perturbation picks (DARTS-PT, Fig. 2)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import get_args
+from typing import Annotated, get_args
 
 from matplotlib.figure import Figure
 
-from archselect.analysis.base import Analysis, Measurer, Table, Tables
+from archselect.analysis.base import Analysis, Measurer, Prepared, Table, Tables
 from archselect.analysis.stats import SKIP, Edge, edges_of, mean_defined, open_edges, picked, tau
 from archselect.figures.bars import Quantity, draw_operation_bars
 from archselect.models.supernet.supernet import Supernet
-from archselect.pipeline.stage import StageResult
 from archselect.selection import Scorer, Scoring
-from archselect.selection.base import check_unraced
-from archselect.selection.scoring import Criterion, perturbation_loss, standard_error_of_difference
-from archselect.utils.validation import check_fields
+from archselect.selection.scoring import Criterion, Racing, perturbation_loss, standard_error_of_difference
+from archselect.utils.validation import Constraint
+
+UNRACED = Constraint(
+    "score every candidate to the end, so it is no race",
+    lambda value: isinstance(value, Scoring) and not isinstance(value, Racing),
+)
+Unraced = Annotated[Scoring, UNRACED]
+
+_LABELS = {"accuracy": ("accuracy lost\nwithout it (points)", 100), "loss": ("loss gained\nwithout it (nats)", 1)}
 
 
 @dataclass(frozen=True)
@@ -24,21 +29,13 @@ class OperationStrength(Analysis):
 
     Nothing is decided and nothing tuned in between, so all edges are seen in the same supernet. (The paper's figure
     shows the accuracy at convergence after discretising: see `DiscretizationAccuracy`.)
-
-    Attributes:
-        criterion: What an operation's strength is the loss of: `accuracy`, or (cross-entropy) `loss`.
-        scoring: On what the supernet is scored.
     """
 
-    name: str = "operation_strength"
-    criterion: Criterion = "accuracy"
-    scoring: Scoring = field(default_factory=Scoring)
+    name: str
+    criterion: Criterion
+    scoring: Unraced
 
-    def __post_init__(self) -> None:
-        check_fields(self, "analysis")
-        check_unraced(self.name, self.scoring)
-
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return per operation its weight and what the supernet is without it."""
         supernet = measurer.supernet()
         scorer = measurer.scorer(supernet, self.scoring)
@@ -52,15 +49,12 @@ class OperationStrength(Analysis):
 
     def draw(self, tables: Tables) -> Figure:
         title = "softmax(α) and perturbation strength of the operations of every edge"
-        if self.criterion == "accuracy":
-            strength = Quantity("strength", "accuracy lost\nwithout it (points)", 100, "standard_error")
-        else:
-            strength = Quantity("strength", "loss gained\nwithout it (nats)", 1, "standard_error")
+        label, factor = _LABELS[self.criterion]
+        strength = Quantity("strength", label, factor, "standard_error")
         return draw_operation_bars(tables["operations"], title, [Quantity("alpha", "softmax(α)"), strength])
 
     def summary(self, tables: Tables) -> str:
-        rows = tables["operations"]
-        edges = edges_of(rows)
+        rows, edges = tables["operations"], edges_of(tables["operations"])
         differ = sum(picked(edge, "alpha") != picked(edge, "strength") for edge in edges)
         words = (
             f"On {differ} of {len(edges)} edges the operation with the largest softmax(alpha) is not the one whose "
@@ -89,13 +83,13 @@ def perturbed(supernet: Supernet, edge: Edge, scorer: Scorer, criterion: Criteri
             "cell": edge.cell,
             "edge": edge.name,
             "operation": operation,
-            "alpha": mixture[index],
-            "accuracy_without": scores[index].accuracy,
-            "loss_without": scores[index].loss,
+            "alpha": alpha,
+            "accuracy_without": score.accuracy,
+            "loss_without": score.loss,
             "accuracy": unmasked.accuracy,
             "loss": unmasked.loss,
-            "strength": perturbation_loss(scores[index], criterion) - perturbation_loss(unmasked, criterion),
-            "standard_error": standard_error_of_difference(scores[index], unmasked, column),
+            "strength": perturbation_loss(score, criterion) - perturbation_loss(unmasked, criterion),
+            "standard_error": standard_error_of_difference(score, unmasked, column),
         }
-        for index, operation in enumerate(edge.operations)
+        for operation, alpha, score in zip(edge.operations, mixture, scores, strict=False)
     ]

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import combinations
 from math import log
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from archselect import kernels
-from archselect.analysis.base import Analysis, Measurer, Table, Tables
+from archselect.analysis.base import Analysis, Measurer, Prepared, Table, Tables
 from archselect.analysis.stats import SKIP, edges_of, mean, mean_defined, picked, tau
 from archselect.figures.bars import Quantity, draw_operation_bars
 from archselect.figures.style import edge_name
@@ -21,8 +22,7 @@ from archselect.models.restored_state import restored_state
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixture import Mixture
 from archselect.models.supernet.supernet import Supernet
-from archselect.pipeline.stage import StageResult
-from archselect.utils.validation import PositiveInt, check_fields
+from archselect.utils.validation import PositiveInt
 
 Branches = Mapping[str, Tensor]
 """What each operation gives on an edge, `(B, C, H, W)`."""
@@ -46,33 +46,32 @@ class OptimalAlpha(Analysis):
     the variance of `m*`.
 
     Attributes:
-        batches: Batches of the images that train `alpha`.
-        batch_size: Images per batch; the supernet normalises by their statistics.
+        batches: Of the images that train `alpha`.
+        batch_size: The supernet normalises by the statistics of so many images.
     """
 
     name: str = "optimal_alpha"
     batches: PositiveInt = 4
     batch_size: PositiveInt = 64
 
-    def __post_init__(self) -> None:
-        check_fields(self, "analysis")
-
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return a row per operation of every undecided edge."""
         supernet = measurer.supernet()
-        residuals: dict[tuple[str, int], _Residuals] = defaultdict(_Residuals)
+        found: dict[tuple[str, int], list[tuple[dict[str, float], list[float]]]] = defaultdict(list)
         measurer.start(self.batches)
         weights = supernet.mixture_weights().detach()
         for images, _ in measurer.validation(self.batch_size, self.batches):
             for space, edges in branches_of(supernet, images):
                 for edge, (branches, target) in with_targets(edges, space, weights[space.name]).items():
-                    residuals[space.name, edge].add(branches, target)
+                    found[space.name, edge].append(residuals(branches, target))
             measurer.trainer.progress.advance()
         rows: Table = []
-        for (cell, edge), found in sorted(residuals.items(), key=lambda item: item[0]):
+        for (cell, edge), seen in sorted(found.items()):
             space = supernet.cell_spaces[cell]
             learned = dict(zip(space.operations[edge], weights[cell][edge].tolist(), strict=False))
-            optimal = optimal_weights(found.variances)
+            variances = {name: mean(of[name] for of, _ in seen) for name in seen[0][0]}
+            optimal = optimal_weights(variances)
+            correlation = mean(one for _, correlations in seen for one in correlations)
             rows += [
                 {
                     "cell": cell,
@@ -82,9 +81,9 @@ class OptimalAlpha(Analysis):
                     "optimal": optimal[operation],
                     "optimal_alpha": -log(max(variance, _SMALLEST)),
                     "learned": learned[operation],
-                    "residual_correlation": mean(found.correlations),
+                    "residual_correlation": correlation,
                 }
-                for operation, variance in found.variances.items()
+                for operation, variance in variances.items()
             ]
         return {"operations": rows}
 
@@ -101,13 +100,12 @@ class OptimalAlpha(Analysis):
         edges = edges_of(tables["operations"])
         agree = sum(picked(rows, "optimal") == picked(rows, "learned") for rows in edges)
         agreement = mean_defined(tau(rows, "optimal", "learned") for rows in edges)
+        orders = "" if agreement is None else f"; Kendall's tau between the two orders is {agreement:+.2f} on average"
         words = (
             "The operation that the closed form weights most has the largest softmax(alpha) on "
-            f"{agree} of {len(edges)} edges"
+            f"{agree} of {len(edges)} edges{orders}."
         )
-        words += "." if agreement is None else f"; Kendall's tau between the two orders is {agreement:+.2f} on average."
-        skips = [rows for rows in edges if any(row["operation"] == SKIP for row in rows)]
-        if skips:
+        if skips := [rows for rows in edges if any(row["operation"] == SKIP for row in rows)]:
             close = sum(picked(rows, "optimal") == SKIP for rows in skips)
             words += (
                 f" skip_connect is closest to m* on {close} of the {len(skips)} edges that have it, which is how the "
@@ -123,11 +121,9 @@ class OptimalAlpha(Analysis):
 
 
 def branches_of(supernet: Supernet, images: Tensor) -> Iterator[tuple[CellSpace, dict[int, dict[str, Tensor]]]]:
-    """Yield every cell with what each operation gives on each undecided edge, on a batch's own statistics.
+    """Yield every cell with what each operation gives on each undecided edge, on the batch's own statistics.
 
-    Args:
-        supernet: It is left as it was.
-        images: `(B, 3, H, W)`.
+    The images are `(B, 3, H, W)`; the supernet is left as it was.
     """
     seen: list[tuple[MixedCell, Sequence[Tensor], Mixture]] = []
 
@@ -135,28 +131,22 @@ def branches_of(supernet: Supernet, images: Tensor) -> Iterator[tuple[CellSpace,
         assert isinstance(cell, MixedCell)
         seen.append((cell, *arguments))
 
-    cells = [module for module in supernet.modules() if isinstance(module, MixedCell)]
-    hooks = [cell.register_forward_pre_hook(note) for cell in cells]
-    try:
-        with restored_state(supernet), torch.no_grad():
-            supernet.train()
-            supernet(images)
-            for cell, inputs, mixture in seen:
-                open_edges = supernet.decisions[cell.space.name].undecided_edges
-                found = operation_outputs(cell, inputs, mixture)
-                yield cell.space, {edge: outputs for edge, outputs in found.items() if edge in open_edges}
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, restored_state(supernet), torch.no_grad():
+        for module in supernet.modules():
+            if isinstance(module, MixedCell):
+                hooks.enter_context(module.register_forward_pre_hook(note))
+        supernet.train()
+        supernet(images)
+        for cell, inputs, mixture in seen:
+            open_edges = supernet.decisions[cell.space.name].undecided_edges
+            found = operation_outputs(cell, inputs, mixture)
+            yield cell.space, {edge: outputs for edge, outputs in found.items() if edge in open_edges}
 
 
 def operation_outputs(cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixture) -> dict[int, dict[str, Tensor]]:
     """Return what each operation that has weight gives on each edge, `(B, C / K, H', W')`, before it is weighted.
 
-    Args:
-        cell: Evaluated by PyTorch's operators.
-        inputs: Of the cell, each `(B, C, H, W)`.
-        mixture: The states of the cell follow from it.
+    The cell is evaluated by PyTorch's operators; its inputs are `(B, C, H, W)`.
     """
     with kernels.disabled():
         values = [*inputs, *cell.nodes(inputs, mixture)]
@@ -180,15 +170,10 @@ def with_targets(
         space: The cell type.
         weights: Its mixture weights `(edges, operations)`.
     """
-    mixed = {
-        edge: normalised(
-            sum(
-                (weights[edge, space.operations[edge].index(name)] * output for name, output in outputs.items()),
-                start=torch.zeros(()),
-            )
-        )
-        for edge, outputs in edges.items()
-    }
+    mixed: dict[int, Tensor] = {}
+    for edge, outputs in edges.items():
+        weight = dict(zip(space.operations[edge], weights[edge], strict=False))
+        mixed[edge] = normalised(sum((weight[name] * x for name, x in outputs.items()), start=torch.zeros(())))
     total = sum(mixed.values(), start=torch.zeros(()))
     found: dict[int, tuple[Branches, Tensor]] = {}
     for edge, outputs in edges.items():
@@ -206,29 +191,17 @@ def normalised(x: Tensor) -> Tensor:
     return x / x.square().mean(dim=(0, 2, 3), keepdim=True).sqrt().clamp_min(torch.finfo(x.dtype).eps)
 
 
+def residuals(branches: Branches, target: Tensor) -> tuple[dict[str, float], list[float]]:
+    """Return the variance of each operation's residual, and the correlation of every two."""
+    apart = {name: output - target for name, output in branches.items()}
+    correlations = []
+    for one, other in combinations(apart.values(), 2):
+        scale = (one.square().mean() * other.square().mean()).sqrt().clamp_min(_SMALLEST)
+        correlations.append(float((one * other).mean() / scale))
+    return {name: residual.square().mean().item() for name, residual in apart.items()}, correlations
+
+
 def optimal_weights(variances: Mapping[str, float]) -> dict[str, float]:
     """Return the weights that sum to 1 and minimise the variance of a sum of uncorrelated residuals: `1 / variance`."""
     precisions = {name: 1 / max(variance, _SMALLEST) for name, variance in variances.items()}
     return {name: precision / sum(precisions.values()) for name, precision in precisions.items()}
-
-
-class _Residuals:
-    """What the operations of an edge are apart from the target, over the cells and batches."""
-
-    def __init__(self) -> None:
-        self._variances: dict[str, list[float]] = defaultdict(list)
-        self.correlations: list[float] = []
-
-    def add(self, branches: Branches, target: Tensor) -> None:
-        """Add the outputs of an edge in one cell and batch."""
-        residuals = {name: output - target for name, output in branches.items()}
-        for name, residual in residuals.items():
-            self._variances[name].append(residual.square().mean().item())
-        for one, other in combinations(residuals.values(), 2):
-            scale = (one.square().mean() * other.square().mean()).sqrt().clamp_min(_SMALLEST)
-            self.correlations.append(float((one * other).mean() / scale))
-
-    @property
-    def variances(self) -> dict[str, float]:
-        """The mean of each operation."""
-        return {name: mean(values) for name, values in self._variances.items()}

@@ -1,17 +1,15 @@
 """The supernet's validation accuracy while selections discretise it (DARTS-PT, Fig. 6)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from archselect.analysis.base import Analysis, AnalysisContext, Measurer, Table, Tables
-from archselect.analysis.stats import distinct, mean, percent
+from archselect.analysis.base import Analysis, AnalysisContext, Measurer, Prepared, Table, Tables
+from archselect.analysis.stats import mean, percent, rows_by
 from archselect.figures.style import Rows, add_legend, new_figure, selection_styles, styled, whole_numbers
 from archselect.figures.trajectories import LAST_EDGE
 from archselect.pipeline.selection_stage import DECISIONS
-from archselect.pipeline.stage import StageResult
 from archselect.training.fit import HISTORY
 
 
@@ -19,9 +17,9 @@ from archselect.training.fit import HISTORY
 class SelectionCurve(Analysis):
     """Select from the run's supernet in several ways and follow its validation accuracy from decision to decision."""
 
-    name: str = "selection_curve"
+    name: str
 
-    def prepare(self, context: AnalysisContext) -> Mapping[str, StageResult]:
+    def prepare(self, context: AnalysisContext) -> Prepared:
         """Return the selections."""
         names = [name for name in context.selections if context.reads_trained_alpha(name)]
         for name in names:
@@ -32,14 +30,13 @@ class SelectionCurve(Analysis):
                 )
         return {name: context.select(name) for name in names}
 
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return a row per selection and epoch; epoch 0 is the supernet before the first decision."""
         start = measurer.run.stage("search").result["val_accuracy"]
         rows: Table = []
         for name, stage in prepared.items():
             made = [(decision["kind"], decision["epoch"]) for decision in stage.folder.read_lines(DECISIONS)]
-            course = [(0, start)]
-            course += [(one["epoch"] + 1, one["metrics"]["val_accuracy"]) for one in stage.folder.read_lines(HISTORY)]
+            tuned = [(one["epoch"] + 1, one["metrics"]["val_accuracy"]) for one in stage.folder.read_lines(HISTORY)]
             rows += [
                 {
                     "selection": name,
@@ -48,22 +45,20 @@ class SelectionCurve(Analysis):
                     "edges_decided": sum(kind == "operation" and at < epoch for kind, at in made),
                     "nodes_decided": sum(kind != "operation" and at < epoch for kind, at in made),
                 }
-                for epoch, accuracy in course
+                for epoch, accuracy in [(0, start), *tuned]
             ]
         return {"epochs": rows}
 
     @styled
     def draw(self, tables: Tables) -> Figure:
-        rows = tables["epochs"]
+        curves = dict(rows_by(tables["epochs"], "selection"))
         figure, body = new_figure("Validation accuracy of the supernet while it is discretised", 3.2)
         axes = body.subplots()
         handles = []
-        for name, style in selection_styles(distinct(rows, "selection")).items():
-            own = [row for row in rows if row["selection"] == name]
+        for (name, own), style in zip(curves.items(), selection_styles(curves).values(), strict=True):
             epochs, values = [row["epoch"] for row in own], [100 * row["val_accuracy"] for row in own]
             handles += axes.plot(epochs, values, style.line, color=style.colour, marker=style.marker, label=name)
-        decided = last_edge([row for row in rows if row["selection"] == rows[0]["selection"]])
-        if decided is not None:
+        if (decided := last_edge(next(iter(curves.values())))) is not None:
             axes.axvline(decided, **LAST_EDGE, zorder=0)
             handles.append(Line2D([], [], **LAST_EDGE))
         add_legend(body, handles)
@@ -72,17 +67,16 @@ class SelectionCurve(Analysis):
         return figure
 
     def summary(self, tables: Tables) -> str:
-        rows = tables["epochs"]
-        names = distinct(rows, "selection")
-        own = {name: [row["val_accuracy"] for row in rows if row["selection"] == name] for name in names}
-        ends = sorted(names, key=lambda name: own[name][-1], reverse=True)
+        curves = {name: [row["val_accuracy"] for row in own] for name, own in rows_by(tables["epochs"], "selection")}
+        start = percent(next(iter(curves.values()))[0])
         words = ", ".join(
-            f"{percent(own[name][-1])} with {name} (mean over its epochs {percent(mean(own[name]))})" for name in ends
+            f"{percent(own[-1])} with {name} (mean over its epochs {percent(mean(own))})"
+            for name, own in sorted(curves.items(), key=lambda curve: curve[1][-1], reverse=True)
         )
         return (
-            f"The supernet begins at {percent(own[names[0]][0])} validation accuracy. When everything is decided and "
-            f"tuned it is at {words}. The paper sees perturbation above PT-Mag all along. The accuracy is that on the "
-            "images which train alpha, at the end of each epoch of tuning."
+            f"The supernet begins at {start} validation accuracy. When everything is decided and tuned it is at "
+            f"{words}. The paper sees perturbation above PT-Mag all along. The accuracy is that on the images which "
+            "train alpha, at the end of each epoch of tuning."
         )
 
 
@@ -91,7 +85,7 @@ def last_edge(rows: Rows) -> float | None:
 
     The first row that counts the last edge is of the epoch after the decision.
     """
-    most = max(row["edges_decided"] for row in rows)
-    if not most or rows[-1]["nodes_decided"] == 0:
+    most = rows[-1]["edges_decided"]
+    if not most or not rows[-1]["nodes_decided"]:
         return None
     return next(row["epoch"] for row in rows if row["edges_decided"] == most) - 0.5

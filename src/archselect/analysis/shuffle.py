@@ -1,26 +1,34 @@
 """Test accuracy before and after layers or edges change places, of supernets, VGGs and ResNets (DARTS-PT, Table 1)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from statistics import fmean, stdev
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
+import numpy as np
 import torch
 from matplotlib.artist import Artist
+from matplotlib.container import Container
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from torch import Tensor, nn
 
-from archselect.analysis.base import Analysis, AnalysisContext, Measurer, Table, Tables, accuracy
+from archselect.analysis.base import (
+    Analysis,
+    AnalysisContext,
+    AnalysisStage,
+    Measurer,
+    Prepared,
+    Table,
+    Tables,
+    accuracy,
+)
 from archselect.analysis.stats import percent, rows_by
 from archselect.distributed.rng import generator_for
 from archselect.evaluation import Retraining
-from archselect.figures.style import BLUE, VERMILLION, Rows, add_legend, legend_dot, new_figure, styled
-from archselect.models.cell_space import CellSpace
+from archselect.figures.style import BLUE, VERMILLION, Rows, add_legend, new_figure, styled
 from archselect.models.discrete.vgg_resnet import ReferenceKind, ReferenceNetwork
 from archselect.models.restored_state import restored_state
 from archselect.models.supernet.mixed_cell import MixedCell
@@ -30,48 +38,39 @@ from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.config import identity_of
 from archselect.pipeline.evaluation_stage import NETWORK, retrain
 from archselect.pipeline.finished_run import FinishedRun
-from archselect.pipeline.stage import StageContext, StageResult, run_stage
+from archselect.pipeline.stage import run_stage
 from archselect.safe_io.tensors import load_into
 from archselect.store import StageKey
 from archselect.training.fit import StageTrainer
-from archselect.utils.validation import PositiveInt, check_fields
+from archselect.utils.validation import POSITIVE_INT, Constraint, PositiveInt
 
 VERSION = 1
-"""Raised when a change of the code changes what `ReferenceStage` results in."""
+"""Raised when a change of the code changes what the training of a reference network results in."""
 
 REFERENCES: tuple[ReferenceKind, ...] = ("vgg", "resnet")
 _NAMES = {"vgg": "VGG", "resnet": "ResNet", "supernet": "supernet"}
-_PALE = "#F4CDB2"
-_CHANCE: dict[str, Any] = {"color": "0.4", "linewidth": 1.1, "linestyle": "--", "label": "chance"}
+
+TWO_OR_MORE = Constraint("be 2 or more: two layers of a stage change places", lambda n: POSITIVE_INT.holds(n) and n > 1)
+
+Shuffled = Callable[[torch.Generator | None], AbstractContextManager[Callable[[Tensor], Tensor]]]
+"""Of a generator, a network in which two layers or edges have changed places for a while; none have without one."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Shuffle(Analysis):
     """Exchange two layers in each stage of a VGG and a ResNet, two edges in every cell of the supernet, and test.
 
     An edge takes its operations, their weights and statistics and its mixture weights along; what it reads and what it
     feeds stay. Mixture weights are those of a cell type, so all cells of a type exchange the same two edges. The
     reference networks are trained on the run's images.
-
-    Attributes:
-        recipe: How the reference networks are trained.
-        shuffles: How often it is drawn which two.
-        channels: Of the first stage of the reference networks.
-        layers: Of equal shape in each of their stages.
-        batch_norm: Of the supernet: `running`: the statistics of its training; `batch`: those of each test batch.
     """
 
-    name: str = "shuffle"
+    name: str
     recipe: Retraining
-    shuffles: PositiveInt = 10
-    channels: PositiveInt = 16
-    layers: PositiveInt = 4
-    batch_norm: Literal["running", "batch"] = "running"
-
-    def __post_init__(self) -> None:
-        check_fields(self, "analysis")
-        if self.layers < 2:
-            raise ValueError("analysis.layers must be 2 or more: two layers of a stage change places.")
+    shuffles: PositiveInt
+    channels: PositiveInt
+    layers: Annotated[int, TWO_OR_MORE]
+    batch_norm: Literal["running", "batch"]
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
         for name, pairs in swappable(runs[0].supernet()).items():
@@ -82,22 +81,28 @@ class Shuffle(Analysis):
                     "space, such as s2."
                 )
 
-    def prepare(self, context: AnalysisContext) -> Mapping[str, StageResult]:
+    def prepare(self, context: AnalysisContext) -> Prepared:
         """Return the trained reference networks."""
         return {kind: run_stage(self._reference(context, kind), context.job) for kind in REFERENCES}
 
-    def _reference(self, context: AnalysisContext, kind: ReferenceKind) -> "ReferenceStage":
-        run = context.run
+    def _reference(self, context: AnalysisContext, kind: ReferenceKind) -> AnalysisStage:
+        """Return the stage that trains a reference network from scratch."""
+        run, shape = context.run, self._shape(kind)
         of_run = identity_of(run.config, run.parts.data.fingerprint())["evaluation"]
         recipe = {name: value for name, value in context.options["recipe"].items() if name not in ("name", "capture")}
-        identity = {name: of_run[name] for name in ("seed", "precision", "data")} | {"recipe": recipe}
+        config = {"network": shape, **{name: of_run[name] for name in ("seed", "precision", "data")}, "recipe": recipe}
         label = f"{kind}-{run.parts.data.label}-seed{run.parts.seed}"
-        return ReferenceStage(context.job, self._shape(kind), self.recipe, identity, label)
+
+        def train(trainer: StageTrainer) -> Mapping[str, Any]:
+            network = partial(ReferenceNetwork, **shape, classes=run.parts.data.classes)
+            return retrain(network, self.recipe, context.job, trainer)
+
+        return AnalysisStage(StageKey("analysis", label, {"version": VERSION, **config}), config, train)
 
     def _shape(self, kind: ReferenceKind) -> dict[str, Any]:
         return {"kind": kind, "channels": self.channels, "layers": self.layers}
 
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return a row per network and draw."""
         measurer.start((1 + self.shuffles) * (1 + len(prepared)))
         rows: Table = []
@@ -105,55 +110,49 @@ class Shuffle(Analysis):
             network = ReferenceNetwork(**self._shape(kind), classes=measurer.run.parts.data.classes)
             load_into(network, prepared[kind].folder.path / NETWORK)
             network.eval().to(measurer.device)
-            rows += self._rows(measurer, kind, partial(self._test_reference, measurer, network))
-        supernet = measurer.supernet()
-        return {"draws": rows + self._rows(measurer, "supernet", partial(self._test_supernet, measurer, supernet))}
+            rows += self._rows(measurer, kind, partial(swapped_layers, network))
+        supernet = measurer.supernet().train(self.batch_norm == "batch")
+        return {"draws": rows + self._rows(measurer, "supernet", partial(swapped_edges, supernet))}
 
-    def _rows(self, measurer: Measurer, network: str, test: Callable[[torch.Generator | None], float]) -> Table:
+    def _rows(self, measurer: Measurer, name: str, shuffled: Shuffled) -> Table:
+        def test(generator: torch.Generator | None = None) -> float:
+            with shuffled(generator) as network:
+                return accuracy(network, measurer.test())
+
         parts = measurer.run.parts
-        before = measurer.cached(f"{network} before", partial(test, None))
+        before, chance = measurer.cached(f"{name} before", test), 1 / parts.data.classes
         rows = []
         for draw in range(1, self.shuffles + 1):
             generator = generator_for(parts.seed, "analysis", "shuffle", draw)
-            after = measurer.cached(f"{network} shuffle {draw}", partial(test, generator))
-            row = {"network": network, "draw": draw, "before": before, "after": after}
-            rows.append({**row, "chance": 1 / parts.data.classes})
+            after = measurer.cached(f"{name} shuffle {draw}", partial(test, generator))
+            rows.append({"network": name, "draw": draw, "before": before, "after": after, "chance": chance})
         return rows
-
-    def _test_reference(
-        self, measurer: Measurer, network: ReferenceNetwork, generator: torch.Generator | None
-    ) -> float:
-        with swapped_layers(network, generator):
-            return accuracy(network, measurer.test())
-
-    def _test_supernet(self, measurer: Measurer, supernet: Supernet, generator: torch.Generator | None) -> float:
-        with swapped_edges(supernet, generator) as weights, restored_state(supernet):
-            supernet.train(self.batch_norm == "batch")
-            return accuracy(lambda images: supernet(images, weights), measurer.test())
 
     @styled
     def draw(self, tables: Tables) -> Figure:
         """Draw, per network, the accuracy before, after each draw, and its mean ± standard deviation."""
-        rows = tables["draws"]
+        by_network = dict(rows_by(tables["draws"], "network"))
+        before = [100 * rows[0]["before"] for rows in by_network.values()]
+        after = 100 * np.array([[row["after"] for row in rows] for rows in by_network.values()])
+        position, means, draws = np.arange(len(by_network)), after.mean(axis=1), after.shape[1]
         figure, body = new_figure("Test accuracy before and after layers (edges) change places", 3.2)
-        handles: list[Artist] = [Patch(color=BLUE, label="before"), Patch(color=_PALE, label="after: mean ± std")]
-        add_legend(body, [*handles, legend_dot("after: each draw", VERMILLION, filled=True), Line2D([], [], **_CHANCE)])
         axes = body.subplots()
+        spots = np.add.outer(position + 0.06, 0.2 * (np.arange(draws) + 0.5) / draws).ravel()
+        chance = 100 * tables["draws"][0]["chance"]
+        handles: list[Artist | Container] = [
+            axes.bar(position - 0.2, before, 0.36, color=BLUE, label="before"),
+            axes.bar(position + 0.2, means, 0.36, color="#F4CDB2", label="after: mean ± std"),
+            *axes.plot(spots, after.ravel(), "o", color=VERMILLION, markersize=4, label="after: each draw"),
+            axes.axhline(chance, color="0.4", linewidth=1.1, linestyle="--", label="chance", zorder=3),
+        ]
+        add_legend(body, handles)
+        if draws > 1:
+            deviations = after.std(axis=1, ddof=1)
+            axes.errorbar(position + 0.33, means, deviations, fmt="none", ecolor="0.2", elinewidth=1.2, capsize=3)
         axes.grid(axis="x", visible=False)
-        by_network = dict(rows_by(rows, "network"))
-        for position, own in enumerate(by_network.values()):
-            after = [100 * row["after"] for row in own]
-            axes.bar(position - 0.2, 100 * own[0]["before"], 0.36, color=BLUE)
-            axes.bar(position + 0.2, fmean(after), 0.36, color=_PALE)
-            spots = [position + 0.16 + 0.2 * ((index + 0.5) / len(after) - 0.5) for index in range(len(after))]
-            axes.plot(spots, after, "o", color=VERMILLION, markersize=4)
-            if len(after) > 1:
-                axes.errorbar(position + 0.33, fmean(after), stdev(after), color="0.2", capsize=3, linewidth=1.2)
-        axes.axhline(100 * rows[0]["chance"], **_CHANCE, zorder=3)
-        axes.set_xticks(range(len(by_network)), [_NAMES[name] for name in by_network])
+        axes.set_xticks(position, [_NAMES[name] for name in by_network])
         axes.tick_params(axis="x", labelsize=8, length=0)
-        axes.set_ylabel("test accuracy (%)")
-        axes.set_ylim(0, None)
+        axes.set(ylabel="test accuracy (%)", ylim=(0, None))
         return figure
 
     def summary(self, tables: Tables) -> str:
@@ -181,50 +180,16 @@ def kept(rows: Rows) -> float | None:
     return float((fmean(row["after"] for row in rows) - chance) / (before - chance))
 
 
-@dataclass(frozen=True)
-class ReferenceStage:
-    """Trains a reference network from scratch.
-
-    Attributes:
-        job: What all stages share.
-        shape: Arguments of `ReferenceNetwork`.
-        recipe: How it is trained.
-        identity: Everything else that determines the result: the recipe's options, the images, the precision, the seed.
-        label: Readable name.
-    """
-
-    job: StageContext
-    shape: dict[str, Any]
-    recipe: Retraining
-    identity: Mapping[str, Any]
-    label: str
-
-    @property
-    def key(self) -> StageKey:
-        """What determines the result."""
-        return StageKey("analysis", self.label, {"version": VERSION, "network": self.shape, **self.identity})
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """What the stage was made from."""
-        return {"network": self.shape, **self.identity}
-
-    def run(self, stage_trainer: StageTrainer) -> Mapping[str, Any]:
-        """Train and test the network."""
-        classes = self.job.data.classes
-        return retrain(lambda: ReferenceNetwork(**self.shape, classes=classes), self.recipe, self.job, stage_trainer)
-
-
 def swappable(supernet: Supernet) -> dict[str, list[tuple[int, int]]]:
     """Return, of every cell type, the pairs of edges with the same candidates and the same stride in all its cells."""
     halved = {cell.space.name for cell in _cells(supernet) if cell.stride > 1}
-    return {name: _pairs(space, name in halved) for name, space in supernet.cell_spaces.items()}
-
-
-def _pairs(space: CellSpace, halved: bool) -> list[tuple[int, int]]:
-    edges = space.topology.edges
-    shapes = [(space.operations[edge], halved and edges[edge][0] < space.topology.inputs) for edge in range(len(edges))]
-    return [(one, other) for one, other in combinations(range(len(edges)), 2) if shapes[one] == shapes[other]]
+    found = {}
+    for name, space in supernet.cell_spaces.items():
+        sources = [source for source, _ in space.topology.edges]
+        strides = [name in halved and source < space.topology.inputs for source in sources]
+        kinds = list(zip(space.operations, strides, strict=True))
+        found[name] = [(one, other) for one, other in combinations(range(len(kinds)), 2) if kinds[one] == kinds[other]]
+    return found
 
 
 def _cells(supernet: Supernet) -> list[MixedCell]:
@@ -232,41 +197,36 @@ def _cells(supernet: Supernet) -> list[MixedCell]:
 
 
 @contextmanager
-def swapped_layers(network: ReferenceNetwork, generator: torch.Generator | None) -> Iterator[None]:
-    """Let two random layers of each stage change places for a while; none without a generator."""
-    pairs = []
-    for stage in range(len(network.stages) if generator is not None else 0):
-        first, second = torch.randperm(network.layers, generator=generator)[:2].tolist()
-        pairs.append((stage, first, second))
+def _swapped(swap: Callable[..., None], pairs: Sequence[tuple[Any, ...]]) -> Iterator[None]:
+    """Let pairs change places for a while; the same again brings them back."""
     for pair in pairs:
-        network.swap_layers(*pair)
+        swap(*pair)
     try:
         yield
     finally:
         for pair in pairs:
-            network.swap_layers(*pair)
+            swap(*pair)
 
 
 @contextmanager
-def swapped_edges(supernet: Supernet, generator: torch.Generator | None) -> Iterator[MixtureWeights]:
-    """Let two random edges of every cell type change operations for a while; yields the weights that go along.
+def swapped_layers(network: ReferenceNetwork, generator: torch.Generator | None) -> Iterator[ReferenceNetwork]:
+    """Let two random layers of each stage change places for a while; none without a generator."""
+    stages = range(0 if generator is None else len(network.stages))
+    drawn = [(stage, *torch.randperm(network.layers, generator=generator)[:2].tolist()) for stage in stages]
+    with _swapped(network.swap_layers, drawn):
+        yield network
 
-    Nothing changes without a generator.
-    """
-    weights = supernet.mixture_weights().detach()
-    if generator is None:
-        yield weights
-        return
+
+@contextmanager
+def swapped_edges(supernet: Supernet, generator: torch.Generator | None) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Let two random edges of every cell type change operations and weights for a while; none without a generator."""
     drawn = {}
-    for name, pairs in swappable(supernet).items():
+    for name, pairs in swappable(supernet).items() if generator is not None else ():
         drawn[name] = pairs[int(torch.randint(len(pairs), (), generator=generator))]
-    for cell in _cells(supernet):
-        swap_edges(cell, *drawn[cell.space.name])
-    try:
-        yield with_rows_swapped(weights, drawn)
-    finally:
-        for cell in _cells(supernet):
-            swap_edges(cell, *drawn[cell.space.name])
+    weights = with_rows_swapped(supernet.mixture_weights().detach(), drawn)
+    cells = _cells(supernet) if drawn else []
+    with _swapped(swap_edges, [(cell, *drawn[cell.space.name]) for cell in cells]), restored_state(supernet):
+        yield lambda images: supernet(images, weights)
 
 
 @torch.no_grad()

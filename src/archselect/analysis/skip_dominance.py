@@ -1,16 +1,15 @@
 """How far skip connections lead in `softmax(alpha)` as the supernet gets better (DARTS-PT, Fig. 3)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from archselect.analysis.base import Analysis, Measurer, Tables
+from archselect.analysis.base import Analysis, Measurer, Prepared, Tables
 from archselect.analysis.stats import SKIP, is_convolution, mean, mean_defined, percent, spearman
 from archselect.figures.style import BLUE, VERMILLION, Rows, add_title, new_figure, styled, whole_numbers
 from archselect.pipeline.finished_run import FinishedRun
-from archselect.pipeline.stage import StageResult
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class SkipDominance(Analysis):
     then on.
     """
 
-    name: str = "skip_dominance"
+    name: str
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
         run = runs[0]
@@ -31,45 +30,44 @@ class SkipDominance(Analysis):
                 f"{run.parts.space.name!r} has no edge with both. Name a run in another space."
             )
 
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return a row per epoch."""
         rows = []
         cells = measurer.run.space["cells"]
         for record in measurer.run.history("search"):
-            lead = {name: skip_lead(record["alpha"][name], cell["operations"]) for name, cell in cells.items()}
-            every = [one for leads in lead.values() for one in leads]
-            if every:
-                own = {f"lead_{cell}": mean_defined(leads) for cell, leads in lead.items() if len(lead) > 1}
-                accuracy = record["metrics"]["val_accuracy"]
-                rows.append({"epoch": record["epoch"] + 1, "val_accuracy": accuracy, "lead": mean(every), **own})
+            leads = {name: skip_lead(record["alpha"][name], cell["operations"]) for name, cell in cells.items()}
+            if any(leads.values()):
+                own = {f"lead_{cell}": mean_defined(lead) for cell, lead in leads.items() if len(leads) > 1}
+                accuracy, lead = record["metrics"]["val_accuracy"], mean(one for lead in leads.values() for one in lead)
+                rows.append({"epoch": record["epoch"] + 1, "val_accuracy": accuracy, "lead": lead, **own})
         return {"epochs": rows}
 
     @styled
     def draw(self, tables: Tables) -> Figure:
         """Draw the lead against the accuracy, as in Fig. 3 of DARTS-PT, and both over the epochs."""
-        rows = tables["epochs"]
+        epochs, lead, accuracy = ([row[name] for row in tables["epochs"]] for name in ("epoch", "lead", "val_accuracy"))
+        percents = [100 * share for share in accuracy]
         figure, body = new_figure("Lead of skip_connect over the convolutions, and accuracy of the supernet", 2.9)
         add_title(body, "lead: mean of softmax(α) of skip_connect less that of convolutions", 8, "normal")
         against, over = body.subplots(1, 2, width_ratios=[1.15, 1])
-        epochs, lead = [row["epoch"] for row in rows], [row["lead"] for row in rows]
-        accuracy = [100 * row["val_accuracy"] for row in rows]
 
-        against.plot(accuracy, lead, color="0.75", linewidth=1.0, zorder=1)
+        against.plot(percents, lead, color="0.75", linewidth=1.0, zorder=1)
         ends = {"vmin": epochs[0] - 0.5, "vmax": epochs[-1] + 0.5}
-        dots = against.scatter(accuracy, lead, c=epochs, cmap="cividis", s=18, **ends)
+        dots = against.scatter(percents, lead, c=epochs, cmap="cividis", s=18, **ends)
         against.axhline(0, color="0.6", linewidth=0.8, linestyle="--", zorder=0)
         against.set(xlabel="validation accuracy (%)", ylabel="lead of skip_connect")
-        bar = body.colorbar(dots, ax=against, pad=0.02, aspect=25)
+        ticks = MaxNLocator(nbins=5, integer=True, min_n_ticks=1)
+        bar = body.colorbar(dots, ax=against, pad=0.02, aspect=25, ticks=ticks)
         bar.ax.set_title("epoch", loc="center", pad=7)
-        bar.ax.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         bar.outline.set_visible(False)
 
-        over.plot(epochs, lead, "o-" if len(rows) < 4 else "-", color=VERMILLION)
+        marked = len(epochs) < 4  # a line of one point would not be seen
+        over.plot(epochs, lead, "o-" if marked else "-", color=VERMILLION)
         over.set_xlabel("epoch")
         over.set_ylabel("lead of skip_connect", color=VERMILLION)
         whole_numbers(over)
         beside = over.twinx()
-        beside.plot(epochs, accuracy, "s--" if len(rows) < 4 else "--", color=BLUE)
+        beside.plot(epochs, percents, "s--" if marked else "--", color=BLUE)
         beside.set_ylabel("validation accuracy (%)", color=BLUE)
         beside.grid(visible=False)
         beside.spines[:].set_visible(False)
@@ -78,12 +76,12 @@ class SkipDominance(Analysis):
     def summary(self, tables: Tables) -> str:
         rows = tables["epochs"]
         first, last = rows[0], rows[-1]
-        highest = max(rows, key=lambda row: row["val_accuracy"])
-        then, now, best = (percent(row["val_accuracy"]) for row in (first, last, highest))
+        best = max(row["val_accuracy"] for row in rows)
         words = (
-            f"From epoch {first['epoch']} to {last['epoch']} the supernet's validation accuracy went from {then} "
-            f"to {now} (best {best}), and the mean lead of skip_connect over the convolutions in "
-            f"softmax(alpha) from {first['lead']:+.4f} to {last['lead']:+.4f}."
+            f"From epoch {first['epoch']} to {last['epoch']} the supernet's validation accuracy went from "
+            f"{percent(first['val_accuracy'])} to {percent(last['val_accuracy'])} (best {percent(best)}), and the mean "
+            f"lead of skip_connect over the convolutions in softmax(alpha) from {first['lead']:+.4f} to "
+            f"{last['lead']:+.4f}."
         )
         if (rank := correlation(rows)) is None:
             return words
@@ -94,16 +92,10 @@ class SkipDominance(Analysis):
 
 
 def skip_lead(weights: Sequence[Sequence[float]], operations: Sequence[Sequence[str]]) -> list[float]:
-    """Return, of each undecided edge that has both, the weight of `skip_connect` less the mean of its convolutions.
-
-    Args:
-        weights: Mixture weights of a cell type, a row per edge.
-        operations: The candidates of every edge.
-    """
+    """Return, of each undecided edge that has both, the weight of `skip_connect` less the mean of its convolutions."""
     leads = []
     for row, names in zip(weights, operations, strict=True):
-        undecided = sum(weight > 0 for weight in row) > 1
-        if _has_both(names) and undecided:
+        if _has_both(names) and sum(weight > 0 for weight in row) > 1:
             convolutions = [weight for name, weight in zip(names, row, strict=False) if is_convolution(name)]
             leads.append(row[names.index(SKIP)] - mean(convolutions))
     return leads

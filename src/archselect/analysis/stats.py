@@ -1,11 +1,13 @@
 """Edges, rank correlations with confidence intervals over edges and runs, and numbers as summaries say them."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, product
+from collections import defaultdict
+from collections.abc import ItemsView, Iterable, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pandas import DataFrame
 from scipy.stats import kendalltau, spearmanr
 
 from archselect.analysis.base import Table
@@ -41,10 +43,12 @@ def open_edges(supernet: Supernet) -> list[Edge]:
     ]
 
 
-def rows_by(table: Table, *columns: str) -> Iterator[tuple[Any, Table]]:
-    """Yield the value of a column, or the values of several, and its rows, in order."""
-    for key, own in groupby(table, key=lambda row: tuple(row[column] for column in columns)):
-        yield key if len(columns) > 1 else key[0], list(own)
+def rows_by(table: Table, *columns: str) -> ItemsView[Any, Table]:
+    """Return each value of a column, or values of several, with its rows, in the order of their first appearance."""
+    found: dict[Any, Table] = defaultdict(list)
+    for row in table:
+        found[row[columns[0]] if len(columns) == 1 else tuple(row[column] for column in columns)].append(row)
+    return found.items()
 
 
 def edges_of(table: Table) -> list[Table]:
@@ -80,7 +84,7 @@ def table_column(column: str) -> str:
 
 
 def mean(values: Iterable[float]) -> float:
-    """Return the mean."""
+    """Return the mean, rounded as a sum divided by a count is."""
     known = list(values)
     return sum(known) / len(known)
 
@@ -99,60 +103,55 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
 
 
 def tau(rows: Table, one: str, other: str) -> float | None:
-    """Return Kendall's tau-b between two columns; None where one of them is constant or the rows are fewer than two."""
+    """Return Kendall's tau-b between two columns; None where one has one value only, or lacks some."""
     x, y = ([row[name] for row in rows] for name in (one, other))
-    if len(set(x)) < 2 or len(set(y)) < 2:
+    if None in (*x, *y) or len(set(x)) < 2 or len(set(y)) < 2:
         return None
     return float(kendalltau(x, y).statistic)
 
 
-def edge_taus(strengths: Table, predictors: Sequence[str], ground_truths: Sequence[str]) -> Table:
-    """Return Kendall's tau-b of each predictor with each ground truth on each edge of each run.
+def edge_taus(strengths: Table, predictors: Sequence[str], truths: Sequence[str]) -> Table:
+    """Return a row for Kendall's tau-b of each predictor with each ground truth on each edge of each run.
 
     Args:
         strengths: run, edge, operation, and a column per predictor and ground truth; None where there is no value.
         predictors: Columns.
-        ground_truths: Columns.
+        truths: Columns.
     """
-    rows = []
-    for (run, edge), own in rows_by(strengths, "run", "edge"):
-        for predictor, truth in product(predictors, ground_truths):
-            complete = all(row[predictor] is not None for row in own)
-            value = tau(own, predictor, truth) if complete else None
-            rows.append({"run": run, "edge": edge, "predictor": predictor, "truth": truth, "tau": value})
-    return rows
+    return [
+        {"run": run, "edge": edge, "predictor": predictor, "truth": truth, "tau": tau(own, predictor, truth)}
+        for (run, edge), own in rows_by(strengths, "run", "edge")
+        for predictor, truth in product(predictors, truths)
+    ]
 
 
 def correlations(edges: Table, resamples: int, seed: int) -> Table:
     """Return the mean tau of each predictor with each ground truth, and its 95 % interval.
 
     Args:
-        edges: run, edge, predictor, truth, tau.
+        edges: What `edge_taus` returns.
         resamples: Of the bootstrap.
         seed: Of the bootstrap, the same for all: they are compared on the same resamples.
     """
-    runs, names = distinct(edges, "run"), distinct(edges, "edge")
     rows = []
-    for predictor, truth in dict.fromkeys((row["predictor"], row["truth"]) for row in edges):
-        values = np.full((len(runs), len(names)), np.nan)
-        for row in edges:
-            if (row["predictor"], row["truth"]) == (predictor, truth) and row["tau"] is not None:
-                values[runs.index(row["run"]), names.index(row["edge"])] = row["tau"]
-        average, low, high, n = crossed_bootstrap(values, resamples, seed)
-        rows.append({"predictor": predictor, "truth": truth, "tau": average, "low": low, "high": high, "n": n})
+    for (predictor, truth), own in DataFrame(edges).groupby(["predictor", "truth"], sort=False):
+        values = own.pivot(index="run", columns="edge", values="tau").astype(float)
+        values = values.reindex(index=own["run"].unique(), columns=own["edge"].unique())
+        estimate = crossed_bootstrap(np.ascontiguousarray(values), resamples, seed)
+        rows.append({"predictor": predictor, "truth": truth, **estimate._asdict()})
     return rows
 
 
 class Estimate(NamedTuple):
-    """A mean, with the limits of its interval where there are at least two values."""
+    """A mean of so many values, with the limits of its 95 % interval where there are at least two."""
 
-    mean: float | None
+    tau: float | None
     low: float | None
     high: float | None
     n: int
 
 
-def crossed_bootstrap(values: NDArray[np.float64], resamples: int, seed: int, confidence: float = 0.95) -> Estimate:
+def crossed_bootstrap(values: NDArray[np.float64], resamples: int, seed: int) -> Estimate:
     """Return the mean of a table of values with a percentile interval.
 
     Rows and columns are drawn with replacement independently of each other, and what lies where they cross is averaged
@@ -164,16 +163,16 @@ def crossed_bootstrap(values: NDArray[np.float64], resamples: int, seed: int, co
         values: `(runs, edges)`, NaN where there is none.
         resamples: How many tables are drawn.
         seed: What they are drawn from.
-        confidence: Of the interval.
     """
     known = ~np.isnan(values)
     n = int(known.sum())
+    average = float(values[known].mean()) if n else None
     if n < 2:
-        return Estimate(float(values[known].mean()) if n else None, None, None, n)
+        return Estimate(average, None, None, n)
     generator = np.random.default_rng(seed)
     rows, columns = (generator.multinomial(size, [1 / size] * size, resamples) for size in values.shape)
     sums = np.einsum("br,re,be->b", rows, np.where(known, values, 0.0), columns)
     weights = np.einsum("br,re,be->b", rows, known.astype(np.float64), columns)
-    tail = (1 - confidence) / 2
+    tail = (1 - 0.95) / 2
     low, high = np.quantile(sums[weights > 0] / weights[weights > 0], [tail, 1 - tail])
-    return Estimate(float(values[known].mean()), float(low), float(high), n)
+    return Estimate(average, float(low), float(high), n)

@@ -3,19 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from archselect.analysis.base import Analysis, AnalysisContext, Measurer, Table, Tables
+from archselect.analysis.base import Analysis, AnalysisContext, Measurer, Prepared, Table, Tables, check_same_operations
 from archselect.analysis.operation_strength import perturbed
-from archselect.analysis.stats import correlations, distinct, edge_taus, open_edges, plural, table_column
+from archselect.analysis.stats import correlations, distinct, edge_taus, open_edges, plural, rows_by, table_column
 from archselect.evaluation.nasbench201 import ACCURACIES
-from archselect.figures.style import BLUE, Rows, add_legend, edge_name, legend_dot, new_figure, parts, styled, styles
+from archselect.figures.style import BLUE, add_legend, edge_name, legend_dot, new_figure, parts, styled, styles
 from archselect.genotype import Genotype
 from archselect.models.cell_space import CellSpace
 from archselect.models.ops import build_operation
@@ -27,7 +26,7 @@ from archselect.pipeline.stage import StageResult
 from archselect.selection import Scoring
 from archselect.selection.base import check_unraced
 from archselect.selection.scoring import Criterion
-from archselect.utils.validation import NonNegativeInt, PositiveInt, check_fields, one_of
+from archselect.utils.validation import NonNegativeInt, PositiveInt, one_of
 
 GROUND_TRUTHS = {
     "true_mean": "the mean of all architectures",
@@ -40,7 +39,6 @@ ALPHA, MASKING, PARAMETERS = "alpha", "masking", "parameters"
 """The predictors that are no selections: `softmax(alpha)`, masking on the supernet as the search left it, and, as the
 trivial baseline that each has to beat, how many parameters the operation has."""
 
-
 NAMES = {ALPHA: "softmax(α)", MASKING: "masking, nothing decided", PARAMETERS: "number of parameters"}
 
 
@@ -51,18 +49,11 @@ class TrueStrength(Analysis):
     The ground truth of an operation on an edge is the accuracy of the architectures that have it there: their mean, the
     best of them, and that of the single one whose other edges are those of the run's architecture. Rank correlation is
     Kendall's tau-b, per edge: with five operations it is the share of pairs in order less that of pairs out of order,
-    and ties count for neither.
-
-    Attributes:
-        column: Of the table: what is taken for the ground truth.
-        criterion: What masking is judged by: `accuracy` or (cross-entropy) `loss`.
-        resamples: Of the bootstrap.
-        seed: Of the bootstrap.
-        scoring: On what masking is scored.
+    and ties count for neither. The options are described in `configs/analysis/true_strength.yaml`.
     """
 
     name: str = "true_strength"
-    column: str = "cifar10_test"
+    column: Annotated[str, one_of(ACCURACIES)] = "cifar10_test"
     criterion: Criterion = "accuracy"
     resamples: PositiveInt = 10_000
     seed: NonNegativeInt = 0
@@ -70,8 +61,7 @@ class TrueStrength(Analysis):
     multi_run: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_fields(self, "analysis")
-        one_of(ACCURACIES).check("analysis.column", self.column)
+        super().__post_init__()
         check_unraced(self.name, self.scoring)
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
@@ -81,13 +71,9 @@ class TrueStrength(Analysis):
                     f"analysis={self.name} asks the NAS-Bench-201 table, but the search space of the run {run.folder} "
                     f"is {run.parts.space.name!r}. Name runs with search_space=nasbench201."
                 )
-        if len({str(run.space) for run in runs}) > 1:
-            raise ValueError(
-                f"analysis={self.name} compares runs that choose among the same operations, and these "
-                f"{len(runs)} do not. Name runs with the same search_space.operations."
-            )
+        check_same_operations(self.name, runs)
 
-    def prepare(self, context: AnalysisContext) -> Mapping[str, StageResult]:
+    def prepare(self, context: AnalysisContext) -> Prepared:
         """Return the selections, from every supernet."""
         lacking = next((one.run for one in context.per_supernet if one.table is None), None)
         if lacking is not None:
@@ -105,18 +91,15 @@ class TrueStrength(Analysis):
             for name, stage in one.select_all().items()
         }
 
-    def measure(self, measurer: Measurer, prepared: Mapping[str, StageResult]) -> Tables:
+    def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return ground truths and strengths per operation, tau per edge, and its mean."""
         contexts = measurer.context.per_supernet
         measurer.start(sum(len(one.run.space["cells"]["cell"]["edges"]) for one in contexts))
         predictors = [*NAMES, *measurer.context.selections]
         strengths: Table = []
         for number, one in enumerate(contexts):
-            recorded = {
-                name: recorded_strengths(prepared[f"{number} {name}"]) if f"{number} {name}" in prepared else {}
-                for name in one.selections
-            }
-            strengths += self._strengths(Measurer(one, measurer.trainer), number + 1, recorded)
+            selections = {name: prepared.get(f"{number} {name}") for name in one.selections}
+            strengths += self._strengths(Measurer(one, measurer.trainer), number + 1, selections)
         edges = edge_taus(strengths, predictors, list(GROUND_TRUTHS))
         return {
             "strengths": strengths,
@@ -125,9 +108,7 @@ class TrueStrength(Analysis):
             "predictors": _predictors(predictors, strengths, contexts),
         }
 
-    def _strengths(
-        self, measurer: Measurer, number: int, recorded: Mapping[str, Mapping[tuple[str, str], float]]
-    ) -> Table:
+    def _strengths(self, measurer: Measurer, number: int, selections: Mapping[str, StageResult | None]) -> Table:
         """Return the rows of one run."""
         run, supernet, table = measurer.run, measurer.supernet(), measurer.context.table
         assert table is not None, "prepare checks it"
@@ -137,27 +118,26 @@ class TrueStrength(Analysis):
         own = own_operations(run.genotype, space)
         scorer = measurer.scorer(supernet, self.scoring)
         sizes = parameter_counts(supernet)
+        recorded = {name: recorded_strengths(stage) if stage else {} for name, stage in selections.items()}
         rows = []
         for edge in open_edges(supernet):
             measure = partial(perturbed, supernet, edge, scorer, self.criterion)
             masked = measurer.cached(f"run {number} {edge.name}", measure)
             for seen, truth in zip(masked, ground_truths(accuracies, edge.number, own), strict=True):
                 operation = seen["operation"]
-                about = {"run": number, "seed": run.parts.seed, "edge": edge.name, "operation": operation}
-                own_predictors = {
-                    ALPHA: seen["alpha"] if trained else None,
-                    MASKING: seen["strength"],
-                    PARAMETERS: sizes[operation],
-                }
-                selections = {name: values.get((edge.name, operation)) for name, values in recorded.items()}
-                rows.append({**about, **truth, **own_predictors, **selections})
+                row = {"run": number, "seed": run.parts.seed, "edge": edge.name, "operation": operation, **truth}
+                row |= {ALPHA: seen["alpha"] if trained else None, MASKING: seen["strength"]}
+                row[PARAMETERS] = sizes[operation]
+                rows.append(row | {name: values.get((edge.name, operation)) for name, values in recorded.items()})
         return rows
 
     @styled
     def draw(self, tables: Tables) -> Figure:
         """Draw tau with its intervals, a panel per ground truth, and below the truth of every operation."""
         strengths, taus, what = tables["strengths"], tables["correlations"], table_column(self.column)
-        names = _ordered(taus)
+        by_truth = dict(rows_by(taus, "truth"))
+        best = sorted(by_truth["true_mean"], key=lambda row: (row["tau"] is None, -(row["tau"] or 0.0)))
+        names = [row["predictor"] for row in best]  # undefined ones last
         heights = [0.75 + 0.17 * len(names), 1.05 + 0.17 * len(distinct(strengths, "operation"))]
         title = f"Do strengths order the operations of an edge as their {what} does?"
         figure, body = new_figure(title, 0.4 + sum(heights))
@@ -169,7 +149,7 @@ class TrueStrength(Analysis):
         panels = above.subplots(1, len(GROUND_TRUTHS), sharey=True)
         for axes, (truth, label) in zip(panels, GROUND_TRUTHS.items(), strict=True):
             axes.set_title(label)
-            _draw_correlations(axes, names, [row for row in taus if row["truth"] == truth])
+            _draw_correlations(axes, names, by_truth[truth])
         _draw_truths(below, strengths)
         return figure
 
@@ -181,9 +161,9 @@ class TrueStrength(Analysis):
             f"mean over the edges of {plural(runs, 'supernet')}, with 95 % intervals by a bootstrap over "
             f"{'edges' if runs == 1 else 'runs and edges'}."
         ]
+        best = sorted(rows, key=lambda row: row["tau"], reverse=True)
         for truth, name in zip(GROUND_TRUTHS, ("mean", "best", "accuracy beside the run's other edges"), strict=True):
-            best = sorted((row for row in rows if row["truth"] == truth), key=lambda row: row["tau"], reverse=True)
-            taus = ", ".join(f"{row['predictor']} {row['tau']:+.2f}{_interval(row)}" for row in best)
+            taus = ", ".join(_tau(row) for row in best if row["truth"] == truth)
             words.append(f"By the true {name}: {taus or 'none is defined'}.")
         for row in tables["predictors"]:
             if row["left_out"]:
@@ -200,9 +180,9 @@ def ground_truths(accuracies: NDArray[np.float64], edge: int, own: Sequence[int]
         edge: Number of the edge.
         own: The operations of the run's architecture, by index, an entry per edge.
     """
-    others = tuple(operation for number, operation in enumerate(own) if number != edge)
+    others = (*own[:edge], *own[edge + 1 :])
     return [
-        dict(zip(GROUND_TRUTHS, (float(cells.mean()), float(cells.max()), float(cells[others])), strict=True))
+        {"true_mean": float(cells.mean()), "true_best": float(cells.max()), "true_conditional": float(cells[others])}
         for cells in np.moveaxis(accuracies, edge, 0)
     ]
 
@@ -235,67 +215,54 @@ def recorded_strengths(stage: StageResult) -> dict[tuple[str, str], float]:
 
 def _predictors(predictors: Sequence[str], strengths: Table, contexts: Sequence[AnalysisContext]) -> Table:
     """Return of each predictor on how many edges it says something, and why it does not where a run refuses it."""
+    searches = [one.run.parts.search for one in contexts]
+    untrained = [f"search={one.name} never trains it." for one in searches if one.architecture_gradient is None]
     rows = []
     for predictor in predictors:
         edges = {(row["run"], row["edge"]) for row in strengths if row[predictor] is not None}
-        reasons = dict.fromkeys(one.refused[predictor] for one in contexts if predictor in one.refused)
-        if predictor == ALPHA:
-            fixed = [one.run.parts.search for one in contexts if one.run.parts.search.architecture_gradient is None]
-            reasons = dict.fromkeys(f"search={search.name} never trains it." for search in fixed)
+        refused = [one.refused[predictor] for one in contexts if predictor in one.refused]
+        reasons = dict.fromkeys(untrained if predictor == ALPHA else refused)
         rows.append({"predictor": predictor, "edges": len(edges), "left_out": " ".join(reasons)})
     return rows
 
 
-def _interval(row: Mapping[str, Any]) -> str:
-    return "" if row["low"] is None else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
+def _tau(row: Mapping[str, Any]) -> str:
+    interval = "" if row["low"] is None else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
+    return f"{row['predictor']} {row['tau']:+.2f}{interval}"
 
 
-def _ordered(correlations: Rows) -> list[str]:
-    """Return the predictors, that with the largest tau with the first ground truth first, undefined ones last."""
-    first = [row for row in correlations if row["truth"] == next(iter(GROUND_TRUTHS))]
-    first.sort(key=lambda row: (row["tau"] is None, -(row["tau"] or 0.0)))
-    return [row["predictor"] for row in first]
-
-
-def _draw_correlations(axes: Axes, names: Sequence[str], rows: Rows) -> None:
+def _draw_correlations(axes: Axes, names: Sequence[str], rows: Table) -> None:
     axes.axvline(0, color="0.45", linewidth=1.1, zorder=1)
     for row in rows:
-        y = names.index(row["predictor"])
-        if row["tau"] is None:
+        y, tau, low, high = names.index(row["predictor"]), row["tau"], row["low"], row["high"]
+        if tau is None:
             axes.text(0.03, y, "not defined", fontsize=7, color="0.4", va="center")
             continue
-        unsure = row["low"] is None or row["low"] <= 0 <= row["high"]
-        if row["low"] is not None:
-            axes.plot([row["low"], row["high"]], [y, y], color=BLUE, linewidth=1.5, zorder=2)
-        face = "white" if unsure else BLUE
-        axes.plot(row["tau"], y, "o", markersize=5.5, color=BLUE, markerfacecolor=face, zorder=3, clip_on=False)
-    axes.set_xlim(-1.05, 1.05)
-    axes.set_ylim(len(names) - 0.2, -0.8)
-    axes.set_xlabel("Kendall's tau-b")
+        if low is not None:
+            axes.plot([low, high], [y, y], color=BLUE, linewidth=1.5, zorder=2)
+        face = "white" if low is None or low <= 0 <= high else BLUE
+        axes.plot(tau, y, "o", markersize=5.5, color=BLUE, markerfacecolor=face, zorder=3, clip_on=False)
+    axes.set(xlim=(-1.05, 1.05), ylim=(len(names) - 0.2, -0.8), xlabel="Kendall's tau-b")
     axes.set_yticks(range(len(names)), [NAMES.get(name, name) for name in names])
     axes.tick_params(axis="y", length=0)
 
 
-def _draw_truths(figure: SubFigure, strengths: Rows) -> None:
+def _draw_truths(figure: SubFigure, strengths: Table) -> None:
     """Draw a panel per edge: the mean of all architectures, and each run's own with this operation in its place."""
-    handles = [
-        legend_dot("mean of all architectures with it", "0.3", filled=True),
-        legend_dot("the run's architecture with it on this edge", "0.3", filled=False, marker="D"),
-    ]
     (body,) = parts(figure, [""], [1])
-    add_legend(body, handles)
+    every = legend_dot("mean of all architectures with it", "0.3", filled=True)
+    own = legend_dot("the run's architecture with it on this edge", "0.3", filled=False, marker="D")
+    add_legend(body, [every, own])
     by_operation = styles(row["operation"] for row in strengths)
-    operations, edges = list(by_operation), distinct(strengths, "edge")
+    operations, edges = list(by_operation), rows_by(strengths, "edge")
     panels = body.subplots(1, len(edges), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, edge in zip(panels, edges, strict=True):
-        axes.set_title(edge)
-        for row in strengths:
-            if row["edge"] == edge:
-                y, colour = operations.index(row["operation"]), by_operation[row["operation"]].colour
-                axes.plot(row["true_conditional"], y, "D", color=colour, markerfacecolor="none")
-                axes.plot(row["true_mean"], y, "o", markersize=5.5, color=colour)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
-        axes.set_ylim(len(operations) - 0.4, -0.6)
+    for axes, (edge, rows) in zip(panels, edges, strict=True):
+        for row in rows:
+            y, colour = operations.index(row["operation"]), by_operation[row["operation"]].colour
+            axes.plot(row["true_conditional"], y, "D", color=colour, markerfacecolor="none")
+            axes.plot(row["true_mean"], y, "o", markersize=5.5, color=colour)
+        axes.set(title=edge, ylim=(len(operations) - 0.4, -0.6))
+        axes.locator_params(axis="x", nbins=3)
         axes.set_yticks(range(len(operations)), operations)
         axes.tick_params(axis="y", length=0)
     body.supxlabel("accuracy (%)", fontsize=8)

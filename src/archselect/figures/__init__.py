@@ -1,4 +1,4 @@
 """Pictures of finished runs: cells, trajectories of the architecture parameters, strengths of operations.
 
-Every drawing function takes plain data (a genotype, parsed records) and returns a figure; `canvas.save` writes it.
+Every drawing function takes plain data (a genotype, parsed records) and returns a figure; `style.save` writes it.
 """

@@ -1,7 +1,8 @@
 """Quantities of the operations of every edge, as bars."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,16 +16,10 @@ _GROUP = 0.84
 """Share of an edge's room that its bars take."""
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """A column of bars.
+class Quantity(NamedTuple):
+    """A column of the rows, drawn in the unit of its label: multiplied by `factor`.
 
-    Attributes:
-        column: Its name in the rows.
-        label: What it is, with its unit.
-        factor: What the values are multiplied by.
-        error: Name of the column of its standard errors; None: it has none.
-        smallest: Whether the smallest of an edge is marked, not the largest.
+    `error` names the column of its standard errors. The largest of an edge is marked, or the smallest.
     """
 
     column: str
@@ -36,23 +31,17 @@ class Quantity:
 
 @styled
 def draw_operation_bars(rows: Rows, title: str, quantities: Sequence[Quantity]) -> Figure:
-    """Draw quantities of the operations of every edge.
-
-    Args:
-        rows: One per operation: cell, edge, operation, and the columns of the quantities.
-        title: Of the figure.
-        quantities: From above.
-    """
-    cells = list(dict.fromkeys(row["cell"] for row in rows))
+    """Draw quantities, from above, of operations: rows have cell, edge, operation and the columns of the quantities."""
+    by_cell = {cell: list(own) for cell, own in groupby(rows, key=lambda row: str(row["cell"]))}
     by_operation = styles(row["operation"] for row in rows)
     height = 0.6 + 1.05 * len(quantities)
-    figure, body = new_figure(title, 0.75 + len(cells) * height)
+    figure, body = new_figure(title, 0.75 + len(by_cell) * height)
     marked = {"smallest" if quantity.smallest else "largest" for quantity in quantities}
     label = f"{marked.pop() if len(marked) == 1 else 'preferred'} on its edge"
     mark = Line2D([], [], linestyle="", marker="v", color="0.15", markersize=5, label=label)
     add_legend(body, [*(Patch(**style.fill, label=name) for name, style in by_operation.items()), mark])
-    for part, cell in zip(parts(body, map(cell_title, cells), [height] * len(cells)), cells, strict=True):
-        own = [row for row in rows if row["cell"] == cell]
+    found = parts(body, map(cell_title, by_cell), [height] * len(by_cell))
+    for part, own in zip(found, by_cell.values(), strict=True):
         panels = part.subplots(len(quantities), 1, sharex=True, squeeze=False)[:, 0]
         for axes, quantity in zip(panels, quantities, strict=True):
             _draw_bars(axes, own, by_operation, quantity)
@@ -63,30 +52,27 @@ def draw_operation_bars(rows: Rows, title: str, quantities: Sequence[Quantity]) 
 
 def _draw_bars(axes: Axes, rows: Rows, by_operation: Mapping[str, Style], quantity: Quantity) -> None:
     """Draw a group of bars per edge, and a mark over the preferred one."""
-    edges = list(dict.fromkeys(row["edge"] for row in rows))
+    by_edge = {edge: list(own) for edge, own in groupby(rows, key=lambda row: str(row["edge"]))}
     ends = [0.0]
-    for position, edge in enumerate(edges):
-        own = [row for row in rows if row["edge"] == edge]
+    for position, own in enumerate(by_edge.values()):
         width = _GROUP / len(own)
         tops = []
         for index, row in enumerate(own):
             x = position + (index - (len(own) - 1) / 2) * width
             value = quantity.factor * row[quantity.column]
             error = quantity.factor * (row[quantity.error] or 0.0) if quantity.error else 0.0
-            axes.bar(x, value, 0.92 * width, **by_operation[row["operation"]].fill)
-            if error:
-                axes.plot([x, x], [value - error, value + error], color="0.15", linewidth=0.9)
+            look = {"error_kw": {"ecolor": "0.15", "elinewidth": 0.9}, **by_operation[row["operation"]].fill}
+            axes.bar(x, value, 0.92 * width, yerr=error or None, **look)
             tops.append((-value if quantity.smallest else value, x, max(value, 0) + error))
             ends += [value - error, value + error]
         _, x, end = max(tops, key=lambda top: top[0])
         axes.annotate("▼", (x, end), (0, 1.5), textcoords="offset points", ha="center", va="bottom", fontsize=5)
     low, high = min(ends), max(ends)
     margin = 0.22 * (high - low) or 1.0  # above the marks
-    axes.set_ylim(low - (0.05 * (high - low) if low < 0 else 0.0), high + margin)
+    axes.set(ylim=(low - 0.05 * (high - low) * (low < 0), high + margin), xlim=(-0.6, len(by_edge) - 0.4))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
     axes.axhline(0, color="0.6", linewidth=0.8)
-    axes.set_xlim(-0.6, len(edges) - 0.4)
-    axes.set_xticks(range(len(edges)), edges)
+    axes.set_xticks(range(len(by_edge)), by_edge)
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="x", visible=False)
     axes.set_ylabel(quantity.label)

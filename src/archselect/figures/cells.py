@@ -6,19 +6,19 @@ layer that it passes, so no line runs through what stands there. Lengths are inc
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations, pairwise, zip_longest
+from itertools import chain, pairwise, zip_longest
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 from scipy.optimize import isotonic_regression
 
-from archselect.figures.style import DOTS_PER_INCH, WIDEST, cell_title, fitting_size, styled, styles
+from archselect.figures.style import WIDEST, cell_title, fitting_size, styled, styles
 from archselect.genotype import CellGenotype, Genotype
 
 Place = tuple[int, int]
@@ -29,26 +29,14 @@ Link = tuple[Place, Place]
 ROW = 0.29  # what one incoming edge of a node needs
 LANE = 0.13
 GAP = 0.11  # between two places of a layer
-_SWEEPS = 24
 
 
-@dataclass(frozen=True)
-class CellLayout:
-    """The layout of a cell.
-
-    Attributes:
-        output: The number that stands for the cell's output: one more than the last state.
-        sources: The states that each node and the output read, from top to bottom.
-        layers: The layer of each state and of the output, from 0 on the left.
-        heights: The height of each place.
-        links: All lines.
-        bottom: Where the drawing begins.
-        top: Where it ends.
-    """
+class CellLayout(NamedTuple):
+    """Where the states of a cell stand; its output is one more state, after the last."""
 
     output: int
-    sources: dict[int, tuple[int, ...]]
-    layers: dict[int, int]
+    sources: dict[int, tuple[int, ...]]  # what each node and the output read, from top to bottom
+    layers: dict[int, int]  # of each state and of the output, from 0 on the left
     heights: dict[Place, float]
     links: tuple[Link, ...]
     bottom: float
@@ -58,18 +46,15 @@ class CellLayout:
 def lay_out(cell: CellGenotype) -> CellLayout:
     """Place the states of `cell` and its output so that few lines cross and most run level."""
     output = cell.inputs + len(cell.nodes)
-    sources = {
-        cell.inputs + index: tuple(sorted(source for _, source in node)) for index, node in enumerate(cell.nodes)
-    }
-    sources[output] = output_sources(cell)
+    sources = {state: sorted(source for _, source in node) for state, node in enumerate(cell.nodes, cell.inputs)}
     layers = dict.fromkeys(range(cell.inputs), 0)
     for state, read in sources.items():
         layers[state] = 1 + max(layers[source] for source in read)
-    layers[output] = 1 + max(layers[state] for state in range(output))
+    sources[output], layers[output] = list(output_sources(cell)), 1 + max(layers.values())
     links = _links(sources, layers)
-    places = sorted({(state, layer) for state, layer in layers.items()} | {place for link in links for place in link})
-    columns = _ordered([[one for one in places if one[1] == layer] for layer in range(layers[output] + 1)], links)
-    rows = {state: len(read) for state, read in sources.items()} | {output: 1}
+    places = sorted({*layers.items(), *chain(*links)})
+    columns = [[place for place in places if place[1] == layer] for layer in range(layers[output] + 1)]
+    rows = {state: len(node) for state, node in enumerate(cell.nodes, cell.inputs)}
     sizes = {(state, layer): ROW * rows.get(state, 1) if layer == layers[state] else LANE for state, layer in places}
     heights = _heights(columns, links, sizes)
     by_height = {
@@ -92,7 +77,7 @@ def output_sources(cell: CellGenotype) -> tuple[int, ...]:
     return nodes[-1:] if cell.inputs == 1 and dense else nodes
 
 
-def _links(sources: dict[int, tuple[int, ...]], layers: dict[int, int]) -> tuple[Link, ...]:
+def _links(sources: Mapping[int, Sequence[int]], layers: Mapping[int, int]) -> tuple[Link, ...]:
     links: dict[Link, None] = {}
     for state, read in sources.items():
         for source in read:
@@ -101,47 +86,25 @@ def _links(sources: dict[int, tuple[int, ...]], layers: dict[int, int]) -> tuple
     return tuple(links)
 
 
-def _ordered(columns: list[list[Place]], links: Sequence[Link]) -> list[list[Place]]:
-    """Swap places of a layer as long as that leaves fewer crossings; the inputs of the cell keep their order."""
-    fewest = _crossings(columns, links)
-    for _ in range(_SWEEPS):
-        before = fewest
-        for column in columns[1:]:
-            for first, second in combinations(range(len(column)), 2):
-                column[first], column[second] = column[second], column[first]
-                crossings = _crossings(columns, links)
-                if crossings < fewest:
-                    fewest = crossings
-                else:
-                    column[first], column[second] = column[second], column[first]
-        if fewest == before:
-            break
-    return columns
+def _heights(columns: Sequence[list[Place]], links: Sequence[Link], sizes: Mapping[Place, float]) -> dict[Place, float]:
+    """Move each place towards the mean of its neighbours again and again, as close to others as their sizes allow.
 
-
-def _crossings(columns: Sequence[Sequence[Place]], links: Sequence[Link]) -> int:
-    rank = {place: index for column in columns for index, place in enumerate(column)}
-    return sum(
-        (rank[a] - rank[c]) * (rank[b] - rank[d]) < 0 for (a, b), (c, d) in combinations(links, 2) if a[1] == c[1]
-    )
-
-
-def _heights(
-    columns: Sequence[Sequence[Place]], links: Sequence[Link], sizes: Mapping[Place, float]
-) -> dict[Place, float]:
-    """Move each place towards the mean of its neighbours, in order and as close as their sizes allow."""
+    In the first sweeps places go past one another, which leaves few crossings (Sugiyama et al., IEEE Trans. SMC 1981);
+    the inputs of the cell, in the first column, keep their order.
+    """
     neighbours: dict[Place, list[Place]] = {place: [] for column in columns for place in column}
     for left, right in links:
         neighbours[left].append(right)
         neighbours[right].append(left)
-    heights = dict.fromkeys(neighbours, 0.0)
-    for _ in range(_SWEEPS):
-        for column in columns:
-            stacked = [0.0]  # as tightly as allowed, downwards
-            for above, below in pairwise(column):
-                stacked.append(stacked[-1] - (sizes[above] + sizes[below]) / 2 - GAP)
-            wished = [fmean([heights[other] for other in neighbours[place]] or [0.0]) for place in column]
-            shifts = isotonic_regression(np.subtract(wished, stacked), increasing=False).x
+    heights = {place: -float(index) for column in columns for index, place in enumerate(column)}
+    for sweep in range(24):
+        for index, column in enumerate(columns):
+            wished = {place: fmean([heights[other] for other in neighbours[place]] or [0.0]) for place in column}
+            if index > 0 and sweep < 16:
+                column.sort(key=wished.__getitem__, reverse=True)
+            steps = [(sizes[above] + sizes[below]) / 2 + GAP for above, below in pairwise(column)]
+            stacked = -np.cumsum([0.0, *steps])  # as tightly as allowed, downwards
+            shifts = isotonic_regression([wished[place] for place in column] - stacked, increasing=False).x
             heights.update(zip(column, shifts + stacked, strict=True))
     return heights
 
@@ -154,8 +117,10 @@ _BOX_BEFORE_NODE = 0.88  # from the centre of the box to that of the node
 _TITLE = 0.42
 _OUTPUT_SHIFT = 0.9  # the output needs no operations before it and stands nearer
 _LEFT, _RIGHT, _BELOW = 0.45, 0.4, 0.16
-_ARROW: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 9}
+_ARROW: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 9, "shrinkA": 0}
 _LINE: dict[str, Any] = {"color": "0.55", "linewidth": 1.0}
+_FRAME = {"boxstyle": "round,pad=0.35", "facecolor": "0.93", "edgecolor": "0.25", "linewidth": 1.0}
+_CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 4}
 
 
 def draw_cells(genotype: Genotype) -> Figure:
@@ -176,23 +141,25 @@ def draw_cells_of(architectures: Sequence[tuple[str, Genotype]], beside: int = 1
         beside: How many architectures stand in one row at most.
     """
     drawn = [[(label, cell, lay_out(cell)) for cell in genotype] for label, genotype in architectures]
-    layers = max(max(layout.layers.values()) for own in drawn for _, _, layout in own)
+    layers = max(layout.layers[layout.output] for _, _, layout in chain(*drawn))
     width = _LEFT + layers * _PITCH - _OUTPUT_SHIFT + _RIGHT
     columns = max(1, min(beside, len(drawn), int(WIDEST / width)))
     rows = [row for start in range(0, len(drawn), columns) for row in zip_longest(*drawn[start : start + columns])]
+    rows = [row + (None,) * (columns - len(row)) for row in rows]
     heights = [_TITLE + max(one[2].top - one[2].bottom for one in row if one is not None) + _BELOW for row in rows]
-    dots = DOTS_PER_INCH * min(1.0, WIDEST / (columns * width))  # a very deep cell is no wider, in pixels, than others
-    figure = Figure(figsize=(columns * width, sum(heights)), dpi=dots, facecolor="white")
-    whole = {"left": 0, "right": 1, "bottom": 0, "top": 1, "wspace": 0, "hspace": 0}
-    grid = figure.add_gridspec(len(rows), columns, height_ratios=heights, **whole)
-    for line, (row, height) in enumerate(zip(rows, heights, strict=True)):
-        for column, one in enumerate(row):
-            if one is not None:
-                label, cell, layout = one
-                axes = figure.add_subplot(grid[line, column])
-                top = layout.top + _TITLE
-                axes.set(xlim=(-_LEFT, width - _LEFT), ylim=(top - height, top))
-                _draw_cell(axes, cell, layout, f"{label}: {cell_title(cell.name)}" if label else cell_title(cell.name))
+    dots = rcParams["figure.dpi"] * min(1.0, WIDEST / (columns * width))  # a very deep cell has no more pixels
+    figure = Figure(figsize=(columns * width, sum(heights)), dpi=dots)
+    whole = {"left": 0, "right": 1, "bottom": 0, "top": 1, "wspace": 0, "hspace": 0, "height_ratios": heights}
+    grid = figure.subplots(len(rows), columns, squeeze=False, gridspec_kw=whole)
+    for panels, row, height in zip(grid, rows, heights, strict=True):
+        for axes, one in zip(panels, row, strict=True):
+            if one is None:
+                axes.remove()
+                continue
+            label, cell, layout = one
+            top = layout.top + _TITLE
+            axes.set(xlim=(-_LEFT, width - _LEFT), ylim=(top - height, top))
+            _draw_cell(axes, cell, layout, f"{label}: {cell_title(cell.name)}" if label else cell_title(cell.name))
     return figure
 
 
@@ -202,7 +169,17 @@ def _draw_cell(axes: Axes, cell: CellGenotype, layout: CellLayout, title: str) -
     axes.text(0.1 - _LEFT, layout.top + 0.24, title, fontsize=points, fontweight="bold", va="center")
     _draw_lines(axes, layout)
     _draw_operations(axes, cell, layout)
-    _draw_states(axes, cell, layout)
+    for state, layer in layout.layers.items():
+        x, y = layer * _PITCH, layout.heights[state, layer]
+        if state == layout.output:
+            x -= _OUTPUT_SHIFT
+            axes.add_patch(FancyArrowPatch((x - 0.37, y), (x - 0.25, y), shrinkB=0, **_ARROW, **_LINE))
+            axes.text(x, y, "output", bbox=_FRAME, **_CENTRED)
+        elif state < cell.inputs:
+            axes.text(x, y, f"input {state}", bbox=_FRAME, **_CENTRED)
+        else:
+            axes.add_patch(Circle((x, y), _RADIUS, facecolor="white", edgecolor="0.25", linewidth=1.2, zorder=3))
+            axes.text(x, y - 0.01, str(state), fontsize=8.5, **_CENTRED)
 
 
 def _draw_lines(axes: Axes, layout: CellLayout) -> None:
@@ -226,48 +203,24 @@ def _draw_lines(axes: Axes, layout: CellLayout) -> None:
 def _draw_operations(axes: Axes, cell: CellGenotype, layout: CellLayout) -> None:
     """Draw the box of each edge, and the arrow from it into the node."""
     by_operation = styles(operation for _, _, operation in cell.edges)
+    width, height = _BOX
     for source, target, operation in cell.edges:
-        x, y = layout.layers[target] * _PITCH, _box_height(layout, source, target)
-        style = by_operation[operation]
-        arrow = FancyArrowPatch(
-            (x - _BOX_BEFORE_NODE + _BOX[0] / 2, y),
-            (x, layout.heights[target, layout.layers[target]]),
-            shrinkA=0,
-            shrinkB=_RADIUS * 72,
-            **_ARROW,
-            color=style.colour,
-            linewidth=1.4,
-            linestyle="--" if operation == "none" else "-",
-        )
-        axes.add_patch(arrow)
-        left_below = (x - _BOX_BEFORE_NODE - _BOX[0] / 2, y - _BOX[1] / 2)
-        box = FancyBboxPatch(left_below, *_BOX, boxstyle="round,pad=0,rounding_size=0.08")
-        box.set(facecolor=style.tint, edgecolor=style.colour, linewidth=1.0, zorder=3)
+        style, layer = by_operation[operation], layout.layers[target]
+        node = (layer * _PITCH, layout.heights[target, layer])
+        x, y = node[0] - _BOX_BEFORE_NODE, _box_height(layout, source, target)
+        look: dict[str, Any] = {
+            "color": style.colour,
+            "linewidth": 1.4,
+            "linestyle": "--" if operation == "none" else "-",
+        }
+        axes.add_patch(FancyArrowPatch((x + width / 2, y), node, shrinkB=_RADIUS * 72, **_ARROW, **look))
+        box = FancyBboxPatch((x - width / 2, y - height / 2), *_BOX, boxstyle="round,pad=0,rounding_size=0.08")
+        box.set(facecolor=(style.colour, 0.25), edgecolor=style.colour, linewidth=1.0, zorder=3)
         axes.add_patch(box)
-        size = fitting_size(operation, 0.92 * _BOX[0])  # a long name still fits into its box
-        axes.text(x - _BOX_BEFORE_NODE, y - 0.01, operation, fontsize=size, ha="center", va="center", zorder=4)
+        size = fitting_size(operation, 0.92 * width)  # a long name still fits into its box
+        axes.text(x, y - 0.01, operation, fontsize=size, **_CENTRED)
 
 
 def _box_height(layout: CellLayout, source: int, target: int) -> float:
     sources = layout.sources[target]
     return layout.heights[target, layout.layers[target]] + ROW * ((len(sources) - 1) / 2 - sources.index(source))
-
-
-def _draw_states(axes: Axes, cell: CellGenotype, layout: CellLayout) -> None:
-    for state, layer in layout.layers.items():
-        x, y = layer * _PITCH, layout.heights[state, layer]
-        if state == layout.output:
-            x -= _OUTPUT_SHIFT
-            head = FancyArrowPatch((x - 0.37, y), (x - 0.25, y), shrinkA=0, shrinkB=0, **_ARROW, **_LINE)
-            axes.add_patch(head)
-            _draw_frame(axes, x, y, "output")
-        elif state < cell.inputs:
-            _draw_frame(axes, x, y, f"input {state}")
-        else:
-            axes.add_patch(Circle((x, y), _RADIUS, facecolor="white", edgecolor="0.25", linewidth=1.2, zorder=3))
-            axes.text(x, y - 0.01, str(state), fontsize=8.5, ha="center", va="center", zorder=4)
-
-
-def _draw_frame(axes: Axes, x: float, y: float, text: str) -> None:
-    frame = {"boxstyle": "round,pad=0.35", "facecolor": "0.93", "edgecolor": "0.25", "linewidth": 1.0}
-    axes.text(x, y, text, fontsize=8, ha="center", va="center", zorder=4, bbox=frame)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.container import Container
 from matplotlib.figure import Figure, FigureBase, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -23,22 +23,14 @@ from matplotlib.ticker import MaxNLocator
 Rows = Sequence[Mapping[str, Any]]
 """Plain records, as they are read from a file."""
 
-Line = Literal["-", "--", ":", "-."]
-
 
 @dataclass(frozen=True)
 class Style:
-    """How an operation looks."""
+    """How an operation or a selection looks."""
 
     colour: str
-    line: Line = "-"
+    line: Literal["-", "--", ":", "-."] = "-"
     marker: str = "o"
-
-    @property
-    def tint(self) -> tuple[float, float, float]:
-        """The colour mixed with white, light enough for dark text on it."""
-        red, green, blue = (1 - (1 - part) * 0.25 for part in to_rgb(self.colour))
-        return red, green, blue
 
     @property
     def fill(self) -> dict[str, Any]:
@@ -66,7 +58,7 @@ STYLES = {
 }
 _OTHERS = (Style(ORANGE), Style(BLACK, "-", "s"), Style(ORANGE, "--", "D"), Style(BLACK, "--", "^"))
 _SELECTIONS = (
-    Style(BLUE, "-", "o"),
+    Style(BLUE),
     Style(VERMILLION, "--", "s"),
     Style(GREEN, ":", "^"),
     Style(PURPLE, "-.", "D"),
@@ -80,8 +72,8 @@ def styles(operations: Iterable[str]) -> dict[str, Style]:
     Operations of a user's own take the colours that no family has, in that order; from the fifth on they repeat.
     """
     names = dict.fromkeys(operations)
-    others = [name for name in names if name not in STYLES]
-    return {name: STYLES.get(name) or _OTHERS[others.index(name) % len(_OTHERS)] for name in names}
+    own = dict(zip((name for name in names if name not in STYLES), cycle(_OTHERS), strict=False))
+    return {name: STYLES.get(name) or own[name] for name in names}
 
 
 def selection_styles(selections: Iterable[str]) -> dict[str, Style]:
@@ -93,11 +85,7 @@ FORMATS = ("png", "svg", "pdf")
 
 
 def formats_of(value: object) -> tuple[str, ...]:
-    """Return the formats that the option `figures.format` asks for: one of `FORMATS`, or a list of them.
-
-    Raises:
-        ValueError: It asks for another.
-    """
+    """Return the formats that the option `figures.format` asks for: one of `FORMATS`, or a list of them."""
     wanted = [value] if isinstance(value, str) else value
     if not isinstance(wanted, list | tuple) or not wanted or not all(one in FORMATS for one in wanted):
         raise ValueError(
@@ -106,51 +94,15 @@ def formats_of(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(wanted))
 
 
-DOTS_PER_INCH = 160
 WIDTH = 7.2
 """Inches: text of 8 points is still legible where a paper shrinks the figure to its 5.5 inches."""
 WIDEST = 9.9
 """Inches, of the few figures that grow with what they show; below 1,600 pixels."""
 
-STYLE: dict[Any, Any] = {
-    "font.size": 8,
-    "figure.titlesize": 10,
-    "figure.titleweight": "bold",
-    "axes.titlesize": 8,
-    "axes.titlelocation": "left",
-    "axes.titlepad": 4,
-    "axes.labelsize": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "0.6",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.formatter.useoffset": False,
-    "grid.color": "0.9",
-    "grid.linewidth": 0.6,
-    "xtick.color": "0.6",
-    "ytick.color": "0.6",
-    "xtick.labelcolor": "black",
-    "ytick.labelcolor": "black",
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 4.5,
-}
-styled = matplotlib.rc_context(STYLE)
-"""Decorator of drawing functions: the look of all figures, left behind when the function returns."""
+styled = matplotlib.rc_context(fname=Path(__file__).with_name("archselect.mplstyle"))
+"""Decorator of drawing functions: matplotlib's defaults and our style sheet, left behind when the function returns."""
 
-_WRITING: dict[Any, Any] = {
-    "figure.autolayout": False,
-    "figure.constrained_layout.use": False,
-    "svg.hashsalt": "archselect",  # names of parts do not change from run to run
-    "svg.fonttype": "path",  # looks the same without the font
-    "pdf.fonttype": 42,  # TrueType: text stays text, and conferences refuse Type 3
-}
 _NO_DATES: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-
 _CHARACTER = 0.62  # width of a character, in units of the font size: of DejaVu Sans, rather wide
 
 
@@ -160,7 +112,7 @@ def new_figure(title: str, height: float, width: float = WIDTH) -> tuple[Figure,
     Constrained layout makes room for titles, labels and legends; what is drawn belongs into the part, whose legend
     then stands below the title.
     """
-    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white", layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     add_title(figure, title, 10)
     return figure, figure.subfigures(1, 1, squeeze=False)[0, 0]
 
@@ -178,12 +130,17 @@ def parts(figure: FigureBase, titles: Iterable[str], heights: Sequence[float]) -
     return found
 
 
-def add_legend(figure: FigureBase, handles: Sequence[Artist], width: float = WIDTH) -> None:
+def add_legend(figure: FigureBase, handles: Sequence[Artist | Container]) -> None:
     """Add a legend above what is drawn: one line if it fits into the width, columns otherwise."""
     widths = [0.55 + _CHARACTER * 8 / 72 * len(str(handle.get_label())) for handle in handles]
-    most = len(handles) if sum(widths) <= width else max(1, int(width / max(widths)))
-    lines = ceil(len(handles) / most)
-    figure.legend(handles=handles, loc="outside upper left", ncols=ceil(len(handles) / lines), borderaxespad=0.2)
+    most = len(handles) if sum(widths) <= WIDTH else max(1, int(WIDTH / max(widths)))
+    columns = ceil(len(handles) / ceil(len(handles) / most))  # all of the same length
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns, borderaxespad=0.2)
+
+
+def legend_line(label: str, style: Style, **look: Any) -> Line2D:
+    """Return a line for the legend."""
+    return Line2D([], [], color=style.colour, linestyle=style.line, label=label, **look)
 
 
 def legend_dot(label: str, colour: str, filled: bool, marker: str = "o") -> Line2D:
@@ -195,6 +152,12 @@ def legend_dot(label: str, colour: str, filled: bool, marker: str = "o") -> Line
 def fitting_size(text: str, width: float, size: float = 8) -> float:
     """Return the font size, `size` at most, at which a text is not wider than `width` inches."""
     return min(size, 72 * width / (_CHARACTER * max(map(len, text.split("\n")))))
+
+
+def limits(values: Sequence[float], narrowest: float) -> tuple[float, float]:
+    """Return limits of an axis around `values`, with a margin, that are not so narrow that noise looks large."""
+    middle, span = (min(values) + max(values)) / 2, max(max(values) - min(values), narrowest)
+    return middle - 0.56 * span, middle + 0.56 * span
 
 
 def whole_numbers(axes: Axes, most: int = 6) -> None:
@@ -215,6 +178,7 @@ def edge_name(edge: Sequence[int]) -> str:
     return f"({edge[0]},{edge[1]})"
 
 
+@styled
 def save(figure: Figure, stem: str | Path, formats: Sequence[str] = ("png",)) -> Path:
     """Write `figure` as `STEM.png` and in the other formats beside it, making the folder; return the PNG's path.
 
@@ -222,13 +186,12 @@ def save(figure: Figure, stem: str | Path, formats: Sequence[str] = ("png",)) ->
     """
     stem = Path(stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context(_WRITING):
-        if (layout := figure.get_layout_engine()) is not None:  # once for all formats: it takes longer than to draw
-            for axes in figure.axes:  # what lies within the axes needs no room, and measuring it takes long
-                for artist in (*axes.spines.values(), *axes.lines, *axes.patches, *axes.images):
-                    artist.set_in_layout(False)
-            layout.execute(figure)
-            figure.set_layout_engine(None)
-        for form in dict.fromkeys(("png", *formats)):
-            figure.savefig(stem.with_name(f"{stem.name}.{form}"), metadata=_NO_DATES[form])
+    if (layout := figure.get_layout_engine()) is not None:  # once for all formats: it takes longer than to draw
+        for axes in figure.axes:  # what lies within the axes needs no room, and measuring it takes long
+            for artist in (*axes.spines.values(), *axes.lines, *axes.patches, *axes.images):
+                artist.set_in_layout(False)
+        layout.execute(figure)
+        figure.set_layout_engine(None)
+    for form in dict.fromkeys(("png", *formats)):
+        figure.savefig(stem.with_name(f"{stem.name}.{form}"), metadata=_NO_DATES[form])
     return stem.with_name(f"{stem.name}.png")
