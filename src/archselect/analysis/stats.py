@@ -52,8 +52,9 @@ def rows_by(table: Table, *columns: str) -> ItemsView[Any, Table]:
 
 
 def edges_of(table: Table) -> list[Table]:
-    """Return the rows of every edge."""
-    return [rows for _, rows in rows_by(table, "cell", "edge")]
+    """Return the rows of every edge; of every seed, where the table has several."""
+    seeds = ["seed"] if any("seed" in row for row in table) else []
+    return [rows for _, rows in rows_by(table, *seeds, "cell", "edge")]
 
 
 def distinct(table: Iterable[Any], column: str) -> list[Any]:
