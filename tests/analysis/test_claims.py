@@ -9,8 +9,7 @@ import pytest
 from tests.command import analyze
 
 from archselect.analysis import claims
-from archselect.analysis.claims import BEGIN, END
-from archselect.analysis.evidence import Evidence
+from archselect.analysis.claims import BEGIN, END, Evidence
 
 Rows = list[dict[str, Any]]
 

@@ -4,34 +4,111 @@
 
 What stands between the section's two marks is replaced; the rest of the file stays as it is. A verdict is `reproduced`,
 `not reproduced`, or `undecided` where the numbers allow neither. A few runs of one setting are a small sample, so a
-claim about accuracies has to hold for every seed to count. What the runs say is in `analysis.evidence`.
+claim about accuracies has to hold for every seed to count.
 """
 
 import argparse
+import csv
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
 from scipy.stats import binomtest
 
+from archselect.analysis.base import Table
 from archselect.analysis.discretization_accuracy import GROUND_TRUTH
-from archselect.analysis.evidence import Evidence
 from archselect.analysis.shuffle import kept
 from archselect.analysis.skip_dominance import correlation
 from archselect.analysis.stats import SKIP, edges_of, mean, picked, rows_by
+from archselect.pipeline.finished_run import FinishedRun, open_run
 from archselect.results.formatting import markdown_table
+from archselect.results.summaries import RunResult
+from archselect.safe_io.files import JSON_BYTES, PICTURE_BYTES, checked, read_text
 from archselect.store import atomic_write
+from archselect.store.redact_paths import find_runs
 
-FEWEST = 4
-"""Edges that a verdict on single edges rests on, at least."""
-LIKELY = 0.05
-"""Below this probability chance is no explanation."""
-
+FEWEST = 4  # edges that a verdict on single edges rests on
+LIKELY = 0.05  # below this probability chance is no explanation
 _BOTH = ("alpha", "strength")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The runs below a folder such as `logs/paper/runs`, one per set of choices and seed."""
+
+    folder: Path
+
+    @cached_property
+    def runs(self) -> Mapping[tuple[str, str, str, int], FinishedRun]:
+        """(space, search, selection, seed) -> the run, in this order."""
+        found: dict[tuple[str, str, str, int], FinishedRun] = {}
+        for path in find_runs(self.folder):
+            run = open_run(path)
+            space, search, selection = (str(run.summary[name]) for name in ("search_space", "search", "selection"))
+            key = (space, search, selection, int(run.summary["seed"]))
+            if key in found:
+                raise ValueError(
+                    f"{self.folder} holds two runs of {', '.join(map(str, key))}: {found[key].folder} and {path}. "
+                    "Name a folder with the runs of one setting."
+                )
+            found[key] = run
+        return dict(sorted(found.items()))
+
+    def accuracy(self, space: str, search: str, selection: str) -> dict[int, float]:
+        """Return the test accuracy in percent of every seed: retrained, or on CIFAR-10 in the table."""
+        return {
+            seed: accuracy
+            for (*choices, seed), run in self.runs.items()
+            if choices == [space, search, selection]
+            and (accuracy := RunResult.from_summary(run.summary, run.folder).accuracy) is not None
+        }
+
+    def table(self, space: str, analysis: str) -> Table:
+        """Return the main table of an analysis, where it was made, of all supernets that `darts` trained, by `seed`."""
+        return [
+            {name: _value(value) for name, value in row.items()} | {"seed": seed}
+            for seed, folder in self._folders(space, analysis).items()
+            for row in csv.DictReader(read_text(folder / f"{analysis}.csv", folder, JSON_BYTES).splitlines())
+        ]
+
+    def picture(self, space: str, analysis: str) -> Path | None:
+        """Return the picture of an analysis, of the first seed that has it."""
+        folder = next(iter(self._folders(space, analysis).values()), None)
+        return folder and checked(folder / f"{analysis}.png", folder, PICTURE_BYTES)
+
+    def _folders(self, space: str, analysis: str) -> dict[int, Path]:
+        made: dict[int, Path] = {}
+        for (*choices, _, seed), run in self.runs.items():
+            folder = run.folder / "analyses" / analysis
+            if choices == [space, "darts"] and (folder / f"{analysis}.png").exists():
+                made.setdefault(seed, folder)
+        return made
+
+    def validation_images(self, space: str) -> int:
+        """Return how many images the supernets of a space are validated on: those that train `alpha`."""
+        parts = next(run.parts for (of, *_), run in self.runs.items() if of == space)
+        return round(len(parts.data.train.labels) * (1 - parts.search.weight_share))
+
+    def sizes(self) -> str:
+        """Return in words what was run."""
+        groups: dict[str, list[str]] = {}
+        for *choices, seed in self.runs:
+            groups.setdefault(", ".join(choices), []).append(str(seed))
+        return "; ".join(f"{name} (seeds {', '.join(seeds)})" for name, seeds in groups.items())
+
+
+def _value(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text or None
+
 
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
 Rule = Callable[[Evidence], tuple[Verdict, str] | None]
@@ -206,9 +283,7 @@ def _beats(chance: float, hits: int, of: int) -> bool:
 
 def _all_or_none(holds: Sequence[bool]) -> Verdict:
     """Return the verdict on a claim that holds everywhere, nowhere, or here and there."""
-    if all(holds):
-        return "reproduced"
-    return "undecided" if any(holds) else "not reproduced"
+    return "reproduced" if all(holds) else "undecided" if any(holds) else "not reproduced"
 
 
 def _beside_magnitude(evidence: Evidence, search: str, name: str) -> tuple[list[str], list[bool]]:
