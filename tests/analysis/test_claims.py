@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.analysis.tables import Gather
 from tests.command import analyze
 
 from archselect.analysis import claims
@@ -113,7 +114,7 @@ def test_what_was_not_measured_is_undecided_and_says_so() -> None:
 
 
 @pytest.fixture
-def runs(tiny_folder: Path, gathered: Callable[..., Path]) -> Path:
+def runs(tiny_folder: Path, gathered: Gather) -> Path:
     """A folder with a run in S2 and one of its analyses."""
     folder = gathered(tiny_folder)
     analyze("analysis=optimal_alpha", f"run={folder}", "analysis.batches=1")
@@ -157,7 +158,7 @@ def test_a_file_without_the_marks_is_left_as_it_is(
 
 
 def test_two_runs_of_one_setting_are_refused(
-    tiny_folder: Path, gathered: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+    tiny_folder: Path, gathered: Gather, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert claims.main([str(gathered(tiny_folder, tiny_folder))]) == 1
     assert "two runs of s2, darts, perturb, 0" in " ".join(capsys.readouterr().err.split())

@@ -1,12 +1,11 @@
 """What is chosen along a search: each choice is that of the supernet as it was, and judged rightly."""
 
-from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
 import pandas as pd
 import pytest
-from tests.analysis.tables import rows_of
+from tests.analysis.tables import Gather, rows_of
 from tests.command import Run, analyze
 
 from archselect.analysis import Trajectory
@@ -51,9 +50,7 @@ def test_a_choice_is_retrained_as_the_run_s_own_was(magnitude_run: Run) -> None:
     assert float(row["test_accuracy"]) == magnitude_run.summary["evaluation.test_accuracy"]
 
 
-def test_a_selection_that_the_run_refuses_is_left_out_with_its_reason(
-    tiny_folder: Path, gathered: Callable[..., Path]
-) -> None:
+def test_a_selection_that_the_run_refuses_is_left_out_with_its_reason(tiny_folder: Path, gathered: Gather) -> None:
     too_short = ("selections.perturb.tuning.epochs_between=5", "selections.perturb.tuning.epochs=2")
     folder = analyze("analysis=trajectory", f"run={gathered(tiny_folder)}", "analysis.epochs=[1]", *too_short)
     assert "perturb is left out: selection.tuning.epochs=2 is too short" in (folder / "reading.md").read_text()
