@@ -1,4 +1,4 @@
-"""A NAS-Bench-201 table of made-up accuracies: all 15,625 architectures, drawn from a seed."""
+"""A NAS-Bench-201 table of made-up accuracies: all 15,625 architectures, drawn from a seed, in no order."""
 
 import itertools
 from pathlib import Path
@@ -6,25 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-COLUMNS = [f"{data}_{part}" for data in ("cifar10", "cifar100", "imagenet16_120") for part in ("test", "valid")]
-
-
-def made_table() -> pd.DataFrame:
-    """Return the table, its rows in no order."""
-    archs = [
-        "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|".format(*choice) for choice in itertools.product(OPERATIONS, repeat=6)
-    ]
-    generator = np.random.default_rng(1)
-    values = generator.uniform(10, 95, (len(archs), len(COLUMNS))).round(4)
-    table = pd.DataFrame(values, columns=COLUMNS)
-    table.insert(0, "arch", archs)
-    table = table.sample(frac=1, random_state=2).reset_index(drop=True)
-    table.insert(0, "index", range(len(table)))
-    return table
+from archselect.evaluation.nasbench201 import ACCURACIES, ARCH, OPERATIONS
 
 
 def written(folder: Path) -> Path:
     """Write it into a folder and return the file."""
-    made_table().to_csv(folder / "table.csv", index=False)
+    archs = [ARCH.format(*choice) for choice in itertools.product(OPERATIONS, repeat=6)]
+    values = np.random.default_rng(1).uniform(10, 95, (len(archs), len(ACCURACIES))).round(4)
+    table = pd.DataFrame(values, columns=list(ACCURACIES), index=archs).rename_axis("arch").reset_index()
+    table.sample(frac=1, random_state=2).reset_index(drop=True).to_csv(folder / "table.csv", index_label="index")
     return folder / "table.csv"

@@ -1,10 +1,10 @@
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.analysis.tables import Gather
 from tests.command import Run, analyze
 
 from archselect.analysis.base import Measurer
@@ -12,7 +12,6 @@ from archselect.pipeline.finished_run import load_genotype, load_supernet, open_
 from archselect.store import StageKey, Store
 from archselect.store.redact_paths import find_runs
 
-Gather = Callable[..., Path]
 Capture = pytest.CaptureFixture[str]
 
 

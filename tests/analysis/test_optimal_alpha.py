@@ -7,7 +7,7 @@ from tests.analysis.tables import rows_of
 from tests.command import analyze
 from torch import Tensor
 
-from archselect.analysis.optimal_alpha import branches_of, normalised, optimal_weights, with_targets
+from archselect.analysis.optimal_alpha import branches_of, optimal_weights, residuals
 from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.supernet.nasbench201 import NASBench201Supernet
 from archselect.pipeline.finished_run import open_run
@@ -20,16 +20,17 @@ def noise(seed: int) -> Tensor:
 
 
 def test_proposition_1_on_an_edge_whose_variances_are_known() -> None:
-    """x = m* + noise of variance s: normalised, var(x - m*) = 2 (1 - 1 / sqrt(1 + s))."""
+    """x = m* + noise of variance s: normalised, var(x - m*) = 2 (1 - 1 / sqrt(1 + s)). The other edge gives m*."""
     target = noise(0)
     skip, conv = target + 0.5 * noise(1), target + 2.0 * noise(2)
     edges = {0: {"skip_connect": skip, "nor_conv_1x1": conv}, 1: {"skip_connect": target, "nor_conv_1x1": target}}
     space = CellSpace("cell", SPACE.topology, (("skip_connect", "nor_conv_1x1"),) * 3)
-    branches, found = with_targets(edges, space, torch.full((3, 2), 0.5))[0]
-    torch.testing.assert_close(found, normalised(target))  # the other edge gives nothing else
-    variances = {name: (output - found).square().mean().item() for name, output in branches.items()}
+    variances, correlations = residuals(edges, space, torch.full((3, 2), 0.5))[0]
     known = {"skip_connect": 2 * (1 - 1 / sqrt(1.25)), "nor_conv_1x1": 2 * (1 - 1 / sqrt(5))}
     assert variances == pytest.approx(known, rel=0.02)
+    # In units of m*, x is m* / sqrt(1 + s) and noise of its own, so the residuals share (1 / sqrt(1 + s) - 1) m* alone.
+    shared = (1 / sqrt(1.25) - 1) * (1 / sqrt(5) - 1)
+    assert correlations == pytest.approx([shared / sqrt(known["skip_connect"] * known["nor_conv_1x1"])], rel=0.05)
     weights = optimal_weights(known)
     # Prop. 1: theta_conv is to theta_skip as var(x_e - m*) is to var(o_e(x_e) - m*).
     ratio = known["skip_connect"] / known["nor_conv_1x1"]
@@ -61,8 +62,8 @@ def test_the_branches_weighted_and_summed_are_what_the_next_edge_reads() -> None
 
 def test_none_is_as_far_from_the_optimal_feature_map_as_that_varies() -> None:
     edges = {0: {"skip_connect": noise(1)}, 1: {"skip_connect": noise(2)}}
-    branches, target = with_targets(edges, SPACE, torch.full((3, 3), 1 / 3))[0]
-    assert (branches["none"] - target).square().mean().item() == pytest.approx(1)
+    variances, _ = residuals(edges, SPACE, torch.full((3, 3), 1 / 3))[0]
+    assert variances["none"] == pytest.approx(1)
 
 
 def test_a_run_is_measured_edge_by_edge(tiny_folder: Path) -> None:

@@ -1,12 +1,11 @@
 """What several runs chose, counted."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.analysis.tables import rows_of
+from tests.analysis.tables import Gather, rows_of
 from tests.command import Run, analyze
 
 from archselect.analysis import Seeds
@@ -49,9 +48,7 @@ def test_selections_are_compared_on_one_supernet_and_with_themselves_on_others()
     assert all(row["share"] is None and row["pairs"] == 0 for row in agreement([FOUND[0], FOUND[4]]))
 
 
-def test_the_runs_of_a_folder_are_counted_once_each(
-    tiny_run: Run, magnitude_run: Run, gathered: Callable[..., Path]
-) -> None:
+def test_the_runs_of_a_folder_are_counted_once_each(tiny_run: Run, magnitude_run: Run, gathered: Gather) -> None:
     together = gathered(tiny_run.folder, magnitude_run.folder, magnitude_run.folder)  # as if a command was typed twice
     folder = analyze("analysis=seeds", f"run={together}")
     rows = {row["selection"]: row for row in rows_of(folder / "seeds.csv")}

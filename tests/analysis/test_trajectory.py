@@ -1,12 +1,11 @@
 """What is chosen along a search: each choice is that of the supernet as it was, and judged rightly."""
 
-from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
 import pandas as pd
 import pytest
-from tests.analysis.tables import rows_of
+from tests.analysis.tables import Gather, rows_of
 from tests.command import Run, analyze
 
 from archselect.analysis import Trajectory
@@ -14,8 +13,6 @@ from archselect.evaluation.nasbench201 import PACKAGED
 from archselect.genotype import Genotype
 from archselect.pipeline.finished_run import FinishedRun, open_run
 from archselect.pipeline.selection_stage import SelectionStage
-
-QUICK = "selections.perturb.tuning.epochs_between=0"
 
 
 def test_magnitude_chooses_at_every_snapshot_what_the_history_says_it_would(tiny_folder: Path) -> None:
@@ -29,7 +26,7 @@ def test_magnitude_chooses_at_every_snapshot_what_the_history_says_it_would(tiny
 
 
 def test_in_nasbench201_a_choice_is_as_good_as_the_table_says(nasbench201_folder: Path) -> None:
-    words = ("analysis=trajectory", f"run={nasbench201_folder}", QUICK)
+    words = ("analysis=trajectory", f"run={nasbench201_folder}")
     folder = analyze(*words)
     known = pd.read_parquet(PACKAGED).set_index("arch")
     rows = rows_of(folder / "trajectory.csv")
@@ -53,9 +50,7 @@ def test_a_choice_is_retrained_as_the_run_s_own_was(magnitude_run: Run) -> None:
     assert float(row["test_accuracy"]) == magnitude_run.summary["evaluation.test_accuracy"]
 
 
-def test_a_selection_that_the_run_refuses_is_left_out_with_its_reason(
-    tiny_folder: Path, gathered: Callable[..., Path]
-) -> None:
+def test_a_selection_that_the_run_refuses_is_left_out_with_its_reason(tiny_folder: Path, gathered: Gather) -> None:
     too_short = ("selections.perturb.tuning.epochs_between=5", "selections.perturb.tuning.epochs=2")
     folder = analyze("analysis=trajectory", f"run={gathered(tiny_folder)}", "analysis.epochs=[1]", *too_short)
     assert "perturb is left out: selection.tuning.epochs=2 is too short" in (folder / "reading.md").read_text()

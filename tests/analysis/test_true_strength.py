@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
-from tests.analysis.tables import rows_of
+from tests.analysis.tables import Gather, rows_of
 from tests.command import analyze, lines, tiny, train
 
 from archselect.analysis import TrueStrength
@@ -88,7 +87,7 @@ def key(context: AnalysisContext) -> str:
 
 
 def test_a_selection_that_the_run_refuses_is_left_out_with_its_reason(
-    nasbench201_folder: Path, gathered: Callable[..., Path]
+    nasbench201_folder: Path, gathered: Gather
 ) -> None:
     too_many = ("selections.zero_cost_synflow.batches=3", "selections.zero_cost_synflow.scoring.batches=null")
     words = (*only("zero_cost_synflow"), *too_many)
@@ -100,9 +99,7 @@ def test_a_selection_that_the_run_refuses_is_left_out_with_its_reason(
     assert key(context(nasbench201_folder, refused={"zero_cost_synflow": "why"})) != key(context(nasbench201_folder))
 
 
-def test_another_table_is_measured_anew(
-    nasbench201_folder: Path, gathered: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_another_table_is_measured_anew(nasbench201_folder: Path, gathered: Gather, tmp_path: Path) -> None:
     table = tmp_path / "other.parquet"
     pd.read_parquet(PACKAGED).assign(cifar10_test=50.0).to_parquet(table)
     folder = analyze("analysis=true_strength", f"run={gathered(nasbench201_folder)}", f"table={table}", *only())
@@ -123,7 +120,7 @@ def fixed_folder(nasbench201_folder: Path) -> Path:
 
 
 def test_several_runs_are_measured_each_on_its_own_supernet(
-    nasbench201_folder: Path, fixed_folder: Path, gathered: Callable[..., Path]
+    nasbench201_folder: Path, fixed_folder: Path, gathered: Gather
 ) -> None:
     together = gathered(fixed_folder, fixed_folder, nasbench201_folder)  # the same supernet counts once
     folder = analyze("analysis=true_strength", f"run={together}", *only("zero_cost_snip"))

@@ -21,8 +21,8 @@ def code(name: str) -> list[dict[str, Any]]:
     return [{**cell, "source": "".join(cell["source"])} for cell in cells if cell["cell_type"] == "code"]
 
 
-def execute(sources: list[str]) -> int:
-    """Run cells one after the other; return how many pictures they show: what a cell's last line is worth is shown."""
+def pictures(sources: list[str]) -> int:
+    """Run cells one after the other; return how many pictures they show: a last line that is an expression is shown."""
     names: dict[str, Any] = {}
     shown = []
     for source in sources:
@@ -35,9 +35,9 @@ def execute(sources: list[str]) -> int:
     return sum(PICTURE in value._repr_html_() for value in shown if hasattr(value, "_repr_html_"))
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Work in a folder, an environment and an import path that are the notebook's own."""
+    """A folder, an environment and an import path that are the notebook's own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     with mock.patch.dict(os.environ):
@@ -45,7 +45,6 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.modules.pop("my_selection", None)
 
 
-@pytest.mark.usefixtures("apart")
 def test_the_papers_analyses_run(
     tiny_folder: Path, nasbench201_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,24 +60,17 @@ PLANE = ["analysis.points=3", "analysis.curvature.batch_size=16"]
 FEWER = {list(CHEAP)!r}
 CONFIGS = {{"configs": {str(NOTEBOOKS.parent / "configs")!r}}}
 """
-    assert execute([parameters, *others]) == 11
+    assert pictures([parameters, *others]) == 11
     assert "weights; snapshots after epochs [1, 2, 3]" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("apart")
 def test_a_space_and_a_selection_of_ones_own_run() -> None:
     text = "\n#%%\n".join(cell["source"] for cell in code("own_space.ipynb"))
-    smaller = {
-        '"cifar10_small"': '"tiny"',
-        'Path("..")': f"Path({str(NOTEBOOKS.parent)!r})",
-        "channels: 8": "channels: 4",
-        "layers: 5": "layers: 3",
-        "scoring_batches=4": "scoring_batches=1",
-    }
-    for original, small in smaller.items():
+    smaller = {"cifar10_small": "tiny", 'Path("..")': f"Path({str(NOTEBOOKS.parent)!r})", "layers: 5": "layers: 3"}
+    for original, small in {**smaller, "channels: 8": "channels: 4", "scoring_batches=4": "scoring_batches=1"}.items():
         assert text.count(original) == 1, original
         text = text.replace(original, small)
-    assert execute(text.split("\n#%%\n")) == 1
+    assert pictures(text.split("\n#%%\n")) == 1
 
 
 @pytest.mark.parametrize(("name", "shown"), [("paper.ipynb", 11), ("own_space.ipynb", 1)])

@@ -38,22 +38,14 @@ from archselect.utils.validation import check_fields
 
 @dataclass(frozen=True)
 class AnalysisContext:
-    """Finished runs, several for an analysis that compares them, and what may be computed from them.
-
-    Attributes:
-        selections: Further selections by name, as configs.
-        table_file: The NAS-Bench-201 table to read; None: the one that the run looks its architecture up in, or else
-            the package's.
-        options: The resolved config of the analysis.
-        refused: The selections that `select_all` could not make, and why.
-    """
+    """Finished runs, several for an analysis that compares them, and what may be computed from them."""
 
     runs: Sequence[FinishedRun]
-    selections: Mapping[str, DictConfig]
+    selections: Mapping[str, DictConfig]  # further ones, by name
     console: Console
-    table_file: Path | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
+    table_file: Path | None = None  # a NAS-Bench-201 table in place of the run's own or the package's
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the analysis, resolved
+    refused: dict[str, str] = field(default_factory=dict)  # the selections that `select_all` could not make, and why
 
     @property
     def run(self) -> FinishedRun:
@@ -225,16 +217,11 @@ class Analysis(ABC):
     """One analysis: a dataclass of its options, made from `configs/analysis/NAME.yaml`.
 
     What it measures is kept in the store; figure and summary are made of the tables anew.
-
-    Attributes:
-        name: Shown in folders and reports.
-        multi_run: Whether it looks at several runs together; otherwise at one.
-        version: Raised when a change of the code changes what is measured.
     """
 
     name: str
-    multi_run: ClassVar[bool] = False
-    version: ClassVar[int] = 1
+    multi_run: ClassVar[bool] = False  # whether it looks at several runs together, not at one
+    version: ClassVar[int] = 1  # raised when a change of the code changes what is measured
 
     def __post_init__(self) -> None:
         check_fields(self, "analysis")

@@ -4,15 +4,18 @@
 
 What stands between the section's two marks is replaced; the rest of the file stays as it is. A verdict is `reproduced`,
 `not reproduced`, or `undecided` where the numbers allow neither. A few runs of one setting are a small sample, so a
-claim about accuracies has to hold for every seed to count. What the runs say is in `analysis.evidence`.
+claim about accuracies has to hold for every seed to count.
 """
 
 import argparse
+import csv
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,20 +23,92 @@ from scipy.stats import binomtest
 
 from archselect.analysis.base import Table
 from archselect.analysis.discretization_accuracy import GROUND_TRUTH
-from archselect.analysis.evidence import Evidence
 from archselect.analysis.shuffle import kept
 from archselect.analysis.skip_dominance import correlation
-from archselect.analysis.stats import SKIP, distinct, mean, picked, rows_by
+from archselect.analysis.stats import SKIP, edges_of, mean, picked, rows_by
+from archselect.pipeline.finished_run import FinishedRun, open_run
 from archselect.results.formatting import markdown_table
+from archselect.results.summaries import RunResult
+from archselect.safe_io.files import JSON_BYTES, PICTURE_BYTES, checked, read_text
 from archselect.store import atomic_write
+from archselect.store.redact_paths import find_runs
 
-FEWEST = 4
-"""Edges that a verdict on single edges rests on, at least."""
-LIKELY = 0.05
-"""Below this probability chance is no explanation."""
-
-_SPACES = ("s2", "nasbench201")
+FEWEST = 4  # edges that a verdict on single edges rests on
+LIKELY = 0.05  # below this probability chance is no explanation
 _BOTH = ("alpha", "strength")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The runs below a folder such as `logs/paper/runs`, one per set of choices and seed."""
+
+    folder: Path
+
+    @cached_property
+    def runs(self) -> Mapping[tuple[str, str, str, int], FinishedRun]:
+        """(space, search, selection, seed) -> the run, in this order."""
+        found: dict[tuple[str, str, str, int], FinishedRun] = {}
+        for path in find_runs(self.folder):
+            run = open_run(path)
+            space, search, selection = (str(run.summary[name]) for name in ("search_space", "search", "selection"))
+            key = (space, search, selection, int(run.summary["seed"]))
+            if key in found:
+                raise ValueError(
+                    f"{self.folder} holds two runs of {', '.join(map(str, key))}: {found[key].folder} and {path}. "
+                    "Name a folder with the runs of one setting."
+                )
+            found[key] = run
+        return dict(sorted(found.items()))
+
+    def accuracy(self, space: str, search: str, selection: str) -> dict[int, float]:
+        """Return the test accuracy in percent of every seed: retrained, or on CIFAR-10 in the table."""
+        return {
+            seed: accuracy
+            for (*choices, seed), run in self.runs.items()
+            if choices == [space, search, selection]
+            and (accuracy := RunResult.from_summary(run.summary, run.folder).accuracy) is not None
+        }
+
+    def table(self, space: str, analysis: str) -> Table:
+        """Return the main table of an analysis, where it was made, of all supernets that `darts` trained, by `seed`."""
+        return [
+            {name: _value(value) for name, value in row.items()} | {"seed": seed}
+            for seed, folder in self._folders(space, analysis).items()
+            for row in csv.DictReader(read_text(folder / f"{analysis}.csv", folder, JSON_BYTES).splitlines())
+        ]
+
+    def picture(self, space: str, analysis: str) -> Path | None:
+        """Return the picture of an analysis, of the first seed that has it."""
+        folder = next(iter(self._folders(space, analysis).values()), None)
+        return folder and checked(folder / f"{analysis}.png", folder, PICTURE_BYTES)
+
+    def _folders(self, space: str, analysis: str) -> dict[int, Path]:
+        made: dict[int, Path] = {}
+        for (*choices, _, seed), run in self.runs.items():
+            folder = run.folder / "analyses" / analysis
+            if choices == [space, "darts"] and (folder / f"{analysis}.png").exists():
+                made.setdefault(seed, folder)
+        return made
+
+    def validation_images(self, space: str) -> int:
+        """Return how many images the supernets of a space are validated on: those that train `alpha`."""
+        parts = next(run.parts for (of, *_), run in self.runs.items() if of == space)
+        return round(len(parts.data.train.labels) * (1 - parts.search.weight_share))
+
+    def sizes(self) -> str:
+        """Return in words what was run."""
+        groups: dict[str, list[str]] = {}
+        for *choices, seed in self.runs:
+            groups.setdefault(", ".join(choices), []).append(str(seed))
+        return "; ".join(f"{name} (seeds {', '.join(seeds)})" for name, seeds in groups.items())
+
+
+def _value(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text or None
+
 
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
 Rule = Callable[[Evidence], tuple[Verdict, str] | None]
@@ -77,7 +152,7 @@ def magnitude_is_not_strength(evidence: Evidence) -> tuple[Verdict, str] | None:
     An edge counts where the best and the worst operation differ by more than two binomial standard errors of the
     accuracy. Not reproduced: `alpha` does better than chance, by a binomial test.
     """
-    if not (edges := _edges(evidence, "discretization_accuracy")):
+    if not (edges := edges_of(evidence.table("s2", "discretization_accuracy"))):
         return None
     accuracies = [[row[GROUND_TRUTH] for row in edge] for edge in edges]
     gaps = [max(own) - min(own) for own in accuracies]
@@ -115,7 +190,7 @@ def skips_dominate(evidence: Evidence) -> tuple[Verdict, str] | None:
     words: list[str] = []
     holds: list[bool] = []
     for seed, own in rows_by(operations, "seed"):
-        edges = [edge for _, edge in rows_by(own, "cell", "edge")]
+        edges = edges_of(own)
         alpha, strength = (sum(picked(edge, name) == SKIP for edge in edges) for name in _BOTH)
         rank, lead = correlation(courses[seed]) or 0.0, courses[seed][-1]["lead"]
         words.append(
@@ -133,7 +208,7 @@ def skips_are_close(evidence: Evidence) -> tuple[Verdict, str] | None:
     And `alpha` prefers what the closed form prefers more often than chance. Not reproduced: skips are nearer on at most
     half of the edges.
     """
-    if not (edges := _edges(evidence, "optimal_alpha")):
+    if not (edges := edges_of(evidence.table("s2", "optimal_alpha"))):
         return None
     close = sum(picked(edge, "optimal") == SKIP for edge in edges)
     agree = sum(picked(edge, "optimal") == picked(edge, "learned") for edge in edges)
@@ -156,7 +231,7 @@ def supernets_unroll(evidence: Evidence) -> tuple[Verdict, str] | None:
     """
     if not (table := evidence.table("s2", "shuffle")):
         return None
-    draws = {network: [row for row in table if row["network"] == network] for network in distinct(table, "network")}
+    draws = dict(rows_by(table, "network"))
     words = []
     for network, rows in draws.items():
         before, after = (100 * mean(row[name] for row in rows) for name in ("before", "after"))
@@ -180,12 +255,7 @@ def perturbation_repairs(evidence: Evidence) -> tuple[Verdict, str] | None:
 
     Not reproduced: with no seed. The accuracy on NAS-Bench-201 is the benchmark's own.
     """
-    words: list[str] = []
-    holds: list[bool] = []
-    for space in _SPACES:
-        ours, theirs = (evidence.accuracy(space, "darts", name) for name in ("perturb", "magnitude"))
-        holds += [ours[seed] > theirs[seed] for seed in ours.keys() & theirs.keys()]
-        words.append(f"{space}: perturb {_by_seed(ours)} %, magnitude {_by_seed(theirs)} %")
+    words, holds = _beside_magnitude(evidence, "darts", "perturb")
     return (_all_or_none(holds), "; ".join(words) + " (by seed).") if holds else None
 
 
@@ -196,24 +266,14 @@ def alpha_is_not_needed(evidence: Evidence) -> tuple[Verdict, str] | None:
     And in the course of the selection the supernet is better with perturbation than with PT-Mag. Not reproduced: none
     of that, with no seed.
     """
-    words: list[str] = []
-    holds: list[bool] = []
-    for space in _SPACES:
-        ours = evidence.accuracy(space, "fixed_alpha", "perturb")
-        theirs = evidence.accuracy(space, "darts", "magnitude")
-        holds += [ours[seed] > theirs[seed] for seed in ours.keys() & theirs.keys()]
-        words.append(f"{space}: fixed alpha and perturb {_by_seed(ours)} %, magnitude {_by_seed(theirs)} % (by seed)")
+    words, holds = _beside_magnitude(evidence, "fixed_alpha", "fixed alpha and perturb")
+    words = [f"{one} (by seed)" for one in words]
     for seed, own in rows_by(evidence.table("s2", "selection_curve"), "seed"):
         means = {name: mean(row["val_accuracy"] for row in rows) for name, rows in rows_by(own, "selection")}
         holds.append(means["perturb"] > means["perturb_magnitude"])
         through = ", ".join(f"{name} {100 * value:.1f} %" for name, value in means.items())
         words.append(f"validation accuracy through the selection, seed {seed}: {through}")
     return (_all_or_none(holds), "; ".join(words) + ".") if holds else None
-
-
-def _edges(evidence: Evidence, analysis: str) -> list[Table]:
-    """Return the rows of every edge of every seed that an analysis in S2 has."""
-    return [rows for _, rows in rows_by(evidence.table("s2", analysis), "seed", "cell", "edge")]
 
 
 def _beats(chance: float, hits: int, of: int) -> bool:
@@ -223,13 +283,19 @@ def _beats(chance: float, hits: int, of: int) -> bool:
 
 def _all_or_none(holds: Sequence[bool]) -> Verdict:
     """Return the verdict on a claim that holds everywhere, nowhere, or here and there."""
-    if all(holds):
-        return "reproduced"
-    return "undecided" if any(holds) else "not reproduced"
+    return "reproduced" if all(holds) else "undecided" if any(holds) else "not reproduced"
 
 
-def _by_seed(accuracies: Mapping[int, float]) -> str:
-    return " / ".join(f"{value:.2f}" for value in accuracies.values())
+def _beside_magnitude(evidence: Evidence, search: str, name: str) -> tuple[list[str], list[bool]]:
+    """Return the accuracies of perturbation and of magnitude in words, and of each seed whether the first is larger."""
+    words: list[str] = []
+    holds: list[bool] = []
+    for space in ("s2", "nasbench201"):
+        both = evidence.accuracy(space, search, "perturb"), evidence.accuracy(space, "darts", "magnitude")
+        ours, theirs = (" / ".join(f"{value:.2f}" for value in one.values()) for one in both)
+        words.append(f"{space}: {name} {ours} %, magnitude {theirs} %")
+        holds += [both[0][seed] > both[1][seed] for seed in both[0].keys() & both[1].keys()]
+    return words, holds
 
 
 BEGIN, END = "<!-- claims: begin -->", "<!-- claims: end -->"

@@ -27,6 +27,9 @@ from archselect.utils.validation import PositiveInt
 Branches = Mapping[str, Tensor]
 """What each operation gives on an edge, `(B, C, H, W)`."""
 
+Residuals = tuple[dict[str, float], list[float]]
+"""The variance of each operation's residual `o(x) - m*` on an edge, and the correlations of every two."""
+
 _SMALLEST = 1e-12
 """In place of a variance of 0."""
 
@@ -44,26 +47,22 @@ class OptimalAlpha(Analysis):
     why its skip connection is close. As the proposition assumes, all are normalised to one scale: mean 0 and variance 1
     per channel over images and positions. Variances are means over channels, cells of a type and batches, in units of
     the variance of `m*`.
-
-    Attributes:
-        batches: Of the images that train `alpha`.
-        batch_size: The supernet normalises by the statistics of so many images.
     """
 
     name: str = "optimal_alpha"
-    batches: PositiveInt = 4
-    batch_size: PositiveInt = 64
+    batches: PositiveInt = 4  # of the images that train `alpha`
+    batch_size: PositiveInt = 64  # the supernet normalises by the statistics of so many images
 
     def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return a row per operation of every undecided edge."""
         supernet = measurer.supernet()
-        found: dict[tuple[str, int], list[tuple[dict[str, float], list[float]]]] = defaultdict(list)
+        found: dict[tuple[str, int], list[Residuals]] = defaultdict(list)
         measurer.start(self.batches)
         weights = supernet.mixture_weights().detach()
         for images, _ in measurer.validation(self.batch_size, self.batches):
             for space, edges in branches_of(supernet, images):
-                for edge, (branches, target) in with_targets(edges, space, weights[space.name]).items():
-                    found[space.name, edge].append(residuals(branches, target))
+                for edge, of_edge in residuals(edges, space, weights[space.name]).items():
+                    found[space.name, edge].append(of_edge)
             measurer.trainer.progress.advance()
         rows: Table = []
         for (cell, edge), seen in sorted(found.items()):
@@ -160,45 +159,37 @@ def operation_outputs(cell: MixedCell, inputs: Sequence[Tensor], mixture: Mixtur
     return found
 
 
-def with_targets(
-    edges: Mapping[int, Branches], space: CellSpace, weights: Tensor
-) -> dict[int, tuple[Branches, Tensor]]:
-    """Return, of every edge with two operations or more, its outputs and the estimate of `m*`, all normalised.
+def residuals(edges: Mapping[int, Branches], space: CellSpace, weights: Tensor) -> dict[int, Residuals]:
+    """Return what is known of the residuals on every edge with two operations or more; all is normalised.
 
-    Args:
-        edges: What each operation gives on each edge.
-        space: The cell type.
-        weights: Its mixture weights `(edges, operations)`.
+    The mixture weights of the cell type are `(edges, operations)`.
     """
     mixed: dict[int, Tensor] = {}
     for edge, outputs in edges.items():
         weight = dict(zip(space.operations[edge], weights[edge], strict=False))
         mixed[edge] = normalised(sum((weight[name] * x for name, x in outputs.items()), start=torch.zeros(())))
     total = sum(mixed.values(), start=torch.zeros(()))
-    found: dict[int, tuple[Branches, Tensor]] = {}
+    found: dict[int, Residuals] = {}
     for edge, outputs in edges.items():
-        branches = {name: normalised(output) for name, output in outputs.items()}
+        target = normalised(total - mixed[edge])
+        apart = {name: normalised(output) - target for name, output in outputs.items()}
         if "none" in space.operations[edge]:
-            branches["none"] = torch.zeros_like(mixed[edge])
-        if len(branches) > 1 and len(mixed) > 1:
-            found[edge] = branches, normalised(total - mixed[edge])
+            apart["none"] = -target
+        if len(apart) > 1 and len(mixed) > 1:
+            variances = {name: residual.square().mean().item() for name, residual in apart.items()}
+            found[edge] = variances, [_correlation(one, other) for one, other in combinations(apart.values(), 2)]
     return found
+
+
+def _correlation(one: Tensor, other: Tensor) -> float:
+    scale = (one.square().mean() * other.square().mean()).sqrt().clamp_min(_SMALLEST)
+    return float((one * other).mean() / scale)
 
 
 def normalised(x: Tensor) -> Tensor:
     """Return `(B, C, H, W)` with mean 0 and variance 1 per channel; a constant channel becomes 0."""
     x = x - x.mean(dim=(0, 2, 3), keepdim=True)
     return x / x.square().mean(dim=(0, 2, 3), keepdim=True).sqrt().clamp_min(torch.finfo(x.dtype).eps)
-
-
-def residuals(branches: Branches, target: Tensor) -> tuple[dict[str, float], list[float]]:
-    """Return the variance of each operation's residual, and the correlation of every two."""
-    apart = {name: output - target for name, output in branches.items()}
-    correlations = []
-    for one, other in combinations(apart.values(), 2):
-        scale = (one.square().mean() * other.square().mean()).sqrt().clamp_min(_SMALLEST)
-        correlations.append(float((one * other).mean() / scale))
-    return {name: residual.square().mean().item() for name, residual in apart.items()}, correlations
 
 
 def optimal_weights(variances: Mapping[str, float]) -> dict[str, float]:

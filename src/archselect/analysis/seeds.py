@@ -13,18 +13,7 @@ from pandas import DataFrame
 
 from archselect.analysis.base import Analysis, Measurer, Prepared, Table, Tables, check_same_operations
 from archselect.analysis.stats import SKIP, distinct, mean, mean_defined, percent, plural, rows_by, spearman
-from archselect.figures.style import (
-    WIDTH,
-    Rows,
-    add_legend,
-    cell_title,
-    edge_name,
-    fitting_size,
-    new_figure,
-    parts,
-    selection_styles,
-    styled,
-)
+from archselect.figures import style
 from archselect.genotype import Genotype
 from archselect.pipeline.finished_run import FinishedRun
 from archselect.results.summaries import RunResult
@@ -60,23 +49,24 @@ class Seeds(Analysis):
             "agreement": agreement(found),
         }
 
-    @styled
+    @style.styled
     def draw(self, tables: Tables) -> Figure:
         """Draw a heat map per selection and cell type; of several runs, the agreement, and accuracy against skips."""
         rows, accuracy = tables["frequencies"], tables["accuracy"]
         labels, by_cell = distinct(rows, "selection"), dict(rows_by(rows, "cell"))
         most = max(len(distinct(own, "operation")) for own in by_cell.values())
-        columns = min(len(labels), max(1, int((WIDTH - 0.7) / (0.24 * most + 0.1))))  # "100" fits into 0.24 inches
+        fitting = int((style.WIDTH - 0.7) / (0.24 * most + 0.1))  # "100" fits into 0.24 inches
+        columns = min(len(labels), max(1, fitting))
         lines = ceil(len(labels) / columns)
         heights = [0.3 + lines * (1.05 + 0.15 * max(3, len(distinct(own, "edge")))) for own in by_cell.values()]
-        titles = [f"{cell_title(cell)}: edges (source,target)" for cell in by_cell]
-        title, width = "What one run chose", min(WIDTH, max(3.2, 1.2 + 0.45 * most))
+        titles = [f"{style.cell_title(cell)}: edges (source,target)" for cell in by_cell]
+        title, width = "What one run chose", min(style.WIDTH, max(3.2, 1.2 + 0.45 * most))
         if several := len(accuracy) > 1:
-            title, width = f"What {len(accuracy)} runs chose (% of a selection's runs)", WIDTH
+            title, width = f"What {len(accuracy)} runs chose (% of a selection's runs)", style.WIDTH
             heights.append(max(1.7, 1.0 + 0.16 * len(labels)) + 0.075 * max(map(len, labels)))
             titles.append("")
-        figure, body = new_figure(title, 0.4 + sum(heights), width)
-        bodies = parts(body, titles, heights)
+        figure, body = style.new_figure(title, 0.4 + sum(heights), width)
+        bodies = style.parts(body, titles, heights)
         for part, own in zip(bodies, by_cell.values(), strict=False):
             _draw_cell(part, own, labels, (lines, columns), numbers=several)
         if several:
@@ -84,7 +74,7 @@ class Seeds(Analysis):
             _draw_agreement(left, tables["agreement"], labels)
             _draw_accuracy(right, accuracy, labels)
             if right.lines:
-                add_legend(bodies[-1], right.lines)
+                style.add_legend(bodies[-1], right.lines)
         return figure
 
     def summary(self, tables: Tables) -> str:
@@ -145,7 +135,7 @@ def edges_of(genotype: Genotype, space: Mapping[str, Any]) -> dict[tuple[str, st
     """Return what every (cell, edge) of a space, described by `SearchSpace.describe`, has in an architecture."""
     chosen = {(cell.name, source, target): operation for cell in genotype for source, target, operation in cell.edges}
     return {
-        (name, edge_name(edge)): chosen.get((name, *edge), DROPPED)
+        (name, style.edge_name(edge)): chosen.get((name, *edge), DROPPED)
         for name, cell in space["cells"].items()
         for edge in cell["edges"]
     }
@@ -189,7 +179,7 @@ def agreement(found: Table) -> Table:
     return rows
 
 
-def _draw_cell(figure: SubFigure, rows: Rows, labels: Sequence[str], shape: tuple[int, int], numbers: bool) -> None:
+def _draw_cell(figure: SubFigure, rows: Table, labels: Sequence[str], shape: tuple[int, int], numbers: bool) -> None:
     """Draw a map per selection, with a box per edge and operation; what an edge does not offer stays grey."""
     operations, edges = distinct(rows, "operation"), distinct(rows, "edge")
     panels = figure.subplots(*shape, sharey=True, squeeze=False)
@@ -199,7 +189,7 @@ def _draw_cell(figure: SubFigure, rows: Rows, labels: Sequence[str], shape: tupl
         shares = own.pivot(index="edge", columns="operation", values="share").reindex(edges, columns=operations)
         _draw_boxes(axes, shares, 6, numbers)
         heading = f"{label} (n = {own['runs'].iloc[0]})" if numbers else str(label)
-        axes.set_title(heading, fontsize=fitting_size(heading, 0.8 * WIDTH / shape[1]))
+        axes.set_title(heading, fontsize=style.fitting_size(heading, 0.8 * style.WIDTH / shape[1]))
     for axes in panels[:, 0]:
         axes.set_ylabel("edge")
 
@@ -219,7 +209,7 @@ def _draw_boxes(axes: Axes, shares: DataFrame, size: float, numbers: bool = True
     axes.tick_params(length=0)
 
 
-def _draw_agreement(axes: Axes, rows: Rows, labels: Sequence[str]) -> None:
+def _draw_agreement(axes: Axes, rows: Table, labels: list[str]) -> None:
     pairs = DataFrame(rows).astype({"share": float}).pivot(index="one", columns="other", values="share")
     shares = pairs.reindex(labels, columns=labels)
     _draw_boxes(axes, shares.fillna(shares.T), 7)
@@ -228,18 +218,18 @@ def _draw_agreement(axes: Axes, rows: Rows, labels: Sequence[str]) -> None:
     axes.annotate(note, (0, 1), (0, 4), "axes fraction", "offset points", fontsize=6.5, color="0.3")
 
 
-def _draw_accuracy(axes: Axes, rows: Rows, labels: Sequence[str]) -> None:
+def _draw_accuracy(axes: Axes, rows: Table, labels: Sequence[str]) -> None:
     axes.set_title("Accuracy against skips", fontweight="bold", pad=16)
     known = [row for row in rows if row["accuracy"] is not None]
     if not known:
         axes.text(0.5, 0.5, "nothing was evaluated", ha="center", va="center", color="0.4", transform=axes.transAxes)
     seen: set[Any] = set()
-    for label, style in selection_styles(labels).items():
-        face = "none" if style in seen else style.colour  # so that no two look alike
-        seen.add(style)
+    for label, own in style.selection_styles(labels).items():
+        face = "none" if own in seen else own.colour  # so that no two look alike
+        seen.add(own)
         if points := [(row["skips"], row["accuracy"]) for row in known if row["selection"] == label]:
-            look: dict[str, Any] = {"color": style.colour, "mfc": face, "markersize": 5.5, "alpha": 0.8}
-            axes.plot(*zip(*points, strict=True), style.marker, label=label, **look)
+            look: dict[str, Any] = {"color": own.colour, "mfc": face, "markersize": 5.5, "alpha": 0.8}
+            axes.plot(*zip(*points, strict=True), own.marker, label=label, **look)
     axes.set(xlabel="skip connections in the architecture", ylabel="test accuracy (%)")
     axes.locator_params(axis="x", integer=True)
     axes.margins(0.08)

@@ -52,8 +52,9 @@ def rows_by(table: Table, *columns: str) -> ItemsView[Any, Table]:
 
 
 def edges_of(table: Table) -> list[Table]:
-    """Return the rows of every edge."""
-    return [rows for _, rows in rows_by(table, "cell", "edge")]
+    """Return the rows of every edge; of every seed, where the table has several."""
+    seeds = ["seed"] if any("seed" in row for row in table) else []
+    return [rows for _, rows in rows_by(table, *seeds, "cell", "edge")]
 
 
 def distinct(table: Iterable[Any], column: str) -> list[Any]:
@@ -113,10 +114,7 @@ def tau(rows: Table, one: str, other: str) -> float | None:
 def edge_taus(strengths: Table, predictors: Sequence[str], truths: Sequence[str]) -> Table:
     """Return a row for Kendall's tau-b of each predictor with each ground truth on each edge of each run.
 
-    Args:
-        strengths: run, edge, operation, and a column per predictor and ground truth; None where there is no value.
-        predictors: Columns.
-        truths: Columns.
+    Both are columns of the strengths, beside run, edge and operation; None where there is no value.
     """
     return [
         {"run": run, "edge": edge, "predictor": predictor, "truth": truth, "tau": tau(own, predictor, truth)}
@@ -126,12 +124,9 @@ def edge_taus(strengths: Table, predictors: Sequence[str], truths: Sequence[str]
 
 
 def correlations(edges: Table, resamples: int, seed: int) -> Table:
-    """Return the mean tau of each predictor with each ground truth, and its 95 % interval.
+    """Return the mean of what `edge_taus` returns of each predictor with each ground truth, and its 95 % interval.
 
-    Args:
-        edges: What `edge_taus` returns.
-        resamples: Of the bootstrap.
-        seed: Of the bootstrap, the same for all: they are compared on the same resamples.
+    The seed of the bootstrap is the same for all: they are compared on the same resamples.
     """
     rows = []
     for (predictor, truth), own in DataFrame(edges).groupby(["predictor", "truth"], sort=False):
@@ -152,17 +147,12 @@ class Estimate(NamedTuple):
 
 
 def crossed_bootstrap(values: NDArray[np.float64], resamples: int, seed: int) -> Estimate:
-    """Return the mean of a table of values with a percentile interval.
+    """Return the mean of a table of values `(runs, edges)`, NaN where there is none, with a percentile interval.
 
     Rows and columns are drawn with replacement independently of each other, and what lies where they cross is averaged
     (the pigeonhole bootstrap of Owen, Ann. Appl. Stat. 2007): all values of a row share the run, all of a column the
     edge, so they are no independent draws. With one row only the columns are drawn. Where both vary the interval is
     somewhat too wide rather than too narrow; of few columns a percentile interval is somewhat too narrow.
-
-    Args:
-        values: `(runs, edges)`, NaN where there is none.
-        resamples: How many tables are drawn.
-        seed: What they are drawn from.
     """
     known = ~np.isnan(values)
     n = int(known.sum())

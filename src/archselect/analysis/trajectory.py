@@ -121,7 +121,9 @@ class Trajectory(Analysis):
         lines = ceil(len(columns) / 3)
         figure, body = new_figure("What is chosen from the supernet as it was along the search", 0.7 + lines * 1.9)
         by_selection = selection_styles(distinct(rows, "selection")).items()
-        looks = {name: {"color": one.colour, "ls": one.line, "marker": one.marker} for name, one in by_selection}
+        looks: dict[str, dict[str, Any]] = {
+            name: {"color": one.colour, "ls": one.line, "marker": one.marker} for name, one in by_selection
+        }
         add_legend(body, [Line2D([], [], label=name, **look) for name, look in looks.items()])
         grid = body.subplots(lines, ceil(len(columns) / lines), squeeze=False).flat
         for axes, column in zip_longest(grid, columns):

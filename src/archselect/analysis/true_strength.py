@@ -35,11 +35,9 @@ GROUND_TRUTHS = {
 }
 """Of the architectures with an operation on an edge: the mean, the best, and the one that is else the run's own."""
 
-ALPHA, MASKING, PARAMETERS = "alpha", "masking", "parameters"
+NAMES = {"alpha": "softmax(α)", "masking": "masking, nothing decided", "parameters": "number of parameters"}
 """The predictors that are no selections: `softmax(alpha)`, masking on the supernet as the search left it, and, as the
 trivial baseline that each has to beat, how many parameters the operation has."""
-
-NAMES = {ALPHA: "softmax(α)", MASKING: "masking, nothing decided", PARAMETERS: "number of parameters"}
 
 
 @dataclass(frozen=True)
@@ -126,8 +124,8 @@ class TrueStrength(Analysis):
             for seen, truth in zip(masked, ground_truths(accuracies, edge.number, own), strict=True):
                 operation = seen["operation"]
                 row = {"run": number, "seed": run.parts.seed, "edge": edge.name, "operation": operation, **truth}
-                row |= {ALPHA: seen["alpha"] if trained else None, MASKING: seen["strength"]}
-                row[PARAMETERS] = sizes[operation]
+                row |= {"alpha": seen["alpha"] if trained else None, "masking": seen["strength"]}
+                row["parameters"] = sizes[operation]
                 rows.append(row | {name: values.get((edge.name, operation)) for name, values in recorded.items()})
         return rows
 
@@ -175,10 +173,7 @@ class TrueStrength(Analysis):
 def ground_truths(accuracies: NDArray[np.float64], edge: int, own: Sequence[int]) -> list[dict[str, float]]:
     """Return the `GROUND_TRUTHS` of each operation of an edge, in percent.
 
-    Args:
-        accuracies: Of all cells, an axis per edge (see `NASBench201Table.accuracies`).
-        edge: Number of the edge.
-        own: The operations of the run's architecture, by index, an entry per edge.
+    The accuracies of all cells have an axis per edge; `own` are the operations of the run's architecture, by index.
     """
     others = (*own[:edge], *own[edge + 1 :])
     return [
@@ -221,7 +216,7 @@ def _predictors(predictors: Sequence[str], strengths: Table, contexts: Sequence[
     for predictor in predictors:
         edges = {(row["run"], row["edge"]) for row in strengths if row[predictor] is not None}
         refused = [one.refused[predictor] for one in contexts if predictor in one.refused]
-        reasons = dict.fromkeys(untrained if predictor == ALPHA else refused)
+        reasons = dict.fromkeys(untrained if predictor == "alpha" else refused)
         rows.append({"predictor": predictor, "edges": len(edges), "left_out": " ".join(reasons)})
     return rows
 
