@@ -295,6 +295,7 @@ def test_every_stage_for_a_gpu_runs_on_a_cpu_at_the_smallest_size_but_the_tests_
     assert len(found["device_time"]["nasbench201"]["name, launches, ms"]) == gpu.TOP
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_in_the_next_call_and_a_stage_without_time_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def test_a_config_names_nothing_but_classes_that_a_config_may_name(
 
 def test_what_the_configs_of_this_project_name_may_be_named(tmp_path: Path) -> None:
     names = {
-        line.split("_target_:")[1].split("}")[0].split(",")[0].strip()
+        re.split(r"[},#]", line.split("_target_:")[1])[0].strip()
         for file in ANALYZE.parent.glob("configs/**/*.yaml")
         if not {"logger", "hydra", "hparams_search"} & set(file.parts)  # no part of a run's own config
         for line in file.read_text().splitlines()

@@ -77,8 +77,9 @@ SHORTER = {
 @pytest.mark.parametrize(
     ("search", "selection", "part"),
     [
-        *((search, "perturb", None) for search in SEARCHES),
-        *(("darts", selection, None) for selection in SELECTIONS if selection not in ("perturb", "discretization")),
+        *((search, "random" if search == "fixed_alpha" else "magnitude", None) for search in SEARCHES),
+        ("sgas", "perturb", None),  # which decides what the search has left
+        *(("darts", selection, None) for selection in SELECTIONS if selection not in ("magnitude", "discretization")),
         *(("drnas", "magnitude", part) for part in PARTS),
     ],
 )
