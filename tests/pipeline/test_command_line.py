@@ -1,5 +1,6 @@
 """A typed command: what Hydra is given, what is imported before there is work, and what a slip is answered with."""
 
+import io
 import shutil
 import subprocess
 import sys
@@ -10,11 +11,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from rich.console import Console
 from tests.command import ANALYZE, CONFIGS, TRAIN, Run, analyze, tiny, train
 
 from archselect.analysis.command import look
 from archselect.genotype import PUBLISHED, Genotype
 from archselect.genotype.genotype import OFFICIAL_NOTATION
+from archselect.pipeline.command_help import EXAMPLES, GROUPS, show_help
 from archselect.pipeline.command_line import arranged, data_name, method, register_resolvers
 from archselect.pipeline.finished_run import load_genotype, load_supernet, open_run
 from archselect.store.redact_paths import override
@@ -40,6 +43,31 @@ def test_help_imports_nothing_heavy(command: list[str]) -> None:
     imported = {line.rpartition("|")[2].strip() for line in said.stderr.splitlines()}
     assert "argparse" in imported
     assert imported.isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_help_has_a_line_for_every_choice_of_every_group(width: int, tmp_path: Path) -> None:
+    own = tmp_path / "search" / "mine.yaml"
+    own.parent.mkdir()
+    own.write_text("# One of my own. Second sentence.\ndefaults: [darts]\n")
+    for command, groups in GROUPS.items():
+        console = Console(width=width, file=io.StringIO(), record=True)
+        show_help(console, command, [CONFIGS, tmp_path])
+        lines = console.export_text().splitlines()
+        assert all(len(line) <= width for line in lines if not line.startswith("  python"))
+        assert len([line for line in lines if line.startswith("  python")]) == len(EXAMPLES[command])
+        described = dict(line.split(maxsplit=1) for line in lines if len(line.split()) > 1)
+        for group in groups:
+            for file in (CONFIGS / group).glob("*.yaml"):
+                assert described[file.stem], f"{file} has no header"
+        assert command != "train" or described["mine"].strip() == "One of my own."
+
+
+def test_every_group_is_in_the_help() -> None:
+    there = {str(file.parent.relative_to(CONFIGS)) for file in CONFIGS.rglob("*.yaml")} - {"."}
+    shown = {group for groups in GROUPS.values() for group in groups}
+    inner = {group for group in there if group.startswith("protocol/")}  # of a protocol, and of an experiment
+    assert there - inner - shown == {"hydra", "hydra/sweeper", "search_space/size"}
 
 
 @pytest.mark.parametrize(

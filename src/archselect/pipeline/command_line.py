@@ -19,6 +19,7 @@ from rich.console import Console
 
 from archselect.distributed.launch import end_with_launcher, errors_in_order, is_main_process, rank_zero_folder
 from archselect.genotype import Genotype
+from archselect.pipeline.command_help import show_help
 from archselect.store.redact_paths import expand, find_runs, override, redact
 from archselect.utils.errors import in_a_sentence, stopping_on_signals
 
@@ -57,6 +58,11 @@ def launch(main: Callable[[], Any], check: Callable[[], None] = lambda: None) ->
     """
     global _composing
     _composing = True
+    known, _ = get_args_parser().parse_known_args(sys.argv[1:])
+    if known.help:
+        script = Path(sys.argv[0]).resolve()
+        show_help(Console(), script.stem, [script.parent / "configs", *map(Path, filter(None, [known.config_dir]))])
+        return
     end_with_launcher()
     traceback_wanted = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors on instead of printing tracebacks of its own
@@ -100,7 +106,7 @@ def _quoted(argument: str) -> str:
     # OmegaConf makes no mapping of a list: the lists of single cell types are an option beside the list for all.
     key, equals, value = _OPERATIONS.sub(r"++\1_of", argument).partition("=")
     special = _SPECIAL.search(value) is not None  # a name such as `digits` is a choice, even beside a folder `digits`
-    pasted = key == "genotype" and "(" in value and value[0] not in "\"'"
+    pasted = key == "genotype" and ("(" in value or "|" in value) and value[0] not in "\"'"
     return override(key, value) if pasted or (special and os.path.lexists(value)) else f"{key}{equals}{value}"
 
 

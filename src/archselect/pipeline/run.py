@@ -183,7 +183,10 @@ def _run(config: DictConfig, parts: Components, folder: Path, console: Console) 
         status = "success"
     finally:
         log.finish(status)
-    show.show_summary(console, summary, folder)  # after what loggers have to say at their end
+    alone = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN
+    show.show_summary(
+        console, summary, folder, str(config.logs) if alone else None
+    )  # after what loggers have to say at their end
     return summary
 
 

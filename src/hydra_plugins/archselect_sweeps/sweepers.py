@@ -4,6 +4,7 @@ The official hydra-optuna-sweeper for Hydra 1.3 needs an Optuna before 3, which 
 SQLAlchemy.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
 
 from archselect.distributed.launch import refuse_launched
 from archselect.utils.errors import UserError, extra, sentence
@@ -80,6 +82,9 @@ class GridSweeper(BasicSweeper):
         """Run the jobs; a `UserError` names those that failed."""
         returns = super().sweep(arguments)
         self._gathering.raise_failures()
+        if "selection" in self.config:  # not of analyses
+            report = f"next python -m archselect.reporting {shlex.quote(str(self.config.logs))}"
+            Console().print(report, markup=False, highlight=False, soft_wrap=True)
         return returns
 
 
