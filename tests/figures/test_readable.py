@@ -18,9 +18,13 @@ from omegaconf import OmegaConf
 from PIL import Image
 from tests.command import CONFIGS
 
-from archselect.figures.bars import Quantity, draw_operation_bars
 from archselect.figures.cells import draw_cells, draw_cells_of
-from archselect.figures.strengths import draw_operation_strengths, draw_topology_strengths
+from archselect.figures.strengths import (
+    Quantity,
+    draw_operation_bars,
+    draw_operation_strengths,
+    draw_topology_strengths,
+)
 from archselect.figures.style import save
 from archselect.figures.trajectories import draw_alpha, draw_alpha_map, draw_curves
 from archselect.genotype import PUBLISHED, CellGenotype, Genotype, Input

@@ -13,8 +13,10 @@ from tests.command import Run, tiny, train
 from tests.reporting.conftest import Made, MakeRun, Reader, operation, read, strengths
 from tests.results.summaries import GENOTYPE
 
-from archselect.reporting.html.parts import Assets
+from archselect.reporting.html.page import draw_results
+from archselect.reporting.html.run_view import Assets
 from archselect.reporting.report import main
+from archselect.results.summaries import collect, rows
 
 
 def test_shows_every_run_once_and_leads_to_it_from_its_row(tmp_path: Path, make_run: MakeRun) -> None:
@@ -46,6 +48,31 @@ def test_cells_carry_what_they_are_sorted_by(tmp_path: Path, make_run: MakeRun) 
     assert digits[10:] == ["83.0", ""]  # 75 s and 8 s; the paper has no number
     assert cifar10[8] == ""  # no parameters
     assert float(cifar10[11]) == pytest.approx(97.21)
+
+
+def test_it_opens_with_accuracy_against_parameters_a_point_per_run_beside_the_papers_numbers(
+    tmp_path: Path, make_run: MakeRun
+) -> None:
+    for seed, accuracy in enumerate((0.9, 0.8)):
+        make_run(seed, accuracy)
+    make_run(0, 0.97, data="cifar10", evaluation="retrain_cifar10")
+    make_run(2, 0.95, params=None)  # no point
+
+    figure = draw_results(rows(collect(tmp_path / "logs", pytest.fail)))
+    assert figure is not None
+    drawn = {}
+    for axes in figure.axes:
+        points = [(x, y) for line in axes.lines for x, y in zip(*line.get_data(), strict=True) if x > 1]
+        drawn[axes.get_title("left")] = (
+            points,
+            [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == "--"],
+        )
+    assert drawn["s2, digits, retrain_digits"] == ([(1234567, 90.0), (1234567, 80.0)], [])
+    assert drawn["s2, cifar10, retrain_cifar10"] == ([(1234567, 97.0)], [pytest.approx(97.21)])
+
+    found = read(tmp_path / "logs")
+    (first, *_) = [image["alt"] for image in found.all("img")]
+    assert first.startswith("Test accuracy against parameters")
 
 
 Real = tuple[Path, Reader, list[Run]]

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from archselect.analysis.base import Analysis, Measurer, Prepared, Table, Tables
 from archselect.analysis.stats import SKIP, Edge, edges_of, mean_defined, open_edges, picked, tau
-from archselect.figures.bars import Quantity, draw_operation_bars
+from archselect.figures.strengths import Quantity, draw_operation_bars
 from archselect.models.supernet.supernet import Supernet
 from archselect.selection import Scorer, Scoring
 from archselect.selection.scoring import Criterion, Racing, perturbation_loss, standard_error_of_difference

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from archselect import kernels
 from archselect.analysis.base import Analysis, Measurer, Prepared, Table, Tables
 from archselect.analysis.stats import SKIP, edges_of, mean, mean_defined, picked, tau
-from archselect.figures.bars import Quantity, draw_operation_bars
+from archselect.figures.strengths import Quantity, draw_operation_bars
 from archselect.figures.style import edge_name
 from archselect.models.cell_space import CellSpace
 from archselect.models.restored_state import restored_state

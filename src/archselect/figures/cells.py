@@ -159,7 +159,9 @@ def draw_cells_of(architectures: Sequence[tuple[str, Genotype]], beside: int = 1
             label, cell, layout = one
             top = layout.top + _TITLE
             axes.set(xlim=(-_LEFT, width - _LEFT), ylim=(top - height, top))
-            _draw_cell(axes, cell, layout, f"{label}: {cell_title(cell.name)}" if label else cell_title(cell.name))
+            title = cell_title(cell.name)
+            names = [label, title if title != "cell" or not label else ""]  # "cell" says nothing beside a label
+            _draw_cell(axes, cell, layout, ": ".join(filter(None, names)))
     return figure
 
 

@@ -46,10 +46,13 @@ applyFilter(); // a browser may have kept the words over a reload
 
 // Pictures: each is on the page once, and decoded when what shows it is opened.
 const pictures = JSON.parse(document.getElementById("pictures").textContent);
+function show(place) {
+  for (const image of place.querySelectorAll("img:not([src])")) image.src = pictures[image.dataset.picture];
+}
+show(document.getElementById("summary"));
 for (const details of document.querySelectorAll("details")) {
   details.addEventListener("toggle", () => {
-    if (!details.open) return;
-    for (const image of details.querySelectorAll("img:not([src])")) image.src = pictures[image.dataset.picture];
+    if (details.open) show(details);
   });
 }
 
