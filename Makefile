@@ -18,9 +18,9 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 SUITABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 
 # One thread in each process of the tests: two that share the cores' threads are slower than either alone.
-demo test test-slow chaos: export OMP_NUM_THREADS = 1
+demo docs test test-slow chaos: export OMP_NUM_THREADS = 1
 
-.PHONY: help demo test test-slow test-lowest test-newest audit chaos bench bench-scaling profile paper lint format clean FORCE
+.PHONY: help demo docs test test-slow test-lowest test-newest audit chaos bench bench-scaling profile paper lint format clean FORCE
 .DELETE_ON_ERROR:
 
 help:  ## List the targets
@@ -96,6 +96,13 @@ paper: $(INSTALLED)  ## The paper's claims at a size for two cores, about two ho
 	$(call PAPER_ANALYZE,nasbench201) analysis=operation_strength,trajectory,true_strength,landscape
 	$(BIN)/python analyze.py -m analysis=seeds run=$(PAPER_LOGS)/runs/s2,$(PAPER_LOGS)/runs/nasbench201
 	$(BIN)/python -m archselect.analysis.claims $(PAPER_LOGS)/runs --into RESULTS.md
+
+# The pictures come from the run that `make demo` makes and from the tables; the site is in site/.
+docs: $(INSTALLED)  ## The generated pages and pictures of the documentation, and its site in site/
+	$(BIN)/python train.py -m experiment=quickstart selection=magnitude,perturb hydra.sweep.dir=logs/docs/runs
+	$(BIN)/python docs/pictures.py logs/docs/runs
+	$(BIN)/python docs/generate.py
+	$(BIN)/zensical build --clean --strict
 
 lint: $(INSTALLED)  ## Check style and types
 	$(BIN)/ruff check
