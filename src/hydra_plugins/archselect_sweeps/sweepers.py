@@ -82,7 +82,7 @@ class GridSweeper(BasicSweeper):
         """Run the jobs; a `UserError` names those that failed."""
         returns = super().sweep(arguments)
         self._gathering.raise_failures()
-        if "selection" in self.config:  # not of analyses
+        if self.config is not None and "selection" in self.config:  # not of analyses
             report = f"next python -m archselect.reporting {shlex.quote(str(self.config.logs))}"
             Console().print(report, markup=False, highlight=False, soft_wrap=True)
         return returns
