@@ -106,7 +106,7 @@ def group_page(group: str, line: str) -> str:
             *options(thing),
             f"[Source]({SOURCE}{where})",
         ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def api_page() -> str:
@@ -122,7 +122,7 @@ def api_page() -> str:
         lines += ["", f"## `{name}`", "", "```python", f"archselect.{name}{call}", "```", ""]
         for part in sections(thing):
             lines += rendered(part)
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def parameter(one: griffe.Parameter) -> str:

@@ -1,6 +1,6 @@
 """Stratified splits and subsets: every class keeps its share.
 
-Not scikit-learn's, which refuses a class of a single image and follows numpy's generator; see docs/explanation/search.md.
+Not scikit-learn's, which refuses a class of a single image and follows numpy's generator: docs/explanation/search.md.
 """
 
 import math

@@ -140,7 +140,9 @@ def stage_place(run: Path, kind: str, written: Any) -> Path:
 
 
 def open_run(folder: str | Path, changes: Mapping[str, Any] | None = None, trusted: Sequence[str] = ()) -> FinishedRun:
-    """Return the run in `folder`. That runs no code of whoever made it, whatever its files say; see docs/explanation/trust.md.
+    """Return the run in `folder`. That runs no code of whoever made it, whatever its files say.
+
+    What was tried stands in docs/explanation/trust.md.
 
     Args:
         folder: That of a run, such as `logs/runs/NAME/DATE`, or one that has a single run in it.
