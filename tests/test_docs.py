@@ -21,7 +21,7 @@ from tests.command import CONFIGS, TRAIN, Run, train
 
 from archselect.genotype import Genotype
 from archselect.models.ops import PRIMITIVES
-from archselect.pipeline.command_line import register_resolvers
+from archselect.pipeline.command_line import arranged, register_resolvers
 from archselect.pipeline.config import instantiate_parts
 from archselect.pipeline.preflight import check
 
@@ -82,7 +82,7 @@ def hydra() -> Iterator[None]:
 def write_files(page: Path, folder: Path) -> None:
     """Write every block of a page that opens with the name of its file."""
     for block in blocks(page, "yaml", "python"):
-        name = re.match(r"# (\S+/?\S+\.(?:yaml|py))\n", block)
+        name = re.match(r"(?:# @package \S+\n)?# (\S+/?\S+\.(?:yaml|py))\b", block)
         assert name, f"a block without the name of its file:\n{block}"
         file = folder / name[1]
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -170,7 +170,7 @@ def test_the_python_of_a_guide_runs(
 
 def jobs(command: Command) -> list[list[str]]:
     """Return the overrides of every job of a command."""
-    parsed = OverridesParser.create().parse_overrides(list(command.overrides))
+    parsed = OverridesParser.create().parse_overrides(arranged(command.overrides))
     choices = [
         [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
         if override.is_sweep_override()

@@ -173,14 +173,17 @@ def test_a_genotype_is_pasted_with_the_line_of_its_log() -> None:
     assert OverridesParser.create().parse_override(pasted).value() == f"INFO {official} (94.2 %)"
 
 
-def test_the_result_comes_after_the_loggers_and_ends_with_the_folder(
+def test_the_result_comes_after_the_loggers_and_ends_with_the_folder_and_what_to_type_next(
     logs: str, no_figures: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("archselect.pipeline.loggers.RunLog.finish", lambda log, status: sys.stdout.write("good-bye\n"))
     run = train(*tiny("s2", "darts", "magnitude", "evaluation=none", logs))
     said = capsys.readouterr().out
     assert said.index("good-bye") < said.index("Result")
-    assert said.splitlines()[-1] == str(run.folder)
+    *_, folder, look, report = said.splitlines()
+    assert folder == str(run.folder)
+    assert look == f"next python analyze.py analysis=operation_strength run={folder}"
+    assert report == f"     python -m archselect.reporting {logs.removeprefix('logs=')}"
 
 
 # --- A data set of one's own is named after where it lies, and two of them never share a name. ---
