@@ -69,13 +69,16 @@ def _state(store: Store, stage: Stage) -> str:
 def show_data(console: Console, data: ImageData) -> None:
     """Show what the training images are, by what they are normalised, and what is not as one would think."""
     counts, normalisation = data.count_classes(data.train.labels), data.normalisation
-    few, alike = len(counts) <= FEW_CLASSES, min(counts) == max(counts)
-    spread = f"{min(counts):,}" if alike else f"{min(counts):,} to {max(counts):,}"
-    each = ", ".join(f"{name}: {count:,}" for name, count in zip(data.class_names, counts, strict=True))
+    if min(counts) == max(counts):
+        spread = f"{counts[0]:,} each"
+    elif len(counts) <= FEW_CLASSES:
+        spread = ", ".join(f"{name}: {count:,}" for name, count in zip(data.class_names, counts, strict=True))
+    else:
+        spread = f"{min(counts):,} to {max(counts):,} each"
+    mean, std = (one[0] if len({*one}) == 1 else list(one) for one in (normalisation.mean, normalisation.std))
     words = (
-        f"{data.name}: {sum(counts):,} training images of {len(counts)} classes ({each if few else f'{spread} each'}), "
-        f"{data.image_size} x {data.image_size} pixels; mean {list(normalisation.mean)}, std {list(normalisation.std)}"
-        f"{', measured on them' if data.is_measured else ''}"
+        f"{data.name}: {sum(counts):,} training images of {len(counts)} classes ({spread}), {data.image_size} x "
+        f"{data.image_size} pixels; mean {mean}, std {std}{', measured on them' if data.is_measured else ''}"
     )
     console.print(f"{'data':<10} {escape(words)}", highlight=False, soft_wrap=True)
     for note in data.notes:
