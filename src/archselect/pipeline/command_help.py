@@ -77,7 +77,7 @@ def show_help(console: Console, command: str, folders: Sequence[Path]) -> None:
         table.add_column(style="cyan", no_wrap=True, min_width=18)
         for file in (file for folder in folders for file in sorted((folder / group).glob("*.yaml"))):
             opening = (header(file) or [""])[0]
-            table.add_row(file.stem, escape(re.sub(r"(?<=[\w)`]\.) (?=[A-Z]).*", "", opening)))
+            table.add_row(file.stem, escape(re.sub(r"(?<=[\w)`]{2}\.) (?=[A-Z]).*", "", opening)))
         console.print(table, "")
     console.print("[bold]Examples[/]")
     for typed, meaning in EXAMPLES[command].items():

@@ -94,6 +94,8 @@ def instantiate_part(config: DictConfig, group: str) -> Any:
         sentence = str(cause) if str(cause).startswith(f"{group}.") else f"{group}: {cause}"
         if isinstance(cause, TypeError):  # of the call: constructors say by a ValueError what they do not take
             sentence += f". The options that there are stand in configs/{group}/."
+            if "'part'" in sentence:
+                sentence += " The file of a part begins with the line: # @package search"
         raise UserError(sentence) from error
 
 

@@ -1,7 +1,5 @@
 """What a run shows: the plan before it, figures and a table after it."""
 
-import os
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -170,8 +168,8 @@ def show_ranking(console: Console, rows: Sequence[Sequence[Any]]) -> None:
     console.print(table)
 
 
-def show_summary(console: Console, summary: Mapping[str, Any], folder: Path, logs: str | None) -> None:
-    """Show what came of a run, and what may be typed next; `logs` is None where other jobs follow."""
+def show_summary(console: Console, summary: Mapping[str, Any], folder: Path, following: Sequence[str]) -> None:
+    """Show what came of a run, and commands that may be typed next."""
     table = Table(show_header=False, title="Result", title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -179,12 +177,8 @@ def show_summary(console: Console, summary: Mapping[str, Any], folder: Path, log
         table.add_row(name, value)
     console.print(table)
     console.print(str(folder), markup=False, soft_wrap=True)
-    if logs is not None:
-        shown = os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else str(folder)
-        look = [f"python analyze.py analysis=operation_strength run={shlex.quote(shown)}"]
-        report = f"python -m archselect.reporting {shlex.quote(logs)}"
-        for number, command in enumerate([*(look if "selection" in summary["stages"] else []), report]):
-            console.print(f"{'' if number else 'next':<5}{command}", markup=False, highlight=False, soft_wrap=True)
+    for number, command in enumerate(following):
+        console.print(f"{'' if number else 'next':<5}{command}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _results(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

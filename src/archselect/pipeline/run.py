@@ -4,6 +4,7 @@ import json
 import logging.config
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ from archselect.results.grid import FAILED, REFUSED, forget_failure, keep_failur
 from archselect.store import Store, atomic_write
 from archselect.store.redact_paths import CONFIG, SUMMARY, expanded, redact, redact_all, redact_files
 from archselect.training.devices import join, process_count, silence_lightning_warnings
+from archselect.training.progress import warn
 from archselect.utils.errors import UserError, sentence, stopping_on_signals
 
 
@@ -70,6 +72,7 @@ def run(config: DictConfig) -> dict[str, Any]:
             _write_name(config, folder)
             forget_failure(folder)
             parts = _checked(config)
+            _say_unnamed(config, console)
         with recording_failures(config, folder, FAILED):
             if launched() is not None or (processes := process_count(parts.trainer)) == 1:
                 return _run(config, parts, folder, console)
@@ -152,6 +155,16 @@ def _write(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
+def _say_unnamed(config: DictConfig, console: Console) -> None:
+    """Warn where parts are added to a search that keeps its name: a report would average both."""
+    hydra, name = HydraConfig.get(), config.search.name
+    typed = dict(override.partition("=")[::2] for override in hydra.overrides.task)
+    added = "+".join(re.findall(r"\w+", typed.get("search/part", "")))
+    if added and name == hydra.runtime.choices["search"]:
+        words = f"with {added} this is still search={name} in reports, which average both: search.name={name}+{added}"
+        warn(console, "search", f"{words} tells them apart")
+
+
 def _checked(config: DictConfig) -> Components:
     check_groups(config)
     check_objective(config)
@@ -184,10 +197,20 @@ def _run(config: DictConfig, parts: Components, folder: Path, console: Console) 
     finally:
         log.finish(status)
     alone = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN
-    show.show_summary(
-        console, summary, folder, str(config.logs) if alone else None
-    )  # after what loggers have to say at their end
+    following = _following(config, summary, folder) if alone else ()
+    show.show_summary(console, summary, folder, following)  # after what loggers have to say at their end
     return summary
+
+
+def _following(config: DictConfig, summary: Mapping[str, Any], folder: Path) -> list[str]:
+    """Return the commands that one may type after a run; an analysis has to be told whose classes it may make."""
+    shown = os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else str(folder)
+    packages = {*re.findall(r"_target_: *['\"]?(\w+)\.", OmegaConf.to_yaml(config))}
+    own = sorted(packages - {"archselect", "torch", "pytorch_lightning"})
+    look = ["python", "analyze.py", "analysis=operation_strength", f"run={shown}"]
+    look += [f"trusted=[{','.join(own)}]"] if own else []
+    report = ["python", "-m", "archselect.reporting", str(config.logs)]
+    return [shlex.join(words) for words in ([look] if "selection" in summary["stages"] else []) + [report]]
 
 
 def _start_loggers(log: RunLog, config: DictConfig, parts: Components) -> None:

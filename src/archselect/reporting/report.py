@@ -12,10 +12,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 from string import ascii_uppercase
+from textwrap import fill
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from archselect.results import formatting
@@ -70,15 +72,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print_report(report: Sequence[Row], console: Console) -> None:
-    """Print a table that fits a narrow terminal: what belongs together stands in one cell, line by line."""
+    """Print the columns of report.md where they fit side by side, or else what belongs together line by line."""
+    columns = formatting.columns(report)
+    flat = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in columns:
+        title = fill(column.title, 10 if len(column.title) < 20 else 16)
+        flat.add_column(title, justify="right" if column.numeric else "left", no_wrap=True)
+    for row in report:
+        flat.add_row(*(escape(column.text(row)) for column in columns))
+    fits = Measurement.get(console, console.options.update(width=1000), flat).maximum <= console.width
+    console.print(flat if fits else _stacked(report))
+    _print_notes(formatting.footnotes(report), console)
+
+
+def _stacked(report: Sequence[Row]) -> Table:
+    """Return a table for a narrow terminal: what belongs together stands in one cell, line by line."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 1, 0), pad_edge=False)
-    choices, stages = "search space\nsearch + selection\nevaluation\ndata", "\n".join(STAGES)
-    for title in (choices, "n\nseeds", "test accuracy %", "params M\nskips %", stages, "paper %"):
+    choices, times = "search space\nsearch + selection\nevaluation\ndata", "\n".join(("time:", *STAGES))
+    for title in (choices, "n\nseeds", "test accuracy %", "params M\nskips %", times, "paper %"):
         table.add_column(title, overflow="fold")
     for row in report:
         table.add_row(*(escape("\n".join(lines)) for lines in _cells(row)))
-    console.print(table)
-    _print_notes(formatting.footnotes(report), console)
+    return table
 
 
 def _cells(row: Row) -> list[list[str]]:

@@ -1,7 +1,7 @@
 """What a selection method is: a list of steps, and a function that makes the decisions of a step.
 
 One of your own is a subclass of `Selector` and a file in `configs/selection`; the shortest are `magnitude` and
-`random_choice`, and the README has one. What an option does stands beside it in that folder.
+`random_choice`, and docs/guides/selection.md has one. What an option does stands beside it in that folder.
 """
 
 from abc import ABC, abstractmethod

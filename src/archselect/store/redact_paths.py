@@ -85,8 +85,8 @@ def find_runs(folder: str | Path) -> list[Path]:
     if not runs:
         what = "holds no finished run" if folder.is_dir() else "does not exist"
         raise FileNotFoundError(
-            f"The folder {folder} {what}. A run's folder has a summary.json when it is finished; it is the last line "
-            "that python train.py prints, such as logs/runs/NAME/DATE."
+            f"The folder {folder} {what}. A run's folder has a summary.json when it is finished; it is the line "
+            "below the result of python train.py, such as logs/runs/NAME/DATE."
         )
     return runs
 

@@ -19,11 +19,11 @@ class Progress:
     def __init__(self, console: Console, title: str) -> None:
         self.console, self.title = console, title
         self._last_line = 0.0
-        columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), "left", TimeRemainingColumn())
+        spent = () if console.width < 100 else (TimeElapsedColumn(), "gone,")
+        columns = (BarColumn(12 if console.width < 100 else 24), TaskProgressColumn(), *spent)
+        columns += (TimeRemainingColumn(compact=True), "left ", "{task.fields[status]}")
         options: dict[str, Any] = {"speed_estimate_period": 120, "disable": not console.is_terminal}
-        self._bar = RichProgress(
-            "[bold]{task.description:<10}", *columns, "{task.fields[status]}", console=console, **options
-        )
+        self._bar = RichProgress("[bold]{task.description:<10}", *columns, console=console, **options)
         self._task = self._bar.add_task(title, total=None, status="")
 
     def __enter__(self) -> "Progress":

@@ -98,16 +98,17 @@ def _missing_choice(error: hydra.errors.MissingConfigException, missing: str) ->
     there = sorted(error.options or [file.stem for folder in folders for file in folder.glob("*.yaml")])
     if not there:
         return f"There is no {group}={name}, nor any other choice of {group}."
-    return f"There is no {group}={name}.{_did_you_mean(name, there)} The choices of {group} are {', '.join(there)}."
+    return (
+        f"There is no {group}={name}.{_did_you_mean(name, there)} The choices of {group} are {', '.join(there)}; those "
+        "of your own lie in the folder that --config-dir names."
+    )
 
 
 def _composition(error: hydra.errors.ConfigCompositionException) -> str:
     if (several := re.match(r"Ambiguous value for argument '(.*)'\n", str(error))) is not None:
         key, _, values = several[1].partition("=")
-        return (
-            f"{several[1]} gives several values. Add -m to run a job for each of them; for a single value that is a "
-            f"list, type '{key}=[{values}]'."
-        )
+        a_list = f"; for a single value that is a list, type '{key}=[{values}]'" if "." in key else ""
+        return f"{several[1]} gives several values. Add -m to run a job for each of them{a_list}."
     cause, unknown = error.__cause__, (omegaconf.errors.ConfigAttributeError, omegaconf.errors.ConfigKeyError)
     if isinstance(cause, unknown) and isinstance(cause.parent_node, DictConfig):
         return _missing_option(cause.parent_node, str(cause.key))

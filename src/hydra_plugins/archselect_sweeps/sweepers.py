@@ -83,7 +83,7 @@ class GridSweeper(BasicSweeper):
         returns = super().sweep(arguments)
         self._gathering.raise_failures()
         if self.config is not None and "selection" in self.config:  # not of analyses
-            report = f"next python -m archselect.reporting {shlex.quote(str(self.config.logs))}"
+            report = f"next python -m archselect.reporting {shlex.quote(str(self.config.hydra.sweep.dir))}"
             Console().print(report, markup=False, highlight=False, soft_wrap=True)
         return returns
 
