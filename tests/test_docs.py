@@ -142,12 +142,13 @@ def test_an_example_of_ones_own_runs_as_it_stands(
 
 
 def test_the_selection_of_ones_own_keeps_what_harms_most_for_its_weight(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: str, no_figures: None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: str, no_figures: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_files(ROOT / "docs" / "guides" / "selection.md", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     run = train("--config-dir", "my_configs", "experiment=tiny", "selection=per_weight", "evaluation=none", logs)
+    assert f"run={run.folder} 'trusted=[my_selection]'" in capsys.readouterr().out  # to be typed next
     alpha = run.history("search")[-1]["alpha"]
     decisions = [record for record in run.decisions() if record["kind"] == "operation"]
     assert len(decisions) == 28

@@ -100,12 +100,15 @@ def test_the_small_grid_is_the_small_experiment_made_shorter(tmp_path: Path) -> 
     assert (config.search.epochs, config.evaluation.epochs, config.data.train_subset) == (8, 8, 1200)
 
 
-def test_parts_add_up(logs: str, no_figures: None) -> None:
+def test_parts_add_up_and_ask_for_a_name(logs: str, no_figures: None, capsys: pytest.CaptureFixture[str]) -> None:
     run = train("experiment=grid_tiny", "search/part=[curvature,skip_limit,l2,entropy]", "selection=magnitude", logs)
     assert set(run.config.search.stopping) == {"eigenvalue", "skips"}
     assert set(run.config.search.regularizers) == {"l2", "entropy"}
     measured = run.history("search")[0]["metrics"]
     assert {"stopping_eigenvalue", "stopping_skips"} <= set(measured)
+    assert "search.name=darts+curvature+skip_limit+l2+entropy tells them apart" in capsys.readouterr().out
+    named = train("experiment=grid_tiny", "search/part=[l2]", "selection=magnitude", "search.name=darts+l2", logs)
+    assert named.summary["search"] == "darts+l2" and "tells them apart" not in capsys.readouterr().out
 
 
 def test_a_sweep_shares_its_supernets_and_the_report_shows_who_was_refused(
