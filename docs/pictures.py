@@ -5,6 +5,7 @@ docs/pictures/quickstart_*.png        what the demo selects by perturbation, and
 docs/pictures/report_page.png         the report's page on the demo's runs, where there is a Chromium to look at it
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,6 @@ from archselect import Genotype, NASBench201Table
 from archselect.figures.cells import draw_cells_of
 from archselect.figures.style import save
 from archselect.pipeline.finished_run import find_runs
-from archselect.reporting.report import main as report
 
 PICTURES = Path(__file__).parent / "pictures"
 COLLAPSED = {
@@ -40,7 +40,9 @@ def page(runs: Path, folder: Path) -> None:
     if (browser := shutil.which("chromium") or shutil.which("google-chrome")) is None:
         sys.stderr.write("There is no Chromium: docs/pictures/report_page.png stays as it is.\n")
         return
-    report([str(runs), "--html", str(folder / "report.html"), "--output", str(folder)])
+    report = [sys.executable, "-m", "archselect.reporting", str(runs), "--output", str(folder)]
+    at_home = {**os.environ, "HOME": str(PICTURES.parents[1])}  # so that the page names no folder of this machine
+    subprocess.run([*report, "--html", str(folder / "report.html")], check=True, capture_output=True, env=at_home)
     shot = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,1000"]
     target = [f"--screenshot={PICTURES / 'report_page.png'}", (folder / "report.html").as_uri()]
     subprocess.run([browser, *shot, *target], check=True, capture_output=True, timeout=120)
