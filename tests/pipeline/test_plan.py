@@ -1,5 +1,6 @@
 """How long a plan takes: what other seeds took, or a timed step that changes nothing."""
 
+import io
 import shutil
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from rich.console import Console
 from tests.command import Run
 
 from archselect.pipeline.config import instantiate_parts
+from archselect.pipeline.console import show_plan
 from archselect.pipeline.plan import Plan, how_long, image_counts
 from archselect.pipeline.stage import StageContext
 from archselect.results.formatting import duration
-from archselect.store import Store
+from archselect.store import CHECKPOINTS, Store
+from archselect.store.integrity import MARKER
 
 
 @pytest.fixture
@@ -60,3 +63,23 @@ def test_a_plan_of_minutes_is_not_timed_by_the_images_of_all_its_epochs(
     assert image_counts(plan) == pytest.approx(expected)
     monkeypatch.setattr("archselect.pipeline.plan.WORTH_TIMING", sum(expected.values()) + 1)
     assert how_long(plan) is None
+
+
+def test_what_is_there_is_neither_made_nor_counted_again(tiny_run: Run, tmp_path: Path) -> None:
+    config, parts = tiny_run.config.copy(), tiny_run.parts
+    for kind in tiny_run.summary["stages"]:
+        shutil.copytree(tiny_run.stage(kind), tmp_path / "stages" / kind / tiny_run.stage(kind).name)
+    trainer, console = parts.trainer, Console(width=100, record=True, file=io.StringIO())
+    plan = Plan(config, parts, StageContext(parts.seed, parts.space, parts.data, trainer, Store(tmp_path), console))
+    assert list(plan.known()) == ["search", "selection", "evaluation"]
+    assert image_counts(plan) == {}
+
+    search = plan.job.store.folder(plan.search().key).path
+    (search / MARKER).unlink()
+    (search / "history.jsonl").write_text((search / "history.jsonl").read_text().splitlines()[0] + "\n")
+    (search / CHECKPOINTS[0]).touch()
+    assert list(plan.known()) == ["search"]
+    assert image_counts(plan)["search"] == 2 * 60  # an epoch of three was made
+    show_plan(plan)
+    rows = [line.split("│")[4].strip() for line in console.export_text().splitlines() if line.startswith("│")]
+    assert rows == ["goes on after epoch 1", "after the search", "after the selection"]

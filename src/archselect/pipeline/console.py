@@ -19,11 +19,12 @@ from archselect.figures.cells import draw_cells
 from archselect.figures.style import save
 from archselect.genotype import Genotype
 from archselect.pipeline.config import Components
+from archselect.pipeline.plan import Plan
 from archselect.pipeline.selection_stage import DECISIONS
-from archselect.pipeline.stage import Stage, StageResult
+from archselect.pipeline.stage import StageResult, epochs_made
 from archselect.results.formatting import duration
 from archselect.results.summaries import is_unbalanced
-from archselect.store import CHECKPOINTS, Store
+from archselect.store import StageFolder
 from archselect.training.fit import HISTORY
 from archselect.training.progress import warn
 
@@ -31,18 +32,24 @@ FEW_CLASSES = 10
 """So many classes are listed one by one; of more, only those that are recognised worst."""
 
 
-def show_plan(console: Console, name: str, parts: Components, store: Store, search: Stage) -> None:
+def show_plan(plan: Plan) -> None:
     """Show the stages, how long they are and what is there already."""
-    table = Table("stage", "what", "epochs", "state", title=f"{name}, seed {parts.seed}", title_justify="left")
+    parts, job = plan.parts, plan.job
+    state = {kind: _state(job.store.folder(stage.key)) for kind, stage in plan.known().items()}
+    title = f"{plan.config.name}, seed {parts.seed}"
+    table = Table("stage", "what", "epochs", "state", title=title, title_justify="left")
     if parts.genotype is None:
         cells, method = parts.space.cells, parts.search
         what = f"{method.name} on {parts.space.name}{_snapshots(parts)}"
-        table.add_row("search", what, str(method.epochs), _state(store, search))
-        what = parts.selection.describe(cells, at_most=method.greedy is not None)
-        table.add_row("selection", what, str(parts.selection.cost(cells).epochs or ""), "after the search")
+        table.add_row("search", what, str(method.epochs), state["search"])
+        what, epochs = (
+            parts.selection.describe(cells, at_most=method.greedy is not None),
+            parts.selection.cost(cells).epochs,
+        )
+        table.add_row("selection", what, str(epochs or ""), state.get("selection", "after the search"))
     evaluation, after = parts.evaluation, "" if isinstance(parts.evaluation, NoEvaluation) else "after the selection"
-    table.add_row("evaluation", evaluation.describe(), str(evaluation.epochs or ""), after)
-    console.print(table)
+    table.add_row("evaluation", evaluation.describe(), str(evaluation.epochs or ""), state.get("evaluation", after))
+    job.console.print(table)
 
 
 def _snapshots(parts: Components) -> str:
@@ -56,11 +63,9 @@ def _snapshots(parts: Components) -> str:
     return f"; keeps {-(-epochs // every)} snapshots of {size:.1f} MB"
 
 
-def _state(store: Store, stage: Stage) -> str:
-    folder = store.folder(stage.key)
+def _state(folder: StageFolder) -> str:
     if folder.state == "unfinished":
-        epochs = len(folder.read_lines(HISTORY)) if any((folder.path / name).exists() for name in CHECKPOINTS) else 0
-        return f"goes on after epoch {epochs}" if epochs else "starts again"
+        return f"goes on after epoch {epochs}" if (epochs := epochs_made(folder)) else "starts again"
     return {"finished": "is there", "absent": "to do", "damaged": "damaged: starts again"}[folder.state]
 
 

@@ -26,7 +26,7 @@ from archselect.pipeline.config import Components, folder_label, identity_of, to
 from archselect.pipeline.evaluation_stage import EvaluationStage
 from archselect.pipeline.search_stage import SearchStage, new_supernet
 from archselect.pipeline.selection_stage import SelectionStage
-from archselect.pipeline.stage import StageContext, StageResult, device_name, stage_trainer_for
+from archselect.pipeline.stage import Stage, StageContext, StageResult, device_name, epochs_made, stage_trainer_for
 from archselect.results.formatting import duration
 from archselect.safe_io.config import read_config
 from archselect.safe_io.files import read_json
@@ -76,6 +76,24 @@ class Plan:
         identity = {"genotype": str(genotype), **evaluation.identity, **self._identities["evaluation"]}
         return EvaluationStage(self.job, *self.described("evaluation"), identity, evaluation, genotype)
 
+    def known(self) -> dict[Kind, Stage]:
+        """Return the stages that can be named before anything runs: each but the first hangs on what came before it."""
+        found, genotype = dict[Kind, Stage](), self.parts.genotype
+        if genotype is None:
+            found["search"] = search = self.search()
+            if (searched := self._finished(search)) is not None:
+                found["selection"] = selection = self.selection(searched)
+                if (selected := self._finished(selection)) is not None:
+                    genotype = Genotype.from_text(selected.result["genotype"])
+        if genotype is not None and (evaluation := self.evaluation(genotype)) is not None:
+            found["evaluation"] = evaluation
+        return found
+
+    def _finished(self, stage: Stage) -> StageResult | None:
+        folder = self.job.store.folder(stage.key)
+        sound = folder.state == "finished" and not folder.integrity_error(contents=True)
+        return StageResult(folder, folder.result(), True) if sound else None
+
     def described(self, kind: Kind, *more: str) -> tuple[str, dict[str, Any]]:
         """Return the readable name of a stage, which ends with the seed, and the part of the config that it is of."""
         parts, methods = self.parts, METHODS[kind]
@@ -123,17 +141,18 @@ def image_counts(plan: Plan) -> dict[Kind, float]:
     """
     parts, counts = plan.parts, dict[Kind, float]()
     images, search, scoring = len(parts.data.train.labels), parts.search, parts.selection.scoring
+    folders = {kind: plan.job.store.folder(stage.key) for kind, stage in plan.known().items()}
+    there = {kind for kind, folder in folders.items() if folder.state == "finished"}
     if parts.genotype is None:
         weights, cost = search.weight_share * images, parts.selection.cost(parts.space.cells)
-        if plan.job.store.folder(plan.search().key).state != "finished":
-            counts["search"] = search.epochs * weights
+        counts["search"] = (search.epochs - epochs_made(folders["search"])) * weights
         scored = (1 - search.weight_share) * images
         if scoring is not None and scoring.batches is not None:
             scored = min(scored, scoring.batches * (scoring.batch_size or search.batch_size))
         counts["selection"] = cost.epochs * weights + cost.candidates * SCORED * scored
     if trained := parts.evaluation.trained_images(images):
         counts["evaluation"] = trained
-    return counts
+    return {kind: count for kind, count in counts.items() if kind not in there}
 
 
 def _earlier(plan: Plan, kind: Kind, device: str) -> float | None:

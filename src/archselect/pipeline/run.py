@@ -231,11 +231,10 @@ class Run:
     def go(self) -> dict[str, Any]:
         """Make or reuse every stage, then write what came of it."""
         plan, finished = self.plan, dict[str, StageResult]()
-        parts, search = plan.parts, plan.search()
-        show.show_plan(plan.job.console, plan.config.name, parts, plan.job.store, search)
-        genotype = parts.genotype
+        show.show_plan(plan)
+        genotype = plan.parts.genotype
         if genotype is None:
-            finished["search"] = self._run(search)
+            finished["search"] = self._run(plan.search())
             finished["selection"] = self._run(plan.selection(finished["search"]))
             genotype = Genotype.from_text(finished["selection"].result["genotype"])
         if (evaluation := plan.evaluation(genotype)) is not None:

@@ -12,7 +12,7 @@ from archselect import kernels
 from archselect.data import ImageData
 from archselect.distributed.process_group import check_same, on_main_process, place
 from archselect.search_spaces import SearchSpace
-from archselect.store import DamagedError, StageFolder, StageKey, Store
+from archselect.store import CHECKPOINTS, DamagedError, StageFolder, StageKey, Store
 from archselect.store.key import Kind
 from archselect.store.provenance import provenance
 from archselect.store.redact_paths import redact_all
@@ -88,6 +88,12 @@ class RunStage:
     @property
     def key(self) -> StageKey:
         return StageKey(self.kind, self.label, {"version": self.VERSION, **self.identity})
+
+
+def epochs_made(folder: StageFolder) -> int:
+    """Return after how many epochs an unfinished stage goes on: none without a checkpoint."""
+    kept = folder.state == "unfinished" and any((folder.path / name).exists() for name in CHECKPOINTS)
+    return len(folder.read_lines(HISTORY)) if kept else 0
 
 
 def run_stage(stage: Stage, job: StageContext) -> StageResult:
