@@ -7,9 +7,12 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from tests.command import Run, tiny, train
+from hydra import initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from tests.command import CONFIGS, Run, tiny, train
 
 from archselect import kernels
+from archselect.pipeline.command_line import register_resolvers
 
 
 @pytest.fixture(scope="session")
@@ -80,3 +83,13 @@ def evaluation(request: pytest.FixtureRequest) -> Iterator[None]:
     """Evaluate networks as on a CPU and as on a GPU, both tried here."""
     with kernels.enabled(request.param):
         yield
+
+
+@pytest.fixture
+def hydra() -> Iterator[None]:
+    """Compose from the configs of the project with `compose`; what Hydra knew before is put back."""
+    register_resolvers()
+    before = HydraConfig.instance().cfg
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        yield
+    HydraConfig.instance().cfg = before

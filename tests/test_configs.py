@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, MissingConfigException
 from hydra.utils import get_class, instantiate
@@ -18,7 +18,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from tests.command import CONFIGS
 
 from archselect.evaluation import NoEvaluation, Retraining
-from archselect.pipeline.command_line import evaluation_for, register_resolvers
+from archselect.pipeline.command_line import evaluation_for
 from archselect.pipeline.config import instantiate_parts
 from archselect.pipeline.preflight import check
 from archselect.selection import Perturbation, Racing, Scoring
@@ -34,13 +34,7 @@ def members(group: str) -> list[str]:
 MEMBERS = [(group, member) for group in GROUPS for member in members(group)]
 
 
-@pytest.fixture(autouse=True)
-def hydra() -> Iterator[None]:
-    register_resolvers()
-    before = HydraConfig.instance().cfg
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        yield
-    HydraConfig.instance().cfg = before
+pytestmark = pytest.mark.usefixtures("hydra")
 
 
 def composed(*overrides: str, folder: Path | None = None) -> DictConfig:

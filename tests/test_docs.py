@@ -13,7 +13,7 @@ from unittest import mock
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
@@ -21,7 +21,7 @@ from tests.command import CONFIGS, TRAIN, Run, analyze, train
 
 from archselect.genotype import Genotype
 from archselect.models.ops import PRIMITIVES
-from archselect.pipeline.command_line import arranged, register_resolvers
+from archselect.pipeline.command_line import arranged
 from archselect.pipeline.config import instantiate_parts
 from archselect.pipeline.preflight import check
 
@@ -73,15 +73,6 @@ OWN = [
     for command in commands(page)
     if command.config_dir and command.script == "train"
 ]
-
-
-@pytest.fixture
-def hydra() -> Iterator[None]:
-    register_resolvers()
-    before = HydraConfig.instance().cfg
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        yield
-    HydraConfig.instance().cfg = before
 
 
 def write_files(page: Path, folder: Path) -> None:

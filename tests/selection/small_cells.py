@@ -35,9 +35,15 @@ def cell(
     return CellSpace(name, topology, tuple(tuple(candidates) for candidates in per_edge))
 
 
+class WithoutNetwork(Supernet):
+    """Has `alpha` and decisions, and evaluates nothing."""
+
+    forward_prefix = forward_suffix = layers_before = None  # type: ignore[assignment]
+
+
 def undecided(*cells: CellSpace, weights: Mapping[str, Sequence[Sequence[float]]] | None = None) -> Supernet:
     """A supernet without a network: uniform mixtures, or `alpha` such that its softmax is `weights`."""
-    supernet = Supernet({space.name: space for space in cells}, alpha_scale=0.0)
+    supernet = WithoutNetwork({space.name: space for space in cells}, alpha_scale=0.0)
     for name, rows in (weights or {}).items():
         supernet.alphas[name].data = torch.tensor(rows).log()
     return supernet

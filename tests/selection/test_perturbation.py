@@ -14,11 +14,20 @@ from tests.selection.judge import (
     present,
     worth,
 )
-from tests.selection.small_cells import THREE, TWO, WIDE_CELL, apply, cell, cells_of, two_cells, undecided
+from tests.selection.small_cells import (
+    THREE,
+    TWO,
+    WIDE_CELL,
+    WithoutNetwork,
+    apply,
+    cell,
+    cells_of,
+    two_cells,
+    undecided,
+)
 
 from archselect.models.cell_space import CellTopology
 from archselect.models.supernet.mixture import MixtureWeights
-from archselect.models.supernet.supernet import Supernet
 from archselect.selection import OperationDecision, Perturbation, Score, TopologyDecision
 
 BOTH = ("normal", "reduction")
@@ -252,7 +261,7 @@ def test_edges_and_nodes_come_in_the_same_order_whatever_the_rule(seed: int) -> 
     ],
 )
 def test_steps_and_scoring_passes_of_the_spaces(space: str, steps: int, passes: int) -> None:
-    supernet, judge = Supernet(cells_of(space), alpha_scale=0.0), Judge()
+    supernet, judge = WithoutNetwork(cells_of(space), alpha_scale=0.0), Judge()
     decided = list(decisions_of(Perturbation(), supernet, judge))
     assert [step for step, _ in decided] == [step for step in range(steps) for _ in supernet.cell_spaces]
     assert judge.passes == passes

@@ -9,6 +9,7 @@ from tests.selection.small_cells import (
     THREE,
     TWO,
     WIDE_CELL,
+    WithoutNetwork,
     apply,
     cell,
     cells_of,
@@ -131,7 +132,7 @@ def test_an_entropy_is_a_share_of_what_the_edge_could_have() -> None:
 
 
 def test_weights_that_do_not_sum_to_one_are_compared_as_shares() -> None:
-    supernet = Supernet({"cell": cell("cell", TWO)}, SupernetOptions(relaxation=Sigmoid()))
+    supernet = WithoutNetwork({"cell": cell("cell", TWO)}, SupernetOptions(relaxation=Sigmoid()))
     supernet.alphas["cell"].data = torch.tensor([[0.9, 0.9], [0.18, 0.02], [0.35, 0.15]]).logit()
     assert normalised_entropies(supernet, "cell") == pytest.approx([1, 0.4690, 0.8813], abs=1e-4)
 

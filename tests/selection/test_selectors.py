@@ -10,7 +10,17 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 from tests.command import CONFIGS
 from tests.selection.judge import decided_by, judge_of_everything
-from tests.selection.small_cells import SIX_SPACES, THREE, WIDE_CELL, apply, cell, cells_of, two_cells, undecided
+from tests.selection.small_cells import (
+    SIX_SPACES,
+    THREE,
+    WIDE_CELL,
+    WithoutNetwork,
+    apply,
+    cell,
+    cells_of,
+    two_cells,
+    undecided,
+)
 
 from archselect.models.supernet.supernet import Supernet
 from archselect.selection import (
@@ -63,7 +73,7 @@ def selected(selector: Selector, supernet: Supernet, seed: int = 0) -> list[Any]
 def test_the_architecture_lies_in_the_space(selector: Selector, space: str) -> None:
     cells = cells_of(space)
     selector.check(cells)
-    supernet = Supernet(cells)
+    supernet = WithoutNetwork(cells)
     selected(selector, supernet)
     for name, cell_space in cells.items():
         cell_space.check(supernet.genotype().cell(name))

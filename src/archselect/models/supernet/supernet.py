@@ -5,6 +5,7 @@ type, shared by all its cells, become mixture weights (`relaxation`), and a cell
 (`mixture`). Deciding an edge makes its weights one-hot, step by step or all at once by the largest (`argmax_alpha`).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class PartialForward:
     outputs: tuple[CellOutput, ...]
 
 
-class Supernet(nn.Module):
+class Supernet(nn.Module, ABC):
     """A network of mixed cells with one set of architecture parameters per cell type, shared by all cells of that type.
 
     Args:
@@ -174,17 +175,17 @@ class Supernet(nn.Module):
             mixtures[name] = Mixture(space, *rows, *auxiliary, known.drop_path, known.undrawn.get(name))
         return mixtures
 
+    @abstractmethod
     def forward_prefix(self, x: Tensor, mixtures: Mixtures, layers: int) -> PartialForward:
         """Evaluate the stem and the first `layers` layers; `forward_suffix` goes on, under other mixtures too."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward_suffix(self, partial: PartialForward, mixtures: Mixtures) -> Tensor:
         """Return the logits `(B, classes)`; `partial` is not changed, so that it can be continued several times."""
-        raise NotImplementedError
 
+    @abstractmethod
     def layers_before(self, cells: Collection[str]) -> int:
         """Return how many layers stand before the first cell of these types."""
-        raise NotImplementedError
 
     def _evaluate(self, cell: MixedCell, inputs: Sequence[Tensor], mixtures: Mixtures) -> CellOutput:
         mixture = mixtures[cell.space.name]
