@@ -18,7 +18,7 @@ from archselect.analysis.command import look
 from archselect.genotype import PUBLISHED, Genotype
 from archselect.genotype.genotype import OFFICIAL_NOTATION
 from archselect.pipeline.command_help import EXAMPLES, GROUPS, show_help
-from archselect.pipeline.command_line import arranged, data_name, method, register_resolvers
+from archselect.pipeline.command_line import arranged, data_name, launch, method, register_resolvers
 from archselect.pipeline.finished_run import load_genotype, load_supernet, open_run
 from archselect.store.redact_paths import override
 
@@ -61,6 +61,12 @@ def test_help_has_a_line_for_every_choice_of_every_group(width: int, tmp_path: P
             for file in (CONFIGS / group).glob("*.yaml"):
                 assert described[file.stem], f"{file} has no header"
         assert command != "train" or described["mine"].strip() == "One of my own."
+
+
+def test_a_folder_that_is_not_there_is_named_by_the_help_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [str(TRAIN), "--help", "--config-dir", "nowhere"])
+    with pytest.raises(SystemExit, match="There is no folder nowhere"):
+        launch(lambda: None)
 
 
 def test_every_group_is_in_the_help() -> None:

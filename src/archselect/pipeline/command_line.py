@@ -60,8 +60,11 @@ def launch(main: Callable[[], Any], check: Callable[[], None] = lambda: None) ->
     _composing = True
     known, _ = get_args_parser().parse_known_args(sys.argv[1:])
     if known.help:
-        script = Path(sys.argv[0]).resolve()
-        show_help(Console(), script.stem, [script.parent / "configs", *map(Path, filter(None, [known.config_dir]))])
+        script, own = Path(sys.argv[0]).resolve(), [Path(expand(known.config_dir))] if known.config_dir else []
+        for folder in own:
+            if not folder.is_dir():
+                raise SystemExit(f"There is no folder {folder}. --config-dir names one with choices of your own.")
+        show_help(Console(), script.stem, [script.parent / "configs", *own])
         return
     end_with_launcher()
     traceback_wanted = "HYDRA_FULL_ERROR" in os.environ

@@ -74,7 +74,7 @@ def show_data(console: Console, data: ImageData) -> None:
     counts, normalisation = data.count_classes(data.train.labels), data.normalisation
     if min(counts) == max(counts):
         spread = f"{counts[0]:,} each"
-    elif len(counts) <= FEW_CLASSES:
+    elif len(counts) <= FEW_CLASSES and is_unbalanced(counts):
         spread = ", ".join(f"{name}: {count:,}" for name, count in zip(data.class_names, counts, strict=True))
     else:
         spread = f"{min(counts):,} to {max(counts):,} each"
