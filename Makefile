@@ -97,7 +97,7 @@ paper: $(INSTALLED)  ## The paper's claims at a size for two cores, about two ho
 	$(BIN)/python analyze.py -m analysis=seeds run=$(PAPER_LOGS)/runs/s2,$(PAPER_LOGS)/runs/nasbench201
 	$(BIN)/python -m archselect.analysis.claims $(PAPER_LOGS)/runs --into RESULTS.md
 
-# The pictures come from the run that `make demo` makes and from the tables; the site is in site/.
+# The pictures come from a sweep of two runs, which share the search with `make demo`, and from the tables.
 docs: $(INSTALLED)  ## The generated pages and pictures of the documentation, and its site in site/
 	$(BIN)/python train.py -m experiment=quickstart selection=magnitude,perturb hydra.sweep.dir=logs/docs/runs
 	$(BIN)/python docs/pictures.py logs/docs/runs

@@ -174,10 +174,14 @@ def main() -> int:
     """Write the pages, or compare them."""
     made = pages()
     old = [name for name, text in made.items() if not (DOCS / name).is_file() or (DOCS / name).read_text() != text]
+    gone = [page for page in (DOCS / "reference").glob("*.md") if f"reference/{page.name}" not in made]
     if "--check" in sys.argv[1:]:
         sys.stderr.writelines(f"docs/{name} is not what `make docs` would write\n" for name in old)
-        return bool(old)
+        sys.stderr.writelines(f"docs/reference/{page.name} is of no group\n" for page in gone)
+        return bool(old or gone)
     (DOCS / "reference").mkdir(exist_ok=True)
+    for page in gone:
+        page.unlink()
     for name in old:
         (DOCS / name).write_text(made[name], encoding="utf-8")
     copy_for_site(ROOT / "build" / "docs")

@@ -1,4 +1,4 @@
-"""Draw the pictures of README and docs from runs and tables: `make docs` calls it with the folder of the demo's runs.
+"""Draw the pictures of README and docs: `make docs` calls it with the folder of two runs of the quick start.
 
 docs/pictures/cells.png               one supernet of NAS-Bench-201, read off twice: the first rows of RESULTS.md
 docs/pictures/quickstart_*.png        what the demo selects by perturbation, and why

@@ -65,7 +65,9 @@ def test_a_plan_of_minutes_is_not_timed_by_the_images_of_all_its_epochs(
     assert how_long(plan) is None
 
 
-def test_what_is_there_is_neither_made_nor_counted_again(tiny_run: Run, tmp_path: Path) -> None:
+def test_what_is_there_is_neither_made_nor_counted_again(
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config, parts = tiny_run.config.copy(), tiny_run.parts
     for kind in tiny_run.summary["stages"]:
         shutil.copytree(tiny_run.stage(kind), tmp_path / "stages" / kind / tiny_run.stage(kind).name)
@@ -80,6 +82,10 @@ def test_what_is_there_is_neither_made_nor_counted_again(tiny_run: Run, tmp_path
     (search / CHECKPOINTS[0]).touch()
     assert list(plan.known()) == ["search"]
     assert image_counts(plan)["search"] == 2 * 60  # an epoch of three was made
+    monkeypatch.setattr("archselect.pipeline.plan.WORTH_TIMING", 0)
+    monkeypatch.setattr("archselect.pipeline.plan._earlier", lambda *_: 30.0)  # what other seeds took
+    said = how_long(plan)
+    assert said is not None and "search 20 s" in said
     show_plan(plan)
     rows = [line.split("│")[4].strip() for line in console.export_text().splitlines() if line.startswith("│")]
     assert rows == ["goes on after epoch 1", "after the search", "after the selection"]

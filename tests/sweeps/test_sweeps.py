@@ -9,7 +9,7 @@ from tests.command import sweep, tiny
 
 
 def test_jobs_share_a_supernet_per_seed_have_folders_of_their_own_and_are_there_when_typed_again(
-    own_logs: str, no_figures: None
+    own_logs: str, no_figures: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = [*tiny("nasbench201", "darts", "magnitude,random"), "evaluation=none", "seed=0,1", own_logs]
     jobs = sweep(*command)
@@ -29,6 +29,7 @@ def test_jobs_share_a_supernet_per_seed_have_folders_of_their_own_and_are_there_
     assert {kind: len(stages) for kind, stages in finished.items()} == {"search": 2, "selection": 4}
     assert [job.reused() for job in jobs] == [{"search": there, "selection": False} for there in (0, 0, 1, 1)]
     assert jobs[0].stage("search") == jobs[2].stage("search") != jobs[1].stage("search") == jobs[3].stage("search")
+    assert "next python -m archselect.reporting " in capsys.readouterr().out
     again = sweep(*command)
     assert all(all(job.reused().values()) for job in again)
     assert {job.folder for job in again}.isdisjoint(job.folder for job in jobs)

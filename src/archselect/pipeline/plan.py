@@ -81,18 +81,15 @@ class Plan:
         found, genotype = dict[Kind, Stage](), self.parts.genotype
         if genotype is None:
             found["search"] = search = self.search()
-            if (searched := self._finished(search)) is not None:
-                found["selection"] = selection = self.selection(searched)
-                if (selected := self._finished(selection)) is not None:
-                    genotype = Genotype.from_text(selected.result["genotype"])
+            start = self.job.store.folder(search.key)
+            if start.state == "finished":
+                found["selection"] = selection = self.selection(StageResult(start, {}, True))
+                folder = self.job.store.folder(selection.key)
+                if folder.state == "finished" and not folder.integrity_error(contents=True):
+                    genotype = Genotype.from_text(folder.result()["genotype"])
         if genotype is not None and (evaluation := self.evaluation(genotype)) is not None:
             found["evaluation"] = evaluation
         return found
-
-    def _finished(self, stage: Stage) -> StageResult | None:
-        folder = self.job.store.folder(stage.key)
-        sound = folder.state == "finished" and not folder.integrity_error(contents=True)
-        return StageResult(folder, folder.result(), True) if sound else None
 
     def described(self, kind: Kind, *more: str) -> tuple[str, dict[str, Any]]:
         """Return the readable name of a stage, which ends with the seed, and the part of the config that it is of."""
@@ -122,6 +119,9 @@ def how_long(plan: Plan) -> str | None:
         return None
     device = device_name(_trainer_for_timing(plan).device)
     earlier = {kind: _earlier(plan, kind, device) for kind in lengths}
+    if (whole := earlier.get("search")) is not None:
+        search = plan.parts.search
+        earlier["search"] = whole * (1 - epochs_made(plan.job.store.folder(plan.search().key)) / search.epochs)
     if None in earlier.values() and process_count(plan.parts.trainer) > 1:
         return None
     pace = cache(partial(_seconds_per_image, plan))

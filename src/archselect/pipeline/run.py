@@ -1,5 +1,7 @@
 """A run: search, selection and evaluation, each from the store where it is there already."""
 
+import csv
+import io
 import json
 import logging.config
 import os
@@ -17,7 +19,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pandas import DataFrame
 from rich.console import Console
 
 from archselect.distributed.launch import (
@@ -65,7 +66,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     """
     silence_lightning_warnings()
     config, console = expanded(config), Console(highlight=False)
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    folder, alone = Path(HydraConfig.get().runtime.output_dir), HydraConfig.get().mode == RunMode.RUN
     with errors_in_order(), stopping_on_signals(console), log_exceptions():
         with recording_failures(config, folder, REFUSED):
             redact_hydra_files(folder)
@@ -75,9 +76,9 @@ def run(config: DictConfig) -> dict[str, Any]:
             _say_unnamed(config, console)
         with recording_failures(config, folder, FAILED):
             if launched() is not None or (processes := process_count(parts.trainer)) == 1:
-                return _run(config, parts, folder, console)
+                return _run(config, parts, folder, console, alone)
             settings = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
-            arguments = to_plain_dict(config), str(folder), settings
+            arguments = to_plain_dict(config), str(folder), settings, alone
             summary: dict[str, Any] = start_processes(_run_in_process, arguments, processes, folder / "processes")
     return summary
 
@@ -173,7 +174,7 @@ def _checked(config: DictConfig) -> Components:
     return parts
 
 
-def _run_in_process(config: dict[str, Any], folder: str, log: dict[str, Any]) -> dict[str, Any]:
+def _run_in_process(config: dict[str, Any], folder: str, log: dict[str, Any], alone: bool) -> dict[str, Any]:
     """Be one of the processes that a run starts."""
     end_with_launcher()
     silence_lightning_warnings()
@@ -181,11 +182,11 @@ def _run_in_process(config: dict[str, Any], folder: str, log: dict[str, Any]) ->
         logging.config.dictConfig(log)
     made, own = DictConfig(config), Path(rank_zero_folder(folder))
     with errors_in_order(), stopping_on_signals(Console(quiet=True)), as_user_error():
-        return _run(made, _checked(made), own, Console(highlight=False))
+        return _run(made, _checked(made), own, Console(highlight=False), alone)
 
 
-def _run(config: DictConfig, parts: Components, folder: Path, console: Console) -> dict[str, Any]:
-    """Run what the config describes in this process, together with those that were launched with it."""
+def _run(config: DictConfig, parts: Components, folder: Path, console: Console, alone: bool) -> dict[str, Any]:
+    """Run what the config describes in this process, with those launched with it; `alone` is no job of a sweep."""
     join(parts.trainer)
     log = RunLog(parts.space.describe())
     on_main_process(lambda: _start_loggers(log, config, parts))
@@ -196,21 +197,22 @@ def _run(config: DictConfig, parts: Components, folder: Path, console: Console) 
         status = "success"
     finally:
         log.finish(status)
-    alone = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN
-    following = _following(config, summary, folder) if alone else ()
+    following = _following(config, parts, folder) if alone else ()
     show.show_summary(console, summary, folder, following)  # after what loggers have to say at their end
     return summary
 
 
-def _following(config: DictConfig, summary: Mapping[str, Any], folder: Path) -> list[str]:
+def _following(config: DictConfig, parts: Components, folder: Path) -> list[str]:
     """Return the commands that one may type after a run; an analysis has to be told whose classes it may make."""
+    read_back = OmegaConf.masked_copy(config, [str(key) for key in config if key != "logger"])
     shown = os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else str(folder)
-    packages = {*re.findall(r"_target_: *['\"]?(\w+)\.", OmegaConf.to_yaml(config))}
+    packages = {*re.findall(r"_target_: *['\"]?(\w+)\.", OmegaConf.to_yaml(read_back))}
     own = sorted(packages - {"archselect", "torch", "pytorch_lightning"})
     look = ["python", "analyze.py", "analysis=operation_strength", f"run={shown}"]
     look += [f"trusted=[{','.join(own)}]"] if own else []
     report = ["python", "-m", "archselect.reporting", str(config.logs)]
-    return [shlex.join(words) for words in ([look] if "selection" in summary["stages"] else []) + [report]]
+    undecided = parts.genotype is None and not parts.search.decides_all(parts.space.cells)  # by the search
+    return [shlex.join(words) for words in ([look] if undecided else []) + [report]]
 
 
 def _start_loggers(log: RunLog, config: DictConfig, parts: Components) -> None:
@@ -266,8 +268,9 @@ class Run:
         ranking = parts.genotype is None and parts.selection.report_strengths
         if ranking:
             rows = show.ranked(finished["selection"].folder.read_lines(DECISIONS))
-            table = DataFrame(rows, columns=list(show.RANKING), dtype=object)
-            _write(folder / "strengths.csv", table.to_csv(index=False, lineterminator="\n"))
+            text = io.StringIO()
+            csv.writer(text, lineterminator="\n").writerows([show.RANKING, *rows])  # NaN stays "nan", None is empty
+            _write(folder / "strengths.csv", text.getvalue())
             log.table("strengths", show.RANKING, rows)
             show.show_ranking(self.plan.job.console, rows)
         log.figures(draw_figures(folder / "figures", genotype, finished, ranking, parts.formats))

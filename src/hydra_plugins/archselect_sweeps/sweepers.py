@@ -81,10 +81,10 @@ class GridSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Run the jobs; a `UserError` names those that failed."""
         returns = super().sweep(arguments)
-        self._gathering.raise_failures()
         if self.config is not None and "selection" in self.config:  # not of analyses
             report = f"next python -m archselect.reporting {shlex.quote(str(self.config.hydra.sweep.dir))}"
             Console().print(report, markup=False, highlight=False, soft_wrap=True)
+        self._gathering.raise_failures()
         return returns
 
 
@@ -158,8 +158,6 @@ class OptunaSweeper(Sweeper):
 
     def _conclude(self, study: Study) -> None:
         """Show and write down the best trial, if one has worked."""
-        from rich.console import Console
-
         results: dict[str, Any] = {"name": "optuna", "trials": study.count}
         if best := study.best:
             results |= {"best_trial": best.number, "best_value": best.value, "best_params": dict(best.params)}
