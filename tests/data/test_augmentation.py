@@ -116,3 +116,8 @@ def test_a_channel_of_one_value_has_no_deviation_to_divide_by() -> None:
     with pytest.raises(ValueError, match=r"one value in a whole channel.*data.std=\[\.\.\.\]"):
         Normalisation.measured(images, None, None)
     assert Normalisation.measured(images, None, [1, 1, 1]).std == (1, 1, 1)
+
+
+def test_nothing_is_mirrored_where_that_is_switched_off() -> None:
+    drawn = [Augmentation(0, flip).draw(100, 32, 32, generator_for(0))[:, :3].any() for flip in (False, True)]
+    assert drawn == [False, True]

@@ -132,7 +132,9 @@ def test_another_source_under_the_name_of_a_published_set_is_refused(name: str, 
 
 
 def test_a_source_that_is_none_is_refused_before_it_is_compared_with_the_published_one() -> None:
-    with pytest.raises(InstantiationException, match=r"data\.source must name a class by its _target_; got None"):
+    with pytest.raises(
+        InstantiationException, match=r"data\.source must be a subclass of .*Source, named by its _target_; got None"
+    ):
         make("cifar10", source=None)
 
 

@@ -265,6 +265,13 @@ def test_an_image_folder_without_what_it_needs_or_with_other_classes_is_refused(
 
     refused(r"need their path: data.path=FOLDER", "train", None)
     refused("no train split of the name train or training: it holds nothing", "train")
+    (tmp_path / "images.zip").touch()
+    refused(
+        r"images\.zip, .*it holds no folders, for it is a file\. Expected folders of images train/CLASS/IMAGE\.png",
+        "train",
+        tmp_path / "images.zip",
+    )
+    (tmp_path / "images.zip").unlink()
     (tmp_path / "train").mkdir()
     refused("Expected one folder of images per class", "train")
     (tmp_path / "test").mkdir()

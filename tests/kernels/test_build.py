@@ -1,6 +1,7 @@
 import errno
 import logging
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -164,3 +165,13 @@ def test_what_is_compiled_runs_on_the_openmp_of_pytorch_and_leaves_no_other_file
     assert library.convolutions_forward
     assert openmp_runtimes() == before != set()
     assert [str(path) for path in cache.iterdir()] == [library._name]
+
+
+@pytest.mark.parametrize("folder", ["torch/lib", "My Projects/site-packages/torch.libs"])
+def test_of_several_openmp_libraries_that_of_pytorch_is_taken(folder, monkeypatch, tmp_path):
+    own = tmp_path / folder / "libgomp-1234.so.1"
+    maps = [f"7f00-7f01 r-xp 00000000 08:01 123    {path}" for path in ("/x/sklearn.libs/libgomp-5.so.1", own, own)]
+    (tmp_path / "maps").write_text("\n".join(["7e00-7e01 rw-p 00000000 00:00 0", *maps]))
+    monkeypatch.setattr(build, "Path", lambda path: Path(tmp_path / "maps" if path == "/proc/self/maps" else path))
+    monkeypatch.setattr(build.torch, "__file__", str(tmp_path / "torch" / "__init__.py"))
+    assert build._openmp_runtime() == own

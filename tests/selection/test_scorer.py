@@ -136,6 +136,14 @@ def test_scoring_reads_the_first_so_many_batches() -> None:
     assert scorer(supernet, batches=9)(candidates(supernet)) == scorer(supernet)(candidates(supernet))
 
 
+@pytest.mark.parametrize("batch_norm", ["batch", "recalibrated"])
+def test_candidates_see_the_same_noise(batch_norm: str) -> None:
+    supernet = noisy()
+    weights = supernet.mixture_weights().detach()
+    first, other, again = scorer(supernet, batch_norm=batch_norm)([weights, weights.masked("normal", 0, 1), weights])
+    assert first == again != other
+
+
 class Drawing(Supernet):
     """Its logits are random numbers, which it remembers; the first of its two layers is shared by all candidates."""
 

@@ -64,7 +64,8 @@ class ImageData:
             if number is not None:
                 POSITIVE_INT.check(f"data.{option}", number)
         if not isinstance(source, Source):
-            raise ValueError(f"data.source must name a class by its _target_; got {source!r}.")
+            needed = "a subclass of archselect.data.sources.Source, named by its _target_"
+            raise ValueError(f"data.source must be {needed}; got {source!r}.")
         _check_published(name, source, published or {})
         # What is given is checked now, in place of what is measured later a number that is right.
         Normalisation((0, 0, 0) if mean is None else mean, (1, 1, 1) if std is None else std)

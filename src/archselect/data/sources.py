@@ -113,6 +113,7 @@ class LocalSource(Source):
     path: Path | None = None
     train_split: str | None = None
     test_split: str | None = None
+    file_holds: ClassVar[str] = "one table, which is taken for the train split"
 
     @property
     @abstractmethod
@@ -143,7 +144,7 @@ class LocalSource(Source):
 
     def missing(self, split: Split, there: Sequence[str] = ()) -> FileNotFoundError:
         """Return the error for a split that is not there; `there` are the names of those that are."""
-        found = listing(self.root) if self.root.is_dir() else "one table, which is taken for the train split"
+        found = listing(self.root) if self.root.is_dir() else self.file_holds
         other = f" Or name another split: data.source.{split}_split=... ({', '.join(there)})." if there else ""
         return FileNotFoundError(
             f"data.path, {self.path}, has no {split} split of the name {' or '.join(self.names(split))}: it holds "
@@ -160,6 +161,7 @@ class ImageFolder(LocalSource):
 
     label = "image_folder"
     resizes = True
+    file_holds: ClassVar[str] = "no folders, for it is a file"
     expected = "folders of images train/CLASS/IMAGE.png and test/CLASS/IMAGE.png"
 
     def files(self) -> list[Path]:
@@ -209,7 +211,8 @@ class ImageFolder(LocalSource):
 
 
 def _folders(place: Path) -> list[str]:
-    return sorted(entry.name for entry in place.iterdir() if entry.is_dir() and not _hidden(entry.name))
+    entries = place.iterdir() if place.is_dir() else ()
+    return sorted(entry.name for entry in entries if entry.is_dir() and not _hidden(entry.name))
 
 
 def _walk(folder: Path) -> tuple[list[Path], list[Path]]:

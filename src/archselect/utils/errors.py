@@ -104,10 +104,14 @@ def _missing_choice(error: hydra.errors.MissingConfigException, missing: str) ->
     )
 
 
+LISTS = ("search/part", "trusted")
+"""Options without a dot whose value is a list."""
+
+
 def _composition(error: hydra.errors.ConfigCompositionException) -> str:
     if (several := re.match(r"Ambiguous value for argument '(.*)'\n", str(error))) is not None:
         key, _, values = several[1].partition("=")
-        a_list = f"; for a single value that is a list, type '{key}=[{values}]'" if "." in key else ""
+        a_list = f"; for a single value that is a list, type '{key}=[{values}]'" if "." in key or key in LISTS else ""
         return f"{several[1]} gives several values. Add -m to run a job for each of them{a_list}."
     cause, unknown = error.__cause__, (omegaconf.errors.ConfigAttributeError, omegaconf.errors.ConfigKeyError)
     if isinstance(cause, unknown) and isinstance(cause.parent_node, DictConfig):

@@ -119,7 +119,6 @@ def test_the_temperature_goes_linearly_from_the_first_to_the_last():
     temperatures = [relaxation.at(progress).temperature for progress in (0, 0.5, 1)]
     assert temperatures == pytest.approx([10.0, 5.05, 0.1])
     assert relaxation.at(0.9).at(0.5) == relaxation.at(0.5)
-    assert [one.is_scheduled for one in (relaxation, Softmax(), Sigmoid(), Dirichlet())] == [True, False, False, False]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,6 @@ class Relaxation(ABC):
 
     sparse = False  # whether most of what it draws is zero, so that weights must be looked at before they are evaluated
     undrawn: Undrawn = "omitted"
-    is_scheduled = False  # whether it changes in the course of the search
 
     @abstractmethod
     def mean(self, alpha: Tensor) -> Tensor:
@@ -75,8 +74,6 @@ class GumbelSoftmax(Softmax):
     last: PositiveFloat
     undrawn: Undrawn = "omitted"
     temperature: float | None = None  # at the moment
-
-    is_scheduled = True
 
     def __post_init__(self) -> None:
         check_fields(self, "search.relaxation")
