@@ -11,14 +11,14 @@ from archselect.data.augmentation import Augmentation, Normalisation, crop_and_f
 from archselect.distributed.process_group import shard
 from archselect.distributed.rng import generator_for
 
-Batch = tuple[Tensor, Tensor]  # images (B, 3, H, W), normalised, channels_last; labels (B,)
+Batch = tuple[Tensor, Tensor]  # images (B, C, H, W), normalised, channels_last; labels (B,)
 
 
 class DeviceLoader:
     """The batches of one epoch over images that are moved to the device once.
 
     Order and augmentation are those of the epoch last given to `set_epoch`, 0 at first, so iterating twice gives the
-    same batches twice. The images take `N * (H + 2 pad) * (W + 2 pad) * 3` bytes on the device, and nothing is read
+    same batches twice. The images take `N * (H + 2 pad) * (W + 2 pad) * C` bytes on the device, and nothing is read
     back from it.
 
     No order is that of the images given: without shuffling it is one random permutation, the same in every epoch. Data
@@ -32,7 +32,7 @@ class DeviceLoader:
     is left out, because batch normalisation cannot train on one value per channel; it is another image every epoch.
 
     Args:
-        images: `(N, 3, H, W)`, uint8; their labels are `(N,)`, int64.
+        images: `(N, C, H, W)`, uint8; their labels are `(N,)`, int64.
         normalisation: Applied after crop and flip, before the cutout.
         rng_key: What the random numbers are for, e.g. `(seed, "search", "weights")`. Unshuffled batches of as many
             images, with the same key, have the same order.
@@ -69,7 +69,7 @@ class DeviceLoader:
         if augmentation is not None:
             augmentation.check(self._height, self._width)
             pixels = augmentation.padded(pixels)
-        self._pixels = pixels.contiguous()  # (N, H + 2 pad, W + 2 pad, 3)
+        self._pixels = pixels.contiguous()  # (N, H + 2 pad, W + 2 pad, C)
         self._labels = labels.to(device)
         self._scale, self._shift = (channels.to(device) for channels in normalisation.scale_and_shift())
         self._fixed_order = None if shuffle else self._permutation()
@@ -117,7 +117,7 @@ class DeviceLoader:
             pixels = self._pixels.index_select(0, indices)
         else:
             pixels = crop_and_flip(self._pixels, indices, draws, self._height, self._width)
-        images = torch.addcmul(self._shift, pixels.float(), self._scale)  # (B, H, W, 3)
+        images = torch.addcmul(self._shift, pixels.float(), self._scale)  # (B, H, W, C)
         if draws is not None and self.augmentation is not None and self.augmentation.cutout:
             images.masked_fill_(cutout_mask(draws, self.augmentation.cutout, self._height, self._width), 0)
         return images.permute(0, 3, 1, 2).to(self.dtype)

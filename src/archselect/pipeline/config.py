@@ -124,7 +124,7 @@ def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int =
     normalised by itself.
     """
     # The images in the fingerprint determine a mean and std that are measured: null in the config, null here.
-    named = ("name", "path", "source", "train_subset", "class_names", "published")
+    named = ("name", "path", "source", "train_subset", "class_names", "published", "channels")
     data = {**to_plain_dict(config.data, *named), "fingerprint": data_fingerprint}
     common = {"seed": config.seed, "precision": str(config.trainer.precision)}
     if parts_of_batch > 1:
