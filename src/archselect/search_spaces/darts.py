@@ -67,4 +67,4 @@ class DartsSpace(SearchSpace):
         """Return a new discrete network; `skeleton`: channels, layers, auxiliary."""
         self.check(genotype)
         self._check_image_size(image_size)
-        return DartsNetwork(genotype, classes=classes, **skeleton)
+        return DartsNetwork(genotype, classes=classes, primitives=self.primitives, **skeleton)

@@ -52,4 +52,4 @@ class NASBench201Space(SearchSpace):
         """Return a new discrete network; `skeleton`: channels, cells_per_stage."""
         self.check(genotype)
         self._check_image_size(image_size)
-        return NASBench201Network(genotype, classes=classes, **skeleton)
+        return NASBench201Network(genotype, classes=classes, primitives=self.primitives, **skeleton)
