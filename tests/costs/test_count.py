@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+import archselect
 from archselect import PUBLISHED, DartsSpace, Genotype, NASBench201Space
 from archselect.costs import Costs, count
 from archselect.evaluation.nasbench201 import ARCH, OPERATIONS
@@ -71,7 +72,9 @@ def networks() -> Iterator[nn.Module]:
 
 
 def test_the_example_in_the_docstring_runs() -> None:
-    (example,) = doctest.DocTestFinder().find(count, "count", module=False, globs={**globals()})
+    (example,) = doctest.DocTestFinder().find(
+        count, "count", module=False, globs={"archselect": archselect, "count": count}
+    )
     assert doctest.DocTestRunner().run(example) == (0, 2)
 
 
