@@ -6,7 +6,7 @@ genotypes    `Genotype`, and `PUBLISHED`, those of the papers by their names in 
 spaces       `DartsSpace`, `NASBench201Space`, and what is known of the latter's cells: `NASBench201Table`;
              `Operation`, a candidate operation of one's own
 supernets    `Supernet`, which a space makes and `load_supernet` reads
-runs         `train` makes one; `open_run`, `load_supernet`, `load_genotype` read one
+runs         `train` makes one; `open_run`, `load_network`, `load_supernet`, `load_genotype` read one
 analyses     `analyze` looks at one
 
 Example:
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from archselect.analysis import look as analyze
+    from archselect.deployment import load_network
     from archselect.evaluation import NASBench201Table
     from archselect.genotype import PUBLISHED, Genotype
     from archselect.models.ops.own import Operation
@@ -38,6 +39,7 @@ __all__ = [
     "Supernet",
     "analyze",
     "load_genotype",
+    "load_network",
     "load_supernet",
     "open_run",
     "train",
@@ -51,6 +53,7 @@ _HOMES = {
     "Operation": "archselect.models.ops.own:Operation",
     "Supernet": "archselect.models.supernet.supernet:Supernet",
     "load_genotype": "archselect.pipeline.finished_run:load_genotype",
+    "load_network": "archselect.deployment:load_network",
     "load_supernet": "archselect.pipeline.finished_run:load_supernet",
     "open_run": "archselect.pipeline.finished_run:open_run",
     "train": "archselect.pipeline.run:train",
