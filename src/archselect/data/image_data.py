@@ -115,6 +115,11 @@ class ImageData:
         """Height and width in pixels, as configured or of the first image."""
         return self.source.open("train").size_of(0) if self._image_size is None else self._image_size
 
+    @property
+    def channels(self) -> int:
+        """Of the images."""
+        return 3
+
     @cached_property
     def _told(self) -> tuple[int | None, tuple[str, ...] | None, list[int]]:
         """Number and names of the classes, where the training images tell, and which labels they have."""

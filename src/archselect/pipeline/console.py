@@ -57,8 +57,9 @@ def _snapshots(parts: Components) -> str:
     every, epochs = parts.search.snapshots, parts.search.epochs
     if every is None:
         return ""
+    data = parts.data
     with torch.device("meta"):
-        supernet = parts.space.supernet(parts.data.image_size, parts.data.classes, parts.search.variant)
+        supernet = parts.space.supernet(data.image_size, data.classes, parts.search.variant, data.channels)
     size = sum(tensor.nbytes for tensor in (*supernet.parameters(), *supernet.buffers())) / 1e6
     return f"; keeps {-(-epochs // every)} snapshots of {size:.1f} MB"
 

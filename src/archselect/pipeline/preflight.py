@@ -62,9 +62,10 @@ def check(parts: Components) -> None:
     check_pair(parts.search, parts.selection, space.cells)
     if genotype is not None:
         space.check(genotype)
-    size, classes = data.image_size, data.classes  # told by the data, whose labels are no tensors of the kind below
+    # These are told by the data, whose labels are no tensors of the kind below.
+    size, classes, channels = data.image_size, data.classes, data.channels
     with torch.device("meta"):
-        space.supernet(size, classes, parts.search.variant)
+        space.supernet(size, classes, parts.search.variant, channels)
     parts.evaluation.check(space, genotype, data)
 
 

@@ -138,7 +138,7 @@ def new_supernet(job: StageContext, method: SearchMethod) -> Supernet:
     """Return the supernet as the seed draws it."""
     with torch.random.fork_rng(devices=[]):
         seed_generators(derived_seed(job.seed, "search", "initialisation"))
-        return job.space.supernet(job.data.image_size, job.data.classes, method.variant)
+        return job.space.supernet(job.data.image_size, job.data.classes, method.variant, job.data.channels)
 
 
 def load_supernet(job: StageContext, method: SearchMethod, folder: Path, epochs: int | None = None) -> Supernet:
@@ -154,9 +154,11 @@ def load_supernet(job: StageContext, method: SearchMethod, folder: Path, epochs:
             f"{folder} has no snapshot of the supernet after {epochs} epochs; there are: {kept}. Search with "
             "search.snapshots=N to keep one after every N epochs."
         )
-    size, classes = job.data.image_size, job.data.classes  # told by the images, which are no tensors of the kind below
+    # These are told by the images, which are no tensors of the kind below.
+    size, classes, channels = job.data.image_size, job.data.classes, job.data.channels
     with torch.device("meta"):  # the file bounds what is made: a config could ask for more than this machine has
-        tensors.check_fits(job.space.supernet(size, classes, method.variant), tensors.load_state(file), file)
+        described = job.space.supernet(size, classes, method.variant, channels)
+        tensors.check_fits(described, tensors.load_state(file), file)
     supernet = new_supernet(job, method)
     tensors.load_into(supernet, file)
     return supernet

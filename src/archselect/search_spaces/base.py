@@ -63,11 +63,15 @@ class SearchSpace(ABC):
         }
 
     @abstractmethod
-    def supernet(self, image_size: int, classes: int, variant: SupernetOptions = DARTS_OPTIONS) -> Supernet:
+    def supernet(
+        self, image_size: int, classes: int, variant: SupernetOptions = DARTS_OPTIONS, in_channels: int = 3
+    ) -> Supernet:
         """Return a new supernet as a search method asks for; its parameters come from torch's global generator."""
 
     @abstractmethod
-    def network(self, genotype: Genotype, image_size: int, classes: int, **skeleton: Any) -> DiscreteNetwork:
+    def network(
+        self, genotype: Genotype, image_size: int, classes: int, in_channels: int = 3, **skeleton: Any
+    ) -> DiscreteNetwork:
         """Return a new discrete network of `genotype`; `skeleton` holds its depth and width."""
 
     def check(self, genotype: Genotype) -> None:

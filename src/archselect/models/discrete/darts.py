@@ -8,6 +8,7 @@ from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.genotype import CellGenotype, Genotype
 from archselect.models.discrete.network import DiscreteCell, DiscreteNetwork, check_cells, check_sizes
 from archselect.models.ops import preprocessing
+from archselect.models.stems import conv3x3
 
 
 class AuxiliaryHead(nn.Module):
@@ -76,6 +77,7 @@ class DartsNetwork(DiscreteNetwork):
         classes: Number of classes.
         stem_multiplier: Channels of the stem (Conv3x3 and BN), as a multiple of `channels`.
         auxiliary: Whether there is an auxiliary head, after the second reduction.
+        in_channels: Of the images.
     """
 
     def __init__(
@@ -86,14 +88,15 @@ class DartsNetwork(DiscreteNetwork):
         classes: int,
         stem_multiplier: int = 3,
         auxiliary: bool = False,
+        in_channels: int = 3,
     ) -> None:
         check_cells(genotype, ["normal", "reduction"], inputs=2)
         check_sizes(channels=channels, layers=layers, classes=classes, stem_multiplier=stem_multiplier)
         if layers < 2:
             raise ValueError(f"The layers of a network must be 2 or more, for its two reductions; got {layers}.")
-        super().__init__()
+        super().__init__(in_channels)
         before_previous = previous = stem_multiplier * channels
-        self.stem = nn.Sequential(nn.Conv2d(3, previous, 3, padding=1, bias=False), BatchNorm2d(previous))
+        self.stem = conv3x3(in_channels, previous)
         reductions = (layers // 3, 2 * layers // 3)
         previous_reduces = False
         self.cells = nn.ModuleList()

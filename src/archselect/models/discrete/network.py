@@ -15,19 +15,24 @@ from archselect.utils.validation import POSITIVE_INT
 class DiscreteNetwork(nn.Module, ABC):
     """A network made from a genotype, ready to be trained from scratch; every batch normalisation in it is affine.
 
+    Args:
+        in_channels: Of the images.
+
     Attributes:
         auxiliary: The auxiliary head, if there is one.
         drop_path_probability: How probable it is, in `[0, 1)`, that an operation's output is dropped for a sample while
             training. Identities are never dropped. Whoever trains the network sets this; zero costs nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, in_channels: int = 3) -> None:
+        check_sizes(in_channels=in_channels)
         super().__init__()
+        self.in_channels = in_channels
         self.auxiliary: nn.Module | None = None
         self.drop_path_probability = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits `(B, classes)` of the images `(B, 3, H, W)`; the auxiliary head is not evaluated."""
+        """Return the logits `(B, classes)` of images `(B, in_channels, H, W)`; the auxiliary head is not evaluated."""
         self._check_images(x)
         return self._evaluate(x, with_auxiliary=False)[0]
 
@@ -42,8 +47,8 @@ class DiscreteNetwork(nn.Module, ABC):
         return sum(weight.numel() for weight in self.parameters()) - sum(weight.numel() for weight in auxiliary)
 
     def _check_images(self, x: Tensor) -> None:
-        if x.dim() != 4 or x.shape[1] != 3:
-            raise ValueError(f"This network takes images (B, 3, H, W); got {tuple(x.shape)}.")
+        if x.dim() != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(f"This network takes images (B, {self.in_channels}, H, W); got {tuple(x.shape)}.")
         if min(x.shape[-2:]) < 4:
             few = f"{tuple(x.shape[-2:])} pixels are too few: scale them up to 4x4."
             raise ValueError(f"This network halves images twice, and {few}")

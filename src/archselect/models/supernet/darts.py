@@ -10,6 +10,7 @@ from archselect import kernels
 from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.models.cell_space import CellSpace
 from archselect.models.ops import FactorizedReduce, ReLUConvBN, preprocessing
+from archselect.models.stems import conv3x3
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixed_ops import CellOutput
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
@@ -27,6 +28,7 @@ class DartsSupernet(Supernet):
         stem_multiplier: Channels of the stem as a multiple of C.
         alpha_scale: As of `Supernet`.
         variant: As of `Supernet`.
+        in_channels: Of the images.
     """
 
     def __init__(
@@ -38,10 +40,11 @@ class DartsSupernet(Supernet):
         stem_multiplier: int = 3,
         alpha_scale: float = 1e-3,
         variant: SupernetOptions = DARTS_OPTIONS,
+        in_channels: int = 3,
     ) -> None:
-        super().__init__(cells, variant, alpha_scale)
+        super().__init__(cells, variant, alpha_scale, in_channels)
         stem_channels = stem_multiplier * channels
-        self.stem = nn.Sequential(nn.Conv2d(3, stem_channels, 3, padding=1, bias=False), BatchNorm2d(stem_channels))
+        self.stem = conv3x3(in_channels, stem_channels)
         self.preprocess = nn.ModuleList()
         self.cells = nn.ModuleList()
         before_previous, previous, reduced = stem_channels, stem_channels, False

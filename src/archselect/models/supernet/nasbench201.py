@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.models.cell_space import CellSpace
 from archselect.models.ops.primitives import three_stages
+from archselect.models.stems import conv3x3
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixed_ops import CellOutput
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
@@ -24,6 +25,7 @@ class NASBench201Supernet(Supernet):
         classes: Number of classes.
         alpha_scale: As of `Supernet`.
         variant: As of `Supernet`.
+        in_channels: Of the images.
     """
 
     def __init__(
@@ -34,9 +36,10 @@ class NASBench201Supernet(Supernet):
         classes: int,
         alpha_scale: float = 1e-3,
         variant: SupernetOptions = DARTS_OPTIONS,
+        in_channels: int = 3,
     ) -> None:
-        super().__init__(cells, variant, alpha_scale)
-        self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), BatchNorm2d(channels))
+        super().__init__(cells, variant, alpha_scale, in_channels)
+        self.stem = conv3x3(in_channels, channels)
         self.blocks = three_stages(
             channels, cells_per_stage, lambda width: MixedCell(cells["cell"], width, pool_norm=False, variant=variant)
         )

@@ -46,6 +46,7 @@ class Supernet(nn.Module, ABC):
         cells: The choices of each cell type.
         variant: What the search method asks of it.
         alpha_scale: Standard deviation of the architecture parameters at the start.
+        in_channels: Of the images.
 
     Attributes:
         alphas: Architecture parameters, cell type -> `(edges, operations)`.
@@ -64,9 +65,14 @@ class Supernet(nn.Module, ABC):
     """
 
     def __init__(
-        self, cells: Mapping[str, CellSpace], variant: SupernetOptions = DARTS_OPTIONS, alpha_scale: float = 1e-3
+        self,
+        cells: Mapping[str, CellSpace],
+        variant: SupernetOptions = DARTS_OPTIONS,
+        alpha_scale: float = 1e-3,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
+        self.in_channels = in_channels
         self.cell_spaces = dict(cells)
         self.variant = variant
         self.relaxation = variant.relaxation
@@ -152,7 +158,7 @@ class Supernet(nn.Module, ABC):
         """Return logits `(B, classes)`.
 
         Args:
-            x: Images `(B, 3, H, W)`.
+            x: Images `(B, in_channels, H, W)`.
             weights: Cell type -> mixture weights `(edges, operations)`. Cell types that are left out, and None, take
                 the supernet's own `mixture_weights()`. Operations whose weight is zero are not evaluated.
         """
