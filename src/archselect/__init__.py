@@ -5,7 +5,7 @@ The public API. A name is imported when it is first used: `import archselect` ne
 genotypes    `Genotype`, and `PUBLISHED`, those of the papers by their names in the authors' code
 spaces       `DartsSpace`, `NASBench201Space`, and what is known of the latter's cells: `NASBench201Table`
 supernets    `Supernet`, which a space makes and `load_supernet` reads
-runs         `train` makes one; `open_run`, `load_supernet`, `load_genotype` read one
+runs         `train` makes one; `open_run`, `load_network`, `load_supernet`, `load_genotype` read one
 analyses     `analyze` looks at one
 
 Example:
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from archselect.analysis import look as analyze
+    from archselect.deployment import load_network
     from archselect.evaluation import NASBench201Table
     from archselect.genotype import PUBLISHED, Genotype
     from archselect.models.supernet.supernet import Supernet
@@ -35,6 +36,7 @@ __all__ = [
     "Supernet",
     "analyze",
     "load_genotype",
+    "load_network",
     "load_supernet",
     "open_run",
     "train",
@@ -47,6 +49,7 @@ _HOMES = {
     "Genotype": "archselect.genotype:Genotype",
     "Supernet": "archselect.models.supernet.supernet:Supernet",
     "load_genotype": "archselect.pipeline.finished_run:load_genotype",
+    "load_network": "archselect.deployment:load_network",
     "load_supernet": "archselect.pipeline.finished_run:load_supernet",
     "open_run": "archselect.pipeline.finished_run:open_run",
     "train": "archselect.pipeline.run:train",

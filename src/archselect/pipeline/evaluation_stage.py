@@ -64,6 +64,8 @@ def retrain(
         **metrics,
         "test_accuracy_per_class": module.per_class["test_accuracy_per_class"],
         "test_images_per_class": data.count_classes(test.labels),
+        "image_size": data.image_size,
+        "channels": data.channels,
         **describe_data(data),
     }
 
