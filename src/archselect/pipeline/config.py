@@ -126,8 +126,10 @@ def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int =
     normalised by itself.
     """
     # The images in the fingerprint determine a mean and std that are measured: null in the config, null here.
+    # Where images are kept changes nothing; a file that breaks stops a run, or another stands for it from then on.
     named = ("name", "path", "source", "train_subset", "class_names", "published")
-    data = {**to_plain_dict(config.data, *named), "fingerprint": data_fingerprint}
+    reading = ("storage", "workers", "on_broken")
+    data = {**to_plain_dict(config.data, *named, *reading), "fingerprint": data_fingerprint}
     common = {"seed": config.seed, "precision": str(config.trainer.precision)}
     if parts_of_batch > 1:
         common["batch_norm"] = f"of each of {parts_of_batch} parts of a batch"
