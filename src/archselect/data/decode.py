@@ -73,7 +73,7 @@ class EncodedImages:
             ValueError: As of `pixels`.
         """
         rows: list[int] = indices.tolist()
-        pixels = np.empty((len(rows), form.size, form.size, form.channels), dtype=np.uint8)
+        pixels = np.empty((len(rows), *form.shape), dtype=np.uint8)
         quiet = len(rows) < WORTH_A_PROGRESS_BAR or console.is_jupyter  # where a bar asks for ipywidgets
         progress = track(rows, description, console=console, transient=True, disable=quiet)
         for position, row in enumerate(progress):

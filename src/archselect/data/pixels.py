@@ -33,6 +33,10 @@ UPRIGHT = {
 }
 
 
+class BrokenImageError(ValueError):
+    """An image that cannot be decoded, whenever it is tried."""
+
+
 @dataclass(frozen=True)
 class PixelFormat:
     """What images are decoded into.
@@ -49,6 +53,11 @@ class PixelFormat:
     resize: bool = False
     to_grey: bool = True
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        return self.size, self.size, self.channels
+
 
 @contextmanager
 def readable(name: str, otherwise: str) -> Iterator[None]:
@@ -57,7 +66,10 @@ def readable(name: str, otherwise: str) -> Iterator[None]:
         yield
     except PILLOW_ERRORS as error:
         why = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
-        raise ValueError(f"{name} is {otherwise} ({why}). Replace or remove it.") from error
+        words = f"{name} is {otherwise} ({why}). Replace or remove it."
+        # What the system refuses, such as a disk that is away for a while, need not be wrong with the image.
+        is_broken = not (isinstance(error, OSError) and error.errno is not None)
+        raise (BrokenImageError if is_broken else ValueError)(words) from error
 
 
 def channels_of(image: Stored) -> int:
@@ -100,7 +112,8 @@ def pixels_of(image: Stored, form: PixelFormat, name: str) -> NDArray[np.uint8]:
 def _converted(image: Image.Image, form: PixelFormat, name: str) -> Image.Image:
     """Return a picture upright, in the mode of so many channels."""
     if image.mode.startswith(("I", "F")):
-        raise ValueError(f"Expected 8 bits per channel, but {name} has the mode {image.mode}. Convert the images.")
+        words = f"Expected 8 bits per channel, but {name} has the mode {image.mode}. Convert the images."
+        raise BrokenImageError(words)
     if form.channels not in MODES:
         raise ValueError(
             f"Expected images of {form.channels} channels, but {name} is a picture, of which 1, 3 or 4 are made. Set "
