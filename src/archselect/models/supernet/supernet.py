@@ -202,7 +202,7 @@ class Supernet(nn.Module, ABC):
         if not (self.recompute and torch.is_grad_enabled()):
             return cast(CellOutput, cell(inputs, mixture))
         by_kernels = kernels.are_enabled()
-        noisy = mixture.drop_path > 0 or any("noise" in names for names in cell.space.operations)
+        noisy = mixture.drop_path > 0 or cell.space.draws
         again: dict[str, Any] = {"context_fn": lambda: (nullcontext(), _again(cell, by_kernels))}
         out = checkpoint(cell, inputs, mixture, use_reentrant=False, preserve_rng_state=noisy, **again)
         return cast(CellOutput, out)
