@@ -20,7 +20,7 @@ from archselect.costs.count import Costs, count
 from archselect.genotype import Genotype
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.discrete.network import DiscreteCell, DiscreteNetwork
-from archselect.models.ops import build_operation
+from archselect.models.ops import primitive
 from archselect.search_spaces import SearchSpace
 
 Decisions = Mapping[str, CellDecisions]
@@ -192,17 +192,17 @@ def counted_models(skeleton: Skeleton) -> dict[str, CostModel]:
         >>> {name: model.cost(space.example()) for name, model in counted.items()}
         {'macs': 119168, 'params': 8822}
     """
+    space, places = skeleton.space, places_of(skeleton)
 
     @cache
     def costs_at(operation: str, place: Place) -> Costs:
         with torch.device("meta"):
-            module = build_operation(operation, place.channels, place.stride)
-        return count(module, place.size, place.channels)
+            return count(operation_at(space, operation, place), place.size, place.channels)
 
     def counted(name: str, operation: str, place: Place) -> int:
         return int(getattr(costs_at(operation, place), name))
 
-    space, example, places = skeleton.space, skeleton.space.example(), places_of(skeleton)
+    example = space.example()
     with torch.device("meta"):
         whole = count(skeleton.network(example), skeleton.image_size, skeleton.in_channels)
     models = {}
@@ -222,3 +222,8 @@ def operations_at(space: SearchSpace, places: Places) -> list[tuple[str, Place]]
         for place in of_edge
     )
     return list(found)
+
+
+def operation_at(space: SearchSpace, operation: str, place: Place) -> nn.Module:
+    """Return an operation of a space as discrete networks have it at a place."""
+    return primitive(operation, space.primitives).build(place.channels, place.stride, True)
