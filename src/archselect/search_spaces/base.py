@@ -50,6 +50,7 @@ class SearchSpace(ABC):
         NON_NEGATIVE_FLOAT.check("search_space.alpha_scale", alpha_scale)
         self.name = name
         self.alpha_scale = alpha_scale
+        self.supernet_sizes = supernet_sizes
         by_cell = dict(operations if isinstance(operations, Mapping) else dict.fromkeys(self.topologies, operations))
         by_cell |= operations_of or {}
         if set(by_cell) != set(self.topologies):
