@@ -6,8 +6,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from archselect.search_spaces.base import SearchSpace
 
-MADE_BY_THE_SPACE = ("operations", "operations_of")
-"""Options whose `_target_`s the space makes, one on each edge; all others Hydra makes, once."""
+MADE_BY_THE_SPACE = ("operations", "operations_of", "stem", "head")
+"""Options whose `_target_`s the space makes, when their sizes are known; all others Hydra makes."""
 
 
 def instantiate_space(config: DictConfig) -> SearchSpace:
