@@ -123,9 +123,13 @@ def test_a_killed_run_goes_on_and_ends_as_the_one_left_alone(
     overrides = command(*less, *often, logs)
     assert Apart(tmp_path / "killed", overrides, blow).end().code == -signal.SIGKILL
     assert runs_in(logs) == []
-    again = Apart(tmp_path / "again", overrides, counted=COUNTED).end()
+    session = Apart(tmp_path / "again", overrides, counted=COUNTED)
+    again = session.end()
     assert again.code == 0
     assert tuple(again.calls[function] for function in COUNTED) == made
+    assert ("goes on in epoch 1" in session.output.read_text()) == (
+        where == "search: in the first epoch, after a checkpoint"
+    )
     (run,) = runs_in(logs)
     same(expected, run)
     sessions = {kind: len(json.loads((run.stage(kind) / "provenance.json").read_text())) for kind in run.reused()}
