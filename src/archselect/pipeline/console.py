@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from archselect.data import ImageData
+from archselect.data import ImageData, StreamedImages
 from archselect.evaluation import NoEvaluation
 from archselect.evaluation.nasbench201 import DATA_SETS
 from archselect.figures import strengths, trajectories
@@ -84,6 +84,10 @@ def show_data(console: Console, data: ImageData) -> None:
         f"{data.name}: {sum(counts):,} training images of {len(counts)} classes ({spread}), {data.image_size} x "
         f"{data.image_size} pixels; mean {mean}, std {std}{', measured on them' if data.is_measured else ''}"
     )
+    if isinstance(data.train, StreamedImages):
+        workers = "1 thread decodes" if data.workers == 1 else f"{data.workers} threads decode"
+        size = f"decoded they would take {data.train.decoded_bytes / 2**30:.1f} GiB"
+        words += f"; read from disk while they are needed, for {size} ({workers}; data.storage={data.storage})"
     console.print(f"{'data':<10} {escape(words)}", highlight=False, soft_wrap=True)
     for note in data.notes:
         warn(console, "data", note)

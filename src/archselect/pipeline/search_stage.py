@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from archselect.data import ImageData
-from archselect.distributed.process_group import on_main_process
+from archselect.distributed.process_group import gathered, on_main_process
 from archselect.distributed.rng import derived_seed, seed_generators
 from archselect.genotype import Genotype
 from archselect.models.supernet.supernet import Supernet, argmax_alpha
@@ -29,7 +30,7 @@ REPORTED = ("val_accuracy", "val_balanced_accuracy", "val_loss", "train_accuracy
 """The metrics of the last kept epoch that are what a search comes to."""
 
 PER_CLASS = ("val_accuracy_per_class", "train_images_per_class")
-SUMMARISED = ("val_accuracy", "val_balanced_accuracy", *PER_CLASS, "mean", "std")
+SUMMARISED = ("val_accuracy", "val_balanced_accuracy", *PER_CLASS, "mean", "std", "broken_images")
 """What the summary of a run says of its search, as `search.NAME`; the names of the classes are `class_names` there."""
 
 
@@ -129,9 +130,11 @@ def _save(folder: Path, epochs: int | None, supernet: Supernet, state: Optimizer
 
 
 def describe_data(data: ImageData) -> dict[str, Any]:
-    """Return what a result says of the training images: how many of each class, and by what they are normalised."""
+    """Return what a result says of the images: how many of each class train, mean and std, how many are broken."""
     mean, std = data.normalisation.mean, data.normalisation.std
-    return {"train_images_per_class": data.count_classes(data.train.labels), "mean": list(mean), "std": list(std)}
+    said = {"train_images_per_class": data.count_classes(data.train.labels), "mean": list(mean), "std": list(std)}
+    broken = len(set(chain(*gathered(list(data.broken.met)))))
+    return said | ({"broken_images": broken} if broken else {})
 
 
 def new_supernet(job: StageContext, method: SearchMethod) -> Supernet:
