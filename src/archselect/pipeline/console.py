@@ -58,7 +58,7 @@ def _snapshots(parts: Components) -> str:
     if every is None:
         return ""
     with torch.device("meta"):
-        supernet = parts.space.supernet(parts.data.image_size, parts.data.classes, parts.search.variant)
+        supernet = parts.space.supernet(parts.data.image_size, parts.task.outputs(parts.data), parts.search.variant)
     size = sum(tensor.nbytes for tensor in (*supernet.parameters(), *supernet.buffers())) / 1e6
     return f"; keeps {-(-epochs // every)} snapshots of {size:.1f} MB"
 

@@ -62,10 +62,11 @@ def check(parts: Components) -> None:
     check_pair(parts.search, parts.selection, space.cells)
     if genotype is not None:
         space.check(genotype)
-    size, classes = data.image_size, data.classes  # told by the data, whose labels are no tensors of the kind below
+    # Told by the data, whose labels are no tensors of the kind below.
+    size, outputs = data.image_size, parts.task.outputs(data)
     with torch.device("meta"):
-        space.supernet(size, classes, parts.search.variant)
-    parts.evaluation.check(space, genotype, data)
+        space.supernet(size, outputs, parts.search.variant)
+    parts.evaluation.check(space, genotype, data, parts.task)
 
 
 def check_pair(search: SearchMethod, selection: Selector, cells: Mapping[str, CellSpace]) -> None:

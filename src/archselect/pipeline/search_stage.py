@@ -9,7 +9,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
-from archselect.data import ImageData
 from archselect.distributed.process_group import on_main_process
 from archselect.distributed.rng import derived_seed, seed_generators
 from archselect.genotype import Genotype
@@ -25,12 +24,8 @@ from archselect.training.step import OptimizerState
 
 SUPERNET = "supernet.pt"
 
-REPORTED = ("val_accuracy", "val_balanced_accuracy", "val_loss", "train_accuracy", "train_loss")
-"""The metrics of the last kept epoch that are what a search comes to."""
-
-PER_CLASS = ("val_accuracy_per_class", "train_images_per_class")
-SUMMARISED = ("val_accuracy", "val_balanced_accuracy", *PER_CLASS, "mean", "std")
-"""What the summary of a run says of its search, as `search.NAME`; the names of the classes are `class_names` there."""
+UNSUMMARISED = ("epochs", "kept_epochs", "weights", "magnitude_genotype", "val_loss")
+"""What the summary of a run does not say of its search, besides the metrics of the training images."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +41,7 @@ class SearchStage(RunStage):
         job, folder = self.job, stage_trainer.folder
         folder.write_json("space.json", job.space.describe())
         supernet = new_supernet(job, self.method)
-        module = SearchModule(supernet, self.method, job.data.classes, (job.seed, "search"))
+        module = SearchModule(supernet, self.method, job.fitted_task, job.outputs, (job.seed, "search"))
         history = stage_trainer.fit(
             module,
             lambda device: search_loaders(job.data, self.method, device, job.seed, "search"),
@@ -68,9 +63,8 @@ class SearchStage(RunStage):
             "kept_epochs": kept,
             "weights": sum(parameter.numel() for parameter in supernet.weight_parameters()),
             "magnitude_genotype": describe_supernet(supernet)["genotype"],
-            **{name: last["metrics"][name] for name in REPORTED},
-            "val_accuracy_per_class": last["val_accuracy_per_class"],
-            **describe_data(job.data),
+            **reported(last),
+            **describe_data(job),
         }
 
     def _snapshots(self, supernet: Supernet, path: Path) -> Iterator["Snapshots"]:
@@ -128,17 +122,30 @@ def _save(folder: Path, epochs: int | None, supernet: Supernet, state: Optimizer
     save(supernet.state_dict(), supernet_file(folder, epochs))
 
 
-def describe_data(data: ImageData) -> dict[str, Any]:
-    """Return what a result says of the training images: how many of each class, and by what they are normalised."""
+def reported(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a result says of an epoch, of its record in the history: the metrics of training and validation."""
+    values = {**record["metrics"], **record}
+    return {name: value for name, value in values.items() if name.startswith(("val_", "train_"))}
+
+
+def summarised(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the summary of a run says of its search, as `search.NAME`; it has the names of the classes itself."""
+    of_training = {f"train_{name.removeprefix('val_')}" for name in result if name.startswith("val_")}
+    return {name: value for name, value in result.items() if name not in {*UNSUMMARISED, *of_training}}
+
+
+def describe_data(job: StageContext) -> dict[str, Any]:
+    """Return what a result says of the training images: their targets, and by what they are normalised."""
+    data = job.data
     mean, std = data.normalisation.mean, data.normalisation.std
-    return {"train_images_per_class": data.count_classes(data.train.labels), "mean": list(mean), "std": list(std)}
+    return {**job.fitted_task.describe(data, data.train.labels, "train"), "mean": list(mean), "std": list(std)}
 
 
 def new_supernet(job: StageContext, method: SearchMethod) -> Supernet:
     """Return the supernet as the seed draws it."""
     with torch.random.fork_rng(devices=[]):
         seed_generators(derived_seed(job.seed, "search", "initialisation"))
-        return job.space.supernet(job.data.image_size, job.data.classes, method.variant)
+        return job.space.supernet(job.data.image_size, job.outputs, method.variant)
 
 
 def load_supernet(job: StageContext, method: SearchMethod, folder: Path, epochs: int | None = None) -> Supernet:
@@ -154,9 +161,9 @@ def load_supernet(job: StageContext, method: SearchMethod, folder: Path, epochs:
             f"{folder} has no snapshot of the supernet after {epochs} epochs; there are: {kept}. Search with "
             "search.snapshots=N to keep one after every N epochs."
         )
-    size, classes = job.data.image_size, job.data.classes  # told by the images, which are no tensors of the kind below
+    size, outputs = job.data.image_size, job.outputs  # told by the images, which are no tensors of the kind below
     with torch.device("meta"):  # the file bounds what is made: a config could ask for more than this machine has
-        tensors.check_fits(job.space.supernet(size, classes, method.variant), tensors.load_state(file), file)
+        tensors.check_fits(job.space.supernet(size, outputs, method.variant), tensors.load_state(file), file)
     supernet = new_supernet(job, method)
     tensors.load_into(supernet, file)
     return supernet
