@@ -50,7 +50,7 @@ def load_search(folder: Path, batches: int | None, device: str = "cpu") -> Finis
         raise ValueError(f"{folder} is no folder of a finished search; name one in logs/stages/search.")
     config: Any = OmegaConf.load(folder / "config.yaml")
     space, method, data = (instantiate(config[group], _convert_="all") for group in ("search_space", "search", "data"))
-    supernet = space.supernet(data.image_size, data.classes, method.variant)
+    supernet = space.supernet(data.image_size, data.classes, method.variant, data.channels)
     supernet.load_state_dict(torch.load(folder / SUPERNET, weights_only=True))
     _, images = architecture_images(data, method, int(config.seed))
     read = islice(fixed_batches(data, images, method.batch_size, torch.device(device), int(config.seed)), batches)

@@ -3,9 +3,10 @@
 The public API. A name is imported when it is first used: `import archselect` needs no PyTorch.
 
 genotypes    `Genotype`, and `PUBLISHED`, those of the papers by their names in the authors' code
-spaces       `DartsSpace`, `NASBench201Space`, and what is known of the latter's cells: `NASBench201Table`
+spaces       `DartsSpace`, `NASBench201Space`, and what is known of the latter's cells: `NASBench201Table`;
+             `Operation`, a candidate operation of one's own
 supernets    `Supernet`, which a space makes and `load_supernet` reads
-runs         `train` makes one; `open_run`, `load_supernet`, `load_genotype` read one
+runs         `train` makes one; `open_run`, `load_network`, `load_supernet`, `load_genotype` read one
 analyses     `analyze` looks at one
 
 Example:
@@ -19,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from archselect.analysis import look as analyze
+    from archselect.deployment import load_network
     from archselect.evaluation import NASBench201Table
     from archselect.genotype import PUBLISHED, Genotype
+    from archselect.models.ops.own import Operation
     from archselect.models.supernet.supernet import Supernet
     from archselect.pipeline.finished_run import load_genotype, load_supernet, open_run
     from archselect.pipeline.run import train
@@ -32,9 +35,11 @@ __all__ = [
     "Genotype",
     "NASBench201Space",
     "NASBench201Table",
+    "Operation",
     "Supernet",
     "analyze",
     "load_genotype",
+    "load_network",
     "load_supernet",
     "open_run",
     "train",
@@ -45,8 +50,10 @@ _HOMES = {
     "NASBench201Table": "archselect.evaluation:NASBench201Table",
     "PUBLISHED": "archselect.genotype:PUBLISHED",
     "Genotype": "archselect.genotype:Genotype",
+    "Operation": "archselect.models.ops.own:Operation",
     "Supernet": "archselect.models.supernet.supernet:Supernet",
     "load_genotype": "archselect.pipeline.finished_run:load_genotype",
+    "load_network": "archselect.deployment:load_network",
     "load_supernet": "archselect.pipeline.finished_run:load_supernet",
     "open_run": "archselect.pipeline.finished_run:open_run",
     "train": "archselect.pipeline.run:train",

@@ -104,18 +104,20 @@ def test_statistics_are_measured_over_all_pixels_of_all_images() -> None:
     images[1, 0] = 255
     images[:, 1] = images[:, 2] = 51
     images[:, 1, 0, 0] = images[:, 2, 1, 1] = 255
-    measured = Normalisation.measured(images, None, None)
+    measured = Normalisation.measured(Normalisation.pixel_counts(images), None, None)
     assert measured == Normalisation((0.5, 0.4, 0.4), (0.5, 0.3464, 0.3464))
-    assert Normalisation.measured(images, [0.1, 0.2, 0.3], None).mean == (0.1, 0.2, 0.3)
-    assert Normalisation.measured(images, None, [0.1, 0.2, 0.3]) == Normalisation((0.5, 0.4, 0.4), (0.1, 0.2, 0.3))
+    assert Normalisation.measured(Normalisation.pixel_counts(images), [0.1, 0.2, 0.3], None).mean == (0.1, 0.2, 0.3)
+    assert Normalisation.measured(Normalisation.pixel_counts(images), None, [0.1, 0.2, 0.3]) == Normalisation(
+        (0.5, 0.4, 0.4), (0.1, 0.2, 0.3)
+    )
 
 
 def test_a_channel_of_one_value_has_no_deviation_to_divide_by() -> None:
     images = torch.randint(256, (2, 3, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     images[:, 2] = 7
     with pytest.raises(ValueError, match=r"one value in a whole channel.*data.std=\[\.\.\.\]"):
-        Normalisation.measured(images, None, None)
-    assert Normalisation.measured(images, None, [1, 1, 1]).std == (1, 1, 1)
+        Normalisation.measured(Normalisation.pixel_counts(images), None, None)
+    assert Normalisation.measured(Normalisation.pixel_counts(images), None, [1, 1, 1]).std == (1, 1, 1)
 
 
 def test_nothing_is_mirrored_where_that_is_switched_off() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.reporting.conftest import MakeRun
-from tests.results.summaries import looked_up, summary, write
+from tests.results.summaries import costs, looked_up, regression, summary, write
 
 from archselect.reporting.report import main
 
@@ -191,3 +191,51 @@ def test_a_grid_shows_what_each_pair_came_to_and_numbers_the_reasons_of_refusals
     ]
     shown = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["darts", "(1)", "90.00", "✓"] in shown and ["gdas", "(2)", "·", "(1)"] in shown
+
+
+def test_tasks_have_tables_of_their_own_in_their_own_units(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, summary(0, 0.9), regression(0, 12.5), regression(1, 2.5), regression(0, 3.0, search="gdas"))
+    text = report(tmp_path)
+    first, second = text.split("## Task regression: mean absolute error, lower is better")
+    assert "## Task classification: accuracy, higher is better" in first
+    (classified,), (darts, gdas) = table_of(first), table_of(second)
+    assert classified["test accuracy %"] == "90.00" and "paper %" in classified
+    assert (darts["test mean absolute error"], darts["best of n"]) == ("7.500 ± 7.071", "2.500")
+    assert gdas["test mean absolute error"] == "3.000"
+    assert not any("%" in title for title in darts if title != "skips %")
+    lines = {row["search"]: row for row in csv_of(tmp_path) if row["task"] == "regression"}
+    assert lines["darts"]["test_mean_absolute_error_best_of_n"] == "2.5" and lines["darts"]["metric_mode"] == "min"
+    assert lines["darts"]["test_accuracy_mean"] == lines["darts"]["paper_accuracy"] == ""
+    printed = capsys.readouterr().out
+    assert printed.index("Task classification") < printed.index("90.00") < printed.index("Task regression")
+
+
+def test_a_grid_is_of_one_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = [(search, selection) for search in ("darts", "gdas") for selection in ("perturb", "magnitude")]
+    for number, (search, selection) in enumerate(pairs):
+        write(tmp_path, regression(0, 10.0 + number, search=search, selection=selection))
+        write(tmp_path, summary(0, 0.5 + number / 10, search=search, selection=selection))
+    refused = summary(search="gdas", selection="random") | {"task": "regression", "reason": "no"}
+    (tmp_path / "refused").mkdir()
+    (tmp_path / "refused" / "refused.json").write_text(json.dumps(refused))
+    first, second = report(tmp_path).split("Grid: ")[1:]
+    assert "| darts | 60.00 | 50.00 |" in first and "refused" not in first
+    assert "| darts | 11.00 | 10.00 | – |" in second and "| gdas | 13.00 | 12.00 | refused (1) |" in second
+    assert "Mean test mean absolute error, ✓: decided" in " ".join(capsys.readouterr().out.split())
+
+
+def test_costs_beside_results_parameters_and_macs_and_the_others_on_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    write(tmp_path, summary(0, 0.9, **costs(macs=540_000_000)), summary(1, 0.8, **costs(macs=560_000_000)))
+    (row,) = table_of(report(tmp_path))
+    assert row["MACs M"] == "550.00" and "ms of 1" not in row
+    assert main([str(tmp_path), "--costs"]) == 0
+    (row,) = table_of((tmp_path / "report.md").read_text(encoding="utf-8"))
+    assert [row[name] for name in ("peak MB", "ms of 1", "ms of 64")] == ["6.50", "4.50", "90.00"]
+    (numbers,) = csv_of(tmp_path)
+    assert (numbers["macs_mean"], numbers["latency_ms_batch64_mean"]) == ("550000000.0", "90.0")
+    printed = capsys.readouterr().out
+    assert "550.00" in printed and "peak" in printed and "median" in printed
+    assert max(map(len, printed.split("n: number of results")[0].splitlines())) <= 80

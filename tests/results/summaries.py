@@ -26,6 +26,24 @@ def summary(seed: int = 0, accuracy: float | None = 0.97, **changes: Any) -> dic
     return content | changes
 
 
+def regression(seed: int = 0, error: float = 12.5, **changes: Any) -> dict[str, Any]:
+    """Return a summary of a task whose metric is an error, on the choices of `summary`."""
+    metric = {"task": "regression", "metric": "mean_absolute_error", "metric_mode": "min"}
+    content = summary(seed, 0.5) | metric | {"evaluation.test_mean_absolute_error": error} | changes
+    return {name: value for name, value in content.items() if name != "evaluation.test_accuracy"}
+
+
+def costs(params: int = 3_300_000, macs: int = 540_000_000, latency: float = 4.5) -> dict[str, Any]:
+    """Return what a summary says of costs."""
+    return {
+        "costs.params": params,
+        "costs.macs": macs,
+        "costs.peak_activation_bytes": 6_500_000,
+        "costs.latency_ms_batch1": latency,
+        "costs.latency_ms_batch64": 20 * latency,
+    }
+
+
 def looked_up(seed: int, rank: int, cifar10: float = 93.0, data: str = "cifar10") -> dict[str, Any]:
     stages = {"evaluation": {"folder": f"cell-{seed}", "seconds": 1.0}}
     content = summary(seed, None, search_space="nasbench201", evaluation="nasbench201", data=data, stages=stages)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.results.summaries import looked_up, summary, write
+from tests.results.summaries import costs, looked_up, regression, summary, write
 
 from archselect.genotype import PUBLISHED
 from archselect.results.formatting import comparison, duration, markdown_table
@@ -50,7 +50,7 @@ def test_runs_that_were_given_their_genotype_are_told_apart_by_it(tmp_path: Path
 
 def test_takes_the_table_s_accuracy_on_the_row_s_own_data_where_it_has_them(tmp_path: Path) -> None:
     found = row_of(tmp_path, looked_up(0, 10), looked_up(0, 10, data="cifar100"), looked_up(0, 10, data="digits"))
-    assert [(row.choices.data, row.accuracy) for row in found] == [
+    assert [(row.choices.data, row.mean) for row in found] == [
         ("cifar10", 93.0),
         ("cifar100", 70.0),
         ("digits", 93.0),
@@ -139,3 +139,45 @@ def test_a_table_in_markdown_keeps_its_columns() -> None:
 )
 def test_a_time_is_short_and_never_nothing(seconds: float | None, shown: str) -> None:
     assert duration(seconds) == shown
+
+
+def test_runs_of_two_tasks_are_never_averaged_and_the_best_of_an_error_is_the_least(tmp_path: Path) -> None:
+    found = row_of(tmp_path, summary(0, 0.9), regression(0, 12.5), summary(1, 0.7), regression(1, 2.5))
+    assert [(row.metric.name, row.seeds, row.mean, row.best) for row in found] == [
+        ("accuracy", [0, 1], pytest.approx(80.0), 90.0),
+        ("mean_absolute_error", [0, 1], 7.5, 2.5),
+    ]
+    assert found[0].paper is not None and found[1].paper is None  # on the choices of one of the paper's numbers
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"metric_mode": "down"}, "metric_mode is max or min, not 'down'"),
+        ({"metric": "a\x1b[2J"}, "metric is no name of at most 200 printable"),
+        ({"task": 3}, "task is no name of at most 200 printable"),
+        ({"costs.macs": "few"}, "costs.macs is a finite number, 0 or more, not 'few'"),
+        ({"costs.latency_ms_batch1": float("nan")}, "costs.latency_ms_batch1 is a finite number"),
+        ({"metric": "rmse"}, "neither evaluation.test_rmse nor evaluation.rank"),
+    ],
+)
+def test_names_what_a_summary_of_another_task_says_wrongly(
+    changes: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    write(tmp_path, summary(0), regression(1, **changes))
+    warnings: list[str] = []
+    assert len(collect(tmp_path, warn=warnings.append)) == 1
+    assert len(warnings) == 1 and reason in warnings[0]
+
+
+def test_a_run_that_evaluated_nothing_has_costs_and_older_ones_their_parameters(tmp_path: Path) -> None:
+    counted, old = row_of(tmp_path, summary(0, None, params=None, **costs()), summary(0, search_space="s3"))
+    assert counted.costs["macs"] == 540_000_000 and counted.costs["params"] == 3_300_000
+    assert old.costs["params"] == 3_300_000 and old.costs["macs"] is None
+
+
+def test_a_logger_gets_an_error_under_its_own_name_and_beside_no_number_of_the_papers() -> None:
+    assert comparison(regression(error=12.5)) == {
+        "result/skip_share": 0.5,
+        "result/test_mean_absolute_error": 12.5,
+    }

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from torch import Tensor
 
-from archselect.data import ImageTensors
+from archselect.data import Images
 from archselect.evaluation import NASBench201Lookup, NASBench201Table
 from archselect.evaluation.nasbench201 import OPERATIONS, PACKAGED
 from archselect.models.supernet.supernet import Supernet
@@ -174,7 +174,7 @@ class Measurer:
         """Return the test images, shuffled once and for all: a supernet may normalise by each batch's statistics."""
         return self._batches(self.run.parts.data.test, batch_size)
 
-    def _batches(self, images: ImageTensors, batch_size: int) -> Iterable[tuple[Tensor, Tensor]]:
+    def _batches(self, images: Images, batch_size: int) -> Iterable[tuple[Tensor, Tensor]]:
         return fixed_batches(self.run.parts.data, images, batch_size, self.device, self.run.parts.seed)
 
     def start(self, steps: int) -> None:

@@ -66,7 +66,7 @@ class Evidence:
             seed: accuracy
             for (*choices, seed), run in self.runs.items()
             if choices == [space, search, selection]
-            and (accuracy := RunResult.from_summary(run.summary, run.folder).accuracy) is not None
+            and (accuracy := RunResult.from_summary(run.summary, run.folder).value) is not None
         }
 
     def table(self, space: str, analysis: str) -> Table:

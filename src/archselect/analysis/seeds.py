@@ -122,8 +122,8 @@ def outcomes(runs: Sequence[FinishedRun]) -> Table:
             "seed": result.seed,
             "supernet": run.stage("search").folder.key.digest,
             "skips": list(edges.values()).count(SKIP),
-            "accuracy": result.accuracy,
-            "judged": None if result.accuracy is None else judged,
+            "accuracy": result.value,
+            "judged": None if result.value is None else judged,
             "genotype": str(run.genotype),
             "edges": edges,
         }

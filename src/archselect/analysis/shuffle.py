@@ -94,7 +94,8 @@ class Shuffle(Analysis):
         label = f"{kind}-{run.parts.data.label}-seed{run.parts.seed}"
 
         def train(trainer: StageTrainer) -> Mapping[str, Any]:
-            network = partial(ReferenceNetwork, **shape, classes=run.parts.data.classes)
+            data = run.parts.data
+            network = partial(ReferenceNetwork, **shape, classes=data.classes, in_channels=data.channels)
             return retrain(network, self.recipe, context.job, trainer)
 
         return AnalysisStage(StageKey("analysis", label, {"version": VERSION, **config}), config, train)
@@ -107,7 +108,8 @@ class Shuffle(Analysis):
         measurer.start((1 + self.shuffles) * (1 + len(prepared)))
         rows: Table = []
         for kind in REFERENCES:
-            network = ReferenceNetwork(**self._shape(kind), classes=measurer.run.parts.data.classes)
+            data = measurer.run.parts.data
+            network = ReferenceNetwork(**self._shape(kind), classes=data.classes, in_channels=data.channels)
             load_into(network, prepared[kind].folder.path / NETWORK)
             network.eval().to(measurer.device)
             rows += self._rows(measurer, kind, partial(swapped_layers, network))

@@ -3,14 +3,16 @@
 from archselect.data.augmentation import Augmentation, Normalisation
 from archselect.data.decode import ImageTensors
 from archselect.data.image_data import ImageData
-from archselect.data.loader import Batch, BilevelBatches, DeviceLoader
+from archselect.data.loader import Batch, Batches, BilevelBatches, DeviceLoader
 from archselect.data.sources import Digits, ImageFolder, Source
 from archselect.data.splits import stratified_split, stratified_subset
+from archselect.data.stream import Images, StreamedImages, StreamLoader, batches_of
 from archselect.data.tables import HubImages, HuggingFaceImages
 
 __all__ = [
     "Augmentation",
     "Batch",
+    "Batches",
     "BilevelBatches",
     "DeviceLoader",
     "Digits",
@@ -19,8 +21,12 @@ __all__ = [
     "ImageData",
     "ImageFolder",
     "ImageTensors",
+    "Images",
     "Normalisation",
     "Source",
+    "StreamLoader",
+    "StreamedImages",
+    "batches_of",
     "stratified_split",
     "stratified_subset",
 ]

@@ -33,9 +33,14 @@ class Normalisation:
         if not all(0 < value <= 1 for value in self.std):
             raise ValueError(f"Expected each number in data.std to lie above 0 and at most at 1, {_unit(self.std)}")
 
+    @staticmethod
+    def pixel_counts(images: Tensor) -> Tensor:
+        """Return how many pixels of images `(N, C, H, W)`, uint8, have each value in each channel: `(C, 256)`."""
+        return torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)])
+
     @classmethod
-    def measured(cls, images: Tensor, mean: Sequence[float] | None, std: Sequence[float] | None) -> "Normalisation":
-        """Return the statistics of all pixels of `images` `(N, 3, H, W)`, uint8, where they are not given.
+    def measured(cls, counts: Tensor, mean: Sequence[float] | None, std: Sequence[float] | None) -> "Normalisation":
+        """Return the statistics of all pixels, counted by `pixel_counts`, where they are not given.
 
         They are sums over whole numbers, rounded to four digits: the same on every machine, and can be typed.
 
@@ -43,7 +48,6 @@ class Normalisation:
             ValueError: All pixels of a channel have one value.
         """
         values = torch.arange(256, dtype=torch.float64) / 255
-        counts = torch.stack([torch.bincount(images[:, channel].flatten(), minlength=256) for channel in range(3)])
         shares = counts.double() / counts.sum(dim=1, keepdim=True)  # (3, 256)
         means = shares @ values
         deviations = (shares * (values - means[:, None]).square()).sum(dim=1).sqrt()

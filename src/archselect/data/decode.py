@@ -29,6 +29,10 @@ UPRIGHT = {
 }
 
 
+class BrokenImageError(ValueError):
+    """An image that cannot be decoded, whenever it is tried."""
+
+
 @dataclass(frozen=True, eq=False)
 class ImageTensors:
     """Images `(N, 3, H, W)` in uint8 with their labels `(N,)` in int64."""
@@ -87,7 +91,7 @@ class EncodedImages:
         quiet = len(rows) < WORTH_A_PROGRESS_BAR or console.is_jupyter  # where a bar asks for ipywidgets
         progress = track(rows, description, console=console, transient=True, disable=quiet)
         for position, row in enumerate(progress):
-            pixels[position] = self._decoded(row, size, resize)
+            pixels[position] = self.pixels(row, size, resize)
         return ImageTensors(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.labels[indices])
 
     def size_of(self, row: int) -> int:
@@ -110,7 +114,10 @@ class EncodedImages:
             yield
         except PILLOW_ERRORS as error:
             why = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
-            raise ValueError(f"{self.name(row)} is {otherwise} ({why}). Replace or remove it.") from error
+            words = f"{self.name(row)} is {otherwise} ({why}). Replace or remove it."
+            # What the system refuses, such as a disk that is away for a while, need not be wrong with the image.
+            is_broken = not (isinstance(error, OSError) and error.errno is not None)
+            raise (BrokenImageError if is_broken else ValueError)(words) from error
 
     def _opened(self, row: int) -> Image.Image:
         with self._readable(row, "not an image that can be read"):
@@ -120,11 +127,11 @@ class EncodedImages:
         with self._readable(row, "an image that cannot be decoded"):
             return upright(image).convert("RGB")
 
-    def _decoded(self, row: int, size: int, resize: bool) -> np.ndarray:
-        """Return the pixels `(size, size, 3)` of one image."""
+    def pixels(self, row: int, size: int, resize: bool) -> np.ndarray:
+        """Return the pixels `(size, size, 3)` of one image; for the errors see `decode`."""
         with self._opened(row) as image:
             if image.mode.startswith(("I", "F")):
-                raise ValueError(
+                raise BrokenImageError(
                     f"Expected 8 bits per channel, but {self.name(row)} has the mode {image.mode}. Convert the images."
                 )
             colours = self._upright(image, row)

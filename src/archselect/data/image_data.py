@@ -4,19 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from rich.console import Console
 from torch import Tensor
 
 from archselect.data.augmentation import Augmentation, Normalisation
-from archselect.data.decode import EncodedImages, ImageTensors
+from archselect.data.decode import EncodedImages
 from archselect.data.sources import Source, Split, digest
 from archselect.data.splits import stratified_subset
+from archselect.data.stream import BrokenImages, Images, OnBroken, Storage, StreamedImages, default_workers, is_streamed
 from archselect.distributed.rng import generator_for
 from archselect.store.redact_paths import expand
-from archselect.utils.validation import POSITIVE_INT
+from archselect.utils.validation import POSITIVE_INT, one_of
 
 OWN_CHOICE = (
     "Another data set is data=huggingface data.path=FOLDER (or data.source.repository=OWNER/NAME), with "
@@ -35,9 +36,13 @@ class ImageData:
         train_subset: So many images are drawn once and for all, with every class's share kept.
         published: What options of `source` must be for name, statistics and classes to be those of the data set of that
             name; where the data name their classes, these have to be `class_names`. None: nothing is checked.
+        storage: Whether images are kept decoded in memory or stay on disk: see `data.stream`.
+        workers: How many threads decode images that stay on disk; None: one per processor.
+        on_broken: What is done with an image on disk that cannot be decoded.
         console: Where progress is shown; None: standard error.
 
     Attributes:
+        broken: The images on disk that could not be decoded, as far as they were met.
         notes: What a user should know of the images that were opened so far, a sentence each, without a full stop.
 
     Raises:
@@ -58,11 +63,17 @@ class ImageData:
         path: str | Path | None = None,
         class_names: Sequence[str] | None = None,
         published: Mapping[str, Any] | None = None,
+        storage: Storage = "auto",
+        workers: int | None = None,
+        on_broken: OnBroken = "stop",
         console: Console | None = None,
     ) -> None:
-        for option, number in (("classes", classes), ("image_size", image_size), ("train_subset", train_subset)):
+        numbers = {"classes": classes, "image_size": image_size, "train_subset": train_subset, "workers": workers}
+        for option, number in numbers.items():
             if number is not None:
                 POSITIVE_INT.check(f"data.{option}", number)
+        one_of(get_args(Storage)).check("data.storage", storage)
+        one_of(get_args(OnBroken)).check("data.on_broken", on_broken)
         if not isinstance(source, Source):
             needed = "a subclass of archselect.data.sources.Source, named by its _target_"
             raise ValueError(f"data.source must be {needed}; got {source!r}.")
@@ -80,6 +91,9 @@ class ImageData:
         self._published = self._class_names if published else None
         self._augmentation = Augmentation(pad, flip)
         self._console = console or Console(stderr=True)
+        self.storage, self.workers = storage, workers or default_workers()
+        self.broken = BrokenImages(on_broken, self._console)
+        self._stored: dict[Split, EncodedImages] = {}
 
     @property
     def label(self) -> str:
@@ -113,19 +127,24 @@ class ImageData:
     @cached_property
     def image_size(self) -> int:
         """Height and width in pixels, as configured or of the first image."""
-        return self.source.open("train").size_of(0) if self._image_size is None else self._image_size
+        return self._encoded("train").size_of(0) if self._image_size is None else self._image_size
+
+    @property
+    def channels(self) -> int:
+        """Of the images."""
+        return 3
 
     @cached_property
     def _told(self) -> tuple[int | None, tuple[str, ...] | None, list[int]]:
         """Number and names of the classes, where the training images tell, and which labels they have."""
-        train = self.source.open("train")
+        train = self._encoded("train")
         return train.classes, train.class_names, train.labels.unique().tolist()
 
     @cached_property
     def normalisation(self) -> Normalisation:
         """Measured on `train` where it is not given."""
         if self._mean is None or self._std is None:
-            return Normalisation.measured(self.train.images, self._mean, self._std)
+            return Normalisation.measured(self._pixel_counts(), self._mean, self._std)
         return Normalisation(self._mean, self._std)
 
     def augmentation(self, cutout: int = 0) -> Augmentation:
@@ -135,12 +154,12 @@ class ImageData:
         return augmentation
 
     @cached_property
-    def train(self) -> ImageTensors:
+    def train(self) -> Images:
         """The train split, or the subset of it."""
         return self._load("train", self.train_subset)
 
     @cached_property
-    def test(self) -> ImageTensors:
+    def test(self) -> Images:
         """The test split, always whole."""
         return self._load("test", None)
 
@@ -166,17 +185,33 @@ class ImageData:
         resized_to = self._image_size if self.source.resizes else None
         return digest(self.source.fingerprint(), resized_to, self.train_subset)
 
-    def _load(self, split: Split, subset: int | None) -> ImageTensors:
+    def _pixel_counts(self) -> Tensor:
+        """Return how many pixels of the training images have each value in each channel, `(C, 256)`."""
+        if isinstance(self.train, StreamedImages):
+            return self.train.pixel_counts(f"Measuring mean and std of {self.name}")
+        return Normalisation.pixel_counts(self.train.images)
+
+    def _load(self, split: Split, subset: int | None) -> Images:
         stored = self._open(split)
         rows = torch.arange(len(stored))
         if subset is not None:
             rows = stratified_subset(stored.labels, subset, generator_for("train subset"))
         resize = self.source.resizes and self._image_size is not None
-        return stored.decode(rows, self.image_size, resize, f"Decoding {self.name}, {split}", self._console)
+        size, channels = self.image_size, self.channels
+        streamed = StreamedImages(stored, rows, size, resize, channels, self.broken, self.workers)
+        if is_streamed(self.storage, streamed.decoded_bytes):
+            return streamed
+        del self._stored[split]  # what is decoded need not be kept as it was
+        return stored.decode(rows, size, resize, f"Decoding {self.name}, {split}", self._console)
+
+    def _encoded(self, split: Split) -> EncodedImages:
+        if split not in self._stored:
+            self._stored[split] = self.source.open(split)
+        return self._stored[split]
 
     def _open(self, split: Split) -> EncodedImages:
         """Open a split, check its labels and note what is not as one would think."""
-        stored = self.source.open(split)
+        stored = self._encoded(split)
         self._check_class_names(split, stored.class_names)
         stored.check_labels(self.classes)
         counts = self.count_classes(stored.labels)

@@ -1,7 +1,8 @@
-"""Batches of images that lie on the training device, in an order that depends on purpose and epoch alone."""
+"""Batches of images in an order that depends on purpose and epoch alone; of images that lie on the training device."""
 
 import itertools
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,12 +15,14 @@ from archselect.distributed.rng import generator_for
 Batch = tuple[Tensor, Tensor]  # images (B, 3, H, W), normalised, channels_last; labels (B,)
 
 
-class DeviceLoader:
-    """The batches of one epoch over images that are moved to the device once.
+Part = tuple[Tensor, Tensor | None]  # of a batch: which images (B,), and what happens to each of them (B, 5), if any
+
+
+class Batches(ABC):
+    """The batches of one epoch: which images each of them has, and how these are augmented and normalised.
 
     Order and augmentation are those of the epoch last given to `set_epoch`, 0 at first, so iterating twice gives the
-    same batches twice. The images take `N * (H + 2 pad) * (W + 2 pad) * 3` bytes on the device, and nothing is read
-    back from it.
+    same batches twice.
 
     No order is that of the images given: without shuffling it is one random permutation, the same in every epoch. Data
     sets often list their images class by class, and a network that normalises with the statistics of a batch answers
@@ -32,7 +35,8 @@ class DeviceLoader:
     is left out, because batch normalisation cannot train on one value per channel; it is another image every epoch.
 
     Args:
-        images: `(N, 3, H, W)`, uint8; their labels are `(N,)`, int64.
+        labels: `(N,)`, int64.
+        size: Height and width of the images.
         normalisation: Applied after crop and flip, before the cutout.
         rng_key: What the random numbers are for, e.g. `(seed, "search", "weights")`. Unshuffled batches of as many
             images, with the same key, have the same order.
@@ -46,8 +50,8 @@ class DeviceLoader:
 
     def __init__(
         self,
-        images: Tensor,
         labels: Tensor,
+        size: Sequence[int],
         batch_size: int,
         device: torch.device | str,
         normalisation: Normalisation,
@@ -56,27 +60,33 @@ class DeviceLoader:
         shuffle: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if not 1 <= batch_size <= len(images):
+        if not 1 <= batch_size <= len(labels):
             raise ValueError(
-                f"The batch size is {batch_size}, but the split has {len(images)} images. "
+                f"The batch size is {batch_size}, but the split has {len(labels)} images. "
                 "Expected at least 1 and at most the size of the split: change the batch size or use more images."
             )
         self.batch_size, self.augmentation, self.rng_key = batch_size, augmentation, rng_key
         self.shuffle, self.dtype = shuffle, dtype
         self.epoch = 0
-        self._height, self._width = images.shape[2:]
-        pixels = images.to(device).permute(0, 2, 3, 1)
+        self._skipped = 0
+        self._height, self._width = size
         if augmentation is not None:
             augmentation.check(self._height, self._width)
-            pixels = augmentation.padded(pixels)
-        self._pixels = pixels.contiguous()  # (N, H + 2 pad, W + 2 pad, 3)
-        self._labels = labels.to(device)
+        self._labels = labels
         self._scale, self._shift = (channels.to(device) for channels in normalisation.scale_and_shift())
         self._fixed_order = None if shuffle else self._permutation()
+
+    @abstractmethod
+    def _read(self, parts: Iterator[Part]) -> Iterator[Batch]:
+        """Yield the images and labels of parts of batches."""
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order and augmentation the next iteration takes."""
         self.epoch = epoch
+
+    def skip(self, batches: int) -> None:
+        """Let the next iteration begin after so many batches: those that a run had made before it was cut off."""
+        self._skipped = batches
 
     def __len__(self) -> int:
         full, rest = divmod(len(self._labels), self.batch_size)
@@ -92,14 +102,18 @@ class DeviceLoader:
         Number 0 is the epoch itself. The epoch is looked at when the first batch is asked for, not before: training
         loops make the iterator first and announce the epoch, for instance a resumed one, afterwards.
         """
+        yield from self._read(self._parts(number))
+
+    def _parts(self, number: int) -> Iterator[Part]:
+        """Yield this process's part of each batch."""
         moment = (self.epoch, number) if number else (self.epoch,)
         order = self._permutation(*moment) if self._fixed_order is None else self._fixed_order
         draws, own_shard = self._draws(*moment), shard()
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
+        first, self._skipped = self._skipped, 0
+        for start in range(first * self.batch_size, len(self) * self.batch_size, self.batch_size):
             indices = order[start : start + self.batch_size]
             own = own_shard.part(len(indices))
-            draws_of_batch = None if draws is None else draws[start : start + self.batch_size][own]
-            yield self._images(indices[own], draws_of_batch), self._labels[indices[own]]
+            yield indices[own], None if draws is None else draws[start : start + self.batch_size][own]
 
     def _permutation(self, *moment: int) -> Tensor:
         generator = generator_for(*self.rng_key, "order", *moment)
@@ -110,17 +124,58 @@ class DeviceLoader:
             return None
         generator = generator_for(*self.rng_key, "augmentation", *moment)
         draws = self.augmentation.draw(len(self._labels), self._height, self._width, generator)
-        return draws.to(self._labels.device)
+        return draws.to(self._scale.device)
 
-    def _images(self, indices: Tensor, draws: Tensor | None) -> Tensor:
-        if draws is None:
-            pixels = self._pixels.index_select(0, indices)
-        else:
-            pixels = crop_and_flip(self._pixels, indices, draws, self._height, self._width)
-        images = torch.addcmul(self._shift, pixels.float(), self._scale)  # (B, H, W, 3)
+    def _normalised(self, pixels: Tensor, draws: Tensor | None) -> Tensor:
+        """Return images `(B, C, H, W)` of cropped and flipped pixels `(B, H, W, C)` on the device."""
+        images = torch.addcmul(self._shift, pixels.float(), self._scale)  # (B, H, W, C)
         if draws is not None and self.augmentation is not None and self.augmentation.cutout:
             images.masked_fill_(cutout_mask(draws, self.augmentation.cutout, self._height, self._width), 0)
         return images.permute(0, 3, 1, 2).to(self.dtype)
+
+
+class DeviceLoader(Batches):
+    """Batches of images that are moved to the device once, and nothing is read back from it.
+
+    The images take `N * (H + 2 pad) * (W + 2 pad) * C` bytes there. Arguments are those of `Batches`, but for the
+    images `(N, C, H, W)` in uint8.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        batch_size: int,
+        device: torch.device | str,
+        normalisation: Normalisation,
+        rng_key: tuple[int | str, ...],
+        augmentation: Augmentation | None = None,
+        shuffle: bool = False,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(
+            labels.to(device),
+            images.shape[2:],
+            batch_size,
+            device,
+            normalisation,
+            rng_key,
+            augmentation,
+            shuffle,
+            dtype,
+        )
+        pixels = images.to(device).permute(0, 2, 3, 1)
+        if augmentation is not None:
+            pixels = augmentation.padded(pixels)
+        self._pixels = pixels.contiguous()  # (N, H + 2 pad, W + 2 pad, C)
+
+    def _read(self, parts: Iterator[Part]) -> Iterator[Batch]:
+        for indices, draws in parts:
+            if draws is None:
+                pixels = self._pixels.index_select(0, indices)
+            else:
+                pixels = crop_and_flip(self._pixels, indices, draws, self._height, self._width)
+            yield self._normalised(pixels, draws), self._labels[indices]
 
 
 class BilevelBatch(NamedTuple):
@@ -139,7 +194,7 @@ class BilevelBatches:
         ValueError: Both are shuffled with the same `rng_key`: the same images would meet in every epoch.
     """
 
-    def __init__(self, weight_batches: DeviceLoader, architecture_batches: DeviceLoader) -> None:
+    def __init__(self, weight_batches: Batches, architecture_batches: Batches) -> None:
         both_shuffle = weight_batches.shuffle and architecture_batches.shuffle
         if both_shuffle and weight_batches.rng_key == architecture_batches.rng_key:
             raise ValueError(
@@ -147,15 +202,27 @@ class BilevelBatches:
                 f"{weight_batches.rng_key}, which gives them the same order. Give each a purpose of its own."
             )
         self.weight_batches, self.architecture_batches = weight_batches, architecture_batches
+        self._repetitions = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of both."""
         self.weight_batches.set_epoch(epoch)
         self.architecture_batches.set_epoch(epoch)
 
+    def skip(self, batches: int) -> None:
+        """Let the next iteration begin after so many pairs: see `Batches.skip`."""
+        self.weight_batches.skip(batches)
+        self._repetitions, rest = divmod(batches, len(self.architecture_batches))
+        self.architecture_batches.skip(rest)
+
     def __len__(self) -> int:
         return len(self.weight_batches)
 
     def __iter__(self) -> Iterator[BilevelBatch]:
-        repetitions = map(self.architecture_batches.repetition, itertools.count())
+        repetitions = map(self.architecture_batches.repetition, self._numbers())
         return map(BilevelBatch, self.weight_batches, itertools.chain.from_iterable(repetitions))
+
+    def _numbers(self) -> Iterator[int]:
+        """Yield the numbers of the repetitions from the one that was not finished; looked at with the first batch."""
+        first, self._repetitions = self._repetitions, 0
+        yield from itertools.count(first)

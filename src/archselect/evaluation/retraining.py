@@ -62,7 +62,7 @@ class Retraining(Evaluation):
     """Train the discrete network from scratch; test it once, at the end.
 
     Attributes:
-        network: The skeleton: what `SearchSpace.network` takes besides the genotype, image size and outputs.
+        network: The skeleton: what `SearchSpace.network` takes besides genotype, image size, outputs and channels.
         validation_share: Share of the training images that is held out and validated on after every epoch; 0 trains on
             all. The last epoch's network is tested whatever the validation says.
         learning_rate_min: Where the cosine schedule ends; null keeps the rate constant.
@@ -97,7 +97,7 @@ class Retraining(Evaluation):
 
     def new_network(self, space: SearchSpace, genotype: Genotype, data: ImageData, outputs: int) -> DiscreteNetwork:
         """Return the network to train, which gives so many outputs."""
-        return space.network(genotype, data.image_size, outputs, **self.skeleton)
+        return space.network(genotype, data.image_size, outputs, data.channels, **self.skeleton)
 
     @property
     def skeleton(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from archselect.evaluation import Evaluation
 from archselect.figures.style import formats_of
 from archselect.genotype import Genotype
 from archselect.search import SearchMethod
-from archselect.search_spaces import SearchSpace
+from archselect.search_spaces import SearchSpace, instantiate_space
 from archselect.selection import Selector
 from archselect.store import explanation
 from archselect.tasks import Task
@@ -88,7 +89,8 @@ def instantiate_parts(config: DictConfig) -> Components:
 def instantiate_part(config: DictConfig, group: str) -> Any:
     """Build what a group of the config describes; a `UserError` says which option makes no sense."""
     try:
-        return instantiate(config[group], _convert_="all")
+        make = instantiate_space if group == "search_space" else partial(instantiate, _convert_="all")
+        return make(config[group])
     except InstantiationException as error:
         cause: BaseException = error  # Hydra wraps what a constructor says; the reader needs the constructor's sentence
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
@@ -126,8 +128,10 @@ def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int =
     normalised by itself.
     """
     # The images in the fingerprint determine a mean and std that are measured: null in the config, null here.
+    # Where images are kept changes nothing; a file that breaks stops a run, or another stands for it from then on.
     named = ("name", "path", "source", "train_subset", "class_names", "published")
-    data = {**to_plain_dict(config.data, *named), "fingerprint": data_fingerprint}
+    reading = ("storage", "workers", "on_broken")
+    data = {**to_plain_dict(config.data, *named, *reading), "fingerprint": data_fingerprint}
     task, precision = to_plain_dict(config.task, "name"), str(config.trainer.precision)
     common = {"seed": config.seed, "task": task, "precision": precision}
     if parts_of_batch > 1:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from archselect.data import ImageData
+from archselect.data import ImageData, StreamedImages
 from archselect.evaluation import NoEvaluation
 from archselect.evaluation.nasbench201 import DATA_SETS
 from archselect.figures import strengths, trajectories
@@ -57,8 +57,10 @@ def _snapshots(parts: Components) -> str:
     every, epochs = parts.search.snapshots, parts.search.epochs
     if every is None:
         return ""
+    data = parts.data
     with torch.device("meta"):
-        supernet = parts.space.supernet(parts.data.image_size, parts.task.outputs(parts.data), parts.search.variant)
+        outputs = parts.task.outputs(data)
+        supernet = parts.space.supernet(data.image_size, outputs, parts.search.variant, data.channels)
     size = sum(tensor.nbytes for tensor in (*supernet.parameters(), *supernet.buffers())) / 1e6
     return f"; keeps {-(-epochs // every)} snapshots of {size:.1f} MB"
 
@@ -83,6 +85,10 @@ def show_data(console: Console, data: ImageData) -> None:
         f"{data.name}: {sum(counts):,} training images of {len(counts)} classes ({spread}), {data.image_size} x "
         f"{data.image_size} pixels; mean {mean}, std {std}{', measured on them' if data.is_measured else ''}"
     )
+    if isinstance(data.train, StreamedImages):
+        workers = "1 thread decodes" if data.workers == 1 else f"{data.workers} threads decode"
+        size = f"decoded they would take {data.train.decoded_bytes / 2**30:.1f} GiB"
+        words += f"; read from disk while they are needed, for {size} ({workers}; data.storage={data.storage})"
     console.print(f"{'data':<10} {escape(words)}", highlight=False, soft_wrap=True)
     for note in data.notes:
         warn(console, "data", note)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from archselect.data import DeviceLoader, stratified_split
+from archselect.data import batches_of, stratified_split
 from archselect.distributed.rng import derived_seed, generator_for, seed_generators
 from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
 from archselect.genotype import Genotype
@@ -51,7 +51,7 @@ def retrain(
     with torch.random.fork_rng(devices=[]):
         seed_generators(derived_seed(job.seed, "evaluation", "initialisation"))
         network = make()
-    test = data.test  # decoded now: a damaged image must not be met after the training
+    test = data.test  # decoded now, if it fits into memory: a damaged image must not be met after the training
     module = RetrainModule(network, protocol, job.fitted_task, job.outputs, job.seed)
     loaders, epochs = (lambda device: retraining_loaders(job, protocol, device)), protocol.epochs
     history = stage_trainer.fit(module, loaders, epochs, describe=lambda: dict(module.per_class))
@@ -64,6 +64,8 @@ def retrain(
         **metrics,
         **{name: values for name, values in module.per_class.items() if name.startswith("test_")},
         **job.fitted_task.describe(data, test.labels, "test"),
+        "image_size": data.image_size,
+        "channels": data.channels,
         **describe_data(job),
     }
 
@@ -78,6 +80,5 @@ def retraining_loaders(job: StageContext, protocol: Retraining, device: torch.de
         train, validation = data.train.select(rest), data.train.select(held_out)
         val = fixed_batches(data, validation, size, device, job.seed)
     rng_key, augmentation = (job.seed, "evaluation", "train"), data.augmentation(protocol.cutout)
-    images, labels = train.images, train.labels
-    batches = DeviceLoader(images, labels, size, device, data.normalisation, rng_key, augmentation, shuffle=True)
-    return Loaders(batches, val, len(labels))
+    batches = batches_of(train, size, device, data.normalisation, rng_key, augmentation, shuffle=True)
+    return Loaders(batches, val, len(train))

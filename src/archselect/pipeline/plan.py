@@ -19,7 +19,7 @@ from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 
 from archselect import kernels
-from archselect.data import BilevelBatches, ImageTensors
+from archselect.data import BilevelBatches, Images
 from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
 from archselect.genotype import Genotype
 from archselect.pipeline.config import Components, folder_label, identity_of, to_plain_dict
@@ -187,7 +187,7 @@ def _seconds_per_image(plan: Plan, of_retraining: bool) -> float:
             size, clock = min(size, most), _Clock()
             few = images.select(torch.arange(2 * size) % len(images.labels))  # two steps: the first is slower
 
-            def loaders(device: torch.device, few: ImageTensors = few, size: int = size) -> Loaders:
+            def loaders(device: torch.device, few: Images = few, size: int = size) -> Loaders:
                 batches = [fixed_batches(job.data, few, size, device, job.seed) for _ in range(2)]
                 return Loaders(batches[0] if of_retraining else BilevelBatches(*batches), None, size)
 

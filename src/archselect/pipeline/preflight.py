@@ -62,10 +62,10 @@ def check(parts: Components) -> None:
     check_pair(parts.search, parts.selection, space.cells)
     if genotype is not None:
         space.check(genotype)
-    # Told by the data, whose labels are no tensors of the kind below.
-    size, outputs = data.image_size, parts.task.outputs(data)
+    # These are told by the data, whose labels are no tensors of the kind below.
+    size, outputs, channels = data.image_size, parts.task.outputs(data), data.channels
     with torch.device("meta"):
-        space.supernet(size, outputs, parts.search.variant)
+        space.supernet(size, outputs, parts.search.variant, channels)
     parts.evaluation.check(space, genotype, data, parts.task)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
-from archselect.distributed.process_group import on_main_process
+from archselect.distributed.process_group import gathered, on_main_process
 from archselect.distributed.rng import derived_seed, seed_generators
 from archselect.genotype import Genotype
 from archselect.models.supernet.supernet import Supernet, argmax_alpha
@@ -135,17 +136,20 @@ def summarised(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_data(job: StageContext) -> dict[str, Any]:
-    """Return what a result says of the training images: their targets, and by what they are normalised."""
+    """Return what a result says of the training images: their targets, mean and std, how many are broken."""
     data = job.data
     mean, std = data.normalisation.mean, data.normalisation.std
-    return {**job.fitted_task.describe(data, data.train.labels, "train"), "mean": list(mean), "std": list(std)}
+    targets = job.fitted_task.describe(data, data.train.labels, "train")
+    said = {**targets, "mean": list(mean), "std": list(std)}
+    broken = len(set(chain(*gathered(list(data.broken.met)))))
+    return said | ({"broken_images": broken} if broken else {})
 
 
 def new_supernet(job: StageContext, method: SearchMethod) -> Supernet:
     """Return the supernet as the seed draws it."""
     with torch.random.fork_rng(devices=[]):
         seed_generators(derived_seed(job.seed, "search", "initialisation"))
-        return job.space.supernet(job.data.image_size, job.outputs, method.variant)
+        return job.space.supernet(job.data.image_size, job.outputs, method.variant, job.data.channels)
 
 
 def load_supernet(job: StageContext, method: SearchMethod, folder: Path, epochs: int | None = None) -> Supernet:
@@ -161,9 +165,11 @@ def load_supernet(job: StageContext, method: SearchMethod, folder: Path, epochs:
             f"{folder} has no snapshot of the supernet after {epochs} epochs; there are: {kept}. Search with "
             "search.snapshots=N to keep one after every N epochs."
         )
-    size, outputs = job.data.image_size, job.outputs  # told by the images, which are no tensors of the kind below
+    # These are told by the images, which are no tensors of the kind below.
+    size, outputs, channels = job.data.image_size, job.outputs, job.data.channels
     with torch.device("meta"):  # the file bounds what is made: a config could ask for more than this machine has
-        tensors.check_fits(job.space.supernet(size, outputs, method.variant), tensors.load_state(file), file)
+        described = job.space.supernet(size, outputs, method.variant, channels)
+        tensors.check_fits(described, tensors.load_state(file), file)
     supernet = new_supernet(job, method)
     tensors.load_into(supernet, file)
     return supernet

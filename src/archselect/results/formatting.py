@@ -6,6 +6,8 @@ from operator import attrgetter
 from statistics import fmean
 from typing import Any
 
+from archselect.results.costs import COSTS, LATENCY_1, LATENCY_64, MACS, PARAMETERS, PEAK, Cost
+from archselect.results.metric import ACCURACY, Metric
 from archselect.results.summaries import STAGES, Choices, Row, RunResult, paper_number
 
 
@@ -19,26 +21,51 @@ class Column:
     numeric: bool = True
 
 
-def columns(report: Sequence[Row]) -> list[Column]:
-    """Return the columns of `report`; ranks and balanced accuracies are one where a row has any that say something."""
+def columns(report: Sequence[Row], all_costs: bool = False) -> list[Column]:
+    """Return the columns of `report`, whose rows share a metric.
+
+    Ranks, balanced accuracies, the paper's numbers of other metrics than accuracy, and costs are columns where a row
+    has any that say something; `all_costs`: not parameters and multiply-accumulates only.
+    """
+    metric = metric_of(report)
     names = {field: attrgetter(f"choices.{field}") for field in Choices._fields}
+    balanced = Column("balanced %", lambda row: number(row.balanced_accuracy), attrgetter("balanced_accuracy"))
+    rank = Column("mean rank (best)", _rank, lambda row: fmean(row.ranks) if row.ranks else None)
+    paper = Column("paper %", lambda row: str(row.paper or "–"), lambda row: row.paper and row.paper.accuracy)
     found = [
         *(Column(field.replace("_", " "), name, name, numeric=False) for field, name in names.items()),
         Column("n (seeds)", _seeds, lambda row: len(row.results)),
-        Column("test accuracy %", spread, attrgetter("accuracy")),
-        Column("best of n %", lambda row: number(row.best), attrgetter("best")),
-        Column("balanced %", lambda row: number(row.balanced_accuracy), attrgetter("balanced_accuracy")),
-        Column("mean rank (best)", _rank, lambda row: fmean(row.ranks) if row.ranks else None),
-        Column("params M", millions, attrgetter("parameters")),
+        Column(f"test {metric.column}", spread, attrgetter("mean")),
+        Column(f"best of n{metric.percent}", lambda row: metric.number(row.best), attrgetter("best")),
+        balanced,
+        rank,
+        Column(PARAMETERS.column, millions, lambda row: row.costs["params"]),
+        *(_cost_column(cost) for cost in known_costs(report, all_costs) if cost is not PARAMETERS),
         Column("skips %", lambda row: f"{100 * row.skip_share:.0f}", attrgetter("skip_share")),
         Column(f"time: {' + '.join(STAGES)}", _durations, _seconds),
-        Column("paper %", lambda row: str(row.paper or "–"), lambda row: row.paper and row.paper.accuracy),
+        paper,
     ]
-    says_something = {
-        "balanced %": any(row.unbalanced for row in report),
-        "mean rank (best)": any(row.ranks for row in report),
+    silent = {
+        balanced: not any(row.unbalanced for row in report),
+        rank: not any(row.ranks for row in report),
+        paper: metric != ACCURACY,
     }
-    return [column for column in found if says_something.get(column.title, True)]
+    return [column for column in found if not silent.get(column)]
+
+
+def metric_of(report: Sequence[Row]) -> Metric:
+    """Return the metric that all rows share."""
+    return report[0].metric
+
+
+def known_costs(report: Sequence[Row], all_costs: bool) -> list[Cost]:
+    """Return the costs that any row knows; without `all_costs` parameters and multiply-accumulates at most."""
+    shown = COSTS if all_costs else (PARAMETERS, MACS)
+    return [cost for cost in shown if any(row.costs[cost.key] is not None for row in report)]
+
+
+def _cost_column(cost: Cost) -> Column:
+    return Column(cost.column, lambda row: cost.number(row.costs[cost.key]), lambda row: row.costs[cost.key])
 
 
 def _seeds(row: Row) -> str:
@@ -64,13 +91,16 @@ def number(value: float | None) -> str:
 
 
 def spread(row: Row) -> str:
-    """Return mean and standard deviation of the test accuracy, in percent."""
-    return number(row.accuracy) if row.std is None else f"{row.accuracy:.2f} ± {row.std:.2f}"
+    """Return mean and standard deviation of the test metric, as they are shown."""
+    if row.mean is None or row.std is None:
+        return row.metric.number(row.mean)
+    return row.metric.spread(row.mean, row.std)
 
 
 def millions(row: Row) -> str:
     """Return the number of parameters in millions."""
-    return number(row.parameters and row.parameters / 1e6)
+    parameters = row.costs["params"]
+    return number(parameters and parameters / 1e6)
 
 
 def duration(seconds: float | None) -> str:
@@ -84,8 +114,9 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 99.5 * 3600 else f"{seconds / 3600:,.0f} h"
 
 
-def footnotes(report: Sequence[Row]) -> list[str]:
+def footnotes(report: Sequence[Row], all_costs: bool = False) -> list[str]:
     """Return what the columns of `report` mean, and what is not comparable."""
+    costs, timed = known_costs(report, all_costs), {LATENCY_1, LATENCY_64}
     notes = {
         "n: number of results; ±: sample standard deviation over them; best of n: the luckiest of them.": True,
         "*: a seed occurs more than once, so this row averages runs of different settings (epochs, sizes, ...); "
@@ -98,8 +129,18 @@ def footnotes(report: Sequence[Row]) -> list[str]:
         "retraining. Runs on a smaller scale (fewer epochs or images, a smaller network) are not comparable.": any(
             row.paper for row in report
         ),
+        "MACs: multiply-accumulates for one image, in millions.": MACS in costs,
+        "peak: the most memory that activations take at a time, for one image.": PEAK in costs,
+        f"ms of 1, of 64: latency, the median of batches of so many images{_devices(report)}.": timed & {*costs},
     }
     return [note for note, applies in notes.items() if applies]
+
+
+def _devices(report: Sequence[Row]) -> str:
+    """Return on what latencies were measured, where any run says so."""
+    devices = dict.fromkeys(one.device for row in report for one in row.results if one.device)
+    several = "; those of different devices are not comparable" if len(devices) > 1 else ""
+    return f", on {' and on '.join(devices)}{several}" if devices else ""
 
 
 def markdown_table(titles: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
@@ -120,16 +161,17 @@ def comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
         summary: Of the run, as in summary.json.
 
     Returns:
-        `result/skip_share`, `result/test_accuracy` where something was evaluated, and where the paper has a number
+        `result/skip_share`, `result/test_METRIC` where something was evaluated, and where the paper has a number
         `paper/test_accuracy`, `paper/of` (what that number is) and `paper/lead` (the run's accuracy less the paper's).
     """
     if not {"selection", "evaluation"} & set(summary["stages"]):
         return {}
     result = RunResult.from_summary(summary)
     found: dict[str, Any] = {"result/skip_share": result.skip_share}
-    if result.accuracy is not None:
-        found["result/test_accuracy"] = result.accuracy
-        if paper := paper_number(result.choices, looked_up=result.rank is not None):
-            lead = result.accuracy - paper.accuracy
+    if result.value is not None:
+        found[f"result/{result.metric.key('test')}"] = result.value
+        paper = paper_number(result.choices, looked_up=result.rank is not None) if result.metric == ACCURACY else None
+        if paper is not None:
+            lead = result.value - paper.accuracy
             found |= {"paper/test_accuracy": paper.accuracy, "paper/of": paper.of, "paper/lead": lead}
     return found

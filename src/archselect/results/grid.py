@@ -1,7 +1,7 @@
 """Search methods against selection methods: what each pair came to, or why it was refused or failed."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from archselect.results.formatting import spread
-from archselect.results.summaries import Choices, Row, named_choices, read_each
+from archselect.results.metric import CLASSIFICATION, Metric, checked_name
+from archselect.results.summaries import Choices, Row, by_task, named_choices, read_each
 from archselect.safe_io.files import TEXT_BYTES, printable, read_text
 from archselect.store import atomic_write
 
@@ -28,12 +29,14 @@ class Failure:
     seed: str
     reason: str
     folder: Path
+    task: str = CLASSIFICATION
 
     @classmethod
     def from_record(cls, record: Any, folder: Path) -> "Failure":
         """Read what `keep_failure` wrote."""
         seed, reason = (printable(str(record[name]))[:MAXIMUM_REASON] for name in ("seed", "reason"))
-        return cls(named_choices(record), seed, reason, folder)
+        task = checked_name("task", record.get("task", CLASSIFICATION))
+        return cls(named_choices(record), seed, reason, folder, task)
 
     @property
     def refused(self) -> bool:
@@ -77,44 +80,54 @@ def _overrides(run: Path) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Grid:
-    """The searches and selections on one space, evaluation and data.
+    """The searches and selections on one space, evaluation and data, in one metric.
 
     Attributes:
         lines: Of each search, what it came to with each selection, in words; "–": it was not run.
         reasons: Of the refusals, with their numbers.
-        refused: The choices whose refusal it shows.
+        refused: The task and the choices whose refusal it shows.
     """
 
     title: str
+    metric: Metric
     selections: list[str]
     lines: dict[str, list[str]]
     reasons: list[str]
-    refused: set[Choices]
+    refused: set[tuple[str, Choices]]
+
+    @classmethod
+    def of(
+        cls, title: str, task: str, metric: Metric, words: Mapping[Choices, str], refused: Mapping[Choices, str]
+    ) -> "Grid":
+        """Return the grid of what pairs came to, in words, and why some were refused; these have no words."""
+        reasons = list(dict.fromkeys(refused.values()))
+        numbers = {one: f"refused ({1 + reasons.index(reason)})" for one, reason in refused.items()}
+        shown = {(one.search, one.selection): word for one, word in {**words, **numbers}.items()}
+        searches, selections = (sorted({pair[side] for pair in shown}) for side in (0, 1))
+        lines = {search: [shown.get((search, one), "–") for one in selections] for search in searches}
+        numbered = [f"({number}) {reason}" for number, reason in enumerate(reasons, start=1)]
+        return cls(title, metric, selections, lines, numbered, {(task, one) for one in refused})
 
 
 def grids(report: Sequence[Row], failed: Iterable[Failure]) -> list[Grid]:
-    """Return a grid for every space, evaluation and data with several searches and several selections.
+    """Return a grid for every task, space, evaluation and data with several searches and several selections.
 
-    A pair shows its mean test accuracy in percent, or `decided` where nothing was evaluated. A pair that was refused
-    and worked another time, with other options, shows its result.
+    A pair shows its mean test metric, or `decided` where nothing was evaluated. A pair that was refused and worked
+    another time, with other options, shows its result.
     """
-    results = {row.choices: "decided" if row.accuracy is None else spread(row) for row in report}
-    refused = {one.choices: one.reason for one in failed if one.refused and one.choices not in results}
-    pairs = sorted((one for one in results | refused if one.search != "–"), key=lambda one: (_place(one), one))
+    tasks = by_task(report)
+    why = {(one.task, one.choices): one.reason for one in failed if one.refused}
     made = []
-    for place, group in groupby(pairs, _place):
-        own = list(group)
-        searches, selections = sorted({one.search for one in own}), sorted({one.selection for one in own})
-        if min(len(searches), len(selections)) < 2:
-            continue
-        reasons = list(dict.fromkeys(refused[one] for one in own if one in refused))
-        words = {
-            (one.search, one.selection): results.get(one) or f"refused ({1 + reasons.index(refused[one])})"
-            for one in own
-        }
-        lines = {search: [words.get((search, one), "–") for one in selections] for search in searches}
-        numbered = [f"({number}) {reason}" for number, reason in enumerate(reasons, start=1)]
-        made.append(Grid(f"Grid: {', '.join(place)}", selections, lines, numbered, refused.keys() & set(own)))
+    for title, own in tasks:
+        task, metric, heading = own[0].task, own[0].metric, f"{title}. " if len(tasks) > 1 else ""
+        results = {row.choices: "decided" if row.mean is None else spread(row) for row in own}
+        refused = {choices: why[at, choices] for at, choices in why if at == task and choices not in results}
+        pairs = sorted((one for one in results | refused if one.search != "–"), key=lambda one: (_place(one), one))
+        for place, group in groupby(pairs, _place):
+            here = list(group)
+            if min(len({one.search for one in here}), len({one.selection for one in here})) > 1:
+                words, reasons = ({one: known[one] for one in here if one in known} for known in (results, refused))
+                made.append(Grid.of(f"{heading}Grid: {', '.join(place)}", task, metric, words, reasons))
     return made
 
 

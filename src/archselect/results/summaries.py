@@ -11,10 +11,11 @@ from typing import Any, NamedTuple, TypeVar
 import yaml
 
 from archselect.genotype import Genotype
+from archselect.results.costs import COSTS, costs_of, device_of
+from archselect.results.metric import ACCURACY, CLASSIFICATION, Metric, checked_name
 from archselect.safe_io.files import read_json
 
 STAGES = ("search", "selection", "evaluation")
-MAXIMUM_NAME = 200
 UNBALANCED = 1.5
 """From this ratio of the largest to the smallest class on, balanced accuracy says something that accuracy does not."""
 
@@ -70,26 +71,33 @@ def _paper_numbers() -> dict[Choices, PaperNumber]:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What one run came to; accuracies are test accuracies in percent, `None`: nothing was evaluated.
+    """What one run came to.
 
     Attributes:
+        value: The metric of its task on the test images, as it is shown: an accuracy in percent. `None`: nothing was
+            evaluated.
         folder: Of the stage that holds the result: the evaluation, or the selection where nothing was evaluated.
-        balanced_accuracy: The mean over the classes.
+        balanced_accuracy: The mean over the classes, in percent.
         unbalanced: Whether it says what the accuracy does not: some classes have far fewer images than others.
         rank: Place among all `of` architectures of the NAS-Bench-201 table, 1 = best, where one was looked up.
+        costs: Of the architecture, those of `COSTS` that are known, by their keys.
+        device: That latencies were measured on, where the summary says so.
         seconds: Per stage, what it took when it was computed.
         runs: The run folders that hold this result; several where a command was typed again.
     """
 
     choices: Choices
+    task: str
+    metric: Metric
     seed: int
     folder: str
-    accuracy: float | None
+    value: float | None
     balanced_accuracy: float | None
     unbalanced: bool
     rank: int | None
     of: int | None
-    parameters: int | None
+    costs: Mapping[str, float]
+    device: str | None
     skip_share: float
     seconds: Mapping[str, float]
     runs: tuple[Path, ...]
@@ -107,9 +115,11 @@ class RunResult:
         last = stages.get("evaluation", stages.get("selection"))
         if last is None:
             raise ValueError("neither a selection nor an evaluation is among its stages")
-        accuracy = _accuracy(summary)
-        if "evaluation" in stages and accuracy is None:
-            raise ValueError("it has an evaluation but neither evaluation.test_accuracy nor evaluation.rank")
+        metric = Metric.of(summary)
+        value = _value(summary, metric)
+        if "evaluation" in stages and value is None:
+            test = metric.key("evaluation.test")
+            raise ValueError(f"it has an evaluation but neither {test} nor evaluation.rank")
         choices, genotype = named_choices(summary), Genotype.from_text(summary["genotype"])
         if summary["selection"] is None:  # it was given its genotype and is named by it, for it searched nothing
             choices = choices._replace(search="–", selection=genotype.label)
@@ -117,14 +127,17 @@ class RunResult:
         counts = [summary.get(f"evaluation.{part}_images_per_class") or [] for part in ("train", "test")]
         return cls(
             choices=choices,
+            task=checked_name("task", summary.get("task", CLASSIFICATION)),
+            metric=metric,
             seed=int(summary["seed"]),
             folder=str(last["folder"]),
-            accuracy=accuracy,
+            value=value,
             balanced_accuracy=None if balanced is None else 100 * float(balanced),
             unbalanced=balanced is not None and any(map(is_unbalanced, counts)),
             rank=summary.get("evaluation.rank"),
             of=summary.get("evaluation.of"),
-            parameters=summary.get("params"),
+            costs=costs_of(summary),
+            device=device_of(summary),
             skip_share=skip_share(genotype),
             seconds={name: float(stage["seconds"]) for name, stage in stages.items()},
             runs=(run,),
@@ -140,8 +153,7 @@ def named_choices(record: Mapping[str, Any]) -> Choices:
     """
     choices = Choices(*(str(record[field]) for field in Choices._fields))
     for field, name in choices._asdict().items():
-        if not name.isprintable() or len(name) > MAXIMUM_NAME:
-            raise ValueError(f"{field} is no name of at most {MAXIMUM_NAME:,} printable characters")
+        checked_name(field, name)
     return choices
 
 
@@ -151,17 +163,18 @@ def skip_share(genotype: Genotype) -> float:
     return operations.count("skip_connect") / len(operations)
 
 
-def _accuracy(summary: Mapping[str, Any]) -> float | None:
-    """Test accuracy in percent: from the table, where one was asked, on the row's data or else on CIFAR-10."""
+def _value(summary: Mapping[str, Any], metric: Metric) -> float | None:
+    """The test metric as it is shown: from the table, where one was asked, on the row's data or else on CIFAR-10."""
     if "evaluation.rank" in summary:
         own = f"evaluation.{summary['data']}_test"
         return float(summary[own if own in summary else "evaluation.cifar10_test"])
-    if "evaluation.test_accuracy" not in summary:
+    key = metric.key("evaluation.test")
+    if key not in summary:
         return None
-    fraction = float(summary["evaluation.test_accuracy"])
-    if not 0 <= fraction <= 1:
-        raise ValueError(f"evaluation.test_accuracy is a fraction between 0 and 1, not {fraction}")
-    return 100 * fraction
+    value = float(summary[key])
+    if metric.is_share and not 0 <= value <= 1:
+        raise ValueError(f"{key} is a fraction between 0 and 1, not {value}")
+    return metric.factor * value
 
 
 def is_unbalanced(counts: Sequence[int]) -> bool:
@@ -173,7 +186,7 @@ def is_unbalanced(counts: Sequence[int]) -> bool:
 def collect(folder: str | Path, warn: Callable[[str], None]) -> list[RunResult]:
     """Return every result under `folder` once; `warn` is told of each summary that cannot be read.
 
-    Two runs hold the same result when choices, seed and result folder are the same: the second was there already.
+    Two runs hold the same result when task, choices, seed and result folder are the same: the second was there already.
 
     Raises:
         FileNotFoundError: There is no such folder, or no readable summary.json under it.
@@ -182,9 +195,9 @@ def collect(folder: str | Path, warn: Callable[[str], None]) -> list[RunResult]:
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}. Name the one that holds the runs, e.g. logs.")
     paths = sorted(folder.rglob("summary.json"))
-    results: dict[tuple[Choices, int, str], RunResult] = {}
+    results: dict[tuple[str, Metric, Choices, int, str], RunResult] = {}
     for result in read_each(paths, RunResult.from_summary, "is no summary of a run", warn):
-        key = (result.choices, result.seed, result.folder)
+        key = (result.task, result.metric, result.choices, result.seed, result.folder)
         results[key] = replace(results[key], runs=results[key].runs + result.runs) if key in results else result
     if not results:
         found = f"none of the {len(paths)} summary.json could be read" if paths else "there is no summary.json"
@@ -211,33 +224,48 @@ def read_each(
 
 
 class Row:
-    """The results of one set of choices over their seeds; each mean is over those that have the number."""
+    """The results of one task and set of choices over their seeds; each mean is over those that have the number."""
 
-    def __init__(self, choices: Choices, results: Sequence[RunResult]) -> None:
-        accuracies = [one.accuracy for one in results if one.accuracy is not None]
-        self.choices = choices
+    def __init__(self, task: str, metric: Metric, choices: Choices, results: Sequence[RunResult]) -> None:
+        values = [one.value for one in results if one.value is not None]
+        self.task, self.metric, self.choices = task, metric, choices
         self.results = results
         self.seeds = sorted(one.seed for one in results)
         self.mixes_settings = len(set(self.seeds)) < len(self.seeds)  # more than the seed differs between these runs
-        self.accuracy = _mean(accuracies)
-        self.std = stdev(accuracies) if len(accuracies) > 1 else None  # of the sample
-        self.best = max(accuracies, default=None)
+        self.mean = _mean(values)
+        self.std = stdev(values) if len(values) > 1 else None  # of the sample
+        self.best = metric.best(values)
         self.balanced_accuracy = _mean(one.balanced_accuracy for one in results)
         self.unbalanced = any(one.unbalanced for one in results)
         self.ranks = [one.rank for one in results if one.rank is not None]
         self.of = next((one.of for one in results if one.of is not None), None)
-        self.parameters = _mean(one.parameters for one in results)
+        self.costs = {cost.key: _mean(one.costs.get(cost.key) for one in results) for cost in COSTS}
         self.skip_share = fmean(one.skip_share for one in results)
         self.seconds = {stage: _mean(one.seconds.get(stage) for one in results) for stage in STAGES}
-        self.paper = paper_number(choices, looked_up=bool(self.ranks))
+        self.paper = paper_number(choices, looked_up=bool(self.ranks)) if metric == ACCURACY else None
 
 
 def rows(results: Iterable[RunResult]) -> list[Row]:
-    """Group `results` by their choices, in alphabetical order."""
-    groups: dict[Choices, list[RunResult]] = {}
+    """Group results by task and choices: classification first, then the other tasks, each in alphabetical order."""
+    groups: dict[tuple[str, Metric, Choices], list[RunResult]] = {}
     for result in results:
-        groups.setdefault(result.choices, []).append(result)
-    return [Row(choices, groups[choices]) for choices in sorted(groups)]
+        groups.setdefault((result.task, result.metric, result.choices), []).append(result)
+
+    def place(group: tuple[str, Metric, Choices]) -> Any:
+        task, metric, choices = group
+        return task != CLASSIFICATION, task, metric.name, metric.mode, choices
+
+    return [Row(*group, groups[group]) for group in sorted(groups, key=place)]
+
+
+def by_task(report: Iterable[Row]) -> list[tuple[str, list[Row]]]:
+    """Return what is told in one metric together, under a title."""
+    groups: dict[tuple[str, Metric], list[Row]] = {}
+    for row in report:
+        groups.setdefault((row.task, row.metric), []).append(row)
+    return [
+        (f"Task {task}: {metric.words}, {metric.direction} is better", own) for (task, metric), own in groups.items()
+    ]
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

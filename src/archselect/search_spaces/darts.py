@@ -57,14 +57,18 @@ class DartsSpace(SearchSpace):
         self._check_carries(previous)
         self.channels, self.layers = channels, layers
 
-    def supernet(self, image_size: int, classes: int, variant: SupernetOptions = DARTS_OPTIONS) -> DartsSupernet:
+    def supernet(
+        self, image_size: int, classes: int, variant: SupernetOptions = DARTS_OPTIONS, in_channels: int = 3
+    ) -> DartsSupernet:
         self._check_image_size(image_size)
-        return DartsSupernet(
-            self.cells, self.channels, self.layers, classes, alpha_scale=self.alpha_scale, variant=variant
-        )
+        options: dict[str, Any] = {"alpha_scale": self.alpha_scale, "variant": variant, "in_channels": in_channels}
+        return DartsSupernet(self.cells, self.channels, self.layers, classes, **options)
 
-    def network(self, genotype: Genotype, image_size: int, classes: int, **skeleton: Any) -> DartsNetwork:
+    def network(
+        self, genotype: Genotype, image_size: int, classes: int, in_channels: int = 3, **skeleton: Any
+    ) -> DartsNetwork:
         """Return a new discrete network; `skeleton`: channels, layers, auxiliary."""
         self.check(genotype)
         self._check_image_size(image_size)
-        return DartsNetwork(genotype, classes=classes, **skeleton)
+        given: dict[str, Any] = {"classes": classes, "in_channels": in_channels, "primitives": self.primitives}
+        return DartsNetwork(genotype, **given, **skeleton)

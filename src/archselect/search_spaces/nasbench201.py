@@ -44,12 +44,18 @@ class NASBench201Space(SearchSpace):
         self._check_carries(self.cells["cell"].carries([True]))
         self.channels, self.cells_per_stage = channels, cells_per_stage
 
-    def supernet(self, image_size: int, classes: int, variant: SupernetOptions = DARTS_OPTIONS) -> NASBench201Supernet:
+    def supernet(
+        self, image_size: int, classes: int, variant: SupernetOptions = DARTS_OPTIONS, in_channels: int = 3
+    ) -> NASBench201Supernet:
         self._check_image_size(image_size)
-        return NASBench201Supernet(self.cells, self.channels, self.cells_per_stage, classes, self.alpha_scale, variant)
+        options: dict[str, Any] = {"alpha_scale": self.alpha_scale, "variant": variant, "in_channels": in_channels}
+        return NASBench201Supernet(self.cells, self.channels, self.cells_per_stage, classes, **options)
 
-    def network(self, genotype: Genotype, image_size: int, classes: int, **skeleton: Any) -> NASBench201Network:
+    def network(
+        self, genotype: Genotype, image_size: int, classes: int, in_channels: int = 3, **skeleton: Any
+    ) -> NASBench201Network:
         """Return a new discrete network; `skeleton`: channels, cells_per_stage."""
         self.check(genotype)
         self._check_image_size(image_size)
-        return NASBench201Network(genotype, classes=classes, **skeleton)
+        given: dict[str, Any] = {"classes": classes, "in_channels": in_channels, "primitives": self.primitives}
+        return NASBench201Network(genotype, **given, **skeleton)

@@ -187,8 +187,7 @@ class Scorer:
     @property
     def noisy(self) -> bool:
         """Whether the network draws random numbers."""
-        spaces = self.supernet.cell_spaces.values()
-        return any("noise" in names for space in spaces for names in space.operations)
+        return any(space.draws for space in self.supernet.cell_spaces.values())
 
     def _recalibrate(self, weights: MixtureWeights) -> None:
         """Gather the running statistics anew, as the mean over the batches."""

@@ -8,12 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from archselect.genotype import CellGenotype, Genotype, Input
-from archselect.models.ops import build_operation, drop_path, primitive
+from archselect.models.ops.primitives import PRIMITIVES, Primitives, drop_path, primitive
 from archselect.utils.validation import POSITIVE_INT
 
 
 class DiscreteNetwork(nn.Module, ABC):
     """A network made from a genotype, ready to be trained from scratch; every batch normalisation in it is affine.
+
+    Args:
+        in_channels: Of the images.
 
     Attributes:
         auxiliary: The auxiliary head, if there is one.
@@ -21,13 +24,15 @@ class DiscreteNetwork(nn.Module, ABC):
             training. Identities are never dropped. Whoever trains the network sets this; zero costs nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, in_channels: int = 3) -> None:
+        check_sizes(in_channels=in_channels)
         super().__init__()
+        self.in_channels = in_channels
         self.auxiliary: nn.Module | None = None
         self.drop_path_probability = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits `(B, classes)` of the images `(B, 3, H, W)`; the auxiliary head is not evaluated."""
+        """Return the logits `(B, classes)` of images `(B, in_channels, H, W)`; the auxiliary head is not evaluated."""
         self._check_images(x)
         return self._evaluate(x, with_auxiliary=False)[0]
 
@@ -42,8 +47,8 @@ class DiscreteNetwork(nn.Module, ABC):
         return sum(weight.numel() for weight in self.parameters()) - sum(weight.numel() for weight in auxiliary)
 
     def _check_images(self, x: Tensor) -> None:
-        if x.dim() != 4 or x.shape[1] != 3:
-            raise ValueError(f"This network takes images (B, 3, H, W); got {tuple(x.shape)}.")
+        if x.dim() != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(f"This network takes images (B, {self.in_channels}, H, W); got {tuple(x.shape)}.")
         if min(x.shape[-2:]) < 4:
             few = f"{tuple(x.shape[-2:])} pixels are too few: scale them up to 4x4."
             raise ValueError(f"This network halves images twice, and {few}")
@@ -78,14 +83,20 @@ class DiscreteNode(nn.Module):
         inputs: What the node sums.
         channels: Of every state.
         strides: Stride of an edge, by its source.
+        primitives: The operations that there are.
     """
 
-    def __init__(self, inputs: Sequence[Input], channels: int, strides: Sequence[int]) -> None:
+    def __init__(
+        self, inputs: Sequence[Input], channels: int, strides: Sequence[int], primitives: Primitives = PRIMITIVES
+    ) -> None:
         super().__init__()
-        present = [edge for edge in inputs if not primitive(edge.operation).zero] or inputs[:1]
+        named = [(primitive(operation, primitives), source) for operation, source in inputs]
+        present = [(operation, source) for operation, source in named if not operation.zero] or named[:1]
         self.sources = tuple(source for _, source in present)
-        self.operations = nn.ModuleList(build_operation(name, channels, strides[source]) for name, source in present)
-        self.identities = [primitive(name).identity_at_stride_1 and strides[source] == 1 for name, source in present]
+        self.operations = nn.ModuleList(
+            operation.build(channels, strides[source], True) for operation, source in present
+        )
+        self.identities = [operation.identity_at_stride_1 and strides[source] == 1 for operation, source in present]
 
     def forward(self, states: Sequence[Tensor], drop_path_probability: float) -> Tensor:
         """Return `(B, C, H, W)`; with a positive probability the output of each operation but identities drops out."""
@@ -99,10 +110,12 @@ class DiscreteNode(nn.Module):
 class DiscreteCell(nn.Module):
     """All nodes of a cell. The edges that leave its inputs have the stride, all others stride 1."""
 
-    def __init__(self, genotype: CellGenotype, channels: int, stride: int = 1) -> None:
+    def __init__(
+        self, genotype: CellGenotype, channels: int, stride: int = 1, primitives: Primitives = PRIMITIVES
+    ) -> None:
         super().__init__()
         strides = (stride,) * genotype.inputs + (1,) * len(genotype.nodes)
-        self.nodes = nn.ModuleList(DiscreteNode(node, channels, strides) for node in genotype.nodes)
+        self.nodes = nn.ModuleList(DiscreteNode(node, channels, strides, primitives) for node in genotype.nodes)
 
     def forward(self, inputs: Sequence[Tensor], drop_path_probability: float = 0.0) -> list[Tensor]:
         """Return the value of each node, `(B, C, H, W)`."""

@@ -48,14 +48,15 @@ class ReferenceNetwork(DiscreteNetwork):
         channels: Of the first stage.
         layers: Of equal shape in each stage, after the one that changes the shape.
         classes: Number of classes.
+        in_channels: Of the images.
     """
 
-    def __init__(self, kind: ReferenceKind, channels: int, layers: int, classes: int) -> None:
-        super().__init__()
+    def __init__(self, kind: ReferenceKind, channels: int, layers: int, classes: int, in_channels: int = 3) -> None:
+        super().__init__(in_channels)
         check_sizes(channels=channels, layers=layers, classes=classes)
         self.layers = layers
         widths = [channels * 2**stage for stage in range(STAGES)]
-        entries = zip([3, *widths[:-1]], widths, [1, 2, 2], strict=True)
+        entries = zip([in_channels, *widths[:-1]], widths, [1, 2, 2], strict=True)
         self.entries = nn.ModuleList(PlainLayer(before, width, stride) for before, width, stride in entries)
         self.stages = nn.ModuleList(
             nn.ModuleList(PlainLayer(width, width) if kind == "vgg" else ResidualLayer(width) for _ in range(layers))

@@ -21,9 +21,10 @@ from matplotlib.ticker import EngFormatter
 
 from archselect.figures.style import add_legend, legend_dot, new_figure, save, selection_styles, styled
 from archselect.reporting.html.run_view import ANALYSES, READING, Assets, Notes, Picture, RunView, analyses_in
-from archselect.results.formatting import columns, footnotes
+from archselect.results.formatting import columns, footnotes, metric_of
 from archselect.results.grid import Failure, Grid
-from archselect.results.summaries import Row
+from archselect.results.metric import ACCURACY
+from archselect.results.summaries import Row, by_task
 from archselect.store import atomic_write
 from archselect.store.atomic_io import disk_errors_explained
 from archselect.store.redact_paths import redact
@@ -45,7 +46,7 @@ def write_page(
         StoreError: The disk refuses.
     """
     assets, notes = Assets(path.parent), Notes()
-    results = [result for row in report for result in row.results]
+    results, tasks = [result for row in report for result in row.results], by_task(report)
     runs = [RunView(result, f"run-{number}", assets) for number, result in enumerate(results, start=1)]
     known = [run for result in results for run in result.runs]
     beside = [(home, analyses_in(home, assets, notes)) for home in _folders_beside(folder, known)]
@@ -54,11 +55,8 @@ def write_page(
     html = _template().render(
         folder=redact(str(folder.resolve())),
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-        report=report,
-        results=_picture(report, assets),
-        columns=columns(report),
+        tasks=[(title, own, columns(own), _picture(own, assets), footnotes(own)) for title, own in tasks],
         anchors={run.folder: run.anchor for run in runs},
-        footnotes=footnotes(report),
         grids=grids,
         failed=[str(one) for one in failed],
         runs=runs,
@@ -78,17 +76,18 @@ def _picture(report: Sequence[Row], assets: Assets) -> Picture | None:
         return None
     with TemporaryDirectory() as folder:
         file = save(figure, Path(folder) / "results")
-        caption = "Test accuracy against parameters: a point per run, the paper's numbers as lines"
+        papers = ", the paper's numbers as lines" if metric_of(report) == ACCURACY else ""
+        caption = f"Test {metric_of(report).words} against parameters: a point per run{papers}"
         return assets.embed(file, file.parent, caption)
 
 
 @styled
 def draw_results(report: Sequence[Row]) -> Figure | None:
-    """Draw the test accuracy of every run against its parameters, and what the paper reports for the same choices.
+    """Draw the test metric of every run against its parameters, and what the paper reports for the same choices.
 
     A panel for each search space, evaluation and data set; a colour per selection, a marker per search.
     """
-    rows = [row for row in report if any(one.parameters and one.accuracy is not None for one in row.results)]
+    rows = [row for row in report if any(one.costs.get("params") and one.value is not None for one in row.results)]
     if not rows:
         return None
     panels: dict[str, list[Row]] = {}
@@ -97,7 +96,8 @@ def draw_results(report: Sequence[Row]) -> Figure | None:
     colours = {name: style.colour for name, style in selection_styles(row.choices.selection for row in rows).items()}
     markers = dict(zip(dict.fromkeys(row.choices.search for row in rows), cycle("os^DvPX*"), strict=False))
     lines = -(-len(panels) // 2)
-    figure, body = new_figure("Test accuracy against parameters", 0.75 + 2.5 * lines)
+    metric = metric_of(report)
+    figure, body = new_figure(f"Test {metric.words} against parameters", 0.75 + 2.5 * lines)
     legend = [legend_dot(name, colour, True) for name, colour in colours.items()]
     legend += [legend_dot(f"search {name}", "0.35", False, marker) for name, marker in markers.items()]
     if any(row.paper for row in rows):
@@ -107,15 +107,15 @@ def draw_results(report: Sequence[Row]) -> Figure | None:
     for axes, (title, own) in zip(grid, panels.items(), strict=False):
         for row in own:
             colour, marker = colours[row.choices.selection], markers[row.choices.search]
-            known = [one for one in row.results if one.parameters and one.accuracy is not None]
-            at = [one.parameters for one in known], [one.accuracy for one in known]
+            known = [one for one in row.results if one.costs.get("params") and one.value is not None]
+            at = [one.costs["params"] for one in known], [one.value for one in known]
             axes.plot(*at, linestyle="", marker=marker, markersize=5, color=colour, alpha=0.8)
             if row.paper is not None:
                 axes.axhline(row.paper.accuracy, color=colour, linewidth=1, linestyle="--", zorder=0)
                 end = {"transform": axes.get_yaxis_transform(), "markerfacecolor": "white", "clip_on": False}
                 axes.plot(1, row.paper.accuracy, marker=marker, markersize=5, color=colour, **end)
         axes.set_title(title, fontsize=8)
-        axes.set(xlabel="parameters", ylabel="test accuracy (%)")
+        axes.set(xlabel="parameters", ylabel=f"test {metric.label}")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     for axes in grid[len(panels) :]:
         axes.set_axis_off()

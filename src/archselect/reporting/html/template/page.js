@@ -1,8 +1,7 @@
 "use strict";
 
 // Sorting: numbers as numbers, text as text, what is missing last in both directions.
-const table = document.getElementById("summary-table");
-const headers = [...table.tHead.rows[0].cells];
+const tables = [...document.querySelectorAll("table.wide")];
 
 function compare(index, numeric, sign) {
   return (first, second) => {
@@ -12,19 +11,22 @@ function compare(index, numeric, sign) {
   };
 }
 
-headers.forEach((header, index) => {
-  header.querySelector("button").addEventListener("click", () => {
-    const ascending = header.getAttribute("aria-sort") !== "ascending";
-    for (const other of headers) other.setAttribute("aria-sort", "none");
-    header.setAttribute("aria-sort", ascending ? "ascending" : "descending");
-    const body = table.tBodies[0];
-    body.append(...[...body.rows].sort(compare(index, header.classList.contains("number"), ascending ? 1 : -1)));
+for (const table of tables) {
+  const headers = [...table.tHead.rows[0].cells];
+  headers.forEach((header, index) => {
+    header.querySelector("button").addEventListener("click", () => {
+      const ascending = header.getAttribute("aria-sort") !== "ascending";
+      for (const other of headers) other.setAttribute("aria-sort", "none");
+      header.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+      const body = table.tBodies[0];
+      body.append(...[...body.rows].sort(compare(index, header.classList.contains("number"), ascending ? 1 : -1)));
+    });
   });
-});
+}
 
 // Filtering: all words, in any order, in the choices and the seed.
 const filter = document.getElementById("filter");
-const rows = [...table.tBodies[0].rows];
+const rows = tables.flatMap((table) => [...table.tBodies[0].rows]);
 const runs = [...document.querySelectorAll("details.run")];
 
 function applyFilter() {

@@ -1,0 +1,94 @@
+"""A trained network as its user holds it: plain PyTorch, and all that one must know to ask it and to build it again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from archselect.data import Normalisation
+from archselect.models.discrete.network import DiscreteNetwork
+from archselect.utils.validation import PositiveInt, check_fields
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a network is built from and what its inputs and outputs mean, as plain data.
+
+    Attributes:
+        search_space: The config of the space, whose operations the genotype names.
+        skeleton: What `SearchSpace.network` takes besides genotype, image size, classes and channels.
+        genotype: As text.
+        classes: Their names, in the order of the outputs.
+        outputs: How many numbers the network gives per image.
+        image_size: Height and width in pixels of the images that it was trained on.
+        channels: Of these images.
+        mean: Of each channel, by which images are normalised; their values lie between 0 and 1.
+        std: Likewise the standard deviation.
+    """
+
+    search_space: Mapping[str, Any]
+    skeleton: Mapping[str, Any]
+    genotype: str
+    classes: tuple[str, ...]
+    outputs: PositiveInt
+    image_size: PositiveInt
+    channels: PositiveInt
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        check_fields(self, "the network's")
+
+
+class TrainedNetwork(nn.Module):
+    """A network that was trained, without the auxiliary head, which only trains.
+
+    It is called with normalised images, as it was in its training; `normalize` makes them of pixels.
+
+    Attributes:
+        network: The discrete network, which takes images of other sizes too, on which nobody has tested it.
+        classes: The names of the classes, in the order of the outputs.
+        normalization: Mean and standard deviation of each channel.
+        image_size: Height and width in pixels of the images that it was trained on.
+        channels: Of these images.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, network: DiscreteNetwork, description: Description) -> None:
+        super().__init__()
+        self.network = network
+        self.description = description
+        self.classes = description.classes
+        self.image_size, self.channels = description.image_size, description.channels
+        self.normalization = Normalisation(description.mean, description.std)
+        for name, values in zip(("scale", "shift"), self.normalization.scale_and_shift(), strict=True):
+            self.register_buffer(name, values.view(-1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the outputs `(B, outputs)` for normalised images `(B, channels, image_size, image_size)`.
+
+        Raises:
+            ValueError: The images have another size or another number of channels.
+        """
+        expected = (self.channels, self.image_size, self.image_size)
+        if images.dim() != 4 or tuple(images.shape[1:]) != expected:
+            raise ValueError(
+                f"This network was trained on images of {self.channels} channels and {self.image_size} x "
+                f"{self.image_size} pixels, so it takes (B, {', '.join(map(str, expected))}); got "
+                f"{tuple(images.shape)}. Scale and crop them, as python predict.py does; `.network` of it takes other "
+                "sizes, untested."
+            )
+        return self.network(images)
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """Return what the network is called with, for pixels `(B, channels, H, W)`.
+
+        Args:
+            pixels: Whole numbers from 0 to 255 (uint8), or floating point between 0 and 1.
+        """
+        values = pixels.float() if pixels.dtype == torch.uint8 else pixels * 255
+        return torch.addcmul(self.shift, values, self.scale)

@@ -1,0 +1,69 @@
+"""`load_network`: the network of a run, as it was tested, and what cannot be one."""
+
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from tests.command import Run
+
+from archselect import load_network
+from archselect.deployment import TrainedNetwork
+from archselect.pipeline.finished_run import open_run
+
+
+def right(network: TrainedNetwork, run: Run) -> int:
+    """Return how many test images of a run its network recognises."""
+    test = run.parts.data.test
+    with torch.inference_mode():
+        return int((network(network.normalize(test.images)).argmax(dim=1) == test.labels).sum())
+
+
+def test_it_recognises_as_many_test_images_as_the_run_did(tiny_run: Run) -> None:
+    network, data = load_network(tiny_run.folder), tiny_run.parts.data
+    accuracy = tiny_run.summary["evaluation.test_accuracy"]
+    assert right(network, tiny_run) == round(accuracy * len(data.test)) > len(data.test) / data.classes
+    assert not network.training and not any(module.training for module in network.modules())
+    assert (network.image_size, network.channels, network.classes) == (8, 3, tuple("0123456789"))
+    assert network.normalization == data.normalisation
+    assert {parameter.device.type for parameter in network.parameters()} == {"cpu"}
+    assert sum(weight.numel() for weight in network.parameters()) == tiny_run.summary["params"]  # no auxiliary head
+
+
+def test_it_is_plain_and_passes_through_pickle(tiny_run: Run) -> None:
+    network, images = load_network(tiny_run.folder), torch.rand(2, 3, 8, 8)
+    copy = pickle.loads(pickle.dumps(network))
+    assert copy(images).equal(network(images))
+    assert all(type(value) is torch.Tensor for value in network.state_dict().values())
+
+
+def test_pixels_are_normalised_alike_as_whole_numbers_and_as_fractions(tiny_run: Run) -> None:
+    network = load_network(tiny_run.folder)
+    pixels = torch.full((1, 3, 8, 8), 51, dtype=torch.uint8)  # 0.2
+    mean, std = (torch.tensor(values) for values in (network.normalization.mean, network.normalization.std))
+    torch.testing.assert_close(network.normalize(pixels)[0, :, 0, 0], (0.2 - mean) / std)
+    torch.testing.assert_close(network.normalize(pixels / 255), network.normalize(pixels))
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 8, 8), (2, 3, 16, 16), (3, 8, 8)], ids=str)
+def test_images_of_another_kind_are_refused_in_a_sentence(tiny_run: Run, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"trained on images of 3 channels and 8 x 8 pixels") as said:
+        load_network(tiny_run.folder)(torch.zeros(shape))
+    assert str(shape) in str(said.value)
+
+
+def test_a_run_without_an_evaluation_that_trains_has_no_network(nasbench201_folder: Path) -> None:
+    with pytest.raises(ValueError, match="trained no network: it has evaluation=none"):
+        load_network(nasbench201_folder)
+
+
+def test_a_damaged_network_is_refused(tiny_run: Run, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    shutil.copytree(tiny_run.stage("evaluation").parents[2] / "stages" / "evaluation", logs / "stages" / "evaluation")
+    run = logs / "runs" / "a" / "b"
+    shutil.copytree(tiny_run.folder, run, symlinks=True)
+    file = (run / "evaluation").resolve() / "network.pt"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises((ValueError, FileNotFoundError), match="damaged"):
+        load_network(open_run(run))
