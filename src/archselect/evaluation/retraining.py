@@ -53,6 +53,14 @@ class Evaluation:
         """Return how many images the epochs train on, all together, where there are so many in the training set."""
         return 0.0
 
+    def judged_network(self, space: SearchSpace, genotype: Genotype, data: ImageData, outputs: int) -> DiscreteNetwork:
+        """Return a new network such as is judged; where none is, it has the channels and the depth of the supernet."""
+        return space.network(genotype, data.image_size, outputs, data.channels, **space.supernet_sizes)
+
+    def judged_image_size(self, data: ImageData) -> int:
+        """Return the height and width of the images on which it is judged."""
+        return data.image_size
+
     def check(self, space: SearchSpace, genotype: Genotype | None, data: ImageData, task: Task) -> None:
         """Raise a ValueError unless what a space has (or the one architecture, if it is known) can be judged so."""
 
@@ -94,6 +102,9 @@ class Retraining(Evaluation):
 
     def trained_images(self, images: int) -> float:
         return self.epochs * (1 - self.validation_share) * images
+
+    def judged_network(self, space: SearchSpace, genotype: Genotype, data: ImageData, outputs: int) -> DiscreteNetwork:
+        return self.new_network(space, genotype, data, outputs)
 
     def new_network(self, space: SearchSpace, genotype: Genotype, data: ImageData, outputs: int) -> DiscreteNetwork:
         """Return the network to train, which gives so many outputs."""

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from archselect.costs.latency import BATCHES
 from archselect.data import ImageData, StreamedImages
 from archselect.evaluation import NoEvaluation
 from archselect.evaluation.nasbench201 import DATA_SETS
@@ -205,6 +206,8 @@ def _results(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"{cell.name} cell" if cell.name != "cell" else "cell", "\n".join(nodes)
     if summary["params"] is not None:
         yield "parameters", f"{summary['params']:,}"
+    if "costs.macs" in summary:
+        yield "costs", _costs(summary)
     if "search.val_accuracy" in summary:
         yield "supernet", f"{_accuracy(summary, 'search.val')} validation accuracy"
     if "evaluation.test_accuracy" in summary:
@@ -220,6 +223,17 @@ def _results(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for kind, stage in summary["stages"].items()
     )
     yield "time", "\n".join(times)
+
+
+def _costs(summary: Mapping[str, Any]) -> str:
+    """Return what an image costs the network: a line for what is counted, and one for the times, if they are there."""
+    macs, activations, size = (summary[f"costs.{name}"] for name in ("macs", "peak_activation_bytes", "image_size"))
+    counted = f"{macs / 1e6:,.2f} M MACs, {activations / 1e6:,.2f} MB of activations ({size} x {size} pixels)"
+    if "costs.device" not in summary:
+        return counted
+    times = [f"{summary[f'costs.latency_ms_batch{batch}']:,.3g} ms for a batch of {batch}" for batch in BATCHES]
+    disturbed = "; other processes disturbed it" if summary["costs.disturbed"] else ""
+    return f"{counted}\n{', '.join(times)} on {escape(summary['costs.device'])}{disturbed}"
 
 
 def _accuracy(summary: Mapping[str, Any], part: str) -> str:

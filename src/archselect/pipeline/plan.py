@@ -76,6 +76,15 @@ class Plan:
         identity = {"genotype": str(genotype), **evaluation.identity, **self._identities["evaluation"]}
         return EvaluationStage(self.job, *self.described("evaluation"), identity, evaluation, genotype)
 
+    def judged(self, genotype: Genotype) -> dict[str, Any]:
+        """Return all that the network depends on which the evaluation of an architecture judges, as plain data."""
+        parts, data = self.parts, self.parts.data
+        images = {"image_size": data.image_size, "classes": data.classes, "channels": data.channels}
+        skeleton = self.config.evaluation.get("network")
+        sizes = parts.space.supernet_sizes if skeleton is None else to_plain_dict(skeleton)
+        space = self._identities["evaluation"]["space"]
+        return {"genotype": str(genotype), "space": space, "evaluation": parts.evaluation.name, **images, **sizes}
+
     def known(self) -> dict[Kind, Stage]:
         """Return the stages that can be named before anything runs: each but the first hangs on what came before it."""
         found, genotype = dict[Kind, Stage](), self.parts.genotype
