@@ -129,7 +129,7 @@ def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int =
     """
     # The images in the fingerprint determine a mean and std that are measured: null in the config, null here.
     # Where images are kept changes nothing; a file that breaks stops a run, or another stands for it from then on.
-    named = ("name", "path", "source", "train_subset", "class_names", "published")
+    named = ("name", "path", "source", "train_subset", "class_names", "published", "channels")
     reading = ("storage", "workers", "on_broken")
     data = {**to_plain_dict(config.data, *named, *reading), "fingerprint": data_fingerprint}
     task, precision = to_plain_dict(config.task, "name"), str(config.trainer.precision)
