@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from archselect import kernels
 from archselect.models.supernet.supernet import Supernet
 from archselect.search import SearchMethod
-from archselect.search_spaces import SearchSpace
+from archselect.search_spaces import SearchSpace, instantiate_space
 from archselect.store.provenance import git_state
 from archselect.training.cuda_graphs import CaptureName
 from archselect.training.fit import keep_freed_memory
@@ -56,7 +56,7 @@ class Setting:
         if self.depth is not None:
             config["cells_per_stage" if "cells_per_stage" in config else "layers"] = self.depth
         try:
-            space: SearchSpace = instantiate(config, _convert_="all")
+            space = instantiate_space(config)
         except InstantiationException as error:
             raise ValueError(str(error.__cause__)) from error  # the space's own sentence
         return space

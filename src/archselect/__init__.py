@@ -3,7 +3,8 @@
 The public API. A name is imported when it is first used: `import archselect` needs no PyTorch.
 
 genotypes    `Genotype`, and `PUBLISHED`, those of the papers by their names in the authors' code
-spaces       `DartsSpace`, `NASBench201Space`, and what is known of the latter's cells: `NASBench201Table`
+spaces       `DartsSpace`, `NASBench201Space`, and what is known of the latter's cells: `NASBench201Table`;
+             `Operation`, a candidate operation of one's own
 supernets    `Supernet`, which a space makes and `load_supernet` reads
 runs         `train` makes one; `open_run`, `load_network`, `load_supernet`, `load_genotype` read one
 analyses     `analyze` looks at one
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from archselect.deployment import load_network
     from archselect.evaluation import NASBench201Table
     from archselect.genotype import PUBLISHED, Genotype
+    from archselect.models.ops.own import Operation
     from archselect.models.supernet.supernet import Supernet
     from archselect.pipeline.finished_run import load_genotype, load_supernet, open_run
     from archselect.pipeline.run import train
@@ -33,6 +35,7 @@ __all__ = [
     "Genotype",
     "NASBench201Space",
     "NASBench201Table",
+    "Operation",
     "Supernet",
     "analyze",
     "load_genotype",
@@ -47,6 +50,7 @@ _HOMES = {
     "NASBench201Table": "archselect.evaluation:NASBench201Table",
     "PUBLISHED": "archselect.genotype:PUBLISHED",
     "Genotype": "archselect.genotype:Genotype",
+    "Operation": "archselect.models.ops.own:Operation",
     "Supernet": "archselect.models.supernet.supernet:Supernet",
     "load_genotype": "archselect.pipeline.finished_run:load_genotype",
     "load_network": "archselect.deployment:load_network",

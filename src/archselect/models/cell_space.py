@@ -1,11 +1,13 @@
 """A cell: which states it has and which edges join them, what can be chosen in it, and what has been chosen so far."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any, Literal
 
 from archselect.genotype import CellGenotype, Input
+from archselect.models.ops.primitives import PRIMITIVES, Primitives
 from archselect.utils.validation import PositiveInt, check_fields
 
 OutputRule = Literal["concat", "last"]
@@ -71,12 +73,14 @@ class CellTopology:
 class CellSpace:
     """The choices of one cell type: its edges, and on each edge the candidate operations.
 
-    Edges may differ in their candidates and in how many they have (S1 has one list per edge).
+    Edges may differ in their candidates and in how many they have (S1 has one list per edge). `own` are the operations
+    that the search space has besides the package's.
     """
 
     name: str
     topology: CellTopology
     operations: tuple[tuple[str, ...], ...]
+    own: Primitives = field(default_factory=dict, hash=False, repr=False)
 
     def __post_init__(self) -> None:
         edges = self.topology.edges
@@ -93,6 +97,16 @@ class CellSpace:
                 raise ValueError(
                     f"Edge {edge} of the {self.name} cell lists an operation twice: {list(candidates)}. Name each once."
                 )
+
+    @property
+    def primitives(self) -> Primitives:
+        """All operations that there are in the search space."""
+        return {**PRIMITIVES, **self.own}
+
+    @property
+    def draws(self) -> bool:
+        """Whether a candidate draws random numbers."""
+        return any(self.primitives[name].draws for name in set(chain.from_iterable(self.operations)))
 
     @property
     def width(self) -> int:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,15 @@ from archselect.evaluation import Evaluation
 from archselect.figures.style import formats_of
 from archselect.genotype import Genotype
 from archselect.search import SearchMethod
-from archselect.search_spaces import SearchSpace
+from archselect.search_spaces import SearchSpace, instantiate_space
 from archselect.selection import Selector
 from archselect.store import explanation
+from archselect.tasks import Task
 from archselect.training.devices import TrainerFactory
 from archselect.utils.errors import UserError, reworded
 from archselect.utils.validation import NON_NEGATIVE_INT
 
-GROUPS = ("search_space", "search", "selection", "evaluation", "data", "trainer")
+GROUPS = ("search_space", "search", "selection", "evaluation", "data", "task", "trainer")
 """The groups of the config that a run is made of."""
 
 
@@ -40,6 +42,7 @@ class Components:
     selection: Selector
     evaluation: Evaluation
     data: ImageData
+    task: Task
     trainer: TrainerFactory
 
 
@@ -86,7 +89,8 @@ def instantiate_parts(config: DictConfig) -> Components:
 def instantiate_part(config: DictConfig, group: str) -> Any:
     """Build what a group of the config describes; a `UserError` says which option makes no sense."""
     try:
-        return instantiate(config[group], _convert_="all")
+        make = instantiate_space if group == "search_space" else partial(instantiate, _convert_="all")
+        return make(config[group])
     except InstantiationException as error:
         cause: BaseException = error  # Hydra wraps what a constructor says; the reader needs the constructor's sentence
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
@@ -125,10 +129,11 @@ def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int =
     """
     # The images in the fingerprint determine a mean and std that are measured: null in the config, null here.
     # Where images are kept changes nothing; a file that breaks stops a run, or another stands for it from then on.
-    named = ("name", "path", "source", "train_subset", "class_names", "published")
+    named = ("name", "path", "source", "train_subset", "class_names", "published", "channels")
     reading = ("storage", "workers", "on_broken")
     data = {**to_plain_dict(config.data, *named, *reading), "fingerprint": data_fingerprint}
-    common = {"seed": config.seed, "precision": str(config.trainer.precision)}
+    task, precision = to_plain_dict(config.task, "name"), str(config.trainer.precision)
+    common = {"seed": config.seed, "task": task, "precision": precision}
     if parts_of_batch > 1:
         common["batch_norm"] = f"of each of {parts_of_batch} parts of a batch"
     space = to_plain_dict(config.search_space, "name")

@@ -10,15 +10,14 @@ import wandb
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from wandb.errors import Error
 from wandb_workspaces import expr
 from yaml import YAMLError
 
 from archselect.reporting.panels import GROUPING, LEAD, MOST_LINES, PAPER, SPACE, TEST_ACCURACY, alpha_keys, chapters
-from archselect.search_spaces import SearchSpace
+from archselect.search_spaces import SearchSpace, instantiate_space
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 """The folder of this repository."""
@@ -62,7 +61,8 @@ def describe_spaces(names: Sequence[str] | None, own: Path | None = None) -> dic
 
 def _space(file: Path) -> SearchSpace:
     try:
-        space = instantiate(OmegaConf.load(file), _convert_="all")
+        config = OmegaConf.load(file)
+        space = instantiate_space(config) if isinstance(config, DictConfig) else None
     except (InstantiationException, OmegaConfBaseException, YAMLError) as error:
         raise ValueError(f"{file} does not describe a search space: {error.__cause__ or error}") from error
     if not isinstance(space, SearchSpace):

@@ -1,24 +1,27 @@
 """What every search space offers.
 
-Other operations on the cells of a space are a file such as `configs/search_space/s4.yaml`. Another topology is a
-subclass with a `Supernet` and a `DiscreteNetwork`; the shortest is `nasbench201.py`, here, in `models/supernet` and in
-`models/discrete`.
+Other operations on the cells of a space are a file such as `configs/search_space/s4.yaml`; they may be a user's own
+(`models.ops.own`). Another topology is a subclass with a `Supernet` and a `DiscreteNetwork`; the shortest is
+`nasbench201.py`, here, in `models/supernet` and in `models/discrete`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, ClassVar
 
 from archselect.genotype import Genotype
 from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
 from archselect.models.discrete.network import DiscreteNetwork
-from archselect.models.ops import primitive
+from archselect.models.ops.own import Operation
+from archselect.models.ops.primitives import PRIMITIVES, Primitive, Primitives, primitive
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
 from archselect.models.supernet.supernet import Supernet
 from archselect.utils.validation import NON_NEGATIVE_FLOAT, POSITIVE_INT
 
-CellOperations = Sequence[str] | Sequence[Sequence[str]]
+Candidate = str | Operation | Mapping[str, Any]
+"""The name of an operation; or one of a user's own, defined here, as it is or as `{name: ..., _target_: ...}`."""
+CellOperations = Sequence[Candidate] | Sequence[Sequence[Candidate]]
 OperationsOf = Mapping[str, CellOperations]
 Operations = CellOperations | OperationsOf
 """One list for every edge; or one list per edge; or either of them per cell type."""
@@ -33,6 +36,9 @@ class SearchSpace(ABC):
         alpha_scale: Standard deviation of the architecture parameters at the start; 0 gives uniform mixtures.
         operations_of: Candidate operations of single cell types, in place of those in `operations`.
         supernet_sizes: Channels and depth of the supernet.
+
+    Attributes:
+        primitives: All operations that there are in this space: the package's, and those defined in `operations`.
     """
 
     topologies: ClassVar[Mapping[str, CellTopology]]
@@ -49,7 +55,9 @@ class SearchSpace(ABC):
             POSITIVE_INT.check(f"search_space.{size}", value)
         NON_NEGATIVE_FLOAT.check("search_space.alpha_scale", alpha_scale)
         self.name = name
+        self.supernet_sizes: Mapping[str, int] = supernet_sizes
         self.alpha_scale = alpha_scale
+        self.supernet_sizes = supernet_sizes
         by_cell = dict(operations if isinstance(operations, Mapping) else dict.fromkeys(self.topologies, operations))
         by_cell |= operations_of or {}
         if set(by_cell) != set(self.topologies):
@@ -57,10 +65,20 @@ class SearchSpace(ABC):
                 f"Search space {name!r} has the cell types {sorted(self.topologies)}, but operations were given for "
                 f"{sorted(by_cell)}."
             )
+        per_edge = {cell: _per_edge(cell, topology, by_cell[cell]) for cell, topology in self.topologies.items()}
+        own = _own(chain.from_iterable(candidates for edges in per_edge.values() for candidates in edges))
+        self.primitives: Primitives = {**PRIMITIVES, **own}
         self.cells = {
-            cell: CellSpace(cell, topology, _per_edge(cell, topology, by_cell[cell]))
+            cell: CellSpace(cell, topology, tuple(map(self._names, per_edge[cell])), own)
             for cell, topology in self.topologies.items()
         }
+
+    def _names(self, candidates: Sequence[Candidate]) -> tuple[str, ...]:
+        """Return the names of candidates, which must be known; a definition counts as its name."""
+        names = tuple(name_of(candidate) for candidate in candidates)
+        for name in names:
+            primitive(name, self.primitives)
+        return names
 
     @abstractmethod
     def supernet(
@@ -84,7 +102,7 @@ class SearchSpace(ABC):
             )
         for name, cell in self.cells.items():
             for _, _, operation in genotype.cell(name).edges:
-                primitive(operation)
+                primitive(operation, self.primitives)
             cell.check(genotype.cell(name))
 
     def example(self) -> Genotype:
@@ -123,7 +141,8 @@ class SearchSpace(ABC):
             )
 
 
-def _per_edge(cell: str, topology: CellTopology, operations: CellOperations) -> tuple[tuple[str, ...], ...]:
+def _per_edge(cell: str, topology: CellTopology, operations: CellOperations) -> list[Sequence[Candidate]]:
+    """Return the candidates of each edge."""
     if operations is not None and not isinstance(operations, Sequence):
         raise ValueError(
             f"The operations of the {cell} cell must be a list of names or one list per edge; got {operations!r}."
@@ -131,13 +150,34 @@ def _per_edge(cell: str, topology: CellTopology, operations: CellOperations) -> 
     entries: list[Any] = [operations] if isinstance(operations, str) else list(operations or ())
     if not entries:
         raise ValueError(f"The {cell} cell has an empty list of candidate operations. List at least one.")
-    if all(isinstance(entry, str) for entry in entries):
-        entries = [entries] * len(topology.edges)
-    elif not all(isinstance(entry, Sequence) and not isinstance(entry, str) for entry in entries):
+    if all(isinstance(entry, str | Operation | Mapping) for entry in entries):
+        return [entries] * len(topology.edges)
+    if not all(isinstance(entry, Sequence) and not isinstance(entry, str) for entry in entries):
         raise ValueError(
             f"The operations of the {cell} cell mix names and lists: give one list of names, or one per edge; "
             f"got {entries}."
         )
-    for name in chain.from_iterable(entries):
-        primitive(name)
-    return tuple(tuple(candidates) for candidates in entries)
+    return entries
+
+
+def name_of(candidate: Candidate) -> str:
+    """Return the name of a candidate operation, as genotypes store it."""
+    if isinstance(candidate, Mapping):
+        return str(candidate.get("name"))
+    return candidate.name if isinstance(candidate, Operation) else candidate
+
+
+def _own(candidates: Iterable[Candidate]) -> dict[str, Primitive]:
+    """Return the operations that are defined among candidates, by name; a ValueError for two definitions of a name."""
+    found: dict[str, Primitive] = {}
+    for candidate in candidates:
+        if isinstance(candidate, str):
+            continue
+        made = Operation.from_config(candidate) if isinstance(candidate, Mapping) else candidate
+        one = found.setdefault(made.name, made.primitive)
+        if one.definition != made.definition:
+            raise ValueError(
+                f"Operation {made.name!r} is defined twice, as {one.definition} and as {made.definition}. Define it "
+                "once, and elsewhere name it; or give one of them another name."
+            )
+    return found

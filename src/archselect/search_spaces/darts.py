@@ -70,4 +70,5 @@ class DartsSpace(SearchSpace):
         """Return a new discrete network; `skeleton`: channels, layers, auxiliary."""
         self.check(genotype)
         self._check_image_size(image_size)
-        return DartsNetwork(genotype, classes=classes, in_channels=in_channels, **skeleton)
+        given: dict[str, Any] = {"classes": classes, "in_channels": in_channels, "primitives": self.primitives}
+        return DartsNetwork(genotype, **given, **skeleton)

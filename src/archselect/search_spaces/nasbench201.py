@@ -57,4 +57,5 @@ class NASBench201Space(SearchSpace):
         """Return a new discrete network; `skeleton`: channels, cells_per_stage."""
         self.check(genotype)
         self._check_image_size(image_size)
-        return NASBench201Network(genotype, classes=classes, in_channels=in_channels, **skeleton)
+        given: dict[str, Any] = {"classes": classes, "in_channels": in_channels, "primitives": self.primitives}
+        return NASBench201Network(genotype, **given, **skeleton)

@@ -8,6 +8,7 @@ from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.genotype import CellGenotype, Genotype
 from archselect.models.discrete.network import DiscreteCell, DiscreteNetwork, check_cells, check_sizes
 from archselect.models.ops import preprocessing
+from archselect.models.ops.primitives import PRIMITIVES, Primitives
 from archselect.models.stems import conv3x3
 
 
@@ -49,15 +50,22 @@ class DartsCell(nn.Module):
         channels: Of every node.
         stride: 2 for a reduction cell.
         previous_reduces: Whether the previous cell is a reduction, so that the one before it is wider in space.
+        primitives: The operations that there are.
     """
 
     def __init__(
-        self, genotype: CellGenotype, inputs: tuple[int, int], channels: int, stride: int, previous_reduces: bool
+        self,
+        genotype: CellGenotype,
+        inputs: tuple[int, int],
+        channels: int,
+        stride: int,
+        previous_reduces: bool,
+        primitives: Primitives = PRIMITIVES,
     ) -> None:
         super().__init__()
         self.preprocess_before_previous = preprocessing(inputs[0], channels, previous_reduces)
         self.preprocess_previous = preprocessing(inputs[1], channels)
-        self.cell = DiscreteCell(genotype, channels, stride)
+        self.cell = DiscreteCell(genotype, channels, stride, primitives)
 
     def forward(self, before_previous: Tensor, previous: Tensor, drop_path_probability: float) -> Tensor:
         inputs = (self.preprocess_before_previous(before_previous), self.preprocess_previous(previous))
@@ -78,6 +86,7 @@ class DartsNetwork(DiscreteNetwork):
         stem_multiplier: Channels of the stem (Conv3x3 and BN), as a multiple of `channels`.
         auxiliary: Whether there is an auxiliary head, after the second reduction.
         in_channels: Of the images.
+        primitives: The operations that there are: those of the genotype's search space.
     """
 
     def __init__(
@@ -89,6 +98,7 @@ class DartsNetwork(DiscreteNetwork):
         stem_multiplier: int = 3,
         auxiliary: bool = False,
         in_channels: int = 3,
+        primitives: Primitives = PRIMITIVES,
     ) -> None:
         check_cells(genotype, ["normal", "reduction"], inputs=2)
         check_sizes(channels=channels, layers=layers, classes=classes, stem_multiplier=stem_multiplier)
@@ -105,7 +115,8 @@ class DartsNetwork(DiscreteNetwork):
             stride = 2 if reduces else 1
             channels *= stride
             cell = genotype.cell("reduction" if reduces else "normal")
-            self.cells.append(DartsCell(cell, (before_previous, previous), channels, stride, previous_reduces))
+            inputs = (before_previous, previous)
+            self.cells.append(DartsCell(cell, inputs, channels, stride, previous_reduces, primitives))
             before_previous, previous, previous_reduces = previous, channels * len(cell.nodes), reduces
             if layer == reductions[1] and auxiliary:
                 self.auxiliary = AuxiliaryHead(previous, classes)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.genotype import Genotype
 from archselect.models.discrete.network import DiscreteCell, DiscreteNetwork, check_cells, check_sizes
-from archselect.models.ops.primitives import three_stages
+from archselect.models.ops.primitives import PRIMITIVES, Primitives, three_stages
 from archselect.models.stems import conv3x3
 
 
@@ -21,6 +21,7 @@ class NASBench201Network(DiscreteNetwork):
         cells_per_stage: `N` of the paper.
         classes: Number of classes.
         in_channels: Of the images.
+        primitives: The operations that there are: those of the genotype's search space.
     """
 
     def __init__(
@@ -30,13 +31,14 @@ class NASBench201Network(DiscreteNetwork):
         cells_per_stage: int = 5,
         classes: int = 10,
         in_channels: int = 3,
+        primitives: Primitives = PRIMITIVES,
     ) -> None:
         check_cells(genotype, ["cell"], inputs=1)
         check_sizes(channels=channels, cells_per_stage=cells_per_stage, classes=classes)
         super().__init__(in_channels)
         cell = genotype.cell("cell")
         self.stem = conv3x3(in_channels, channels)
-        self.blocks = three_stages(channels, cells_per_stage, lambda width: DiscreteCell(cell, width))
+        self.blocks = three_stages(channels, cells_per_stage, lambda width: DiscreteCell(cell, width, 1, primitives))
         self.head = nn.Sequential(BatchNorm2d(4 * channels), nn.ReLU(inplace=True))
         self.classifier = nn.Linear(4 * channels, classes)
 

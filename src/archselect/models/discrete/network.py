@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from archselect.genotype import CellGenotype, Genotype, Input
-from archselect.models.ops import build_operation, drop_path, primitive
+from archselect.models.ops.primitives import PRIMITIVES, Primitives, drop_path, primitive
 from archselect.utils.validation import POSITIVE_INT
 
 
@@ -83,14 +83,20 @@ class DiscreteNode(nn.Module):
         inputs: What the node sums.
         channels: Of every state.
         strides: Stride of an edge, by its source.
+        primitives: The operations that there are.
     """
 
-    def __init__(self, inputs: Sequence[Input], channels: int, strides: Sequence[int]) -> None:
+    def __init__(
+        self, inputs: Sequence[Input], channels: int, strides: Sequence[int], primitives: Primitives = PRIMITIVES
+    ) -> None:
         super().__init__()
-        present = [edge for edge in inputs if not primitive(edge.operation).zero] or inputs[:1]
+        named = [(primitive(operation, primitives), source) for operation, source in inputs]
+        present = [(operation, source) for operation, source in named if not operation.zero] or named[:1]
         self.sources = tuple(source for _, source in present)
-        self.operations = nn.ModuleList(build_operation(name, channels, strides[source]) for name, source in present)
-        self.identities = [primitive(name).identity_at_stride_1 and strides[source] == 1 for name, source in present]
+        self.operations = nn.ModuleList(
+            operation.build(channels, strides[source], True) for operation, source in present
+        )
+        self.identities = [operation.identity_at_stride_1 and strides[source] == 1 for operation, source in present]
 
     def forward(self, states: Sequence[Tensor], drop_path_probability: float) -> Tensor:
         """Return `(B, C, H, W)`; with a positive probability the output of each operation but identities drops out."""
@@ -102,12 +108,20 @@ class DiscreteNode(nn.Module):
 
 
 class DiscreteCell(nn.Module):
-    """All nodes of a cell. The edges that leave its inputs have the stride, all others stride 1."""
+    """All nodes of a cell. The edges that leave its inputs have the stride, all others stride 1.
 
-    def __init__(self, genotype: CellGenotype, channels: int, stride: int = 1) -> None:
+    Attributes:
+        name: The cell type.
+        strides: Of the edges, by their source.
+    """
+
+    def __init__(
+        self, genotype: CellGenotype, channels: int, stride: int = 1, primitives: Primitives = PRIMITIVES
+    ) -> None:
         super().__init__()
-        strides = (stride,) * genotype.inputs + (1,) * len(genotype.nodes)
-        self.nodes = nn.ModuleList(DiscreteNode(node, channels, strides) for node in genotype.nodes)
+        self.name = genotype.name
+        self.strides = (stride,) * genotype.inputs + (1,) * len(genotype.nodes)
+        self.nodes = nn.ModuleList(DiscreteNode(node, channels, self.strides, primitives) for node in genotype.nodes)
 
     def forward(self, inputs: Sequence[Tensor], drop_path_probability: float = 0.0) -> list[Tensor]:
         """Return the value of each node, `(B, C, H, W)`."""

@@ -1,15 +1,16 @@
-"""The candidate operations: `PRIMITIVES` is the table of their names, which genotypes and search spaces store.
+"""The candidate operations of the package: `PRIMITIVES` is the table of their names, which genotypes store.
 
-To add one: a `Primitive` here, and what it is on all edges out of a state at once in `STACKED` of
+A search space may have others beside them (`Operation`); its own table, `SearchSpace.primitives`, holds both kinds.
+To add one to the package: a `Primitive` here, and what it is on all edges out of a state at once in `STACKED` of
 `models/supernet/mixed_ops.py`, whose `PARTS` says which modules the compiled loops may stand for (its `for_kernels` may
-always return `kernels.Values`). Analyses know an operation with a convolution by the beginning of its name
-(`analysis.stats.CONVOLUTIONS`).
+always return `kernels.Values`).
 """
 
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,11 +22,23 @@ from archselect.models.ops.convolution import DilConv, ReLUConvBN, SepConv, subs
 
 @dataclass(frozen=True)
 class Primitive:
-    """A candidate operation, which maps `(B, C, H, W)` to `(B, C, ceil(H / stride), ceil(W / stride))`."""
+    """A candidate operation, which maps `(B, C, H, W)` to `(B, C, ceil(H / stride), ceil(W / stride))`.
 
-    build: Callable[[int, int, bool], nn.Module]  # of channels, stride and whether batch normalisations are affine
-    identity_at_stride_1: bool = False  # drop path leaves identities alone
-    zero: bool = False  # networks leave such edges out
+    Attributes:
+        build: Makes it, of channels, stride and whether normalisations are affine.
+        identity_at_stride_1: Drop path leaves identities alone.
+        zero: Networks leave such edges out.
+        learns: Whether it has weights at every stride, so that analyses count it as a convolution is counted.
+        draws: Whether it draws random numbers in training.
+        definition: What an operation of a user's own is made of, as plain data; None for the package's.
+    """
+
+    build: Callable[[int, int, bool], nn.Module]
+    identity_at_stride_1: bool = False
+    zero: bool = False
+    learns: bool = False
+    draws: bool = False
+    definition: Mapping[str, Any] | None = None
 
 
 PRIMITIVES: Mapping[str, Primitive] = MappingProxyType(
@@ -42,34 +55,46 @@ PRIMITIVES: Mapping[str, Primitive] = MappingProxyType(
         "avg_pool_3x3": Primitive(
             lambda channels, stride, affine: nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
         ),
-        "sep_conv_3x3": Primitive(lambda channels, stride, affine: SepConv(channels, 3, stride, affine)),
-        "sep_conv_5x5": Primitive(lambda channels, stride, affine: SepConv(channels, 5, stride, affine)),
-        "sep_conv_7x7": Primitive(lambda channels, stride, affine: SepConv(channels, 7, stride, affine)),
-        "dil_conv_3x3": Primitive(lambda channels, stride, affine: DilConv(channels, 3, stride, affine)),
-        "dil_conv_5x5": Primitive(lambda channels, stride, affine: DilConv(channels, 5, stride, affine)),
-        "noise": Primitive(lambda channels, stride, affine: Noise(stride)),
+        "sep_conv_3x3": Primitive(lambda channels, stride, affine: SepConv(channels, 3, stride, affine), learns=True),
+        "sep_conv_5x5": Primitive(lambda channels, stride, affine: SepConv(channels, 5, stride, affine), learns=True),
+        "sep_conv_7x7": Primitive(lambda channels, stride, affine: SepConv(channels, 7, stride, affine), learns=True),
+        "dil_conv_3x3": Primitive(lambda channels, stride, affine: DilConv(channels, 3, stride, affine), learns=True),
+        "dil_conv_5x5": Primitive(lambda channels, stride, affine: DilConv(channels, 5, stride, affine), learns=True),
+        "noise": Primitive(lambda channels, stride, affine: Noise(stride), draws=True),
         "nor_conv_1x1": Primitive(
-            lambda channels, stride, affine: ReLUConvBN(channels, channels, 1, stride, 0, affine)
+            lambda channels, stride, affine: ReLUConvBN(channels, channels, 1, stride, 0, affine),
+            learns=True,
         ),
         "nor_conv_3x3": Primitive(
-            lambda channels, stride, affine: ReLUConvBN(channels, channels, 3, stride, 1, affine)
+            lambda channels, stride, affine: ReLUConvBN(channels, channels, 3, stride, 1, affine),
+            learns=True,
         ),
     }
 )
 
 
-def primitive(name: str) -> Primitive:
+Primitives = Mapping[str, Primitive]
+"""The operations that a search space knows, by name."""
+
+
+def primitive(name: str, primitives: Primitives = PRIMITIVES) -> Primitive:
     """Return the primitive of that name, or raise a `ValueError` that lists the names there are."""
-    if name not in PRIMITIVES:
-        close = difflib.get_close_matches(str(name), PRIMITIVES, n=1)
+    if name not in primitives:
+        close = difflib.get_close_matches(str(name), primitives, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"Operation {name!r} does not exist.{hint} The primitives are {', '.join(PRIMITIVES)}.")
-    return PRIMITIVES[name]
+        raise ValueError(
+            f"Operation {name!r} does not exist.{hint} The primitives are {', '.join(primitives)}. One of your own is "
+            "known where search_space.operations defines it, as {name: ..., _target_: my_module.MyClass}: take that "
+            "search space."
+        )
+    return primitives[name]
 
 
-def build_operation(name: str, channels: int, stride: int, affine: bool = True) -> nn.Module:
-    """Build one of `PRIMITIVES` for so many channels and a stride of 1 or 2."""
-    return primitive(name).build(channels, stride, affine)
+def build_operation(
+    name: str, channels: int, stride: int, affine: bool = True, primitives: Primitives = PRIMITIVES
+) -> nn.Module:
+    """Build one of `primitives` for so many channels and a stride of 1 or 2."""
+    return primitive(name, primitives).build(channels, stride, affine)
 
 
 class FactorizedReduce(nn.Module):

@@ -1,16 +1,20 @@
 """The supernet of DARTS and S1-S4."""
 
 from collections.abc import Collection, Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from archselect import kernels
 from archselect.distributed.batch_norm import BatchNorm2d
+from archselect.genotype import Genotype
 from archselect.models.cell_space import CellSpace
+from archselect.models.discrete.darts import DartsCell, DartsNetwork
+from archselect.models.discrete.network import DiscreteNetwork
 from archselect.models.ops import FactorizedReduce, ReLUConvBN, preprocessing
 from archselect.models.stems import conv3x3
+from archselect.models.supernet.inheritance import Pairs
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixed_ops import CellOutput
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
@@ -43,6 +47,8 @@ class DartsSupernet(Supernet):
         in_channels: int = 3,
     ) -> None:
         super().__init__(cells, variant, alpha_scale, in_channels)
+        sizes = {"channels": channels, "layers": layers, "classes": classes, "stem_multiplier": stem_multiplier}
+        self.sizes: dict[str, Any] = {**sizes, "in_channels": in_channels}
         stem_channels = stem_multiplier * channels
         self.stem = conv3x3(in_channels, stem_channels)
         self.preprocess = nn.ModuleList()
@@ -68,6 +74,20 @@ class DartsSupernet(Supernet):
 
     def layers_before(self, cells: Collection[str]) -> int:
         return layers_until(cast(MixedCell, cell).space.name in cells for cell in self.cells)
+
+    def _new_network(self, genotype: Genotype) -> DartsNetwork:
+        return DartsNetwork(genotype, **self.sizes)
+
+    def _counterparts(self, network: DiscreteNetwork) -> Pairs:
+        assert isinstance(network, DartsNetwork)
+        yield self.stem, network.stem
+        for cell, inputs, plain in zip(self.cells, self.preprocess, network.cells, strict=True):
+            assert isinstance(plain, DartsCell)
+            first, second = cast(nn.ModuleList, inputs)
+            yield first, plain.preprocess_before_previous
+            yield second, plain.preprocess_previous
+            yield cell, plain.cell
+        yield self.classifier, network.classifier
 
     def _run_layers(self, partial: PartialForward, mixtures: Mixtures, layers: int) -> PartialForward:
         before_previous, previous = partial.outputs

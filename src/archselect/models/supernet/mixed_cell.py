@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from archselect import kernels
 from archselect.models.cell_space import CellSpace
 from archselect.models.ops.primitives import drop_path
-from archselect.models.supernet.mixed_ops import STACKED, CellOutput, CellState, StackedOperation, norms_for_kernels
+from archselect.models.supernet.mixed_ops import CellOutput, CellState, StackedOperation, norms_for_kernels, stacked
 from archselect.models.supernet.mixture import Mixture, Term
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
 
@@ -57,10 +57,10 @@ class MixedCell(nn.Module):
         self.operations = nn.ModuleList()
         for state in space.topology.states:
             built = self.active_channels, self.stride_from(state), pool_norm
-            stacks = {name: STACKED[name](len(edges), *built) for name, edges in space.stacks(state).items()}
+            stacks = {name: stacked(name, space, len(edges), *built) for name, edges in space.stacks(state).items()}
             self.operations.append(nn.ModuleDict(stacks))
             if variant.auxiliary_skip:
-                self.auxiliary.append(STACKED["skip_connect"](len(space.topology.edges_from(state)), *built))
+                self.auxiliary.append(stacked("skip_connect", space, len(space.topology.edges_from(state)), *built))
 
     def stride_from(self, state: int) -> int:
         """Return the stride of the edges that leave a state."""

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archselect import kernels
-from archselect.models.cell_space import OutputRule
+from archselect.models.cell_space import CellSpace, OutputRule
 from archselect.models.ops.convolution import subsampled
 from archselect.models.ops.primitives import half_of
 from archselect.models.supernet.stacked_parameters import StackedBatchNorm, StackedWeight
@@ -244,6 +244,40 @@ class SeparableConvolution(StackedOperation):
         return kernels.Convolutions(weights, receivers, positions, stages)
 
 
+class OwnModules(StackedOperation):
+    """An operation of a user's own: a module for each edge, evaluated one after the other.
+
+    Args:
+        name: Of the operation, for messages.
+        modules: One for each edge, without affine normalisations.
+    """
+
+    def __init__(self, name: str, modules: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.name = name
+        self.edges = nn.ModuleList(modules)
+
+    def weighted(self, source: CellState, weights: Tensor, positions: Positions) -> Tensor:
+        pairs = zip(self._outputs(source, positions), weights.unbind(), strict=True)
+        return torch.cat([weight * output for output, weight in pairs], dim=1)
+
+    def for_kernels(self, source: CellState, weights: Tensor, positions: Positions, receivers: Positions) -> KernelOp:
+        return kernels.Values(weights, receivers, self._outputs(source, positions))
+
+    def _outputs(self, source: CellState, positions: Positions) -> tuple[Tensor, ...]:
+        """Return the output `(B, C, H', W')` on each edge; a ValueError for another shape."""
+        outputs = tuple(self.edges[position](source.state) for position in positions)
+        state, stride = source.state, source.stride
+        expected = (*state.shape[:2], *(-(-side // stride) for side in state.shape[2:]))
+        for output in outputs:
+            if output.shape != expected:  # compiled loops would read beyond its memory
+                raise ValueError(
+                    f"Operation {self.name!r} must map {tuple(state.shape)} at stride {stride} to {expected}; got "
+                    f"{tuple(output.shape)}. Correct its class, or take images of another size."
+                )
+        return outputs
+
+
 STACKED: Mapping[str, Callable[[int, int, int, bool], StackedOperation]] = {
     "skip_connect": lambda edges, channels, stride, norm: (
         Identity() if stride == 1 else FactorizedReduction(edges, channels)
@@ -261,9 +295,18 @@ STACKED: Mapping[str, Callable[[int, int, int, bool], StackedOperation]] = {
 }
 """Primitive -> its stacked form, built from (edges, channels, stride, BN after pooling); `none` needs none."""
 
+
+def stacked(name: str, space: CellSpace, edges: int, channels: int, stride: int, norm: bool) -> StackedOperation:
+    """Return an operation of a space on so many edges out of a state; `norm`: with a normalisation after pooling."""
+    if name in STACKED:
+        return STACKED[name](edges, channels, stride, norm)
+    return OwnModules(name, (space.primitives[name].build(channels, stride, False) for _ in range(edges)))
+
+
 PARTS: Mapping[type[nn.Module], tuple[tuple[type[nn.Module], ...], ...]] = {
     Identity: ((),),
     Pool: ((StackedBatchNorm,), (nn.Identity,)),
+    OwnModules: ((nn.ModuleList,),),
     Noise: ((),),
     FactorizedReduction: ((StackedWeight, StackedWeight, StackedBatchNorm),),
     Convolution: ((StackedWeight, StackedBatchNorm),),
@@ -287,5 +330,6 @@ def norms_for_kernels(operations: Iterable[StackedOperation]) -> list[StackedBat
             return None
         if isinstance(part, StackedBatchNorm):
             norms.append(part)
-        parts += children
+        if not isinstance(part, OwnModules):  # which are evaluated as they are
+            parts += children
     return norms

@@ -1,14 +1,18 @@
 """The supernet of NAS-Bench-201."""
 
 from collections.abc import Collection, Mapping
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from archselect.distributed.batch_norm import BatchNorm2d
+from archselect.genotype import Genotype
 from archselect.models.cell_space import CellSpace
+from archselect.models.discrete.nasbench201 import NASBench201Network
+from archselect.models.discrete.network import DiscreteNetwork
 from archselect.models.ops.primitives import three_stages
 from archselect.models.stems import conv3x3
+from archselect.models.supernet.inheritance import Pairs
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixed_ops import CellOutput
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
@@ -39,6 +43,8 @@ class NASBench201Supernet(Supernet):
         in_channels: int = 3,
     ) -> None:
         super().__init__(cells, variant, alpha_scale, in_channels)
+        sizes = {"channels": channels, "cells_per_stage": cells_per_stage, "classes": classes}
+        self.sizes: dict[str, Any] = {**sizes, "in_channels": in_channels}
         self.stem = conv3x3(in_channels, channels)
         self.blocks = three_stages(
             channels, cells_per_stage, lambda width: MixedCell(cells["cell"], width, pool_norm=False, variant=variant)
@@ -55,6 +61,16 @@ class NASBench201Supernet(Supernet):
 
     def layers_before(self, cells: Collection[str]) -> int:
         return layers_until(isinstance(block, MixedCell) and block.space.name in cells for block in self.blocks)
+
+    def _new_network(self, genotype: Genotype) -> NASBench201Network:
+        return NASBench201Network(genotype, **self.sizes)
+
+    def _counterparts(self, network: DiscreteNetwork) -> Pairs:
+        assert isinstance(network, NASBench201Network)
+        yield self.stem, network.stem
+        yield from zip(self.blocks, network.blocks, strict=True)
+        yield self.last, network.head
+        yield self.classifier, network.classifier
 
     def _run_layers(self, partial: PartialForward, mixtures: Mixtures, layers: int) -> PartialForward:
         (output,) = partial.outputs

@@ -21,7 +21,9 @@ from archselect import kernels
 from archselect.distributed.rng import drawn_alike
 from archselect.genotype import Genotype
 from archselect.models.cell_space import CellDecisions, CellSpace
+from archselect.models.discrete.network import DiscreteNetwork
 from archselect.models.restored_state import frozen_bn_stats
+from archselect.models.supernet.inheritance import Pairs, check_inheritable, inherit_weights
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixed_ops import CellOutput
 from archselect.models.supernet.mixture import DecisionMasks, Mixture, MixtureWeights, nonzero
@@ -62,6 +64,8 @@ class Supernet(nn.Module, ABC):
         True
         >>> {cell: tuple(weights.shape) for cell, weights in supernet.mixture_weights().items()}
         {'normal': (14, 2), 'reduction': (14, 2)}
+        >>> supernet.network().in_channels  # the discrete network by magnitude, with the supernet's weights
+        3
     """
 
     def __init__(
@@ -198,7 +202,7 @@ class Supernet(nn.Module, ABC):
         if not (self.recompute and torch.is_grad_enabled()):
             return cast(CellOutput, cell(inputs, mixture))
         by_kernels = kernels.are_enabled()
-        noisy = mixture.drop_path > 0 or any("noise" in names for names in cell.space.operations)
+        noisy = mixture.drop_path > 0 or cell.space.draws
         again: dict[str, Any] = {"context_fn": lambda: (nullcontext(), _again(cell, by_kernels))}
         out = checkpoint(cell, inputs, mixture, use_reentrant=False, preserve_rng_state=noisy, **again)
         return cast(CellOutput, out)
@@ -215,6 +219,39 @@ class Supernet(nn.Module, ABC):
     def genotype(self) -> Genotype:
         """Return the architecture that was decided; a ValueError while something is undecided."""
         return Genotype(tuple(self.decisions[name].genotype(space) for name, space in self.cell_spaces.items()))
+
+    def network(self, genotype: Genotype | None = None, inherit: bool = True) -> DiscreteNetwork:
+        """Return the discrete network of an architecture, as deep and wide as the supernet, on its device.
+
+        Args:
+            genotype: None: what was decided, and by magnitude what was not.
+            inherit: Whether it has the supernet's weights and statistics. It then computes what the supernet computes
+                with all weight on the genotype's operations, up to rounding; like supernets of the DARTS family it
+                normalises after pooling. Otherwise it is new, as retraining begins with it.
+
+        Raises:
+            ValueError: The genotype is none of the supernet's space, or the supernet has partial channels or weights of
+                edges (PC-DARTS), which no discrete network has.
+        """
+        if genotype is None:
+            decided = argmax_alpha(self)
+            genotype = Genotype(tuple(decided[name].genotype(space) for name, space in self.cell_spaces.items()))
+        for name, space in self.cell_spaces.items():
+            space.check(genotype.cell(name))
+        if inherit:
+            check_inheritable(self.variant)
+        network = self._new_network(genotype).to(next(self.parameters()))
+        if inherit:
+            inherit_weights(self._counterparts(network), genotype)
+        return network.train(self.training)
+
+    def _new_network(self, genotype: Genotype) -> DiscreteNetwork:
+        """Return a new discrete network of the supernet's depth and width."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what its discrete network is.")
+
+    def _counterparts(self, network: DiscreteNetwork) -> Pairs:
+        """Return the parts of the supernet, each with the part of a network of `_new_network` that stands for it."""
+        raise NotImplementedError(f"{type(self).__name__} does not say which of its parts are in a discrete network.")
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the decisions for the `state_dict`."""
