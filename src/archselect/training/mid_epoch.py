@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 from torchmetrics import Metric
 
-from archselect.data.decode import BrokenImageError
+from archselect.data.pixels import BrokenImageError
 from archselect.distributed.process_group import (
     gathered,
     is_sharded,
