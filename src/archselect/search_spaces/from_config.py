@@ -1,4 +1,7 @@
-"""A search space from its part of the config."""
+"""A search space from its part of the config, and other parts of which something is made later."""
+
+from collections.abc import Sequence
+from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -11,15 +14,20 @@ MADE_BY_THE_SPACE = ("operations", "operations_of", "stem", "head")
 
 
 def instantiate_space(config: DictConfig) -> SearchSpace:
-    """Return what `hydra.utils.instantiate` makes of a config but for its operations; raises what that raises."""
-    operations = {
+    """Return the search space of a config; raises what `hydra.utils.instantiate` raises."""
+    space: SearchSpace = instantiate_but_for(config, MADE_BY_THE_SPACE)
+    return space
+
+
+def instantiate_but_for(config: DictConfig, later: Sequence[str]) -> Any:
+    """Return what `hydra.utils.instantiate` makes of a config, which is given some options as plain data."""
+    plain = {
         name: OmegaConf.to_container(config[name], resolve=True)
-        for name in MADE_BY_THE_SPACE
+        for name in later
         if OmegaConf.is_config(config.get(name))
     }
-    make = instantiate(config, _convert_="all", _partial_=True, **dict.fromkeys(operations))
+    make = instantiate(config, _convert_="all", _partial_=True, **dict.fromkeys(plain))
     try:
-        space: SearchSpace = make(**operations)
+        return make(**plain)
     except Exception as error:
         raise InstantiationException(f"{config['_target_']}: {error}") from error
-    return space
