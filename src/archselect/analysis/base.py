@@ -152,7 +152,11 @@ class Measurer:
     def __init__(self, context: AnalysisContext, trainer: StageTrainer) -> None:
         self.context, self.run = context, context.run
         self.trainer, self.device = trainer, trainer.device
-        self.metric = Metric.of(self.run.summary)
+
+    @property
+    def metric(self) -> Metric:
+        """The metric of the run's task."""
+        return Metric.of(self.run.summary)
 
     def supernet(self, epochs: int | None = None) -> Supernet:
         """Return the supernet as the search left it, or as it was after so many epochs, on the device."""

@@ -90,8 +90,9 @@ class SkipDominance(Analysis):
             return words
         sign = "" if metric.mode == "max" else " (below 0 where the lead grows as the supernet gets better)"
         return (
-            f"{words} Spearman's correlation of the two over the {len(rows)} epochs is {rank:+.2f}{sign}. The paper sees "
-            "the lead grow as the supernet gets better. (Both also grow with time, so a correlation alone is no cause.)"
+            f"{words} Spearman's correlation of the two over the {len(rows)} epochs is {rank:+.2f}{sign}. The paper "
+            "sees the lead grow as the supernet gets better. (Both also grow with time, so a correlation alone is no "
+            "cause.)"
         )
 
 
