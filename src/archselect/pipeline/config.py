@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from archselect.data import ImageData
@@ -89,7 +90,9 @@ def instantiate_part(config: DictConfig, group: str) -> Any:
     try:
         if group == "search_space":
             return instantiate_space(config[group])
-        return instantiate_but_for(config[group], ("network",) if group == "evaluation" else ())
+        if group == "evaluation":
+            return instantiate_but_for(config[group], ("network",))
+        return instantiate(config[group], _convert_="all")
     except InstantiationException as error:
         cause: BaseException = error  # Hydra wraps what a constructor says; the reader needs the constructor's sentence
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
