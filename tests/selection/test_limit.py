@@ -2,11 +2,10 @@
 where nothing fits.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations, product
 from random import Random as Generator
-from typing import Any
 
 import pytest
 import torch
@@ -15,6 +14,7 @@ from tests.selection.small_cells import THREE, TWO, WIDE_CELL, cell, undecided
 from tests.selection.test_selectors import every_selector, proxy
 
 from archselect.costs.expected import CostModel
+from archselect.genotype import Genotype
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.supernet.supernet import Supernet
 from archselect.search_spaces.nasbench201 import NASBENCH201_CELL
@@ -44,14 +44,16 @@ def model_of(spaces: list[CellSpace], generator: Generator) -> CostModel:
     return CostModel({space.name: space for space in spaces}, generator.randint(0, 5), costs)
 
 
-def budget_at_random(spaces: list[CellSpace], generator: Generator, limits: int) -> Budget:
+def budget_at_random(
+    spaces: list[CellSpace], generator: Generator, limits: int, shares: Sequence[float] = (0.0, 0.05, 0.2, 0.5)
+) -> Budget:
     """Return limits between what the cheapest and the dearest architecture cost."""
     cells, bounds = {space.name: space for space in spaces}, []
     for number in range(limits):
         model = model_of(spaces, generator)
         bounds.append(Bound(f"measure {number}", model, float("inf")))
         least = Budget(cells, [bounds[-1]]).least({name: CellDecisions.none(space) for name, space in cells.items()})
-        share = generator.choice([0.0, 0.05, 0.2, 0.5])
+        share = generator.choice(shares)
         bounds[-1] = bounds[-1]._replace(most=least + share * (model.highest - least))
     return Budget(cells, bounds)
 
@@ -112,9 +114,11 @@ def completions(space: CellSpace, decisions: CellDecisions) -> Iterator[CellDeci
             whole = whole.keep_operation(edge, operation)
         nodes = whole.undecided_nodes(space)
         feeding = [[edge for edge in space.topology.edges_into(node) if whole.kept[edge]] for node in nodes]
-        for kept in product(
-            *(combinations(edges, space.topology.edges_kept_into(n)) for n, edges in zip(nodes, feeding))
-        ):
+        sets = [
+            combinations(edges, space.topology.edges_kept_into(node))
+            for node, edges in zip(nodes, feeding, strict=True)
+        ]
+        for kept in product(*sets):
             complete = whole
             for node, edges in zip(nodes, kept, strict=True):
                 complete = complete.keep_inputs(space, node, edges)
@@ -126,24 +130,16 @@ def completions(space: CellSpace, decisions: CellDecisions) -> Iterator[CellDeci
 def test_decisions_fit_if_and_only_if_one_of_their_completions_does(space: CellSpace, limits: int) -> None:
     generator, answers = Generator(limits), set[bool]()
     for _ in range(12):
-        budget = budget_at_random([space], generator, limits)
+        budget = budget_at_random([space], generator, limits, shares=(0.2, 0.5, 0.8))
         decisions = CellDecisions.none(space)
         for edge in range(len(space.operations)):
-            if generator.random() < 0.6:
+            if generator.random() < 0.8:
                 decisions = decisions.keep_operation(edge, generator.randrange(2))
-        costs = [
-            [bound.model.cost(undecided_genotype(space, whole)) for bound in budget.bounds]
-            for whole in completions(space, decisions)
-        ]
+        genotypes = [Genotype((whole.genotype(space),)) for whole in completions(space, decisions)]
+        costs = [[bound.model.cost(genotype) for bound in budget.bounds] for genotype in genotypes]
         expected = any(all(c <= b.most for c, b in zip(one, budget.bounds, strict=True)) for one in costs)
         assert budget.fits({"cell": decisions}) == expected
         answers.add(expected)
         alone = Budget(budget.cells, budget.bounds[:1])
         assert alone.least({"cell": decisions}) == min(cost[0] for cost in costs)
     assert answers == {True, False}
-
-
-def undecided_genotype(space: CellSpace, decisions: CellDecisions) -> Any:
-    supernet = undecided(space)
-    supernet.decisions = {space.name: decisions}
-    return supernet.genotype()

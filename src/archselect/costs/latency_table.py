@@ -40,7 +40,7 @@ class LatencyTable:
 
     Attributes:
         how: On what it was measured: device and versions, images per batch, seconds per operation.
-        skeleton: `Skeleton.describe()` of the networks that it is about.
+        skeleton: `Skeleton.description` of the networks that it is about.
         fixed: Of a network whose operations do nothing.
         operations: Of each operation at each place.
         check: A network that was measured as a whole: its genotype, the sum by this table, what was measured, and the
@@ -83,10 +83,10 @@ class LatencyTable:
 
     def model(self, skeleton: Skeleton) -> CostModel:
         """Return the latency of the architectures of a skeleton; a ValueError where the table is of another."""
-        if (wanted := skeleton.describe()) != self.skeleton:
+        if (wanted := skeleton.description) != self.skeleton:
             raise ValueError(
                 f"The table of latencies is that of networks {dict(self.skeleton)}, but those of this run are "
-                f"{wanted}. Measure one for them: python -m archselect.costs measure."
+                f"{dict(wanted)}. Measure one for them: python -m archselect.costs measure."
             )
         places = places_of(skeleton)
         missing = sorted({name for name, place in {*operations_at(skeleton.space, places)} - {*self.operations}})
@@ -132,16 +132,18 @@ def measure_latencies(skeleton: Skeleton, device: torch.device, batch: int, seco
     def measure(module: nn.Module, size: int, channels: int) -> int:
         return round(latency(module, size, device, batch, channels, seconds).median * NANOSECONDS)
 
-    example, size, channels = skeleton.space.example(), skeleton.image_size, skeleton.in_channels
+    example, size = skeleton.space.example(), skeleton.image_size
+    network = skeleton.network(example)
     operations = {
         (name, place): measure(operation_at(skeleton.space, name, place), place.size, place.channels)
         for name, place in operations_at(skeleton.space, places_of(skeleton))
     }
-    fixed = measure(without_operations(skeleton.network(example)), size, channels)
+    whole = measure(network, size, network.in_channels)
+    fixed = measure(without_operations(network), size, network.in_channels)
     how = {"device": describe_device(device), "batch": batch, "seconds_per_operation": seconds}
-    table = LatencyTable(how, skeleton.describe(), fixed, operations, {})
-    by_table, measured = table.model(skeleton).cost(example), measure(skeleton.network(example), size, channels)
-    check = {"genotype": str(example), "sum_ns": by_table, "measured_ns": measured, "ratio": by_table / measured}
+    table = LatencyTable(how, skeleton.description, fixed, operations, {})
+    by_table = table.model(skeleton).cost(example)
+    check = {"genotype": str(example), "sum_ns": by_table, "measured_ns": whole, "ratio": by_table / whole}
     return replace(table, check=check)
 
 

@@ -60,7 +60,8 @@ def _snapshots(parts: Components) -> str:
         return ""
     data = parts.data
     with torch.device("meta"):
-        supernet = parts.space.supernet(data.image_size, data.classes, parts.search.variant, data.channels)
+        outputs = parts.task.outputs(data)
+        supernet = parts.space.supernet(data.image_size, outputs, parts.search.variant, data.channels)
     size = sum(tensor.nbytes for tensor in (*supernet.parameters(), *supernet.buffers())) / 1e6
     return f"; keeps {-(-epochs // every)} snapshots of {size:.1f} MB"
 
@@ -81,9 +82,10 @@ def show_data(console: Console, data: ImageData) -> None:
     else:
         spread = f"{min(counts):,} to {max(counts):,} each"
     mean, std = (one[0] if len({*one}) == 1 else list(one) for one in (normalisation.mean, normalisation.std))
+    channels = "" if data.channels == 3 else f" in {data.channels} channel{'s' if data.channels > 1 else ''}"
     words = (
         f"{data.name}: {sum(counts):,} training images of {len(counts)} classes ({spread}), {data.image_size} x "
-        f"{data.image_size} pixels; mean {mean}, std {std}{', measured on them' if data.is_measured else ''}"
+        f"{data.image_size} pixels{channels}; mean {mean}, std {std}{', measured on them' if data.is_measured else ''}"
     )
     if isinstance(data.train, StreamedImages):
         workers = "1 thread decodes" if data.workers == 1 else f"{data.workers} threads decode"

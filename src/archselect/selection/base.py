@@ -18,6 +18,7 @@ from archselect.models.supernet.supernet import Supernet
 from archselect.selection.decisions import Decision
 from archselect.selection.limit import Budget, Limit
 from archselect.selection.scoring import Racing, Score, Scoring, SuccessiveElimination
+from archselect.tasks import Task
 from archselect.utils.validation import NonNegativeFloat, NonNegativeInt, PositiveInt, check_fields, check_options
 
 Cells = Mapping[str, CellSpace]
@@ -85,6 +86,11 @@ class TrialTraining:
 
 class Evaluator(Protocol):
     """What a selector may try on the supernet. Nothing that is tried changes it."""
+
+    @property
+    def task(self) -> Task:
+        """What the supernet is trained for."""
+        ...
 
     def score(
         self, candidates: Sequence[MixtureWeights], elimination: SuccessiveElimination | None = None

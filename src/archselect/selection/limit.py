@@ -9,13 +9,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import combinations, product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from archselect.costs.expected import CostModel, Skeleton
 from archselect.costs.latency_table import cost_models
 from archselect.genotype import Genotype
 from archselect.models.cell_space import CellDecisions, CellSpace
-from archselect.utils.validation import PositiveFloat, check_fields, check_options
+from archselect.utils.validation import PositiveFloat, check_fields
 
 Costs = tuple[int, ...]
 """What is limited, in the order of `Budget.bounds`."""
@@ -34,12 +34,9 @@ class Limit:
     params: PositiveFloat | None = None
     latency_ms: PositiveFloat | None = None
     latency_table: str | None = None
-    network: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "selection.limit")
-        if self.network is not None:
-            check_options("selection.limit.network", self.network, Mapping)
         if self.latency_ms is not None and self.latency_table is None:
             raise ValueError(
                 "selection.limit.latency_ms needs selection.limit.latency_table=FILE, the latency of each operation. "
@@ -53,13 +50,10 @@ class Limit:
         return {name: value for name, value in given.items() if value is not None}
 
     def budget(self, skeleton: Skeleton) -> "Budget | None":
-        """Return what decides which networks are within the limits; None where there is no limit.
-
-        `skeleton` is that of the supernet: the network that is limited is of `network`'s sizes.
-        """
+        """Return what decides which networks of a skeleton are within the limits; None where there is no limit."""
         if not self.most:
             return None
-        models = cost_models(self.most, replace(skeleton, sizes=self.network), self.latency_table)
+        models = cost_models(self.most, skeleton, self.latency_table)
         return Budget(skeleton.space.cells, tuple(Bound(name, models[name], most) for name, most in self.most.items()))
 
 
