@@ -86,10 +86,7 @@ def test_every_member_of_every_group_composes_to_what_its_file_says_and_is_built
         check(instantiate_parts(config))
 
 
-OTHER_GROUPS = (
-    *("search/part/", "hydra/launcher/", "hydra/sweeper/", "hparams_search/", "analysis/", "protocol/"),
-    "search_space/size/",
-)
+OTHER_GROUPS = (*("search/part/", "hydra/launcher/", "hydra/sweeper/", "hparams_search/", "analysis/", "protocol/"),)
 
 
 def test_every_yaml_file_is_in_a_group_that_is_tested() -> None:

@@ -8,7 +8,7 @@ operations of each cell are built, and every candidate is built and counted ther
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -149,11 +149,19 @@ class CostModel:
     @property
     def highest(self) -> int:
         """What the most expensive architecture costs."""
+        return self._extreme(max)
+
+    @property
+    def lowest(self) -> int:
+        """What the cheapest architecture costs."""
+        return self._extreme(min)
+
+    def _extreme(self, choose: Callable[[Iterable[int]], int]) -> int:
         total = self.fixed
         for name, space in self.cells.items():
-            dearest = [max(edge) for edge in self.operations[name]]
+            of_edges = [choose(edge) for edge in self.operations[name]]
             for node in space.topology.node_states:
-                into = sorted((dearest[edge] for edge in space.topology.edges_into(node)), reverse=True)
+                into = sorted((of_edges[edge] for edge in space.topology.edges_into(node)), reverse=choose is max)
                 total += sum(into[: space.topology.edges_kept_into(node)])
         return total
 

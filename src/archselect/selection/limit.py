@@ -12,7 +12,7 @@ from itertools import combinations, product
 from typing import NamedTuple
 
 from archselect.costs.expected import CostModel, Skeleton
-from archselect.costs.latency_table import cost_models
+from archselect.costs.latency_table import NANOSECONDS, cost_models
 from archselect.genotype import Genotype
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.utils.validation import PositiveFloat, check_fields
@@ -46,7 +46,7 @@ class Limit:
     @property
     def most(self) -> dict[str, float]:
         """What is limited, and to how much, in the units of the cost models."""
-        given = {"macs": self.macs, "params": self.params, "latency": self.latency_ms and self.latency_ms * 1e6}
+        given = {"macs": self.macs, "params": self.params, "latency": self.latency_ms and self.latency_ms * NANOSECONDS}
         return {name: value for name, value in given.items() if value is not None}
 
     def budget(self, skeleton: Skeleton) -> "Budget | None":
@@ -66,7 +66,12 @@ class Bound(NamedTuple):
 
     def words(self, cost: float) -> str:
         """Return a cost in the unit in which it is typed."""
-        return f"{cost / 1e6:.4g} ms" if self.measure == "latency" else f"{round(cost):,} {self.measure}"
+        return f"{cost / self.unit:.4g} ms" if self.measure == "latency" else f"{round(cost):,} {self.measure}"
+
+    @property
+    def unit(self) -> int:
+        """How many of the model's units are one of the option's."""
+        return NANOSECONDS if self.measure == "latency" else 1
 
     @property
     def option(self) -> str:
@@ -130,9 +135,13 @@ class Budget:
         fitting = set(self.inputs(decisions, cell, node))
         return tuple(one for one in self._input_sets(decisions, cell, node) if one not in fitting)
 
-    def costs(self, genotype: Genotype) -> dict[str, int]:
-        """Return what is limited of an architecture."""
-        return {bound.measure: bound.model.cost(genotype) for bound in self.bounds}
+    def describe(self, genotype: Genotype) -> dict[str, dict[str, float]]:
+        """Return each limit and what an architecture has of it, in the units of the options."""
+        return {
+            bound.option.rpartition(".")[2]: {"most": bound.most / bound.unit, "of_network": cost / bound.unit}
+            for bound in self.bounds
+            for cost in [bound.model.cost(genotype)]
+        }
 
     def check(self, decisions: Decisions, what: str, advice: str) -> None:
         """Raise a ValueError where no completion of some decisions fits; `what` stands for them in the sentence."""
