@@ -140,6 +140,8 @@ def _devices(report: Sequence[Row]) -> str:
     """Return on what latencies were measured, where any run says so."""
     devices = dict.fromkeys(one.device for row in report for one in row.results if one.device)
     several = "; those of different devices are not comparable" if len(devices) > 1 else ""
+    if any(one.disturbed for row in report for one in row.results):
+        several += "; other processes disturbed some, which are too long"
     return f", on {' and on '.join(devices)}{several}" if devices else ""
 
 
