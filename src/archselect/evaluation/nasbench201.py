@@ -26,6 +26,7 @@ from archselect.safe_io.files import LINE_BYTES, TABLE_BYTES, TABLE_ROWS, checke
 from archselect.search_spaces import SearchSpace
 from archselect.store.integrity import sha256_of
 from archselect.store.redact_paths import expand
+from archselect.tasks import Classification, Task
 from archselect.utils.validation import check_options
 
 PACKAGED = Path(__file__).with_suffix(".parquet")
@@ -244,7 +245,12 @@ class NASBench201Lookup(Evaluation):
     def describe(self) -> str:
         return "look-up in the NAS-Bench-201 table"
 
-    def check(self, space: SearchSpace, genotype: Genotype | None, data: ImageData) -> None:
+    def check(self, space: SearchSpace, genotype: Genotype | None, data: ImageData, task: Task) -> None:
+        if not isinstance(task, Classification):
+            raise ValueError(
+                f"evaluation=nasbench201 looks up accuracies of classification, but the task is {task.name}. Retrain "
+                "the architecture, such as by evaluation=retrain_nasbench201, or choose evaluation=none."
+            )
         if set(space.cells) != {"cell"}:
             raise ValueError(
                 f"evaluation=nasbench201 looks up NAS-Bench-201 cells, but the search space is {space.name!r}. Choose "
@@ -255,7 +261,7 @@ class NASBench201Lookup(Evaluation):
         else:
             self.load().look_up(genotype)
 
-    def judged_network(self, space: SearchSpace, genotype: Genotype, data: ImageData) -> DiscreteNetwork:
+    def judged_network(self, space: SearchSpace, genotype: Genotype, data: ImageData, outputs: int) -> DiscreteNetwork:
         """Return the benchmark's network for CIFAR-10."""
         return self._network(space, genotype)
 

@@ -105,7 +105,7 @@ class Plan:
         parts, methods = self.parts, METHODS[kind]
         names = [getattr(parts, group).name for group in methods]
         label = folder_label(parts.space.name, *names, *more, parts.data.label, f"seed{parts.seed}")
-        groups = ("search_space", *methods, "data")
+        groups = ("search_space", *methods, "data", "task")
         return label, {"seed": parts.seed, **{group: to_plain_dict(self.config[group]) for group in groups}}
 
     @cached_property
@@ -207,11 +207,12 @@ def _seconds_per_image(plan: Plan, of_retraining: bool) -> float:
 
 
 def _module_to_time(plan: Plan, protocol: Retraining | SearchMethod) -> pl.LightningModule:
-    parts, job, classes = plan.parts, plan.job, plan.job.data.classes
+    parts, job = plan.parts, plan.job
+    task = job.fitted_task, job.outputs
     if isinstance(protocol, SearchMethod):
-        return SearchModule(new_supernet(job, protocol), protocol, classes, (job.seed, "timing"))
-    network = protocol.new_network(parts.space, parts.genotype or parts.space.example(), parts.data)
-    return RetrainModule(network, protocol, classes, job.seed)
+        return SearchModule(new_supernet(job, protocol), protocol, *task, (job.seed, "timing"))
+    network = protocol.new_network(parts.space, parts.genotype or parts.space.example(), job.data, job.outputs)
+    return RetrainModule(network, protocol, *task, job.seed)
 
 
 class _Clock(Callback):

@@ -195,7 +195,9 @@ def _run(config: DictConfig, parts: Components, folder: Path, console: Console, 
     on_main_process(lambda: _start_loggers(log, config, parts))
     status = "failed"
     try:
-        job = StageContext(parts.seed, parts.space, parts.data, parts.trainer, Store(config.logs), console, log.record)
+        job = StageContext(
+            parts.seed, parts.space, parts.data, parts.task, parts.trainer, Store(config.logs), console, log.record
+        )
         summary = Run(Plan(config, parts, job), folder, log).go()
         status = "success"
     finally:
@@ -291,6 +293,9 @@ class Run:
             "selection": parts.selection.name if searched else None,
             "evaluation": parts.evaluation.name,
             "data": parts.data.name,
+            "task": parts.task.name,
+            "metric": parts.task.metric,
+            "metric_mode": parts.task.mode,
             "class_names": list(parts.data.class_names),
             "seed": parts.seed,
             "genotype": str(genotype),

@@ -35,7 +35,7 @@ def costs_of_run(plan: Plan, genotype: Genotype) -> dict[str, Any]:
 
     def measure() -> dict[str, Any]:
         with torch.random.fork_rng(devices=[]):
-            network = parts.evaluation.judged_network(parts.space, genotype, parts.data)
+            network = parts.evaluation.judged_network(parts.space, genotype, parts.data, plan.job.outputs)
         return costs_of(network, parts.evaluation.judged_image_size(parts.data), network.in_channels, device, options)
 
     label = folder_label(parts.space.name, parts.evaluation.name)
