@@ -86,10 +86,14 @@ def program_of(deployed: Deployed, channels: int, size: int, free: bool) -> tupl
         ValueError: The network cannot be recorded.
     """
     for multiple in MULTIPLES if free else ():
+        other = torch.zeros(1, channels, 2 * multiple, 3 * multiple)
         try:
-            return _recorded(deployed, channels, max(size, 2 * multiple), multiple), Image(channels, size, multiple)
-        except Exception:
+            deployed(other)
+            program = _recorded(deployed, channels, max(size, 2 * multiple), multiple)
+            program.module()(other)
+        except Exception:  # PyTorch raises a dozen kinds where a size is not free
             continue
+        return program, Image(channels, size, multiple)
     try:
         return _recorded(deployed, channels, size, None), Image(channels, size, None)
     except Exception as error:
