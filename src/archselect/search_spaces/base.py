@@ -64,6 +64,7 @@ class SearchSpace(ABC):
             POSITIVE_INT.check(f"search_space.{size}", value)
         NON_NEGATIVE_FLOAT.check("search_space.alpha_scale", alpha_scale)
         self.name = name
+        self.supernet_sizes: Mapping[str, int] = supernet_sizes
         self.alpha_scale = alpha_scale
         self.stem, self.head = stem, head_for(head)
         by_cell = dict(operations if isinstance(operations, Mapping) else dict.fromkeys(self.topologies, operations))
