@@ -99,8 +99,11 @@ WIDTH = 7.2
 WIDEST = 9.9
 """Inches, of the few figures that grow with what they show; below 1,600 pixels."""
 
-styled = matplotlib.rc_context(fname=Path(__file__).with_name("archselect.mplstyle"))
-"""Decorator of drawing functions: matplotlib's defaults and our style sheet, left behind when the function returns."""
+styled = matplotlib.rc_context({"text.parse_math": False}, Path(__file__).with_name("archselect.mplstyle"))
+"""Decorator of drawing functions: matplotlib's defaults and our style sheet, left behind when the function returns.
+
+Names are text: a dollar in one begins no formula.
+"""
 
 _NO_DATES: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 _CHARACTER = 0.62  # width of a character, in units of the font size: of DejaVu Sans, rather wide
