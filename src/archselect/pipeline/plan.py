@@ -79,7 +79,7 @@ class Plan:
     def judged(self, genotype: Genotype) -> dict[str, Any]:
         """Return all that the network depends on which the evaluation of an architecture judges, as plain data."""
         parts, data = self.parts, self.parts.data
-        images = {"image_size": data.image_size, "classes": data.classes, "channels": data.channels}
+        images = {"image_size": data.image_size, "outputs": self.job.outputs, "channels": data.channels}
         skeleton = self.config.evaluation.get("network")
         sizes = parts.space.supernet_sizes if skeleton is None else to_plain_dict(skeleton)
         space = self._identities["evaluation"]["space"]
@@ -124,7 +124,7 @@ SCORED = 1 / 6  # what it costs to score an image, against a bilevel step's two 
 def how_long(plan: Plan) -> str | None:
     """Return what is said of the time that a plan takes; None: little, or nothing is known."""
     lengths = image_counts(plan)
-    if sum(lengths.values()) < WORTH_TIMING:
+    if not is_long(lengths):
         return None
     device = device_name(_trainer_for_timing(plan).device)
     earlier = {kind: _earlier(plan, kind, device) for kind in lengths}
@@ -141,6 +141,11 @@ def how_long(plan: Plan) -> str | None:
     stages = ", ".join(f"{kind} {duration(amount)}" for kind, amount in seconds.items())
     basis = "one timed step of each network" if None in earlier.values() else "what other seeds took"
     return f"This takes about {duration(sum(seconds.values()))} on {device} ({stages}), to judge by {basis}."
+
+
+def is_long(counts: Mapping[Kind, float]) -> bool:
+    """Return whether it is worth while to tell beforehand what stages take that train on so many images."""
+    return sum(counts.values()) >= WORTH_TIMING
 
 
 def image_counts(plan: Plan) -> dict[Kind, float]:

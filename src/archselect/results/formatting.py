@@ -103,6 +103,11 @@ def millions(row: Row) -> str:
     return number(parameters and parameters / 1e6)
 
 
+def size(count: int) -> str:
+    """Return a number of bytes at a glance."""
+    return f"{count / 1e9:,.1f} GB" if count >= 0.95e9 else f"{count / 1e6:,.1f} MB"
+
+
 def duration(seconds: float | None) -> str:
     """Return a time at a glance."""
     if seconds is None:
