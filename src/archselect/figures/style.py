@@ -122,7 +122,8 @@ def new_figure(title: str, height: float, width: float = WIDTH) -> tuple[Figure,
 
 def add_title(figure: FigureBase, title: str, size: float = 9, weight: str = "bold") -> None:
     """Write a title at the upper left of a figure or a part of it; it is wrapped where it is too long."""
-    figure.suptitle(title, x=0.008, ha="left", fontsize=size, fontweight=weight, wrap=True)
+    text = title.replace("$", r"\$")  # what is wrapped is measured as a formula otherwise
+    figure.suptitle(text, x=0.008, ha="left", fontsize=size, fontweight=weight, wrap=True, parse_math=True)
 
 
 def parts(figure: FigureBase, titles: Iterable[str], heights: Sequence[float]) -> list[SubFigure]:
