@@ -59,7 +59,6 @@ def by_a_plain_loop(epochs: int, total: int) -> DiscreteNetwork:
             F.cross_entropy(trained_network(images), labels, label_smoothing=0.1).backward()
             torch.nn.utils.clip_grad_norm_(trained_network.parameters(), CLIP)
             optimizer.step()
-        optimizer.step()
         schedule.step()
     return trained_network
 
