@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from itertools import product
 from pathlib import Path
 
 import datasets
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.command import Run, tiny, train
+from tests.models.own_parts import MeanAndMaximum, Patches
 
+from archselect.deployment import load_network
 from archselect.reporting.report import main as report
 
 NAMES = ["crow", "gull", "wren"]
@@ -66,3 +69,28 @@ def test_a_run_on_own_data_says_what_they_are_and_how_each_class_fares(
     report([str(logs)])
     with (logs / "report.csv").open() as file:
         assert {row["data"] for row in csv.DictReader(file)} == {name, other.summary["data"]}
+
+
+def test_a_run_on_arrays_of_six_channels_with_a_stem_and_a_head_of_ones_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], no_figures: None
+) -> None:
+    generator = np.random.default_rng(0)
+    for split, label in product(("train", "test"), ("dry", "wet")):
+        (tmp_path / "set" / split / label).mkdir(parents=True)
+        for number in range(12):
+            np.save(
+                tmp_path / "set" / split / label / f"{number}.npy",
+                generator.integers(256, size=(16, 16, 6)).astype("u1"),
+            )
+    parts = "tests.models.own_parts"
+    own = ["data=image_folder", f"data.path={tmp_path / 'set'}", "data.train_subset=null", "selection=magnitude"]
+    ends = [
+        f"search_space.stem={{_target_: {parts}.Patches, side: 2}}",
+        f"search_space.head={{_target_: {parts}.MeanAndMaximum}}",
+    ]
+    small = ["search.batch_size=6", "evaluation.batch_size=6", f"logs={tmp_path / 'logs'}"]
+    run = train(*tiny("s2"), *own, *ends, *small)
+    assert "16 x 16 pixels in 6 channels; mean [" in capsys.readouterr().out
+    network = load_network(run.folder, trusted=["tests"])
+    assert (network.channels, network.network.reduction) == (6, 2)
+    assert isinstance(network.network.stem, Patches) and isinstance(network.network.classifier, MeanAndMaximum)
