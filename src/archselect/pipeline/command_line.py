@@ -88,7 +88,7 @@ def announce(config: DictConfig) -> None:
     global _composing
     _composing = False
     if "torch" not in sys.modules:
-        what = config.name if "name" in config else config.analysis.name
+        what = config.name if "name" in config else config.analysis.name if "analysis" in config else config.run
         Console(highlight=False).print(f"{what}: loading PyTorch ...", markup=False, soft_wrap=True)
 
 

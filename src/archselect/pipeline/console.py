@@ -231,6 +231,8 @@ def _results(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "parameters", f"{summary['params']:,}"
     if "costs.macs" in summary:
         yield "costs", _costs(summary)
+    if "selection.limit" in summary:
+        yield "limit", _limits(summary)
     metric = Metric.of(summary)
     if metric.key("search.val") in summary:
         yield "supernet", f"{_metric(summary, metric, 'search.val')} validation {escape(metric.words)}"
@@ -247,6 +249,13 @@ def _results(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for kind, stage in summary["stages"].items()
     )
     yield "time", "\n".join(times)
+
+
+def _limits(summary: Mapping[str, Any]) -> str:
+    """Return each limit with what the network has of it, and how many decisions it left fewer candidates."""
+    limits = summary["selection.limit"].items()
+    lines = [f"{one['of_network']:,.6g} of {one['most']:,.6g} {name}" for name, one in limits]
+    return "\n".join([*lines, f"{summary['selection.limited_decisions']} decisions had fewer candidates for it"])
 
 
 def _costs(summary: Mapping[str, Any]) -> str:
