@@ -40,6 +40,15 @@ def test_the_loss_of_classification_is_the_mean_or_sum_of_its_losses() -> None:
     assert task.measures(LOGITS, labels).tolist() == [1.0, 0.0]
 
 
+def test_a_subclass_with_losses_of_its_own_trains_on_their_mean() -> None:
+    class Doubled(Classification):
+        def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+            return 2 * super().losses(outputs, targets)
+
+    labels = torch.tensor([0, 0])
+    assert float(Doubled().loss(LOGITS, labels)) == pytest.approx(2 * float(Classification().loss(LOGITS, labels)))
+
+
 def test_labels_are_lost_and_measured_one_by_one() -> None:
     outputs = torch.tensor([[0.0, 0.0, 0.0], [4.0, -4.0, 4.0]])
     targets = torch.tensor([[1.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
