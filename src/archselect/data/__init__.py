@@ -2,6 +2,7 @@
 
 from archselect.data.augmentation import Augmentation, Normalisation
 from archselect.data.decode import ImageTensors
+from archselect.data.downsampled import DownsampledImageNet
 from archselect.data.image_data import ImageData
 from archselect.data.loader import Batch, Batches, BilevelBatches, DeviceLoader
 from archselect.data.sources import Digits, ImageFolder, Source
@@ -16,6 +17,7 @@ __all__ = [
     "BilevelBatches",
     "DeviceLoader",
     "Digits",
+    "DownsampledImageNet",
     "HubImages",
     "HuggingFaceImages",
     "ImageData",
