@@ -10,14 +10,15 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import datasets
 import pytest
 import torch
 from rich.console import Console
-from tests.data.small_sets import folder_data, hub_data, picture, write_image, write_parquet
+from tests.data.small_sets import encoded, folder_data, hub_data, picture, write_image, write_parquet
 from tests.evaluation.test_retrain_module import protocol
 from tests.search import small_search
 
-from archselect.data import DeviceLoader, ImageData, Normalisation, StreamedImages, StreamLoader, batches_of
+from archselect.data import DeviceLoader, ImageData, Normalisation, StreamedImages, StreamLoader, batches_of, tables
 from archselect.data import stream as streaming
 from archselect.data.decode import EncodedImages
 from archselect.data.pixels import BrokenImageError
@@ -228,3 +229,21 @@ def test_no_more_batches_than_said_are_decoded_ahead(folder: Path) -> None:
         time.sleep(0.05)
     assert read.call_count == 2 * (1 + streaming.AHEAD)  # a batch of two images is read by two of the three threads
     batches.close()
+
+
+def test_parquet_files_above_a_size_are_mapped_from_a_file_that_datasets_makes_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for part, labels in enumerate(([0, 1, 1], [0, 0])):
+        images = [encoded(picture(10 * part + row)) for row in range(len(labels))]
+        write_parquet(tmp_path / f"train-{part}.parquet", labels, images)
+    read = hub_data(tmp_path).train
+    monkeypatch.setattr(tables, "READ_UP_TO", 0)
+    mapped = hub_data(tmp_path, storage="stream").train
+    assert isinstance(mapped, StreamedImages)
+    assert list((tmp_path / "cache").rglob("*.arrow"))
+    assert_same(*((one.images, one.labels) for one in (read, mapped.in_memory())))
+    write_parquet(tmp_path / "train-1.parquet", [0, 1], label_column="other")
+    with pytest.raises(ValueError, match=r"do not have the same columns \(.*other"):
+        _ = hub_data(tmp_path, storage="stream").train

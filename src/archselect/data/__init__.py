@@ -5,6 +5,7 @@ from archselect.data.decode import ImageTensors
 from archselect.data.downsampled import DownsampledImageNet
 from archselect.data.image_data import ImageData
 from archselect.data.loader import Batch, Batches, BilevelBatches, DeviceLoader
+from archselect.data.shards import TarShards
 from archselect.data.sources import Digits, ImageFolder, Source
 from archselect.data.splits import stratified_split, stratified_subset
 from archselect.data.stream import Images, StreamedImages, StreamLoader, batches_of
@@ -28,6 +29,7 @@ __all__ = [
     "Source",
     "StreamLoader",
     "StreamedImages",
+    "TarShards",
     "batches_of",
     "stratified_split",
     "stratified_subset",

@@ -4,7 +4,7 @@ import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -107,7 +107,7 @@ class DownsampledImageNet(LocalSource):
         labels = labels.astype(np.int64) - 1
         if len(labels) and not (labels.min() >= 0 and labels.max() < self.CLASSES):
             raise ValueError(f"Expected labels from 1 to {self.CLASSES} in {file}, got {labels.min() + 1} or others.")
-        return pixels, labels
+        return cast(NDArray[np.uint8], pixels), labels
 
 
 def _array(archive: zipfile.ZipFile, file: Path, name: str) -> NDArray[np.generic]:
