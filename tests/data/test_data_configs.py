@@ -25,7 +25,6 @@ def make(name: str, **options: object) -> ImageData:
         ("cifar100", 100, 32, True, "worm"),
         ("svhn", 10, 32, False, "9"),
         ("digits", 10, 8, False, "9"),
-        ("imagenet16_120", 120, 16, True, "119"),
     ],
 )
 def test_named_sets_say_classes_size_and_whether_to_flip(

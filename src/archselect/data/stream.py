@@ -83,8 +83,8 @@ class BrokenImages:
         """Count an image that another one stands for from now on; the error stops the run unless it is skipped."""
         if self.rule == "stop":
             raise BrokenImageError(
-                f"{error} What was computed is kept. Put the file back as it was and the same command goes on; with "
-                "data.on_broken=skip it goes on without it."
+                f"{error} What was computed is kept: with the file as it was when the run began, the same command goes "
+                "on. If it was like this then, data.on_broken=skip goes on without it."
             ) from error
         with self._lock:
             if name not in self.met:
