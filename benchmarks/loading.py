@@ -11,6 +11,7 @@ import tarfile
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -121,9 +122,9 @@ def run(options: Namespace) -> None:
     with TemporaryDirectory() as place:
         write(Path(place), options.images)
         for case in cases(options.workers):
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
                 arguments = case, Path(place), options.size, options.batch, options.device
-                pace, before, peak = pool.apply(measure, arguments)
+                pace, before, peak = pool.submit(measure, *arguments).result()
             rows.append([case.name, f"{pace:,.0f}", f"{before:.1f}", f"{peak:.2f}"])
     show(f"{options.images:,} images of {options.size} x {options.size} pixels, batches of {options.batch}")
     show_table(["", "images/s", "first batch after\ns", "peak memory\nGB"], rows)

@@ -24,8 +24,10 @@ from archselect.pipeline.plan import Plan
 from archselect.pipeline.selection_stage import DECISIONS
 from archselect.pipeline.stage import StageResult, epochs_made
 from archselect.results.formatting import duration
+from archselect.results.metric import ACCURACY, Metric
 from archselect.results.summaries import is_unbalanced
 from archselect.store import CHECKPOINTS, StageFolder
+from archselect.tasks import Classification, Task
 from archselect.training.fit import HISTORY
 from archselect.training.progress import warn
 
@@ -74,20 +76,27 @@ def _state(folder: StageFolder) -> str:
     return {"finished": "is there", "absent": "to do", "damaged": "damaged: starts again"}[folder.state]
 
 
-def show_data(console: Console, data: ImageData) -> None:
-    """Show what the training images are, by what they are normalised, and what is not as one would think."""
-    counts, normalisation = data.count_classes(data.train.labels), data.normalisation
+def _classes(data: ImageData) -> str:
+    """Return how many training images each class has; one by one where there are few classes of different sizes."""
+    counts = data.count_classes(data.train.labels)
     if min(counts) == max(counts):
         spread = f"{counts[0]:,} each"
     elif len(counts) <= FEW_CLASSES and is_unbalanced(counts):
         spread = ", ".join(f"{name}: {count:,}" for name, count in zip(data.class_names, counts, strict=True))
     else:
         spread = f"{min(counts):,} to {max(counts):,} each"
+    return f"of {len(counts)} classes ({spread})"
+
+
+def show_data(console: Console, data: ImageData, task: Task) -> None:
+    """Show what the training images are, by what they are normalised, and what is not as one would think."""
+    normalisation = data.normalisation
+    spread = _classes(data) if isinstance(task, Classification) else task.spread(data)
     mean, std = (one[0] if len({*one}) == 1 else list(one) for one in (normalisation.mean, normalisation.std))
     channels = "" if data.channels == 3 else f" in {data.channels} channel{'s' if data.channels > 1 else ''}"
     words = (
-        f"{data.name}: {sum(counts):,} training images of {len(counts)} classes ({spread}), {data.image_size} x "
-        f"{data.image_size} pixels{channels}; mean {mean}, std {std}{', measured on them' if data.is_measured else ''}"
+        f"{data.name}: {len(data.train.labels):,} training images {spread}, {data.image_size} x {data.image_size} "
+        f"pixels{channels}; mean {mean}, std {std}{', measured on them' if data.is_measured else ''}"
     )
     if isinstance(data.train, StreamedImages):
         workers = "1 thread decodes" if data.workers == 1 else f"{data.workers} threads decode"
@@ -99,26 +108,36 @@ def show_data(console: Console, data: ImageData) -> None:
 
 
 _CURVES = {
-    "search": "The search: accuracy and loss of the supernet",
-    "selection": "The selection: accuracy and loss of the supernet while it is discretised",
-    "evaluation": "The evaluation: accuracy and loss of the selected architecture",
+    "search": "The search: {} and loss of the supernet",
+    "selection": "The selection: {} and loss of the supernet while it is discretised",
+    "evaluation": "The evaluation: {} and loss of the selected architecture",
 }
 
 
 def draw_figures(
-    folder: Path, genotype: Genotype, finished: Mapping[str, StageResult], ranking: bool, formats: Sequence[str]
+    folder: Path,
+    genotype: Genotype,
+    finished: Mapping[str, StageResult],
+    ranking: bool,
+    formats: Sequence[str],
+    metric: Metric = ACCURACY,
 ) -> list[Path]:
     """Draw the pictures of a run, as PNG and in the other formats beside them, and return the paths of the PNGs."""
-    return [save(figure, folder / name, formats) for name, figure in _figures(genotype, finished, ranking)]
+    return [save(figure, folder / name, formats) for name, figure in _figures(genotype, finished, ranking, metric)]
 
 
-def _figures(genotype: Genotype, finished: Mapping[str, StageResult], ranking: bool) -> Iterator[tuple[str, Figure]]:
+def _figures(
+    genotype: Genotype, finished: Mapping[str, StageResult], ranking: bool, metric: Metric
+) -> Iterator[tuple[str, Figure]]:
     """Yield the pictures of a run, each with its name; with `ranking` also how strong the operations are."""
     yield "cells", draw_cells(genotype)
     for kind, stage in finished.items():
         history, decisions = stage.folder.read_lines(HISTORY), stage.folder.read_lines(DECISIONS)
         if history:
-            yield f"{kind}_curves", trajectories.draw_curves(history, _CURVES[kind], decisions)
+            yield (
+                f"{kind}_curves",
+                trajectories.draw_curves(history, _CURVES[kind].format(metric.words), decisions, metric),
+            )
         if history and "alpha" in history[0]:
             space = stage.folder.read_json("space.json")
             yield f"{kind}_alpha", trajectories.draw_alpha(history, space)
@@ -127,9 +146,9 @@ def _figures(genotype: Genotype, finished: Mapping[str, StageResult], ranking: b
             yield "strengths", strengths.draw_strengths(decisions)
         scored = {decision["kind"] for decision in decisions if decision["scores"]}
         if "operation" in scored:
-            yield "operation_strengths", strengths.draw_operation_strengths(decisions)
+            yield "operation_strengths", strengths.draw_operation_strengths(decisions, metric)
         if "topology" in scored:
-            yield "topology_strengths", strengths.draw_topology_strengths(decisions)
+            yield "topology_strengths", strengths.draw_topology_strengths(decisions, metric)
 
 
 def tables(
@@ -139,17 +158,18 @@ def tables(
     names = ["search_space", "search", "selection", "data", "seed", "genotype", "params"]
     yield "genotypes", names, [[summary[name] for name in names]]
     if "selection" in finished:
-        columns = ["point", "epoch", "cell", "kind", "where", "round", "candidate", "accuracy", "loss", "kept"]
-        yield "decisions", columns, list(_scores(finished["selection"].folder.read_lines(DECISIONS)))
+        metric = Metric.of(summary).name
+        columns = ["point", "epoch", "cell", "kind", "where", "round", "candidate", metric, "loss", "kept"]
+        yield "decisions", columns, list(_scores(finished["selection"].folder.read_lines(DECISIONS), metric))
 
 
-def _scores(decisions: Sequence[Mapping[str, Any]]) -> Iterator[list[Any]]:
+def _scores(decisions: Sequence[Mapping[str, Any]], metric: str) -> Iterator[list[Any]]:
     """Yield a row per score of every decision; of a decision without scores, what was kept."""
     for decision in decisions:
         where = str(decision.get("edge_states", decision.get("node")))
         place = [decision["point"], decision["epoch"], decision["cell"], decision["kind"], where]
         for score in decision["scores"] or [{"candidate": decision["kept"]}]:
-            values = [score.get("round", 0), str(score["candidate"]), score.get("accuracy"), score.get("loss")]
+            values = [score.get("round", 0), str(score["candidate"]), score.get(metric), score.get("loss")]
             yield [*place, *values, str(decision["kept"])]
 
 
@@ -211,10 +231,13 @@ def _results(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "parameters", f"{summary['params']:,}"
     if "costs.macs" in summary:
         yield "costs", _costs(summary)
-    if "search.val_accuracy" in summary:
-        yield "supernet", f"{_accuracy(summary, 'search.val')} validation accuracy"
-    if "evaluation.test_accuracy" in summary:
-        yield "test accuracy", f"[bold green]{_accuracy(summary, 'evaluation.test')}"
+    if "selection.limit" in summary:
+        yield "limit", _limits(summary)
+    metric = Metric.of(summary)
+    if metric.key("search.val") in summary:
+        yield "supernet", f"{_metric(summary, metric, 'search.val')} validation {escape(metric.words)}"
+    if metric.key("evaluation.test") in summary:
+        yield f"test {escape(metric.words)}", f"[bold green]{_metric(summary, metric, 'evaluation.test')}"
         if lines := _per_class(summary):
             yield "of each class", escape(lines)
     if "evaluation.rank" in summary:
@@ -228,6 +251,13 @@ def _results(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "time", "\n".join(times)
 
 
+def _limits(summary: Mapping[str, Any]) -> str:
+    """Return each limit with what the network has of it, and how many decisions it left fewer candidates."""
+    limits = summary["selection.limit"].items()
+    lines = [f"{one['of_network']:,.6g} of {one['most']:,.6g} {name}" for name, one in limits]
+    return "\n".join([*lines, f"{summary['selection.limited_decisions']} decisions had fewer candidates for it"])
+
+
 def _costs(summary: Mapping[str, Any]) -> str:
     """Return what an image costs the network: a line for what is counted, and one for the times, if they are there."""
     macs, activations, size = (summary[f"costs.{name}"] for name in ("macs", "peak_activation_bytes", "image_size"))
@@ -239,9 +269,9 @@ def _costs(summary: Mapping[str, Any]) -> str:
     return f"{counted}\n{', '.join(times)} on {escape(summary['costs.device'])}{disturbed}"
 
 
-def _accuracy(summary: Mapping[str, Any], part: str) -> str:
-    """Return an accuracy in percent; beside it, where the sizes of the classes differ, the balanced one."""
-    text = f"{100 * summary[f'{part}_accuracy']:.2f} %"
+def _metric(summary: Mapping[str, Any], metric: Metric, part: str) -> str:
+    """Return a metric in its unit; beside an accuracy, where the sizes of the classes differ, the balanced one."""
+    text = metric.amount(summary[metric.key(part)])
     if f"{part}_balanced_accuracy" in summary and _is_unbalanced(summary):
         text += f" (balanced: {100 * summary[f'{part}_balanced_accuracy']:.2f} %)"
     return text

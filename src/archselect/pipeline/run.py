@@ -37,6 +37,7 @@ from archselect.pipeline.config import Components, as_user_error, check_groups, 
 from archselect.pipeline.console import draw_figures
 from archselect.pipeline.finished_run import FinishedRun, open_run, summarise
 from archselect.pipeline.loggers import RunLog
+from archselect.pipeline.memory import show_memory
 from archselect.pipeline.plan import Plan, how_long
 from archselect.pipeline.preflight import check, check_data, check_objective
 from archselect.pipeline.run_costs import cost_options, costs_of_run
@@ -44,6 +45,7 @@ from archselect.pipeline.selection_stage import DECISIONS
 from archselect.pipeline.stage import Stage, StageContext, StageResult, run_stage
 from archselect.results.formatting import comparison
 from archselect.results.grid import FAILED, REFUSED, forget_failure, keep_failure
+from archselect.results.metric import Metric
 from archselect.store import Store, atomic_write
 from archselect.store.redact_paths import CONFIG, SUMMARY, expanded, redact, redact_all, redact_files
 from archselect.training.devices import join, process_count, silence_lightning_warnings
@@ -254,8 +256,9 @@ class Run:
         folder = job.store.folder(stage.key)
         if not self.data_checked and on_main_process(lambda: folder.state != "finished"):
             check_data(plan.parts)
-            show.show_data(job.console, job.data)
+            show.show_data(job.console, job.data, job.task)
             self.data_checked = True
+            on_main_process(lambda: show_memory(plan))
             if (estimate := on_main_process(lambda: how_long(plan))) is not None:
                 job.console.print(estimate, soft_wrap=True)
         return run_stage(stage, job)
@@ -278,7 +281,8 @@ class Run:
             _write(folder / "strengths.csv", text.getvalue())
             log.table("strengths", show.RANKING, rows)
             show.show_ranking(self.plan.job.console, rows)
-        log.figures(draw_figures(folder / "figures", genotype, finished, ranking, parts.formats))
+        metric = Metric.of(summary)
+        log.figures(draw_figures(folder / "figures", genotype, finished, ranking, parts.formats, metric))
         for name, columns, lines in show.tables(summary, finished):
             log.table(name, columns, lines)
         log.summary({**summary, **comparison(summary)})
