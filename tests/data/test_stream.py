@@ -13,6 +13,7 @@ from unittest import mock
 import datasets
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 from tests.data.small_sets import encoded, folder_data, hub_data, picture, write_image, write_parquet
 from tests.evaluation.test_retrain_module import protocol
@@ -21,7 +22,7 @@ from tests.search import small_search
 from archselect.data import DeviceLoader, ImageData, Normalisation, StreamedImages, StreamLoader, batches_of, tables
 from archselect.data import stream as streaming
 from archselect.data.decode import EncodedImages
-from archselect.data.pixels import BrokenImageError
+from archselect.data.pixels import BrokenImageError, PixelFormat
 from archselect.distributed.process_group import Shard
 from archselect.pipeline.evaluation_stage import retraining_loaders
 from archselect.search.data import fixed_batches, search_loaders
@@ -186,6 +187,21 @@ def test_another_image_of_its_class_and_part_stands_for_a_broken_one_which_is_to
     assert [text.count(f"{name} is") for name in BROKEN] == [2, 2, 2]  # two data
 
 
+def test_an_image_with_targets_takes_them_along_where_it_stands_for_a_broken_one() -> None:
+    def open_one(row: int) -> Image.Image:
+        if row in (1, 3):
+            raise SyntaxError("broken")
+        return picture(row)
+
+    targets, broken = torch.arange(8.0).view(4, 2), streaming.BrokenImages("skip", Console(quiet=True))
+    images = StreamedImages(EncodedImages(targets, open_one, str), torch.arange(4), PixelFormat(4), broken, 2)
+    batches = list(batches_of(images, 2, CPU, Normalisation([0] * 3, [1 / 255] * 3), ("targets",), shuffle=True))
+    numbers = torch.cat([pixels[:, 0, 0, 0] for pixels, _ in batches])
+    assert sorted(numbers.tolist()) == [0, 0, 2, 2]
+    assert torch.equal(torch.cat([labels for _, labels in batches]), targets[numbers.long()])
+    assert torch.equal(images.in_memory().labels, targets[[0, 2, 2, 0]])
+
+
 def test_a_class_without_any_image_that_can_be_read_ends_the_run(folder: Path) -> None:
     data = broken(folder, "skip", Console(quiet=True), [f"ant/{i:02}.png" for i in range(PER_CLASS)])
     with pytest.raises(BrokenImageError, match=r"No other image of its class can be read"):
@@ -220,7 +236,7 @@ def test_no_thread_outlives_a_pass_that_ends_early(folder: Path, ends: str) -> N
 
 def test_no_more_batches_than_said_are_decoded_ahead(folder: Path) -> None:
     on_disk = streamed(folder).train
-    with mock.patch.object(StreamedImages, "read", autospec=True) as read:
+    with mock.patch.object(StreamedImages, "read", autospec=True, return_value=[0]) as read:
         batches = iter(batches_of(on_disk, 2, CPU, Normalisation([0] * 3, [1] * 3), ("a",), shuffle=True))
         next(batches)
         wait_for = time.monotonic() + 5
