@@ -90,7 +90,8 @@ def measure(case: Case, folder: Path, size: int, batch: int, device: str) -> tup
         assert isinstance(images, StreamedImages)
         read = partial(_pixels, images)
         rows: Any = range(len(images))
-        batches = DataLoader(rows, batch, shuffle=True, num_workers=case.workers, collate_fn=read)
+        context: Any = {"num_workers": case.workers, "multiprocessing_context": "fork"}
+        batches = DataLoader(rows, batch, shuffle=True, collate_fn=read, **context)
     count, first = 0, 0.0
     for number, _ in enumerate(batches):
         if number == 0:
