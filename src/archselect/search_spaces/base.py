@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 from archselect.genotype import Genotype
 from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
 from archselect.models.discrete.network import DiscreteNetwork
+from archselect.models.ops.contract import checked
 from archselect.models.ops.own import Operation
-from archselect.models.ops.primitives import PRIMITIVES, Primitive, Primitives, primitive
+from archselect.models.ops.primitives import PRIMITIVES, Primitives, primitive
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
 from archselect.models.supernet.supernet import Supernet
 from archselect.utils.validation import NON_NEGATIVE_FLOAT, POSITIVE_INT
@@ -64,7 +65,8 @@ class SearchSpace(ABC):
                 f"{sorted(by_cell)}."
             )
         per_edge = {cell: _per_edge(cell, topology, by_cell[cell]) for cell, topology in self.topologies.items()}
-        own = _own(chain.from_iterable(candidates for edges in per_edge.values() for candidates in edges))
+        candidates = chain.from_iterable(edge for edges in per_edge.values() for edge in edges)
+        own = {name: checked(made, supernet_sizes.get("channels", 16)) for name, made in _own(candidates).items()}
         self.primitives: Primitives = {**PRIMITIVES, **own}
         self.cells = {
             cell: CellSpace(cell, topology, tuple(map(self._names, per_edge[cell])), own)
@@ -165,14 +167,14 @@ def name_of(candidate: Candidate) -> str:
     return candidate.name if isinstance(candidate, Operation) else candidate
 
 
-def _own(candidates: Iterable[Candidate]) -> dict[str, Primitive]:
+def _own(candidates: Iterable[Candidate]) -> dict[str, Operation]:
     """Return the operations that are defined among candidates, by name; a ValueError for two definitions of a name."""
-    found: dict[str, Primitive] = {}
+    found: dict[str, Operation] = {}
     for candidate in candidates:
         if isinstance(candidate, str):
             continue
         made = Operation.from_config(candidate) if isinstance(candidate, Mapping) else candidate
-        one = found.setdefault(made.name, made.primitive)
+        one = found.setdefault(made.name, made)
         if one.definition != made.definition:
             raise ValueError(
                 f"Operation {made.name!r} is defined twice, as {one.definition} and as {made.definition}. Define it "
