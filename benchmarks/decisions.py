@@ -23,6 +23,7 @@ from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.search_stage import SUPERNET
 from archselect.search.data import architecture_images, fixed_batches
 from archselect.selection import Score, Scorer, Scoring
+from archselect.tasks import Classification
 from archselect.training.cuda_graphs import CaptureName, capture_for
 from benchmarks.output import show, show_table
 from benchmarks.settings import Device, without_tf32
@@ -77,14 +78,14 @@ def scored(search: FinishedSearch, evaluation: Evaluation, device: Device) -> li
     """Return the scores of the candidates, edge by edge."""
     _, context, name = evaluation
     capture = capture_for(name, torch.device(device), search.supernet)
-    scorer = Scorer(search.supernet, search.batches, Scoring(), (), (0,), capture)
+    scorer = Scorer(search.supernet, Classification(), search.batches, Scoring(), (), (0,), capture)
     with kernels.enabled(), context():
         return [scorer(candidates) for candidates in candidates_by_edge(search.supernet)]
 
 
 def decision(scores: Sequence[Score], criterion: str) -> int:
     """Return whose removal hurts most; the first wins ties."""
-    harm = [-score.accuracy if criterion == "accuracy" else score.loss for score in scores]
+    harm = [-score.metric if criterion == "metric" else score.loss for score in scores]
     return harm.index(max(harm))
 
 
@@ -92,7 +93,7 @@ def compare(expected: Sequence[Sequence[Score]], found: Sequence[Sequence[Score]
     """Return how many decisions are the same, by each criterion, and the largest relative difference of a loss."""
     edges = list(zip(expected, found, strict=True))
     cells = []
-    for criterion in ("accuracy", "loss"):
+    for criterion in ("metric", "loss"):
         same = sum(decision(one, criterion) == decision(other, criterion) for one, other in edges)
         cells.append(f"{same} of {len(edges)}")
     pairs = [pair for edge in edges for pair in zip(*edge, strict=True)]

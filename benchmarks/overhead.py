@@ -18,6 +18,7 @@ from archselect.data import BilevelBatches, DeviceLoader
 from archselect.data.augmentation import Augmentation, Normalisation
 from archselect.search import SearchModule
 from archselect.store import StageFolder, StageKey
+from archselect.tasks import Classification
 from archselect.training.fit import Loaders, StageTrainer
 from archselect.training.progress import Progress
 from archselect.training.step import optimizer_step
@@ -69,7 +70,7 @@ def lightning_seconds_per_step(under: Conditions, steps: int = 200, repeat: int 
     made = batches(4, steps, under.device)
 
     def module() -> SearchModule:
-        return SearchModule(TINY.build(), TINY.method(), CLASSES, rng_key=())
+        return SearchModule(TINY.build(), TINY.method(), Classification(), CLASSES, rng_key=())
 
     def bare() -> None:
         search = module().to(under.device)

@@ -21,7 +21,7 @@ from archselect.selection.scoring import Criterion, eliminated
 from benchmarks.decisions import candidates_by_edge, load_search
 from benchmarks.output import show, show_table
 
-CRITERIA: tuple[Criterion, ...] = ("accuracy", "loss")
+CRITERIA: tuple[Criterion, ...] = ("metric", "loss")
 CONFIDENCES = (0.95, 0.98, 0.99, 0.999)
 
 
@@ -29,7 +29,7 @@ CONFIDENCES = (0.95, 0.98, 0.99, 0.999)
 def counted(
     supernet: Supernet, candidates: Sequence[MixtureWeights], batches: Sequence[tuple[Tensor, Tensor]]
 ) -> Tensor:
-    """Return accuracy and loss of each candidate on each batch, `(batches, candidates, 2)`."""
+    """Return metric and loss of each candidate on each batch, `(batches, candidates, 2)`."""
     rows = []
     for images, labels in batches:
         with kernels.enabled():

@@ -14,6 +14,7 @@ from archselect import kernels
 from archselect.data import Batch
 from archselect.data.loader import BilevelBatch
 from archselect.search import SearchMethod, SearchModule
+from archselect.tasks import Classification
 from archselect.training.cuda_graphs import capture_for
 from benchmarks.settings import CLASSES, IMAGE_SIZE, Conditions, Setting, without_tf32
 
@@ -41,7 +42,7 @@ class Package:
         self.conditions = conditions
         method = replace(method or setting.method(), recompute=conditions.recompute, capture=conditions.capture)
         self.supernet = setting.build(method).to(conditions.device).train()
-        self.module = SearchModule(self.supernet, method, CLASSES, rng_key=())
+        self.module = SearchModule(self.supernet, method, Classification(), CLASSES, rng_key=())
         self.module.capture = capture_for(conditions.capture, torch.device(conditions.device), self.supernet)
         self.module.configure_optimizers()
         self.module.set_progress(progress)

@@ -19,6 +19,7 @@ def differences(one: Run, other: Run) -> list[str]:
         f"{name} of the summary"
         for name in {*one.summary, *other.summary} - {"stages"}
         if one.summary.get(name) != other.summary.get(name)
+        and not name.startswith(("costs.latency", "costs.disturbed"))
     ]
     if one.summary["stages"].keys() != other.summary["stages"].keys():
         return [*found, "which stages there are"]

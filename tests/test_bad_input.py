@@ -145,7 +145,7 @@ EMPTY = "leaves one part empty ... Use more images or another share"
     ),
     ("search_space.channels=5", "search_space.channels must be even ... got 5"),
     ("search.architecture_gradient=foo", "search.architecture_gradient must name a class ... got 'foo'"),
-    ("selection.operation_criterion=f1", "operation_criterion must be one of accuracy, loss; got 'f1'"),
+    ("selection.operation_criterion=f1", "operation_criterion must be one of metric, loss; got 'f1'"),
     ("selection.renormalize=maybe", "selection.renormalize must be true or false; got 'maybe'"),
     ("selection.tuning.epochs_between=true", "epochs_between must be a whole number, 0 or more; got True"),
     ("data.mean=abc", "three numbers in data.mean ... got 'abc'"),

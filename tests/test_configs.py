@@ -23,7 +23,7 @@ from archselect.pipeline.config import instantiate_parts
 from archselect.pipeline.preflight import check
 from archselect.selection import Perturbation, Racing, Scoring
 
-GROUPS = ("search_space", "search", "selection", "evaluation", "data", "trainer", "logger")
+GROUPS = ("search_space", "search", "selection", "evaluation", "data", "trainer", "task", "logger")
 SPACES = ("darts", "s1", "s2", "s3", "s4", "nasbench201")
 
 

@@ -13,6 +13,7 @@ from archselect.data.loader import BilevelBatch
 from archselect.models.supernet.supernet import Supernet
 from archselect.search import SearchModule
 from archselect.selection import Score, Scorer, Scoring
+from archselect.tasks import Classification
 from archselect.training.cuda_graphs import CaptureName, capture_for
 from archselect.training.step import optimizer_step
 
@@ -22,6 +23,7 @@ each_supernet = pytest.mark.parametrize(
     [Setting("darts", 4, 3), Setting("s2", 4, 3), Setting("nasbench201", 4, 1)],
     ids=lambda setting: setting.supernet,
 )
+
 Batch = tuple[Tensor, Tensor]
 
 
@@ -43,7 +45,7 @@ def batches(device: str, dtype: torch.dtype, count: int = 2) -> list[Batch]:
 
 def module_on(setting: Setting, device: str, dtype: torch.dtype, capture: CaptureName = "none") -> SearchModule:
     supernet = setting.build().to(device, dtype).train()
-    module = SearchModule(supernet, replace(setting.method(), capture=capture), CLASSES, rng_key=())
+    module = SearchModule(supernet, replace(setting.method(), capture=capture), Classification(), CLASSES, rng_key=())
     module.capture = capture_for(capture, torch.device(device), supernet)
     return module
 
@@ -112,9 +114,11 @@ def test_scores_from_cuda_graphs_are_those_of_eager_passes_and_leave_no_trace(se
 
     def scores(name: CaptureName) -> list[Score]:
         capture = capture_for(name, torch.device("cuda"), supernet)
-        return Scorer(supernet, batches("cuda", torch.float32, 3), Scoring(), (), (0,), capture)(candidates)
+        return Scorer(supernet, Classification(), batches("cuda", torch.float32, 3), Scoring(), (), (0,), capture)(
+            candidates
+        )
 
     eager, captured = scores("none"), scores("cuda_graphs")
-    assert [score.accuracy for score in captured] == [score.accuracy for score in eager]
+    assert [score.metric for score in captured] == [score.metric for score in eager]
     assert [score.loss for score in captured] == pytest.approx([score.loss for score in eager], rel=1e-5)
     check_close(tensors_of(supernet), before, 0)

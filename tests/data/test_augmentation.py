@@ -9,8 +9,8 @@ from archselect.data.augmentation import cutout_mask
 from archselect.distributed.rng import generator_for
 
 
-def random_images(count: int, height: int, width: int) -> Tensor:
-    return torch.randint(0, 256, (count, 3, height, width), generator=generator_for("images"), dtype=torch.uint8)
+def random_images(count: int, channels: int, height: int, width: int) -> Tensor:
+    return torch.randint(0, 256, (count, channels, height, width), generator=generator_for("images"), dtype=torch.uint8)
 
 
 @pytest.mark.parametrize(
@@ -34,13 +34,15 @@ def test_normalisation_of_known_pixels() -> None:
 @pytest.mark.parametrize(
     "augmentation", [Augmentation(), Augmentation(2, False), Augmentation(0, True, 3), Augmentation(4, True, 6)]
 )
-def test_batches_equal_a_loop_over_images_and_pixels(augmentation: Augmentation) -> None:
+@pytest.mark.parametrize("channels", [1, 3, 6])
+def test_batches_equal_a_loop_over_images_and_pixels(augmentation: Augmentation, channels: int) -> None:
     count, height, width = 9, 8, 6
-    images, normalisation = random_images(count, height, width), Normalisation((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
+    images = random_images(count, channels, height, width)
+    normalisation = Normalisation((0.5, 0.4, 0.3, 0.1, 0.2, 0.6)[:channels], (0.2, 0.25, 0.3, 0.1, 0.4, 0.5)[:channels])
     purpose = ("oracle",)
     order = torch.randperm(count, generator=generator_for(*purpose, "order", 3)).tolist()
     draws = augmentation.draw(count, height, width, generator_for(*purpose, "augmentation", 3)).tolist()
-    expected = torch.zeros(count, 3, height, width)
+    expected = torch.zeros(count, channels, height, width)
     for position, (image, (top, left, flip, centre_row, centre_column)) in enumerate(zip(order, draws, strict=True)):
         for row in range(height):
             for column in range(width):
@@ -49,7 +51,7 @@ def test_batches_equal_a_loop_over_images_and_pixels(augmentation: Augmentation)
                 inside = 0 <= source_row < height and 0 <= source_column < width
                 from_row, from_column = row - centre_row, column - centre_column
                 half = augmentation.cutout // 2
-                for channel in range(3):
+                for channel in range(channels):
                     pixel = images[image, channel, source_row, source_column].item() / 255 if inside else 0.0
                     value = (pixel - normalisation.mean[channel]) / normalisation.std[channel]
                     cut = all(-half <= offset < augmentation.cutout - half for offset in (from_row, from_column))
@@ -82,9 +84,10 @@ def test_negative_pixels_and_a_cutout_larger_than_the_images_are_refused() -> No
 @pytest.mark.parametrize(
     ("mean", "std", "told"),
     [
-        ([0.5], [1, 1, 1], "three numbers in data.mean, one per channel, got"),
-        ([0.5, "a", 0.5], [1, 1, 1], "three numbers in data.mean, one per channel, got"),
-        ([0, 0, 0], 0.5, "three numbers in data.std, one per channel, got 0.5"),
+        ([], [1, 1, 1], "a list of numbers in data.mean, one per channel, got"),
+        ([0.5], [1, 1, 1], "one number per channel in data.mean and in data.std, got 1 in data.mean and 3 in data.std"),
+        ([0.5, "a", 0.5], [1, 1, 1], "a list of numbers in data.mean, one per channel, got"),
+        ([0, 0, 0], 0.5, "a list of numbers in data.std, one per channel, got 0.5"),
         ([0, 0, 0], [1, 0, 1], "data.std to lie above 0 and at most at 1, for pixels whose values are between 0 and 1"),
         ([0, 0, 0], [1, float("nan"), 1], "data.std to lie above 0 and at most at 1"),
         ([float("nan"), 0, 0], [1, 1, 1], "data.mean to lie between 0 and 1"),

@@ -9,7 +9,7 @@ from PIL import Image
 from tests.data.small_sets import image_data, write_parquet
 
 from archselect.data import HuggingFaceImages, ImageFolder
-from archselect.data.decode import upright
+from archselect.data.pixels import upright
 
 SIDE = 32
 TALL = np.zeros((3 * SIDE, 2 * SIDE), dtype=np.uint8)

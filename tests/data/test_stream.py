@@ -19,7 +19,8 @@ from tests.search import small_search
 
 from archselect.data import DeviceLoader, ImageData, Normalisation, StreamedImages, StreamLoader, batches_of
 from archselect.data import stream as streaming
-from archselect.data.decode import BrokenImageError, EncodedImages
+from archselect.data.decode import EncodedImages
+from archselect.data.pixels import BrokenImageError
 from archselect.distributed.process_group import Shard
 from archselect.pipeline.evaluation_stage import retraining_loaders
 from archselect.search.data import fixed_batches, search_loaders

@@ -24,9 +24,10 @@ from archselect.search.early_stopping import Curvature
 from archselect.selection import Scorer, Scoring, SuccessiveElimination
 from archselect.selection.scoring import Racing
 from archselect.store import StageKey
+from archselect.tasks import Classification
+from archselect.tasks.classification import AccuracyPerClass
 from archselect.training.devices import silence_lightning_warnings
 from archselect.training.fit import Loaders, StageTrainer
-from archselect.training.metrics import Accuracy
 from archselect.training.progress import Progress
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
@@ -100,13 +101,13 @@ def searched(changes: Mapping[str, Any], decided: Mapping[int, int] | None = Non
     supernet = small_search.cell_supernet(first, "nor_conv_3x3", "avg_pool_3x3").double()
     small_search.decide(supernet, "cell", decided or {})
     method = small_search.method(epochs=2, batch_size=5, **changes)
-    module = SearchModule(supernet, method, small_search.CLASSES, (0, "search"))
+    module = SearchModule(supernet, method, Classification(), small_search.CLASSES, (0, "search"))
     train = BilevelBatches(batches(8, 5, (0, "weights")), batches(7, 5, (0, "architecture")))
     return fitted(module, train, supernet, synchronised)
 
 
 def retrained() -> Fit:
-    module = RetrainModule(network().double(), protocol(batch_size=5), small_search.CLASSES, 0)
+    module = RetrainModule(network().double(), protocol(batch_size=5), Classification(), small_search.CLASSES, 0)
     return fitted(module, batches(8, 5, (0, "train")), module.network, tests=True)
 
 
@@ -116,7 +117,7 @@ def scored(scoring: Scoring) -> list[Any]:
     own = supernet.mixture_weights().detach()
     candidates = [own.masked("cell", 0, operation) for operation in range(3)] + [own]
     whole = small_search.resident(23, 2)
-    scorer = Scorer(supernet, whole, scoring, whole, (0, "selection"))
+    scorer = Scorer(supernet, Classification(), whole, scoring, whole, (0, "selection"))
     scores = scorer(candidates, SuccessiveElimination("loss", "max", 3))
     return [(score, score.per_batch) for score in scores]
 
@@ -157,8 +158,8 @@ def per_class() -> Tensor:
     """Return the accuracy of each class over 31 images, of which each process counts its part."""
     generator = torch.Generator().manual_seed(1)
     labels, predictions = torch.randint(4, (2, 31), generator=generator)
-    metric = Accuracy(4)
+    metric = AccuracyPerClass(4)
     with sharded_batches():
         own = shard().part(31)
         metric.update(nn.functional.one_hot(predictions[own], 4).float(), labels[own])
-        return metric.compute()[1]
+        return metric.compute()

@@ -15,6 +15,7 @@ from archselect.evaluation import NoEvaluation, Retraining, RetrainModule
 from archselect.genotype import PUBLISHED
 from archselect.models.discrete.darts import DartsNetwork
 from archselect.models.discrete.network import DiscreteNetwork
+from archselect.tasks import Classification
 
 CLASSES = 3
 RATE, MOMENTUM, CLIP = 0.1, 0.9, 0.5
@@ -64,7 +65,7 @@ def by_a_plain_loop(epochs: int, total: int) -> DiscreteNetwork:
 
 def test_training_is_that_of_a_plain_loop() -> None:
     with kernels.enabled():  # as in a run; otherwise the norm to clip is summed in another order
-        module = trained(RetrainModule(network(), protocol(), CLASSES, seed=0), epochs=3)
+        module = trained(RetrainModule(network(), protocol(), Classification(), CLASSES, seed=0), epochs=3)
         expected = by_a_plain_loop(3, total=4).state_dict()
     for name, value in module.network.state_dict().items():
         torch.testing.assert_close(value, expected[name], rtol=0, atol=0, msg=name)
@@ -98,14 +99,16 @@ def test_what_was_captured_is_forgotten_when_drop_path_grows(
 ) -> None:
     recorder = Recorder()
     monkeypatch.setattr("archselect.evaluation.module.capture_for", lambda *_: recorder)
-    trained(RetrainModule(network(), protocol(drop_path=drop_path), CLASSES, seed=0), epochs=2)
+    trained(RetrainModule(network(), protocol(drop_path=drop_path), Classification(), CLASSES, seed=0), epochs=2)
     assert recorder.events == events
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a CUDA device")
 def test_a_replayed_training_equals_the_plain_one() -> None:
     def weights(capture: str) -> list[Tensor]:
-        module = trained(RetrainModule(network(), protocol(capture=capture), CLASSES, seed=0), 2, "gpu")
+        module = trained(
+            RetrainModule(network(), protocol(capture=capture), Classification(), CLASSES, seed=0), 2, "gpu"
+        )
         return [parameter.detach().cpu() for parameter in module.network.parameters()]
 
     for plain, replayed in zip(weights("none"), weights("cuda_graphs"), strict=True):

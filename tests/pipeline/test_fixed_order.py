@@ -18,6 +18,7 @@ from archselect.pipeline.evaluation_stage import retraining_loaders
 from archselect.pipeline.selection_stage import scorer_of
 from archselect.search.data import fixed_batches, search_loaders
 from archselect.selection import Scorer, Scoring
+from archselect.tasks import Classification
 
 CLASSES = small_search.CLASSES
 CPU = torch.device("cpu")
@@ -36,7 +37,8 @@ def by_class(per_class: int = 400) -> ImageTensors:
 def job_of(images: ImageTensors, seed: int = 0) -> Any:
     normalisation = Normalisation((0.35, 0.35, 0.35), (0.25, 0.25, 0.25))
     given: Any = {"normalisation": normalisation, "augmentation": partial(Augmentation, 1, True)}
-    return SimpleNamespace(seed=seed, data=SimpleNamespace(train=images, test=images, classes=CLASSES, **given))
+    data = SimpleNamespace(train=images, test=images, classes=CLASSES, **given)
+    return SimpleNamespace(seed=seed, data=data, fitted_task=Classification())
 
 
 def bench_of(job: Any) -> Measurer:
@@ -109,8 +111,10 @@ def test_a_supernet_scores_a_data_set_sorted_by_class_as_it_scores_it_shuffled()
 
     def accuracy(images: ImageTensors) -> float:
         batches = fixed_batches(job_of(images).data, images, 32, CPU, 1)
-        (score,) = Scorer(supernet, batches, Scoring(), [], (0, "selection"))([supernet.mixture_weights().detach()])
-        return score.accuracy
+        (score,) = Scorer(supernet, Classification(), batches, Scoring(), [], (0, "selection"))(
+            [supernet.mixture_weights().detach()]
+        )
+        return score.metric
 
     assert accuracy(mixed) > 0.95
     assert accuracy(images) == pytest.approx(accuracy(mixed), abs=0.03)

@@ -26,7 +26,9 @@ def plan(tiny_run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plan
     config.seed, config.logger = 10, {}
     parts = instantiate_parts(config)
     store = Store(tmp_path / "logs")
-    return Plan(config, parts, StageContext(10, parts.space, parts.data, parts.trainer, store, Console(quiet=True)))
+    return Plan(
+        config, parts, StageContext(10, parts.space, parts.data, parts.task, parts.trainer, store, Console(quiet=True))
+    )
 
 
 def test_earlier_stages_say_how_long_those_of_another_seed_take(plan: Plan, tiny_run: Run) -> None:
@@ -72,7 +74,9 @@ def test_what_is_there_is_neither_made_nor_counted_again(
     for kind in tiny_run.summary["stages"]:
         shutil.copytree(tiny_run.stage(kind), tmp_path / "stages" / kind / tiny_run.stage(kind).name)
     trainer, console = parts.trainer, Console(width=100, record=True, file=io.StringIO())
-    plan = Plan(config, parts, StageContext(parts.seed, parts.space, parts.data, trainer, Store(tmp_path), console))
+    plan = Plan(
+        config, parts, StageContext(parts.seed, parts.space, parts.data, parts.task, trainer, Store(tmp_path), console)
+    )
     assert list(plan.known()) == ["search", "selection", "evaluation"]
     assert image_counts(plan) == {}
 

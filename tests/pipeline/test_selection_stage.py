@@ -28,6 +28,7 @@ from archselect.selection import (
     Tuning,
 )
 from archselect.store import DamagedError, StageFolder, StageKey, Store
+from archselect.tasks import Classification
 from archselect.training.progress import Progress
 
 TUNED = Perturbation(tuning=Tuning(epochs_between=2))
@@ -143,13 +144,14 @@ class Trials(StageEvaluator):
     def __init__(self, folder: StageFolder) -> None:
         torch.manual_seed(0)
         supernet = NASBench201Supernet({"cell": SPACE}, channels=2, cells_per_stage=1, classes=3)
-        super().__init__(supernet, never, never, Scoring(), SimpleNamespace(folder=folder), torch.device("cpu"))  # type: ignore[arg-type]
+        job: Any = SimpleNamespace(fitted_task=Classification())
+        super().__init__(supernet, job, never, Scoring(), SimpleNamespace(folder=folder), torch.device("cpu"))  # type: ignore[arg-type]
         self.trained = list[str]()
 
     def _scorer_of(self, supernet: Supernet) -> Scorer:
         generator = torch.Generator().manual_seed(1)
         batches = [(torch.randn(6, 3, 8, 8, generator=generator), torch.randint(3, (6,), generator=generator))]
-        return Scorer(supernet, batches, Scoring(), [], (0, "selection"))
+        return Scorer(supernet, Classification(), batches, Scoring(), [], (0, "selection"))
 
     def _train(self, copy: Supernet, name: str, training: TrialTraining) -> None:
         self.trained.append(name)

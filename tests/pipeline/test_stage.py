@@ -38,7 +38,7 @@ class Counting:
 
 def job_in(folder: Path) -> StageContext:
     trainer, nothing = partial(pl.Trainer, accelerator="cpu", devices=1), cast(Any, None)
-    return StageContext(0, nothing, nothing, trainer, Store(folder), Console(file=StringIO()))
+    return StageContext(0, nothing, nothing, nothing, trainer, Store(folder), Console(file=StringIO()))
 
 
 def raising(*errors: BaseException) -> Callable[[], None]:

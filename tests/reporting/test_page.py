@@ -11,11 +11,12 @@ from urllib.parse import unquote
 import pytest
 from tests.command import Run, tiny, train
 from tests.reporting.conftest import Made, MakeRun, Reader, operation, read, strengths
-from tests.results.summaries import GENOTYPE
+from tests.results.summaries import GENOTYPE, costs
 
-from archselect.reporting.html.page import draw_results
 from archselect.reporting.html.run_view import Assets
+from archselect.reporting.html.tradeoff import draw_results
 from archselect.reporting.report import main
+from archselect.results.costs import MACS, costs_of
 from archselect.results.summaries import collect, rows
 
 
@@ -29,7 +30,7 @@ def test_shows_every_run_once_and_leads_to_it_from_its_row(tmp_path: Path, make_
 
     anchors = [run["id"] for run in found.runs()]
     assert len(anchors) == len(set(anchors)) == 4
-    links = [link["href"] for link in found.all("a") if (link["href"] or "").startswith("#run-")]
+    links = [link["href"] for link in found.all("a") if (link.get("aria-label") or "").startswith("seed")]
     assert sorted(links) == sorted(f"#{anchor}" for anchor in anchors)
     assert "s2 · darts + magnitude · retrain_digits · digits · seed 0" in [run["data-words"] for run in found.runs()]
     assert f"folder {folder.with_name('LATER')} the same again {folder}" in found.text
@@ -40,7 +41,8 @@ def test_cells_carry_what_they_are_sorted_by(tmp_path: Path, make_run: MakeRun) 
     make_run(1, 0.8)
     make_run(0, 0.97, data="cifar10", evaluation="retrain_cifar10", params=None)
 
-    body = read(tmp_path / "logs").html.split("<tbody>")[1].split("</tbody>")[0]
+    table = read(tmp_path / "logs").html.split('id="summary-table"')[1]
+    body = table.split("<tbody>")[1].split("</tbody>")[0]
     rows = [re.findall(r"<td(?: data-key=\"([^\"]*)\")?", row) for row in body.split("<tr")[1:]]
     cifar10, digits = rows
     assert digits[:5] == ["s2", "darts", "perturb", "retrain_digits", "digits"]
@@ -73,6 +75,47 @@ def test_it_opens_with_accuracy_against_parameters_a_point_per_run_beside_the_pa
     found = read(tmp_path / "logs")
     (first, *_) = [image["alt"] for image in found.all("img")]
     assert first.startswith("Test accuracy against parameters")
+
+
+def test_every_cost_has_a_picture_and_a_pareto_front_that_the_mode_of_the_metric_directs(
+    tmp_path: Path, make_run: MakeRun
+) -> None:
+    """Of three runs, by hand: the second costs most and is best, the third costs more than the first and is worse."""
+    error = {"task": "regression", "metric": "mean_absolute_error", "metric_mode": "min"}
+    for seed, (size, accuracy, loss) in enumerate([(1, 0.7, 9.5), (30, 0.9, 2.5), (2, 0.6, 10.5)]):
+        numbers = {**costs(size * 1000, size * 10**6, latency=size), "params": size * 1000}
+        make_run(seed, accuracy, **numbers)
+        counted = {name: numbers[name] for name in ("params", "costs.macs")}
+        make_run(seed, None, **counted, **error, **{"evaluation.test_mean_absolute_error": loss})
+
+    found = read(tmp_path / "logs")
+
+    captions = [image["alt"] or "" for image in found.all("img")]
+    assert len([caption for caption in captions if caption.startswith("Test accuracy against")]) == 5
+    assert "Test mean absolute error against MACs: a point per run" in captions
+    assert [option["value"] for option in found.all("option")][:5] == list(costs_of(costs()))
+    fronts = re.findall(r'aria-label="Pareto front, MACs".*?</table>', found.html, re.DOTALL)
+    numbers = [re.findall(r'<td class="number">([^<]*)</td>', front) for front in fronts]
+    rest = [["0.001", "1.00", "6.50", "1.00", "20.00"], ["0.03", "30.00", "6.50", "30.00", "600.00"]]
+    assert numbers[0] == ["70.00", *rest[0], "90.00", *rest[1]]
+    assert numbers[1] == ["9.500", *rest[0][:2], "2.500", *rest[1][:2]]
+    accuracy, _ = rows(collect(tmp_path / "logs", pytest.fail))
+    figure = draw_results([accuracy], MACS)
+    assert figure is not None and figure.axes[0].get_xscale() == "log"
+
+
+def test_a_run_of_another_task_is_told_in_its_metric(tmp_path: Path, make_run: MakeRun) -> None:
+    task = {"task": "regression", "metric": "mean_absolute_error", "metric_mode": "min"}
+    numbers = {"search.val_mean_absolute_error": 3.25, "evaluation.test_mean_absolute_error": 2.5}
+    record = operation(scores=[{"candidate": "skip_connect", "mean_absolute_error": 12.5, "loss": 2.0}] * 2)
+    _decisions(json.dumps(record))(make_run(0, None, **task, **numbers, **costs(), **{"costs.device": "cpu (one)"}))
+    text = read(tmp_path / "logs").text
+    assert "mean absolute error without it" in text and "12.50" in text
+    assert "mean absolute error gained, full width:" in text
+    assert "search: val mean absolute error 3.25" in text and "seed 0 2.500 " in text
+    assert "MACs 540.00 M" in text and "latency measured on cpu (one)" in text
+    body = text[text.index("Architectures selected") : text.index("use strict")]
+    assert "accuracy" not in body and "%" not in body.replace("skips %", "")
 
 
 Real = tuple[Path, Reader, list[Run]]

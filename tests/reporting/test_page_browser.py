@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.reporting.conftest import made, read
-from tests.results.summaries import GENOTYPE
+from tests.results.summaries import GENOTYPE, costs
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e '.[dev]'")
 support = pytest.importorskip("selenium.webdriver.support.ui")
@@ -36,7 +36,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator["webdriver.Chro
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     logs = tmp_path_factory.mktemp("page")
     for selection in ("perturb", "magnitude"):
-        made(logs, width=900, selection=selection)
+        made(logs, width=900, selection=selection, **costs())
     read(logs)
     return logs / "report.html"
 
@@ -142,3 +142,13 @@ def test_fits_the_window(width: int, browser: "webdriver.Chrome") -> None:
     browser.execute_script("for (const run of document.querySelectorAll('details.run')) run.open = true")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_shows_the_metric_against_the_cost_that_is_chosen(browser: "webdriver.Chrome") -> None:
+    def shown() -> list[str]:
+        return [part.get_attribute("data-cost") for part in parts if part.is_displayed()]
+
+    parts = browser.find_elements("css selector", "[data-cost]")
+    assert shown() == ["params"]
+    support.Select(browser.find_element("css selector", "select.cost")).select_by_value("latency_ms_batch64")
+    assert shown() == ["latency_ms_batch64"]

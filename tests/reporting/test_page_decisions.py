@@ -4,6 +4,7 @@ import pytest
 from tests.reporting.conftest import DECISIONS, operation, strengths
 
 from archselect.reporting.html.decisions import Decisions, tabulate
+from archselect.results.metric import Metric
 
 
 def bars(decisions: Decisions) -> list[float | None]:
@@ -55,7 +56,18 @@ def test_what_is_no_number_or_was_not_seen_has_no_bar_and_leaves_the_others_thei
 
 def test_an_input_of_a_node_tells_its_rounds_and_when_it_was_dropped() -> None:
     (node,) = tabulate(DECISIONS).nodes
-    assert [(seen["edge"], seen["accuracies"], seen["outcome"]) for seen in node["candidates"]] == [
+    assert [(seen["edge"], seen["values"], seen["outcome"]) for seen in node["candidates"]] == [
         ("(0,2)", [25.0], "kept"),
         ("(1,2)", [75.0], "dropped in round 1"),
     ]
+
+
+def test_the_harm_of_a_removal_is_a_larger_error_in_its_own_unit() -> None:
+    record = operation()
+    record["scores"] = [
+        {"candidate": "skip_connect", "mean_absolute_error": 12.5, "loss": 2.0},
+        {"candidate": "sep_conv_3x3", "mean_absolute_error": 10.0, "loss": 2.5},
+    ]
+    decisions = tabulate([record], metric=Metric("mean_absolute_error", "min"))
+    assert bars(decisions) == [1.0, 0.0] and decisions.longest == 2.5
+    assert [one["value"] for one in decisions.operations] == [12.5, 10.0]

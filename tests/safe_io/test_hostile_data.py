@@ -14,6 +14,7 @@ from pyarrow import parquet
 
 from archselect.data import HubImages, ImageFolder
 from archselect.data.decode import EncodedImages
+from archselect.data.pixels import PixelFormat
 from archselect.evaluation import NASBench201Table
 from archselect.evaluation.nasbench201 import COLUMNS
 from archselect.genotype import Genotype
@@ -55,7 +56,7 @@ def opened(path: Path, train_split: str | None = None) -> EncodedImages:
 
 
 def decode(path: Path) -> np.ndarray:
-    return opened(path)._decoded(0, 8, resize=True)
+    return opened(path).pixels(0, PixelFormat(8, resize=True))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_a_value_that_is_large_by_itself_is_not_read_and_many_small_ones_are(
         opened(written(tmp_path, [b"\0" * 2**22]))
     stored = opened(written(tmp_path, [encoded("PNG")] * 1000))
     assert len(stored) == 1000
-    assert stored._decoded(999, 8, resize=False).shape == (8, 8, 3)
+    assert stored.pixels(999, PixelFormat(8)).shape == (8, 8, 3)
 
 
 # --- The table of NAS-Bench-201. ---

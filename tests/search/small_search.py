@@ -20,6 +20,7 @@ from archselect.models.supernet.nasbench201 import NASBench201Supernet
 from archselect.models.supernet.relaxation import SupernetOptions
 from archselect.models.supernet.supernet import Supernet
 from archselect.search import SearchMethod, SearchModule
+from archselect.tasks import Classification
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "search"
 CLASSES = 3
@@ -184,7 +185,7 @@ def assert_same(one: nn.Module, other: nn.Module, tolerance: float = 0.0) -> Non
 
 
 def module(supernet: Supernet, **changes: Any) -> SearchModule:
-    return SearchModule(supernet, method(**changes), CLASSES, (0, "search"))
+    return SearchModule(supernet, method(**changes), Classification(), CLASSES, (0, "search"))
 
 
 class KilledError(Exception):

@@ -8,6 +8,7 @@ from tests.search.small_search import cell_supernet, darts_supernet, decide, par
 from archselect.data.loader import BilevelBatch
 from archselect.models.supernet.supernet import Supernet
 from archselect.search import FirstOrder
+from archselect.tasks import Classification
 
 
 def a_batch(seed: int = 0) -> Any:
@@ -15,7 +16,7 @@ def a_batch(seed: int = 0) -> Any:
 
 
 def first_order(supernet: Supernet) -> list[torch.Tensor]:
-    return list(FirstOrder()(supernet, BilevelBatch(a_batch(1), a_batch(2)), None))
+    return list(FirstOrder()(supernet, BilevelBatch(a_batch(1), a_batch(2)), Classification(), None))
 
 
 def test_no_gradient_of_a_weight_is_computed() -> None:
@@ -48,7 +49,7 @@ def test_a_cell_type_that_was_decided_to_be_empty_has_gradient_zero() -> None:
 def test_it_agrees_with_finite_differences_of_the_loss_on_its_batch(operations: tuple[str, ...], batch: Any) -> None:
     supernet = cell_supernet(*operations).double()
     one, other = ((images.double(), labels) for images, labels in (a_batch(1), a_batch(2)))
-    (gradient,) = FirstOrder(batch)(supernet, BilevelBatch(weights=one, architecture=other), None)
+    (gradient,) = FirstOrder(batch)(supernet, BilevelBatch(weights=one, architecture=other), Classification(), None)
     images, labels = other if batch == "architecture" else one
     alpha = supernet.alphas["cell"]
     start = alpha.detach().clone()

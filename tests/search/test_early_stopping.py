@@ -27,6 +27,7 @@ from archselect import kernels
 from archselect.models.supernet.supernet import Supernet
 from archselect.search import Curvature, SearchModule
 from archselect.search.early_stopping import StoppingRule
+from archselect.tasks import Classification, Task
 
 # Skip connections
 
@@ -41,7 +42,7 @@ def with_skips(edges: Iterable[int]) -> Supernet:
 
 @pytest.mark.parametrize(("edges", "skips"), [([], 0), ([0], 1), ([0, 1], 2), ([2, 3, 4], 2), (range(5), 4)], ids=str)
 def test_the_skips_of_the_normal_cell_that_magnitude_chooses_are_counted(edges: Iterable[int], skips: int) -> None:
-    assert skip_limit().measure(with_skips(edges), (), torch.Generator()) == skips
+    assert skip_limit().measure(with_skips(edges), Classification(), (), torch.Generator()) == skips
 
 
 NOW = Curvature(window=2, lag=2, every=1, factor=1.5, earliest=0.0)
@@ -137,7 +138,9 @@ def hessian(supernet: Supernet, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def measured(supernet: Supernet, rule: Curvature) -> float:
-    return rule.measure(supernet, batches(supernet.classifier.weight.dtype), torch.Generator().manual_seed(0))
+    return rule.measure(
+        supernet, Classification(), batches(supernet.classifier.weight.dtype), torch.Generator().manual_seed(0)
+    )
 
 
 @pytest.mark.parametrize("supernet", [cell_supernet(), darts_supernet("skip_connect", "sep_conv_3x3")], ids=["1", "2"])
@@ -165,7 +168,7 @@ def test_measuring_leaves_no_trace_even_if_it_fails(training: bool, factor: floa
     before, random_state = copy.deepcopy(supernet.state_dict()), torch.get_rng_state()
     images, labels = batches(torch.float32)[0]
     with nullcontext() if factor == 1 else pytest.raises(ValueError, match="is not finite"):
-        Curvature(products=2).measure(supernet, [(images * factor, labels)], torch.Generator())
+        Curvature(products=2).measure(supernet, Classification(), [(images * factor, labels)], torch.Generator())
     after = supernet.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items() if isinstance(value, Tensor))
     assert torch.equal(torch.get_rng_state(), random_state)
@@ -184,7 +187,7 @@ class Given(StoppingRule):
     def __init__(self, ends_after: int, keeps: int) -> None:
         self.ends_after, self.keeps = ends_after, keeps
 
-    def measure(self, supernet: Supernet, validation: Iterable[Any], generator: torch.Generator) -> float:
+    def measure(self, supernet: Supernet, task: Task, validation: Iterable[Any], generator: torch.Generator) -> float:
         return 100.0 * len(list(validation))
 
     def kept_epochs(self, curve: Sequence[float], epochs: int) -> int | None:

@@ -19,6 +19,7 @@ from archselect.models.cell_space import CellSpace, CellTopology
 from archselect.models.supernet.darts import DartsSupernet
 from archselect.pipeline.command_line import register_resolvers
 from archselect.search import SearchMethod, SearchModule
+from archselect.tasks import Classification
 from archselect.training.step import optimizer_step
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -62,7 +63,7 @@ def a_step(name: str) -> dict[str, float]:
     """Make a step in the middle of the search, from fixed parameters on fixed images."""
     torch.manual_seed(0)
     method = search_method(name)
-    module = SearchModule(s2_supernet(method), method, CLASSES, (0, "golden"))
+    module = SearchModule(s2_supernet(method), method, Classification(), CLASSES, (0, "golden"))
     (_, *of_alpha), _ = module.configure_optimizers()
     module.set_progress(0.5)
     torch.manual_seed(1)

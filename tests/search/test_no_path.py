@@ -37,6 +37,7 @@ from archselect.search import (
     Unrolled,
     ZeroOne,
 )
+from archselect.tasks import Classification
 
 PARTS: Mapping[str, Mapping[str, Any]] = {
     "first order": {},
@@ -71,7 +72,7 @@ def without_a_path(variant: SupernetOptions = SupernetOptions()) -> Supernet:  #
 def test_a_step_has_gradients_of_zero(gradient: FirstOrder | Unrolled) -> None:
     supernet = without_a_path()
     optimizer = torch.optim.SGD(supernet.weight_parameters(), lr=0.1, momentum=0.9)
-    (found,) = gradient(supernet, next(iter(bilevel())), optimizer)
+    (found,) = gradient(supernet, next(iter(bilevel())), Classification(), optimizer)
     assert found.tolist() == torch.zeros(3, 3).tolist()
 
 
@@ -80,6 +81,8 @@ def test_a_search_goes_on_with(name: str) -> None:
     settings = method(epochs=1, **PARTS[name])
     supernet = without_a_path(settings.variant)
     before = supernet.classifier.bias.detach().clone()  # type: ignore[union-attr,operator]
-    trainer(1).fit(SearchModule(supernet, settings, CLASSES, (0, "search")), bilevel(), resident(8, 4))
+    trainer(1).fit(
+        SearchModule(supernet, settings, Classification(), CLASSES, (0, "search")), bilevel(), resident(8, 4)
+    )
     assert all(value.isfinite().all() for _, value in parameters_of(supernet))
     assert not torch.equal(supernet.classifier.bias, before)  # type: ignore[arg-type]

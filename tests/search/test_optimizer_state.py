@@ -16,6 +16,7 @@ from torch import nn
 
 from archselect.models.supernet.supernet import Supernet
 from archselect.search import SearchMethod, SearchModule
+from archselect.tasks import Classification
 from archselect.training.step import load_optimizer_state
 
 SEARCH, TUNING = (0, "search"), (0, "selection")
@@ -24,14 +25,14 @@ SEARCH, TUNING = (0, "search"), (0, "selection")
 def searched(supernet: Supernet, **changes: Any) -> tuple[SearchMethod, SearchModule]:
     """Search for two epochs; return the method of a tuning of two and the module of the search."""
     searching = method(epochs=2, **changes)
-    module = SearchModule(supernet, searching, CLASSES, SEARCH)
+    module = SearchModule(supernet, searching, Classification(), CLASSES, SEARCH)
     trainer(2).fit(module, bilevel())
     return searching.for_tuning(2, 0.05, "constant", train_alpha=True), module
 
 
 def tuned(supernet: Supernet, tuning: SearchMethod, state: Any) -> Supernet:
     decide(supernet, "cell", {0: 1})
-    trainer(2).fit(SearchModule(supernet, tuning, CLASSES, TUNING, state), bilevel())
+    trainer(2).fit(SearchModule(supernet, tuning, Classification(), CLASSES, TUNING, state), bilevel())
     return supernet
 
 

@@ -33,6 +33,7 @@ from tests.search.small_search import (
 
 from archselect.models.supernet.supernet import Supernet
 from archselect.search import FirstOrder, GumbelSoftmax, SearchModule
+from archselect.tasks import Classification
 
 STILL = partial(torch.optim.SGD, lr=0.0)  # an optimizer that moves nothing
 
@@ -171,7 +172,7 @@ def test_the_noise_of_an_epoch_is_a_function_of_purpose_and_epoch(tmp_path: Path
         supernet = darts_supernet("noise", "skip_connect")
         torch.manual_seed(random_state)
         fit = trainer(1)
-        fit.fit(SearchModule(supernet, method(), CLASSES, (0, purpose)), bilevel())
+        fit.fit(SearchModule(supernet, method(), Classification(), CLASSES, (0, purpose)), bilevel())
         return float(fit.callback_metrics["train_loss"])
 
     assert loss_of_epoch_0(1, "search") == loss_of_epoch_0(2, "search")
@@ -192,7 +193,7 @@ def test_what_was_captured_is_forgotten_where_an_epoch_has_other_steps(changes: 
     searching = method(**changes)
     tuning = searching.for_tuning(3, 0.1, "constant", train_alpha=True)
     for of, epochs, forgets in ((searching, (1, 2), other), (tuning, (1, 2), False), (searching, (0, 0), False)):
-        search = SearchModule(cell_supernet(), of, CLASSES, (0, "search"))
+        search = SearchModule(cell_supernet(), of, Classification(), CLASSES, (0, "search"))
         with mock.patch.object(search.capture, "forget") as forget:
             for epoch in epochs:
                 search.set_progress(of.progress(epoch))

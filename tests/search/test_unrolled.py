@@ -15,6 +15,8 @@ from archselect.data.loader import BilevelBatch
 from archselect.models.supernet.supernet import Supernet
 from archselect.search import FirstOrder, Unrolled, alpha_gradient
 from archselect.search.alpha_gradient import next_step, unrolled_gradient
+from archselect.tasks import Classification
+from archselect.training.step import mean_loss
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -139,9 +141,10 @@ def a_step(supernet: Supernet) -> tuple[BilevelBatch, torch.optim.SGD]:
 def test_it_is_the_exact_gradient_through_the_step_of_the_weights(supernet: Supernet) -> None:
     batch, optimizer = a_step(supernet)
     exact = by_double_backward(supernet, batch, optimizer)
-    found, first_order = Unrolled(1e-5)(supernet, batch, optimizer), FirstOrder()(supernet, batch, optimizer)
+    found = Unrolled(1e-5)(supernet, batch, Classification(), optimizer)
+    first_order = FirstOrder()(supernet, batch, Classification(), optimizer)
     optimizer.param_groups[0]["lr"] = 0.0
-    at_rest = Unrolled(1e-5)(supernet, batch, optimizer)
+    at_rest = Unrolled(1e-5)(supernet, batch, Classification(), optimizer)
     for one, expected, other, still in zip(found, exact, first_order, at_rest, strict=True):
         assert (one - expected).norm() < 1e-4 * expected.norm()
         assert (other - expected).norm() > 1e-2 * expected.norm(), "the second order matters here"
@@ -151,8 +154,8 @@ def test_it_is_the_exact_gradient_through_the_step_of_the_weights(supernet: Supe
 def test_the_compiled_loops_give_the_same(supernet: Supernet) -> None:
     batch, optimizer = a_step(supernet.float())
     with kernels.enabled():
-        by_loops = unrolled()(supernet, batch, optimizer)
-    for found, expected in zip(by_loops, unrolled()(supernet, batch, optimizer), strict=True):
+        by_loops = unrolled()(supernet, batch, Classification(), optimizer)
+    for found, expected in zip(by_loops, unrolled()(supernet, batch, Classification(), optimizer), strict=True):
         assert (found - expected).norm() < 1e-3 * expected.norm()
 
 
@@ -163,10 +166,10 @@ def test_weights_and_statistics_end_bit_for_bit_as_they_were(
     batch, optimizer = a_step(supernet)
     before = {name: value.clone() for name, value in parameters_of(supernet)}
     if fails:  # where a loss is evaluated at moved weights for the first time
-        losses = mock.Mock(side_effect=[F.cross_entropy, RuntimeError("out of memory")])
-        monkeypatch.setattr(alpha_gradient, "cross_entropy", lambda *given: losses()(*given))
+        losses = mock.Mock(side_effect=[mean_loss, RuntimeError("out of memory")])
+        monkeypatch.setattr(alpha_gradient, "mean_loss", lambda *given: losses()(*given))
     with pytest.raises(RuntimeError, match="out of memory") if fails else nullcontext():
-        unrolled()(supernet, batch, optimizer)
+        unrolled()(supernet, batch, Classification(), optimizer)
     for name, value in parameters_of(supernet):
         assert name.endswith("num_batches_tracked") or torch.equal(value, before[name]), name
     assert all(parameter.grad is None and parameter.requires_grad for parameter in supernet.parameters())

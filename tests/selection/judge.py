@@ -8,6 +8,7 @@ from torch import Tensor
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.selection import Decision, OperationDecision, Score, Selector, SuccessiveElimination, TopologyDecision
+from archselect.tasks import Classification
 
 
 class Judge:
@@ -25,7 +26,7 @@ class Judge:
         self.accuracy, self.loss, self.images = accuracy, loss, images
         self.rounds: list[list[MixtureWeights]] = []
         self.eliminations: list[SuccessiveElimination | None] = []
-        self.read = 0
+        self.read, self.task = 0, Classification()
 
     def score(
         self, candidates: Sequence[MixtureWeights], elimination: SuccessiveElimination | None = None

@@ -104,7 +104,7 @@ def test_the_selection_is_algorithm_1_to_the_bit() -> None:
         for decision in selector.decide(step, network, evaluator, SEED):
             apply(decision, network)
             if step.kind == "operation":
-                accuracies = [score.accuracy for score in decision.scores]  # type: ignore[union-attr]
+                accuracies = [score.metric for score in decision.scores]  # type: ignore[union-attr]
                 found.append((decision.cell, decision.edge, decision.operation, accuracies))  # type: ignore[union-attr]
             else:
                 found.append((decision.cell, decision.node, decision.edges))  # type: ignore[union-attr]

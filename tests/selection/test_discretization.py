@@ -51,7 +51,7 @@ def test_a_trial_keeps_one_operation_on_top_of_what_is_decided_and_is_trained_as
 
 
 @pytest.mark.parametrize(
-    ("criterion", "kept", "strengths"), [("accuracy", 1, [0.5, 0.7, 0.7]), ("loss", 2, [-1.0, -1.2, -0.9])]
+    ("criterion", "kept", "strengths"), [("metric", 1, [0.5, 0.7, 0.7]), ("loss", 2, [-1.0, -1.2, -0.9])]
 )
 def test_the_criterion_says_what_makes_a_supernet_better_and_an_operation_strong(
     criterion: Any, kept: int, strengths: list[float]
@@ -70,7 +70,7 @@ def test_an_edge_with_one_candidate_is_decided_without_a_trial() -> None:
     assert len(trainer.seen) == 3
 
 
-@pytest.mark.parametrize(("criterion", "kept"), [("accuracy", (6, 8)), ("loss", (5, 7))])
+@pytest.mark.parametrize(("criterion", "kept"), [("metric", (6, 8)), ("loss", (5, 7))])
 def test_nodes_drop_the_inputs_whose_removal_hurts_least_without_training(criterion: Any, kept: Any) -> None:
     supernet = undecided(cell("cell", [["skip_connect"]] * 9, WIDE_CELL))
     gain = worth("cell", [[0.0], [0.0], [0.3], [0.2], [0.1], [0.1], [0.4], [0.2], [0.3]])

@@ -46,7 +46,7 @@ def test_the_scores_are_those_of_the_supernet_without_each_operation_and_without
     # first operation of edge 0 that is 0.1 / 3 less, without the second 0.3 / 3, without the third 0.2 / 3.
     judge = Judge(worth("cell", [[0.1, 0.3, 0.2]] * 3))
     decision = on_edge_0(judge)
-    assert [score.accuracy for score in decision.scores] == pytest.approx([0.6 - 0.1 / 3, 0.6 - 0.1, 0.6 - 0.2 / 3])
+    assert [score.metric for score in decision.scores] == pytest.approx([0.6 - 0.1 / 3, 0.6 - 0.1, 0.6 - 0.2 / 3])
     assert (decision.unmasked, decision.strengths) == (None, ())
     for masked, weights in enumerate(judge.rounds[0]):
         expected = torch.full((3, 3), 1 / 3)
@@ -55,13 +55,13 @@ def test_the_scores_are_those_of_the_supernet_without_each_operation_and_without
         assert weights.active["cell"] == tuple(map(tuple, expected.bool().tolist()))
 
 
-@pytest.mark.parametrize(("criterion", "kept"), [("accuracy", 1), ("loss", 2)])
+@pytest.mark.parametrize(("criterion", "kept"), [("metric", 1), ("loss", 2)])
 def test_the_operation_criterion_says_whether_accuracy_or_loss_is_looked_at(criterion: Any, kept: int) -> None:
     # masked operation:   0      1      2
     # accuracy without:  0.50   0.40   0.40   -> without operation 1 it is lowest; the first of equals is kept
     # loss without:      1.0    1.2    1.5    -> without operation 2 it is highest
     judge = Judge(_without((0.50, 0.40, 0.40)), _without((1.0, 1.2, 1.5)))
-    other = "loss" if criterion == "accuracy" else "accuracy"
+    other = "loss" if criterion == "metric" else "metric"
     decision = on_edge_0(judge, operation_criterion=criterion, topology_criterion=other)
     assert decision.operation == kept
     assert decision.scores == (Score(0.50, 1.0), Score(0.40, 1.2), Score(0.40, 1.5))
@@ -86,7 +86,7 @@ def test_renormalising_lets_the_others_take_over_the_weight_of_the_masked_operat
     weights = {"cell": [[0.8, 0.2], [0.5, 0.5], [0.5, 0.5]]}
     decision = on_edge_0(Judge(worth("cell", [[0.5, 0.9], [0, 0], [0, 0]])), weights, TWO, renormalize=renormalize)
     assert decision.operation == kept
-    assert [score.accuracy for score in decision.scores] == pytest.approx(accuracies)
+    assert [score.metric for score in decision.scores] == pytest.approx(accuracies)
 
 
 @pytest.mark.parametrize("option", ["score_unmasked", "report_strengths"])
@@ -96,7 +96,7 @@ def test_the_supernet_itself_may_be_scored_too_and_decides_nothing(option: str) 
     judge = Judge(lambda weights: 0.1 if bool(weights["cell"][0].all()) else masked(weights))
     decision = on_edge_0(judge, **{option: True})
     assert decision.unmasked == Score(0.1, 1.0)
-    assert [score.accuracy for score in decision.scores] == [0.5, 0.4, 0.45]
+    assert [score.metric for score in decision.scores] == [0.5, 0.4, 0.45]
     assert [strength.value for strength in decision.strengths] == pytest.approx([-0.4, -0.3, -0.35])
     assert decision.operation == 1
     assert judge.passes == 4
@@ -162,21 +162,21 @@ def test_a_dropped_input_is_back_or_stays_out_while_the_next_round_scores(
     assert decision.edges == tuple(edge for edge in (5, 6, 7, 8) if edge not in dropped)
     scored = [[present(weights, "cell", [5, 6, 7, 8]) for weights in round_] for round_ in judge.rounds]
     assert scored == [["bcd", "acd", "abd", "abc"], list(second)]
-    assert [score.accuracy for score in decision.rounds[1].scores.values()] == list(second.values())
+    assert [score.metric for score in decision.rounds[1].scores.values()] == list(second.values())
 
 
-@pytest.mark.parametrize(("criterion", "dropped"), [("accuracy", [5, 6]), ("loss", [8, 7])])
+@pytest.mark.parametrize(("criterion", "dropped"), [("metric", [5, 6]), ("loss", [8, 7])])
 def test_the_topology_criterion_says_whether_accuracy_or_loss_is_looked_at(criterion: Any, dropped: list[int]) -> None:
     # without      a     b     c     d
     # accuracy    0.9   0.8   0.7   0.6    the highest two are dropped: a, b
     # loss        2.0   1.5   1.2   1.1    the lowest two are dropped: d, c
     loss = {"bcd": 2.0, "acd": 1.5, "abd": 1.2, "abc": 1.1}
-    other = "loss" if criterion == "accuracy" else "accuracy"
+    other = "loss" if criterion == "metric" else "metric"
     decision, _ = choose_inputs(ACCURACY, loss, topology_criterion=criterion, operation_criterion=other)
     assert [round_.dropped for round_ in decision.rounds] == dropped
 
 
-@pytest.mark.parametrize("criterion", ["accuracy", "loss"])
+@pytest.mark.parametrize("criterion", ["metric", "loss"])
 def test_of_inputs_whose_removal_hurts_the_same_the_last_is_dropped(criterion: Any) -> None:
     # a, b and c can equally well be missed, d cannot: c goes first, then b.
     accuracy, loss = ({"bcd": best, "acd": best, "abd": best, "abc": worst} for best, worst in ((0.9, 0.1), (1.0, 9.0)))

@@ -15,6 +15,7 @@ from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.search_spaces import DartsSpace, NASBench201Space, SearchSpace
 from archselect.selection.proxies import PROXIES
+from archselect.tasks import Classification
 
 CLASSES = 3
 IMAGES = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -47,7 +48,7 @@ def supernet_of(space: str) -> Supernet:
 
 def proxy(name: str, supernet: Supernet, weights: MixtureWeights | None = None) -> float:
     images = IMAGES.to(next(iter(supernet.alphas.values())).dtype)
-    return PROXIES[name](supernet, weights or supernet.mixture_weights(), images, LABELS)
+    return PROXIES[name](supernet, weights or supernet.mixture_weights(), images, LABELS, Classification())
 
 
 # Against a plain network, in which every operation of every edge has parameters of its own
@@ -166,4 +167,4 @@ def test_a_supernet_that_diverged_has_no_proxy(name: str) -> None:
 def test_one_image_alone_correlates_with_nothing() -> None:
     supernet = supernet_of("nasbench201")
     with pytest.raises(ValueError, match=r"one in it\. Raise selection\.scoring\.batch_size"):
-        PROXIES["jacobian_covariance"](supernet, supernet.mixture_weights(), IMAGES[:1], LABELS[:1])
+        PROXIES["jacobian_covariance"](supernet, supernet.mixture_weights(), IMAGES[:1], LABELS[:1], Classification())

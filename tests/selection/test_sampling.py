@@ -67,7 +67,7 @@ def test_a_candidate_is_one_hot_on_the_edges_that_it_keeps_and_zero_elsewhere() 
     assert supernet.decisions == before
 
 
-@pytest.mark.parametrize(("criterion", "kept"), [("accuracy", 1), ("loss", 0)])
+@pytest.mark.parametrize(("criterion", "kept"), [("metric", 1), ("loss", 0)])
 def test_the_best_architecture_is_kept(criterion: Any, kept: int) -> None:
     judge = Judge(worth("cell", [[0.1, 0.3]] * 3), worth("cell", [[0.1, 0.3]] * 3))
     decided = decided_by(Sampling(criterion=criterion), undecided(cell("cell", TWO)), judge)

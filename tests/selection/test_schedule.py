@@ -172,11 +172,11 @@ def test_reading_a_gradient_leaves_no_trace_and_depends_on_the_key_only(make: An
     assert (seen[1] == seen[2]) == (make is plain)
 
 
-@pytest.mark.parametrize("criterion", ["accuracy", "loss"])
+@pytest.mark.parametrize("criterion", ["metric", "loss"])
 def test_global_decides_the_edge_whose_best_operation_stands_out_most(criterion: Any) -> None:
     # Best less second best: 0.1, 0.3, 0.25. The best of all, 0.9, stands out least.
     gain = worth("cell", [[0.8, 0.9, 0.1], [0.5, 0.1, 0.2], [0.1, 0.2, 0.45]])
-    judge = Judge(accuracy=gain) if criterion == "accuracy" else Judge(loss=lambda weights: 9 - gain(weights))
+    judge = Judge(accuracy=gain) if criterion == "metric" else Judge(loss=lambda weights: 9 - gain(weights))
     selector = Perturbation(edge_order="global", operation_criterion=criterion)
     decided = decided_by(selector, undecided(cell("cell", THREE)), judge)
     assert [(d.edge, d.operation) for d in decided] == [(1, 0), (2, 2), (0, 1)]

@@ -12,6 +12,7 @@ from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.nasbench201 import NASBench201Supernet
 from archselect.models.supernet.supernet import PartialForward, Supernet
 from archselect.selection import Score, Scorer, Scoring
+from archselect.tasks import Classification
 
 Batches = list[tuple[Tensor, Tensor]]
 CLASSES = 3
@@ -51,7 +52,7 @@ def trained(supernet: Supernet) -> Supernet:
 
 
 def scorer(supernet: Supernet, images: Any = IMAGES, **scoring: Any) -> Scorer:
-    return Scorer(supernet, images, Scoring(**scoring), CALIBRATION, (0, "selection"))
+    return Scorer(supernet, Classification(), images, Scoring(**scoring), CALIBRATION, (0, "selection"))
 
 
 def candidates(supernet: Supernet) -> list[MixtureWeights]:
@@ -73,7 +74,7 @@ def by_a_plain_loop(supernet: Supernet, weights: MixtureWeights, images: Batches
 
 
 def pairs(scores: list[Score]) -> list[tuple[float, float]]:
-    return [(score.accuracy, score.loss) for score in scores]
+    return [(score.metric, score.loss) for score in scores]
 
 
 def approximately(expected: list[tuple[float, float]]) -> list[Any]:

@@ -9,12 +9,13 @@ from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.selection import Perturbation, Racing, Score, Scorer, Scoring, SuccessiveElimination
 from archselect.selection.scoring import eliminated
+from archselect.tasks import Classification
 
 IMAGES = batches((6,) * 30)
 
 
 def scorer(supernet: Supernet, scoring: Scoring, images: Any = IMAGES) -> Scorer:
-    return Scorer(supernet, images, scoring, CALIBRATION, (0, "selection"))
+    return Scorer(supernet, Classification(), images, scoring, CALIBRATION, (0, "selection"))
 
 
 def without_each_edge(supernet: Supernet) -> list[MixtureWeights]:
@@ -39,7 +40,7 @@ def test_equals_are_never_eliminated_and_a_constant_distance_is() -> None:
 
 @pytest.mark.parametrize(
     ("criterion", "mode", "best"),
-    [("accuracy", "max", 0), ("accuracy", "min", 1), ("loss", "max", 1), ("loss", "min", 0)],
+    [("metric", "max", 0), ("metric", "min", 1), ("loss", "max", 1), ("loss", "min", 0)],
 )
 def test_the_leading_runner_is_the_one_that_the_decision_looks_for(criterion: Any, mode: Any, best: int) -> None:
     scores = torch.tensor([[0.4, 1.0], [0.6, 1.5]])  # accuracy, loss
@@ -50,7 +51,7 @@ def test_the_leading_runner_is_the_one_that_the_decision_looks_for(criterion: An
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
-@pytest.mark.parametrize("criterion", ["accuracy", "loss"])
+@pytest.mark.parametrize("criterion", ["metric", "loss"])
 def test_who_is_left_has_the_full_score_and_who_was_eliminated_that_of_the_batches_before(
     criterion: Any, mode: Any
 ) -> None:
@@ -65,8 +66,8 @@ def test_who_is_left_has_the_full_score_and_who_was_eliminated_that_of_the_batch
     for index, score in enumerate(scores):
         images = score.eliminated_after or read
         same = scorer(supernet, Scoring(batches=images // 6))(candidates)[index]
-        assert (score.accuracy, score.loss) == (same.accuracy, same.loss)
-    harm = [-s.accuracy if criterion == "accuracy" else s.loss for s in in_full]
+        assert (score.metric, score.loss) == (same.metric, same.loss)
+    harm = [-s.metric if criterion == "metric" else s.loss for s in in_full]
     best = max(harm) if mode == "max" else min(harm)
     assert any(harm[index] == best for index in left)
 
@@ -120,7 +121,7 @@ def test_an_eliminated_candidate_is_not_kept_whatever_its_score_on_fewer_images_
     judge = Listed(Score(0.5, 1.0), Score(0.4, 2.0, eliminated_after=60), Score(0.6, 1.0))
     decision = decided_first(Perturbation(), judge)
     assert decision.operation == 0
-    assert judge.eliminations == [SuccessiveElimination("accuracy", "max", 3)]
+    assert judge.eliminations == [SuccessiveElimination("metric", "max", 3)]
     record = decision.to_record(plain().cell_spaces["cell"])
     assert [score.get("beaten_after") for score in record["scores"]] == [None, 60, None]
 
@@ -128,4 +129,4 @@ def test_an_eliminated_candidate_is_not_kept_whatever_its_score_on_fewer_images_
 def test_an_unmasked_supernet_is_scored_beside_those_that_compete() -> None:
     judge = Listed(*[Score(0.5, 1.0)] * 4)
     decided_first(Perturbation(score_unmasked=True), judge)
-    assert judge.eliminations == [SuccessiveElimination("accuracy", "max", 3)]
+    assert judge.eliminations == [SuccessiveElimination("metric", "max", 3)]

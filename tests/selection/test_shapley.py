@@ -126,7 +126,7 @@ def test_a_selection_is_truncated_as_its_option_says(truncation: float | None, l
     assert judge.passes == 1 + left
 
 
-@pytest.mark.parametrize(("criterion", "kept"), [("accuracy", 1), ("loss", 0)])
+@pytest.mark.parametrize(("criterion", "kept"), [("metric", 1), ("loss", 0)])
 def test_the_criterion_says_what_a_coalition_is_worth(criterion: Any, kept: int) -> None:
     judge = Judge(worth("cell", [[0.1, 0.9]] * 3), worth("cell", [[-0.9, -0.1]] * 3))
     selector = Shapley(criterion=criterion, truncation=None)

@@ -11,6 +11,7 @@ from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.selection import OperationDecision, Perturbation, Strength, TopologyDecision, ZeroCost
 from archselect.selection import zero_cost as module
+from archselect.tasks import Task
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def says(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[MixtureWeights]]
     def install(formula: Callable[[MixtureWeights, int], float]) -> list[MixtureWeights]:
         asked: list[MixtureWeights] = []
 
-        def proxy(supernet: Supernet, weights: MixtureWeights, images: Tensor, labels: Tensor) -> float:
+        def proxy(supernet: Supernet, weights: MixtureWeights, images: Tensor, labels: Tensor, task: Task) -> float:
             asked.append(weights)
             return formula(weights, int(images[0, 0, 0, 0]))
 

@@ -57,11 +57,11 @@ class DiscretizationAccuracy(Analysis):
         scorer, evaluator = measurer.scorer(supernet, self.scoring), measurer.evaluator(supernet, self.scoring)
         rows: Table = []
         for edge in chosen:
-            for index, row in enumerate(perturbed(supernet, edge, scorer, "accuracy")):
+            for index, row in enumerate(perturbed(supernet, edge, scorer, "metric")):
                 decided = supernet.decisions[edge.cell].keep_operation(edge.number, index)
                 decisions = {**supernet.decisions, edge.cell: decided}
                 name = f"{edge.cell}-edge{edge.number}/{row['operation']}"
-                rows.append({**row, GROUND_TRUTH: evaluator.train(name, decisions, self.training).accuracy})
+                rows.append({**row, GROUND_TRUTH: evaluator.train(name, decisions, self.training).metric})
                 measurer.trainer.progress.advance()
         return {"operations": rows}
 

@@ -73,7 +73,7 @@ class Landscape(Analysis):
     def _eigenvalue(self, measurer: Measurer, snapshot: int | None) -> float:
         generator = generator_for(measurer.run.parts.seed, "analysis", "curvature")
         batches = measurer.validation(self.curvature.batch_size, self.curvature.batches)
-        return self.curvature.measure(measurer.supernet(snapshot), batches, generator)
+        return self.curvature.measure(measurer.supernet(snapshot), measurer.context.job.fitted_task, batches, generator)
 
     @styled
     def draw(self, tables: Tables) -> Figure:
@@ -151,7 +151,7 @@ def weights_at(supernet: Supernet, alphas: Mapping[str, Tensor]) -> MixtureWeigh
 
 
 def _accuracy_at(supernet: Supernet, alphas: Mapping[str, Tensor], scorer: Scorer) -> float:
-    return scorer([weights_at(supernet, alphas)])[0].accuracy
+    return scorer([weights_at(supernet, alphas)])[0].metric
 
 
 def _draw_plane(figure: SubFigure, axes: Axes, plane: Rows) -> None:

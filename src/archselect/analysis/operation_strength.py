@@ -20,7 +20,7 @@ UNRACED = Constraint(
 )
 Unraced = Annotated[Scoring, UNRACED]
 
-_LABELS = {"accuracy": ("accuracy lost\nwithout it (points)", 100), "loss": ("loss gained\nwithout it (nats)", 1)}
+_LABELS = {"metric": ("accuracy lost\nwithout it (points)", 100), "loss": ("loss gained\nwithout it (nats)", 1)}
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class OperationStrength(Analysis):
         if (agreement := mean_defined(tau(edge, "alpha", "strength") for edge in edges)) is not None:
             words += f" Kendall's tau between the orders is {agreement:+.2f}, mean over the edges."
         if (noise := mean_defined(row["standard_error"] for row in rows)) is not None:
-            scale, unit = (100, "points") if self.criterion == "accuracy" else (1, "nats")
+            scale, unit = (100, "points") if self.criterion == "metric" else (1, "nats")
             words += f" A strength has a standard error of {scale * noise:.2g} {unit} on average."
         return words
 
@@ -84,9 +84,9 @@ def perturbed(supernet: Supernet, edge: Edge, scorer: Scorer, criterion: Criteri
             "edge": edge.name,
             "operation": operation,
             "alpha": alpha,
-            "accuracy_without": score.accuracy,
+            "accuracy_without": score.metric,
             "loss_without": score.loss,
-            "accuracy": unmasked.accuracy,
+            "accuracy": unmasked.metric,
             "loss": unmasked.loss,
             "strength": perturbation_loss(score, criterion) - perturbation_loss(unmasked, criterion),
             "standard_error": standard_error_of_difference(score, unmasked, column),

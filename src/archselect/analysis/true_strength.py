@@ -52,7 +52,7 @@ class TrueStrength(Analysis):
 
     name: str = "true_strength"
     column: Annotated[str, one_of(ACCURACIES)] = "cifar10_test"
-    criterion: Criterion = "accuracy"
+    criterion: Criterion = "metric"
     resamples: PositiveInt = 10_000
     seed: NonNegativeInt = 0
     scoring: Scoring = field(default_factory=Scoring)

@@ -16,7 +16,11 @@ from archselect.utils.validation import NonNegativeInt, check_fields
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Channel statistics of images whose values lie between 0 and 1: an image becomes `(image - mean) / std`."""
+    """Channel statistics of images whose values lie between 0 and 1: an image becomes `(image - mean) / std`.
+
+    Attributes:
+        mean: One number per channel, as are `std`.
+    """
 
     mean: Sequence[float]
     std: Sequence[float]
@@ -24,10 +28,13 @@ class Normalisation:
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
             values = getattr(self, name)
-            is_three = isinstance(values, Sequence) and not isinstance(values, str) and len(values) == 3
-            if not is_three or not all(type(value) in (int, float) for value in values):
-                raise ValueError(f"Expected three numbers in data.{name}, one per channel, got {values!r}.")
+            is_list = isinstance(values, Sequence) and not isinstance(values, str) and len(values) > 0
+            if not is_list or not all(type(value) in (int, float) for value in values):
+                raise ValueError(f"Expected a list of numbers in data.{name}, one per channel, got {values!r}.")
             object.__setattr__(self, name, tuple(map(float, values)))
+        if len(self.mean) != len(self.std):
+            told = f"{len(self.mean)} in data.mean and {len(self.std)} in data.std"
+            raise ValueError(f"Expected one number per channel in data.mean and in data.std, got {told}.")
         if not all(0 <= value <= 1 for value in self.mean):  # NaN lies nowhere
             raise ValueError(f"Expected each number in data.mean to lie between 0 and 1, {_unit(self.mean)}")
         if not all(0 < value <= 1 for value in self.std):
@@ -48,10 +55,10 @@ class Normalisation:
             ValueError: All pixels of a channel have one value.
         """
         values = torch.arange(256, dtype=torch.float64) / 255
-        shares = counts.double() / counts.sum(dim=1, keepdim=True)  # (3, 256)
+        shares = counts.double() / counts.sum(dim=1, keepdim=True)  # (C, 256)
         means = shares @ values
         deviations = (shares * (values - means[:, None]).square()).sum(dim=1).sqrt()
-        digits = [[round(value, 4) for value in channels.tolist()] for channels in (means, deviations)]
+        digits = [[round(value, 4) for value in numbers.tolist()] for numbers in (means, deviations)]
         if std is None and not all(digits[1]):
             raise ValueError(
                 f"The training images have one value in a whole channel: their standard deviations are {digits[1]}, "
@@ -60,7 +67,7 @@ class Normalisation:
         return cls(digits[0] if mean is None else mean, digits[1] if std is None else std)
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """Return `(3,)` tensors with `(x / 255 - mean) / std == x * scale + shift`."""
+        """Return `(C,)` tensors with `(x / 255 - mean) / std == x * scale + shift`."""
         mean, std = torch.tensor(self.mean, dtype=torch.float64), torch.tensor(self.std, dtype=torch.float64)
         return (1 / (255 * std)).float(), (-mean / std).float()
 
@@ -100,7 +107,7 @@ class Augmentation:
             )
 
     def padded(self, images: Tensor) -> Tensor:
-        """Pad images `(N, H, W, 3)` with zeros to `(N, H + 2 pad, W + 2 pad, 3)`."""
+        """Pad images `(N, H, W, C)` with zeros to `(N, H + 2 pad, W + 2 pad, C)`."""
         return functional.pad(images, (0, 0, self.pad, self.pad, self.pad, self.pad)) if self.pad else images
 
     def draw(self, count: int, height: int, width: int, generator: Generator) -> Tensor:
@@ -116,9 +123,9 @@ class Augmentation:
 
 
 def crop_and_flip(padded: Tensor, indices: Tensor, draws: Tensor, height: int, width: int) -> Tensor:
-    """Return the crops `(B, H, W, 3)` of the images `indices` `(B,)`, mirrored where their `draws` `(B, 5)` say so.
+    """Return the crops `(B, H, W, C)` of the images `indices` `(B,)`, mirrored where their `draws` `(B, 5)` say so.
 
-    All images are in `padded` `(N, H + 2 pad, W + 2 pad, 3)`, which is contiguous, as the crops are.
+    All images are in `padded` `(N, H + 2 pad, W + 2 pad, C)`, which is contiguous, as the crops are.
     """
     top, left, flipped = draws[:, 0, None], draws[:, 1, None], draws[:, 2, None]
     column = torch.arange(width, device=padded.device)
@@ -127,7 +134,8 @@ def crop_and_flip(padded: Tensor, indices: Tensor, draws: Tensor, height: int, w
     rows_above = indices[:, None] * padded.shape[1] + rows
     pixels = (rows_above * padded.shape[2])[:, :, None] + columns[:, None, :]  # (B, H, W), into N * (H + 2p) * (W + 2p)
     # Indexing rows of a flat view is four times faster on a CPU than indexing three dimensions at once.
-    return padded.view(-1, 3).index_select(0, pixels.flatten()).view(len(indices), height, width, 3)
+    channels = padded.shape[3]
+    return padded.view(-1, channels).index_select(0, pixels.flatten()).view(len(indices), height, width, channels)
 
 
 def cutout_mask(draws: Tensor, side: int, height: int, width: int) -> Tensor:

@@ -1,41 +1,28 @@
 """Images as files store them, decoded into one tensor."""
 
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from archselect.data.pixels import PixelFormat, Stored, channels_of, height_and_width, pixels_of, readable
+
 WORTH_A_PROGRESS_BAR = 5_000  # images; fewer are decoded in half a second
 
-# What Pillow raises for broken files, depending on their format and on what is broken.
-PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
-
-# What undoes each EXIF orientation (CIPA DC-008-2023, tag 274); 1 and whatever is none of these ask for nothing.
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-class BrokenImageError(ValueError):
-    """An image that cannot be decoded, whenever it is tried."""
+LOOKED_AT = 1_000
+"""Images that tell how many channels all of them have, evenly spaced: it takes a second, without decoding."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageTensors:
-    """Images `(N, 3, H, W)` in uint8 with their labels `(N,)` in int64."""
+    """Images `(N, C, H, W)` in uint8 with their labels `(N,)` in int64."""
 
     images: Tensor
     labels: Tensor
@@ -53,7 +40,7 @@ class EncodedImages:
     """One split before decoding."""
 
     labels: Tensor  # (N,), int64
-    open: Callable[[int], Image.Image]  # of image i, whose pixels may be decoded later
+    open: Callable[[int], Stored]  # of image i
     name: Callable[[int], str]  # how an error names image i, e.g. "row 3 of train.parquet"
     classes: int | None = None  # where the storage tells, as with the names
     class_names: tuple[str, ...] | None = None
@@ -77,29 +64,53 @@ class EncodedImages:
                 f"but {self.name(row)} has the label {int(self.labels[row])}; {len(outside)} labels are outside."
             )
 
-    def decode(self, indices: Tensor, size: int, resize: bool, description: str, console: Console) -> ImageTensors:
-        """Decode the images at `indices` `(M,)` into `(M, 3, size, size)`; grey images become three equal channels.
+    def decode(self, indices: Tensor, form: PixelFormat, description: str, console: Console) -> ImageTensors:
+        """Decode the images at `indices` `(M,)` into `(M, C, size, size)`.
 
-        With `resize`, an image of another size is scaled and cropped around its centre. A progress bar with the
-        description is shown when there are many images.
+        A progress bar with the description is shown when there are many images.
 
         Raises:
-            ValueError: An image cannot be decoded, or has another size without `resize`.
+            ValueError: As of `pixels`.
         """
         rows: list[int] = indices.tolist()
-        pixels = np.empty((len(rows), size, size, 3), dtype=np.uint8)
+        pixels = np.empty((len(rows), *form.shape), dtype=np.uint8)
         quiet = len(rows) < WORTH_A_PROGRESS_BAR or console.is_jupyter  # where a bar asks for ipywidgets
         progress = track(rows, description, console=console, transient=True, disable=quiet)
         for position, row in enumerate(progress):
-            pixels[position] = self.pixels(row, size, resize)
+            pixels[position] = self.pixels(row, form)
         return ImageTensors(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.labels[indices])
+
+    def pixels(self, row: int, form: PixelFormat) -> NDArray[np.uint8]:
+        """Return the pixels `(size, size, C)` of one image.
+
+        Raises:
+            ValueError: It cannot be decoded, or it has another size or other channels, which are not to be converted.
+        """
+        with self._opened(row) as image:
+            return pixels_of(image, form, self.name(row))
+
+    def channels(self) -> int:
+        """Return how many channels the images have, as `LOOKED_AT` of them are stored: pictures one only if all do.
+
+        Raises:
+            ValueError: An image is damaged, or they have different numbers.
+        """
+        found: dict[int, int] = {}
+        for row in torch.linspace(0, len(self) - 1, min(len(self), LOOKED_AT)).round().long().tolist():
+            with self._opened(row) as image:
+                found.setdefault(channels_of(image), row)
+        if not found.keys() <= {1, 3} and len(found) > 1:
+            (few, first), *_, (many, last) = sorted(found.items())
+            raise ValueError(
+                f"Expected images of one number of channels, but {self.name(first)} has {few} and {self.name(last)} "
+                f"{many}. Set data.channels to 1, 3 or 4 for pictures, and remove the others."
+            )
+        return max(found)
 
     def size_of(self, row: int) -> int:
         """Return height and width of one square image in pixels; a ValueError says that it is not square."""
         with self._opened(row) as image:
-            width, height = image.size
-            if width != height:  # what an error says is the size that is looked at, not the one that is stored
-                width, height = self._upright(image, row).size
+            height, width = height_and_width(image, self.name(row))
         if width != height:
             raise ValueError(
                 f"Expected square images, but {self.name(row)} is {height} pixels high and {width} wide. "
@@ -108,52 +119,11 @@ class EncodedImages:
         return height
 
     @contextmanager
-    def _readable(self, row: int, otherwise: str) -> Iterator[None]:
-        """Turn what Pillow raises into a sentence that says what the image is."""
+    def _opened(self, row: int) -> Iterator[Stored]:
+        with readable(self.name(row), "not an image that can be read"):
+            image = self.open(row)
         try:
-            yield
-        except PILLOW_ERRORS as error:
-            why = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
-            words = f"{self.name(row)} is {otherwise} ({why}). Replace or remove it."
-            # What the system refuses, such as a disk that is away for a while, need not be wrong with the image.
-            is_broken = not (isinstance(error, OSError) and error.errno is not None)
-            raise (BrokenImageError if is_broken else ValueError)(words) from error
-
-    def _opened(self, row: int) -> Image.Image:
-        with self._readable(row, "not an image that can be read"):
-            return self.open(row)
-
-    def _upright(self, image: Image.Image, row: int) -> Image.Image:
-        with self._readable(row, "an image that cannot be decoded"):
-            return upright(image).convert("RGB")
-
-    def pixels(self, row: int, size: int, resize: bool) -> np.ndarray:
-        """Return the pixels `(size, size, 3)` of one image; for the errors see `decode`."""
-        with self._opened(row) as image:
-            if image.mode.startswith(("I", "F")):
-                raise BrokenImageError(
-                    f"Expected 8 bits per channel, but {self.name(row)} has the mode {image.mode}. Convert the images."
-                )
-            colours = self._upright(image, row)
-        if colours.size != (size, size):
-            if not resize:
-                raise ValueError(
-                    f"Expected images of {size} x {size} pixels, but {self.name(row)} is {colours.height} pixels high "
-                    f"and {colours.width} wide. Set data.image_size to the size of the images; data=image_folder and "
-                    "data=huggingface then scale and crop those of another size."
-                )
-            colours = ImageOps.fit(colours, (size, size), Image.Resampling.BILINEAR)
-        return np.asarray(colours)
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """Return an image turned and mirrored as its EXIF orientation asks for; damaged EXIF asks for nothing.
-
-    The orientation is read after the pixels: Pillow turns a TIFF while it loads it, and takes the mark off.
-    """
-    image.load()
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except PILLOW_ERRORS:
-        return image
-    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+            yield image
+        finally:
+            if isinstance(image, Image.Image):
+                image.close()

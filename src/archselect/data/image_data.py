@@ -12,6 +12,7 @@ from torch import Tensor
 
 from archselect.data.augmentation import Augmentation, Normalisation
 from archselect.data.decode import EncodedImages
+from archselect.data.pixels import PixelFormat
 from archselect.data.sources import Source, Split, digest
 from archselect.data.splits import stratified_subset
 from archselect.data.stream import BrokenImages, Images, OnBroken, Storage, StreamedImages, default_workers, is_streamed
@@ -29,10 +30,12 @@ OWN_CHOICE = (
 class ImageData:
     """Images with labels, decoded when they are asked for and remembered.
 
-    Name, classes, image size and fingerprint are known without decoding anything; `test` is read when it is asked for,
-    never before. The options are those of configs/data: what is None the source tells, or is measured.
+    Nothing is decoded to know all but images; `test` is read when it is asked for, never before. The options are those
+    of configs/data: what is None the source tells, or is measured.
 
     Args:
+        channels: Pictures are converted to 1 (grey), 3 (colour) or 4 (colour and opacity); None: to 1 where they are
+            stored in grey, and else to 3. Arrays have what they have.
         train_subset: So many images are drawn once and for all, with every class's share kept.
         published: What options of `source` must be for name, statistics and classes to be those of the data set of that
             name; where the data name their classes, these have to be `class_names`. None: nothing is checked.
@@ -63,12 +66,14 @@ class ImageData:
         path: str | Path | None = None,
         class_names: Sequence[str] | None = None,
         published: Mapping[str, Any] | None = None,
+        channels: int | None = 3,
         storage: Storage = "auto",
         workers: int | None = None,
         on_broken: OnBroken = "stop",
         console: Console | None = None,
     ) -> None:
-        numbers = {"classes": classes, "image_size": image_size, "train_subset": train_subset, "workers": workers}
+        sizes = {"classes": classes, "image_size": image_size, "channels": channels}
+        numbers = {**sizes, "train_subset": train_subset, "workers": workers}
         for option, number in numbers.items():
             if number is not None:
                 POSITIVE_INT.check(f"data.{option}", number)
@@ -79,14 +84,14 @@ class ImageData:
             raise ValueError(f"data.source must be {needed}; got {source!r}.")
         _check_published(name, source, published or {})
         # What is given is checked now, in place of what is measured later a number that is right.
-        Normalisation((0, 0, 0) if mean is None else mean, (1, 1, 1) if std is None else std)
+        Normalisation(_like(std, 0) if mean is None else mean, _like(mean, 1) if std is None else std)
         self.name = name
         self.source = source if path is None else source.at(Path(expand(str(path))))
         self.train_subset = train_subset
         self.notes: list[str] = []
         self.is_measured = mean is None or std is None
         self._mean, self._std = mean, std
-        self._classes, self._image_size = classes, image_size
+        self._classes, self._image_size, self._channels = classes, image_size, channels
         self._class_names = None if class_names is None else tuple(map(str, class_names))
         self._published = self._class_names if published else None
         self._augmentation = Augmentation(pad, flip)
@@ -129,10 +134,27 @@ class ImageData:
         """Height and width in pixels, as configured or of the first image."""
         return self._encoded("train").size_of(0) if self._image_size is None else self._image_size
 
-    @property
+    @cached_property
     def channels(self) -> int:
-        """Of the images."""
-        return 3
+        """Of the images, as configured or as they are stored.
+
+        Raises:
+            ValueError: There are other numbers of `mean` or `std`, which are not all the same.
+        """
+        channels = self._encoded("train").channels() if self._channels is None else self._channels
+        for option, values in (("mean", self._mean), ("std", self._std)):
+            if values is not None and len(values) != channels and len({*values}) > 1:
+                raise ValueError(
+                    f"Expected as many numbers in data.{option} as the images have channels, {channels}, got "
+                    f"{list(values)}. Give {channels}, or data.{option}=null to have them measured."
+                )
+        return channels
+
+    @cached_property
+    def pixel_format(self) -> PixelFormat:
+        """What images are decoded into."""
+        resize = self.source.resizes and self._image_size is not None
+        return PixelFormat(self.image_size, self.channels, resize, to_grey=self._channels is not None)
 
     @cached_property
     def _told(self) -> tuple[int | None, tuple[str, ...] | None, list[int]]:
@@ -142,10 +164,14 @@ class ImageData:
 
     @cached_property
     def normalisation(self) -> Normalisation:
-        """Measured on `train` where it is not given."""
-        if self._mean is None or self._std is None:
-            return Normalisation.measured(self._pixel_counts(), self._mean, self._std)
-        return Normalisation(self._mean, self._std)
+        """Measured on `train` where it is not given; equal numbers hold for however many channels there are."""
+        mean, std = (
+            [values[0]] * self.channels if values is not None and len({*values}) == 1 else values
+            for values in (self._mean, self._std)
+        )
+        if mean is None or std is None:
+            return Normalisation.measured(self._pixel_counts(), mean, std)
+        return Normalisation(mean, std)
 
     def augmentation(self, cutout: int = 0) -> Augmentation:
         """Return the crop and flip that suit these images; a ValueError refuses a cutout larger than an image."""
@@ -183,7 +209,8 @@ class ImageData:
     @cached_property
     def _fingerprint(self) -> str:
         resized_to = self._image_size if self.source.resizes else None
-        return digest(self.source.fingerprint(), resized_to, self.train_subset)
+        others = () if self.channels == 3 else (self.channels,)  # three is what all had before there was a choice
+        return digest(self.source.fingerprint(), resized_to, self.train_subset, *others)
 
     def _pixel_counts(self) -> Tensor:
         """Return how many pixels of the training images have each value in each channel, `(C, 256)`."""
@@ -196,13 +223,11 @@ class ImageData:
         rows = torch.arange(len(stored))
         if subset is not None:
             rows = stratified_subset(stored.labels, subset, generator_for("train subset"))
-        resize = self.source.resizes and self._image_size is not None
-        size, channels = self.image_size, self.channels
-        streamed = StreamedImages(stored, rows, size, resize, channels, self.broken, self.workers)
+        streamed = StreamedImages(stored, rows, self.pixel_format, self.broken, self.workers)
         if is_streamed(self.storage, streamed.decoded_bytes):
             return streamed
         del self._stored[split]  # what is decoded need not be kept as it was
-        return stored.decode(rows, size, resize, f"Decoding {self.name}, {split}", self._console)
+        return stored.decode(rows, self.pixel_format, f"Decoding {self.name}, {split}", self._console)
 
     def _encoded(self, split: Split) -> EncodedImages:
         if split not in self._stored:
@@ -240,6 +265,11 @@ class ImageData:
         whose = f"data={self.name} has" if self._published else "the training images have"
         mend = OWN_CHOICE if self._published else "Give both splits the same classes."
         raise ValueError(f"The {split} images have other classes than {whose}: {wrong}. {mend}")
+
+
+def _like(values: Any, number: int) -> list[int]:
+    """Return the number as often as there are values."""
+    return [number] * (len(values) if isinstance(values, Sequence) else 1)
 
 
 def _alike(names: Sequence[str]) -> list[str]:

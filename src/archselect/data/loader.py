@@ -12,7 +12,7 @@ from archselect.data.augmentation import Augmentation, Normalisation, crop_and_f
 from archselect.distributed.process_group import shard
 from archselect.distributed.rng import generator_for
 
-Batch = tuple[Tensor, Tensor]  # images (B, 3, H, W), normalised, channels_last; labels (B,)
+Batch = tuple[Tensor, Tensor]  # images (B, C, H, W), normalised, channels_last; labels (B,)
 
 
 Part = tuple[Tensor, Tensor | None]  # of a batch: which images (B,), and what happens to each of them (B, 5), if any

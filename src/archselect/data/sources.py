@@ -17,7 +17,7 @@ from torch import Tensor
 from archselect.data.decode import EncodedImages
 from archselect.data.splits import stratified_split
 from archselect.distributed.rng import generator_for
-from archselect.safe_io.files import open_picture, printable
+from archselect.safe_io.files import open_array, open_picture, printable
 from archselect.store.integrity import sha256_of
 
 Split = Literal["train", "test"]
@@ -28,7 +28,8 @@ USUAL = {"train": ("train", "training"), "test": ("test", "testing")}
 IMAGE_SUFFIXES = frozenset(
     ".png .apng .jpg .jpeg .jpe .jfif .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm".split()  # noqa: SIM905
 )
-ENDINGS = ", ".join(sorted(IMAGE_SUFFIXES))
+ARRAYS = ".npy"  # the ending of arrays of pixels
+ENDINGS = ", ".join(sorted({*IMAGE_SUFFIXES, ARRAYS}))
 LITTER = frozenset({"thumbs.db", "desktop.ini"})
 """What systems leave in folders, besides hidden files: no one put it there, so no one is told that it is not read."""
 
@@ -155,6 +156,8 @@ class LocalSource(Source):
 class ImageFolder(LocalSource):
     """Images in `path/train/CLASS/` and `path/test/CLASS/` and in folders below; the classes go by the alphabet.
 
+    Besides pictures, arrays `(H, W)` or `(H, W, C)` of uint8 as `numpy.save` writes them, of however many channels.
+
     Hidden files and folders, and what systems leave behind, count as not there. Links to folders below a class are not
     followed: they may lead round in circles. These and files with another ending than an image's are told of.
     """
@@ -199,7 +202,7 @@ class ImageFolder(LocalSource):
             raise ValueError(f"{place} has no images. Expected {place.name}/CLASS/IMAGE.png.")
         return EncodedImages(
             torch.tensor(labels),
-            lambda i: open_picture(images[i]),
+            lambda i: (open_array if images[i].suffix.lower() == ARRAYS else open_picture)(images[i]),
             lambda i: str(images[i]),
             len(classes),
             tuple(map(printable, classes)),
@@ -231,7 +234,7 @@ def _walk(folder: Path) -> tuple[list[Path], list[Path]]:
         folders[:] = [name for name in folders if not _hidden(name)]
         others += [link for name in folders if (link := Path(place, name)).is_symlink()]
         for file in (Path(place, name) for name in files if not _hidden(name)):
-            (images if file.suffix.lower() in IMAGE_SUFFIXES else others).append(file)
+            (images if file.suffix.lower() in {*IMAGE_SUFFIXES, ARRAYS} else others).append(file)
     return sorted(images), sorted(others)
 
 

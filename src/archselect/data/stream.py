@@ -24,8 +24,9 @@ from rich.progress import track
 from torch import Tensor
 
 from archselect.data.augmentation import Normalisation, crop_and_flip
-from archselect.data.decode import WORTH_A_PROGRESS_BAR, BrokenImageError, EncodedImages, ImageTensors
+from archselect.data.decode import WORTH_A_PROGRESS_BAR, EncodedImages, ImageTensors
 from archselect.data.loader import Batch, Batches, DeviceLoader, Part
+from archselect.data.pixels import BrokenImageError, PixelFormat
 from archselect.distributed.launch import launched
 
 Storage = Literal["auto", "memory", "stream"]
@@ -102,9 +103,7 @@ class StreamedImages:
 
     encoded: EncodedImages
     rows: Tensor
-    size: int
-    resize: bool
-    channels: int
+    form: PixelFormat
     broken: BrokenImages
     workers: int
 
@@ -119,7 +118,7 @@ class StreamedImages:
     @property
     def decoded_bytes(self) -> int:
         """How much memory all of them would take."""
-        return len(self) * self.size**2 * self.channels
+        return len(self) * self.form.size**2 * self.form.channels
 
     def select(self, indices: Tensor) -> "StreamedImages":
         """Return the images at `indices` `(M,)`, in that order."""
@@ -136,7 +135,7 @@ class StreamedImages:
 
     def in_memory(self) -> ImageTensors:
         """Return all of them decoded."""
-        pixels = np.empty((len(self), self.size, self.size, self.channels), dtype=np.uint8)
+        pixels = np.empty((len(self), *self.form.shape), dtype=np.uint8)
 
         def fill(chunk: range) -> None:
             self.read(chunk, pixels[chunk.start : chunk.stop])
@@ -149,7 +148,7 @@ class StreamedImages:
         """Read all images once and return how many pixels have each value in each channel, `(C, 256)`."""
 
         def count(chunk: range) -> Tensor:
-            pixels = np.empty((len(chunk), self.size, self.size, self.channels), dtype=np.uint8)
+            pixels = np.empty((len(chunk), *self.form.shape), dtype=np.uint8)
             self.read(chunk, pixels)
             return Normalisation.pixel_counts(torch.from_numpy(pixels).permute(0, 3, 1, 2))
 
@@ -157,7 +156,7 @@ class StreamedImages:
         quiet = len(self) < WORTH_A_PROGRESS_BAR or console.is_jupyter
         options: dict[str, Any] = {"console": console, "transient": True, "disable": quiet}
         counts = track(self._in_chunks(count), description, -(-len(self) // CHUNK), **options)
-        return sum(counts, torch.zeros(self.channels, 256, dtype=torch.int64))
+        return sum(counts, torch.zeros(self.form.channels, 256, dtype=torch.int64))
 
     def _in_chunks(self, function: Callable[[range], T]) -> Iterator[T]:
         """Yield what a function returns of the positions of all images, some at a time, called by all workers."""
@@ -171,7 +170,7 @@ class StreamedImages:
         while True:
             row = int(self.rows[position])
             try:
-                return self.encoded.pixels(row, self.size, self.resize)
+                return self.encoded.pixels(row, self.form)
             except BrokenImageError as error:
                 self.broken.add(self.encoded.name(row), error)
                 if (following := next(candidates, None)) is None:
@@ -204,7 +203,7 @@ class StreamLoader(Batches):
     """
 
     def __init__(self, images: StreamedImages, batch_size: int, device: torch.device | str, *args: Any, **options: Any):
-        super().__init__(images.labels, (images.size, images.size), batch_size, device, *args, **options)
+        super().__init__(images.labels, images.form.shape[:2], batch_size, device, *args, **options)
         self._images, self._device = images, torch.device(device)
 
     def _read(self, parts: Iterator[Part]) -> Iterator[Batch]:
@@ -222,7 +221,7 @@ class StreamLoader(Batches):
 
     def _begin(self, pool: ThreadPoolExecutor, part: Part) -> _Decoding:
         indices, images = part[0].tolist(), self._images
-        shape = (len(indices), images.size, images.size, images.channels)
+        shape = (len(indices), *images.form.shape)
         pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
         ends = [len(indices) * worker // images.workers for worker in range(images.workers + 1)]
         spans = [slice(*span) for span in pairwise(ends) if span[0] < span[1]]

@@ -72,7 +72,7 @@ def _description(run: FinishedRun) -> Description:
         skeleton={name: value for name, value in evaluation.network.items() if name != "auxiliary"},
         genotype=str(run.genotype),
         classes=tuple(map(str, run.summary.get("class_names") or parts.data.class_names)),
-        outputs=parts.data.classes,
+        outputs=parts.task.outputs(parts.data),
         image_size=result.get("image_size") or parts.data.image_size,
         channels=result.get("channels") or parts.data.channels,
         mean=tuple(result["mean"]),

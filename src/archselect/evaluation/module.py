@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
-import torch.nn.functional as F
 from torch import Tensor
 
 from archselect.data import Batch
@@ -12,9 +11,10 @@ from archselect.distributed.process_group import all_reduce
 from archselect.distributed.rng import derived_seed, seed_generators
 from archselect.evaluation.retraining import Retraining
 from archselect.models.discrete.network import DiscreteNetwork
+from archselect.tasks import Task
 from archselect.training.cuda_graphs import Capture, capture_for
 from archselect.training.metrics import EpochMetrics
-from archselect.training.step import cross_entropy, gradients_of, optimizer_step
+from archselect.training.step import gradients_of, mean_loss, optimizer_step
 
 
 class RetrainModule(pl.LightningModule):
@@ -24,16 +24,17 @@ class RetrainModule(pl.LightningModule):
     `test_accuracy_per_class`: None for a class without images. Drop path is derived from the seed and the epoch.
     """
 
-    def __init__(self, network: DiscreteNetwork, protocol: Retraining, classes: int, seed: int) -> None:
+    def __init__(self, network: DiscreteNetwork, protocol: Retraining, task: Task, outputs: int, seed: int) -> None:
         super().__init__()
         self.automatic_optimization = False  # a captured step returns gradients
         self.network = network
         self.protocol = protocol
+        self.task, self._trained_task = task, task.smoothed(protocol.label_smoothing)
         self.seed = seed
         self.capture: Capture = Capture()
-        self.train_metrics = EpochMetrics("train", classes, by_class=False)
-        self.val_metrics = EpochMetrics("val", classes)
-        self.test_metrics = EpochMetrics("test", classes)
+        self.train_metrics = EpochMetrics("train", task, outputs, scored=False)
+        self.val_metrics = EpochMetrics("val", task, outputs)
+        self.test_metrics = EpochMetrics("test", task, outputs)
         self.per_class: dict[str, list[float | None]] = {}
 
     def configure_optimizers(self) -> Any:
@@ -60,21 +61,20 @@ class RetrainModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Make one step on the loss, with the auxiliary head's."""
-        loss, logits, gradients = self.capture("train", self._gradients, batch)
+        loss, outputs, gradients = self.capture("train", self._gradients, batch)
         optimizer_step(self.optimizers(), list(self.network.parameters()), gradients, self.protocol.gradient_clip)
         labels = batch[1]
-        self.train_metrics.update(loss.expand(len(labels)), logits, labels)
+        self.train_metrics.update(loss.expand(len(labels)), outputs, labels)
 
     def _gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
-        """Return the loss, the logits `(B, classes)` and the gradient in every parameter."""
-        logits, auxiliary = self.network.forward_with_auxiliary(images)
-        smoothing = self.protocol.label_smoothing
-        loss = cross_entropy(logits, labels, label_smoothing=smoothing)
+        """Return the loss, the outputs `(B, outputs)` and the gradient in every parameter."""
+        outputs, auxiliary = self.network.forward_with_auxiliary(images)
+        loss = mean_loss(self._trained_task, outputs, labels)
         if auxiliary is not None:
-            loss = loss + self.protocol.auxiliary_weight * cross_entropy(auxiliary, labels, smoothing)
+            loss = loss + self.protocol.auxiliary_weight * mean_loss(self._trained_task, auxiliary, labels)
         # A cell that nothing reads has no gradient.
         gradients = gradients_of(loss, list(self.network.parameters()), allow_unused=True)
-        return all_reduce(loss.detach()), logits.detach(), gradients
+        return all_reduce(loss.detach()), outputs.detach(), gradients
 
     def on_train_epoch_end(self) -> None:
         self.train_metrics.log(self)
@@ -100,5 +100,5 @@ class RetrainModule(pl.LightningModule):
 
     def _score(self, batch: Batch, metrics: EpochMetrics) -> None:
         images, labels = batch
-        logits = self.network(images)
-        metrics.update(F.cross_entropy(logits, labels, reduction="none"), logits, labels)
+        outputs = self.network(images)
+        metrics.update(self.task.losses(outputs, labels), outputs, labels)

@@ -21,10 +21,12 @@ from archselect.data import ImageData
 from archselect.evaluation.retraining import Evaluation
 from archselect.genotype import Genotype
 from archselect.genotype.formats import shown
+from archselect.models.discrete.network import DiscreteNetwork
 from archselect.safe_io.files import LINE_BYTES, TABLE_BYTES, TABLE_ROWS, checked, read_parquet
 from archselect.search_spaces import SearchSpace
 from archselect.store.integrity import sha256_of
 from archselect.store.redact_paths import expand
+from archselect.tasks import Classification, Task
 from archselect.utils.validation import check_options
 
 PACKAGED = Path(__file__).with_suffix(".parquet")
@@ -38,6 +40,7 @@ ACCURACIES = tuple(f"{data}_{part}" for data in DATA_SETS for part in ("test", "
 ARCH = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"
 NOTATION = re.compile(r"\|(?:\w+~\d+\|)+(?:\+\|(?:\w+~\d+\|)+)*", re.ASCII)
 COLUMNS = ("index", "arch", *ACCURACIES)
+CIFAR10_SIZE = 32
 CHANCE_ON_CIFAR10 = 10.0  # percent, of ten classes
 LARGEST_FRACTION = 1.01  # a column whose best is not above this holds no percentages, but for what rounding adds to 1
 RANKS = {"rank": "cifar10_test", "cifar100_rank": "cifar100_test", "imagenet16_120_rank": "imagenet16_120_test"}
@@ -242,7 +245,12 @@ class NASBench201Lookup(Evaluation):
     def describe(self) -> str:
         return "look-up in the NAS-Bench-201 table"
 
-    def check(self, space: SearchSpace, genotype: Genotype | None, data: ImageData) -> None:
+    def check(self, space: SearchSpace, genotype: Genotype | None, data: ImageData, task: Task) -> None:
+        if not isinstance(task, Classification):
+            raise ValueError(
+                f"evaluation=nasbench201 looks up accuracies of classification, but the task is {task.name}. Retrain "
+                "the architecture, such as by evaluation=retrain_nasbench201, or choose evaluation=none."
+            )
         if set(space.cells) != {"cell"}:
             raise ValueError(
                 f"evaluation=nasbench201 looks up NAS-Bench-201 cells, but the search space is {space.name!r}. Choose "
@@ -253,7 +261,17 @@ class NASBench201Lookup(Evaluation):
         else:
             self.load().look_up(genotype)
 
+    def judged_network(self, space: SearchSpace, genotype: Genotype, data: ImageData, outputs: int) -> DiscreteNetwork:
+        """Return the benchmark's network for CIFAR-10."""
+        return self._network(space, genotype)
+
+    def judged_image_size(self, data: ImageData) -> int:
+        return CIFAR10_SIZE
+
     def look_up(self, space: SearchSpace, genotype: Genotype) -> dict[str, Any]:
         """Return the parameters of the benchmark's network of a genotype, and what the table says of it."""
-        network = space.network(genotype, image_size=32, classes=10, **self.network)
+        network = self._network(space, genotype)
         return {"params": network.parameter_count(), **asdict(self.load().look_up(genotype))}
+
+    def _network(self, space: SearchSpace, genotype: Genotype) -> DiscreteNetwork:
+        return space.network(genotype, CIFAR10_SIZE, classes=10, **self.network)

@@ -13,6 +13,7 @@ from archselect.data import ImageData
 from archselect.genotype import Genotype
 from archselect.models.discrete.network import DiscreteNetwork
 from archselect.search_spaces import SearchSpace
+from archselect.tasks import Task
 from archselect.training.cuda_graphs import CaptureName
 from archselect.utils.validation import (
     FractionOrZero,
@@ -52,7 +53,15 @@ class Evaluation:
         """Return how many images the epochs train on, all together, where there are so many in the training set."""
         return 0.0
 
-    def check(self, space: SearchSpace, genotype: Genotype | None, data: ImageData) -> None:
+    def judged_network(self, space: SearchSpace, genotype: Genotype, data: ImageData, outputs: int) -> DiscreteNetwork:
+        """Return a new network such as is judged; where none is, it has the channels and the depth of the supernet."""
+        return space.network(genotype, data.image_size, outputs, data.channels, **space.supernet_sizes)
+
+    def judged_image_size(self, data: ImageData) -> int:
+        """Return the height and width of the images on which it is judged."""
+        return data.image_size
+
+    def check(self, space: SearchSpace, genotype: Genotype | None, data: ImageData, task: Task) -> None:
         """Raise a ValueError unless what a space has (or the one architecture, if it is known) can be judged so."""
 
 
@@ -61,7 +70,7 @@ class Retraining(Evaluation):
     """Train the discrete network from scratch; test it once, at the end.
 
     Attributes:
-        network: The skeleton: what `SearchSpace.network` takes besides genotype, image size, classes and channels.
+        network: The skeleton: what `SearchSpace.network` takes besides genotype, image size, outputs and channels.
         validation_share: Share of the training images that is held out and validated on after every epoch; 0 trains on
             all. The last epoch's network is tested whatever the validation says.
         learning_rate_min: Where the cosine schedule ends; null keeps the rate constant.
@@ -94,19 +103,22 @@ class Retraining(Evaluation):
     def trained_images(self, images: int) -> float:
         return self.epochs * (1 - self.validation_share) * images
 
-    def new_network(self, space: SearchSpace, genotype: Genotype, data: ImageData) -> DiscreteNetwork:
-        """Return the network to train."""
-        return space.network(genotype, data.image_size, data.classes, data.channels, **self.skeleton)
+    def judged_network(self, space: SearchSpace, genotype: Genotype, data: ImageData, outputs: int) -> DiscreteNetwork:
+        return self.new_network(space, genotype, data, outputs)
+
+    def new_network(self, space: SearchSpace, genotype: Genotype, data: ImageData, outputs: int) -> DiscreteNetwork:
+        """Return the network to train, which gives so many outputs."""
+        return space.network(genotype, data.image_size, outputs, data.channels, **self.skeleton)
 
     @property
     def skeleton(self) -> dict[str, Any]:
         """What the network is built with; the auxiliary head only where its loss counts."""
         return {**self.network, **({"auxiliary": True} if self.auxiliary_weight else {})}
 
-    def check(self, space: SearchSpace, genotype: Genotype | None, data: ImageData) -> None:
+    def check(self, space: SearchSpace, genotype: Genotype | None, data: ImageData, task: Task) -> None:
         try:
             with torch.device("meta"):
-                self.new_network(space, genotype or space.example(), data)
+                self.new_network(space, genotype or space.example(), data, task.outputs(data))
         except TypeError as error:
             raise ValueError(
                 f"evaluation={self.name} does not fit search space {space.name!r}: it makes the network of "
@@ -116,6 +128,7 @@ class Retraining(Evaluation):
         except ValueError as error:
             raise ValueError(f"evaluation.network: {error}") from error
         data.augmentation(self.cutout)
+        task.smoothed(self.label_smoothing)
 
     def schedule(self, optimizer: Optimizer) -> LRScheduler | None:
         """Return the schedule of the learning rate, stepped once per epoch."""

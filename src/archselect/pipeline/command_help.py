@@ -18,6 +18,7 @@ GROUPS = {
         "selection/scoring": "How candidates are scored.",
         "evaluation": "How the architecture is judged.",
         "data": "The images.",
+        "task": "What the networks are trained for: the loss, and the metric that everything is judged by.",
         "trainer": "Where it is computed.",
         "logger": "Who is told of it.",
         "experiment": "Several choices and options under one name.",

@@ -21,11 +21,12 @@ from archselect.search import SearchMethod
 from archselect.search_spaces import SearchSpace, instantiate_space
 from archselect.selection import Selector
 from archselect.store import explanation
+from archselect.tasks import Task
 from archselect.training.devices import TrainerFactory
 from archselect.utils.errors import UserError, reworded
 from archselect.utils.validation import NON_NEGATIVE_INT
 
-GROUPS = ("search_space", "search", "selection", "evaluation", "data", "trainer")
+GROUPS = ("search_space", "search", "selection", "evaluation", "data", "task", "trainer")
 """The groups of the config that a run is made of."""
 
 
@@ -41,6 +42,7 @@ class Components:
     selection: Selector
     evaluation: Evaluation
     data: ImageData
+    task: Task
     trainer: TrainerFactory
 
 
@@ -127,10 +129,11 @@ def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int =
     """
     # The images in the fingerprint determine a mean and std that are measured: null in the config, null here.
     # Where images are kept changes nothing; a file that breaks stops a run, or another stands for it from then on.
-    named = ("name", "path", "source", "train_subset", "class_names", "published")
+    named = ("name", "path", "source", "train_subset", "class_names", "published", "channels")
     reading = ("storage", "workers", "on_broken")
     data = {**to_plain_dict(config.data, *named, *reading), "fingerprint": data_fingerprint}
-    common = {"seed": config.seed, "precision": str(config.trainer.precision)}
+    task, precision = to_plain_dict(config.task, "name"), str(config.trainer.precision)
+    common = {"seed": config.seed, "task": task, "precision": precision}
     if parts_of_batch > 1:
         common["batch_norm"] = f"of each of {parts_of_batch} parts of a batch"
     space = to_plain_dict(config.search_space, "name")

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from archselect.costs.latency import BATCHES
 from archselect.data import ImageData, StreamedImages
 from archselect.evaluation import NoEvaluation
 from archselect.evaluation.nasbench201 import DATA_SETS
@@ -59,7 +60,8 @@ def _snapshots(parts: Components) -> str:
         return ""
     data = parts.data
     with torch.device("meta"):
-        supernet = parts.space.supernet(data.image_size, data.classes, parts.search.variant, data.channels)
+        outputs = parts.task.outputs(data)
+        supernet = parts.space.supernet(data.image_size, outputs, parts.search.variant, data.channels)
     size = sum(tensor.nbytes for tensor in (*supernet.parameters(), *supernet.buffers())) / 1e6
     return f"; keeps {-(-epochs // every)} snapshots of {size:.1f} MB"
 
@@ -80,9 +82,10 @@ def show_data(console: Console, data: ImageData) -> None:
     else:
         spread = f"{min(counts):,} to {max(counts):,} each"
     mean, std = (one[0] if len({*one}) == 1 else list(one) for one in (normalisation.mean, normalisation.std))
+    channels = "" if data.channels == 3 else f" in {data.channels} channel{'s' if data.channels > 1 else ''}"
     words = (
         f"{data.name}: {sum(counts):,} training images of {len(counts)} classes ({spread}), {data.image_size} x "
-        f"{data.image_size} pixels; mean {mean}, std {std}{', measured on them' if data.is_measured else ''}"
+        f"{data.image_size} pixels{channels}; mean {mean}, std {std}{', measured on them' if data.is_measured else ''}"
     )
     if isinstance(data.train, StreamedImages):
         workers = "1 thread decodes" if data.workers == 1 else f"{data.workers} threads decode"
@@ -204,6 +207,8 @@ def _results(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"{cell.name} cell" if cell.name != "cell" else "cell", "\n".join(nodes)
     if summary["params"] is not None:
         yield "parameters", f"{summary['params']:,}"
+    if "costs.macs" in summary:
+        yield "costs", _costs(summary)
     if "search.val_accuracy" in summary:
         yield "supernet", f"{_accuracy(summary, 'search.val')} validation accuracy"
     if "evaluation.test_accuracy" in summary:
@@ -219,6 +224,17 @@ def _results(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for kind, stage in summary["stages"].items()
     )
     yield "time", "\n".join(times)
+
+
+def _costs(summary: Mapping[str, Any]) -> str:
+    """Return what an image costs the network: a line for what is counted, and one for the times, if they are there."""
+    macs, activations, size = (summary[f"costs.{name}"] for name in ("macs", "peak_activation_bytes", "image_size"))
+    counted = f"{macs / 1e6:,.2f} M MACs, {activations / 1e6:,.2f} MB of activations ({size} x {size} pixels)"
+    if "costs.device" not in summary:
+        return counted
+    times = [f"{summary[f'costs.latency_ms_batch{batch}']:,.3g} ms for a batch of {batch}" for batch in BATCHES]
+    disturbed = "; other processes disturbed it" if summary["costs.disturbed"] else ""
+    return f"{counted}\n{', '.join(times)} on {escape(summary['costs.device'])}{disturbed}"
 
 
 def _accuracy(summary: Mapping[str, Any], part: str) -> str:

@@ -11,7 +11,7 @@ from archselect.distributed.rng import derived_seed, generator_for, seed_generat
 from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
 from archselect.genotype import Genotype
 from archselect.models.discrete.network import DiscreteNetwork
-from archselect.pipeline.search_stage import REPORTED, describe_data
+from archselect.pipeline.search_stage import describe_data, reported
 from archselect.pipeline.stage import RunStage, StageContext
 from archselect.search.data import fixed_batches
 from archselect.training.checkpoint import save
@@ -32,10 +32,12 @@ class EvaluationStage(RunStage):
     def run(self, stage_trainer: StageTrainer) -> Mapping[str, Any]:
         """Judge the architecture."""
         stage_trainer.folder.write_text("genotype.json", self.genotype.to_json())
-        evaluation, space, data = self.evaluation, self.job.space, self.job.data
+        evaluation, space, job = self.evaluation, self.job.space, self.job
         if isinstance(evaluation, NASBench201Lookup):
             return evaluation.look_up(space, self.genotype)
-        return retrain(lambda: evaluation.new_network(space, self.genotype, data), evaluation, self.job, stage_trainer)
+        return retrain(
+            lambda: evaluation.new_network(space, self.genotype, job.data, job.outputs), evaluation, job, stage_trainer
+        )
 
 
 def retrain(
@@ -50,23 +52,21 @@ def retrain(
         seed_generators(derived_seed(job.seed, "evaluation", "initialisation"))
         network = make()
     test = data.test  # decoded now, if it fits into memory: a damaged image must not be met after the training
-    module = RetrainModule(network, protocol, data.classes, job.seed)
+    module = RetrainModule(network, protocol, job.fitted_task, job.outputs, job.seed)
     loaders, epochs = (lambda device: retraining_loaders(job, protocol, device)), protocol.epochs
     history = stage_trainer.fit(module, loaders, epochs, describe=lambda: dict(module.per_class))
     metrics = stage_trainer.test(module, lambda device: fixed_batches(data, test, 512, device, job.seed))
     save(network.cpu().state_dict(), stage_trainer.folder.path / NETWORK)
-    last = {**history[-1]["metrics"], **history[-1]}
-    reported = (*REPORTED, "val_accuracy_per_class")  # without held-out images there is no validation
     return {
         "params": network.parameter_count(),
         "epochs": len(history),
-        **{name: last[name] for name in reported if name in last},
+        **reported(history[-1]),
         **metrics,
-        "test_accuracy_per_class": module.per_class["test_accuracy_per_class"],
-        "test_images_per_class": data.count_classes(test.labels),
+        **{name: values for name, values in module.per_class.items() if name.startswith("test_")},
+        **job.fitted_task.describe(data, test.labels, "test"),
         "image_size": data.image_size,
         "channels": data.channels,
-        **describe_data(data),
+        **describe_data(job),
     }
 
 

@@ -28,7 +28,7 @@ from archselect.training.fit import HISTORY
 def summarise(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return what the summary of a run says of what its stages came to: `search.NAME` and `evaluation.NAME`."""
     search, evaluation = stages.get("search", {}), stages.get("evaluation", {})
-    said = {f"search.{name}": search[name] for name in search_stage.SUMMARISED if name in search}
+    said = {f"search.{name}": value for name, value in search_stage.summarised(search).items()}
     return said | {f"evaluation.{name}": value for name, value in evaluation.items() if name != "params"}
 
 
@@ -112,7 +112,7 @@ class FinishedRun:
     def job(self, console: Console) -> StageContext:
         """Return what a further stage of this run is given."""
         parts, store = self.parts, Store(self.stage(next(iter(self.summary["stages"]))).folder.root)
-        return StageContext(parts.seed, parts.space, parts.data, parts.trainer, store, console)
+        return StageContext(parts.seed, parts.space, parts.data, parts.task, parts.trainer, store, console)
 
 
 def stage_place(run: Path, kind: str, written: Any) -> Path:
@@ -167,9 +167,21 @@ def open_run(folder: str | Path, changes: Mapping[str, Any] | None = None, trust
     path = place / CONFIG
     config = read_config(path, place, without="logger")  # the loggers are those of who looks at the run
     check_targets(config, path, trusted)
-    merged = OmegaConf.merge(OmegaConf.create(expand_all(config)), dict(changes or {}))
+    merged = OmegaConf.merge(OmegaConf.create(expand_all(with_task(config))), dict(changes or {}))
     assert isinstance(merged, DictConfig)
     return FinishedRun(place, merged)
+
+
+def with_task(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of a run with its task; one from before there were tasks classified, by the accuracy."""
+    if "task" in config:
+        return dict(config)
+    selection = {
+        name: "metric" if name.endswith("criterion") and value == "accuracy" else value
+        for name, value in config.get("selection", {}).items()
+    }
+    task = {"_target_": "archselect.tasks.Classification", "name": "classification", "class_weights": None}
+    return {**config, "selection": selection, "task": task}
 
 
 def _only_run(folder: str | Path) -> Path:

@@ -76,6 +76,15 @@ class Plan:
         identity = {"genotype": str(genotype), **evaluation.identity, **self._identities["evaluation"]}
         return EvaluationStage(self.job, *self.described("evaluation"), identity, evaluation, genotype)
 
+    def judged(self, genotype: Genotype) -> dict[str, Any]:
+        """Return all that the network depends on which the evaluation of an architecture judges, as plain data."""
+        parts, data = self.parts, self.parts.data
+        images = {"image_size": data.image_size, "classes": data.classes, "channels": data.channels}
+        skeleton = self.config.evaluation.get("network")
+        sizes = parts.space.supernet_sizes if skeleton is None else to_plain_dict(skeleton)
+        space = self._identities["evaluation"]["space"]
+        return {"genotype": str(genotype), "space": space, "evaluation": parts.evaluation.name, **images, **sizes}
+
     def known(self) -> dict[Kind, Stage]:
         """Return the stages that can be named before anything runs: each but the first hangs on what came before it."""
         found, genotype = dict[Kind, Stage](), self.parts.genotype
@@ -96,7 +105,7 @@ class Plan:
         parts, methods = self.parts, METHODS[kind]
         names = [getattr(parts, group).name for group in methods]
         label = folder_label(parts.space.name, *names, *more, parts.data.label, f"seed{parts.seed}")
-        groups = ("search_space", *methods, "data")
+        groups = ("search_space", *methods, "data", "task")
         return label, {"seed": parts.seed, **{group: to_plain_dict(self.config[group]) for group in groups}}
 
     @cached_property
@@ -198,11 +207,12 @@ def _seconds_per_image(plan: Plan, of_retraining: bool) -> float:
 
 
 def _module_to_time(plan: Plan, protocol: Retraining | SearchMethod) -> pl.LightningModule:
-    parts, job, classes = plan.parts, plan.job, plan.job.data.classes
+    parts, job = plan.parts, plan.job
+    task = job.fitted_task, job.outputs
     if isinstance(protocol, SearchMethod):
-        return SearchModule(new_supernet(job, protocol), protocol, classes, (job.seed, "timing"))
-    network = protocol.new_network(parts.space, parts.genotype or parts.space.example(), parts.data)
-    return RetrainModule(network, protocol, classes, job.seed)
+        return SearchModule(new_supernet(job, protocol), protocol, *task, (job.seed, "timing"))
+    network = protocol.new_network(parts.space, parts.genotype or parts.space.example(), job.data, job.outputs)
+    return RetrainModule(network, protocol, *task, job.seed)
 
 
 class _Clock(Callback):

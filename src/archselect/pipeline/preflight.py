@@ -63,10 +63,10 @@ def check(parts: Components) -> None:
     if genotype is not None:
         space.check(genotype)
     # These are told by the data, whose labels are no tensors of the kind below.
-    size, classes, channels = data.image_size, data.classes, data.channels
+    size, outputs, channels = data.image_size, parts.task.outputs(data), data.channels
     with torch.device("meta"):
-        space.supernet(size, classes, parts.search.variant, channels)
-    parts.evaluation.check(space, genotype, data)
+        space.supernet(size, outputs, parts.search.variant, channels)
+    parts.evaluation.check(space, genotype, data, parts.task)
 
 
 def check_pair(search: SearchMethod, selection: Selector, cells: Mapping[str, CellSpace]) -> None:

@@ -39,6 +39,7 @@ from archselect.pipeline.finished_run import FinishedRun, open_run, summarise
 from archselect.pipeline.loggers import RunLog
 from archselect.pipeline.plan import Plan, how_long
 from archselect.pipeline.preflight import check, check_data, check_objective
+from archselect.pipeline.run_costs import cost_options, costs_of_run
 from archselect.pipeline.selection_stage import DECISIONS
 from archselect.pipeline.stage import Stage, StageContext, StageResult, run_stage
 from archselect.results.formatting import comparison
@@ -169,6 +170,8 @@ def _say_unnamed(config: DictConfig, console: Console) -> None:
 def _checked(config: DictConfig) -> Components:
     check_groups(config)
     check_objective(config)
+    with as_user_error():
+        cost_options(config)
     parts = instantiate_parts(config)
     check(parts)
     return parts
@@ -192,7 +195,9 @@ def _run(config: DictConfig, parts: Components, folder: Path, console: Console, 
     on_main_process(lambda: _start_loggers(log, config, parts))
     status = "failed"
     try:
-        job = StageContext(parts.seed, parts.space, parts.data, parts.trainer, Store(config.logs), console, log.record)
+        job = StageContext(
+            parts.seed, parts.space, parts.data, parts.task, parts.trainer, Store(config.logs), console, log.record
+        )
         summary = Run(Plan(config, parts, job), folder, log).go()
         status = "success"
     finally:
@@ -288,10 +293,14 @@ class Run:
             "selection": parts.selection.name if searched else None,
             "evaluation": parts.evaluation.name,
             "data": parts.data.name,
+            "task": parts.task.name,
+            "metric": parts.task.metric,
+            "metric_mode": parts.task.mode,
             "class_names": list(parts.data.class_names),
             "seed": parts.seed,
             "genotype": str(genotype),
             "params": finished["evaluation"].result.get("params") if "evaluation" in finished else None,
+            **costs_of_run(self.plan, genotype),
             **summarise({kind: stage.result for kind, stage in finished.items()}),
             "stages": {
                 kind: {

@@ -10,7 +10,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
-from archselect.data import ImageData
 from archselect.distributed.process_group import gathered, on_main_process
 from archselect.distributed.rng import derived_seed, seed_generators
 from archselect.genotype import Genotype
@@ -26,12 +25,8 @@ from archselect.training.step import OptimizerState
 
 SUPERNET = "supernet.pt"
 
-REPORTED = ("val_accuracy", "val_balanced_accuracy", "val_loss", "train_accuracy", "train_loss")
-"""The metrics of the last kept epoch that are what a search comes to."""
-
-PER_CLASS = ("val_accuracy_per_class", "train_images_per_class")
-SUMMARISED = ("val_accuracy", "val_balanced_accuracy", *PER_CLASS, "mean", "std", "broken_images")
-"""What the summary of a run says of its search, as `search.NAME`; the names of the classes are `class_names` there."""
+UNSUMMARISED = ("epochs", "kept_epochs", "weights", "magnitude_genotype", "val_loss")
+"""What the summary of a run does not say of its search, besides the metrics of the training images."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,7 @@ class SearchStage(RunStage):
         job, folder = self.job, stage_trainer.folder
         folder.write_json("space.json", job.space.describe())
         supernet = new_supernet(job, self.method)
-        module = SearchModule(supernet, self.method, job.data.classes, (job.seed, "search"))
+        module = SearchModule(supernet, self.method, job.fitted_task, job.outputs, (job.seed, "search"))
         history = stage_trainer.fit(
             module,
             lambda device: search_loaders(job.data, self.method, device, job.seed, "search"),
@@ -69,9 +64,8 @@ class SearchStage(RunStage):
             "kept_epochs": kept,
             "weights": sum(parameter.numel() for parameter in supernet.weight_parameters()),
             "magnitude_genotype": describe_supernet(supernet)["genotype"],
-            **{name: last["metrics"][name] for name in REPORTED},
-            "val_accuracy_per_class": last["val_accuracy_per_class"],
-            **describe_data(job.data),
+            **reported(last),
+            **describe_data(job),
         }
 
     def _snapshots(self, supernet: Supernet, path: Path) -> Iterator["Snapshots"]:
@@ -129,10 +123,24 @@ def _save(folder: Path, epochs: int | None, supernet: Supernet, state: Optimizer
     save(supernet.state_dict(), supernet_file(folder, epochs))
 
 
-def describe_data(data: ImageData) -> dict[str, Any]:
-    """Return what a result says of the images: how many of each class train, mean and std, how many are broken."""
+def reported(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a result says of an epoch, of its record in the history: the metrics of training and validation."""
+    values = {**record["metrics"], **record}
+    return {name: value for name, value in values.items() if name.startswith(("val_", "train_"))}
+
+
+def summarised(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the summary of a run says of its search, as `search.NAME`; it has the names of the classes itself."""
+    of_training = {f"train_{name.removeprefix('val_')}" for name in result if name.startswith("val_")}
+    return {name: value for name, value in result.items() if name not in {*UNSUMMARISED, *of_training}}
+
+
+def describe_data(job: StageContext) -> dict[str, Any]:
+    """Return what a result says of the training images: their targets, mean and std, how many are broken."""
+    data = job.data
     mean, std = data.normalisation.mean, data.normalisation.std
-    said = {"train_images_per_class": data.count_classes(data.train.labels), "mean": list(mean), "std": list(std)}
+    targets = job.fitted_task.describe(data, data.train.labels, "train")
+    said = {**targets, "mean": list(mean), "std": list(std)}
     broken = len(set(chain(*gathered(list(data.broken.met)))))
     return said | ({"broken_images": broken} if broken else {})
 
@@ -141,7 +149,7 @@ def new_supernet(job: StageContext, method: SearchMethod) -> Supernet:
     """Return the supernet as the seed draws it."""
     with torch.random.fork_rng(devices=[]):
         seed_generators(derived_seed(job.seed, "search", "initialisation"))
-        return job.space.supernet(job.data.image_size, job.data.classes, method.variant, job.data.channels)
+        return job.space.supernet(job.data.image_size, job.outputs, method.variant, job.data.channels)
 
 
 def load_supernet(job: StageContext, method: SearchMethod, folder: Path, epochs: int | None = None) -> Supernet:
@@ -158,9 +166,9 @@ def load_supernet(job: StageContext, method: SearchMethod, folder: Path, epochs:
             "search.snapshots=N to keep one after every N epochs."
         )
     # These are told by the images, which are no tensors of the kind below.
-    size, classes, channels = job.data.image_size, job.data.classes, job.data.channels
+    size, outputs, channels = job.data.image_size, job.outputs, job.data.channels
     with torch.device("meta"):  # the file bounds what is made: a config could ask for more than this machine has
-        described = job.space.supernet(size, classes, method.variant, channels)
+        described = job.space.supernet(size, outputs, method.variant, channels)
         tensors.check_fits(described, tensors.load_state(file), file)
     supernet = new_supernet(job, method)
     tensors.load_into(supernet, file)

@@ -29,6 +29,7 @@ from archselect.search.data import architecture_images, fixed_batches, hold_out,
 from archselect.selection import DecisionStep, Score, Scorer, Scoring, Selector, SuccessiveElimination, TrialTraining
 from archselect.selection.decisions import Decision, OperationDecision, from_record
 from archselect.store import SCRATCH, DamagedError, StageFolder
+from archselect.tasks import Task
 from archselect.training.checkpoint import load_state, save
 from archselect.training.cuda_graphs import Capture, capture_for
 from archselect.training.fit import StageTrainer
@@ -81,7 +82,7 @@ class SelectionStage(RunStage):
         state = None
         if method.architecture_gradient is not None and tuning.architecture_optimizer_state == "search":
             state = load_architecture_state(self.search, self.snapshot)
-        module = SearchModule(supernet, method, job.data.classes, (job.seed, "selection"), state)
+        module = SearchModule(supernet, method, job.fitted_task, job.outputs, (job.seed, "selection"), state)
         held_out = scoring.held_out_share if scoring else 0.0
         stage_trainer.fit(
             module,
@@ -198,6 +199,10 @@ class StageEvaluator:
     def batches(self) -> Iterable[tuple[Tensor, Tensor]]:
         return self.scorer.read()
 
+    @property
+    def task(self) -> Task:
+        return self.job.fitted_task
+
     @cached_property
     def scorer(self) -> Scorer:
         """Scores the supernet."""
@@ -208,7 +213,7 @@ class StageEvaluator:
         folder = self.trainer.folder
         for record in folder.read_lines(TRIALS):
             if record["trial"] == name:
-                return Score(record["accuracy"], record["loss"])
+                return Score(record[self.task.metric], record["loss"], name=self.task.metric, mode=self.task.mode)
         copy = deepcopy(self.supernet)
         copy.decisions = decisions
         self._train(copy, name, training)
@@ -240,7 +245,7 @@ class StageEvaluator:
         tuning = self.method.for_tuning(epochs, training.learning_rate, training.schedule, training.train_alpha)
         self.trainer.progress.say(f"training {name}")
         self.trainer.train(
-            SearchModule(copy, tuning, job.data.classes, (job.seed, "selection", name)),
+            SearchModule(copy, tuning, job.fitted_task, job.outputs, (job.seed, "selection", name)),
             lambda device: search_loaders(job.data, tuning, device, job.seed, f"selection {name}", held_out),
             epochs,
         )
@@ -263,4 +268,4 @@ def scorer_of(
     calibration = training_batches(job.data, weights, min(size, len(weights.labels)), device, rng_key)
     # Every candidate has other operations, and compiling them takes longer than scoring them.
     capture = Capture() if method.capture == "compile" else capture_for(method.capture, device, supernet)
-    return Scorer(supernet, batches, scoring, calibration, (job.seed, "selection"), capture)
+    return Scorer(supernet, job.fitted_task, batches, scoring, calibration, (job.seed, "selection"), capture)

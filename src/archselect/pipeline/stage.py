@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -16,6 +17,7 @@ from archselect.store import CHECKPOINTS, DamagedError, StageFolder, StageKey, S
 from archselect.store.key import Kind
 from archselect.store.provenance import provenance
 from archselect.store.redact_paths import redact_all
+from archselect.tasks import Task
 from archselect.training.devices import TrainerFactory
 from archselect.training.fit import HISTORY, Record, StageTrainer, keep_freed_memory, out_of_memory
 from archselect.training.progress import Progress, warn
@@ -45,10 +47,21 @@ class StageContext:
     seed: int
     space: SearchSpace
     data: ImageData
+    task: Task
     trainer: TrainerFactory
     store: Store
     console: Console
     log: Callable[[str, Record], None] = lambda stage, record: None
+
+    @cached_property
+    def fitted_task(self) -> Task:
+        """The task with what it has to know of the training images' targets: what trains and scores takes this one."""
+        return self.task.fitted(self.data)
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a network gives per image."""
+        return self.task.outputs(self.data)
 
 
 @dataclass(frozen=True)

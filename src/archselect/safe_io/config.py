@@ -15,7 +15,7 @@ from archselect.safe_io.files import CONFIG_BYTES, CONFIG_DEPTH, nodes, read_tex
 
 OWN = tuple(
     f"archselect.{name}"
-    for name in ("analysis", "data", "evaluation", "models", "search", "search_spaces", "selection")
+    for name in ("analysis", "data", "evaluation", "models", "search", "search_spaces", "selection", "tasks")
 )
 """The packages whose classes the config groups name, or hand on."""
 

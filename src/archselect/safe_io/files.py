@@ -1,4 +1,4 @@
-"""Files that may come from somebody else: text, JSON, images and parquet, bounded in size, length and depth."""
+"""Files that may come from somebody else: text, JSON, images, arrays and parquet, bounded in size, length and depth."""
 
 import json
 import stat
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 if TYPE_CHECKING:  # it takes a second, which files without tables should not cost
@@ -126,6 +128,23 @@ def open_picture(file: Path | BinaryIO) -> Image.Image:
         image.close()
         raise ValueError(f"it has {size} pixels, and at most {PICTURE_PIXELS:,} are decoded")
     return image
+
+
+def open_array(path: Path) -> NDArray[np.uint8]:
+    """Open an array of pixels `(H, W, C)` that `numpy.save` wrote; those of `(H, W)` have one channel.
+
+    The values are read later: what an array takes in memory, it takes on disk.
+
+    Raises:
+        ValueError: It is none, or none of bytes, or too large.
+    """
+    array = np.lib.format.open_memmap(path, mode="r")  # of whatever needs a pickle it says a ValueError
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or not array.size:
+        found = f"{array.dtype} of the shape {array.shape}"
+        raise ValueError(f"it holds {found}, and images are arrays (H, W) or (H, W, C) of uint8, from 0 to 255")
+    if array.shape[0] * array.shape[1] > PICTURE_PIXELS:
+        raise ValueError(f"it has {array.shape[1]} x {array.shape[0]} pixels, and at most {PICTURE_PIXELS:,} are read")
+    return array if array.ndim == 3 else array[:, :, None]
 
 
 def read_parquet(path: Path, limit: int, rows: int | None = None) -> "pyarrow.Table":

@@ -14,7 +14,8 @@ from torch.optim import SGD, Optimizer
 from archselect.data.loader import Batch, BilevelBatch
 from archselect.models.restored_state import frozen_bn_stats
 from archselect.models.supernet.supernet import Supernet
-from archselect.training.step import cross_entropy, gradients_of
+from archselect.tasks import Task
+from archselect.training.step import gradients_of, mean_loss
 from archselect.utils.validation import PositiveFloat, check_fields
 
 Parameters = Sequence[nn.Parameter]
@@ -38,7 +39,9 @@ class ArchitectureGradient(ABC):
         """Raise a ValueError unless the gradient can be taken with such an optimizer of the weights."""
 
     @abstractmethod
-    def __call__(self, supernet: Supernet, batch: BilevelBatch, weight_optimizer: Optimizer | None) -> Sequence[Tensor]:
+    def __call__(
+        self, supernet: Supernet, batch: BilevelBatch, task: Task, weight_optimizer: Optimizer | None
+    ) -> Sequence[Tensor]:
         """Return one gradient per architecture parameter, at the present weights and `alpha`; all ends as it was.
 
         `weight_optimizer` is that of `supernet.weight_parameters()`, in their order.
@@ -56,9 +59,11 @@ class FirstOrder(ArchitectureGradient):
 
     batch: Literal["architecture", "weight"] = "architecture"
 
-    def __call__(self, supernet: Supernet, batch: BilevelBatch, weight_optimizer: Optimizer | None) -> Sequence[Tensor]:
+    def __call__(
+        self, supernet: Supernet, batch: BilevelBatch, task: Task, weight_optimizer: Optimizer | None
+    ) -> Sequence[Tensor]:
         with no_grad_for(supernet.weight_parameters()):
-            loss = _loss(supernet, batch.architecture if self.batch == "architecture" else batch.weights)
+            loss = _loss(supernet, task, batch.architecture if self.batch == "architecture" else batch.weights)
             # A cell type that is decided to be empty (`none` on every edge) is not in the graph: its gradient is zero.
             return gradients_of(loss, supernet.architecture_parameters())
 
@@ -80,16 +85,18 @@ class Unrolled(ArchitectureGradient):
     def check(self, weight_optimizer: Optimizer) -> None:
         _check_sgd(weight_optimizer)
 
-    def __call__(self, supernet: Supernet, batch: BilevelBatch, weight_optimizer: Optimizer | None) -> Sequence[Tensor]:
-        losses = partial(_loss, supernet, batch.weights), partial(_loss, supernet, batch.architecture)
+    def __call__(
+        self, supernet: Supernet, batch: BilevelBatch, task: Task, weight_optimizer: Optimizer | None
+    ) -> Sequence[Tensor]:
+        losses = partial(_loss, supernet, task, batch.weights), partial(_loss, supernet, task, batch.architecture)
         parameters = supernet.weight_parameters(), supernet.architecture_parameters()
         with frozen_bn_stats(supernet):
             return unrolled_gradient(*losses, *parameters, weight_optimizer, self.step)
 
 
-def _loss(supernet: Supernet, batch: Batch) -> Tensor:
-    images, labels = batch
-    return cross_entropy(supernet(images, supernet.sampled_weights()), labels)
+def _loss(supernet: Supernet, task: Task, batch: Batch) -> Tensor:
+    images, targets = batch
+    return mean_loss(task, supernet(images, supernet.sampled_weights()), targets)
 
 
 def unrolled_gradient(

@@ -12,13 +12,13 @@ from itertools import islice
 from statistics import fmean
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from archselect import kernels
 from archselect.data.loader import Batch
 from archselect.models.restored_state import restored_state
 from archselect.models.supernet.supernet import Supernet, argmax_alpha
+from archselect.tasks import Task
 from archselect.training.step import gradients_of
 from archselect.utils.validation import FractionOrZero, NonNegativeFloat, PositiveInt, check_fields
 
@@ -106,7 +106,7 @@ class StoppingRule(ABC):
         return 0
 
     @abstractmethod
-    def measure(self, supernet: Supernet, validation: Iterable[Batch], generator: torch.Generator) -> float:
+    def measure(self, supernet: Supernet, task: Task, validation: Iterable[Batch], generator: torch.Generator) -> float:
         """Return the quantity, which is logged, at the end of an epoch; the supernet ends as it was.
 
         `validation` are batches of the images that train `alpha`; `generator` is for the rule's own random choices.
@@ -131,7 +131,7 @@ class SkipLimit(StoppingRule):
     skips: PositiveInt
     earliest: FractionOrZero
 
-    def measure(self, supernet: Supernet, validation: Iterable[Batch], generator: torch.Generator) -> float:
+    def measure(self, supernet: Supernet, task: Task, validation: Iterable[Batch], generator: torch.Generator) -> float:
         return float(len(skip_edges(supernet)))
 
     def kept_epochs(self, curve: Sequence[float], epochs: int) -> int | None:
@@ -170,15 +170,15 @@ class Curvature(StoppingRule):
         """How many epochs lie between the end of the last window and the middle of the earlier one."""
         return self.every * (self.lag + self.window // 2)
 
-    def measure(self, supernet: Supernet, validation: Iterable[Batch], generator: torch.Generator) -> float:
+    def measure(self, supernet: Supernet, task: Task, validation: Iterable[Batch], generator: torch.Generator) -> float:
         """Return the eigenvalue of largest size, with its sign; the batches' statistics are those of training."""
         alphas = list(supernet.alphas.values())
         with restored_state(supernet), torch.enable_grad(), kernels.disabled():
             supernet.train()
             losses = []
             for images, labels in islice(validation, self.batches):
-                logits = supernet(images[: self.batch_size].contiguous())
-                losses.append(F.cross_entropy(logits, labels[: self.batch_size]))
+                outputs = supernet(images[: self.batch_size].contiguous())
+                losses.append(task.loss(outputs, labels[: self.batch_size]))
             product, size = hessian_product(torch.stack(losses).mean(), alphas)
             return dominant_eigenvalue(product, size, self.products, generator, alphas[0].device, alphas[0].dtype)
 

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
-import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -25,6 +24,7 @@ from archselect.models.supernet.supernet import Supernet
 from archselect.search.method import SearchMethod
 from archselect.search.regularizers import regularizer_gradients
 from archselect.search.sgas import Mixtures
+from archselect.tasks import Task
 from archselect.training import step
 from archselect.training.cuda_graphs import Capture, capture_for
 from archselect.training.metrics import EpochMetrics
@@ -33,8 +33,9 @@ from archselect.training.metrics import EpochMetrics
 class SearchModule(pl.LightningModule):
     """Bilevel optimisation: per step one update of `alpha` on a batch of its half, then one of the weights on theirs.
 
-    The randomness inside the network, which is trained in place, and of the parts is derived from `rng_key` and the
-    epoch. The optimizer of `alpha` goes on from an `architecture_state()`, if there is one.
+    The supernet, which gives `outputs` numbers per image, is trained in place. The randomness inside it and of the
+    parts is derived from `rng_key` and the epoch. The optimizer of `alpha` goes on from an `architecture_state()`, if
+    there is one.
     """
 
     kept_epochs: int | None = None
@@ -44,13 +45,14 @@ class SearchModule(pl.LightningModule):
         self,
         supernet: Supernet,
         method: SearchMethod,
-        classes: int,
+        task: Task,
+        outputs: int,
         rng_key: tuple[int | str, ...],
         architecture_state: step.OptimizerState | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.supernet, self.method, self.rng_key = supernet, method, rng_key
+        self.supernet, self.method, self.task, self.rng_key = supernet, method, task, rng_key
         supernet.recompute = method.recompute
         self.capture = Capture()
         self._captured_under = dict(supernet.decisions)
@@ -61,8 +63,8 @@ class SearchModule(pl.LightningModule):
         self._frozen = method.freezing and method.freezing.start(supernet)
         self._past: list[Mixtures] = []
         self._curves: dict[str, list[float]] = {name: [] for name in method.stopping}
-        self.train_metrics = EpochMetrics("train", classes, by_class=False)
-        self.val_metrics = EpochMetrics("val", classes)
+        self.train_metrics = EpochMetrics("train", task, outputs, scored=False)
+        self.val_metrics = EpochMetrics("val", task, outputs)
         self.per_class: dict[str, list[float | None]] = {}  # of the last validation
         self.set_progress(method.progress(0))
 
@@ -83,20 +85,20 @@ class SearchModule(pl.LightningModule):
             step.optimizer_step(self._optimizers[1], alphas, self.alpha_gradients(batch), clip)
 
     def _update_weights(self, batch: BilevelBatch) -> None:
-        losses, logits, gradients = self.weight_gradients(batch)
+        losses, outputs, gradients = self.weight_gradients(batch)
         if self._frozen:
             self._frozen.observe(gradients, self.validation_gradients(batch))
         with self._frozen.hold_frozen_weights() if self._frozen else nullcontext():
             weights = self.supernet.weight_parameters()
             step.optimizer_step(self._optimizers[0], weights, gradients, self.method.gradient_clip)
-        self.train_metrics.update(losses, logits, batch.weights[1])
+        self.train_metrics.update(losses, outputs, batch.weights[1])
 
     def alpha_gradients(self, batch: BilevelBatch) -> Sequence[Tensor]:
         """Return the gradient in every architecture parameter of the validation loss (eq. 5-8) and the regularisers."""
         gradient = self.method.architecture_gradient
         assert gradient is not None
         capture = self.capture if gradient.replayable else Capture()
-        function = partial(gradient, self.supernet, weight_optimizer=self._weight_optimizer)
+        function = partial(gradient, self.supernet, task=self.task, weight_optimizer=self._weight_optimizer)
         gradients = capture("alpha", function, (batch,))
         if not self.method.regularizers:
             return gradients
@@ -104,14 +106,14 @@ class SearchModule(pl.LightningModule):
         return [one + more for one, more in zip(gradients, terms, strict=True)]
 
     def weight_gradients(self, batch: BilevelBatch) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
-        """Return training losses `(B,)`, logits `(B, classes)`, and the gradient of the mean loss in every weight."""
+        """Return training losses `(B,)`, outputs `(B, outputs)`, and the gradient of the mean loss in every weight."""
 
         def function(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
-            logits = self.supernet(images, self.weights_of_a_step(images, labels))
-            losses = F.cross_entropy(logits, labels, reduction="none")
+            outputs = self.supernet(images, self.weights_of_a_step(images, labels))
+            losses = self.task.losses(outputs, labels)
             # Weights of operations that are not evaluated any more have no gradient.
             gradients = step.gradients_of(step.mean(losses), self.supernet.weight_parameters(), allow_unused=True)
-            return losses.detach(), logits.detach(), gradients
+            return losses.detach(), outputs.detach(), gradients
 
         return self.capture("weights", function, batch.weights)
 
@@ -120,9 +122,11 @@ class SearchModule(pl.LightningModule):
         weights = self.supernet.sampled_weights().detach()
         if self._smoothing is not None:
             with frozen_bn_stats(self.supernet):
-                weights = self._smoothing(
-                    weights, self.supernet.mixed, lambda moved: step.cross_entropy(self.supernet(images, moved), labels)
-                )
+
+                def loss(moved: MixtureWeights) -> Tensor:
+                    return step.mean_loss(self.task, self.supernet(images, moved), labels)
+
+                weights = self._smoothing(weights, self.supernet.mixed, loss)
         return weights.replaced(drop_path=self._drop_path) if self._drop_path else weights
 
     def validation_gradients(self, batch: BilevelBatch) -> Sequence[Tensor | None]:
@@ -130,7 +134,8 @@ class SearchModule(pl.LightningModule):
 
         def function(images: Tensor, labels: Tensor) -> Sequence[Tensor | None]:
             with frozen_bn_stats(self.supernet):
-                loss = step.cross_entropy(self.supernet(images, self.supernet.sampled_weights().detach()), labels)
+                outputs = self.supernet(images, self.supernet.sampled_weights().detach())
+                loss = step.mean_loss(self.task, outputs, labels)
             return step.gradients_of(loss, self.supernet.weight_parameters(), allow_unused=True)
 
         return self.capture("matching", function, batch.architecture)
@@ -212,7 +217,7 @@ class SearchModule(pl.LightningModule):
         batches: Any = self.trainer.val_dataloaders or ()
         for name, rule in self.method.stopping.items():
             generator = generator_for(*self.rng_key, "stopping", name, self.current_epoch)
-            value = on_main_process(partial(rule.measure, self.supernet, batches, generator))
+            value = on_main_process(partial(rule.measure, self.supernet, self.task, batches, generator))
             self.log(f"stopping_{name}", value)
             self._curves[name].append(value)
             kept = rule.kept_epochs(self._curves[name], self.method.epochs)
@@ -223,8 +228,8 @@ class SearchModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Score the supernet on images of the `alpha` half."""
         images, labels = batch
-        logits = self.capture("validation", self.supernet, (images,))
-        self.val_metrics.update(F.cross_entropy(logits, labels, reduction="none"), logits, labels)
+        outputs = self.capture("validation", self.supernet, (images,))
+        self.val_metrics.update(self.task.losses(outputs, labels), outputs, labels)
 
     def on_validation_epoch_end(self) -> None:
         self.per_class |= self.val_metrics.log(self)

@@ -17,6 +17,7 @@ from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.selection.decisions import Decision
 from archselect.selection.scoring import Racing, Score, Scoring, SuccessiveElimination
+from archselect.tasks import Task
 from archselect.utils.validation import NonNegativeFloat, NonNegativeInt, PositiveInt, check_fields
 
 Cells = Mapping[str, CellSpace]
@@ -84,6 +85,11 @@ class TrialTraining:
 
 class Evaluator(Protocol):
     """What a selector may try on the supernet. Nothing that is tried changes it."""
+
+    @property
+    def task(self) -> Task:
+        """What the supernet is trained for."""
+        ...
 
     def score(
         self, candidates: Sequence[MixtureWeights], elimination: SuccessiveElimination | None = None

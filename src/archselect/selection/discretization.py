@@ -20,7 +20,7 @@ class Discretization(ProgressiveSelector):
     """
 
     name: str = "discretization"
-    criterion: Criterion = "accuracy"
+    criterion: Criterion = "metric"
     training: TrialTraining = field(default_factory=TrialTraining)
 
     def __post_init__(self) -> None:

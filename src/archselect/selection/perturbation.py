@@ -132,8 +132,8 @@ class Perturbation(ProgressiveSelector):
 
     name: str = "perturb"
     operation_rule: Literal["perturbation", "magnitude", "random"] = "perturbation"
-    operation_criterion: Criterion = "accuracy"
-    topology_criterion: Criterion = "accuracy"
+    operation_criterion: Criterion = "metric"
+    topology_criterion: Criterion = "metric"
     renormalize: bool = False
     score_unmasked: bool = False
     tuning: Tuning = field(default_factory=Tuning)

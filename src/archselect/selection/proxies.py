@@ -19,38 +19,40 @@ from archselect.models.restored_state import restored_state
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.stacked_parameters import StackedWeight
 from archselect.models.supernet.supernet import Supernet
+from archselect.tasks import Task
 from archselect.training.step import gradients_of
 
-Proxy = Callable[[Supernet, MixtureWeights, Tensor, Tensor], float]
-"""From a supernet, mixture weights, which count as constants, images `(B, 3, H, W)` and labels `(B,)`.
+Proxy = Callable[[Supernet, MixtureWeights, Tensor, Tensor, Task], float]
+"""From a supernet, mixture weights, which count as constants, images `(B, 3, H, W)`, their targets and
+the task that says what is lost on them.
 
 Nothing is changed in the supernet, and what it draws (the noise of S4) is the same at every call.
 """
 
 
-def snip(supernet: Supernet, weights: MixtureWeights, images: Tensor, labels: Tensor) -> float:
-    """Return `sum |w * dL/dw|` over all parameters w, L the cross-entropy, with the statistics of the batch."""
-    return _sum((w * gradient).abs().sum() for w, gradient in _loss_gradients(supernet, weights, images, labels))
+def snip(supernet: Supernet, weights: MixtureWeights, images: Tensor, labels: Tensor, task: Task) -> float:
+    """Return `sum |w * dL/dw|` over all parameters w, L the mean loss, with the statistics of the batch."""
+    return _sum((w * gradient).abs().sum() for w, gradient in _loss_gradients(supernet, weights, images, labels, task))
 
 
-def grad_norm(supernet: Supernet, weights: MixtureWeights, images: Tensor, labels: Tensor) -> float:
-    """Return `sum ||dL/dw||_2` over all parameter tensors w, L the cross-entropy, with the statistics of the batch.
+def grad_norm(supernet: Supernet, weights: MixtureWeights, images: Tensor, labels: Tensor, task: Task) -> float:
+    """Return `sum ||dL/dw||_2` over all parameter tensors w, L the mean loss, with the statistics of the batch.
 
     A tensor that stacks the weights of several edges counts as one for each edge, as if every operation had its own.
     """
-    gradients = _loss_gradients(supernet, weights, images, labels)
+    gradients = _loss_gradients(supernet, weights, images, labels, task)
     edges = {id(stack.weight): stack.edges for stack in supernet.modules() if isinstance(stack, StackedWeight)}
     rows = (gradient.reshape(edges.get(id(w), 1), -1) for w, gradient in gradients)
     return _sum(row.norm(dim=1, dtype=torch.float64).sum() for row in rows)
 
 
-def synflow(supernet: Supernet, weights: MixtureWeights, images: Tensor, labels: Tensor) -> float:
+def synflow(supernet: Supernet, weights: MixtureWeights, images: Tensor, labels: Tensor, task: Task) -> float:
     """Return `sum |w * dR/dw|` over all parameters w, R the sum of the logits for one image of ones (Tanaka et al.).
 
     All w are replaced by their absolute value, and batch normalisation is out of the way: it is evaluated with mean 0,
     variance `1 - eps`, scale 1 and shift 0, which changes nothing, and has no parameters that count. The compiled loops
     of a CPU have it built in, so it cannot be removed. All this is done to a copy in float64: the products of many
-    layers leave the range of float32. Of the images the size is read, of the labels nothing.
+    layers leave the range of float32. Of the images the size is read, of the targets nothing.
     """
     # The copy draws noise from the random state that is put back here.
     with restored_state(supernet), torch.enable_grad():
@@ -68,12 +70,14 @@ def synflow(supernet: Supernet, weights: MixtureWeights, images: Tensor, labels:
     return _sum((w * gradient).abs().sum() for w, gradient in zip(parameters, gradients, strict=True))
 
 
-def jacobian_covariance(supernet: Supernet, weights: MixtureWeights, images: Tensor, labels: Tensor) -> float:
+def jacobian_covariance(
+    supernet: Supernet, weights: MixtureWeights, images: Tensor, labels: Tensor, task: Task
+) -> float:
     """Return `-sum (log(v + k) + 1 / (v + k))` over the eigenvalues v of a correlation matrix `(B, B)`; k = 1e-5.
 
     Correlated are the gradients of an image's summed logits in the image: the less the network treats images alike, the
     larger. An image whose gradient is constant has no correlation; it has a row of zeros and adds an eigenvalue of 0.
-    The labels are not read. A ValueError says that there is one image only.
+    The targets are not read. A ValueError says that there is one image only.
 
     Normalisation uses the statistics of the batch as constants, as the paper's formula has it. The authors' code
     differentiates them too; where every path ends in a normalisation, as in the supernets of the DARTS family, the
@@ -102,13 +106,13 @@ PROXIES: Mapping[str, Proxy] = {proxy.__name__: proxy for proxy in (snip, synflo
 
 
 def _loss_gradients(
-    supernet: Supernet, weights: MixtureWeights, images: Tensor, labels: Tensor
+    supernet: Supernet, weights: MixtureWeights, images: Tensor, labels: Tensor, task: Task
 ) -> list[tuple[nn.Parameter, Tensor]]:
     """Return all parameters that the loss depends on, each with its gradient."""
     parameters = supernet.weight_parameters()
     with restored_state(supernet), torch.enable_grad():
         _seed()
-        loss = F.cross_entropy(supernet.train()(images, weights.detach()), labels)
+        loss = task.loss(supernet.train()(images, weights.detach()), labels)
         gradients = gradients_of(loss, parameters, allow_unused=True)
     return [(w, gradient) for w, gradient in zip(parameters, gradients, strict=True) if gradient is not None]
 

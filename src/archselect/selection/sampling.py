@@ -40,7 +40,7 @@ class Sampling(Selector):
     name: str = "sampling"
     samples: PositiveInt = 100
     distribution: Literal["alpha", "uniform"] = "alpha"
-    criterion: Criterion = "accuracy"
+    criterion: Criterion = "metric"
     report_strengths: bool = False
     scoring: Scoring = field(default_factory=Scoring)
 

@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 
 from archselect.distributed.process_group import on_main_process
 from archselect.distributed.rng import derived_seed, generator_for, seed_generators
@@ -100,7 +99,7 @@ def gradient_norms(supernet: Supernet, evaluator: Evaluator, rng_key: RngKey) ->
         supernet.train()
         seed_generators(derived_seed(*rng_key, "gradient norm"))
         for images, labels in evaluator.batches():
-            loss = F.cross_entropy(supernet(images), labels, reduction="sum")
+            loss = evaluator.task.loss(supernet(images), labels, "sum")
             for sum_, gradient in zip(total, gradients_of(loss, alphas), strict=True):
                 sum_ += gradient
             images_seen += len(labels)

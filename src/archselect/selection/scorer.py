@@ -1,4 +1,4 @@
-"""The accuracy of a supernet under other mixture weights: what selections by scores ask for."""
+"""How good a supernet is under other mixture weights: what selections by scores ask for."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archselect.distributed.process_group import all_reduce, place
@@ -15,6 +14,7 @@ from archselect.models.restored_state import restored_state
 from archselect.models.supernet.mixture import Mixture, MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.selection.scoring import Racing, Score, Scoring, SuccessiveElimination, eliminated
+from archselect.tasks import Task
 from archselect.training.cuda_graphs import Capture
 
 
@@ -25,7 +25,8 @@ class ScoreAccumulator:
         running: Indices of the candidates that are still scored.
     """
 
-    def __init__(self, candidates: int) -> None:
+    def __init__(self, candidates: int, task: Task) -> None:
+        self.task = task
         self.running = list(range(candidates))
         self._candidates = candidates
         self._counted: list[Tensor] = []  # of each batch `(candidates, 2)`
@@ -34,7 +35,7 @@ class ScoreAccumulator:
         self._eliminated_after: dict[int, int] = {}  # batches
 
     def add(self, labels: Tensor, counted: Tensor | None) -> None:
-        """Add (correct, summed cross-entropy) of the running candidates on one batch; None: another process does."""
+        """Add (summed measures, summed loss) of the running candidates on one batch; None: another process does."""
         nothing = torch.zeros(2, dtype=torch.float64, device=labels.device)
         rows = {} if counted is None else dict(zip(self.running, counted, strict=True))
         self._counted.append(torch.stack([rows.get(index, nothing) for index in range(self._candidates)]))
@@ -57,7 +58,9 @@ class ScoreAccumulator:
         runners = self.runners(elimination)
         scores = torch.stack(self._counted)[:, runners].cpu()
         per_image = scores / torch.tensor(self._images, dtype=scores.dtype).view(-1, 1, 1)
-        for index, out in zip(runners, eliminated(elimination.lead(per_image), confidence), strict=True):
+        for index, out in zip(
+            runners, eliminated(elimination.lead(per_image, self.task.mode), confidence), strict=True
+        ):
             if out:
                 self.running.remove(index)
                 self._eliminated_after[index] = len(self._images)
@@ -72,9 +75,10 @@ class ScoreAccumulator:
         for index in range(self._candidates):
             batches = self._eliminated_after.get(index)
             of_batches, images = [batch[index] for batch in counted[:batches]], self._images[:batches]
-            accuracy, loss = (math.fsum(column) / sum(images) for column in zip(*of_batches, strict=True))
+            metric, loss = (math.fsum(column) / sum(images) for column in zip(*of_batches, strict=True))
             per_batch = tuple((c / n, total / n) for (c, total), n in zip(of_batches, images, strict=True))
-            scores.append(Score(accuracy, loss, sum(images) if batches else None, per_batch))
+            eliminated_after = sum(images) if batches else None
+            scores.append(Score(metric, loss, eliminated_after, self.task.metric, self.task.mode, per_batch))
         return scores
 
 
@@ -84,6 +88,7 @@ class Scorer:
 
     Attributes:
         batches: The scoring images, the same in every pass: pairs of images `(B, 3, H, W)` and labels `(B,)`.
+        task: What is measured and lost.
         scoring: In which mode, and on how many of the batches.
         calibration: Batches of the weight half, read by `recalibrated`.
         rng_key: What the randomness inside the network is derived from: every pass starts from the same random state.
@@ -91,6 +96,7 @@ class Scorer:
     """
 
     supernet: Supernet
+    task: Task
     batches: Iterable[tuple[Tensor, Tensor]]
     scoring: Scoring
     calibration: Iterable[tuple[Tensor, Tensor]]
@@ -135,7 +141,7 @@ class Scorer:
         differing = [name for name in cells if any(c[name] is not candidates[0][name] for c in candidates)]
         shared_layers = self.supernet.layers_before(differing)
         mixtures = [self.supernet.mixtures(weights) for weights in candidates]
-        scores, turns = ScoreAccumulator(len(candidates)), place()
+        scores, turns = ScoreAccumulator(len(candidates), self.task), place()
         race = self.scoring if elimination and isinstance(self.scoring, Racing) else None
         checks = race.checks() if race else iter(())
         check = next(checks, None)
@@ -156,7 +162,7 @@ class Scorer:
     def _batch(
         self, number: int, images: Tensor, labels: Tensor, candidates: Sequence[Mapping[str, Mixture]], shared: int
     ) -> Tensor:
-        """Return (correct, summed cross-entropy) of every candidate, `(candidates, 2)` in float64 on the device."""
+        """Return (summed measures, summed loss) of every candidate, `(candidates, 2)` in float64 on the device."""
 
         def score(images: Tensor, labels: Tensor) -> Tensor:
             seed(0)
@@ -164,10 +170,9 @@ class Scorer:
             results = []
             for mixtures in candidates:
                 seed(1)
-                logits = self.supernet.forward_suffix(partial, mixtures).float()
-                loss = F.cross_entropy(logits, labels, reduction="sum")
-                correct = (logits.argmax(dim=1) == labels).sum()
-                results.append(torch.stack([correct.double(), loss.double()]))
+                outputs = self.supernet.forward_suffix(partial, mixtures).float()
+                measured = self.task.measures(outputs, labels).sum(dtype=torch.float64)
+                results.append(torch.stack([measured, self.task.loss(outputs, labels, "sum").double()]))
             return torch.stack(results)
 
         def seed(part: int) -> None:

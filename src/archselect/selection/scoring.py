@@ -15,6 +15,7 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
+from archselect.tasks import Mode
 from archselect.utils.validation import (
     FRACTION,
     NON_NEGATIVE_FLOAT,
@@ -25,33 +26,38 @@ from archselect.utils.validation import (
     check_fields,
 )
 
-Criterion = Literal["accuracy", "loss"]
+Criterion = Literal["metric", "loss"]
+"""What is looked at: the metric of the task, such as the accuracy, or the loss."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """How good a supernet is on the images that it was scored on; `per_batch` holds (accuracy, loss) of each batch."""
+    """How good a supernet is on the images that it was scored on; `per_batch` holds (metric, loss) of each batch."""
 
-    accuracy: float  # in [0, 1]
-    loss: float  # mean cross-entropy
+    metric: float  # of the task, such as the accuracy in [0, 1]
+    loss: float  # the mean over the images
     eliminated_after: int | None = None  # images; None: it was not eliminated
+    name: str = "accuracy"  # of the metric
+    mode: Mode = "max"  # whether more of the metric is better
     per_batch: tuple[tuple[float, float], ...] = field(default=(), compare=False, repr=False)
 
     def to_record(self) -> dict[str, float]:
         """Return JSON-able data."""
         eliminated = {} if self.eliminated_after is None else {"beaten_after": self.eliminated_after}
-        return {"accuracy": self.accuracy, "loss": self.loss, **eliminated}
+        return {self.name: self.metric, "loss": self.loss, **eliminated}
 
 
 def perturbation_loss(score: Score, criterion: Criterion) -> float:
     """Return how bad a score is: larger is worse."""
-    return -score.accuracy if criterion == "accuracy" else score.loss
+    if criterion == "loss":
+        return score.loss
+    return -score.metric if score.mode == "max" else score.metric
 
 
 def standard_error_of_difference(score: Score, other: Score, column: int) -> float | None:
     """Return the standard error of the difference of two scores, paired by batches; None of fewer than two batches.
 
-    One of them may have been eliminated and have fewer batches. `column` is 0 for accuracy, 1 for loss.
+    One of them may have been eliminated and have fewer batches. `column` is 0 for the metric, 1 for the loss.
     """
     pairs = zip(score.per_batch, other.per_batch, strict=False)
     differences = [one[column] - another[column] for one, another in pairs]
@@ -64,7 +70,7 @@ class SuccessiveElimination:
 
     Attributes:
         criterion: What is compared.
-        mode: `max`: the candidate with the largest `perturbation_loss` wins, that is the lowest accuracy or the highest
+        mode: `max`: the candidate with the largest `perturbation_loss` wins, that is the worst metric or the highest
             loss; `min`: the one with the smallest.
         runners: How many of the candidates, from the first on, compete; the others are scored beside them.
     """
@@ -73,9 +79,10 @@ class SuccessiveElimination:
     mode: Literal["max", "min"]
     runners: int
 
-    def lead(self, scores: Tensor) -> Tensor:
-        """Return the scores `(..., 2)`, accuracy and loss, as numbers `(...)` that are larger for the better runner."""
-        loss = -scores[..., 0] if self.criterion == "accuracy" else scores[..., 1]
+    def lead(self, scores: Tensor, metric_mode: Mode = "max") -> Tensor:
+        """Return the scores `(..., 2)`, metric and loss, as numbers `(...)` that are larger for the better runner."""
+        worse = -scores[..., 0] if metric_mode == "max" else scores[..., 0]
+        loss = worse if self.criterion == "metric" else scores[..., 1]
         return loss if self.mode == "max" else -loss
 
 

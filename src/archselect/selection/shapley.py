@@ -94,7 +94,7 @@ class Shapley(Selector):
     name: str = "shapley"
     permutations: PositiveInt = 10
     truncation: Fraction | None = 0.5
-    criterion: Criterion = "accuracy"
+    criterion: Criterion = "metric"
     report_strengths: bool = False
     scoring: Scoring = field(default_factory=Scoring)
 
@@ -104,7 +104,7 @@ class Shapley(Selector):
         if self.truncation is not None and self.criterion == "loss":
             raise ValueError(
                 f"selection.truncation={self.truncation} is a share of the full supernet's worth, but with "
-                "selection.criterion=loss the worth is negative. Use truncation=null, or criterion=accuracy."
+                "selection.criterion=loss the worth is negative. Use truncation=null, or criterion=metric."
             )
 
     def decide(self, step: DecisionStep, supernet: Supernet, evaluator: Evaluator, seed: int) -> Iterator[Decision]:

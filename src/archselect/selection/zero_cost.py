@@ -93,7 +93,7 @@ class ZeroCost(ProgressiveSelector):
             )
         proxy = PROXIES[self.proxy]
         values = on_main_process(
-            lambda: [[proxy(supernet, weights, *batch) for batch in batches] for weights in candidates]
+            lambda: [[proxy(supernet, weights, *batch, evaluator.task) for batch in batches] for weights in candidates]
         )
         for value in chain.from_iterable(values):
             if not isfinite(value):

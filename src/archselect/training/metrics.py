@@ -1,78 +1,51 @@
-"""The metrics of an epoch: loss and accuracy over its images, and the accuracy of each class."""
+"""The metrics of an epoch: loss and metric of the task over its images, and what the task tells beside them."""
+
+from collections.abc import Mapping
+from typing import cast
 
 import pytorch_lightning as pl
-import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
+from archselect.tasks import Task
+
 
 class EpochMetrics(nn.Module):
-    """Loss and accuracy over the images of an epoch, logged as `PREFIX_loss` and `PREFIX_accuracy`.
+    """Loss and metric over the images of an epoch, logged as `PREFIX_loss` and, of accuracy, `PREFIX_accuracy`.
 
-    The prefix is what the images are for: `train`, `val` or `test`. `by_class`, the mean of the accuracies of all
-    classes is logged too, as `PREFIX_balanced_accuracy`.
+    The prefix is what the images are for: `train`, `val` or `test`. Where they are `scored`, and not trained on, what
+    else the task tells is logged too, such as `PREFIX_balanced_accuracy`.
     """
 
-    def __init__(self, prefix: str, classes: int, by_class: bool = True) -> None:
+    def __init__(self, prefix: str, task: Task, outputs: int, scored: bool = True) -> None:
         super().__init__()
-        self.prefix, self.by_class = prefix, by_class
-        # Takes one value per image: without its check for NaN, which halts the host, it ignores weights.
+        self.prefix, self.task = prefix, task
+        # They take one value per image: without the check for NaN, which halts the host, weights are ignored.
         self.loss = MeanMetric(nan_strategy="disable")
-        self.accuracy = Accuracy(classes)
+        self.metric = MeanMetric(nan_strategy="disable")
+        self.beside = cast(Mapping[str, Metric], nn.ModuleDict(task.metrics(outputs) if scored else {}))
 
-    def update(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch: losses `(B,)`, logits `(B, classes)`, labels `(B,)`."""
+    def update(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> None:
+        """Count a batch: losses `(B,)`, outputs `(B, outputs)`, the targets of the images."""
         self.loss.update(losses)
-        self.accuracy.update(logits, labels)
+        self.metric.update(self.task.measures(outputs, targets))
+        for metric in self.beside.values():
+            metric.update(outputs, targets)
 
     def log(self, module: pl.LightningModule) -> dict[str, list[float | None]]:
-        """Log the epoch's metrics, begin anew, and return `PREFIX_accuracy_per_class`, if the classes are counted."""
-        accuracy, shares = self.accuracy.compute()
-        logged = {"accuracy": accuracy, "loss": self.loss.compute()}
-        if self.by_class:
-            logged["balanced_accuracy"] = balanced(shares)
-        for name, value in logged.items():
-            module.log(f"{self.prefix}_{name}", value)
-        self.accuracy.reset()
-        self.loss.reset()
-        return {f"{self.prefix}_accuracy_per_class": listed(shares)} if self.by_class else {}
+        """Log the epoch's metrics, begin anew, and return those of several numbers, such as one per class, by name."""
+        metrics = {self.task.metric: self.metric, "loss": self.loss, **self.beside}
+        several = {}
+        for name, metric in metrics.items():
+            value = metric.compute()
+            if value.dim():
+                several[f"{self.prefix}_{name}"] = listed(value)
+            else:
+                module.log(f"{self.prefix}_{name}", value)
+            metric.reset()
+        return several
 
 
-class Accuracy(Metric):
-    """The share of the images that are recognised, and that of each class's images (its recall).
-
-    What is counted are whole numbers, so several processes come to what one comes to.
-    """
-
-    full_state_update = False
-    correct: Tensor  # (classes,), int64
-    images: Tensor  # (classes,), int64
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        for name in ("correct", "images"):
-            self.add_state(name, torch.zeros(classes, dtype=torch.int64), dist_reduce_fx="sum")
-
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch: logits `(B, classes)`, labels `(B,)`."""
-        right = (logits.argmax(dim=1) == labels).long()
-        self.correct.index_add_(0, labels, right)
-        self.images.index_add_(0, labels, torch.ones_like(right))
-
-    def compute(self) -> tuple[Tensor, Tensor]:
-        """Return the share of all, and on the CPU, in float64, `(classes,)`: NaN for a class without images."""
-        return self.correct.sum() / self.images.sum(), self.correct.cpu().double() / self.images.cpu()
-
-
-def balanced(shares: Tensor) -> Tensor:
-    """Return the mean of the shares of the classes of which there were images.
-
-    That is scikit-learn's `balanced_accuracy_score`. `MulticlassAccuracy(average="macro")` of torchmetrics is another
-    number where a class has no images: it counts as 0 once an image of another class is taken for one of it.
-    """
-    return shares.nanmean().float()
-
-
-def listed(shares: Tensor) -> list[float | None]:
-    """Return the shares of the classes as plain data: a number per class, `None` where there is none."""
-    return [None if share != share else share for share in shares.reshape(-1).tolist()]
+def listed(values: Tensor) -> list[float | None]:
+    """Return numbers as plain data, `None` for NaN."""
+    return [None if value != value else value for value in values.reshape(-1).tolist()]

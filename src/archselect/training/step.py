@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from archselect.distributed.process_group import all_reduce, is_sharded
+from archselect.tasks import Task
 
 
 def mean(values: Tensor) -> Tensor:
@@ -25,11 +25,11 @@ def mean(values: Tensor) -> Tensor:
     return values.sum() / _images(values) if is_sharded() else values.mean()
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Return the mean cross-entropy of logits `(B, classes)` over the whole batch, or this process's part of it."""
+def mean_loss(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return a task's mean loss of outputs `(B, outputs)` over the whole batch, or this process's part of it."""
     if not is_sharded():
-        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-    return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing) / _images(logits)
+        return task.loss(outputs, targets)
+    return task.loss(outputs, targets, "sum") / _images(outputs)
 
 
 def _images(own: Tensor) -> Tensor:

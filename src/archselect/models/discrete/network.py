@@ -108,14 +108,20 @@ class DiscreteNode(nn.Module):
 
 
 class DiscreteCell(nn.Module):
-    """All nodes of a cell. The edges that leave its inputs have the stride, all others stride 1."""
+    """All nodes of a cell. The edges that leave its inputs have the stride, all others stride 1.
+
+    Attributes:
+        name: The cell type.
+        strides: Of the edges, by their source.
+    """
 
     def __init__(
         self, genotype: CellGenotype, channels: int, stride: int = 1, primitives: Primitives = PRIMITIVES
     ) -> None:
         super().__init__()
-        strides = (stride,) * genotype.inputs + (1,) * len(genotype.nodes)
-        self.nodes = nn.ModuleList(DiscreteNode(node, channels, strides, primitives) for node in genotype.nodes)
+        self.name = genotype.name
+        self.strides = (stride,) * genotype.inputs + (1,) * len(genotype.nodes)
+        self.nodes = nn.ModuleList(DiscreteNode(node, channels, self.strides, primitives) for node in genotype.nodes)
 
     def forward(self, inputs: Sequence[Tensor], drop_path_probability: float = 0.0) -> list[Tensor]:
         """Return the value of each node, `(B, C, H, W)`."""

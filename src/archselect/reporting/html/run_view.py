@@ -21,7 +21,9 @@ from PIL import Image, UnidentifiedImageError
 
 from archselect.pipeline.finished_run import FinishedRun, stage_place
 from archselect.reporting.html.decisions import Decisions, tabulate
+from archselect.results.costs import COSTS, PARAMETERS
 from archselect.results.formatting import duration
+from archselect.results.metric import Metric
 from archselect.results.summaries import STAGES, RunResult
 from archselect.safe_io.config import read_config, read_overrides
 from archselect.safe_io.files import PICTURE_BYTES, TEXT_BYTES, open_picture, read_bytes, read_text
@@ -150,14 +152,14 @@ def _analysis(home: Path, folder: Path, assets: Assets, notes: Notes) -> dict[st
     }
 
 
-FIGURES = {
+FIGURES = {  # METRIC stands for that of the run's task
     "cells": "The cells that were selected",
-    "operation_strengths": "Validation accuracy behind the decisions on operations, edge by edge",
-    "topology_strengths": "Validation accuracy behind the decisions on the inputs of nodes",
+    "operation_strengths": "Validation METRIC behind the decisions on operations, edge by edge",
+    "topology_strengths": "Validation METRIC behind the decisions on the inputs of nodes",
     "strengths": "Strength of every operation, as the selection measures it",
-    "search_curves": "Search: accuracy and loss of the supernet",
-    "selection_curves": "Selection: accuracy and loss of the supernet while it is tuned between the decisions",
-    "evaluation_curves": "Evaluation: accuracy and loss of the selected network",
+    "search_curves": "Search: METRIC and loss of the supernet",
+    "selection_curves": "Selection: METRIC and loss of the supernet while it is tuned between the decisions",
+    "evaluation_curves": "Evaluation: METRIC and loss of the selected network",
     "search_alpha": "Search: mixture weights of every edge",
     "search_alpha_map": "Search: the same at one glance, an operation a row, an epoch a column",
     "selection_alpha": "Selection: mixture weights of every edge",
@@ -183,24 +185,25 @@ class RunView:
         config: Any = notes.attempt("The run's options", read, {})
         self.decisions: Decisions | None = None
         if "selection" in summary["stages"]:
-            self.decisions = notes.attempt("The decisions", partial(_decisions, run, config, notes), None)
+            decisions = partial(_decisions, run, config, result.metric, notes)
+            self.decisions = notes.attempt("The decisions", decisions, None)
         self.command = notes.attempt("The command", partial(_command, self.folder), "")  # as the overrides tell
         self.genotype = summary["genotype"]
-        self.outcomes: list[Any] = notes.attempt("The numbers", lambda: list(_outcomes(summary)), [])
+        self.outcomes: list[Any] = notes.attempt("The numbers", lambda: list(_outcomes(summary, result)), [])
         self.stages: list[Any] = notes.attempt("The stages", lambda: list(_stages(summary, self.folder, assets)), [])
-        self.pictures = _pictures(summary, self.folder, self.decisions, assets, notes)
+        self.pictures = _pictures(summary, result.metric, self.folder, self.decisions, assets, notes)
         self.analyses = analyses_in(self.folder, assets, notes)
         self.notes = notes.sentences
 
 
-def _decisions(run: FinishedRun, config: Any, notes: Notes) -> Decisions | None:
+def _decisions(run: FinishedRun, config: Any, metric: Metric, notes: Notes) -> Decisions | None:
     records, made = run.decisions, run.stage("selection").result.get("decisions")
     if made is not None and len(records) < made:
         notes.add(f"Decisions are missing: {made} were made, and decisions.jsonl holds {len(records)}.")
     if made and not records:
         return None
     criterion = (config.get("selection") or {}).get("operation_criterion")  # most selections have none
-    return tabulate(records, by_loss=criterion == "loss")
+    return tabulate(records, by_loss=criterion == "loss", metric=metric)
 
 
 def _command(folder: Path) -> str:
@@ -215,10 +218,15 @@ def _typed(override: str) -> str:
     return "".join(words.get(part) or shlex.quote(part) for part in parts if part)
 
 
-def _outcomes(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _outcomes(summary: Mapping[str, Any], result: RunResult) -> Iterator[tuple[str, str]]:
     """Yield the numbers of a summary by what they are, with their units."""
-    if summary.get("params") is not None:
-        yield "parameters", f"{summary['params']:,}"
+    if (parameters := result.costs.get(PARAMETERS.key)) is not None:
+        yield "parameters", f"{parameters:,}"
+    for cost in COSTS:
+        if cost is not PARAMETERS and cost.key in result.costs:
+            yield cost.name, cost.amount(result.costs[cost.key])
+    if result.device is not None:
+        yield "latency measured on", result.device
     for name, value in summary.items():
         stage, dot, what = name.partition(".")
         if dot and stage in STAGES and isinstance(value, int | float):
@@ -226,8 +234,8 @@ def _outcomes(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _amount(what: str, value: float) -> str:
-    if what.endswith("accuracy"):
-        return f"{100 * value:.2f} %"
+    if (metric := Metric(what)).is_share:
+        return metric.amount(value)
     if what.endswith(("_test", "_valid")):  # of the NAS-Bench-201 table, which is in percent
         return f"{value:.2f} %"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
@@ -249,7 +257,12 @@ def _stages(summary: Mapping[str, Any], folder: Path, assets: Assets) -> Iterato
 
 
 def _pictures(
-    summary: Mapping[str, Any], folder: Path, decisions: Decisions | None, assets: Assets, notes: Notes
+    summary: Mapping[str, Any],
+    metric: Metric,
+    folder: Path,
+    decisions: Decisions | None,
+    assets: Assets,
+    notes: Notes,
 ) -> dict[str, Picture]:
     """Return the pictures in the run's folder; a note names each that such a run draws and that is missing."""
     home = folder / "figures"
@@ -268,7 +281,7 @@ def _pictures(
     for name, caption in FIGURES.items():
         path = home / f"{name}.png"
         if path.exists() or expected.get(name):
-            embed = partial(assets.embed, path, folder, caption)
+            embed = partial(assets.embed, path, folder, caption.replace("METRIC", metric.words))
             picture: Picture | None = notes.attempt(f"The picture {name}.png", embed, None)
             if picture:
                 found[name] = picture

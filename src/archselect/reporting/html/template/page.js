@@ -46,6 +46,17 @@ function applyFilter() {
 filter.addEventListener("input", applyFilter);
 applyFilter(); // a browser may have kept the words over a reload
 
+// Costs: of the pictures and fronts of a task, those of the chosen cost are shown.
+for (const chooser of document.querySelectorAll("select.cost")) {
+  const choose = () => {
+    for (const part of chooser.closest(".tradeoffs").querySelectorAll("[data-cost]")) {
+      part.hidden = part.dataset.cost !== chooser.value;
+    }
+  };
+  chooser.addEventListener("change", choose);
+  choose();
+}
+
 // Pictures: each is on the page once, and decoded when what shows it is opened.
 const pictures = JSON.parse(document.getElementById("pictures").textContent);
 function show(place) {

@@ -1,0 +1,229 @@
+"""What the architectures of a search space cost: a sum over the edges that they keep, so that a mixture has a mean.
+
+    cost(genotype) = fixed + sum over kept edges e of cost(e, the operation on e)
+
+`fixed` is what all networks of a skeleton have in common: stem, preprocessing of the cells, head. What an operation
+adds on an edge is counted, not derived: an example network says for which channels, stride and resolution the
+operations of each cell are built, and every candidate is built and counted there, one of a user's own as well.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from archselect.costs.count import Costs, count
+from archselect.genotype import Genotype
+from archselect.models.cell_space import CellDecisions, CellSpace
+from archselect.models.discrete.network import DiscreteCell, DiscreteNetwork
+from archselect.models.ops import primitive
+from archselect.search_spaces import SearchSpace
+
+Decisions = Mapping[str, CellDecisions]
+
+COUNTED = ("macs", "params")
+"""What is counted of a network, and is a sum over its edges; its activations are none."""
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """The discrete networks of a space that differ in nothing but their genotype.
+
+    Attributes:
+        space: The search space.
+        image_size: Side of the images in pixels.
+        outputs: How many numbers the network gives.
+        in_channels: Of the images.
+        sizes: What `SearchSpace.network` takes besides, depth and width; None: those of the supernet.
+    """
+
+    space: SearchSpace
+    image_size: int
+    outputs: int
+    in_channels: int = 3
+    sizes: Mapping[str, Any] | None = None
+
+    def network(self, genotype: Genotype) -> DiscreteNetwork:
+        """Return a new network; a ValueError where the space has none of these sizes."""
+        sizes = self.space.supernet_sizes if self.sizes is None else self.sizes
+        try:
+            return self.space.network(genotype, self.image_size, self.outputs, in_channels=self.in_channels, **sizes)
+        except TypeError as error:
+            raise ValueError(
+                f"Costs are those of the network of {', '.join(map(str, sizes))}, not all of which networks of search "
+                f"space {self.space.name!r} have. Choose an evaluation that suits the space."
+            ) from error
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the costs of a genotype depend on, as JSON-able data."""
+        sizes = self.space.supernet_sizes if self.sizes is None else self.sizes
+        images = {"image_size": self.image_size, "in_channels": self.in_channels, "outputs": self.outputs}
+        return {**images, "network": {name: sizes[name] for name in sorted(sizes)}}
+
+
+class Place(NamedTuple):
+    """What an operation is built for, and the side of its input in pixels."""
+
+    channels: int
+    stride: int
+    size: int
+
+
+Places = Mapping[str, tuple[Counter[Place], ...]]
+"""Cell type -> per edge, how often the skeleton has it at each place."""
+
+
+def places_of(skeleton: Skeleton) -> Places:
+    """Return where the operations of each edge stand; a ValueError for a network that has no such cells."""
+    space, found = skeleton.space, dict[str, tuple[Counter[Place], ...]]()
+    for name, choices in space.cells.items():
+        found[name] = tuple(Counter[Place]() for _ in choices.topology.edges)
+
+    def note(cell: nn.Module, inputs: tuple[Any, ...], outputs: list[Tensor]) -> None:
+        assert isinstance(cell, DiscreteCell)
+        states = [*inputs[0], *outputs]
+        for edge, (source, _) in enumerate(space.cells[cell.name].topology.edges):
+            _, channels, size, _ = states[source].shape
+            found[cell.name][edge][Place(channels, cell.strides[source], size)] += 1
+
+    with torch.device("meta"):
+        network = skeleton.network(space.example())
+    cells = [module for module in network.modules() if isinstance(module, DiscreteCell)]
+    if not cells:
+        raise ValueError(
+            f"The networks of search space {space.name!r} have no DiscreteCell, so nothing says where their operations "
+            "stand. Build them of archselect.models.discrete.network.DiscreteCell."
+        )
+    for cell in cells:
+        cell.register_forward_hook(note)
+    count(network, skeleton.image_size, skeleton.in_channels)
+    return found
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """What every architecture of a skeleton costs, in whole numbers.
+
+    Attributes:
+        cells: The choices of each cell type.
+        fixed: What all architectures have in common.
+        operations: Cell type -> per edge and candidate what it adds, summed over all cells of the type.
+    """
+
+    cells: Mapping[str, CellSpace]
+    fixed: int
+    operations: Mapping[str, tuple[tuple[int, ...], ...]]
+
+    def cost(self, genotype: Genotype) -> int:
+        """Return what an architecture costs."""
+        total = self.fixed
+        for name, space in self.cells.items():
+            for source, target, operation in genotype.cell(name).edges:
+                edge = space.topology.edges.index((source, target))
+                total += self.operations[name][edge][space.operations[edge].index(operation)]
+        return total
+
+    def expected(self, weights: Mapping[str, Tensor], decisions: Decisions) -> Tensor:
+        """Return the mean cost of the architectures that a mixture stands for, a scalar in float64.
+
+        An edge has each operation with the share of it in the edge's weights (ProxylessNAS, Cai et al., ICLR 2019,
+        arXiv 1812.00332, sec. 3.3.1: E[latency] = sum_j p_j F(o_j)). While a node has n inputs of which it will keep k,
+        each is kept with probability k / n, for which the weights of operations say nothing; so once everything is
+        decided this is the cost of the architecture, to the last unit.
+
+        Args:
+            weights: Cell type -> `(edges, operations)`, as of `Supernet.mixture_weights`: zero on dropped edges.
+            decisions: What has been decided in each cell type.
+        """
+        total = torch.tensor(float(self.fixed), dtype=torch.float64)
+        for name, space in self.cells.items():
+            rows = weights[name].double()
+            shares = rows / rows.sum(dim=1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
+            # Where an edge has fewer candidates than others, their weight is zero as well.
+            costs = [[*edge, *[0] * (space.width - len(edge))] for edge in self.operations[name]]
+            of_edges = (shares * torch.tensor(costs, dtype=rows.dtype, device=rows.device)).sum(dim=1)
+            kept = torch.tensor(_kept_probabilities(space, decisions[name]), dtype=rows.dtype, device=rows.device)
+            total = total.to(rows.device) + (kept * of_edges).sum()
+        return total
+
+    @property
+    def highest(self) -> int:
+        """What the most expensive architecture costs."""
+        total = self.fixed
+        for name, space in self.cells.items():
+            dearest = [max(edge) for edge in self.operations[name]]
+            for node in space.topology.node_states:
+                into = sorted((dearest[edge] for edge in space.topology.edges_into(node)), reverse=True)
+                total += sum(into[: space.topology.edges_kept_into(node)])
+        return total
+
+
+def _kept_probabilities(space: CellSpace, decisions: CellDecisions) -> list[float]:
+    """Return for each edge how probable it is that its node keeps it, where those that are left are alike."""
+    kept = [0.0] * len(space.operations)
+    for node in space.topology.node_states:
+        feeding = [edge for edge in space.topology.edges_into(node) if decisions.kept[edge]]
+        for edge in feeding:
+            kept[edge] = min(1.0, space.topology.edges_kept_into(node) / len(feeding))
+    return kept
+
+
+def linear_model(space: SearchSpace, places: Places, fixed: int, cost: Callable[[str, Place], int]) -> CostModel:
+    """Return the costs of a skeleton that has operations at these places, where one at a place costs so much."""
+    operations = {}
+    for name, cell in space.cells.items():
+        operations[name] = tuple(
+            tuple(sum(times * cost(candidate, place) for place, times in of_edge.items()) for candidate in candidates)
+            for candidates, of_edge in zip(cell.operations, places[name], strict=True)
+        )
+    return CostModel(space.cells, fixed, operations)
+
+
+def counted_models(skeleton: Skeleton) -> dict[str, CostModel]:
+    """Return `macs` and `params` of the architectures of a skeleton: equal to those counted of each, to the last one.
+
+    Example:
+        >>> space = archselect.DartsSpace("s2", ["skip_connect", "sep_conv_3x3"], channels=4, layers=3)
+        >>> counted = counted_models(Skeleton(space, image_size=8, outputs=10))
+        >>> {name: model.cost(space.example()) for name, model in counted.items()}
+        {'macs': 119168, 'params': 8822}
+    """
+    space, places = skeleton.space, places_of(skeleton)
+
+    @cache
+    def costs_at(operation: str, place: Place) -> Costs:
+        with torch.device("meta"):
+            return count(operation_at(space, operation, place), place.size, place.channels)
+
+    def counted(name: str, operation: str, place: Place) -> int:
+        return int(getattr(costs_at(operation, place), name))
+
+    example = space.example()
+    with torch.device("meta"):
+        whole = count(skeleton.network(example), skeleton.image_size, skeleton.in_channels)
+    models = {}
+    for name in COUNTED:
+        model = linear_model(space, places, 0, partial(counted, name))
+        models[name] = replace(model, fixed=int(getattr(whole, name)) - model.cost(example))
+    return models
+
+
+def operations_at(space: SearchSpace, places: Places) -> list[tuple[str, Place]]:
+    """Return every candidate at every place where a skeleton may have it, each once."""
+    found = dict.fromkeys(
+        (candidate, place)
+        for name, cell in space.cells.items()
+        for candidates, of_edge in zip(cell.operations, places[name], strict=True)
+        for candidate in candidates
+        for place in of_edge
+    )
+    return list(found)
+
+
+def operation_at(space: SearchSpace, operation: str, place: Place) -> nn.Module:
+    """Return an operation of a space as discrete networks have it at a place."""
+    return primitive(operation, space.primitives).build(place.channels, place.stride, True)

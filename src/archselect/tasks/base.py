@@ -1,0 +1,94 @@
+"""What a task is: what the targets are, what is lost on them, what is measured, and what a head must give.
+
+One of your own is a subclass of `Task` that a file in `configs/task` names by its `_target_`; docs/guides/tasks.md has
+one.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from archselect.data import ImageData
+from archselect.utils.validation import check_fields
+
+Mode = Literal["max", "min"]
+Reduction = Literal["mean", "sum"]
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """What a network is trained for, on outputs `(B, outputs)` and the targets of the images that they are of.
+
+    A task is stateless. What it has to know of the training images' targets, such as the weight of each class, is in
+    the copy that `fitted` returns: training and scoring take that one.
+
+    Attributes:
+        name: Shown in folders and reports.
+        metric: Key of the metric that results are judged by, such as `accuracy`.
+        mode: Whether a larger (`max`) or a smaller (`min`) value of the metric is better.
+    """
+
+    metric: ClassVar[str]
+    mode: ClassVar[Mode]
+
+    name: str
+
+    def __post_init__(self) -> None:
+        check_fields(self, "task")
+
+    @abstractmethod
+    def outputs(self, data: ImageData) -> int:
+        """Return how many numbers a network gives per image."""
+
+    @abstractmethod
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of each image, `(B,)`, which is differentiable and waits for no device."""
+
+    @abstractmethod
+    def measures(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return numbers `(B,)`, one per image, whose mean is the metric."""
+
+    def loss(self, outputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
+        """Return the mean or the sum of `losses`."""
+        losses = self.losses(outputs, targets)
+        return losses.mean() if reduction == "mean" else losses.sum()
+
+    def metrics(self, outputs: int) -> Mapping[str, Metric]:
+        """Return what is told of a validation and a test beside the metric, of networks with so many outputs.
+
+        They are given outputs and targets. A metric whose value has a dimension, one number per class, is kept as a
+        list; NaN stands for what is not known.
+        """
+        return {}
+
+    def fitted(self, data: ImageData) -> Self:
+        """Return the task with what it has to know of the training images' targets."""
+        return self
+
+    def smoothed(self, label_smoothing: float) -> "Task":
+        """Return the task with the labels smoothed in its loss; a ValueError says that it has no labels to smooth."""
+        if label_smoothing:
+            raise ValueError(
+                f"evaluation.label_smoothing={label_smoothing} gives a share of a class's probability to the other "
+                f"classes, but task={self.name} has no classes of which one is right. Use evaluation.label_smoothing=0."
+            )
+        return self
+
+    def check(self, data: ImageData) -> None:  # noqa: B027
+        """Raise a ValueError unless the data have the targets of this task; labels are read, images are not decoded."""
+
+    def describe(self, data: ImageData, targets: Tensor, split: Literal["train", "test"]) -> dict[str, Any]:
+        """Return what results say of the targets of a split, as plain data whose names begin with the split's."""
+        return {}
+
+
+@lru_cache(maxsize=64)
+def constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return numbers as a tensor on a device, to which they are copied once: a captured step cannot copy."""
+    return torch.tensor(values, device=device, dtype=dtype)

@@ -1,0 +1,109 @@
+"""Classification: one of the classes is right (cross-entropy, accuracy)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import Metric
+
+from archselect.data import ImageData
+from archselect.tasks.base import Reduction, Task, constant
+from archselect.utils.validation import FractionOrZero
+
+ClassWeights = Literal["balanced"] | Sequence[float] | None
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """Targets are the numbers of classes, `(B,)` int64; outputs are logits `(B, classes)`.
+
+    Attributes:
+        class_weights: By what the loss of an image of each class is multiplied, one number per class; `balanced`:
+            inversely proportional to the training images of a class, on average over these 1; None: 1.
+        label_smoothing: Share of a class's probability that the loss gives to all classes alike.
+    """
+
+    metric = "accuracy"
+    mode = "max"
+
+    name: str = "classification"
+    class_weights: ClassWeights = None
+    label_smoothing: FractionOrZero = 0.0
+
+    def outputs(self, data: ImageData) -> int:
+        return data.classes
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        weight = self._weight(outputs)
+        return F.cross_entropy(outputs, targets, weight, reduction="none", label_smoothing=self.label_smoothing)
+
+    def loss(self, outputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
+        if self.class_weights is not None:  # PyTorch's mean would divide by the weights that a batch happens to have
+            return super().loss(outputs, targets, reduction)
+        return F.cross_entropy(outputs, targets, reduction=reduction, label_smoothing=self.label_smoothing)
+
+    def measures(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs.argmax(dim=1) == targets).float()
+
+    def metrics(self, outputs: int) -> Mapping[str, Metric]:
+        return {"balanced_accuracy": BalancedAccuracy(outputs), "accuracy_per_class": AccuracyPerClass(outputs)}
+
+    def fitted(self, data: ImageData) -> Self:
+        if self.class_weights != "balanced":
+            return self
+        counts = data.count_classes(data.train.labels)
+        present = sum(count > 0 for count in counts)
+        weights = [sum(counts) / (present * count) if count else 0.0 for count in counts]
+        return replace(self, class_weights=tuple(weights))
+
+    def smoothed(self, label_smoothing: float) -> "Classification":
+        return replace(self, label_smoothing=label_smoothing) if label_smoothing else self
+
+    def describe(self, data: ImageData, targets: Tensor, split: Literal["train", "test"]) -> dict[str, Any]:
+        return {f"{split}_images_per_class": data.count_classes(targets)}
+
+    def _weight(self, outputs: Tensor) -> Tensor | None:
+        if self.class_weights is None:
+            return None
+        assert not isinstance(self.class_weights, str), "balanced weights are known once the task is fitted"
+        return constant(tuple(self.class_weights), outputs.device, outputs.dtype)
+
+
+class AccuracyPerClass(Metric):
+    """The share of each class's images that is recognised (its recall), `(classes,)`: NaN for one without images.
+
+    What is counted are whole numbers, so several processes come to what one comes to.
+    """
+
+    full_state_update = False
+    correct: Tensor  # (classes,), int64
+    images: Tensor  # (classes,), int64
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        for name in ("correct", "images"):
+            self.add_state(name, torch.zeros(classes, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Count a batch: logits `(B, classes)`, labels `(B,)`."""
+        right = (logits.argmax(dim=1) == labels).long()
+        self.correct.index_add_(0, labels, right)
+        self.images.index_add_(0, labels, torch.ones_like(right))
+
+    def compute(self) -> Tensor:
+        """Return the shares on the CPU, in float64."""
+        return self.correct.cpu().double() / self.images.cpu()
+
+
+class BalancedAccuracy(AccuracyPerClass):
+    """The mean of the shares of the classes of which there were images.
+
+    That is scikit-learn's `balanced_accuracy_score`. `MulticlassAccuracy(average="macro")` of torchmetrics is another
+    number where a class has no images: it counts as 0 once an image of another class is taken for one of it.
+    """
+
+    def compute(self) -> Tensor:
+        return super().compute().nanmean().float()
