@@ -17,8 +17,10 @@ from archselect.data import ImageData
 from archselect.evaluation import Evaluation
 from archselect.figures.style import formats_of
 from archselect.genotype import Genotype
+from archselect.pipeline.own_code import own_sources
 from archselect.search import SearchMethod
 from archselect.search_spaces import SearchSpace, instantiate_space
+from archselect.search_spaces.from_config import MADE_BY_THE_SPACE
 from archselect.selection import Selector
 from archselect.store import explanation
 from archselect.tasks import Task
@@ -124,8 +126,8 @@ def folder_label(*parts: str | int) -> str:
 def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int = 1) -> Mapping[str, dict[str, Any]]:
     """Return, per stage, the parts of the config that determine its result.
 
-    Names, paths, devices and loggers do not; the precision does. Into how many parts a batch is cut does where each is
-    normalised by itself.
+    Names, paths, devices and loggers do not; the precision does, and what the files of a user's own classes hold. Into
+    how many parts a batch is cut does where each is normalised by itself.
     """
     # The images in the fingerprint determine a mean and std that are measured: null in the config, null here.
     # Where images are kept changes nothing; a file that breaks stops a run, or another stands for it from then on.
@@ -138,9 +140,24 @@ def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int =
         common["batch_norm"] = f"of each of {parts_of_batch} parts of a batch"
     space = to_plain_dict(config.search_space, "name")
     search = to_plain_dict(config.search, "name", "capture", "recompute")
+    selection = to_plain_dict(config.selection, "name")
     evaluation = to_plain_dict(config.evaluation, "name", "table", "capture")
+    skeleton = {key: value for key, value in space.items() if key not in MADE_BY_THE_SPACE}  # operations: see Plan
+    images = to_plain_dict(config.data)
     return {
-        "search": {**common, "space": space, "search": search, "data": data},
-        "selection": {**common, "selection": to_plain_dict(config.selection, "name")},
-        "evaluation": {**common, "space": space["_target_"], "evaluation": evaluation, "data": data},
+        "search": {
+            **common,
+            "space": space,
+            "search": search,
+            "data": data,
+            **own_sources(space, search, images, task),
+        },
+        "selection": {**common, "selection": selection, **own_sources(selection, task)},
+        "evaluation": {
+            **common,
+            "space": space["_target_"],
+            "evaluation": evaluation,
+            "data": data,
+            **own_sources(skeleton, evaluation, images, task),
+        },
     }

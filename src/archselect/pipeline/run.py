@@ -37,6 +37,7 @@ from archselect.pipeline.config import Components, as_user_error, check_groups, 
 from archselect.pipeline.console import draw_figures
 from archselect.pipeline.finished_run import FinishedRun, open_run, summarise
 from archselect.pipeline.loggers import RunLog
+from archselect.pipeline.own_code import own_targets
 from archselect.pipeline.plan import Plan, how_long
 from archselect.pipeline.preflight import check, check_data, check_objective
 from archselect.pipeline.run_costs import cost_options, costs_of_run
@@ -211,8 +212,7 @@ def _following(config: DictConfig, parts: Components, folder: Path) -> list[str]
     """Return the commands that one may type after a run; an analysis has to be told whose classes it may make."""
     read_back = OmegaConf.masked_copy(config, [str(key) for key in config if key != "logger"])
     shown = os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else str(folder)
-    packages = {*re.findall(r"_target_: *['\"]?(\w+)\.", OmegaConf.to_yaml(read_back))}
-    own = sorted(packages - {"archselect", "torch", "pytorch_lightning"})
+    own = sorted({target.partition(".")[0] for target in own_targets(OmegaConf.to_container(read_back))})
     look = ["python", "analyze.py", "analysis=operation_strength", f"run={shown}"]
     look += [f"trusted=[{','.join(own)}]"] if own else []
     report = ["python", "-m", "archselect.reporting", str(config.logs)]
@@ -278,7 +278,8 @@ class Run:
             _write(folder / "strengths.csv", text.getvalue())
             log.table("strengths", show.RANKING, rows)
             show.show_ranking(self.plan.job.console, rows)
-        log.figures(draw_figures(folder / "figures", genotype, finished, ranking, parts.formats))
+        operations = parts.space.primitives
+        log.figures(draw_figures(folder / "figures", genotype, finished, ranking, parts.formats, operations))
         for name, columns, lines in show.tables(summary, finished):
             log.table(name, columns, lines)
         log.summary({**summary, **comparison(summary)})

@@ -81,7 +81,8 @@ class Operation:
     @property
     def definition(self) -> dict[str, Any]:
         """What it is made of, as plain data: `_target_` and arguments."""
-        return {"_target_": f"{self.module.__module__}.{self.module.__qualname__}", **self.arguments}
+        path = [getattr(self.module, part, "") for part in ("__module__", "__qualname__")]
+        return {"_target_": ".".join(path) if all(path) else repr(self.module), **self.arguments}
 
     @property
     def primitive(self) -> Primitive:
