@@ -92,6 +92,11 @@ KILLS = {
     "selection: in the middle of a node": (SELECTION, ("search",), Blow(PASS, 4 + 1), (6, 12, 0)),
     "selection: after the last epoch": (SELECTION, ("search",), Blow(FINISH, 1), (0, 0, 0)),
     "retraining: in the middle of an epoch": ((), ("search", "selection"), Blow(RETRAINING, 4), (0, 0, 4)),
+    # A checkpoint after every step but the last of an epoch: a step less is made again.
+    "search: in an epoch, after a checkpoint": (SEARCH, (), Blow(TRAINING, 4), (3, 0, 0)),
+    "search: in the first epoch, after a checkpoint": (SEARCH, (), Blow(TRAINING, 2), (5, 0, 0)),
+    "selection: in the tuning, after a checkpoint": (SELECTION, ("search",), Blow(TRAINING, 4), (31, 12, 0)),
+    "retraining: in an epoch, after a checkpoint": ((), ("search", "selection"), Blow(RETRAINING, 4), (0, 0, 3)),
     "retraining: while it is tested": ((), ("search", "selection"), Blow(TESTING, 1), (0, 0, 0)),
     "retraining: after the test": ((), ("search", "selection"), Blow(FINISH, 1), (0, 0, 0)),
 }
@@ -100,7 +105,7 @@ KILLS = {
 OFTEN = (
     "search: in the middle of an epoch",
     "selection: between the two cell types",
-    "retraining: in the middle of an epoch",
+    "retraining: in an epoch, after a checkpoint",
 )
 """What every run of the tests looks at; the others are slow."""
 
@@ -114,12 +119,17 @@ def test_a_killed_run_goes_on_and_ends_as_the_one_left_alone(
     less, there, blow, made = KILLS[where]
     expected = alone(*less)
     logs = beside(expected, there, tmp_path / "logs")
-    overrides = command(*less, logs)
+    often = ["trainer.checkpoint_minutes=1e-9"] if where.endswith("after a checkpoint") else []
+    overrides = command(*less, *often, logs)
     assert Apart(tmp_path / "killed", overrides, blow).end().code == -signal.SIGKILL
     assert runs_in(logs) == []
-    again = Apart(tmp_path / "again", overrides, counted=COUNTED).end()
+    session = Apart(tmp_path / "again", overrides, counted=COUNTED)
+    again = session.end()
     assert again.code == 0
     assert tuple(again.calls[function] for function in COUNTED) == made
+    assert ("goes on in epoch 1" in session.output.read_text()) == (
+        where == "search: in the first epoch, after a checkpoint"
+    )
     (run,) = runs_in(logs)
     same(expected, run)
     sessions = {kind: len(json.loads((run.stage(kind) / "provenance.json").read_text())) for kind in run.reused()}

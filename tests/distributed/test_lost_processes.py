@@ -97,6 +97,22 @@ def test_torchrun_restarts_a_run_that_goes_on_from_its_last_checkpoint(undisturb
     same(undisturbed, run)
 
 
+def test_a_search_goes_on_within_an_epoch_with_what_each_process_had(tmp_path: Path) -> None:
+    """Each has statistics, noise and counts of its own; they look at the clock after 10 of 12 steps of an epoch."""
+    arguments = [*tiny("s4", "darts", "magnitude"), *TWO, "trainer.sync_batchnorm=false", "evaluation=none"]
+    arguments += ["data.train_subset=96", "search.batch_size=4", "trainer.checkpoint_minutes=1e-9"]
+    runs = []
+    for name, blow, made in (("whole", None, 2 * 12), ("killed", Blow(STEP, 12 + 12, KILLED, 1), 2)):
+        logs = f"logs={tmp_path / name}"
+        if blow:
+            with Command(tmp_path / "lost", PYTHON, [*arguments, logs], blow) as lost:
+                assert lost.end().code == 1, lost.output
+        with Command(tmp_path / f"{name} again", PYTHON, [*arguments, logs], counted=(STEP,)) as again:
+            assert again.end().calls == {STEP: made}, again.output
+        runs += runs_in(tmp_path / name)
+    same(*runs)
+
+
 def test_a_python_killed_while_its_processes_start_leaves_none_behind(tmp_path: Path) -> None:
     with Command(tmp_path / "run", PYTHON, [*WHOLE, *TWO, f"logs={tmp_path / 'logs'}"]) as command:
         command.wait_for(lambda: len(command.at_work()) == 3)

@@ -59,6 +59,17 @@ def drawn_alike() -> Iterator[None]:
         _restore(own)
 
 
+def generator_states() -> list[list[Tensor]]:
+    """Return the states of PyTorch's generators, and of those that all processes draw alike from, on the CPU."""
+    return [_state(), list(_alike)]
+
+
+def restore_generators(states: list[list[Tensor]]) -> None:
+    """Go on drawing where `generator_states` was asked for."""
+    own, _alike[:] = states
+    _restore(own)
+
+
 def _seed(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_available():

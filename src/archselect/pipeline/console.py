@@ -25,7 +25,7 @@ from archselect.pipeline.selection_stage import DECISIONS
 from archselect.pipeline.stage import StageResult, epochs_made
 from archselect.results.formatting import duration
 from archselect.results.summaries import is_unbalanced
-from archselect.store import StageFolder
+from archselect.store import CHECKPOINTS, StageFolder
 from archselect.training.fit import HISTORY
 from archselect.training.progress import warn
 
@@ -68,7 +68,9 @@ def _snapshots(parts: Components) -> str:
 
 def _state(folder: StageFolder) -> str:
     if folder.state == "unfinished":
-        return f"goes on after epoch {epochs}" if (epochs := epochs_made(folder)) else "starts again"
+        if epochs := epochs_made(folder):
+            return f"goes on after epoch {epochs}"
+        return "goes on in epoch 1" if (folder.path / CHECKPOINTS[0]).exists() else "starts again"
     return {"finished": "is there", "absent": "to do", "damaged": "damaged: starts again"}[folder.state]
 
 

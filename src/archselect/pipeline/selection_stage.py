@@ -135,15 +135,17 @@ class DecisionLoop:
                 self._apply(decision, evaluator)
                 started = time.perf_counter()
 
-    def resume(self, epoch: int) -> None:
+    def resume(self, epoch: int, within: bool = False) -> None:
         """Forget the decisions of the steps that begin after `epoch`: the checkpoint does not know them.
+
+        One of the middle of the epoch, `within` it, knows those that it begins with.
 
         Raises:
             DamagedError: The checkpoint knows decisions that are not written down, or others.
         """
         begun = {step.number for step in self.steps if step.epochs.start <= epoch}
         self.folder.keep_lines(DECISIONS, lambda record: record["point"] in begun)
-        tuned = {step.number for step in self.steps if step.epochs.start < epoch}
+        tuned = {step.number for step in self.steps if step.epochs.start < epoch + within}
         decisions = dict(self._before)
         for number, decision in self._written():
             if number in tuned:
@@ -172,7 +174,7 @@ class DecisionCallback(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.evaluator = self.make_evaluator(pl_module.device)
-        self.loop.resume(trainer.current_epoch)
+        self.loop.resume(trainer.current_epoch, within=trainer.fit_loop.restarted_mid_epoch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for step in self.loop.steps:

@@ -16,7 +16,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from archselect.distributed.launch import launched
 from archselect.distributed.process_group import STEP_TIMEOUT, UnwrappedDDPStrategy, init_process_group
-from archselect.utils.validation import FLAG, one_of
+from archselect.utils.validation import FLAG, POSITIVE_FLOAT, one_of
 
 
 def silence_lightning_warnings() -> None:
@@ -36,7 +36,7 @@ TrainerFactory = Callable[..., pl.Trainer]
 
 # The others would change results behind the store's back, or are the stages' own.
 OPTIONS: tuple[str, ...] = ("accelerator", "devices", "sync_batchnorm", "precision")
-OPTIONS += ("deterministic", "benchmark", "detect_anomaly", "profiler")
+OPTIONS += ("deterministic", "benchmark", "detect_anomaly", "profiler", "checkpoint_minutes")
 
 # Not float16: the search takes its gradients without the loss scale that it needs.
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -51,6 +51,8 @@ def check_trainer(trainer: TrainerFactory) -> torch.device:
         )
     one_of(PRECISIONS).check("trainer.precision", options.get("precision", PRECISIONS[0]))
     FLAG.check("trainer.sync_batchnorm", options.get("sync_batchnorm", True))
+    if (minutes := checkpoint_minutes(trainer)) is not None:
+        POSITIVE_FLOAT.check("trainer.checkpoint_minutes", minutes)
     try:
         _make(trainer, devices=options.get("devices", 1))  # all of them, before a process is started for each
         return for_this_process(trainer).strategy.root_device
@@ -70,6 +72,11 @@ def process_count(trainer: TrainerFactory) -> int:
     if isinstance(devices, list):
         return len(devices)
     return devices if isinstance(devices, int) and devices > 0 else _make(trainer, devices=devices).num_devices
+
+
+def checkpoint_minutes(trainer: TrainerFactory) -> float | None:
+    """Return after how many minutes of an epoch a checkpoint is written; None: only after the epoch."""
+    return _options(trainer).get("checkpoint_minutes")
 
 
 def parts_of_batch(trainer: TrainerFactory) -> int:
@@ -115,6 +122,8 @@ def _synchronises(trainer: TrainerFactory) -> bool:
 def _make(trainer: TrainerFactory, **options: Any) -> pl.Trainer:
     """Return a trainer that shows and keeps nothing, and starts no processes."""
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    lightning = trainer.func if isinstance(trainer, partial) else trainer
     if "strategy" not in options:
         options["plugins"] = [*options.get("plugins", ()), LightningEnvironment()]
-    return trainer(**quiet | options, sync_batchnorm=False)
+    given = {name: value for name, value in _options(trainer).items() if name != "checkpoint_minutes"}
+    return lightning(**given | quiet | options | {"sync_batchnorm": False})

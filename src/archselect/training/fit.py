@@ -19,7 +19,8 @@ from pytorch_lightning.callbacks import Callback, Checkpoint
 from archselect.distributed.process_group import assert_in_sync, average_statistics, on_main_process, sharded_batches
 from archselect.store import StageFolder
 from archselect.training.checkpoint import NEWEST, AtomicCheckpointIO, newest_valid
-from archselect.training.devices import TrainerFactory, for_this_process
+from archselect.training.devices import TrainerFactory, checkpoint_minutes, for_this_process
+from archselect.training.mid_epoch import MidEpochCheckpoint
 from archselect.training.progress import Progress, ProgressCallback
 
 
@@ -123,8 +124,9 @@ class StageTrainer:
         if wrong:
             then = f"going on from {checkpoint.name}" if checkpoint else "starting afresh"
             self.progress.warn(f"in {self.folder.path}, {' and '.join(wrong)}; {then}")
-        writer = EpochWriter(self, describe)
-        callbacks = [*callbacks, ProgressCallback(self.progress), writer]
+        within = MidEpochCheckpoint(self.folder.path, checkpoint_minutes(self.trainer))
+        writer = EpochWriter(self, describe, within)
+        callbacks = [*callbacks, ProgressCallback(self.progress), within, writer]
         trainer = self._make(max_epochs=epochs, callbacks=callbacks, enable_checkpointing=True)
         train, val, writer.images = loaders(trainer.strategy.root_device)
         path = str(checkpoint) if checkpoint else None
@@ -168,8 +170,11 @@ class EpochWriter(Checkpoint):
 
     images = 0  # of an epoch
 
-    def __init__(self, stage_trainer: StageTrainer, describe: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(
+        self, stage_trainer: StageTrainer, describe: Callable[[], Mapping[str, Any]], within: MidEpochCheckpoint
+    ) -> None:
         self.folder, self.on_record, self.describe = stage_trainer.folder, stage_trainer.on_record, describe
+        self.within = within
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the count of the peak memory, which is what is allocated on a GPU."""
@@ -179,6 +184,7 @@ class EpochWriter(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget records of epochs that are made again."""
         self.folder.keep_lines(HISTORY, lambda record: record["epoch"] < trainer.current_epoch)
+        self._started = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._started = time.perf_counter()
@@ -191,7 +197,7 @@ class EpochWriter(Checkpoint):
         """Write record and checkpoint; several processes compare first what they hold."""
         average_statistics(pl_module)
         assert_in_sync(pl_module, f"after epoch {trainer.current_epoch + 1}")
-        seconds = time.perf_counter() - self._started
+        seconds = self.within.seconds + time.perf_counter() - self._started
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self._check_finite(pl_module, metrics, trainer.current_epoch)
         on_gpu = pl_module.device.type == "cuda"

@@ -70,7 +70,10 @@ class ProgressCallback(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         batches = int(trainer.num_training_batches)
-        self.progress.start(batches * (trainer.max_epochs or 0), completed=batches * trainer.current_epoch)
+        made = trainer.fit_loop.epoch_loop.batch_progress.current.ready if trainer.fit_loop.restarted_mid_epoch else 0
+        self.progress.start(batches * (trainer.max_epochs or 0), completed=batches * trainer.current_epoch + made)
+        if made:
+            self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Name the epoch, and the accuracy of the one before."""
