@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 
 from archselect.figures.strengths import draw_operation_strengths, draw_strengths, draw_topology_strengths
 from archselect.figures.style import STYLES
+from archselect.results.metric import Metric
 
 
 def on_edge(
@@ -100,6 +101,18 @@ def test_shows_the_rounds_of_a_node_and_what_it_kept() -> None:
     kept, dropped = (line.get_color() for line in figure.subfigs[0].legends[0].get_lines()[:2])
     assert [line.get_color() for line in axes.lines] == [kept if fill else dropped for *_, fill in shown(axes)]
     assert kept != dropped
+
+
+def test_of_an_error_more_is_worse_in_its_own_unit() -> None:
+    decision = on_edge(0, [2, 3], "sep_conv_3x3", None, skip_connect=0.0, sep_conv_3x3=0.0)
+    for score, error in zip(decision["scores"], (12.5, 14.0), strict=True):
+        score["mean_absolute_error"] = error
+    figure = draw_operation_strengths([decision], Metric("mean_absolute_error", "min"))
+    assert [x for x, *_ in shown(figure.axes[0])] == [12.5, 14.0]
+    assert "Mean absolute error of the supernet with one operation masked: higher = stronger" in str(
+        figure.get_suptitle()
+    )
+    assert [part.get_supxlabel() for part in figure.subfigs[0].subfigs] == ["validation mean absolute error"]
 
 
 @pytest.mark.parametrize("draw", [draw_operation_strengths, draw_topology_strengths])

@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 
 from archselect.figures.style import STYLES
 from archselect.figures.trajectories import draw_alpha, draw_alpha_map, draw_curves
+from archselect.results.metric import Metric
 
 NAMES = ["skip_connect", "sep_conv_3x3", "none"]
 SPACE = {"cells": {"normal": {"edges": [[0, 2], [1, 2]], "operations": [NAMES[:2], ["none", *NAMES[:2]]]}}}
@@ -111,3 +112,10 @@ def test_epochs_stand_at_whole_numbers_even_where_there_is_one() -> None:
 def test_refuses_a_history_without_any_of_the_metrics(history: list[Any], found: str) -> None:
     with pytest.raises(ValueError, match=rf"train_accuracy.*{found}"):
         draw_curves(history, "The search")
+
+
+def test_the_curve_of_an_error_is_in_its_own_unit() -> None:
+    error = Metric("mean_absolute_error", "min")
+    left, right = draw_curves([record(0, val_mean_absolute_error=2.5, val_loss=1.0)], "The search", (), error).axes
+    assert (left.get_ylabel(), right.get_ylabel()) == ("mean absolute error", "loss")
+    assert list(left.lines[0].get_ydata()) == [2.5]  # type: ignore[arg-type]

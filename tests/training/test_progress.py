@@ -1,9 +1,12 @@
 from io import StringIO
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
-from archselect.training.progress import Progress
+from archselect.training.progress import Progress, ProgressCallback
 
 
 @pytest.fixture
@@ -40,3 +43,20 @@ def test_what_an_earlier_session_made_does_not_count_for_the_time_left(clock: li
     progress.say("epoch 10/10")
     # One step took a minute, nine are left.
     assert output.getvalue() == "search      91 %  9 min left  epoch 10/10\n"
+
+
+@pytest.mark.parametrize(
+    ("task", "value", "words"),
+    [
+        (("accuracy", "max"), 0.5, "epoch 2/3, validation accuracy 50.0 %"),
+        (("mean_absolute_error", "min"), 12.5, "epoch 2/3, validation mean absolute error 12.50"),
+    ],
+)
+def test_it_tells_the_validation_metric_of_the_epoch_before(task: tuple[str, str], value: float, words: str) -> None:
+    said: list[str] = []
+    progress: Any = SimpleNamespace(say=said.append)
+    trained: Any = SimpleNamespace(task=SimpleNamespace(metric=task[0], mode=task[1]))
+    metrics = {f"val_{task[0]}": torch.tensor(value), "val_loss": torch.tensor(9.0)}
+    trainer: Any = SimpleNamespace(current_epoch=1, max_epochs=3, callback_metrics=metrics)
+    ProgressCallback(progress).on_train_epoch_start(trainer, trained)
+    assert said == [words]

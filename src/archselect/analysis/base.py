@@ -28,6 +28,7 @@ from archselect.pipeline.plan import Plan
 from archselect.pipeline.preflight import check
 from archselect.pipeline.selection_stage import StageEvaluator, scorer_of
 from archselect.pipeline.stage import StageContext, StageResult, run_stage
+from archselect.results.metric import ACCURACY, Metric
 from archselect.search.data import architecture_images, fixed_batches
 from archselect.search_spaces import NASBench201Space
 from archselect.selection import Scorer, Scoring
@@ -153,6 +154,11 @@ class Measurer:
         self.context, self.run = context, context.run
         self.trainer, self.device = trainer, trainer.device
 
+    @property
+    def metric(self) -> Metric:
+        """The metric of the run's task."""
+        return Metric.of(self.run.summary)
+
     def supernet(self, epochs: int | None = None) -> Supernet:
         """Return the supernet as the search left it, or as it was after so many epochs, on the device."""
         return self.run.supernet("search", epochs).to(self.device)
@@ -247,6 +253,37 @@ class Analysis(ABC):
         """Return in one paragraph what is to be seen."""
 
 
+METRIC = "metric"
+"""The table of the metric: there unless the run classifies by accuracy."""
+
+
+def metric_of(tables: Tables) -> Metric:
+    """Return the metric that tables are in."""
+    if METRIC not in tables:
+        return ACCURACY
+    (row,) = tables[METRIC]
+    return Metric(row["name"], row["mode"])
+
+
+def check_same_metric(analysis: str, runs: Sequence[FinishedRun]) -> None:
+    """Raise a ValueError where an analysis that compares runs is given some that are told in another metric."""
+    metric = Metric.of(runs[0].summary)
+    if (other := next((run for run in runs if Metric.of(run.summary) != metric), None)) is not None:
+        raise ValueError(
+            f"analysis={analysis} compares runs of one task, but {runs[0].folder} is told in {metric.words} and "
+            f"{other.folder} in {Metric.of(other.summary).words}. Name a folder that holds runs of one task."
+        )
+
+
+def check_accuracy(analysis: str, why: str, runs: Sequence[FinishedRun]) -> None:
+    """Raise a ValueError where an analysis that knows accuracies only is given runs of another task than that."""
+    if (other := next((run for run in runs if Metric.of(run.summary) != ACCURACY), None)) is not None:
+        raise ValueError(
+            f"{analysis} {why}, but the run {other.folder} has task={other.summary['task']}, judged by "
+            f"{Metric.of(other.summary).words}. Name a run with task=classification."
+        )
+
+
 def check_same_operations(analysis: str, runs: Sequence[FinishedRun]) -> None:
     """Raise a ValueError where an analysis that compares runs is given some with other candidates."""
     if (other := next((run for run in runs if run.space != runs[0].space), None)) is not None:
@@ -276,7 +313,10 @@ def stage_of(analysis: Analysis, context: AnalysisContext) -> AnalysisStage:
     prepared = analysis.prepare(context)
 
     def measure(trainer: StageTrainer) -> Mapping[str, Any]:
-        tables = analysis.measure(Measurer(context, trainer), prepared)
+        measurer = Measurer(context, trainer)
+        tables = analysis.measure(measurer, prepared)
+        if (metric := measurer.metric) != ACCURACY:
+            tables = {**tables, METRIC: [{"name": metric.name, "mode": metric.mode}]}
         trainer.folder.write_json(TABLES, dict(tables))
         return {"rows": {name: len(rows) for name, rows in tables.items()}}
 

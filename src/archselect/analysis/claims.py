@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from scipy.stats import binomtest
 
-from archselect.analysis.base import Table
+from archselect.analysis.base import Table, check_accuracy
 from archselect.analysis.discretization_accuracy import GROUND_TRUTH
 from archselect.analysis.shuffle import kept
 from archselect.analysis.skip_dominance import correlation
@@ -50,6 +50,9 @@ class Evidence:
         found: dict[tuple[str, str, str, int], FinishedRun] = {}
         for path in find_runs(self.folder):
             run = open_run(path)
+            check_accuracy(
+                "python -m archselect.analysis.claims", "judges what the paper claims of classification", [run]
+            )
             space, search, selection = (str(run.summary[name]) for name in ("search_space", "search", "selection"))
             key = (space, search, selection, int(run.summary["seed"]))
             if key in found:

@@ -1,4 +1,4 @@
-"""What `alpha` and perturbation say of operations, and the accuracy after discretising to them (DARTS-PT, Fig. 1)."""
+"""What `alpha` and perturbation say of operations, and the metric after discretising to them (DARTS-PT, Fig. 1)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,30 +8,42 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from archselect.analysis.base import Analysis, Measurer, Prepared, Table, Tables
+from archselect.analysis.base import Analysis, Measurer, Prepared, Table, Tables, metric_of
 from archselect.analysis.operation_strength import Unraced, perturbed
 from archselect.analysis.stats import edges_of, mean, mean_defined, open_edges, picked, plural, tau
 from archselect.distributed.rng import generator_for
 from archselect.figures.style import Rows, Style, add_legend, legend_dot, limits, new_figure, styled, styles
 from archselect.pipeline.finished_run import FinishedRun
+from archselect.results.metric import ACCURACY, Metric
 from archselect.selection.base import TrialTraining
 from archselect.utils.validation import PositiveInt
 
-GROUND_TRUTH = "accuracy_at_convergence"
+
+def ground_truth(metric: Metric) -> str:
+    """Return the name of the column with the metric after discretising and training on."""
+    return f"{metric.name}_at_convergence"
+
+
+GROUND_TRUTH = ground_truth(ACCURACY)
 PREDICTORS = {"alpha": "softmax(alpha)", "strength": "perturbation"}
-_COLUMNS = (
-    ("alpha", "softmax(α)", 1.0),
-    ("strength", "accuracy lost when masked (points)", 100.0),
-    (GROUND_TRUTH, "accuracy at convergence (%)", 100.0),
-)
+
+
+def _columns(metric: Metric) -> tuple[tuple[str, str, float], ...]:
+    """Return of each column that is drawn its name, its label, and by what it is multiplied."""
+    points, percent = (" (points)", " (%)") if metric.is_share else ("", "")
+    return (
+        ("alpha", "softmax(α)", 1.0),
+        ("strength", f"{metric.words} {metric.harm} when masked{points}", metric.factor),
+        (ground_truth(metric), f"{metric.words} at convergence{percent}", metric.factor),
+    )
 
 
 @dataclass(frozen=True)
 class DiscretizationAccuracy(Analysis):
-    """Discretise random edges to each of their operations, train the supernet on, and read its validation accuracy.
+    """Discretise random edges to each of their operations, train the supernet on, and read its validation metric.
 
     That is what the paper takes for the ground truth of an operation's strength. Beside it stand what predicts it: the
-    weight, and the drop of the accuracy when the operation is masked, both on the supernet as the search left it.
+    weight, and the harm to the metric when the operation is masked, both on the supernet as the search left it.
     """
 
     name: str
@@ -49,7 +61,7 @@ class DiscretizationAccuracy(Analysis):
 
     def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return a row per operation of the chosen edges."""
-        supernet = measurer.supernet()
+        supernet, truth = measurer.supernet(), ground_truth(measurer.metric)
         every = open_edges(supernet)
         generator = generator_for(measurer.run.parts.seed, "analysis", "edges")
         chosen = [every[index] for index in sorted(torch.randperm(len(every), generator=generator)[: self.edges])]
@@ -61,53 +73,60 @@ class DiscretizationAccuracy(Analysis):
                 decided = supernet.decisions[edge.cell].keep_operation(edge.number, index)
                 decisions = {**supernet.decisions, edge.cell: decided}
                 name = f"{edge.cell}-edge{edge.number}/{row['operation']}"
-                rows.append({**row, GROUND_TRUTH: evaluator.train(name, decisions, self.training).metric})
+                rows.append({**row, truth: evaluator.train(name, decisions, self.training).metric})
                 measurer.trainer.progress.advance()
         return {"operations": rows}
 
     @styled
     def draw(self, tables: Tables) -> Figure:
-        rows = tables["operations"]
-        edges = edges_of(rows)
+        rows, metric = tables["operations"], metric_of(tables)
+        edges, columns = edges_of(rows), _columns(metric)
         by_operation = styles(row["operation"] for row in rows)
         heights = [0.45 + 0.17 * len(own) for own in edges]
-        title = "What predicts an operation's strength, and its accuracy after discretising"
+        title = f"What predicts an operation's strength, and its {metric.words} after discretising"
         figure, body = new_figure(title, 0.8 + sum(heights))
-        filled = {"the largest on its edge": True, "not the largest": False}
+        best = "largest" if metric.mode == "max" else "best"
+        filled = {f"the {best} on its edge": True, f"not the {best}": False}
         add_legend(body, [legend_dot(label, "0.2", fill, "s") for label, fill in filled.items()])
-        grid = body.subplots(len(edges), len(_COLUMNS), squeeze=False, sharey="row", height_ratios=heights)
+        grid = body.subplots(len(edges), len(columns), squeeze=False, sharey="row", height_ratios=heights)
         for panels, own in zip(grid, edges, strict=True):
-            for axes, (column, _, factor) in zip(panels, _COLUMNS, strict=True):
-                _draw_values(axes, own, by_operation, column, factor)
+            for axes, (column, _, factor) in zip(panels, columns, strict=True):
+                _draw_values(axes, own, by_operation, column, factor, metric)
             panels[0].set_title(f"{own[0]['cell']} {own[0]['edge']}", fontweight="bold")
-        for axes, (_, label, _) in zip(grid[-1], _COLUMNS, strict=True):
+        for axes, (_, label, _) in zip(grid[-1], columns, strict=True):
             axes.set_xlabel(label)
         return figure
 
     def summary(self, tables: Tables) -> str:
-        edges = edges_of(tables["operations"])
-        hits, agreement = [], []
+        edges, metric = edges_of(tables["operations"]), metric_of(tables)
+        hits, agreement, truth = [], [], ground_truth(metric)
         for column, words in PREDICTORS.items():
-            right = sum(picked(rows, column) == picked(rows, GROUND_TRUTH) for rows in edges)
+            right = sum(picked(rows, column) == picked(rows, truth, metric.sign) for rows in edges)
             hits.append(f"{words} on {right}")
-            average = mean_defined(tau(rows, column, GROUND_TRUTH) for rows in edges)
+            taus = [tau(rows, column, truth) for rows in edges]
+            average = mean_defined(one and metric.sign * one for one in taus)
             agreement.append(f"{words} {'undefined' if average is None else format(average, '+.2f')}")
-        ranges = mean(max(row[GROUND_TRUTH] for row in rows) - min(row[GROUND_TRUTH] for row in rows) for rows in edges)
+        ranges = mean(max(row[truth] for row in rows) - min(row[truth] for row in rows) for rows in edges)
+        order, falls = ("that", "falls") if metric.mode == "max" else ("the order by that", "rises")
         return (
-            "The operation with the best accuracy after discretising and training on "
+            f"The operation with the best {metric.words} after discretising and training on "
             f"({plural(self.training.epochs, 'epoch')}) is named by {' and by '.join(hits)} of {len(edges)} edges. "
-            f"Kendall's tau with that accuracy, mean over the edges: {', '.join(agreement)}. From the best to the "
-            f"worst operation of an edge the accuracy falls by {100 * ranges:.2f} points on average."
+            f"Kendall's tau with {order} {metric.words}, mean over the edges: {', '.join(agreement)}. From the best "
+            f"to the worst operation of an edge the {metric.words} {falls} by {metric.difference(ranges)} on average."
         )
 
 
-def _draw_values(axes: Axes, rows: Rows, by_operation: Mapping[str, Style], column: str, factor: float) -> None:
-    """Draw bars; but dots of the accuracy at convergence, of which differences count, not sizes."""
+def _draw_values(
+    axes: Axes, rows: Rows, by_operation: Mapping[str, Style], column: str, factor: float, metric: Metric
+) -> None:
+    """Draw bars; but dots of the metric at convergence, of which differences count, not sizes."""
     values = [factor * row[column] for row in rows]
     colours = [by_operation[row["operation"]].colour for row in rows]
     best = values.index(max(values))
+    if dotted := column == ground_truth(metric):
+        best = values.index(max(values, key=lambda value: metric.sign * value))
     faces = [colour if position == best else "white" for position, colour in enumerate(colours)]
-    if column == GROUND_TRUTH:
+    if dotted:
         axes.scatter(values, range(len(rows)), 30, faces, edgecolors=colours, linewidths=1.0, clip_on=False)
     else:
         axes.barh(range(len(rows)), values, 0.7, color=faces, edgecolor=colours)

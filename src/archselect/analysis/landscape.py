@@ -1,4 +1,4 @@
-"""The curvature of the validation loss in `alpha` along the search, and the accuracy around the final `alpha`."""
+"""The curvature of the validation loss in `alpha` along the search, and the metric around the final `alpha`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from matplotlib.figure import Figure, SubFigure
 from pandas import DataFrame
 from torch import Tensor
 
-from archselect.analysis.base import Analysis, Measurer, Prepared, Tables
+from archselect.analysis.base import Analysis, Measurer, Prepared, Tables, metric_of
 from archselect.analysis.operation_strength import Unraced
-from archselect.analysis.stats import percent
 from archselect.distributed.rng import generator_for
 from archselect.figures.style import BLUE, VERMILLION, Rows, new_figure, styled, whole_numbers
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.finished_run import FinishedRun
+from archselect.results.metric import Metric
 from archselect.search import Curvature
 from archselect.selection import Scorer
 from archselect.utils.validation import POSITIVE_INT, Constraint, PositiveFloat
@@ -52,7 +52,7 @@ class Landscape(Analysis):
             )
 
     def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
-        """Return the eigenvalue of every snapshot and of the end, and the accuracy at every point of the plane."""
+        """Return the eigenvalue of every snapshot and of the end, and the metric at every point of the plane."""
         run = measurer.run
         last = run.stage("search").result["kept_epochs"]
         epochs = [*(epoch for epoch in run.snapshots if epoch < last), last]
@@ -66,8 +66,8 @@ class Landscape(Analysis):
         scorer = measurer.scorer(supernet, self.scoring)
         rows = []
         for (x, y), alphas in plane.items():
-            score = partial(_accuracy_at, supernet, alphas, scorer)
-            rows.append({"x": x, "y": y, "accuracy": measurer.cached(f"({x:.4g}, {y:.4g})", score)})
+            score = partial(_metric_at, supernet, alphas, scorer)
+            rows.append({"x": x, "y": y, measurer.metric.name: measurer.cached(f"({x:.4g}, {y:.4g})", score)})
         return {"plane": rows, "eigenvalues": eigenvalues}
 
     def _eigenvalue(self, measurer: Measurer, snapshot: int | None) -> float:
@@ -77,18 +77,19 @@ class Landscape(Analysis):
 
     @styled
     def draw(self, tables: Tables) -> Figure:
-        figure, body = new_figure("Curvature in α along the search, and accuracy around the final α", 3.3)
+        metric = metric_of(tables)
+        figure, body = new_figure(f"Curvature in α along the search, and {metric.words} around the final α", 3.3)
         curve, plane = body.subplots(1, 2, width_ratios=[1, 1.15])
         epochs, eigenvalues = ([row[name] for row in tables["eigenvalues"]] for name in ("epoch", "eigenvalue"))
         curve.plot(epochs, eigenvalues, color=BLUE, marker="o")
         curve.axhline(0, color="0.6", linewidth=0.8, linestyle="--", zorder=0)
         curve.set(xlabel="epochs of the search", ylabel="dominant eigenvalue of the Hessian")
         whole_numbers(curve)
-        _draw_plane(body, plane, tables["plane"])
+        _draw_plane(body, plane, tables["plane"], metric)
         return figure
 
     def summary(self, tables: Tables) -> str:
-        curve, plane = tables["eigenvalues"], tables["plane"]
+        curve, plane, metric = tables["eigenvalues"], tables["plane"], metric_of(tables)
         first, last = curve[0], curve[-1]
         highest = max(curve, key=lambda row: abs(row["eigenvalue"]))
         words = (
@@ -100,10 +101,11 @@ class Landscape(Analysis):
                 f"is {last['eigenvalue']:.3g} at the end of the search (which kept no snapshots: search.snapshots=N "
                 "shows its course)."
             )
-        middle = next(row["accuracy"] for row in plane if row["x"] == row["y"] == 0)
+        middle = next(row[metric.name] for row in plane if row["x"] == row["y"] == 0)
+        worst = metric.worst(row[metric.name] for row in plane) or 0.0
         return (
-            f"The dominant eigenvalue of the Hessian in alpha {words} Around the final alpha, the validation accuracy "
-            f"is {percent(middle)} in the middle of the plane and {percent(min(row['accuracy'] for row in plane))} at "
+            f"The dominant eigenvalue of the Hessian in alpha {words} Around the final alpha, the validation "
+            f"{metric.words} is {metric.amount(middle, 1)} in the middle of the plane and {metric.amount(worst, 1)} at "
             f"its worst point, with entries of alpha moved by up to {max(row['x'] for row in plane):.3g} each way."
         )
 
@@ -150,18 +152,18 @@ def weights_at(supernet: Supernet, alphas: Mapping[str, Tensor]) -> MixtureWeigh
     return weights.replaced(at)
 
 
-def _accuracy_at(supernet: Supernet, alphas: Mapping[str, Tensor], scorer: Scorer) -> float:
+def _metric_at(supernet: Supernet, alphas: Mapping[str, Tensor], scorer: Scorer) -> float:
     return scorer([weights_at(supernet, alphas)])[0].metric
 
 
-def _draw_plane(figure: SubFigure, axes: Axes, plane: Rows) -> None:
-    percents = 100 * DataFrame(plane).pivot(index="y", columns="x", values="accuracy")
-    image = axes.pcolormesh(percents.columns, percents.index, percents, cmap="cividis", shading="nearest")
+def _draw_plane(figure: SubFigure, axes: Axes, plane: Rows, metric: Metric) -> None:
+    shown = metric.factor * DataFrame(plane).pivot(index="y", columns="x", values=metric.name)
+    image = axes.pcolormesh(shown.columns, shown.index, shown, cmap="cividis", shading="nearest")
     axes.plot(0, 0, marker="x", color=VERMILLION, markersize=8, markeredgewidth=2)
     axes.set(title="×: the final α", xlabel="first direction (α moved by, root mean square)", ylabel="second direction")
     axes.set_aspect("equal")
     axes.grid(visible=False)
     axes.locator_params(nbins=5)
     axes.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=axes, pad=0.02, aspect=25, label="validation accuracy (%)")
+    bar = figure.colorbar(image, ax=axes, pad=0.02, aspect=25, label=f"validation {metric.label}")
     bar.outline.set_visible(False)

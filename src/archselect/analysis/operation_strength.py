@@ -6,10 +6,11 @@ from typing import Annotated, get_args
 
 from matplotlib.figure import Figure
 
-from archselect.analysis.base import Analysis, Measurer, Prepared, Table, Tables
+from archselect.analysis.base import Analysis, Measurer, Prepared, Table, Tables, metric_of
 from archselect.analysis.stats import SKIP, Edge, edges_of, mean_defined, open_edges, picked, tau
 from archselect.figures.strengths import Quantity, draw_operation_bars
 from archselect.models.supernet.supernet import Supernet
+from archselect.results.metric import ACCURACY, Metric
 from archselect.selection import Scorer, Scoring
 from archselect.selection.scoring import Criterion, Racing, perturbation_loss, standard_error_of_difference
 from archselect.utils.validation import Constraint
@@ -20,15 +21,13 @@ UNRACED = Constraint(
 )
 Unraced = Annotated[Scoring, UNRACED]
 
-_LABELS = {"metric": ("accuracy lost\nwithout it (points)", 100), "loss": ("loss gained\nwithout it (nats)", 1)}
-
 
 @dataclass(frozen=True)
 class OperationStrength(Analysis):
     """On the supernet as the search left it, mask each operation of each edge, and look at `softmax(alpha)` beside it.
 
     Nothing is decided and nothing tuned in between, so all edges are seen in the same supernet. (The paper's figure
-    shows the accuracy at convergence after discretising: see `DiscretizationAccuracy`.)
+    shows the metric at convergence after discretising: see `DiscretizationAccuracy`.)
     """
 
     name: str
@@ -49,9 +48,16 @@ class OperationStrength(Analysis):
 
     def draw(self, tables: Tables) -> Figure:
         title = "softmax(α) and perturbation strength of the operations of every edge"
-        label, factor = _LABELS[self.criterion]
+        what, factor, unit = self._measured(metric_of(tables))
+        label = f"{what}\nwithout it" + (f" ({unit})" if unit else "")
         strength = Quantity("strength", label, factor, "standard_error")
         return draw_operation_bars(tables["operations"], title, [Quantity("alpha", "softmax(α)"), strength])
+
+    def _measured(self, metric: Metric) -> tuple[str, float, str]:
+        """Return what a strength is, by what it is multiplied before it is shown, and its unit then."""
+        if self.criterion == "loss":
+            return "loss gained", 1, "nats" if metric == ACCURACY else ""
+        return f"{metric.words} {metric.harm}", metric.factor, "points" if metric.is_share else ""
 
     def summary(self, tables: Tables) -> str:
         rows, edges = tables["operations"], edges_of(tables["operations"])
@@ -66,8 +72,8 @@ class OperationStrength(Analysis):
         if (agreement := mean_defined(tau(edge, "alpha", "strength") for edge in edges)) is not None:
             words += f" Kendall's tau between the orders is {agreement:+.2f}, mean over the edges."
         if (noise := mean_defined(row["standard_error"] for row in rows)) is not None:
-            scale, unit = (100, "points") if self.criterion == "metric" else (1, "nats")
-            words += f" A strength has a standard error of {scale * noise:.2g} {unit} on average."
+            _, factor, unit = self._measured(metric_of(tables))
+            words += f" A strength has a standard error of {factor * noise:.2g} {unit}".rstrip() + " on average."
         return words
 
 
@@ -84,9 +90,9 @@ def perturbed(supernet: Supernet, edge: Edge, scorer: Scorer, criterion: Criteri
             "edge": edge.name,
             "operation": operation,
             "alpha": alpha,
-            "accuracy_without": score.metric,
+            f"{score.name}_without": score.metric,
             "loss_without": score.loss,
-            "accuracy": unmasked.metric,
+            unmasked.name: unmasked.metric,
             "loss": unmasked.loss,
             "strength": perturbation_loss(score, criterion) - perturbation_loss(unmasked, criterion),
             "standard_error": standard_error_of_difference(score, unmasked, column),

@@ -1,4 +1,4 @@
-"""What the selections of several runs have in common: operations, agreement, skips and accuracy."""
+"""What the selections of several runs have in common: operations, agreement, skips and results."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from pandas import DataFrame
 
-from archselect.analysis.base import Analysis, Measurer, Prepared, Table, Tables, check_same_operations
+from archselect.analysis.base import (
+    Analysis,
+    Measurer,
+    Prepared,
+    Table,
+    Tables,
+    check_same_metric,
+    check_same_operations,
+    metric_of,
+)
 from archselect.analysis.stats import SKIP, distinct, mean, mean_defined, percent, plural, rows_by, spearman
 from archselect.figures import style
 from archselect.genotype import Genotype
 from archselect.pipeline.finished_run import FinishedRun
+from archselect.results.metric import ACCURACY, Metric
 from archselect.results.summaries import RunResult
 
 DROPPED = "dropped"
@@ -38,21 +48,23 @@ class Seeds(Analysis):
                 "holds runs in one."
             )
         check_same_operations(self.name, runs)
+        check_same_metric(self.name, runs)
 
     def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return how often edges got operations, how far selections agree, and a row per run."""
-        found = outcomes(measurer.context.runs)
+        found = outcomes(measurer.context.runs, measurer.metric)
         rows = [{name: value for name, value in outcome.items() if name != "edges"} for outcome in found]
         return {
-            "accuracy": rows,
+            measurer.metric.name: rows,
             "frequencies": frequencies(found, measurer.run.space),
             "agreement": agreement(found),
         }
 
     @style.styled
     def draw(self, tables: Tables) -> Figure:
-        """Draw a heat map per selection and cell type; of several runs, the agreement, and accuracy against skips."""
-        rows, accuracy = tables["frequencies"], tables["accuracy"]
+        """Draw a heat map per selection and cell type; of several runs, the agreement, and the metric against skips."""
+        metric = metric_of(tables)
+        rows, results = tables["frequencies"], tables[metric.name]
         labels, by_cell = distinct(rows, "selection"), dict(rows_by(rows, "cell"))
         most = max(len(distinct(own, "operation")) for own in by_cell.values())
         fitting = int((style.WIDTH - 0.7) / (0.24 * most + 0.1))  # "100" fits into 0.24 inches
@@ -61,8 +73,8 @@ class Seeds(Analysis):
         heights = [0.3 + lines * (1.05 + 0.15 * max(3, len(distinct(own, "edge")))) for own in by_cell.values()]
         titles = [f"{style.cell_title(cell)}: edges (source,target)" for cell in by_cell]
         title, width = "What one run chose", min(style.WIDTH, max(3.2, 1.2 + 0.45 * most))
-        if several := len(accuracy) > 1:
-            title, width = f"What {len(accuracy)} runs chose (% of a selection's runs)", style.WIDTH
+        if several := len(results) > 1:
+            title, width = f"What {len(results)} runs chose (% of a selection's runs)", style.WIDTH
             heights.append(max(1.7, 1.0 + 0.16 * len(labels)) + 0.075 * max(map(len, labels)))
             titles.append("")
         figure, body = style.new_figure(title, 0.4 + sum(heights), width)
@@ -72,13 +84,14 @@ class Seeds(Analysis):
         if several:
             left, right = bodies[-1].subplots(1, 2)
             _draw_agreement(left, tables["agreement"], labels)
-            _draw_accuracy(right, accuracy, labels)
+            _draw_results(right, results, labels, metric)
             if right.lines:
                 style.add_legend(bodies[-1], right.lines)
         return figure
 
     def summary(self, tables: Tables) -> str:
-        rows = tables["accuracy"]
+        metric = metric_of(tables)
+        rows = tables[metric.name]
         words = []
         for label, own in rows_by(rows, "selection"):
             repeated = len(distinct(own, "seed")) < len(own)
@@ -93,21 +106,21 @@ class Seeds(Analysis):
                 words.append(f"{who} on {percent(row['share'], 0)} of the edges ({pairs}).")
         evaluated = [row for row in rows if row["judged"] is not None]
         for judged, own in rows_by(evaluated, "judged"):
-            rank = spearman([row["skips"] for row in own], [row["accuracy"] for row in own])
+            rank = spearman([row["skips"] for row in own], [row[metric.name] for row in own])
             words.append(
-                f"Spearman's correlation of the number of skips with test accuracy ({judged}) is "
+                f"Spearman's correlation of the number of skips with test {metric.words} ({judged}) is "
                 f"{'not defined' if rank is None else format(rank, '+.2f')}, n = {len(own)}."
             )
         if not evaluated:
-            words.append("No run evaluated what it chose, so nothing is said of accuracy.")
+            words.append(f"No run evaluated what it chose, so nothing is said of {metric.words}.")
         return " ".join(words)
 
 
-def outcomes(runs: Sequence[FinishedRun]) -> Table:
+def outcomes(runs: Sequence[FinishedRun], metric: Metric = ACCURACY) -> Table:
     """Return a row per run with what every edge has; a result that is there twice, for a repeated command, counts once.
 
     A selection is named with what else differs between the runs, such as the search. Runs with the same `supernet`, the
-    digest of the search, selected from the same one; accuracies are comparable where `judged` is the same.
+    digest of the search, selected from the same one; values of the metric are comparable where `judged` is the same.
     """
     results = [RunResult.from_summary(run.summary, run.folder) for run in runs]
     choices = DataFrame([result.choices for result in results])
@@ -122,7 +135,7 @@ def outcomes(runs: Sequence[FinishedRun]) -> Table:
             "seed": result.seed,
             "supernet": run.stage("search").folder.key.digest,
             "skips": list(edges.values()).count(SKIP),
-            "accuracy": result.value,
+            metric.name: result.value,
             "judged": None if result.value is None else judged,
             "genotype": str(run.genotype),
             "edges": edges,
@@ -218,18 +231,18 @@ def _draw_agreement(axes: Axes, rows: Table, labels: list[str]) -> None:
     axes.annotate(note, (0, 1), (0, 4), "axes fraction", "offset points", fontsize=6.5, color="0.3")
 
 
-def _draw_accuracy(axes: Axes, rows: Table, labels: Sequence[str]) -> None:
-    axes.set_title("Accuracy against skips", fontweight="bold", pad=16)
-    known = [row for row in rows if row["accuracy"] is not None]
+def _draw_results(axes: Axes, rows: Table, labels: Sequence[str], metric: Metric) -> None:
+    axes.set_title(f"{metric.title} against skips", fontweight="bold", pad=16)
+    known = [row for row in rows if row[metric.name] is not None]
     if not known:
         axes.text(0.5, 0.5, "nothing was evaluated", ha="center", va="center", color="0.4", transform=axes.transAxes)
     seen: set[Any] = set()
     for label, own in style.selection_styles(labels).items():
         face = "none" if own in seen else own.colour  # so that no two look alike
         seen.add(own)
-        if points := [(row["skips"], row["accuracy"]) for row in known if row["selection"] == label]:
+        if points := [(row["skips"], row[metric.name]) for row in known if row["selection"] == label]:
             look: dict[str, Any] = {"color": own.colour, "mfc": face, "markersize": 5.5, "alpha": 0.8}
             axes.plot(*zip(*points, strict=True), own.marker, label=label, **look)
-    axes.set(xlabel="skip connections in the architecture", ylabel="test accuracy (%)")
+    axes.set(xlabel="skip connections in the architecture", ylabel=f"test {metric.label}")
     axes.locator_params(axis="x", integer=True)
     axes.margins(0.08)

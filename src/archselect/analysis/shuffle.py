@@ -24,6 +24,7 @@ from archselect.analysis.base import (
     Table,
     Tables,
     accuracy,
+    check_accuracy,
 )
 from archselect.analysis.stats import percent, rows_by
 from archselect.distributed.rng import generator_for
@@ -73,6 +74,7 @@ class Shuffle(Analysis):
     batch_norm: Literal["running", "batch"]
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
+        check_accuracy(f"analysis={self.name}", "trains networks that classify, to compare with chance", runs)
         for name, pairs in swappable(runs[0].supernet()).items():
             if not pairs:
                 raise ValueError(

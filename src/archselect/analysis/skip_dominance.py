@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from archselect.analysis.base import Analysis, Measurer, Prepared, Tables
-from archselect.analysis.stats import SKIP, convolutions, mean, mean_defined, percent, spearman
+from archselect.analysis.base import Analysis, Measurer, Prepared, Tables, metric_of
+from archselect.analysis.stats import SKIP, convolutions, mean, mean_defined, spearman
 from archselect.figures.style import BLUE, VERMILLION, Rows, add_title, new_figure, styled, whole_numbers
 from archselect.pipeline.finished_run import FinishedRun
+from archselect.results.metric import ACCURACY, Metric
 
 
 @dataclass(frozen=True)
@@ -35,29 +36,32 @@ class SkipDominance(Analysis):
         """Return a row per epoch."""
         rows = []
         cells, learning = measurer.run.space["cells"], convolutions(measurer.run.parts.space.primitives)
+        key = measurer.metric.key("val")
         for record in measurer.run.history("search"):
             alpha = record["alpha"]
             leads = {name: skip_lead(alpha[name], cell["operations"], learning) for name, cell in cells.items()}
             if any(leads.values()):
                 own = {f"lead_{cell}": mean_defined(lead) for cell, lead in leads.items() if len(leads) > 1}
-                accuracy, lead = record["metrics"]["val_accuracy"], mean(one for lead in leads.values() for one in lead)
-                rows.append({"epoch": record["epoch"] + 1, "val_accuracy": accuracy, "lead": lead, **own})
+                lead = mean(one for lead in leads.values() for one in lead)
+                rows.append({"epoch": record["epoch"] + 1, key: record["metrics"][key], "lead": lead, **own})
         return {"epochs": rows}
 
     @styled
     def draw(self, tables: Tables) -> Figure:
-        """Draw the lead against the accuracy, as in Fig. 3 of DARTS-PT, and both over the epochs."""
-        epochs, lead, accuracy = ([row[name] for row in tables["epochs"]] for name in ("epoch", "lead", "val_accuracy"))
-        percents = [100 * share for share in accuracy]
-        figure, body = new_figure("Lead of skip_connect over the convolutions, and accuracy of the supernet", 2.9)
+        """Draw the lead against the metric, as in Fig. 3 of DARTS-PT, and both over the epochs."""
+        metric, names = metric_of(tables), ("epoch", "lead", metric_of(tables).key("val"))
+        epochs, lead, values = ([row[name] for row in tables["epochs"]] for name in names)
+        shown, label = [metric.factor * value for value in values], f"validation {metric.label}"
+        title = f"Lead of skip_connect over the convolutions, and {metric.words} of the supernet"
+        figure, body = new_figure(title, 2.9)
         add_title(body, "lead: mean of softmax(α) of skip_connect less that of convolutions", 8, "normal")
         against, over = body.subplots(1, 2, width_ratios=[1.15, 1])
 
-        against.plot(percents, lead, color="0.75", linewidth=1.0, zorder=1)
+        against.plot(shown, lead, color="0.75", linewidth=1.0, zorder=1)
         ends = {"vmin": epochs[0] - 0.5, "vmax": epochs[-1] + 0.5}
-        dots = against.scatter(percents, lead, c=epochs, cmap="cividis", s=18, **ends)
+        dots = against.scatter(shown, lead, c=epochs, cmap="cividis", s=18, **ends)
         against.axhline(0, color="0.6", linewidth=0.8, linestyle="--", zorder=0)
-        against.set(xlabel="validation accuracy (%)", ylabel="lead of skip_connect")
+        against.set(xlabel=label, ylabel="lead of skip_connect")
         ticks = MaxNLocator(nbins=5, integer=True, min_n_ticks=1)
         bar = body.colorbar(dots, ax=against, pad=0.02, aspect=25, ticks=ticks)
         bar.ax.set_title("epoch", loc="center", pad=7)
@@ -69,27 +73,29 @@ class SkipDominance(Analysis):
         over.set_ylabel("lead of skip_connect", color=VERMILLION)
         whole_numbers(over)
         beside = over.twinx()
-        beside.plot(epochs, percents, "s--" if marked else "--", color=BLUE)
-        beside.set_ylabel("validation accuracy (%)", color=BLUE)
+        beside.plot(epochs, shown, "s--" if marked else "--", color=BLUE)
+        beside.set_ylabel(label, color=BLUE)
         beside.grid(visible=False)
         beside.spines[:].set_visible(False)
         return figure
 
     def summary(self, tables: Tables) -> str:
-        rows = tables["epochs"]
-        first, last = rows[0], rows[-1]
-        best = max(row["val_accuracy"] for row in rows)
+        rows, metric = tables["epochs"], metric_of(tables)
+        first, last, key = rows[0], rows[-1], metric.key("val")
+        values = [row[key] for row in rows]
+        begin, end, best = (metric.amount(one, 1) for one in (values[0], values[-1], metric.best(values) or 0.0))
         words = (
-            f"From epoch {first['epoch']} to {last['epoch']} the supernet's validation accuracy went from "
-            f"{percent(first['val_accuracy'])} to {percent(last['val_accuracy'])} (best {percent(best)}), and the mean "
-            f"lead of skip_connect over the convolutions in softmax(alpha) from {first['lead']:+.4f} to "
-            f"{last['lead']:+.4f}."
+            f"From epoch {first['epoch']} to {last['epoch']} the supernet's validation {metric.words} went from "
+            f"{begin} to {end} (best {best}), and the mean lead of skip_connect over the convolutions in "
+            f"softmax(alpha) from {first['lead']:+.4f} to {last['lead']:+.4f}."
         )
-        if (rank := correlation(rows)) is None:
+        if (rank := correlation(rows, metric)) is None:
             return words
+        sign = "" if metric.mode == "max" else " (below 0 where the lead grows as the supernet gets better)"
         return (
-            f"{words} Spearman's correlation of the two over the {len(rows)} epochs is {rank:+.2f}. The paper sees the "
-            "lead grow as the supernet gets better. (Both also grow with time, so a correlation alone is no cause.)"
+            f"{words} Spearman's correlation of the two over the {len(rows)} epochs is {rank:+.2f}{sign}. The paper "
+            "sees the lead grow as the supernet gets better. (Both also grow with time, so a correlation alone is no "
+            "cause.)"
         )
 
 
@@ -108,9 +114,9 @@ def skip_lead(
     return leads
 
 
-def correlation(rows: Rows) -> float | None:
-    """Return Spearman's correlation of accuracy and lead."""
-    return spearman([row["val_accuracy"] for row in rows], [row["lead"] for row in rows])
+def correlation(rows: Rows, metric: Metric = ACCURACY) -> float | None:
+    """Return Spearman's correlation of metric and lead."""
+    return spearman([row[metric.key("val")] for row in rows], [row["lead"] for row in rows])
 
 
 def _has_both(names: Sequence[str], learning: Container[str]) -> bool:

@@ -61,9 +61,9 @@ def distinct(table: Iterable[Any], column: str) -> list[Any]:
     return list(dict.fromkeys(row[column] for row in table))
 
 
-def picked(rows: Table, column: str) -> str:
-    """Return the operation with the largest value in a column; the first wins ties."""
-    return str(max(rows, key=lambda row: row[column])["operation"])
+def picked(rows: Table, column: str, sign: int = 1) -> str:
+    """Return the operation with the largest value in a column, with `sign` -1 the smallest; the first wins ties."""
+    return str(max(rows, key=lambda row: sign * row[column])["operation"])
 
 
 def percent(share: float, digits: int = 1) -> str:

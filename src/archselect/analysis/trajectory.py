@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from archselect.analysis.base import Analysis, AnalysisContext, Measurer, Prepared, Table, Tables
+from archselect.analysis.base import Analysis, AnalysisContext, Measurer, Prepared, Table, Tables, metric_of
 from archselect.analysis.stats import distinct, mean, percent, rows_by, table_column
 from archselect.evaluation import Retraining
 from archselect.evaluation.nasbench201 import RANKS
@@ -20,6 +20,7 @@ from archselect.pipeline.finished_run import FinishedRun
 from archselect.pipeline.plan import Plan
 from archselect.pipeline.preflight import check_data
 from archselect.pipeline.stage import run_stage
+from archselect.results.metric import ACCURACY, Metric
 from archselect.results.summaries import skip_share
 from archselect.utils.validation import POSITIVE_INT, Constraint
 
@@ -31,13 +32,14 @@ TESTS = tuple(RANKS.values())
 """The columns of the NAS-Bench-201 table with test accuracies."""
 
 
-_PANELS = {
-    **{column: (table_column(column), "accuracy (%)", 1) for column in TESTS},
-    "test_accuracy": ("test accuracy, retrained", "accuracy (%)", 100),
-    "skip_share": ("share of skip connections", "edges of the architecture (%)", 100),
-    "val_accuracy": ("the supernet", "validation accuracy (%)", 100),
-}
-"""Of a column that has a panel: the panel's title, the label of its axis, and what makes it percent."""
+def panels(metric: Metric) -> dict[str, tuple[str, str, float]]:
+    """Return of each column that may have a panel the panel's title, the label of its axis, and what makes it shown."""
+    return {
+        **{column: (table_column(column), ACCURACY.label, 1) for column in TESTS},
+        metric.key("test"): (f"test {metric.words}, retrained", metric.label, metric.factor),
+        "skip_share": ("share of skip connections", "edges of the architecture (%)", 100),
+        metric.key("val"): ("the supernet", f"validation {metric.label}", metric.factor),
+    }
 
 
 @dataclass(frozen=True)
@@ -94,19 +96,20 @@ class Trajectory(Analysis):
     def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return a row per snapshot and selection, and which selections were left out."""
         context, history = measurer.context, measurer.run.history("search")
-        accuracy = {record["epoch"] + 1: record["metrics"]["val_accuracy"] for record in history}
+        val, test = (measurer.metric.key(part) for part in ("val", "test"))
+        values = {record["epoch"] + 1: record["metrics"][val] for record in history}
         rows: Table = []
         for epoch, name in product(self._epochs(measurer.run), context.selections):
             if (made := prepared.get(f"{epoch} {name}")) is None:
                 continue
             text = made.result["genotype"]
             genotype = Genotype.from_text(text)
-            row = {"epoch": epoch, "selection": name, "val_accuracy": accuracy[epoch]}
+            row = {"epoch": epoch, "selection": name, val: values[epoch]}
             row["skip_share"] = skip_share(genotype)
             if context.table is not None:
                 row |= {column: getattr(context.table.look_up(genotype), column) for column in TESTS}
             if self.judge:
-                row["test_accuracy"] = prepared[text].result["test_accuracy"]
+                row[test] = prepared[text].result[test]
             rows.append({**row, "genotype": text})
         selections = [{"selection": name, "left_out": context.refused.get(name, "")} for name in context.selections]
         return {"choices": rows, "selections": selections}
@@ -116,8 +119,8 @@ class Trajectory(Analysis):
 
     @styled
     def draw(self, tables: Tables) -> Figure:
-        rows = tables["choices"]
-        columns = [column for column in _PANELS if column in rows[0]]
+        rows, metric = tables["choices"], metric_of(tables)
+        columns = [column for column in panels(metric) if column in rows[0]]
         lines = ceil(len(columns) / 3)
         figure, body = new_figure("What is chosen from the supernet as it was along the search", 0.7 + lines * 1.9)
         by_selection = selection_styles(distinct(rows, "selection")).items()
@@ -130,20 +133,22 @@ class Trajectory(Analysis):
             if column is None:
                 axes.set_axis_off()
             else:
-                _draw_panel(axes, rows, column, looks)
+                _draw_panel(axes, rows, column, looks, metric)
         return figure
 
     def summary(self, tables: Tables) -> str:
-        rows = tables["choices"]
+        rows, metric = tables["choices"], metric_of(tables)
         first, last = rows[0], rows[-1]
+        begin, end = (metric.amount(row[metric.key("val")], digits=1) for row in (first, last))
         words = [
-            f"From epoch {first['epoch']} to {last['epoch']} the supernet's validation accuracy goes from "
-            f"{percent(first['val_accuracy'])} to {percent(last['val_accuracy'])}."
+            f"From epoch {first['epoch']} to {last['epoch']} the supernet's validation {metric.words} goes from "
+            f"{begin} to {end}."
         ]
         for name, own in rows_by(rows, "selection"):
-            accuracies = [_course(own, column) for column in ("test_accuracy", "cifar10_test") if column in own[0]]
+            judged = {metric.key("test"): metric, "cifar10_test": ACCURACY}
+            courses = [_course(own, column, of) for column, of in judged.items() if column in own[0]]
             skips = [percent(row["skip_share"], 0) for row in (own[0], own[-1])]
-            words.append(f"{name}: {', '.join([*accuracies, f'share of skips from {skips[0]} to {skips[1]}'])}.")
+            words.append(f"{name}: {', '.join([*courses, f'share of skips from {skips[0]} to {skips[1]}'])}.")
         words.append(
             "The paper sees the choices of magnitude degenerate along the search and those of perturbation not."
         )
@@ -151,18 +156,19 @@ class Trajectory(Analysis):
         return " ".join([*words, *(f"{row['selection']} is left out: {row['left_out']}" for row in left_out)])
 
 
-def _course(rows: Table, column: str) -> str:
-    """Return where an accuracy begins and ends, and its mean."""
-    what = "test accuracy" if column == "test_accuracy" else table_column(column)
-    values = [_PANELS[column][2] * row[column] for row in rows]
-    return f"{what} from {values[0]:.1f} % to {values[-1]:.1f} % (mean {mean(values):.1f} %)"
+def _course(rows: Table, column: str, metric: Metric) -> str:
+    """Return where a column begins and ends, and its mean."""
+    what, factor = (table_column(column), 1) if column in TESTS else (f"test {metric.words}", metric.factor)
+    values = [factor * row[column] for row in rows]
+    begin, end, average = (metric.number(one, 1) + metric.percent for one in (values[0], values[-1], mean(values)))
+    return f"{what} from {begin} to {end} (mean {average})"
 
 
-def _draw_panel(axes: Axes, rows: Table, column: str, looks: Mapping[str, Mapping[str, Any]]) -> None:
+def _draw_panel(axes: Axes, rows: Table, column: str, looks: Mapping[str, Mapping[str, Any]], metric: Metric) -> None:
     """Draw a column along the epochs: a line per selection, but one of the supernet, which they have in common."""
-    title, label, factor = _PANELS[column]
+    title, label, factor = panels(metric)[column]
     lines = dict(rows_by(rows, "selection"))
-    if column == "val_accuracy":
+    if column == metric.key("val"):
         lines, looks = {"": rows}, {"": {"color": "0.35", "ls": "-", "marker": "x"}}
     for name, own in lines.items():
         values = {row["epoch"]: factor * row[column] for row in own}

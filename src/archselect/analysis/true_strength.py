@@ -10,7 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
-from archselect.analysis.base import Analysis, AnalysisContext, Measurer, Prepared, Table, Tables, check_same_operations
+from archselect.analysis.base import (
+    Analysis,
+    AnalysisContext,
+    Measurer,
+    Prepared,
+    Table,
+    Tables,
+    check_accuracy,
+    check_same_operations,
+)
 from archselect.analysis.operation_strength import perturbed
 from archselect.analysis.stats import correlations, distinct, edge_taus, open_edges, plural, rows_by, table_column
 from archselect.evaluation.nasbench201 import ACCURACIES
@@ -62,6 +71,7 @@ class TrueStrength(Analysis):
         check_unraced(self.name, self.scoring)
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
+        check_accuracy(f"analysis={self.name}", "compares with the accuracies of the NAS-Bench-201 table", runs)
         for run in runs:
             if set(run.parts.space.cells) != {"cell"}:
                 raise ValueError(

@@ -1,8 +1,8 @@
-"""What a perturbation-based selection saw: the supernet's accuracy with one operation, or one input of a node, masked.
+"""What a perturbation-based selection saw: the supernet's metric with one operation, or one input of a node, masked.
 
-The lower the accuracy, the stronger what was masked. The records are those of `decisions.jsonl`, parsed. Selections
-that score nothing (by magnitude, at random) leave no scores to draw, which is a ValueError. Last, what analyses draw:
-any quantities of the operations of every edge, as bars.
+The worse the metric, such as the accuracy, the stronger what was masked. The records are those of `decisions.jsonl`,
+parsed. Selections that score nothing (by magnitude, at random) leave no scores to draw, which is a ValueError. Last,
+what analyses draw: any quantities of the operations of every edge, as bars.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,10 +31,10 @@ from archselect.figures.style import (
     styled,
     styles,
 )
+from archselect.results.metric import ACCURACY, Metric
 
 _MOST_PANELS = 5  # side by side
 _UNMASKED: dict[str, Any] = {"color": "0.45", "ls": "--", "lw": 1.0, "label": "nothing masked"}
-_ACCURACY = "validation accuracy (%)"
 
 
 class Dot(NamedTuple):
@@ -59,32 +59,35 @@ class Panel(NamedTuple):
 
 
 @styled
-def draw_operation_strengths(decisions: Rows) -> Figure:
-    """Draw, per edge in the order of decision, the accuracy with each operation masked.
+def draw_operation_strengths(decisions: Rows, metric: Metric = ACCURACY) -> Figure:
+    """Draw, per edge in the order of decision, the metric of the task with each operation masked.
 
-    Of a selection that trained a copy of the supernet with each operation instead, the accuracy of the copies.
+    Of a selection that trained a copy of the supernet with each operation instead, the metric of the copies.
 
-    All edges of a cell type share one scale: so it is seen which edges matter, and how the accuracy drifts as more are
+    All edges of a cell type share one scale: so it is seen which edges matter, and how the metric drifts as more are
     decided.
     """
     scored = _scored(decisions, "operation")
-    values = [{one["candidate"]: (100 * one["accuracy"], None) for one in edge["scores"]} for edge in scored]
+    factor = metric.factor
+    values = [{one["candidate"]: (factor * one[metric.name], None) for one in edge["scores"]} for edge in scored]
     panels = [
-        panel._replace(unmasked=None if decision["unmasked"] is None else 100 * decision["unmasked"]["accuracy"])
+        panel._replace(unmasked=None if decision["unmasked"] is None else factor * decision["unmasked"][metric.name])
         for panel, decision in zip(_edge_panels(scored, values), scored, strict=True)
     ]
-    title = "Accuracy of the supernet with one operation masked: lower = stronger"
+    title = f"{metric.title} of the supernet with one operation masked: {metric.worse} = stronger"
     if any(decision.get("trial") for decision in scored):
-        title = "Accuracy of the supernet discretised to each operation and trained on: higher = stronger"
-    return _draw_panels(title, _kept_or_not(), panels, "edges (source,target) in the order of decision", _ACCURACY)
+        what = "discretised to each operation and trained on"
+        title = f"{metric.title} of the supernet {what}: {metric.better} = stronger"
+    what, label = "edges (source,target) in the order of decision", f"validation {metric.label}"
+    return _draw_panels(title, _kept_or_not(), panels, what, label, _narrowest(panels, metric))
 
 
 @styled
-def draw_topology_strengths(decisions: Rows) -> Figure:
-    """Draw, per node in the order of decision, the accuracy with each of its inputs masked.
+def draw_topology_strengths(decisions: Rows, metric: Metric = ACCURACY) -> Figure:
+    """Draw, per node in the order of decision, the metric of the task with each of its inputs masked.
 
-    A node drops inputs round by round: in each the one whose removal leaves the highest accuracy. All nodes of a cell
-    type share one scale.
+    A node drops inputs round by round: in each the one whose removal leaves the best metric. All nodes of a cell type
+    share one scale.
     """
     scored = _scored(decisions, "topology")
     panels = []
@@ -93,14 +96,22 @@ def draw_topology_strengths(decisions: Rows) -> Figure:
         for score in decision["scores"]:
             kept = score["candidate"] in decision["kept"]
             row, colour = decision["candidates"].index(score["candidate"]), BLUE if kept else VERMILLION
-            dots.append(Dot(100 * score["accuracy"], row, colour, kept, round=score["round"]))
+            dots.append(Dot(metric.factor * score[metric.name], row, colour, kept, round=score["round"]))
         title = f"{decision['point'] + 1}.  node {decision['node']}"
         panels.append(Panel(decision["cell"], title, tuple(map(edge_name, decision["candidates"])), dots))
     rounds = 1 + max(score["round"] for decision in scored for score in decision["scores"])
     legend = [legend_dot("input kept", BLUE, filled=True), legend_dot("input dropped", VERMILLION, filled=False)]
     legend += [legend_dot(f"round {index + 1}", "0.2", False, _round_marker(index)) for index in range(rounds)]
-    title = "Accuracy of the supernet with one input of a node masked: lower = stronger"
-    return _draw_panels(title, legend, panels, "nodes in the order of decision", _ACCURACY)
+    title = f"{metric.title} of the supernet with one input of a node masked: {metric.worse} = stronger"
+    what, label = "nodes in the order of decision", f"validation {metric.label}"
+    return _draw_panels(title, legend, panels, what, label, _narrowest(panels, metric))
+
+
+def _narrowest(panels: Sequence[Panel], metric: Metric) -> float:
+    """Return how wide a scale is at least: differences of accuracies far below 0.2 points are noise."""
+    if metric.is_share:
+        return 0.2
+    return 2e-3 * max(abs(dot.value) for panel in panels for dot in panel.dots) or 1.0
 
 
 @styled
@@ -151,12 +162,9 @@ def _scored(decisions: Rows, kind: str) -> Rows:
 
 
 def _draw_panels(
-    title: str, legend: list[Line2D], panels: Sequence[Panel], what: str, label: str, narrowest: float = 0.2
+    title: str, legend: list[Line2D], panels: Sequence[Panel], what: str, label: str, narrowest: float
 ) -> Figure:
-    """Draw the panels of the cell types below one another, each type on one scale.
-
-    That is `narrowest` wide at least: differences of accuracies far below 0.2 points are noise.
-    """
+    """Draw the panels of the cell types below one another, each type on one scale, `narrowest` wide at least."""
     groups = {cell: [one for one in panels if one.cell == cell] for cell in dict.fromkeys(one.cell for one in panels)}
     shapes = {cell: _shape(group) for cell, group in groups.items()}
     rows = {cell: max(len(panel.names) for panel in group) for cell, group in groups.items()}

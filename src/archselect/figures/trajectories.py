@@ -1,4 +1,4 @@
-"""How a search went: the mixture weights of every edge, as lines and at one glance, accuracy and loss, over the epochs.
+"""How a search went: the mixture weights of every edge, as lines and at one glance, metric and loss, over the epochs.
 
 The records are those of `history.jsonl`, which counts epochs from 0; pictures show how many were made: 1 after the
 first. The space is that of `space.json`, parsed as well.
@@ -17,6 +17,7 @@ from pandas import DataFrame
 
 from archselect.figures import style
 from archselect.figures.style import BLUE, VERMILLION, Rows, Style, cell_title, edge_name, styled, whole_numbers
+from archselect.results.metric import ACCURACY, Metric
 
 _UNIFORM: dict[str, Any] = {"color": "0.35", "linewidth": 0.7, "label": "1/n: all n operations alike"}
 
@@ -100,23 +101,25 @@ def _draw_line(axes: Axes, x: Sequence[float], y: Sequence[float], look: Style) 
 LAST_EDGE: dict[str, Any] = {"color": "0.45", "lw": 1.0, "ls": "-.", "label": "the last edge is decided"}
 
 _CURVES = {"train": Style(BLUE), "val": Style(VERMILLION, "--", "s")}
-_METRICS = {"accuracy": ("accuracy (%)", 100.0), "loss": ("cross-entropy loss (nats)", 1.0)}
 
 
 @styled
-def draw_curves(history: Rows, title: str, decisions: Rows = ()) -> Figure:
-    """Draw accuracy and loss, in training and in validation, over the epochs.
+def draw_curves(history: Rows, title: str, decisions: Rows = (), metric: Metric = ACCURACY) -> Figure:
+    """Draw the metric of a task and its loss, in training and in validation, over the epochs.
 
-    What a record's "metrics" lack of `train_accuracy`, `val_accuracy`, `train_loss` and `val_loss` is left out. Where
-    a selection decided about operations first and about the inputs of nodes then, a line marks the change.
+    What a record's "metrics" lack of `train_METRIC`, `val_METRIC`, `train_loss` and `val_loss` is left out. Where a
+    selection decided about operations first and about the inputs of nodes then, a line marks the change.
 
     Args:
         history: Records with "epoch" and "metrics".
         title: Of the figure.
         decisions: Of a selection: "kind", and "epoch": how many epochs came before.
+        metric: Of the task.
     """
+    loss = "cross-entropy loss (nats)" if metric == ACCURACY else "loss"
+    drawn = {metric.name: (metric.label, metric.factor), "loss": (loss, 1.0)}
     names = {name for record in history for name in record["metrics"]}
-    wanted = {f"{part}_{metric}" for part in _CURVES for metric in _METRICS}
+    wanted = {f"{part}_{name}" for part in _CURVES for name in drawn}
     if not names & wanted:
         raise ValueError(
             f"Training curves need a history with at least one of the metrics {', '.join(sorted(wanted))}; "
@@ -127,10 +130,10 @@ def draw_curves(history: Rows, title: str, decisions: Rows = ()) -> Figure:
     last = max((decision["epoch"] for decision in decisions if decision["kind"] == "operation"), default=0)
     marked = 0 < last < max((decision["epoch"] for decision in decisions), default=0)
     style.add_legend(body, [*handles, Line2D([], [], **LAST_EDGE)] if marked else handles)
-    for axes, (metric, (label, factor)) in zip(body.subplots(1, 2, sharex=True), _METRICS.items(), strict=True):
+    for axes, (name, (label, factor)) in zip(body.subplots(1, 2, sharex=True), drawn.items(), strict=True):
         for part, look in _CURVES.items():
-            known = [record for record in history if f"{part}_{metric}" in record["metrics"]]
-            values = [factor * record["metrics"][f"{part}_{metric}"] for record in known]
+            known = [record for record in history if f"{part}_{name}" in record["metrics"]]
+            values = [factor * record["metrics"][f"{part}_{name}"] for record in known]
             if known:
                 _draw_line(axes, [record["epoch"] + 1 for record in known], values, look)
         if marked and last < len(history):

@@ -24,6 +24,7 @@ from archselect.pipeline.plan import Plan
 from archselect.pipeline.selection_stage import DECISIONS
 from archselect.pipeline.stage import StageResult, epochs_made
 from archselect.results.formatting import duration
+from archselect.results.metric import ACCURACY, Metric
 from archselect.results.summaries import is_unbalanced
 from archselect.store import CHECKPOINTS, StageFolder
 from archselect.training.fit import HISTORY
@@ -99,9 +100,9 @@ def show_data(console: Console, data: ImageData) -> None:
 
 
 _CURVES = {
-    "search": "The search: accuracy and loss of the supernet",
-    "selection": "The selection: accuracy and loss of the supernet while it is discretised",
-    "evaluation": "The evaluation: accuracy and loss of the selected architecture",
+    "search": "The search: {} and loss of the supernet",
+    "selection": "The selection: {} and loss of the supernet while it is discretised",
+    "evaluation": "The evaluation: {} and loss of the selected architecture",
 }
 
 
@@ -111,22 +112,30 @@ def draw_figures(
     finished: Mapping[str, StageResult],
     ranking: bool,
     formats: Sequence[str],
+    metric: Metric = ACCURACY,
     operations: Iterable[str] = (),
 ) -> list[Path]:
     """Draw the pictures of a run, as PNG and in the other formats beside them, and return the paths of the PNGs."""
-    figures = _figures(genotype, finished, ranking, operations)
+    figures = _figures(genotype, finished, ranking, metric, operations)
     return [save(figure, folder / name, formats) for name, figure in figures]
 
 
 def _figures(
-    genotype: Genotype, finished: Mapping[str, StageResult], ranking: bool, operations: Iterable[str]
+    genotype: Genotype,
+    finished: Mapping[str, StageResult],
+    ranking: bool,
+    metric: Metric,
+    operations: Iterable[str],
 ) -> Iterator[tuple[str, Figure]]:
     """Yield the pictures of a run, each with its name; with `ranking` also how strong the operations are."""
     yield "cells", draw_cells(genotype, operations)
     for kind, stage in finished.items():
         history, decisions = stage.folder.read_lines(HISTORY), stage.folder.read_lines(DECISIONS)
         if history:
-            yield f"{kind}_curves", trajectories.draw_curves(history, _CURVES[kind], decisions)
+            yield (
+                f"{kind}_curves",
+                trajectories.draw_curves(history, _CURVES[kind].format(metric.words), decisions, metric),
+            )
         if history and "alpha" in history[0]:
             space = stage.folder.read_json("space.json")
             yield f"{kind}_alpha", trajectories.draw_alpha(history, space)
@@ -135,9 +144,9 @@ def _figures(
             yield "strengths", strengths.draw_strengths(decisions)
         scored = {decision["kind"] for decision in decisions if decision["scores"]}
         if "operation" in scored:
-            yield "operation_strengths", strengths.draw_operation_strengths(decisions)
+            yield "operation_strengths", strengths.draw_operation_strengths(decisions, metric)
         if "topology" in scored:
-            yield "topology_strengths", strengths.draw_topology_strengths(decisions)
+            yield "topology_strengths", strengths.draw_topology_strengths(decisions, metric)
 
 
 def tables(
@@ -147,17 +156,18 @@ def tables(
     names = ["search_space", "search", "selection", "data", "seed", "genotype", "params"]
     yield "genotypes", names, [[summary[name] for name in names]]
     if "selection" in finished:
-        columns = ["point", "epoch", "cell", "kind", "where", "round", "candidate", "accuracy", "loss", "kept"]
-        yield "decisions", columns, list(_scores(finished["selection"].folder.read_lines(DECISIONS)))
+        metric = Metric.of(summary).name
+        columns = ["point", "epoch", "cell", "kind", "where", "round", "candidate", metric, "loss", "kept"]
+        yield "decisions", columns, list(_scores(finished["selection"].folder.read_lines(DECISIONS), metric))
 
 
-def _scores(decisions: Sequence[Mapping[str, Any]]) -> Iterator[list[Any]]:
+def _scores(decisions: Sequence[Mapping[str, Any]], metric: str) -> Iterator[list[Any]]:
     """Yield a row per score of every decision; of a decision without scores, what was kept."""
     for decision in decisions:
         where = str(decision.get("edge_states", decision.get("node")))
         place = [decision["point"], decision["epoch"], decision["cell"], decision["kind"], where]
         for score in decision["scores"] or [{"candidate": decision["kept"]}]:
-            values = [score.get("round", 0), str(score["candidate"]), score.get("accuracy"), score.get("loss")]
+            values = [score.get("round", 0), str(score["candidate"]), score.get(metric), score.get("loss")]
             yield [*place, *values, str(decision["kept"])]
 
 
@@ -219,10 +229,11 @@ def _results(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "parameters", f"{summary['params']:,}"
     if "costs.macs" in summary:
         yield "costs", _costs(summary)
-    if "search.val_accuracy" in summary:
-        yield "supernet", f"{_accuracy(summary, 'search.val')} validation accuracy"
-    if "evaluation.test_accuracy" in summary:
-        yield "test accuracy", f"[bold green]{_accuracy(summary, 'evaluation.test')}"
+    metric = Metric.of(summary)
+    if metric.key("search.val") in summary:
+        yield "supernet", f"{_metric(summary, metric, 'search.val')} validation {escape(metric.words)}"
+    if metric.key("evaluation.test") in summary:
+        yield f"test {escape(metric.words)}", f"[bold green]{_metric(summary, metric, 'evaluation.test')}"
         if lines := _per_class(summary):
             yield "of each class", escape(lines)
     if "evaluation.rank" in summary:
@@ -247,9 +258,9 @@ def _costs(summary: Mapping[str, Any]) -> str:
     return f"{counted}\n{', '.join(times)} on {escape(summary['costs.device'])}{disturbed}"
 
 
-def _accuracy(summary: Mapping[str, Any], part: str) -> str:
-    """Return an accuracy in percent; beside it, where the sizes of the classes differ, the balanced one."""
-    text = f"{100 * summary[f'{part}_accuracy']:.2f} %"
+def _metric(summary: Mapping[str, Any], metric: Metric, part: str) -> str:
+    """Return a metric in its unit; beside an accuracy, where the sizes of the classes differ, the balanced one."""
+    text = metric.amount(summary[metric.key(part)])
     if f"{part}_balanced_accuracy" in summary and _is_unbalanced(summary):
         text += f" (balanced: {100 * summary[f'{part}_balanced_accuracy']:.2f} %)"
     return text

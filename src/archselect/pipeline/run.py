@@ -45,6 +45,7 @@ from archselect.pipeline.selection_stage import DECISIONS
 from archselect.pipeline.stage import Stage, StageContext, StageResult, run_stage
 from archselect.results.formatting import comparison
 from archselect.results.grid import FAILED, REFUSED, forget_failure, keep_failure
+from archselect.results.metric import Metric
 from archselect.store import Store, atomic_write
 from archselect.store.redact_paths import CONFIG, SUMMARY, expanded, redact, redact_all, redact_files
 from archselect.training.devices import join, process_count, silence_lightning_warnings
@@ -278,8 +279,8 @@ class Run:
             _write(folder / "strengths.csv", text.getvalue())
             log.table("strengths", show.RANKING, rows)
             show.show_ranking(self.plan.job.console, rows)
-        operations = parts.space.primitives
-        log.figures(draw_figures(folder / "figures", genotype, finished, ranking, parts.formats, operations))
+        looks = Metric.of(summary), parts.space.primitives
+        log.figures(draw_figures(folder / "figures", genotype, finished, ranking, parts.formats, *looks))
         for name, columns, lines in show.tables(summary, finished):
             log.table(name, columns, lines)
         log.summary({**summary, **comparison(summary)})

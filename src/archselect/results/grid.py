@@ -51,7 +51,8 @@ class Failure:
 
 def keep_failure(folder: Path, config: DictConfig, why: str, name: str = FAILED) -> None:
     """Write down in the folder of a run that it failed (`FAILED`) or was refused (`REFUSED`), and why."""
-    record = {**{group: config[group].name for group in Choices._fields}, "seed": config.seed, "reason": why}
+    groups = ("task", *Choices._fields)
+    record = {**{group: config[group].name for group in groups}, "seed": config.seed, "reason": why}
     with atomic_write(folder / name) as file:
         file.write((json.dumps(record, indent=2) + "\n").encode())
 

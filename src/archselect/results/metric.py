@@ -72,8 +72,12 @@ class Metric:
         return " %" if self.is_share else ""
 
     @property
-    def direction(self) -> str:
+    def better(self) -> str:
         return "higher" if self.mode == "max" else "lower"
+
+    @property
+    def worse(self) -> str:
+        return "lower" if self.mode == "max" else "higher"
 
     @property
     def sign(self) -> int:
@@ -92,6 +96,10 @@ class Metric:
     def best(self, values: Iterable[float]) -> float | None:
         """Return the best of some values; `None` of none."""
         return max(values, key=lambda value: self.sign * value, default=None)
+
+    def worst(self, values: Iterable[float]) -> float | None:
+        """Return the worst of some values; `None` of none."""
+        return min(values, key=lambda value: self.sign * value, default=None)
 
     def number(self, shown: float | None, digits: int = 2) -> str:
         """Return a number to be shown, already multiplied by `factor`, without its unit.

@@ -263,9 +263,7 @@ def by_task(report: Iterable[Row]) -> list[tuple[str, list[Row]]]:
     groups: dict[tuple[str, Metric], list[Row]] = {}
     for row in report:
         groups.setdefault((row.task, row.metric), []).append(row)
-    return [
-        (f"Task {task}: {metric.words}, {metric.direction} is better", own) for (task, metric), own in groups.items()
-    ]
+    return [(f"Task {task}: {metric.words}, {metric.better} is better", own) for (task, metric), own in groups.items()]
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -1,7 +1,7 @@
 """What is shown while a stage works: one bar with the time left, or a line now and then where there is no terminal."""
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
@@ -9,6 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, TaskProgressColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+
+from archselect.results.metric import Metric
+from archselect.tasks import Task
 
 QUIET_SECONDS = 10.0  # where there is no terminal: at least so long between two lines
 
@@ -76,11 +79,12 @@ class ProgressCallback(Callback):
             self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Name the epoch, and the accuracy of the one before."""
-        status = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        accuracy = trainer.callback_metrics.get("val_accuracy")
-        if accuracy is not None:
-            status += f", validation accuracy {100 * float(accuracy):.1f} %"
+        """Name the epoch, and the validation metric of the one before."""
+        task = cast(Task, pl_module.task)
+        status, metric = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", Metric(task.metric, task.mode)
+        value = trainer.callback_metrics.get(metric.key("val"))
+        if value is not None:
+            status += f", validation {metric.words} {metric.amount(float(value), digits=1)}"
         self.progress.say(status)
 
     def on_train_batch_end(
