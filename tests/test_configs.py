@@ -76,7 +76,8 @@ def test_every_member_of_every_group_composes_to_what_its_file_says_and_is_built
     built = instantiate(config[group], _convert_="all")
     if group == "trainer":
         assert built.func is Trainer
-        assert set(built.keywords) == {"accelerator", "devices", "sync_batchnorm", "precision"}
+        options = ("accelerator", "devices", "sync_batchnorm", "precision", "checkpoint_minutes")
+        assert set(built.keywords) == set(options)
     elif group == "logger":
         assert [type(logger) for logger in built.values()] == LOGGERS[member]
     else:
@@ -88,7 +89,7 @@ def test_every_member_of_every_group_composes_to_what_its_file_says_and_is_built
 
 OTHER_GROUPS = (
     *("search/part/", "hydra/launcher/", "hydra/sweeper/", "hparams_search/", "analysis/", "protocol/"),
-    "search_space/size/",
+    *("search_space/size/", "selection/limit/"),
 )
 
 
@@ -100,7 +101,7 @@ def test_every_yaml_file_is_in_a_group_that_is_tested() -> None:
         *("experiment/grid_small", "experiment/grid_tiny", "hydra/folders", "hydra/analysis_folders"),
         *(name for name in files if name.startswith(OTHER_GROUPS)),
     }
-    assert files == tested | elsewhere | {"train", "analyze"}
+    assert files == tested | elsewhere | {"train", "analyze", "export"}
 
 
 @pytest.mark.parametrize("name", members("analysis"))
@@ -305,7 +306,7 @@ OPTIONS: dict[str, Any] = {
 
 def test_every_option_of_the_perturbation_is_given_on_the_command_line(tmp_path: Path) -> None:
     usual = composed(folder=tmp_path)
-    assert set(leaves(OmegaConf.to_container(usual.selection))) - {"name"} == {*OPTIONS, *ALONE}  # type: ignore[arg-type]
+    assert set(leaves(OmegaConf.to_container(usual.selection))) - {"name", *LIMITS} == {*OPTIONS, *ALONE}  # type: ignore[arg-type]
     made = instantiate_parts(usual).selection
     typed = [f"selection.{path}={str(value).lower().replace(' ', '')}" for path, value in OPTIONS.items()]
     given = instantiate_parts(composed(*typed, folder=tmp_path)).selection
@@ -316,6 +317,7 @@ def test_every_option_of_the_perturbation_is_given_on_the_command_line(tmp_path:
     assert made.scoring.batch_size == 64
 
 
+LIMITS = ("limit.macs", "limit.params", "limit.latency_ms", "limit.latency_table")  # tests/pipeline/test_limits.py
 ALONE = {"edge_order": [list(range(14)), {"normal": [1, 0], "reduction": [0, 1]}], "operation_rule": ["magnitude"]}
 
 

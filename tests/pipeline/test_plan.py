@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.command import Run
 
 from archselect.pipeline.config import instantiate_parts
 from archselect.pipeline.console import show_plan
+from archselect.pipeline.memory import memory_of, show_memory
 from archselect.pipeline.plan import Plan, how_long, image_counts
 from archselect.pipeline.stage import StageContext
 from archselect.results.formatting import duration
@@ -93,3 +95,33 @@ def test_what_is_there_is_neither_made_nor_counted_again(
     show_plan(plan)
     rows = [line.split("│")[4].strip() for line in console.export_text().splitlines() if line.startswith("│")]
     assert rows == ["goes on after epoch 1", "after the search", "after the selection"]
+
+
+def test_what_a_step_of_each_network_takes_is_said_and_a_device_that_is_too_small_warned_of(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Console(width=400, record=True, file=io.StringIO())
+    long = replace(plan, job=replace(plan.job, console=console))
+    needed = memory_of(plan, image_counts(plan))
+    monkeypatch.setattr("archselect.pipeline.memory.memory_of", lambda *_: needed)
+    show_memory(long)
+    said = console.export_text()
+    assert set(needed) == {"search", "evaluation"}  # a selection tunes by the search's steps
+    for kind, memory in needed.items():
+        assert f"{kind} {memory.total / 1e6:.1f} MB" in said
+    assert "may need more memory" not in said
+
+    monkeypatch.setattr("archselect.pipeline.memory.available_memory", lambda: needed["search"].total - 1)
+    show_memory(long)
+    warned = [line for line in console.export_text().splitlines() if "it may need more memory than cpu has" in line]
+    assert len(warned) == 1 and "search.recompute=true lowers it" in warned[0]
+
+
+def test_an_operation_that_looks_at_values_leaves_a_step_unknown(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(*_: object) -> None:
+        torch.empty(1, device="meta").item()
+
+    console = Console(width=400, record=True, file=io.StringIO())
+    monkeypatch.setattr("archselect.models.supernet.supernet.Supernet.mixture_weights", look)
+    show_memory(replace(plan, job=replace(plan.job, console=console)))
+    assert "what a step takes is not known" in console.export_text()

@@ -17,6 +17,12 @@ if TYPE_CHECKING:  # it takes a second, as pyarrow does, which other data should
     import datasets
     import pyarrow
 
+READ_UP_TO = 1024**3
+"""Bytes of a split in parquet files; of more, `datasets` makes a file in its cache, once, that is mapped and not read.
+
+Single images cannot be read from a parquet file: its rows are compressed together.
+"""
+
 LONGEST_NAME = 100  # characters of a class's name that are kept
 NUMBERED = "Number the classes from 0 (class_encode_column(NAME) of `datasets` does), or name"
 
@@ -111,11 +117,15 @@ class HubImages(LocalSource):
         files = self._parquet_of(split)
         if not files:
             raise self.missing(split, sorted({file.stem.partition("-")[0] for file in _parquet_in(self.root)}))
-        tables = [read_parquet(file, EXPANSION_FREE + EXPANSION * file.stat().st_size) for file in files]
         try:
-            table = datasets.Dataset(pyarrow.concat_tables(tables))
-        except pyarrow.ArrowException as error:
-            raise ValueError(f"The parquet files of {self.path} do not have the same columns ({error}).") from error
+            if sum(file.stat().st_size for file in files) > READ_UP_TO:
+                table = datasets.Dataset.from_parquet([str(file) for file in files])
+            else:
+                tables = [read_parquet(file, EXPANSION_FREE + EXPANSION * file.stat().st_size) for file in files]
+                table = datasets.Dataset(pyarrow.concat_tables(tables))
+        except (pyarrow.ArrowException, datasets.exceptions.DatasetGenerationError) as error:
+            told = " ".join(str(error.__cause__ or error).split())[:300]
+            raise ValueError(f"The parquet files of {self.path} do not have the same columns ({told}).") from error
         return table, str(files[0]) if len(files) == 1 else f"{files[0]} and those that follow"
 
     def _from_saved(self, split: Split) -> "tuple[datasets.Dataset, str]":

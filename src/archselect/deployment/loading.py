@@ -1,4 +1,4 @@
-"""Trained networks, opened again: `load_network(run)`."""
+"""Trained networks, opened again: `load_network(run)`, or of a file that was exported."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,15 +6,13 @@ from typing import Any
 
 import torch
 
-from archselect.deployment.network import Description, TrainedNetwork
+from archselect.deployment.network import Description, TrainedNetwork, build
+from archselect.deployment.weights_file import read_weights
 from archselect.evaluation import Retraining
-from archselect.genotype import Genotype
-from archselect.models.discrete.network import DiscreteNetwork
 from archselect.pipeline.config import to_plain_dict
 from archselect.pipeline.evaluation_stage import NETWORK
 from archselect.pipeline.finished_run import FinishedRun, open_run
 from archselect.safe_io import tensors
-from archselect.search_spaces import SearchSpace
 
 
 def load_network(run: str | Path | FinishedRun, trusted: Sequence[str] = ()) -> TrainedNetwork:
@@ -23,7 +21,7 @@ def load_network(run: str | Path | FinishedRun, trusted: Sequence[str] = ()) -> 
     Like all that is read of a run, it runs no code of whoever made the file.
 
     Args:
-        run: The folder of a finished run, or what `open_run` returned.
+        run: The folder of a finished run, what `open_run` returned, or a `.safetensors` file of `python export.py`.
         trusted: As of `open_run`.
 
     Raises:
@@ -38,15 +36,17 @@ def load_network(run: str | Path | FinishedRun, trusted: Sequence[str] = ()) -> 
         >>> network(network.normalize(pixels)).shape
         torch.Size([2, 10])
     """
+    if not isinstance(run, FinishedRun) and Path(run).suffix == ".safetensors":
+        return read_weights(Path(run), trusted)
     found = run if isinstance(run, FinishedRun) else open_run(run, trusted=trusted)
     file = _file(found)
     found.say_changed_code("evaluation")
     description, space = _description(found), found.parts.space
     auxiliary = bool(found.parts.evaluation.skeleton.get("auxiliary"))  # type: ignore[attr-defined]
     with torch.device("meta"):  # the file bounds what is made: a config could ask for more than this machine has
-        tensors.check_fits(_built(description, space, auxiliary), tensors.load_state(file), file)
+        tensors.check_fits(build(description, space, auxiliary), tensors.load_state(file), file)
     with torch.random.fork_rng(devices=[]):
-        network = _built(description, space, auxiliary)
+        network = build(description, space, auxiliary)
     tensors.load_into(network, file)
     network.auxiliary = None
     return TrainedNetwork(network, description).eval()
@@ -79,9 +79,3 @@ def _description(run: FinishedRun) -> Description:
         mean=tuple(result["mean"]),
         std=tuple(result["std"]),
     )
-
-
-def _built(description: Description, space: SearchSpace, auxiliary: bool = False) -> DiscreteNetwork:
-    sizes = description.image_size, description.outputs, description.channels
-    skeleton = {**description.skeleton, **({"auxiliary": True} if auxiliary else {})}
-    return space.network(Genotype.from_text(description.genotype), *sizes, **skeleton)

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from archselect.data import Normalisation
+from archselect.genotype import Genotype
 from archselect.models.discrete.network import DiscreteNetwork
-from archselect.utils.validation import PositiveInt, check_fields
+from archselect.search_spaces import SearchSpace
+from archselect.utils.validation import PositiveInt, check_fields, check_options
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,20 @@ class Description:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        check_fields(self, "the network's")
+        check_fields(self, "network")
+        for name in ("search_space", "skeleton"):
+            check_options(f"network.{name}", getattr(self, name), Mapping)
+        if not isinstance(self.classes, tuple) or not all(isinstance(name, str) for name in self.classes):
+            raise ValueError(f"network.classes must be a list of names; got {self.classes!r}.")
+        Genotype.from_text(self.genotype)
+        Normalisation(self.mean, self.std)
+
+
+def build(description: Description, space: SearchSpace, auxiliary: bool = False) -> DiscreteNetwork:
+    """Return a new network of the architecture and sizes that are described, in its space."""
+    sizes = description.image_size, description.outputs, description.channels
+    skeleton = {**description.skeleton, **({"auxiliary": True} if auxiliary else {})}
+    return space.network(Genotype.from_text(description.genotype), *sizes, **skeleton)
 
 
 class TrainedNetwork(nn.Module):

@@ -1,4 +1,4 @@
-"""`python train.py --help`: every choice of every config group with the first line of its YAML file, and examples."""
+"""`python train.py --help`: every choice of every config group with the first line of its YAML file, and options."""
 
 import re
 from collections.abc import Sequence
@@ -26,6 +26,7 @@ GROUPS = {
         "hydra/launcher": "Where the jobs of a sweep run, with -m.",
     },
     "analyze": {"analysis": "What is measured on finished runs."},
+    "export": {},
 }
 """The config groups of each command, in the order in which a user meets them, and what they decide."""
 
@@ -41,6 +42,11 @@ EXAMPLES = {
         "python analyze.py analysis=operation_strength run=logs/runs/NAME/DATE": "a figure of the paper",
         "python analyze.py -m analysis=cells,skip_dominance run=logs/runs/NAME/DATE": "two analyses",
         "python analyze.py analysis=seeds run=logs/sweeps/DATE": "of several runs",
+    },
+    "export": {
+        "python export.py run=logs/runs/NAME/DATE format=onnx": "network.onnx, network.md, network.json",
+        "python export.py run=logs/runs/NAME/DATE format=torch_export image_size=fixed": "for PyTorch",
+        "python export.py -m run=logs/runs/NAME/DATE format=onnx,safetensors": "two files",
     },
 }
 
@@ -61,17 +67,22 @@ def header(file: Path) -> list[str]:
     return parts
 
 
+def options(file: Path) -> dict[str, str]:
+    """Return what the config of a command says of its own options, each in a line `OPTION: VALUE # WHAT IT IS`."""
+    lines = re.findall(r"^(\w+): +([^#\n]+?) +# (.+)$", file.read_text(encoding="utf-8"), re.M)
+    return {f"{name}={value}": meaning for name, value, meaning in lines if name != "trainer"}
+
+
 def show_help(console: Console, command: str, folders: Sequence[Path]) -> None:
-    """Print what `train` or `analyze` can be given.
+    """Print what a command can be given.
 
     Args:
         console: Where.
-        command: Which of the two.
+        command: `train`, or another that `GROUPS` has.
         folders: Of configs: the package's, and those that `--config-dir` names.
     """
-    console.print(
-        f"[bold]python {command}.py GROUP=CHOICE ... OPTION=VALUE ...[/]   one choice per group, any option\n"
-    )
+    typed = "GROUP=CHOICE ... OPTION=VALUE ...[/]   one choice per group, any option"
+    console.print(f"[bold]python {command}.py {typed if GROUPS[command] else 'OPTION=VALUE ...[/]'}\n")
     for group, line in GROUPS[command].items():
         console.print(f"[bold]{group}[/]  [dim]{escape(line)}[/]", highlight=False)
         table = Table(box=None, show_header=False)
@@ -80,6 +91,12 @@ def show_help(console: Console, command: str, folders: Sequence[Path]) -> None:
             opening = (header(file) or [""])[0]
             table.add_row(file.stem, escape(re.sub(r"(?<=[\w)`]{2}\.) (?=[A-Z]).*", "", opening)))
         console.print(table, "")
+    console.print("[bold]Options[/]  [dim]and their defaults; ??? has to be given.[/]", highlight=False)
+    table = Table(box=None, show_header=False)
+    table.add_column(style="cyan", no_wrap=True, min_width=18)
+    for option, meaning in options(folders[0] / f"{command}.yaml").items():
+        table.add_row(escape(option), escape(meaning))
+    console.print(table, "")
     console.print("[bold]Examples[/]")
     for typed, meaning in EXAMPLES[command].items():
         console.print(f"  {typed}   [dim]# {meaning}[/]", soft_wrap=True, highlight=False)

@@ -88,7 +88,7 @@ def announce(config: DictConfig) -> None:
     global _composing
     _composing = False
     if "torch" not in sys.modules:
-        what = config.name if "name" in config else config.analysis.name
+        what = config.name if "name" in config else config.analysis.name if "analysis" in config else config.run
         Console(highlight=False).print(f"{what}: loading PyTorch ...", markup=False, soft_wrap=True)
 
 
@@ -121,7 +121,8 @@ def evaluation_for(search_space: str, data: str) -> str:
     """
     if search_space == "nasbench201":
         return "nasbench201" if data in ("cifar10", "cifar100") else "retrain_nasbench201"
-    return {"cifar10": "retrain_cifar10", "digits": "retrain_digits"}.get(data, "retrain_small")
+    digits = dict.fromkeys(("digits", "digits_rotated", "digits_pairs"), "retrain_digits")
+    return {"cifar10": "retrain_cifar10", **digits}.get(data, "retrain_small")
 
 
 def family(search_space: str, darts: str, nasbench201: str) -> str:

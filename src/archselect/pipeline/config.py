@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,7 @@ from archselect.figures.style import formats_of
 from archselect.genotype import Genotype
 from archselect.pipeline.own_code import own_sources
 from archselect.search import SearchMethod
-from archselect.search_spaces import SearchSpace, instantiate_space
-from archselect.search_spaces.from_config import MADE_BY_THE_SPACE
+from archselect.search_spaces import SearchSpace, instantiate_but_for, instantiate_space
 from archselect.selection import Selector
 from archselect.store import explanation
 from archselect.tasks import Task
@@ -91,8 +89,11 @@ def instantiate_parts(config: DictConfig) -> Components:
 def instantiate_part(config: DictConfig, group: str) -> Any:
     """Build what a group of the config describes; a `UserError` says which option makes no sense."""
     try:
-        make = instantiate_space if group == "search_space" else partial(instantiate, _convert_="all")
-        return make(config[group])
+        if group == "search_space":
+            return instantiate_space(config[group])
+        if group == "evaluation":
+            return instantiate_but_for(config[group], ("network",))
+        return instantiate(config[group], _convert_="all")
     except InstantiationException as error:
         cause: BaseException = error  # Hydra wraps what a constructor says; the reader needs the constructor's sentence
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
@@ -139,10 +140,14 @@ def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int =
     if parts_of_batch > 1:
         common["batch_norm"] = f"of each of {parts_of_batch} parts of a batch"
     space = to_plain_dict(config.search_space, "name")
+    of_space = [space["_target_"], *(space[name] for name in ("stem", "head") if name in space)]
     search = to_plain_dict(config.search, "name", "capture", "recompute")
-    selection = to_plain_dict(config.selection, "name")
+    if (cost := search.pop("cost", None)) is not None:  # the plan says of which networks, and what is in the table
+        search["cost"] = {name: value for name, value in cost.items() if name != "latency_table"}
+    selection = to_plain_dict(config.selection, "name", "limit")
     evaluation = to_plain_dict(config.evaluation, "name", "table", "capture")
-    skeleton = {key: value for key, value in space.items() if key not in MADE_BY_THE_SPACE}  # operations: see Plan
+    # Of operations an evaluation knows those of its architecture; see `plan`.
+    skeleton = {key: value for key, value in space.items() if key not in ("operations", "operations_of")}
     images = to_plain_dict(config.data)
     return {
         "search": {
@@ -155,7 +160,7 @@ def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int =
         "selection": {**common, "selection": selection, **own_sources(selection, task)},
         "evaluation": {
             **common,
-            "space": space["_target_"],
+            "space": of_space,
             "evaluation": evaluation,
             "data": data,
             **own_sources(skeleton, evaluation, images, task),

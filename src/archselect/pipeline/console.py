@@ -27,6 +27,7 @@ from archselect.results.formatting import duration
 from archselect.results.metric import ACCURACY, Metric
 from archselect.results.summaries import is_unbalanced
 from archselect.store import CHECKPOINTS, StageFolder
+from archselect.tasks import Classification, Task
 from archselect.training.fit import HISTORY
 from archselect.training.progress import warn
 
@@ -75,20 +76,27 @@ def _state(folder: StageFolder) -> str:
     return {"finished": "is there", "absent": "to do", "damaged": "damaged: starts again"}[folder.state]
 
 
-def show_data(console: Console, data: ImageData) -> None:
-    """Show what the training images are, by what they are normalised, and what is not as one would think."""
-    counts, normalisation = data.count_classes(data.train.labels), data.normalisation
+def _classes(data: ImageData) -> str:
+    """Return how many training images each class has; one by one where there are few classes of different sizes."""
+    counts = data.count_classes(data.train.labels)
     if min(counts) == max(counts):
         spread = f"{counts[0]:,} each"
     elif len(counts) <= FEW_CLASSES and is_unbalanced(counts):
         spread = ", ".join(f"{name}: {count:,}" for name, count in zip(data.class_names, counts, strict=True))
     else:
         spread = f"{min(counts):,} to {max(counts):,} each"
+    return f"of {len(counts)} classes ({spread})"
+
+
+def show_data(console: Console, data: ImageData, task: Task) -> None:
+    """Show what the training images are, by what they are normalised, and what is not as one would think."""
+    normalisation = data.normalisation
+    spread = _classes(data) if isinstance(task, Classification) else task.spread(data)
     mean, std = (one[0] if len({*one}) == 1 else list(one) for one in (normalisation.mean, normalisation.std))
     channels = "" if data.channels == 3 else f" in {data.channels} channel{'s' if data.channels > 1 else ''}"
     words = (
-        f"{data.name}: {sum(counts):,} training images of {len(counts)} classes ({spread}), {data.image_size} x "
-        f"{data.image_size} pixels{channels}; mean {mean}, std {std}{', measured on them' if data.is_measured else ''}"
+        f"{data.name}: {len(data.train.labels):,} training images {spread}, {data.image_size} x {data.image_size} "
+        f"pixels{channels}; mean {mean}, std {std}{', measured on them' if data.is_measured else ''}"
     )
     if isinstance(data.train, StreamedImages):
         workers = "1 thread decodes" if data.workers == 1 else f"{data.workers} threads decode"
@@ -228,7 +236,9 @@ def _results(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if summary["params"] is not None:
         yield "parameters", f"{summary['params']:,}"
     if "costs.macs" in summary:
-        yield "costs", _costs(summary)
+        yield "costs", costs_in_words(summary)
+    if "selection.limit" in summary:
+        yield "limit", _limits(summary)
     metric = Metric.of(summary)
     if metric.key("search.val") in summary:
         yield "supernet", f"{_metric(summary, metric, 'search.val')} validation {escape(metric.words)}"
@@ -247,15 +257,24 @@ def _results(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "time", "\n".join(times)
 
 
-def _costs(summary: Mapping[str, Any]) -> str:
+def _limits(summary: Mapping[str, Any]) -> str:
+    """Return each limit with what the network has of it, and how many decisions it left fewer candidates."""
+    limits = summary["selection.limit"].items()
+    lines = [f"{one['of_network']:,.6g} of {one['most']:,.6g} {name}" for name, one in limits]
+    return "\n".join([*lines, f"{summary['selection.limited_decisions']} decisions had fewer candidates for it"])
+
+
+def costs_in_words(summary: Mapping[str, Any]) -> str:
     """Return what an image costs the network: a line for what is counted, and one for the times, if they are there."""
     macs, activations, size = (summary[f"costs.{name}"] for name in ("macs", "peak_activation_bytes", "image_size"))
     counted = f"{macs / 1e6:,.2f} M MACs, {activations / 1e6:,.2f} MB of activations ({size} x {size} pixels)"
     if "costs.device" not in summary:
         return counted
-    times = [f"{summary[f'costs.latency_ms_batch{batch}']:,.3g} ms for a batch of {batch}" for batch in BATCHES]
+    measured = {batch: summary[f"costs.latency_ms_batch{batch}"] for batch in BATCHES}
+    times = [f"{ms:,.0f} ms" if ms >= 100 else f"{ms:.3g} ms" for ms in measured.values()]
+    batches = ", ".join(f"{time} for a batch of {batch}" for time, batch in zip(times, measured, strict=True))
     disturbed = "; other processes disturbed it" if summary["costs.disturbed"] else ""
-    return f"{counted}\n{', '.join(times)} on {escape(summary['costs.device'])}{disturbed}"
+    return f"{counted}\n{batches} on {escape(summary['costs.device'])}{disturbed}"
 
 
 def _metric(summary: Mapping[str, Any], metric: Metric, part: str) -> str:

@@ -24,6 +24,7 @@ from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
 from archselect.genotype import Genotype
 from archselect.pipeline.config import Components, folder_label, identity_of, to_plain_dict
 from archselect.pipeline.evaluation_stage import EvaluationStage
+from archselect.pipeline.limits import identity_of_limit, identity_of_price, limited_selection, priced_search
 from archselect.pipeline.own_code import own_sources
 from archselect.pipeline.search_stage import SearchStage, new_supernet
 from archselect.pipeline.selection_stage import SelectionStage
@@ -59,16 +60,19 @@ class Plan:
 
     def search(self) -> SearchStage:
         """Return the training of the supernet."""
-        return SearchStage(self.job, *self.described("search"), self._identities["search"], self.parts.search)
+        identity = {**self._identities["search"], **identity_of_price(self.parts)}
+        return SearchStage(self.job, *self.described("search"), identity, self._search)
 
     def selection(self, search: StageResult, snapshot: int | None = None) -> SelectionStage:
         """Return the selection from the supernet that a search came to, or from one of its snapshots."""
         parts, start = self.parts, search.folder
         identity, more = {"search": start.key.digest, **self._identities["selection"]}, list[str]()
+        identity |= identity_of_limit(parts)
         if snapshot is not None:
             identity["snapshot"], more = snapshot, [f"epoch{snapshot}"]
         described = self.described("selection", *more)
-        return SelectionStage(self.job, *described, identity, parts.search, parts.selection, start.path, snapshot)
+        selection = limited_selection(parts)
+        return SelectionStage(self.job, *described, identity, self._search, selection, start.path, snapshot)
 
     def evaluation(self, genotype: Genotype) -> EvaluationStage | None:
         """Return the evaluation of an architecture; None where nothing is evaluated."""
@@ -84,7 +88,7 @@ class Plan:
     def judged(self, genotype: Genotype) -> dict[str, Any]:
         """Return all that the network depends on which the evaluation of an architecture judges, as plain data."""
         parts, data = self.parts, self.parts.data
-        images = {"image_size": data.image_size, "classes": data.classes, "channels": data.channels}
+        images = {"image_size": data.image_size, "outputs": self.job.outputs, "channels": data.channels}
         skeleton = self.config.evaluation.get("network")
         sizes = parts.space.supernet_sizes if skeleton is None else to_plain_dict(skeleton)
         space = self._identities["evaluation"]["space"]
@@ -114,6 +118,10 @@ class Plan:
         return label, {"seed": parts.seed, **{group: to_plain_dict(self.config[group]) for group in groups}}
 
     @cached_property
+    def _search(self) -> SearchMethod:
+        return priced_search(self.parts)
+
+    @cached_property
     def _identities(self) -> Mapping[str, dict[str, Any]]:
         return identity_of(self.config, self.parts.data.fingerprint(), parts_of_batch(self.parts.trainer))
 
@@ -136,7 +144,7 @@ SCORED = 1 / 6  # what it costs to score an image, against a bilevel step's two 
 def how_long(plan: Plan) -> str | None:
     """Return what is said of the time that a plan takes; None: little, or nothing is known."""
     lengths = image_counts(plan)
-    if sum(lengths.values()) < WORTH_TIMING:
+    if not is_long(lengths):
         return None
     device = device_name(_trainer_for_timing(plan).device)
     earlier = {kind: _earlier(plan, kind, device) for kind in lengths}
@@ -153,6 +161,11 @@ def how_long(plan: Plan) -> str | None:
     stages = ", ".join(f"{kind} {duration(amount)}" for kind, amount in seconds.items())
     basis = "one timed step of each network" if None in earlier.values() else "what other seeds took"
     return f"This takes about {duration(sum(seconds.values()))} on {device} ({stages}), to judge by {basis}."
+
+
+def is_long(counts: Mapping[Kind, float]) -> bool:
+    """Return whether it is worth while to tell beforehand what stages take that train on so many images."""
+    return sum(counts.values()) >= WORTH_TIMING
 
 
 def image_counts(plan: Plan) -> dict[Kind, float]:

@@ -37,6 +37,7 @@ from archselect.pipeline.config import Components, as_user_error, check_groups, 
 from archselect.pipeline.console import draw_figures
 from archselect.pipeline.finished_run import FinishedRun, open_run, summarise
 from archselect.pipeline.loggers import RunLog
+from archselect.pipeline.memory import show_memory
 from archselect.pipeline.own_code import own_targets
 from archselect.pipeline.plan import Plan, how_long
 from archselect.pipeline.preflight import check, check_data, check_objective
@@ -255,8 +256,9 @@ class Run:
         folder = job.store.folder(stage.key)
         if not self.data_checked and on_main_process(lambda: folder.state != "finished"):
             check_data(plan.parts)
-            show.show_data(job.console, job.data)
+            show.show_data(job.console, job.data, job.task)
             self.data_checked = True
+            on_main_process(lambda: show_memory(plan))
             if (estimate := on_main_process(lambda: how_long(plan))) is not None:
                 job.console.print(estimate, soft_wrap=True)
         return run_stage(stage, job)

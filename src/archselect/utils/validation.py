@@ -69,7 +69,7 @@ def one_of(choices: Iterable[object]) -> Constraint:
 
 
 def check_fields(options: Any, prefix: str) -> None:
-    """Check every field of a dataclass that its annotation constrains; a user names it by the prefix.
+    """Check every field of a dataclass that its annotation constrains; a user names it by the prefix, if there is one.
 
     Raises:
         ValueError: A value is not what its annotation says; it names the option, what was expected and what came.
@@ -78,7 +78,7 @@ def check_fields(options: Any, prefix: str) -> None:
     for name, (constraint, optional) in _constraints(kind).items():
         value = getattr(options, name)
         if not (optional and value is None):
-            constraint.check(f"{prefix}.{name}", value)
+            constraint.check(f"{prefix}.{name}" if prefix else name, value)
 
 
 @cache

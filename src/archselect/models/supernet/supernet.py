@@ -50,8 +50,10 @@ class Supernet(nn.Module, ABC):
         variant: What the search method asks of it.
         alpha_scale: Standard deviation of the architecture parameters at the start.
         in_channels: Of the images.
+        reduction: By what the stem makes images smaller before the cells halve them twice.
 
     Attributes:
+        features: Channels of the last feature map, which the head reads.
         alphas: Architecture parameters, cell type -> `(edges, operations)`.
         betas: With edge normalisation, those of the edges, cell type -> `(edges,)`; otherwise empty.
         relaxation: How architecture parameters become mixture weights, at this moment of the search.
@@ -69,15 +71,18 @@ class Supernet(nn.Module, ABC):
         3
     """
 
+    features: int
+
     def __init__(
         self,
         cells: Mapping[str, CellSpace],
         variant: SupernetOptions = DARTS_OPTIONS,
         alpha_scale: float = 1e-3,
         in_channels: int = 3,
+        reduction: int = 1,
     ) -> None:
         super().__init__()
-        self.in_channels = in_channels
+        self.in_channels, self.reduction = in_channels, reduction
         self.cell_spaces = dict(cells)
         self.variant = variant
         self.relaxation = variant.relaxation
@@ -299,7 +304,7 @@ def argmax_operation(supernet: Supernet, space: CellSpace, edge: int) -> int:
     not which operation is strong.
     """
     weights = supernet.relaxed(space.name)[edge].tolist()
-    allowed = [index for index, operation in enumerate(space.operations[edge]) if not _says_weak(space, operation)]
+    allowed = [index for index, operation in enumerate(space.operations[edge]) if not says_weak(space, operation)]
     return max(allowed or [0], key=lambda index: weights[index])
 
 
@@ -316,7 +321,7 @@ def argmax_inputs(supernet: Supernet, space: CellSpace, decisions: CellDecisions
 
     def strength(edge: int) -> float:
         operation = decisions.operations[edge]
-        if operation is None or _says_weak(space, space.operations[edge][operation]):
+        if operation is None or says_weak(space, space.operations[edge][operation]):
             return 0.0
         return float(rows[edge][operation])
 
@@ -324,5 +329,6 @@ def argmax_inputs(supernet: Supernet, space: CellSpace, decisions: CellDecisions
     return tuple(sorted(sorted(into, key=strength, reverse=True)[: space.topology.edges_kept_into(node)]))
 
 
-def _says_weak(space: CellSpace, operation: str) -> bool:
+def says_weak(space: CellSpace, operation: str) -> bool:
+    """Return whether the weight of an operation says that its edge is weak: of `none`, where nodes choose inputs."""
     return operation == "none" and space.topology.inputs_per_node is not None
