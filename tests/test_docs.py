@@ -180,7 +180,7 @@ def test_operations_of_ones_own_are_retrained_looked_at_and_loaded_by_who_trusts
     assert "'squeeze_excite' does not exist" in (said := capsys.readouterr().err)
     assert "known where search_space.operations defines it" in said
     run = train(*given)
-    identity = json.loads((run.stage("evaluation") / "identity.json").read_text())["identity"]
+    identity = json.loads((run.stage("evaluation") / "identity.json").read_text())
     assert identity["operations"]["attention"] == {"_target_": "my_ops.Attention", "heads": 2}
     assert set(identity["sources"].values()) == {hashlib.sha256((tmp_path / "my_ops.py").read_bytes()).hexdigest()}
     with pytest.raises(ValueError, match=r"names 'my_ops.SqueezeExcite' as search_space.operations.normal.2._target_"):
