@@ -77,12 +77,19 @@ class SearchSpace(ABC):
             )
         per_edge = {cell: _per_edge(cell, topology, by_cell[cell]) for cell, topology in self.topologies.items()}
         candidates = chain.from_iterable(edge for edges in per_edge.values() for edge in edges)
-        own = {name: checked(made, supernet_sizes.get("channels", 16)) for name, made in _own(candidates).items()}
+        self._own, self._narrowest = _own(candidates), supernet_sizes.get("channels", 16)
+        own = {name: checked(made, self._narrowest) for name, made in self._own.items()}
         self.primitives: Primitives = {**PRIMITIVES, **own}
         self.cells = {
             cell: CellSpace(cell, topology, tuple(map(self._names, per_edge[cell])), own)
             for cell, topology in self.topologies.items()
         }
+
+    def check_variant(self, variant: SupernetOptions) -> None:
+        """Raise a ValueError if an operation of a user's own does not take the channels that a search gives it."""
+        if variant.partial_channels > 1:
+            for operation in self._own.values():
+                checked(operation, variant.active_channels(self._narrowest))
 
     def _names(self, candidates: Sequence[Candidate]) -> tuple[str, ...]:
         """Return the names of candidates, which must be known; a definition counts as its name."""
