@@ -170,7 +170,7 @@ class ImageFolder(LocalSource):
     def files(self) -> list[Path]:
         """Return the images of both splits, which determine the data."""
         places = [place / name for split in SPLITS if (place := self._place(split)) for name in _folders(place)]
-        return [image for place in places for image in _walk(place)[0]]
+        return [image for place in places for image in images_below(place)[0]]
 
     def fingerprint(self) -> str:
         return digest("path", digest_of_files(self.root, self.files()), self.train_split, self.test_split)
@@ -189,7 +189,7 @@ class ImageFolder(LocalSource):
             )
         images, labels, unread = [], [], [f for f in place.iterdir() if not f.is_dir() and not _hidden(f.name)]
         for label, name in enumerate(classes):
-            of_class, others = _walk(place / name)
+            of_class, others = images_below(place / name)
             if split == "train" and not of_class:
                 raise ValueError(
                     f"{place / name} has no images. Expected files with one of the endings {ENDINGS} in the folder of "
@@ -218,7 +218,7 @@ def _folders(place: Path) -> list[str]:
     return sorted(entry.name for entry in entries if entry.is_dir() and not _hidden(entry.name))
 
 
-def _walk(folder: Path) -> tuple[list[Path], list[Path]]:
+def images_below(folder: Path) -> tuple[list[Path], list[Path]]:
     """Return the images in a folder and in those below it, and what else is there, both in the order of their paths.
 
     Raises:
