@@ -2,9 +2,10 @@
 
 from archselect.data.augmentation import Augmentation, Normalisation
 from archselect.data.decode import ImageTensors
+from archselect.data.digits import DigitPairs, RotatedDigits
 from archselect.data.image_data import ImageData
 from archselect.data.loader import Batch, Batches, BilevelBatches, DeviceLoader
-from archselect.data.sources import Digits, ImageFolder, Source
+from archselect.data.sources import Digits, ImageFolder, Source, Split
 from archselect.data.splits import stratified_split, stratified_subset
 from archselect.data.stream import Images, StreamedImages, StreamLoader, batches_of
 from archselect.data.tables import HubImages, HuggingFaceImages
@@ -15,6 +16,7 @@ __all__ = [
     "Batches",
     "BilevelBatches",
     "DeviceLoader",
+    "DigitPairs",
     "Digits",
     "HubImages",
     "HuggingFaceImages",
@@ -23,7 +25,9 @@ __all__ = [
     "ImageTensors",
     "Images",
     "Normalisation",
+    "RotatedDigits",
     "Source",
+    "Split",
     "StreamLoader",
     "StreamedImages",
     "batches_of",

@@ -39,10 +39,10 @@ class ImageTensors:
 class EncodedImages:
     """One split before decoding."""
 
-    labels: Tensor  # (N,), int64
+    labels: Tensor  # classes (N,), int64, or numbers as targets (N, D), float32
     open: Callable[[int], Stored]  # of image i
     name: Callable[[int], str]  # how an error names image i, e.g. "row 3 of train.parquet"
-    classes: int | None = None  # where the storage tells, as with the names
+    classes: int | None = None  # or targets D; where the storage tells, as with the names
     class_names: tuple[str, ...] | None = None
     unread: str = ""  # what lies beside the images and is not read, as a sentence
 
@@ -50,12 +50,24 @@ class EncodedImages:
         return len(self.labels)
 
     def check_labels(self, classes: int) -> None:
-        """Raise a ValueError for another number of classes, or for the first label outside of 0 to `classes` - 1."""
+        """Raise a ValueError for another number of classes or targets, or for the first label that is none of them.
+
+        A class lies between 0 and `classes` - 1; a target is a finite number.
+        """
         if self.classes is not None and self.classes != classes:
             raise ValueError(
                 f"Expected {classes} classes, as the configuration says, but the data have {self.classes}. "
                 "Change data.classes, or take other data."
             )
+        if self.labels.dim() > 1:
+            wrong = (~self.labels.isfinite()).nonzero()
+            if len(wrong):
+                row, column = wrong[0].tolist()
+                raise ValueError(
+                    f"Expected finite numbers as targets, but {self.name(row)} has {float(self.labels[row, column])} "
+                    f"for target {column + 1} of {classes}; {len(wrong)} are not finite. Correct or remove them."
+                )
+            return
         outside = ((self.labels < 0) | (self.labels >= classes)).nonzero()
         if len(outside):
             row = int(outside[0])

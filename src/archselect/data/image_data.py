@@ -107,7 +107,7 @@ class ImageData:
 
     @cached_property
     def classes(self) -> int:
-        """As many as are configured, are named, or have a number among the training images.
+        """As many as are configured, are named, or have a number among the training images; or so many are the targets.
 
         Raises:
             ValueError: The numbers leave one out, so that they may be something else.
@@ -160,7 +160,7 @@ class ImageData:
     def _told(self) -> tuple[int | None, tuple[str, ...] | None, list[int]]:
         """Number and names of the classes, where the training images tell, and which labels they have."""
         train = self._encoded("train")
-        return train.classes, train.class_names, train.labels.unique().tolist()
+        return train.classes, train.class_names, [] if train.labels.dim() > 1 else train.labels.unique().tolist()
 
     @cached_property
     def normalisation(self) -> Normalisation:
@@ -190,8 +190,13 @@ class ImageData:
         return self._load("test", None)
 
     @cached_property
+    def train_labels(self) -> Tensor:
+        """The labels `(N,)` or targets `(N, D)` of the whole train split, without decoding an image."""
+        return self._open("train").labels
+
+    @cached_property
     def test_labels(self) -> Tensor:
-        """The labels `(N,)` of the test split, without decoding an image."""
+        """Those of the test split."""
         return self._open("test").labels
 
     def count_classes(self, labels: Tensor) -> list[int]:
@@ -239,7 +244,7 @@ class ImageData:
         stored = self._encoded(split)
         self._check_class_names(split, stored.class_names)
         stored.check_labels(self.classes)
-        counts = self.count_classes(stored.labels)
+        counts = self.count_classes(stored.labels) if stored.labels.dim() == 1 else [1] * self.classes
         absent = [name for name, count in zip(self.class_names, counts, strict=True) if not count]
         what = "nothing can be learnt of them" if split == "train" else "nothing is said of how well they are known"
         told = (

@@ -1,4 +1,4 @@
-"""Stratified splits and subsets: every class keeps its share.
+"""Stratified splits and subsets: every class keeps its share. Images with numbers as targets are drawn alike.
 
 Not scikit-learn's, which refuses a class of a single image and follows numpy's generator: docs/explanation/search.md.
 """
@@ -13,10 +13,11 @@ def stratified_split(labels: Tensor, share: float, generator: Generator) -> tupl
     """Split the images at random into two parts, the first of which gets `share` of every class.
 
     The first part has `round(share * N)` images. Where `share` of a class is not a whole number, the class gets that
-    number rounded down or up, up where the remainder is largest.
+    number rounded down or up, up where the remainder is largest. Targets that are no classes, `(N, D)`, have no such
+    shares: any `round(share * N)` images are drawn.
 
     Returns:
-        The indices of the two parts of `labels` `(N,)`, each in ascending order; together they are 0 to N - 1.
+        The indices of the two parts of `labels` `(N,)` or `(N, D)`, each in ascending order; together 0 to N - 1.
 
     Raises:
         ValueError: `share` is not between 0 and 1, or one part would be empty.
@@ -29,8 +30,7 @@ def stratified_split(labels: Tensor, share: float, generator: Generator) -> tupl
             f"Splitting {len(labels)} images into shares of {share:g} and {1 - share:g} leaves one part empty. "
             "Use more images or another share."
         )
-    counts = torch.bincount(labels)
-    chosen = _sample_per_class(labels, _apportion(counts.tolist(), size, at_least=0), generator)
+    chosen = _sample(labels, size, generator, at_least=0)
     in_first = torch.zeros(len(labels), dtype=torch.bool)
     in_first[chosen] = True
     return in_first.nonzero().flatten(), (~in_first).nonzero().flatten()
@@ -42,13 +42,18 @@ def stratified_subset(labels: Tensor, size: int, generator: Generator) -> Tensor
     Raises:
         ValueError: `size` is larger than the set, or smaller than its number of classes.
     """
-    counts = torch.bincount(labels)
-    present = int((counts > 0).sum())
     if size > len(labels):
         raise ValueError(f"A subset of {size} images cannot be drawn from {len(labels)}. Ask for fewer.")
-    if size < present:
+    if labels.dim() == 1 and size < (present := len(labels.unique())):
         raise ValueError(f"A subset of {size} images cannot hold all {present} classes. Ask for at least {present}.")
-    return _sample_per_class(labels, _apportion(counts.tolist(), size, at_least=1), generator).sort().values
+    return _sample(labels, size, generator, at_least=1).sort().values
+
+
+def _sample(labels: Tensor, size: int, generator: Generator, at_least: int) -> Tensor:
+    """Return the indices of `size` random images: of classes, each by its share and so many at least."""
+    if labels.dim() > 1:
+        return torch.randperm(len(labels), generator=generator)[:size]
+    return _sample_per_class(labels, _apportion(torch.bincount(labels).tolist(), size, at_least), generator)
 
 
 def _apportion(counts: list[int], size: int, at_least: int) -> list[int]:

@@ -178,8 +178,9 @@ class StreamedImages:
                 position = following
 
     def _of_class(self, position: int) -> Iterator[int]:
-        """Yield the positions of the other images of an image's class: those after it, then those before."""
-        same = (self.labels == self.labels[position]).nonzero().flatten()
+        """Yield the positions of other images of an image's class or targets: those after it, then those before."""
+        alike = self.labels == self.labels[position]
+        same = (alike if alike.dim() == 1 else alike.all(dim=1)).nonzero().flatten()
         own = int((same == position).nonzero())
         yield from (*same[own + 1 :].tolist(), *same[:own].tolist())
 

@@ -121,7 +121,8 @@ def evaluation_for(search_space: str, data: str) -> str:
     """
     if search_space == "nasbench201":
         return "nasbench201" if data in ("cifar10", "cifar100") else "retrain_nasbench201"
-    return {"cifar10": "retrain_cifar10", "digits": "retrain_digits"}.get(data, "retrain_small")
+    digits = dict.fromkeys(("digits", "digits_rotated", "digits_pairs"), "retrain_digits")
+    return {"cifar10": "retrain_cifar10", **digits}.get(data, "retrain_small")
 
 
 def family(search_space: str, darts: str, nasbench201: str) -> str:

@@ -88,17 +88,11 @@ def check_data(parts: Components) -> None:
     """Decode the images that the stages will read and cut them up as they will.
 
     Raises:
-        ValueError: An image is damaged, there is but one class, a part is empty, a batch is larger than its part.
+        ValueError: The targets do not fit the task, an image is damaged, a part is empty, a batch is larger than its
+            part.
     """
-    data = parts.data
-    counts = data.count_classes(data.train.labels)
-    if sum(count > 0 for count in counts) < 2:
-        (only,) = (name for name, count in zip(data.class_names, counts, strict=True) if count)
-        raise ValueError(
-            f"All {sum(counts)} training images of data={data.name} are of one class, {only!r}, so there is nothing to "
-            "tell apart and every network would be right. Expected two classes or more: for image folders, "
-            "train/CLASS/IMAGE.png with a folder per class; for tables, another data.source.label_column."
-        )
+    parts.task.check_targets(parts.data, parts.data.train_labels, "train")
+    parts.task.check(parts.data)
     if parts.genotype is None:
         check_search_images(parts)
     if isinstance(parts.evaluation, Retraining):
@@ -126,6 +120,7 @@ def _check_retraining_images(parts: Components, evaluation: Retraining) -> None:
         validation, images = _split("evaluation.validation_share", images, share)
         _check_scored(parts, "evaluation.validation_share", validation)
     _check_trained(parts, "evaluation.batch_size", evaluation.batch_size, images, "are trained on")
+    parts.task.check_targets(parts.data, parts.data.test_labels, "test")
     _check_scored(parts, "the test images", parts.data.test_labels)  # no search sees a test image
 
 

@@ -256,7 +256,7 @@ class Run:
         folder = job.store.folder(stage.key)
         if not self.data_checked and on_main_process(lambda: folder.state != "finished"):
             check_data(plan.parts)
-            show.show_data(job.console, job.data)
+            show.show_data(job.console, job.data, job.task)
             self.data_checked = True
             on_main_process(lambda: show_memory(plan))
             if (estimate := on_main_process(lambda: how_long(plan))) is not None:

@@ -2,5 +2,7 @@
 
 from archselect.tasks.base import Mode, Task
 from archselect.tasks.classification import Classification
+from archselect.tasks.multilabel import Multilabel
+from archselect.tasks.regression import Regression
 
-__all__ = ["Classification", "Mode", "Task"]
+__all__ = ["Classification", "Mode", "Multilabel", "Regression", "Task"]

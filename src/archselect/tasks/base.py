@@ -5,7 +5,7 @@ one.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, Self
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from archselect.data import ImageData
-from archselect.utils.validation import check_fields
+from archselect.data import ImageData, Split
+from archselect.utils.validation import POSITIVE_FLOAT, check_fields
 
 Mode = Literal["max", "min"]
 Reduction = Literal["mean", "sum"]
@@ -59,6 +59,10 @@ class Task(ABC):
         losses = self.losses(outputs, targets)
         return losses.mean() if reduction == "mean" else losses.sum()
 
+    def predictions(self, outputs: Tensor) -> Tensor:
+        """Return what outputs say, such as probabilities, or numbers in the user's unit."""
+        return outputs
+
     def metrics(self, outputs: int) -> Mapping[str, Metric]:
         """Return what is told of a validation and a test beside the metric, of networks with so many outputs.
 
@@ -80,12 +84,50 @@ class Task(ABC):
             )
         return self
 
-    def check(self, data: ImageData) -> None:  # noqa: B027
-        """Raise a ValueError unless the data have the targets of this task; labels are read, images are not decoded."""
+    def check_targets(self, data: ImageData, targets: Tensor, split: Split) -> None:  # noqa: B027
+        """Raise a ValueError unless the targets of a split are such as this task has."""
 
-    def describe(self, data: ImageData, targets: Tensor, split: Literal["train", "test"]) -> dict[str, Any]:
+    def check(self, data: ImageData) -> None:  # noqa: B027
+        """Raise a ValueError where nothing can be learnt of the training images, or an option does not fit them."""
+
+    def spread(self, data: ImageData) -> str:
+        """Return what is said of the training images' targets in the line on the data."""
+        return f"with {self.outputs(data)} targets"
+
+    def describe(self, data: ImageData, targets: Tensor, split: Split) -> dict[str, Any]:
         """Return what results say of the targets of a split, as plain data whose names begin with the split's."""
         return {}
+
+
+def check_numbers(task: Task, data: ImageData, targets: Tensor, example: str) -> None:
+    """Raise a ValueError unless targets are numbers `(N, D)`."""
+    if targets.dim() != 2:
+        raise ValueError(
+            f"task={task.name} expects numbers as targets, but data={data.name} has a class per image "
+            f"({listed_names(data)}). Name columns of numbers, data.source.label_column=[NAME,...], put a file "
+            f"targets.csv beside the images of a folder, choose data such as {example}, or use task=classification."
+        )
+
+
+def listed_names(data: ImageData) -> str:
+    """Return the names of the first classes or targets, for an error."""
+    return ", ".join(data.class_names[:5]) + ", ..." * (len(data.class_names) > 5)
+
+
+def check_length(option: str, values: object, data: ImageData, what: str) -> None:
+    """Raise a ValueError unless numbers that are given one by one are as many as there are classes or targets."""
+    if isinstance(values, Sequence) and not isinstance(values, str) and len(values) != data.classes:
+        raise ValueError(
+            f"{option} has {len(values)} numbers, but data={data.name} has {data.classes} {what} "
+            f"({listed_names(data)}). Give one number for each, or null."
+        )
+
+
+def check_weights(option: str, weights: object) -> None:
+    """Raise a ValueError unless weights of a loss are `balanced`, None or numbers above 0."""
+    numbers = isinstance(weights, Sequence) and not isinstance(weights, str)
+    if not (weights in (None, "balanced") or (numbers and all(map(POSITIVE_FLOAT.holds, weights)))):  # type: ignore[call-overload]
+        raise ValueError(f"{option} must be balanced, null or a list of numbers above 0; got {weights!r}.")
 
 
 @lru_cache(maxsize=64)

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
-from archselect.data import ImageData
-from archselect.tasks.base import Reduction, Task, constant
+from archselect.data import ImageData, Split
+from archselect.tasks.base import Reduction, Task, check_length, check_weights, constant, listed_names
 from archselect.utils.validation import FractionOrZero
 
 ClassWeights = Literal["balanced"] | Sequence[float] | None
@@ -32,6 +32,10 @@ class Classification(Task):
     name: str = "classification"
     class_weights: ClassWeights = None
     label_smoothing: FractionOrZero = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_weights("task.class_weights", self.class_weights)
 
     def outputs(self, data: ImageData) -> int:
         return data.classes
@@ -56,13 +60,35 @@ class Classification(Task):
             return self
         counts = data.count_classes(data.train.labels)
         present = sum(count > 0 for count in counts)
-        weights = [sum(counts) / (present * count) if count else 0.0 for count in counts]
+        weights = [sum(counts) / (present * count) if count else 1.0 for count in counts]
         return replace(self, class_weights=tuple(weights))
 
     def smoothed(self, label_smoothing: float) -> "Classification":
         return replace(self, label_smoothing=label_smoothing) if label_smoothing else self
 
-    def describe(self, data: ImageData, targets: Tensor, split: Literal["train", "test"]) -> dict[str, Any]:
+    def predictions(self, outputs: Tensor) -> Tensor:
+        """Return the probability of each class."""
+        return outputs.softmax(dim=1)
+
+    def check_targets(self, data: ImageData, targets: Tensor, split: Split) -> None:
+        if targets.dim() != 1:
+            raise ValueError(
+                f"task=classification expects a class per image, but the {split} images of data={data.name} have "
+                f"numbers as targets ({listed_names(data)}). Use task=regression, or task=multilabel for 0 and 1."
+            )
+
+    def check(self, data: ImageData) -> None:
+        check_length("task.class_weights", self.class_weights, data, "classes")
+        counts = data.count_classes(data.train.labels)
+        if sum(count > 0 for count in counts) < 2:
+            (only,) = (name for name, count in zip(data.class_names, counts, strict=True) if count)
+            raise ValueError(
+                f"All {sum(counts)} training images of data={data.name} are of one class, {only!r}: there is nothing "
+                "to tell apart and every network would be right. Expected two classes or more: for image folders, "
+                "train/CLASS/IMAGE.png with a folder per class; for tables, another data.source.label_column."
+            )
+
+    def describe(self, data: ImageData, targets: Tensor, split: Split) -> dict[str, Any]:
         return {f"{split}_images_per_class": data.count_classes(targets)}
 
     def _weight(self, outputs: Tensor) -> Tensor | None:
