@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from archselect.tasks import Classification, Task
+from archselect.tasks import Classification, Multilabel, Task
 
 SEPARATOR = ";"
 """Between the labels of an image."""

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,9 +96,7 @@ class Told:
     broken: Mapping[str, str]
 
 
-def tell(
-    network: TrainedNetwork, asked: Asked, form: PixelFormat, batch_size: int, on_broken: OnBroken = "stop"
-) -> Told:
+def tell(network: TrainedNetwork, asked: Asked, form: PixelFormat, batch_size: int, on_broken: OnBroken) -> Told:
     """Return what a network says of images, on the device that it is on.
 
     Raises:
@@ -167,7 +165,9 @@ def predict(config: DictConfig) -> None:
         options = to_plain_dict(config)
         prediction = Prediction(**{name: options[name] for name in Prediction.__dataclass_fields__})
         changes = {} if config.data_path is None else {"data": {"path": config.data_path}}
-        run = open_run(config.run, {**changes, **({} if config.trainer is None else {"trainer": config.trainer})}, config.trusted)
+        run = open_run(
+            config.run, {**changes, **({} if config.trainer is None else {"trainer": config.trainer})}, config.trusted
+        )
         network = load_network(run).to(check_trainer(run.parts.trainer))
         asked, form = prediction.asked(run.parts.data, network), prediction.form(run, network)
         told = tell(network, asked, form, prediction.batch_size, prediction.on_broken)

@@ -51,7 +51,7 @@ def read_weights(path: Path, trusted: Sequence[str] = ()) -> TrainedNetwork:
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged, or no .safetensors file: {error}") from error
     description = _description(metadata, path)
-    check_targets([dict(description.search_space), dict(description.task)], path, trusted)
+    check_targets({"search_space": dict(description.search_space), "task": dict(description.task)}, path, trusted)
     space = instantiate_part(OmegaConf.create({"search_space": dict(description.search_space)}), "search_space")
     with torch.device("meta"):  # the file bounds what is made
         check_fits(build(description, space), state, path)
