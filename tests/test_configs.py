@@ -88,7 +88,7 @@ def test_every_member_of_every_group_composes_to_what_its_file_says_and_is_built
 
 OTHER_GROUPS = (
     *("search/part/", "hydra/launcher/", "hydra/sweeper/", "hparams_search/", "analysis/", "protocol/"),
-    "search_space/size/",
+    *("search_space/size/", "selection/limit/"),
 )
 
 
@@ -305,7 +305,7 @@ OPTIONS: dict[str, Any] = {
 
 def test_every_option_of_the_perturbation_is_given_on_the_command_line(tmp_path: Path) -> None:
     usual = composed(folder=tmp_path)
-    assert set(leaves(OmegaConf.to_container(usual.selection))) - {"name"} == {*OPTIONS, *ALONE}  # type: ignore[arg-type]
+    assert set(leaves(OmegaConf.to_container(usual.selection))) - {"name", *LIMITS} == {*OPTIONS, *ALONE}  # type: ignore[arg-type]
     made = instantiate_parts(usual).selection
     typed = [f"selection.{path}={str(value).lower().replace(' ', '')}" for path, value in OPTIONS.items()]
     given = instantiate_parts(composed(*typed, folder=tmp_path)).selection
@@ -316,6 +316,7 @@ def test_every_option_of_the_perturbation_is_given_on_the_command_line(tmp_path:
     assert made.scoring.batch_size == 64
 
 
+LIMITS = ("limit.macs", "limit.params", "limit.latency_ms", "limit.latency_table")  # tests/pipeline/test_limits.py
 ALONE = {"edge_order": [list(range(14)), {"normal": [1, 0], "reduction": [0, 1]}], "operation_rule": ["magnitude"]}
 
 

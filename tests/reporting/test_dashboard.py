@@ -76,7 +76,10 @@ def test_where_wandb_cannot_be_used_it_writes_the_definition_and_says_how_to_app
         (["--project", "a/b"], "--project must be a name without a slash; got 'a/b'."),
         (["--project", "p", "--entity", ""], "--entity must be a name without a slash; got ''."),
         (["--project", "p", "--space", "s9"], "There is no search space 's9'; there are darts, nasbench201, s1,"),
-        (["--project", "p", "--config-dir", "no"], "--config-dir must be a folder with search_space/*.yaml in it; no"),
+        (
+            ["--project", "p", "--config-dir", "no"],
+            "--config-dir must be a folder with search_space/*.yaml or task/*.yaml",
+        ),
         (["--project", "p", "--offline", "--output", "no/such/folder.json"], "No such file or directory"),
     ],
 )

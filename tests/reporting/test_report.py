@@ -228,7 +228,9 @@ def test_costs_beside_results_parameters_and_macs_and_the_others_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    write(tmp_path, summary(0, 0.9, **costs(macs=540_000_000)), summary(1, 0.8, **costs(macs=560_000_000)))
+    devices = {"costs.device": "cpu (one)"}, {"costs.device": "cpu (two)", "costs.disturbed": True}
+    for seed, (macs, measured) in enumerate(zip((540_000_000, 560_000_000), devices, strict=True)):
+        write(tmp_path, summary(seed, 0.9, **costs(macs=macs), **measured))
     (row,) = table_of(report(tmp_path))
     assert row["MACs M"] == "550.00" and "ms of 1" not in row
     assert main([str(tmp_path), "--costs"]) == 0
@@ -237,5 +239,7 @@ def test_costs_beside_results_parameters_and_macs_and_the_others_on_request(
     (numbers,) = csv_of(tmp_path)
     assert (numbers["macs_mean"], numbers["latency_ms_batch64_mean"]) == ("550000000.0", "90.0")
     printed = capsys.readouterr().out
-    assert "550.00" in printed and "peak" in printed and "median" in printed
+    assert "550.00" in printed and "peak" in printed
+    assert "so many images, on cpu (one) and on cpu (two); those of" in " ".join(printed.split())
+    assert "other processes disturbed some" in " ".join(printed.split())
     assert max(map(len, printed.split("n: number of results")[0].splitlines())) <= 80

@@ -20,6 +20,7 @@ from wandb_workspaces.workspaces import internal as workspace_models
 from archselect.reporting.html.run_view import FIGURES
 from archselect.reporting.panels import GROUPING, alpha_keys
 from archselect.reporting.workspace import define, describe_spaces
+from archselect.results.metric import Metric
 from archselect.results.summaries import PaperNumber
 
 SPACES = describe_spaces(None)
@@ -98,6 +99,22 @@ def test_panels_of_the_report_do_not_lie_on_each_other(written: dict[str, Any]) 
             taken |= cells
 
 
+def test_runs_of_another_task_are_shown_in_its_metric_and_against_every_cost() -> None:
+    error = Metric("mean_absolute_error", "min")
+    spaces = {"nasbench201": SPACES["nasbench201"]}
+    written = json.loads(define("p", "e", spaces, [error]).to_json())
+    keys = {key for panel in panels(written) for key in asked(panel)[1]}
+    assert {"result/test_mean_absolute_error", "cost/latency_ms_batch64", "search/val_mean_absolute_error"} <= {
+        one if isinstance(one, str) else one[1] for one in keys
+    }
+    assert "accuracy" not in json.dumps([panel["config"] for panel in panels(written)]) and "paper/" not in str(keys)
+    points = [
+        panel["config"] for panel in panels(written) if str(panel["config"].get("xAxis")).startswith("summary:cost")
+    ]
+    assert len(points) == 2 * 5  # of the workspace and of the report
+    assert all(one["showMinYAxisLine"] and not one.get("showMaxYAxisLine") and one["xAxisLogScale"] for one in points)
+
+
 def test_an_edge_has_one_panel_with_the_operations_of_all_spaces() -> None:
     cells = alpha_keys(SPACES[name] for name in ("s2", "s4", "nasbench201"))
     assert {cell: len(edges) for cell, edges in cells.items()} == {"normal": 14, "reduction": 14, "cell": 6}
@@ -162,7 +179,9 @@ def test_the_seeds_of_a_sweep_are_one_group_in_every_set_of_runs(told: list[Told
     for runs in run_sets(definition):
         keys = [key["name"] for key in runs["grouping"] if key["section"] == "config"]
         groups = [tuple(value(one.config, key) for key in keys) for one in told]
-        assert groups == [("nasbench201", "darts", "perturb", "retrain_tiny_nasbench201", "digits")] * 2
+        assert (
+            groups == [("nasbench201", "darts", "perturb", "retrain_tiny_nasbench201", "digits", "classification")] * 2
+        )
         for condition in runs["filters"]["filters"]:
             assert condition["key"]["section"] == "config"
             assert {condition["value"]} == {value(one.config, condition["key"]["name"]) for one in told}

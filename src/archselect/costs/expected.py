@@ -8,7 +8,7 @@ operations of each cell are built, and every candidate is built and counted ther
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -35,34 +35,31 @@ class Skeleton:
 
     Attributes:
         space: The search space.
-        image_size: Side of the images in pixels.
-        outputs: How many numbers the network gives.
-        in_channels: Of the images.
-        sizes: What `SearchSpace.network` takes besides, depth and width; None: those of the supernet.
+        network: Makes the network of a genotype.
+        image_size: Side of its images in pixels.
+        description: All that its costs depend on besides the operations and the genotype, as JSON-able data.
     """
 
     space: SearchSpace
+    network: Callable[[Genotype], DiscreteNetwork]
     image_size: int
-    outputs: int
-    in_channels: int = 3
-    sizes: Mapping[str, Any] | None = None
+    description: Mapping[str, Any]
 
-    def network(self, genotype: Genotype) -> DiscreteNetwork:
-        """Return a new network; a ValueError where the space has none of these sizes."""
-        sizes = self.space.supernet_sizes if self.sizes is None else self.sizes
-        try:
-            return self.space.network(genotype, self.image_size, self.outputs, in_channels=self.in_channels, **sizes)
-        except TypeError as error:
-            raise ValueError(
-                f"Costs are those of the network of {', '.join(map(str, sizes))}, not all of which networks of search "
-                f"space {self.space.name!r} have. Choose an evaluation that suits the space."
-            ) from error
+    @classmethod
+    def of(cls, space: SearchSpace, image_size: int, outputs: int, in_channels: int = 3, **sizes: Any) -> "Skeleton":
+        """Return that of the networks of a space; `sizes`: what `SearchSpace.network` takes, or else the supernet's."""
+        sizes = sizes or dict(space.supernet_sizes)
+        images = {"image_size": image_size, "in_channels": in_channels, "outputs": outputs}
 
-    def describe(self) -> dict[str, Any]:
-        """Return what the costs of a genotype depend on, as JSON-able data."""
-        sizes = self.space.supernet_sizes if self.sizes is None else self.sizes
-        images = {"image_size": self.image_size, "in_channels": self.in_channels, "outputs": self.outputs}
-        return {**images, "network": {name: sizes[name] for name in sorted(sizes)}}
+        def network(genotype: Genotype) -> DiscreteNetwork:
+            return space.network(genotype, image_size, outputs, in_channels=in_channels, **sizes)
+
+        return cls(space, network, image_size, {**images, "network": sizes})
+
+    def example(self) -> DiscreteNetwork:
+        """Return some network, without values: on the meta device."""
+        with torch.device("meta"):
+            return self.network(self.space.example())
 
 
 class Place(NamedTuple):
@@ -90,8 +87,7 @@ def places_of(skeleton: Skeleton) -> Places:
             _, channels, size, _ = states[source].shape
             found[cell.name][edge][Place(channels, cell.strides[source], size)] += 1
 
-    with torch.device("meta"):
-        network = skeleton.network(space.example())
+    network = skeleton.example()
     cells = [module for module in network.modules() if isinstance(module, DiscreteCell)]
     if not cells:
         raise ValueError(
@@ -100,7 +96,7 @@ def places_of(skeleton: Skeleton) -> Places:
         )
     for cell in cells:
         cell.register_forward_hook(note)
-    count(network, skeleton.image_size, skeleton.in_channels)
+    count(network, skeleton.image_size, network.in_channels)
     return found
 
 
@@ -153,11 +149,19 @@ class CostModel:
     @property
     def highest(self) -> int:
         """What the most expensive architecture costs."""
+        return self._extreme(max)
+
+    @property
+    def lowest(self) -> int:
+        """What the cheapest architecture costs."""
+        return self._extreme(min)
+
+    def _extreme(self, choose: Callable[[Iterable[int]], int]) -> int:
         total = self.fixed
         for name, space in self.cells.items():
-            dearest = [max(edge) for edge in self.operations[name]]
+            of_edges = [choose(edge) for edge in self.operations[name]]
             for node in space.topology.node_states:
-                into = sorted((dearest[edge] for edge in space.topology.edges_into(node)), reverse=True)
+                into = sorted((of_edges[edge] for edge in space.topology.edges_into(node)), reverse=choose is max)
                 total += sum(into[: space.topology.edges_kept_into(node)])
         return total
 
@@ -188,7 +192,7 @@ def counted_models(skeleton: Skeleton) -> dict[str, CostModel]:
 
     Example:
         >>> space = archselect.DartsSpace("s2", ["skip_connect", "sep_conv_3x3"], channels=4, layers=3)
-        >>> counted = counted_models(Skeleton(space, image_size=8, outputs=10))
+        >>> counted = counted_models(Skeleton.of(space, image_size=8, outputs=10))
         >>> {name: model.cost(space.example()) for name, model in counted.items()}
         {'macs': 119168, 'params': 8822}
     """
@@ -202,13 +206,12 @@ def counted_models(skeleton: Skeleton) -> dict[str, CostModel]:
     def counted(name: str, operation: str, place: Place) -> int:
         return int(getattr(costs_at(operation, place), name))
 
-    example = space.example()
-    with torch.device("meta"):
-        whole = count(skeleton.network(example), skeleton.image_size, skeleton.in_channels)
+    example = skeleton.example()
+    whole = count(example, skeleton.image_size, example.in_channels)
     models = {}
     for name in COUNTED:
         model = linear_model(space, places, 0, partial(counted, name))
-        models[name] = replace(model, fixed=int(getattr(whole, name)) - model.cost(example))
+        models[name] = replace(model, fixed=int(getattr(whole, name)) - model.cost(space.example()))
     return models
 
 

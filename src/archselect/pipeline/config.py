@@ -138,9 +138,11 @@ def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int =
         common["batch_norm"] = f"of each of {parts_of_batch} parts of a batch"
     space = to_plain_dict(config.search_space, "name")
     search = to_plain_dict(config.search, "name", "capture", "recompute")
+    if (cost := search.pop("cost", None)) is not None:  # the plan says of which networks, and what is in the table
+        search["cost"] = {name: value for name, value in cost.items() if name != "latency_table"}
     evaluation = to_plain_dict(config.evaluation, "name", "table", "capture")
     return {
         "search": {**common, "space": space, "search": search, "data": data},
-        "selection": {**common, "selection": to_plain_dict(config.selection, "name")},
+        "selection": {**common, "selection": to_plain_dict(config.selection, "name", "limit")},
         "evaluation": {**common, "space": space["_target_"], "evaluation": evaluation, "data": data},
     }

@@ -26,9 +26,11 @@ from archselect.training.fit import HISTORY
 
 
 def summarise(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what the summary of a run says of what its stages came to: `search.NAME` and `evaluation.NAME`."""
+    """Return what the summary of a run says of what its stages came to, as `STAGE.NAME`."""
     search, evaluation = stages.get("search", {}), stages.get("evaluation", {})
     said = {f"search.{name}": value for name, value in search_stage.summarised(search).items()}
+    limits = {name: value for name, value in stages.get("selection", {}).items() if name.startswith("limit")}
+    said |= {f"selection.{name}": value for name, value in limits.items()}
     return said | {f"evaluation.{name}": value for name, value in evaluation.items() if name != "params"}
 
 

@@ -24,6 +24,7 @@ from archselect.evaluation import NASBench201Lookup, Retraining, RetrainModule
 from archselect.genotype import Genotype
 from archselect.pipeline.config import Components, folder_label, identity_of, to_plain_dict
 from archselect.pipeline.evaluation_stage import EvaluationStage
+from archselect.pipeline.limits import identity_of_limit, identity_of_price, limited_selection, priced_search
 from archselect.pipeline.search_stage import SearchStage, new_supernet
 from archselect.pipeline.selection_stage import SelectionStage
 from archselect.pipeline.stage import Stage, StageContext, StageResult, device_name, epochs_made, stage_trainer_for
@@ -57,16 +58,19 @@ class Plan:
 
     def search(self) -> SearchStage:
         """Return the training of the supernet."""
-        return SearchStage(self.job, *self.described("search"), self._identities["search"], self.parts.search)
+        identity = {**self._identities["search"], **identity_of_price(self.parts)}
+        return SearchStage(self.job, *self.described("search"), identity, self._search)
 
     def selection(self, search: StageResult, snapshot: int | None = None) -> SelectionStage:
         """Return the selection from the supernet that a search came to, or from one of its snapshots."""
         parts, start = self.parts, search.folder
         identity, more = {"search": start.key.digest, **self._identities["selection"]}, list[str]()
+        identity |= identity_of_limit(parts)
         if snapshot is not None:
             identity["snapshot"], more = snapshot, [f"epoch{snapshot}"]
         described = self.described("selection", *more)
-        return SelectionStage(self.job, *described, identity, parts.search, parts.selection, start.path, snapshot)
+        selection = limited_selection(parts)
+        return SelectionStage(self.job, *described, identity, self._search, selection, start.path, snapshot)
 
     def evaluation(self, genotype: Genotype) -> EvaluationStage | None:
         """Return the evaluation of an architecture; None where nothing is evaluated."""
@@ -107,6 +111,10 @@ class Plan:
         label = folder_label(parts.space.name, *names, *more, parts.data.label, f"seed{parts.seed}")
         groups = ("search_space", *methods, "data", "task")
         return label, {"seed": parts.seed, **{group: to_plain_dict(self.config[group]) for group in groups}}
+
+    @cached_property
+    def _search(self) -> SearchMethod:
+        return priced_search(self.parts)
 
     @cached_property
     def _identities(self) -> Mapping[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ from archselect.evaluation import Retraining
 from archselect.evaluation.nasbench201 import DATA_SETS
 from archselect.models.cell_space import CellSpace
 from archselect.pipeline.config import Components
+from archselect.pipeline.limits import check_limits
 from archselect.search import SearchMethod
 from archselect.selection import Selector
 from archselect.training.cuda_graphs import check_capture
@@ -67,6 +68,7 @@ def check(parts: Components) -> None:
     with torch.device("meta"):
         space.supernet(size, outputs, parts.search.variant, channels)
     parts.evaluation.check(space, genotype, data, parts.task)
+    check_limits(parts)
 
 
 def check_pair(search: SearchMethod, selection: Selector, cells: Mapping[str, CellSpace]) -> None:

@@ -19,6 +19,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from archselect.distributed.process_group import check_same, on_main_process, whole_batches
+from archselect.genotype import Genotype
 from archselect.models.cell_space import CellDecisions
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
@@ -28,6 +29,7 @@ from archselect.search import SearchMethod, SearchModule
 from archselect.search.data import architecture_images, fixed_batches, hold_out, search_loaders, training_batches
 from archselect.selection import DecisionStep, Score, Scorer, Scoring, Selector, SuccessiveElimination, TrialTraining
 from archselect.selection.decisions import Decision, OperationDecision, from_record
+from archselect.selection.limit import Budget
 from archselect.store import SCRATCH, DamagedError, StageFolder
 from archselect.tasks import Task
 from archselect.training.checkpoint import load_state, save
@@ -57,8 +59,12 @@ class SelectionStage(RunStage):
         folder, job = stage_trainer.folder, self.job
         folder.write_json("space.json", job.space.describe())
         supernet = load_supernet(job, self.method, self.search, self.snapshot)
+        budget = self.selector.budget
+        if budget is not None:
+            advice = "Search again without search.greedy, or raise the limit."
+            budget.check(supernet.decisions, "Every network that the search has left to choose", advice)
         steps = self.selector.steps(supernet.cell_spaces, supernet.decisions)
-        loop = DecisionLoop(steps, self.selector, supernet, folder, stage_trainer.progress, job.seed)
+        loop = DecisionLoop(steps, self.selector, supernet, folder, stage_trainer.progress, job.seed, budget)
         epochs = sum(len(step.epochs) for step in steps)
         if self.selector.tuning and epochs:
             self._decide_and_tune(loop, epochs, stage_trainer)
@@ -72,7 +78,16 @@ class SelectionStage(RunStage):
         different = "The processes of this run chose different architectures, as devices of different kinds may."
         check_same(str(genotype), different)
         folder.write_text("genotype.json", genotype.to_json())
-        return {"genotype": str(genotype), "decisions": len(folder.read_lines(DECISIONS)), "epochs": epochs}
+        made = folder.read_lines(DECISIONS)
+        return {"genotype": str(genotype), "decisions": len(made), "epochs": epochs, **self._limits(genotype, made)}
+
+    def _limits(self, genotype: Genotype, decisions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return the limits and what they are of the architecture, and how many decisions had fewer candidates."""
+        budget = self.selector.budget
+        if budget is None:
+            return {}
+        limited = sum("excluded" in decision for decision in decisions)
+        return {"limit": budget.describe(genotype), "limited_decisions": limited}
 
     def _decide_and_tune(self, loop: "DecisionLoop", epochs: int, stage_trainer: StageTrainer) -> None:
         """Tune the supernet in one fit, before whose epochs the steps are decided, and keep it."""
@@ -111,6 +126,7 @@ class DecisionLoop:
     folder: StageFolder
     progress: Progress
     seed: int
+    budget: Budget | None = None
 
     def __post_init__(self) -> None:
         self._before = self.supernet.decisions
@@ -129,6 +145,7 @@ class DecisionLoop:
             step = replace(step, cells=tuple(cell for cell in step.cells if cell not in decided))
             started = time.perf_counter()
             for decision in self.selector.decide(step, self.supernet, evaluator, self.seed):
+                self._check(decision)
                 record = decision.to_record(self.supernet.cell_spaces[decision.cell])
                 where = {"point": step.number, "epoch": step.epochs.start}
                 self.folder.append_line(DECISIONS, where | record | {"seconds": time.perf_counter() - started})
@@ -158,6 +175,16 @@ class DecisionLoop:
         """Return the decisions that were written down, each with the number of its step."""
         cells = self.supernet.cell_spaces
         return [(record["point"], from_record(record, cells)) for record in self.folder.read_lines(DECISIONS)]
+
+    def _check(self, decision: Decision) -> None:
+        """Raise a ValueError for a decision after which no network is within the limit."""
+        decided = decision.apply(self.supernet.cell_spaces[decision.cell], self.supernet.decisions[decision.cell])
+        if self.budget is not None and not self.budget.fits({**self.supernet.decisions, decision.cell: decided}):
+            raise ValueError(
+                f"After a decision that selection={self.selector.name} made on the {decision.cell} cell no network is "
+                "within selection.limit. A selection of your own chooses among self.offered(supernet, cell, edge) and "
+                "self.budget.inputs(supernet.decisions, cell, node)."
+            )
 
     def _apply(self, decision: Decision, evaluator: "StageEvaluator") -> None:
         decided = decision.apply(self.supernet.cell_spaces[decision.cell], self.supernet.decisions[decision.cell])

@@ -9,18 +9,21 @@ from typing import Any, NamedTuple
 import wandb_workspaces.reports.v2 as wr
 
 from archselect.pipeline.loggers import alpha_key
+from archselect.results.costs import COSTS
+from archselect.results.formatting import cost_key
+from archselect.results.metric import ACCURACY, Metric
 from archselect.results.summaries import Choices
 
 Cells = Mapping[str, Mapping[str, list[str]]]
 """Per cell type and edge, such as "0-2", the keys of its operations."""
 
-GROUPING = tuple(f"{group}.name" for group in Choices._fields)
+GROUPING = tuple(f"{group}.name" for group in (*Choices._fields, "task"))
 """Config keys: runs that agree in all of these are averaged, as in the report on a `logs` folder."""
 
 SPACE = "search_space.value.name"
 """The config key of the search space as W&B stores it: what is nested lies below `value`."""
 
-TEST_ACCURACY, PAPER, LEAD = "result/test_accuracy", "paper/test_accuracy", "paper/lead"
+PAPER, LEAD = "paper/test_accuracy", "paper/lead"
 MOST_LINES = 100
 OVER_SEEDS = {"groupby_aggfunc": "mean", "groupby_rangefunc": "stddev", "max_runs_to_show": MOST_LINES}
 
@@ -48,23 +51,29 @@ def alpha_keys(spaces: Iterable[Mapping[str, Any]]) -> Cells:
     return found
 
 
-def chapters(cells: Cells, with_details: bool) -> list[Chapter]:
+def test_key(metric: Metric) -> str:
+    """Return the key of the metric on the test images, as it is shown."""
+    return f"result/{metric.key('test')}"
+
+
+def chapters(cells: Cells, with_details: bool, metrics: Sequence[Metric] = (ACCURACY,)) -> list[Chapter]:
     """Return new panels each time: the library changes their places when it lays them out.
 
     Args:
         cells: Whose mixture weights are shown.
         with_details: Whether the mixture weights are shown edge by edge too, and the strengths of the operations.
+        metrics: Of the tasks whose runs are shown.
     """
-    found = [Chapter("Results", _results(), 2)]
+    found = [Chapter("Results", _results(metrics), 2), Chapter("Costs", _costs(metrics), 3)]
     for stage, title in (("search", "Search"), ("selection", "Selection: tuning between the decisions")):
         entropy = [f"{stage}/entropy/{cell}" for cell in cells]
         mixtures = [
             _lines("Entropy of the mixtures, mean over the edges", stage, entropy),
             _lines("Share of skip connections, by magnitude", stage, [f"{stage}/skip_share"]),
         ]
-        found.append(Chapter(title, _accuracy_and_loss(stage) + mixtures, 3))
+        found.append(Chapter(title, _metrics_and_loss(stage, metrics) + mixtures, 3))
     retraining = "Evaluation: the selected network trained from scratch"
-    found.append(Chapter(retraining, _accuracy_and_loss("evaluation"), 2))
+    found.append(Chapter(retraining, _metrics_and_loss("evaluation", metrics), 2))
     heat_maps = [
         _pictures("Heat maps of alpha while searching", "search_alpha_map"),
         _pictures("Alpha while searching, edge by edge", "search_alpha"),
@@ -87,25 +96,46 @@ def chapters(cells: Cells, with_details: bool) -> list[Chapter]:
     return found
 
 
-def _results() -> list[Any]:
-    """The accuracies of what was found, beside the paper's, and what they may come from."""
+def _results(metrics: Sequence[Metric]) -> list[Any]:
+    """What was found in the metric of each task, accuracies beside the paper's, and what it may come from."""
+    bars, points = [], []
+    for metric in metrics:
+        if metric == ACCURACY:
+            bars.append(_bars("Test accuracy and the paper's, %", [test_key(metric), PAPER]))
+            bars.append(_bars("Test accuracy less the paper's, points", [LEAD]))
+        else:
+            bars.append(_bars(f"Test {metric.label}", [test_key(metric)]))
+        title = f"Validation {metric.words} of the supernet against test {metric.words} of what was selected"
+        points.append(_points(title, f"search/{metric.key('val')}", test_key(metric)))
+    return [*bars, _bars("Share of skip connections in what was selected", ["result/skip_share"]), *points]
+
+
+def _costs(metrics: Sequence[Metric]) -> list[Any]:
+    """The metric of each task against each cost; the line is the best at a cost, the Pareto front."""
     return [
-        _bars("Test accuracy and the paper's, %", [TEST_ACCURACY, PAPER]),
-        _bars("Test accuracy less the paper's, points", [LEAD]),
-        _bars("Share of skip connections in what was selected", ["result/skip_share"]),
-        wr.ScatterPlot(
-            title="Validation accuracy of the supernet against test accuracy of what was selected",
-            x=wr.SummaryMetric("search/val_accuracy"),
-            y=wr.SummaryMetric(TEST_ACCURACY),
-            layout=wr.Layout(w=8, h=6),
-        ),
+        _points(
+            f"Test {metric.words} against {cost.name}",
+            cost_key(cost),
+            test_key(metric),
+            log_x=True,
+            running_ymax=metric.mode == "max",
+            running_ymin=metric.mode == "min",
+        )
+        for metric in metrics
+        for cost in COSTS
     ]
 
 
-def _accuracy_and_loss(stage: str) -> list[Any]:
+def _points(title: str, x: str, y: str, **look: bool) -> wr.ScatterPlot:
+    layout = wr.Layout(w=8, h=6)
+    return wr.ScatterPlot(title=title, x=wr.SummaryMetric(x), y=wr.SummaryMetric(y), layout=layout, **look)
+
+
+def _metrics_and_loss(stage: str, metrics: Sequence[Metric]) -> list[Any]:
+    names = {**{metric.name: metric.words for metric in metrics}, "loss": "loss"}
     return [
-        _lines(f"{title} {metric}", stage, [f"{stage}/{part}_{metric}"])
-        for metric in ("accuracy", "loss")
+        _lines(f"{title} {words}", stage, [f"{stage}/{part}_{name}"])
+        for name, words in names.items()
         for part, title in (("val", "Validation"), ("train", "Training"))
     ]
 

@@ -1,7 +1,8 @@
 """What the dashboard command saves: a workspace and a report for the runs of a W&B project, of the same panels."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,19 +11,23 @@ import wandb
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from wandb.errors import Error
 from wandb_workspaces import expr
 from yaml import YAMLError
 
-from archselect.reporting.panels import GROUPING, LEAD, MOST_LINES, PAPER, SPACE, TEST_ACCURACY, alpha_keys, chapters
+from archselect.reporting.panels import GROUPING, LEAD, MOST_LINES, PAPER, SPACE, alpha_keys, chapters, test_key
+from archselect.results.costs import MACS, PARAMETERS
+from archselect.results.formatting import cost_key
+from archselect.results.metric import ACCURACY, Metric
 from archselect.search_spaces import SearchSpace, instantiate_space
+from archselect.tasks import Task
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 """The folder of this repository."""
 
-COLUMNS = [*(f"summary:{key}" for key in (TEST_ACCURACY, PAPER, LEAD)), "config:seed.value", "summary:paper/of"]
 TIMEOUT = 30
 """Seconds that W&B is given to answer."""
 
@@ -40,36 +45,50 @@ def describe_spaces(names: Sequence[str] | None, own: Path | None = None) -> dic
     Raises:
         ValueError: There is no such space or folder, or a file does not describe a space.
     """
-    if own is not None and not (own / "search_space").is_dir():
-        raise ValueError(f"--config-dir must be a folder with search_space/*.yaml in it; {own} is not.")
-    folders = [CONFIGS] if own is None else [CONFIGS, own]
-    files = {file.stem: file for folder in folders for file in sorted((folder / "search_space").glob("*.yaml"))}
+    return {space.name: space.describe() for space in _made("search_space", instantiate_space, SearchSpace, names, own)}
+
+
+def describe_metrics(names: Sequence[str], own: Path | None = None) -> list[Metric]:
+    """Return the metrics of tasks, each once; arguments and errors are those of `describe_spaces`."""
+    tasks = _made("task", partial(instantiate, _convert_="all"), Task, names, own)
+    return list(dict.fromkeys(Metric(task.metric, task.mode) for task in tasks))
+
+
+def _made(
+    group: str, make: Callable[[DictConfig], Any], kind: type[Any], names: Sequence[str] | None, own: Path | None
+) -> list[Any]:
+    """Return what files of a config group describe, those with these names or all."""
+    what, folders = group.replace("_", " "), [CONFIGS] if own is None else [CONFIGS, own]
+    if own is not None and not any((own / one).is_dir() for one in ("search_space", "task")):
+        raise ValueError(f"--config-dir must be a folder with search_space/*.yaml or task/*.yaml in it; {own} is not.")
+    files = {file.stem: file for folder in folders for file in sorted((folder / group).glob("*.yaml"))}
     if not files:
         raise ValueError(
-            f"There is no search space in {CONFIGS}; archselect is installed from its repository, where the configs "
+            f"There is no {what} in {CONFIGS}; archselect is installed from its repository, where the configs "
             "are: pip install -e ."
         )
     for name in names or ():
         if name not in files:
             raise ValueError(
-                f"There is no search space {name!r}; there are {', '.join(sorted(files))}. Spaces of your own lie in a "
-                "folder that --config-dir names."
+                f"There is no {what} {name!r}; there are {', '.join(sorted(files))}. {what.capitalize()}s of your own "
+                "lie in a folder that --config-dir names."
             )
-    found = [_space(files[name]) for name in names or files]
-    return {space.name: space.describe() for space in found}
+    return [_instance(files[name], make, kind) for name in names or files]
 
 
-def _space(file: Path) -> SearchSpace:
+def _instance(file: Path, make: Callable[[DictConfig], Any], kind: type[Any]) -> Any:
+    group = file.parent.name
+    what = group.replace("_", " ")
     try:
         config = OmegaConf.load(file)
-        space = instantiate_space(config) if isinstance(config, DictConfig) else None
+        made = make(config) if isinstance(config, DictConfig) else None
     except (InstantiationException, OmegaConfBaseException, YAMLError) as error:
-        raise ValueError(f"{file} does not describe a search space: {error.__cause__ or error}") from error
-    if not isinstance(space, SearchSpace):
+        raise ValueError(f"{file} does not describe a {what}: {error.__cause__ or error}") from error
+    if not isinstance(made, kind):
         raise ValueError(
-            f"{file} does not describe a search space: _target_ must name one, as in configs/search_space."
+            f"{file} does not describe a {what}: _target_ must name one, as in configs/{file.parent.name}."
         )
-    return space
+    return made
 
 
 class Definition(NamedTuple):
@@ -87,13 +106,22 @@ class Definition(NamedTuple):
         return json.dumps({"wandb-workspaces": version("wandb-workspaces"), **parts}, indent=2) + "\n"
 
 
-def define(project: str, entity: str, spaces: Spaces) -> Definition:
+def define(project: str, entity: str, spaces: Spaces, metrics: Sequence[Metric] = (ACCURACY,)) -> Definition:
     """Return the dashboard of a project on these search spaces; `entity` is empty while it is not known."""
-    return Definition(_workspace(project, entity, spaces), _report(project, entity, spaces))
+    return Definition(_workspace(project, entity, spaces, metrics), _report(project, entity, spaces, metrics))
 
 
-def _workspace(project: str, entity: str, spaces: Spaces) -> ws.Workspace:
+def _columns(metrics: Sequence[Metric]) -> list[str]:
+    """Return the columns of a table of runs."""
+    papers = [PAPER, LEAD] if ACCURACY in metrics else []
+    costs = [cost_key(cost) for cost in (PARAMETERS, MACS)]
+    shown = [f"summary:{key}" for key in (*map(test_key, metrics), *papers, *costs)]
+    return [*shown, "config:seed.value", *["summary:paper/of"] * bool(papers)]
+
+
+def _workspace(project: str, entity: str, spaces: Spaces, metrics: Sequence[Metric]) -> ws.Workspace:
     """Everything, the groups of runs as lines and bars."""
+    shown = chapters(alpha_keys(spaces.values()), with_details=True, metrics=metrics)
     sections = [
         ws.Section(
             name=title,
@@ -101,7 +129,7 @@ def _workspace(project: str, entity: str, spaces: Spaces) -> ws.Workspace:
             is_open=number < 2,
             layout_settings=ws.SectionLayoutSettings(columns=columns, rows=2),
         )
-        for number, (title, panels, columns) in enumerate(chapters(alpha_keys(spaces.values()), with_details=True))
+        for number, (title, panels, columns) in enumerate(shown)
     ]
     return ws.Workspace(
         entity=entity,
@@ -109,23 +137,25 @@ def _workspace(project: str, entity: str, spaces: Spaces) -> ws.Workspace:
         name="archselect",
         sections=sections,
         settings=ws.WorkspaceSettings(max_runs=MOST_LINES),
-        runset_settings=ws.RunsetSettings(groupby=[expr.Config(key) for key in GROUPING], pinned_columns=list(COLUMNS)),
+        runset_settings=ws.RunsetSettings(
+            groupby=[expr.Config(key) for key in GROUPING], pinned_columns=_columns(metrics)
+        ),
     )
 
 
-def _report(project: str, entity: str, spaces: Spaces) -> wr.Report:
+def _report(project: str, entity: str, spaces: Spaces, metrics: Sequence[Metric]) -> wr.Report:
     """A part for each search space, with the runs on it."""
     words = (
         "Lines and bars are means, with standard deviation, over the runs that agree in space, search, selection, "
-        "evaluation and data: over the seeds, as long as no other option differs. "
+        "evaluation, data and task: over the seeds, as long as no other option differs. "
         "The paper is Wang et al., ICLR 2021 (arXiv 2108.04392); its numbers hold for its full protocol, so runs on a "
         "smaller scale are not comparable."
     )
     blocks: list[Any] = [wr.TableOfContents(), wr.P(text=words)]
     for name, space in spaces.items():
         blocks.append(wr.H1(text=f"Search space {name}"))
-        for title, panels, _ in chapters(alpha_keys([space]), with_details=False):
-            blocks += [wr.H2(text=title), wr.PanelGrid(runsets=[_runs(name)], panels=panels)]
+        for title, panels, _ in chapters(alpha_keys([space]), with_details=False, metrics=metrics):
+            blocks += [wr.H2(text=title), wr.PanelGrid(runsets=[_runs(name, metrics)], panels=panels)]
     return wr.Report(
         entity=entity,
         project=project,
@@ -136,11 +166,11 @@ def _report(project: str, entity: str, spaces: Spaces) -> wr.Report:
     )
 
 
-def _runs(space: str) -> wr.Runset:
+def _runs(space: str, metrics: Sequence[Metric]) -> wr.Runset:
     """The runs on a space, of the report's own project: no look-up of the project is needed to write it down."""
     groupby = [f"config.{key}" for key in GROUPING]
     filters: Any = expr.And(expr.Config(SPACE) == space)
-    return wr.Runset(name=space, filters=filters, groupby=groupby, pinned_columns=list(COLUMNS))
+    return wr.Runset(name=space, filters=filters, groupby=groupby, pinned_columns=_columns(metrics))
 
 
 class NoAccountError(Exception):

@@ -145,6 +145,8 @@ def _devices(report: Sequence[Row]) -> str:
     """Return on what latencies were measured, where any run says so."""
     devices = dict.fromkeys(one.device for row in report for one in row.results if one.device)
     several = "; those of different devices are not comparable" if len(devices) > 1 else ""
+    if any(one.disturbed for row in report for one in row.results):
+        several += "; other processes disturbed some, which are too long"
     return f", on {' and on '.join(devices)}{several}" if devices else ""
 
 
@@ -159,6 +161,11 @@ def markdown_text(value: object) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;").replace("[", "&#91;")
 
 
+def cost_key(cost: Cost) -> str:
+    """Return the key under which loggers are told a cost."""
+    return f"cost/{cost.key}"
+
+
 def comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run came to and what the paper has for its choices; accuracies in percent.
 
@@ -167,12 +174,14 @@ def comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         `result/skip_share`, `result/test_METRIC` where something was evaluated, and where the paper has a number
-        `paper/test_accuracy`, `paper/of` (what that number is) and `paper/lead` (the run's accuracy less the paper's).
+        `paper/test_accuracy`, `paper/of` (what that number is) and `paper/lead` (the run's accuracy less the paper's);
+        `cost/NAME`, what the network costs, under names without a dot.
     """
     if not {"selection", "evaluation"} & set(summary["stages"]):
         return {}
     result = RunResult.from_summary(summary)
     found: dict[str, Any] = {"result/skip_share": result.skip_share}
+    found |= {cost_key(cost): summary[key] for cost in COSTS if (key := f"costs.{cost.key}") in summary}
     if result.value is not None:
         found[f"result/{result.metric.key('test')}"] = result.value
         paper = paper_number(result.choices, looked_up=result.rank is not None) if result.metric == ACCURACY else None

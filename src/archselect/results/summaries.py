@@ -82,6 +82,7 @@ class RunResult:
         rank: Place among all `of` architectures of the NAS-Bench-201 table, 1 = best, where one was looked up.
         costs: Of the architecture, those of `COSTS` that are known, by their keys.
         device: That latencies were measured on, where the summary says so.
+        disturbed: Whether other processes had part of the processor meanwhile.
         seconds: Per stage, what it took when it was computed.
         runs: The run folders that hold this result; several where a command was typed again.
     """
@@ -98,6 +99,7 @@ class RunResult:
     of: int | None
     costs: Mapping[str, float]
     device: str | None
+    disturbed: bool
     skip_share: float
     seconds: Mapping[str, float]
     runs: tuple[Path, ...]
@@ -138,6 +140,7 @@ class RunResult:
             of=summary.get("evaluation.of"),
             costs=costs_of(summary),
             device=device_of(summary),
+            disturbed=summary.get("costs.disturbed") is True,
             skip_share=skip_share(genotype),
             seconds={name: float(stage["seconds"]) for name, stage in stages.items()},
             runs=(run,),

@@ -2,6 +2,7 @@
 
 from archselect.models.supernet.relaxation import Dirichlet, GumbelSoftmax, Relaxation, Sigmoid, Softmax
 from archselect.search.alpha_gradient import ArchitectureGradient, FirstOrder, Unrolled
+from archselect.search.cost import CostTerm
 from archselect.search.early_stopping import Curvature, SkipLimit, StoppingRule, cap_skips
 from archselect.search.method import SearchMethod
 from archselect.search.module import SearchModule
@@ -15,6 +16,7 @@ __all__ = [
     "SGAS",
     "AdversarialSmoothing",
     "ArchitectureGradient",
+    "CostTerm",
     "Curvature",
     "Dirichlet",
     "DirichletKL",

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 from archselect.models.cell_space import CellSpace
 from archselect.models.supernet.relaxation import EdgeNormalization, Relaxation, SupernetOptions
 from archselect.search.alpha_gradient import ArchitectureGradient
+from archselect.search.cost import CostTerm
 from archselect.search.early_stopping import StoppingRule
 from archselect.search.oles import GradientMatching
 from archselect.search.regularizers import Regularizer
@@ -65,6 +66,7 @@ class SearchMethod:
     snapshots: PositiveInt | None
     capture: CaptureName
     recompute: bool
+    cost: Annotated[CostTerm, _part(CostTerm)] | None = None
     in_final_state: bool = False
 
     def __post_init__(self) -> None:
@@ -87,7 +89,7 @@ class SearchMethod:
         """Raise a ValueError for parts that do not go together."""
         if self.architecture_gradient is not None:
             self.architecture_gradient.check(self.weight_optimizer([nn.Parameter(torch.zeros(1))]))
-        for option in ("regularizers", "alpha_warmup", "greedy", "skip_cap"):
+        for option in ("regularizers", "cost", "alpha_warmup", "greedy", "skip_cap"):
             if self.architecture_gradient is None and getattr(self, option):
                 raise ValueError(
                     f"search.{option} is about an alpha that trains, but with search.architecture_gradient=null it "
@@ -155,6 +157,7 @@ class SearchMethod:
             learning_rate_min=(self.learning_rate_min or 0.0) if schedule == "cosine" else None,
             architecture_gradient=self.architecture_gradient if train_alpha else None,
             regularizers=self.regularizers if train_alpha else {},
+            cost=self.cost if train_alpha else None,
             smoothing=self.smoothing and self.smoothing.at(1.0),
             alpha_warmup=0.0,
             greedy=None,

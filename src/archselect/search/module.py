@@ -62,6 +62,7 @@ class SearchModule(pl.LightningModule):
         self._architecture_state = architecture_state
         self._frozen = method.freezing and method.freezing.start(supernet)
         self._past: list[Mixtures] = []
+        self._price, self._multiplier = 0.0, 0.0  # of a unit of cost at this step; see `CostTerm`
         self._curves: dict[str, list[float]] = {name: [] for name in method.stopping}
         self.train_metrics = EpochMetrics("train", task, outputs, scored=False)
         self.val_metrics = EpochMetrics("val", task, outputs)
@@ -81,6 +82,8 @@ class SearchModule(pl.LightningModule):
 
     def _update_alpha(self, batch: BilevelBatch) -> None:
         if self.method.trains_alpha(self.current_epoch) and self.has_undecided:
+            if self.method.cost is not None:
+                self._price, self._multiplier = self.method.cost.charge(self.supernet, self._multiplier)
             alphas, clip = self.supernet.architecture_parameters(), self.method.architecture_gradient_clip
             step.optimizer_step(self._optimizers[1], alphas, self.alpha_gradients(batch), clip)
 
@@ -100,10 +103,13 @@ class SearchModule(pl.LightningModule):
         capture = self.capture if gradient.replayable else Capture()
         function = partial(gradient, self.supernet, task=self.task, weight_optimizer=self._weight_optimizer)
         gradients = capture("alpha", function, (batch,))
-        if not self.method.regularizers:
-            return gradients
-        terms = regularizer_gradients(self.supernet, self.method.regularizers.values())
-        return [one + more for one, more in zip(gradients, terms, strict=True)]
+        if self.method.regularizers:
+            terms = regularizer_gradients(self.supernet, self.method.regularizers.values())
+            gradients = [one + more for one, more in zip(gradients, terms, strict=True)]
+        if self.method.cost is not None and self._price:
+            terms = self.method.cost.gradients(self.supernet, self._price)
+            gradients = [one + more for one, more in zip(gradients, terms, strict=True)]
+        return gradients
 
     def weight_gradients(self, batch: BilevelBatch) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
         """Return training losses `(B,)`, outputs `(B, outputs)`, and the gradient of the mean loss in every weight."""
@@ -207,6 +213,8 @@ class SearchModule(pl.LightningModule):
             schedule.step()
         if self._frozen:
             self.log("frozen_share", self._frozen.frozen_share)
+        if self.method.cost is not None:
+            self.log_dict({**self.method.cost.history(self.supernet), "cost_multiplier": self._multiplier})
         if self.method.greedy is not None:
             supernet = self.supernet
             supernet.decisions = self.method.greedy.decide(supernet, self.current_epoch, self.method.epochs, self._past)
@@ -237,7 +245,11 @@ class SearchModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what the parts remember, as plain data."""
         checkpoint["search"] = {"kept_epochs": self.kept_epochs, "past": self._past, "curves": self._curves}
+        if self.method.cost is not None:
+            checkpoint["search"]["multiplier"] = self._multiplier
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["search"]
         self.kept_epochs, self._past, self._curves = state["kept_epochs"], state["past"], state["curves"]
+        if self.method.cost is not None:
+            self._multiplier = state["multiplier"]

@@ -55,7 +55,6 @@ class SearchSpace(ABC):
             POSITIVE_INT.check(f"search_space.{size}", value)
         NON_NEGATIVE_FLOAT.check("search_space.alpha_scale", alpha_scale)
         self.name = name
-        self.supernet_sizes: Mapping[str, int] = supernet_sizes
         self.alpha_scale = alpha_scale
         self.supernet_sizes = supernet_sizes
         by_cell = dict(operations if isinstance(operations, Mapping) else dict.fromkeys(self.topologies, operations))

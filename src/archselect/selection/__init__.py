@@ -3,6 +3,7 @@
 from archselect.selection.base import DecisionStep, Evaluator, Selector, TrialTraining, Tuning
 from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyDecision
 from archselect.selection.discretization import Discretization
+from archselect.selection.limit import Budget, Limit
 from archselect.selection.magnitude import Magnitude, magnitude_decisions
 from archselect.selection.perturbation import Perturbation, ProgressiveSelector
 from archselect.selection.random_choice import Random
@@ -13,10 +14,12 @@ from archselect.selection.shapley import Shapley
 from archselect.selection.zero_cost import ZeroCost
 
 __all__ = [
+    "Budget",
     "Decision",
     "DecisionStep",
     "Discretization",
     "Evaluator",
+    "Limit",
     "Magnitude",
     "OperationDecision",
     "Perturbation",

@@ -5,7 +5,7 @@ One of your own is a subclass of `Selector` and a file in `configs/selection`; t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, NamedTuple, Protocol
@@ -16,9 +16,10 @@ from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.selection.decisions import Decision
+from archselect.selection.limit import Budget, Limit
 from archselect.selection.scoring import Racing, Score, Scoring, SuccessiveElimination
 from archselect.tasks import Task
-from archselect.utils.validation import NonNegativeFloat, NonNegativeInt, PositiveInt, check_fields
+from archselect.utils.validation import NonNegativeFloat, NonNegativeInt, PositiveInt, check_fields, check_options
 
 Cells = Mapping[str, CellSpace]
 LearningRateSchedule = Literal["constant", "cosine"]
@@ -123,22 +124,28 @@ class Selector(ABC):
 
     A selector is a pure function of the supernet (its weights and the decisions made so far) and of the seed. It keeps
     no state, so a selection that was cut off goes on from the supernet's last checkpoint and ends with the same
-    architecture. The last three attributes are options where a subclass declares them as fields of its own.
+    architecture. `report_strengths`, `tuning` and `scoring` are options where a subclass declares them as fields of its
+    own.
 
     Attributes:
         name: Shown in folders and reports.
         report_strengths: Whether the strengths that it gives to the operations are shown.
         tuning: Training between two steps; None: there is none.
         scoring: On what the supernet is scored; None: it is not.
+        limit: What the selected network may cost at most.
+        budget: What `limit` comes to for the networks of a space; None: everything is within it. The stage sets it.
     """
 
     name: str
     report_strengths: bool = field(default=False, init=False)
     tuning: Tuning | None = field(default=None, init=False)
     scoring: Scoring | None = field(default=None, init=False)
+    limit: Limit = field(default_factory=Limit, kw_only=True, repr=False)
+    budget: Budget | None = field(default=None, kw_only=True, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_fields(self, "selection")
+        check_options("selection.limit", self.limit, Limit)
 
     @property
     def needs_candidates(self) -> bool:
@@ -169,6 +176,16 @@ class Selector(ABC):
         Where a step was cut off, it is decided again for those of its cell types that are left.
         """
 
+    def offered(self, supernet: Supernet, cell: str, edge: int) -> list[int]:
+        """Return the candidates of an undecided edge among which to choose: all that the limit leaves."""
+        if self.budget is None:
+            return list(range(len(supernet.cell_spaces[cell].operations[edge])))
+        return self.budget.operations(supernet.decisions, cell, edge)
+
+    def excluded_inputs(self, supernet: Supernet, cell: str, node: int) -> tuple[tuple[int, ...], ...]:
+        """Return the sets of in-edges of an undecided node that the limit forbids."""
+        return () if self.budget is None else self.budget.excluded_inputs(supernet.decisions, cell, node)
+
     def cost(self, cells: Cells) -> Cost:
         """Return what the selection takes, where nothing has been decided yet."""
         return Cost(epochs=sum(len(step.epochs) for step in self.steps(cells)))
@@ -177,6 +194,11 @@ class Selector(ABC):
         """Return the name and what there is to do; `at_most`: the search may decide some of it."""
         steps = len(self.steps(cells))
         return f"{self.name}, {'at most ' if at_most else ''}{steps} decision steps" if steps > 1 else self.name
+
+
+def others(space: CellSpace, edge: int, offered: Collection[int]) -> tuple[int, ...]:
+    """Return the candidates of an edge that are not offered."""
+    return tuple(operation for operation in range(len(space.operations[edge])) if operation not in offered)
 
 
 def choices(cells: Cells) -> int:

@@ -33,6 +33,7 @@ class OperationDecision:
     unmasked: Score | None = None  # that of the supernet with nothing masked, if it was asked for
     strengths: tuple[Strength, ...] = ()  # per candidate; empty if the selector did not compare them
     trial: str | None = None  # name of the trial that the supernet goes on from; None: from where it stands
+    excluded: tuple[int, ...] = ()  # candidates that a limit forbade; scores and strengths are those of the others
 
     def apply(self, space: CellSpace, decisions: CellDecisions) -> CellDecisions:
         """Return `decisions` with this one added."""
@@ -40,17 +41,19 @@ class OperationDecision:
 
     def to_record(self, space: CellSpace) -> dict[str, Any]:
         """Return JSON-able data that name everything."""
-        candidates = space.operations[self.edge]
+        names = space.operations[self.edge]
+        candidates = [name for index, name in enumerate(names) if index not in self.excluded]
         return {
             "cell": self.cell,
             "kind": "operation",
             "edge": self.edge,
             "edge_states": list(space.topology.edges[self.edge]),
-            "candidates": list(candidates),
+            "candidates": candidates,
+            **({"excluded": [names[index] for index in self.excluded]} if self.excluded else {}),
             "scores": [
                 {"candidate": name, **score.to_record()} for name, score in zip(candidates, self.scores, strict=False)
             ],
-            "kept": candidates[self.operation],
+            "kept": names[self.operation],
             "unmasked": self.unmasked.to_record() if self.unmasked else None,
             "strengths": [asdict(strength) for strength in self.strengths],
             **({} if self.trial is None else {"trial": self.trial}),
@@ -73,6 +76,7 @@ class TopologyDecision:
     node: int
     edges: tuple[int, ...]
     rounds: tuple[TopologyRound, ...] = ()
+    excluded: tuple[tuple[int, ...], ...] = ()  # sets of in-edges that a limit forbade
 
     def apply(self, space: CellSpace, decisions: CellDecisions) -> CellDecisions:
         """Return `decisions` with this one added."""
@@ -93,6 +97,7 @@ class TopologyDecision:
             ],
             "dropped": [list(edges[round_.dropped]) for round_ in self.rounds],
             "kept": [list(edges[edge]) for edge in self.edges],
+            **({"excluded": [[list(edges[edge]) for edge in one] for one in self.excluded]} if self.excluded else {}),
         }
 
 

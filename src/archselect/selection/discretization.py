@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection.base import Cells, Cost, Evaluator, TrialTraining, check_scoring, choices
+from archselect.selection.base import Cells, Cost, Evaluator, TrialTraining, check_scoring, choices, others
 from archselect.selection.decisions import OperationDecision, Strength, TopologyRound
 from archselect.selection.perturbation import ProgressiveSelector, Without, least_missed_by_score
 from archselect.selection.scoring import Criterion, perturbation_loss
@@ -46,18 +46,21 @@ class Discretization(ProgressiveSelector):
         return f"{super().describe(cells, at_most)}; expensive: trains {most}{trained}"
 
     def operation_to_keep(self, supernet: Supernet, cell: str, edge: int, evaluator: Evaluator) -> OperationDecision:
-        candidates = supernet.cell_spaces[cell].operations[edge]
-        if len(candidates) == 1:
-            return OperationDecision(cell, edge, 0)
-        names = [f"{cell}-edge{edge}/{candidate}" for candidate in candidates]
+        space, operations = supernet.cell_spaces[cell], self.offered(supernet, cell, edge)
+        excluded = others(space, edge, operations)
+        if len(operations) == 1:
+            return OperationDecision(cell, edge, operations[0], excluded=excluded)
+        names = [f"{cell}-edge{edge}/{space.operations[edge][operation]}" for operation in operations]
         scores = []
-        for operation, name in enumerate(names):
+        for operation, name in zip(operations, names, strict=True):
             decided = supernet.decisions[cell].keep_operation(edge, operation)
             scores.append(evaluator.train(name, {**supernet.decisions, cell: decided}, self.training))
         losses = [perturbation_loss(score, self.criterion) for score in scores]
         best = losses.index(min(losses))  # the first wins ties
         strengths = tuple(Strength(-loss) for loss in losses)
-        return OperationDecision(cell, edge, best, tuple(scores), strengths=strengths, trial=names[best])
+        return OperationDecision(
+            cell, edge, operations[best], tuple(scores), strengths=strengths, trial=names[best], excluded=excluded
+        )
 
     def least_missed(self, without: Without, supernet: Supernet, evaluator: Evaluator) -> TopologyRound:
         return least_missed_by_score(without, evaluator, self.criterion)

@@ -30,8 +30,19 @@ from typing import ClassVar, Literal, get_args
 from archselect.models.cell_space import CellDecisions
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection.base import Cells, Cost, DecisionStep, Evaluator, Selector, Tuning, check_scoring, choices
+from archselect.selection.base import (
+    Cells,
+    Cost,
+    DecisionStep,
+    Evaluator,
+    Selector,
+    Tuning,
+    check_scoring,
+    choices,
+    others,
+)
 from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyDecision, TopologyRound
+from archselect.selection.limit import without_edge
 from archselect.selection.magnitude import operation_by_magnitude
 from archselect.selection.random_choice import random_operation
 from archselect.selection.schedule import (
@@ -99,16 +110,25 @@ class ProgressiveSelector(Selector):
         empty = [edge for edge, kept in operations if kept is not None and space.operations[edge][kept] == "none"]
         rounds = []
         while len(left) > space.topology.edges_kept_into(node):
-            first_empty = next((edge for edge in left if edge in empty), None)
+            droppable = self._droppable(supernet, cell, decisions, left)
+            first_empty = next((edge for edge in droppable if edge in empty), None)
             if first_empty is not None:
                 rounds.append(TopologyRound({}, first_empty))
             else:
-                without = {edge: weights.masked(cell, edge) for edge in left}
-                rounds.append(self.least_missed(without, supernet, evaluator))
+                without = {edge: weights.masked(cell, edge) for edge in droppable}
+                only = TopologyRound({}, droppable[0])
+                rounds.append(self.least_missed(without, supernet, evaluator) if len(without) > 1 else only)
                 if self.topology_rounds == "cumulative":
                     weights = without[rounds[-1].dropped]
             left.remove(rounds[-1].dropped)
-        return TopologyDecision(cell, node, tuple(left), tuple(rounds))
+            decisions = without_edge(decisions, rounds[-1].dropped)
+        return TopologyDecision(cell, node, tuple(left), tuple(rounds), self.excluded_inputs(supernet, cell, node))
+
+    def _droppable(self, supernet: Supernet, cell: str, decisions: CellDecisions, edges: list[int]) -> list[int]:
+        """Return the in-edges of a node among which to choose what it drops: all that the limit leaves."""
+        if self.budget is None:
+            return edges
+        return self.budget.droppable({**supernet.decisions, cell: decisions}, cell, edges)
 
     @abstractmethod
     def least_missed(self, without: Without, supernet: Supernet, evaluator: Evaluator) -> TopologyRound:
@@ -139,9 +159,10 @@ class Perturbation(ProgressiveSelector):
     tuning: Tuning = field(default_factory=Tuning)
 
     def operation_to_keep(self, supernet: Supernet, cell: str, edge: int, evaluator: Evaluator) -> OperationDecision:
-        operations = range(len(supernet.cell_spaces[cell].operations[edge]))
+        operations = self.offered(supernet, cell, edge)
+        excluded = others(supernet.cell_spaces[cell], edge, operations)
         if len(operations) == 1:
-            return OperationDecision(cell, edge, 0)
+            return OperationDecision(cell, edge, operations[0], excluded=excluded)
         weights = supernet.mixture_weights().detach()
         without = [weights.masked(cell, edge, operation, self.renormalize) for operation in operations]
         if self.score_unmasked or self.report_strengths:
@@ -149,10 +170,10 @@ class Perturbation(ProgressiveSelector):
         elimination = SuccessiveElimination(self.operation_criterion, "max", len(operations))
         scores = evaluator.score(without, None if self.edge_order == "global" else elimination)
         unmasked = scores.pop() if len(scores) > len(operations) else None
-        running = [operation for operation in operations if scores[operation].eliminated_after is None]
-        kept = max(running, key=lambda operation: self._loss(scores[operation]))  # the first wins ties
+        running = [index for index, score in enumerate(scores) if score.eliminated_after is None]
+        kept = operations[max(running, key=lambda index: self._loss(scores[index]))]  # the first wins ties
         strengths = tuple(self._strength(score, unmasked) for score in scores) if unmasked else ()
-        return OperationDecision(cell, edge, kept, tuple(scores), unmasked, strengths)
+        return OperationDecision(cell, edge, kept, tuple(scores), unmasked, strengths, excluded=excluded)
 
     def least_missed(self, without: Without, supernet: Supernet, evaluator: Evaluator) -> TopologyRound:
         return least_missed_by_score(without, evaluator, self.topology_criterion)
@@ -166,9 +187,10 @@ class Perturbation(ProgressiveSelector):
         if self.operation_rule == "perturbation":
             return super().decide_edge(supernet, cell, evaluator, rng_key)
         space, edge = supernet.cell_spaces[cell], next_edge(self.edge_order, supernet, cell, evaluator, rng_key)
+        offered = self.offered(supernet, cell, edge)
         if self.operation_rule == "magnitude":
-            return operation_by_magnitude(supernet, space, edge)
-        return random_operation(space, edge, (*rng_key, "operation"))
+            return operation_by_magnitude(supernet, space, edge, offered)
+        return random_operation(space, edge, (*rng_key, "operation"), offered)
 
     def _loss(self, score: Score) -> float:
         return perturbation_loss(score, self.operation_criterion)

@@ -3,7 +3,7 @@
 Li & Talwalkar, UAI 2019, arXiv 1902.07638; Bender et al., ICML 2018.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal
@@ -15,8 +15,10 @@ from archselect.distributed.rng import generator_for
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection.base import DecisionStep, Evaluator, Selector, check_unraced
+from archselect.selection.base import DecisionStep, Evaluator, Selector, check_unraced, others
 from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyDecision
+from archselect.selection.limit import Budget
+from archselect.selection.random_choice import draw_index
 from archselect.selection.scoring import Criterion, Scoring, perturbation_loss
 from archselect.utils.validation import PositiveInt
 
@@ -67,22 +69,32 @@ class Sampling(Selector):
                 operation = best[index].operations[edge]
                 if operation is not None:
                     operations = [architecture[index].operations[edge] for architecture in drawn]
-                    strengths = _strengths(len(space.operations[edge]), operations, seen)
-                    yield OperationDecision(name, edge, operation, strengths=strengths)
+                    offered = self.offered(supernet, name, edge)
+                    strengths = _strengths(offered, operations, seen)
+                    excluded = others(space, edge, offered)
+                    yield OperationDecision(name, edge, operation, strengths=strengths, excluded=excluded)
             for node in decisions.undecided_nodes(space):
                 into = space.topology.edges_into(node)
-                yield TopologyDecision(name, node, tuple(edge for edge in into if best[index].kept[edge]))
+                inputs = tuple(edge for edge in into if best[index].kept[edge])
+                yield TopologyDecision(name, node, inputs, excluded=self.excluded_inputs(supernet, name, node))
 
     def draw(self, supernet: Supernet, seed: int) -> list[Architecture]:
         """Return `samples` architectures; every edge and node has random numbers of its own."""
-        cells = []
+        cells, relaxed = [], dict[str, Tensor]()
         for name, space in supernet.cell_spaces.items():
             weights = supernet.relaxed(name).detach().cpu()
             if self.distribution == "uniform":
                 weights = torch.ones_like(weights)
             rng_key = (seed, "selection", "sampling", name)
             cells.append(_draw_cells(space, supernet.decisions[name], weights, self.samples, rng_key))
-        return list(zip(*cells, strict=True))
+            relaxed[name] = weights
+        drawn = list(zip(*cells, strict=True))
+        if self.budget is not None:
+            drawn = [
+                _within(self.budget, supernet, architecture, relaxed, (seed, "selection", "sampling", number))
+                for number, architecture in enumerate(drawn)
+            ]
+        return [tuple(map(_without_dropped, architecture)) for architecture in drawn]
 
 
 def weights_of(supernet: Supernet, architecture: Architecture) -> MixtureWeights:
@@ -110,17 +122,47 @@ def _draw_cells(
         orders = [torch.randperm(len(into), generator=generator).tolist()[:keep] for _ in cells]
         inputs = ([into[index] for index in order] for order in orders)
         cells = [cell.keep_inputs(space, node, edges) for cell, edges in zip(cells, inputs, strict=True)]
-    # Without what was drawn on edges that an architecture drops, so that equal ones are equal.
-    return [
-        replace(cell, operations=tuple(o if kept else None for o, kept in zip(cell.operations, cell.kept, strict=True)))
-        for cell in cells
-    ]
+    return cells
 
 
-def _strengths(candidates: int, drawn: Sequence[int | None], worths: Sequence[float]) -> tuple[Strength, ...]:
+def _without_dropped(cell: CellDecisions) -> CellDecisions:
+    """Return a drawn cell without what was drawn on edges that it drops, so that equal ones are equal."""
+    kept = tuple(o if kept else None for o, kept in zip(cell.operations, cell.kept, strict=True))
+    return replace(cell, operations=kept)
+
+
+def _within(
+    budget: Budget,
+    supernet: Supernet,
+    drawn: Architecture,
+    weights: Mapping[str, Tensor],
+    rng_key: tuple[int | str, ...],
+) -> Architecture:
+    """Return a drawn architecture in which edge by edge, then node by node, is drawn again what the budget forbids.
+
+    So an edge has each operation that is offered there with the share of it in the weights of those offered.
+    """
+    decided = dict(supernet.decisions)
+    for name, whole in zip(supernet.cell_spaces, drawn, strict=True):
+        for edge in supernet.decisions[name].undecided_edges:
+            operation, offered = whole.operations[edge], budget.operations(decided, name, edge)
+            if operation not in offered:
+                generator = generator_for(*rng_key, name, "edge", edge)
+                operation = offered[int(torch.multinomial(weights[name][edge, offered], 1, generator=generator))]
+            decided[name] = decided[name].keep_operation(edge, operation)
+    for (name, space), whole in zip(supernet.cell_spaces.items(), drawn, strict=True):
+        for node in supernet.decisions[name].undecided_nodes(space):
+            inputs = tuple(edge for edge in space.topology.edges_into(node) if whole.kept[edge])
+            if inputs not in (fitting := budget.inputs(decided, name, node)):
+                inputs = fitting[draw_index(len(fitting), (*rng_key, name, "node", node))]
+            decided[name] = decided[name].keep_inputs(space, node, inputs)
+    return tuple(decided.values())
+
+
+def _strengths(offered: Sequence[int], drawn: Sequence[int | None], worths: Sequence[float]) -> tuple[Strength, ...]:
     """Return per candidate the mean worth of the samples that drew it; nothing if there is nothing to compare."""
-    seen: list[list[float]] = [[] for _ in range(candidates)]
+    seen: dict[int, list[float]] = {operation: [] for operation in offered}
     for operation, worth in zip(drawn, worths, strict=True):
-        if operation is not None:
+        if operation in seen:
             seen[operation].append(worth)
-    return tuple(map(Strength.mean, seen)) if candidates > 1 and all(seen) else ()
+    return tuple(map(Strength.mean, seen.values())) if len(seen) > 1 and all(seen.values()) else ()

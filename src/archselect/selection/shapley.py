@@ -6,6 +6,7 @@ computed once, on the finished supernet, and decide.
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from typing import NamedTuple, TypeVar
 
@@ -14,10 +15,11 @@ import torch
 from archselect.distributed.rng import generator_for
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.supernet.mixture import MixtureWeights
-from archselect.models.supernet.supernet import Supernet
+from archselect.models.supernet.supernet import Supernet, says_weak
 from archselect.selection.base import DecisionStep, Evaluator, Selector, check_unraced
 from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyDecision
 from archselect.selection.scoring import Criterion, Scoring, perturbation_loss
+from archselect.selection.strongest import strongest_within
 from archselect.utils.validation import Fraction, PositiveInt
 
 P = TypeVar("P", bound=Hashable)
@@ -110,9 +112,12 @@ class Shapley(Selector):
     def decide(self, step: DecisionStep, supernet: Supernet, evaluator: Evaluator, seed: int) -> Iterator[Decision]:
         """Play the game once, on the supernet as it stands when the first decision is asked for, and decide all."""
         values = self.values(supernet, evaluator, seed)
+        if self.budget is not None:
+            yield from strongest_within(self.budget, supernet, partial(_ranking, values), partial(_strengths, values))
+            return
         for name, space in supernet.cell_spaces.items():
             for edge in supernet.decisions[name].undecided_edges:
-                strengths = tuple(values[player] for player in players_on(space, edge))
+                strengths = _strengths(values, space, edge)
                 operations = range(len(strengths))
                 best = max(operations, key=lambda index: strengths[index].value, default=0)  # the first wins ties
                 yield OperationDecision(name, edge, best, strengths=strengths)
@@ -147,6 +152,18 @@ def _without(weights: MixtureWeights, absent: Iterable[Player]) -> MixtureWeight
     for player in absent:
         weights = weights.masked(*player)
     return weights
+
+
+def _strengths(values: Mapping[Player, Strength], space: CellSpace, edge: int) -> tuple[Strength, ...]:
+    return tuple(values[player] for player in players_on(space, edge) if player in values)
+
+
+def _ranking(values: Mapping[Player, Strength], space: CellSpace, edge: int) -> list[tuple[int, float]]:
+    """Return the operations of an edge, the most valuable first, each with how strong an input the edge is with it."""
+    names = space.operations[edge]
+    found = [values.get(Player(space.name, edge, index), Strength(inf)).value for index in range(len(names))]
+    order = sorted(range(len(names)), key=found.__getitem__, reverse=True)
+    return [(index, -inf if says_weak(space, names[index]) else found[index]) for index in order]
 
 
 def _inputs_to_keep(

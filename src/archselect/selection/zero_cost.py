@@ -13,7 +13,7 @@ from archselect.distributed.process_group import on_main_process
 from archselect.models.cell_space import CellDecisions
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
-from archselect.selection.base import Cells, DecisionStep, Evaluator, check_unraced
+from archselect.selection.base import Cells, DecisionStep, Evaluator, check_unraced, others
 from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyRound
 from archselect.selection.perturbation import ProgressiveSelector, Without
 from archselect.selection.proxies import PROXIES
@@ -67,15 +67,16 @@ class ZeroCost(ProgressiveSelector):
                 yield from super().decide(replace(part, number=decided, cells=(cell,)), supernet, evaluator, seed)
 
     def operation_to_keep(self, supernet: Supernet, cell: str, edge: int, evaluator: Evaluator) -> OperationDecision:
-        operations = range(len(supernet.cell_spaces[cell].operations[edge]))
+        operations = self.offered(supernet, cell, edge)
+        excluded = others(supernet.cell_spaces[cell], edge, operations)
         if len(operations) == 1:
-            return OperationDecision(cell, edge, 0)
+            return OperationDecision(cell, edge, operations[0], excluded=excluded)
         weights = supernet.mixture_weights().detach()
         without = [weights.masked(cell, edge, operation) for operation in operations]
         unmasked, *masked = self._values(supernet, [weights, *without], evaluator)
-        kept = min(operations, key=lambda operation: fmean(masked[operation]))  # the first wins ties
+        kept = operations[min(range(len(masked)), key=lambda index: fmean(masked[index]))]  # the first wins ties
         drops = [[whole - part for whole, part in zip(unmasked, values, strict=True)] for values in masked]
-        return OperationDecision(cell, edge, kept, strengths=tuple(map(Strength.mean, drops)))
+        return OperationDecision(cell, edge, kept, strengths=tuple(map(Strength.mean, drops)), excluded=excluded)
 
     def least_missed(self, without: Without, supernet: Supernet, evaluator: Evaluator) -> TopologyRound:
         means = dict(zip(without, map(fmean, self._values(supernet, without.values(), evaluator)), strict=True))

@@ -293,7 +293,7 @@ def argmax_operation(supernet: Supernet, space: CellSpace, edge: int) -> int:
     not which operation is strong.
     """
     weights = supernet.relaxed(space.name)[edge].tolist()
-    allowed = [index for index, operation in enumerate(space.operations[edge]) if not _says_weak(space, operation)]
+    allowed = [index for index, operation in enumerate(space.operations[edge]) if not says_weak(space, operation)]
     return max(allowed or [0], key=lambda index: weights[index])
 
 
@@ -310,7 +310,7 @@ def argmax_inputs(supernet: Supernet, space: CellSpace, decisions: CellDecisions
 
     def strength(edge: int) -> float:
         operation = decisions.operations[edge]
-        if operation is None or _says_weak(space, space.operations[edge][operation]):
+        if operation is None or says_weak(space, space.operations[edge][operation]):
             return 0.0
         return float(rows[edge][operation])
 
@@ -318,5 +318,6 @@ def argmax_inputs(supernet: Supernet, space: CellSpace, decisions: CellDecisions
     return tuple(sorted(sorted(into, key=strength, reverse=True)[: space.topology.edges_kept_into(node)]))
 
 
-def _says_weak(space: CellSpace, operation: str) -> bool:
+def says_weak(space: CellSpace, operation: str) -> bool:
+    """Return whether the weight of an operation says that its edge is weak: of `none`, where nodes choose inputs."""
     return operation == "none" and space.topology.inputs_per_node is not None

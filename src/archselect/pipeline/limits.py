@@ -1,0 +1,71 @@
+"""The networks that a limit or a price of a run is about: those that its evaluation judges."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from archselect.costs.expected import Skeleton
+from archselect.costs.latency_table import fingerprint
+from archselect.models.cell_space import CellDecisions
+from archselect.pipeline.config import Components
+from archselect.search import SearchMethod
+from archselect.selection import Selector
+
+
+def judged_skeleton(parts: Components) -> Skeleton:
+    """Return the networks that the evaluation judges; of evaluation=none, some as large as the supernet."""
+    space, evaluation, data = parts.space, parts.evaluation, parts.data
+    outputs = parts.task.outputs(data)
+    images = {"image_size": evaluation.judged_image_size(data), "in_channels": data.channels, "outputs": outputs}
+    sizes = dict(getattr(evaluation, "network", space.supernet_sizes))
+    return Skeleton(
+        space,
+        lambda genotype: evaluation.judged_network(space, genotype, data, outputs),
+        images["image_size"],
+        {**images, "network": sizes},
+    )
+
+
+def limited_selection(parts: Components) -> Selector:
+    """Return the selection with what its limit comes to for these networks."""
+    limit = parts.selection.limit
+    return replace(parts.selection, budget=limit.budget(judged_skeleton(parts))) if limit.most else parts.selection
+
+
+def priced_search(parts: Components) -> SearchMethod:
+    """Return the search with what its price on costs comes to for these networks."""
+    cost = parts.search.cost
+    return replace(parts.search, cost=cost.of(judged_skeleton(parts))) if cost else parts.search
+
+
+def check_limits(parts: Components) -> None:
+    """Raise a ValueError where nothing in the space is within the limit or meets the target, or a genotype is not."""
+    budget = limited_selection(parts).budget
+    if budget is not None and parts.genotype is not None:
+        budget.check_genotype(parts.genotype)
+    elif budget is not None:
+        nothing = {name: CellDecisions.none(space) for name, space in parts.space.cells.items()}
+        what = f"Every network of search space {parts.space.name!r}"
+        budget.check(nothing, what, "Raise the limit, or take a smaller evaluation.network.")
+    priced_search(parts)
+
+
+def identity_of_limit(parts: Components) -> dict[str, Any]:
+    """Return what tells a limit from others; nothing where there is none."""
+    limit = parts.selection.limit
+    if not limit.most:
+        return {}
+    return {"limit": {**limit.most, **_identity(parts, limit.latency_table if "latency" in limit.most else None)}}
+
+
+def identity_of_price(parts: Components) -> dict[str, Any]:
+    """Return what tells a price on costs from others besides its options; nothing where there is none."""
+    cost = parts.search.cost
+    if cost is None:
+        return {}
+    return {"costs_of": _identity(parts, cost.latency_table if cost.measure == "latency" else None)}
+
+
+def _identity(parts: Components, table: str | None) -> Mapping[str, Any]:
+    measured = {} if table is None else {"latency_table": fingerprint(table)}
+    return {"skeleton": judged_skeleton(parts).description, **measured}
