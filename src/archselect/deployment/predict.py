@@ -175,7 +175,7 @@ def predict(config: DictConfig) -> None:
         written = ["predictions.csv"]
         if told.measures is not None and prediction.mistakes:
             mistakes = worst(network, asked, told, form, prediction.mistakes)
-            title = f"{len(mistakes)} mistakes of {len(told.rows)} images, the worst first"
+            title = f"The worst {len(mistakes)} mistakes on {len(told.rows)} images"
             save(sheet(title, mistakes), folder / "mistakes")
             written.append("mistakes.png")
         _say(console, network, told)
