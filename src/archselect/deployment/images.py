@@ -15,9 +15,9 @@ from torch import Tensor
 from archselect.data.decode import EncodedImages
 from archselect.data.image_data import ImageData
 from archselect.data.pixels import BrokenImageError, PixelFormat
-from archselect.data.sources import ARRAYS, ENDINGS, images_below
+from archselect.data.sources import ENDINGS, images_below, open_image
 from archselect.data.stream import OnBroken, default_workers
-from archselect.safe_io.files import JSON_BYTES, open_array, open_picture, printable, read_text
+from archselect.safe_io.files import JSON_BYTES, printable, read_text
 
 Target = Tensor
 """What is true of an image: the number of its class, or a row of labels or numbers."""
@@ -61,10 +61,8 @@ def of_folder(place: Path) -> tuple[Asked, list[Path]]:
         raise ValueError(f"{place} has no images. Expected files with one of the endings {ENDINGS}.")
     root = place.parent if place.is_file() else place
 
-    def opened(row: int) -> object:
-        return (open_array if files[row].suffix.lower() == ARRAYS else open_picture)(files[row])
-
-    encoded = EncodedImages(torch.zeros(len(files), dtype=torch.int64), opened, lambda row: str(files[row]))  # type: ignore[arg-type]
+    labels = torch.zeros(len(files), dtype=torch.int64)  # not known
+    encoded = EncodedImages(labels, lambda row: open_image(files[row]), lambda row: str(files[row]))
     relative = [file.relative_to(root) for file in files]
     return Asked(encoded, [printable(file.as_posix()) for file in relative], None), relative
 
