@@ -168,7 +168,7 @@ def test_the_analysis_of_ones_own_runs(tmp_path: Path, monkeypatch: pytest.Monke
     assert re.search(rf"normal: \d\.\d+ to {entropy:.3f} nats", said)
 
 
-@pytest.mark.parametrize("name", ["reading_a_run", "nasbench201"])
+@pytest.mark.parametrize("name", ["reading_a_run", "nasbench201", "from_run_to_network"])
 def test_the_python_of_a_guide_runs(
     name: str, tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from archselect.data.decode import EncodedImages
+from archselect.data.pixels import Stored
 from archselect.data.splits import stratified_split
+from archselect.data.targets import TARGETS, open_target_folder
 from archselect.distributed.rng import generator_for
 from archselect.safe_io.files import open_array, open_picture, printable
 from archselect.store.integrity import sha256_of
@@ -156,6 +158,8 @@ class LocalSource(Source):
 class ImageFolder(LocalSource):
     """Images in `path/train/CLASS/` and `path/test/CLASS/` and in folders below; the classes go by the alphabet.
 
+    Where the folder of a split has a file `targets.csv`, that names images and their targets; no folder is a class.
+
     Besides pictures, arrays `(H, W)` or `(H, W, C)` of uint8 as `numpy.save` writes them, of however many channels.
 
     Hidden files and folders, and what systems leave behind, count as not there. Links to folders below a class are not
@@ -169,8 +173,7 @@ class ImageFolder(LocalSource):
 
     def files(self) -> list[Path]:
         """Return the images of both splits, which determine the data."""
-        places = [place / name for split in SPLITS if (place := self._place(split)) for name in _folders(place)]
-        return [image for place in places for image in _walk(place)[0]]
+        return [file for split in SPLITS if (place := self._place(split)) for file in _files(place)]
 
     def fingerprint(self) -> str:
         return digest("path", digest_of_files(self.root, self.files()), self.train_split, self.test_split)
@@ -179,6 +182,10 @@ class ImageFolder(LocalSource):
         train, place = self._place("train"), self._place(split)
         if train is None or place is None:
             raise self.missing("train" if train is None else split, _folders(self.root))
+        if (train / TARGETS).is_file():
+            if not (place / TARGETS).is_file():
+                raise ValueError(f"{train} has a file {TARGETS}, {place} has none. Give both one, or neither.")
+            return open_target_folder(place, images_below(place)[0], open_image)
         classes = _folders(train)
         if not classes:
             raise ValueError(f"{train} has no folders. Expected one folder of images per class.")
@@ -189,7 +196,7 @@ class ImageFolder(LocalSource):
             )
         images, labels, unread = [], [], [f for f in place.iterdir() if not f.is_dir() and not _hidden(f.name)]
         for label, name in enumerate(classes):
-            of_class, others = _walk(place / name)
+            of_class, others = images_below(place / name)
             if split == "train" and not of_class:
                 raise ValueError(
                     f"{place / name} has no images. Expected files with one of the endings {ENDINGS} in the folder of "
@@ -202,7 +209,7 @@ class ImageFolder(LocalSource):
             raise ValueError(f"{place} has no images. Expected {place.name}/CLASS/IMAGE.png.")
         return EncodedImages(
             torch.tensor(labels),
-            lambda i: (open_array if images[i].suffix.lower() == ARRAYS else open_picture)(images[i]),
+            lambda i: open_image(images[i]),
             lambda i: str(images[i]),
             len(classes),
             tuple(map(printable, classes)),
@@ -218,7 +225,19 @@ def _folders(place: Path) -> list[str]:
     return sorted(entry.name for entry in entries if entry.is_dir() and not _hidden(entry.name))
 
 
-def _walk(folder: Path) -> tuple[list[Path], list[Path]]:
+def _files(place: Path) -> list[Path]:
+    """Return the files that determine a split, in its folder."""
+    if (place / TARGETS).is_file():
+        return [place / TARGETS, *images_below(place)[0]]
+    return [image for name in _folders(place) for image in images_below(place / name)[0]]
+
+
+def open_image(file: Path) -> Stored:
+    """Open a picture or an array; it is decoded later."""
+    return open_array(file) if file.suffix.lower() == ARRAYS else open_picture(file)
+
+
+def images_below(folder: Path) -> tuple[list[Path], list[Path]]:
     """Return the images in a folder and in those below it, and what else is there, both in the order of their paths.
 
     Raises:

@@ -1,13 +1,13 @@
 """Trained networks, opened again: `load_network(run)`, or of a file that was exported."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from archselect.deployment.network import Description, TrainedNetwork, build
-from archselect.deployment.weights_file import read_weights
+from archselect.deployment.weights_file import read_weights, task_of
 from archselect.evaluation import Retraining
 from archselect.pipeline.config import to_plain_dict
 from archselect.pipeline.evaluation_stage import NETWORK
@@ -48,7 +48,7 @@ def load_network(run: str | Path | FinishedRun, trusted: Sequence[str] = ()) -> 
         network = build(description, space, auxiliary)
     tensors.load_into(network, file)
     network.auxiliary = None
-    return TrainedNetwork(network, description).eval()
+    return TrainedNetwork(network, description, task_of(description)).eval()
 
 
 def _file(run: FinishedRun) -> Path:
@@ -77,4 +77,10 @@ def _description(run: FinishedRun) -> Description:
         channels=result.get("channels") or parts.data.channels,
         mean=tuple(result["mean"]),
         std=tuple(result["std"]),
+        task={**to_plain_dict(run.config.task), **_targets(result)},
     )
+
+
+def _targets(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a task that follow from the training images: by what a regression's were standardised."""
+    return {name: result[f"target_{name}"] for name in ("mean", "std") if f"target_{name}" in result}
