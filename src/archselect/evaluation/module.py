@@ -21,7 +21,8 @@ class RetrainModule(pl.LightningModule):
     """Supervised training of a discrete network under a protocol (DARTS, sec. 3.2).
 
     `per_class` has what the task measures of each class in the last validation and test, such as
-    `val_accuracy_per_class` and `test_accuracy_per_class`: None for a class without images. Drop path is derived from the seed and the epoch.
+    `val_accuracy_per_class` and `test_accuracy_per_class`: None for a class without images. Drop path is derived from
+    the seed and the epoch.
     """
 
     def __init__(self, network: DiscreteNetwork, protocol: Retraining, task: Task, outputs: int, seed: int) -> None:

@@ -113,8 +113,8 @@ class Shapley(Selector):
     def check_task(self, task: Task) -> None:
         if self.truncation is not None and task.mode == "min":
             raise ValueError(
-                f"selection.truncation={self.truncation} is a share of the full supernet's worth, but task={task.name} is "
-                f"judged by {task.metric}, which is the better the lower, so the worth is negative. Use truncation=null."
+                f"selection.truncation={self.truncation} is a share of the full supernet's worth, but task={task.name} "
+                f"is judged by {task.metric}, the lower the better, so the worth is negative. Use truncation=null."
             )
 
     def decide(self, step: DecisionStep, supernet: Supernet, evaluator: Evaluator, seed: int) -> Iterator[Decision]:
