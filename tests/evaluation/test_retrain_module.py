@@ -119,3 +119,21 @@ def test_without_evaluation_a_misspelt_option_of_a_retraining_is_refused_and_the
     assert NoEvaluation("none", epochs=8, cutout=0).trained_images(100) == 0
     with pytest.raises(ValueError, match=r"evaluation\.epcohs must be an option of a retraining, .* epochs, .*Correct"):
         NoEvaluation("none", epochs=8, epcohs=3)
+
+
+def test_the_learning_rate_falls_by_a_factor_after_every_epoch_where_that_is_asked_for():
+    rule: dict[str, Any] = {"learning_rate_min": None, "learning_rate_decay": 0.5}
+    halving = protocol(optimizer=partial(torch.optim.SGD, lr=0.8), **rule)
+    optimizer = halving.optimizer([torch.nn.Parameter(torch.zeros(1))])
+    schedule = halving.schedule(optimizer)
+    assert schedule is not None
+    rates = []
+    for _ in range(3):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates == [0.8, 0.4, 0.2]
+    with pytest.raises(ValueError, match=r"learning_rate_min=0\.1 ends a cosine schedule.*Set one of them to null"):
+        replace(halving, learning_rate_min=0.1)
+    with pytest.raises(ValueError, match=r"learning_rate_decay must lie above 0 and at most at 1; got 1\.5"):
+        replace(halving, learning_rate_decay=1.5)

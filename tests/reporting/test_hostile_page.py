@@ -11,6 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 from tests.reporting.conftest import Made, MakeRun, read
+from tests.results.summaries import costs
 
 from archselect.reporting.report import main
 
@@ -21,6 +22,9 @@ SECRET = "the words of a private file"
 def test_what_comes_from_files_and_names_of_folders_is_text(tmp_path: Path, make_run: MakeRun) -> None:
     name = "<img src=x onerror=alert(1)>\"'"
     choices = {"search_space": HOSTILE, "search": name, "selection": "javascript:alert(1)", "evaluation": HOSTILE}
+    metric = "$\\frac{$[red]<b>"
+    task = {"task": HOSTILE, "metric": metric, f"evaluation.test_{metric}": 0.5, "costs.device": HOSTILE}
+    make_run(1, search="$\\frac{$", **costs(), **task)
     made = make_run(0, **choices, data=HOSTILE, **{"evaluation." + HOSTILE: 1.0})
     decisions = (made.selection / "decisions.jsonl").read_text()
     (made.selection / "decisions.jsonl").write_text(decisions.replace("skip_connect", HOSTILE.replace('"', "'")))
@@ -43,6 +47,9 @@ def test_what_comes_from_files_and_names_of_folders_is_text(tmp_path: Path, make
     assert not [image for image in found.all("img") if "src" in image]
     assert all(":" not in (link["href"] or "") for link in found.all("a"))
     assert found.text.count('document.title="hacked"') >= 5
+    assert "test $\\frac{$[red]<b>" in found.text
+    assert main([str(tmp_path / "logs"), "--costs"]) == 0
+    assert "<script" not in (tmp_path / "logs" / "report.md").read_text()
     assert "<script>alert(1)</script>" in found.text and name in found.text
     assert r"""'a='"'"'"$(touch made)`touch made`'""" in found.text  # a shell takes it as one word
 

@@ -96,7 +96,7 @@ def test_every_cost_has_a_picture_and_a_pareto_front_that_the_mode_of_the_metric
     assert [option["value"] for option in found.all("option")][:5] == list(costs_of(costs()))
     fronts = re.findall(r'aria-label="Pareto front, MACs".*?</table>', found.html, re.DOTALL)
     numbers = [re.findall(r'<td class="number">([^<]*)</td>', front) for front in fronts]
-    rest = [["0.001", "1.00", "6.50", "1.00", "20.00"], ["0.03", "30.00", "6.50", "30.00", "600.00"]]
+    rest = [["0.0010", "1.00", "6.50", "1.00", "20.00"], ["0.030", "30.00", "6.50", "30.00", "600.00"]]
     assert numbers[0] == ["70.00", *rest[0], "90.00", *rest[1]]
     assert numbers[1] == ["9.500", *rest[0][:2], "2.500", *rest[1][:2]]
     accuracy, _ = rows(collect(tmp_path / "logs", pytest.fail))

@@ -274,4 +274,5 @@ class NASBench201Lookup(Evaluation):
         return {"params": network.parameter_count(), **asdict(self.load().look_up(genotype))}
 
     def _network(self, space: SearchSpace, genotype: Genotype) -> DiscreteNetwork:
-        return space.network(genotype, CIFAR10_SIZE, classes=10, **self.network)
+        of_benchmark = {"stem": "conv3x3", "head": "linear", **self.network}
+        return space.network(genotype, CIFAR10_SIZE, classes=10, **of_benchmark)

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
+from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler
 
 from archselect.data import ImageData
 from archselect.genotype import Genotype
@@ -16,6 +16,7 @@ from archselect.search_spaces import SearchSpace
 from archselect.tasks import Task
 from archselect.training.cuda_graphs import CaptureName
 from archselect.utils.validation import (
+    Constraint,
     FractionOrZero,
     NonNegativeFloat,
     NonNegativeInt,
@@ -25,6 +26,8 @@ from archselect.utils.validation import (
     check_optimizer,
     check_options,
 )
+
+LEARNING_RATE_DECAY = Constraint("lie above 0 and at most at 1", lambda value: 0 < value <= 1)
 
 
 class Evaluation:
@@ -73,7 +76,9 @@ class Retraining(Evaluation):
         network: The skeleton: what `SearchSpace.network` takes besides genotype, image size, outputs and channels.
         validation_share: Share of the training images that is held out and validated on after every epoch; 0 trains on
             all. The last epoch's network is tested whatever the validation says.
-        learning_rate_min: Where the cosine schedule ends; null keeps the rate constant.
+        learning_rate_min: Where the cosine schedule ends; null: no such schedule.
+        learning_rate_decay: What the learning rate is multiplied by after every epoch, in place of that schedule; null
+            for both keeps it constant.
         gradient_clip: Largest norm of the gradient; null: not clipped.
         cutout: Side of the cutout in pixels; 0: none.
         drop_path: Probability of dropping a path in the last epoch; it grows linearly from 0.
@@ -94,10 +99,17 @@ class Retraining(Evaluation):
     auxiliary_weight: NonNegativeFloat
     label_smoothing: FractionOrZero
     capture: Literal["none", "cuda_graphs"]
+    learning_rate_decay: Annotated[float, LEARNING_RATE_DECAY] | None = None
 
     def __post_init__(self) -> None:
         check_options("evaluation.network", self.network, Mapping)
         check_fields(self, "evaluation")
+        if self.learning_rate_min is not None and self.learning_rate_decay is not None:
+            raise ValueError(
+                f"evaluation.learning_rate_min={self.learning_rate_min} ends a cosine schedule, and "
+                f"evaluation.learning_rate_decay={self.learning_rate_decay} multiplies the learning rate after every "
+                "epoch. Set one of them to null."
+            )
         check_optimizer("evaluation.optimizer", self.optimizer)
 
     def trained_images(self, images: int) -> float:
@@ -113,7 +125,8 @@ class Retraining(Evaluation):
     @property
     def skeleton(self) -> dict[str, Any]:
         """What the network is built with; the auxiliary head only where its loss counts."""
-        return {**self.network, **({"auxiliary": True} if self.auxiliary_weight else {})}
+        given = {name: value for name, value in self.network.items() if value is not None}
+        return {**given, **({"auxiliary": True} if self.auxiliary_weight else {})}
 
     def check(self, space: SearchSpace, genotype: Genotype | None, data: ImageData, task: Task) -> None:
         try:
@@ -132,6 +145,8 @@ class Retraining(Evaluation):
 
     def schedule(self, optimizer: Optimizer) -> LRScheduler | None:
         """Return the schedule of the learning rate, stepped once per epoch."""
+        if self.learning_rate_decay is not None:
+            return ExponentialLR(optimizer, self.learning_rate_decay)
         if self.learning_rate_min is None:
             return None
         return CosineAnnealingLR(optimizer, T_max=self.epochs, eta_min=self.learning_rate_min)

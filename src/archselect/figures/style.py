@@ -99,8 +99,11 @@ WIDTH = 7.2
 WIDEST = 9.9
 """Inches, of the few figures that grow with what they show; below 1,600 pixels."""
 
-styled = matplotlib.rc_context(fname=Path(__file__).with_name("archselect.mplstyle"))
-"""Decorator of drawing functions: matplotlib's defaults and our style sheet, left behind when the function returns."""
+styled = matplotlib.rc_context({"text.parse_math": False}, Path(__file__).with_name("archselect.mplstyle"))
+"""Decorator of drawing functions: matplotlib's defaults and our style sheet, left behind when the function returns.
+
+Names are text: a dollar in one begins no formula.
+"""
 
 _NO_DATES: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 _CHARACTER = 0.62  # width of a character, in units of the font size: of DejaVu Sans, rather wide
@@ -119,7 +122,8 @@ def new_figure(title: str, height: float, width: float = WIDTH) -> tuple[Figure,
 
 def add_title(figure: FigureBase, title: str, size: float = 9, weight: str = "bold") -> None:
     """Write a title at the upper left of a figure or a part of it; it is wrapped where it is too long."""
-    figure.suptitle(title, x=0.008, ha="left", fontsize=size, fontweight=weight, wrap=True)
+    text = title.replace("$", r"\$")  # what is wrapped is measured as a formula otherwise
+    figure.suptitle(text, x=0.008, ha="left", fontsize=size, fontweight=weight, wrap=True, parse_math=True)
 
 
 def parts(figure: FigureBase, titles: Iterable[str], heights: Sequence[float]) -> list[SubFigure]:

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from archselect.evaluation import Evaluation
 from archselect.figures.style import formats_of
 from archselect.genotype import Genotype
 from archselect.search import SearchMethod
-from archselect.search_spaces import SearchSpace, instantiate_space
+from archselect.search_spaces import SearchSpace, instantiate_but_for, instantiate_space
 from archselect.selection import Selector
 from archselect.store import explanation
 from archselect.tasks import Task
@@ -89,8 +88,11 @@ def instantiate_parts(config: DictConfig) -> Components:
 def instantiate_part(config: DictConfig, group: str) -> Any:
     """Build what a group of the config describes; a `UserError` says which option makes no sense."""
     try:
-        make = instantiate_space if group == "search_space" else partial(instantiate, _convert_="all")
-        return make(config[group])
+        if group == "search_space":
+            return instantiate_space(config[group])
+        if group == "evaluation":
+            return instantiate_but_for(config[group], ("network",))
+        return instantiate(config[group], _convert_="all")
     except InstantiationException as error:
         cause: BaseException = error  # Hydra wraps what a constructor says; the reader needs the constructor's sentence
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
@@ -137,6 +139,7 @@ def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int =
     if parts_of_batch > 1:
         common["batch_norm"] = f"of each of {parts_of_batch} parts of a batch"
     space = to_plain_dict(config.search_space, "name")
+    of_space = [space["_target_"], *(space[name] for name in ("stem", "head") if name in space)]
     search = to_plain_dict(config.search, "name", "capture", "recompute")
     if (cost := search.pop("cost", None)) is not None:  # the plan says of which networks, and what is in the table
         search["cost"] = {name: value for name, value in cost.items() if name != "latency_table"}
@@ -144,5 +147,5 @@ def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int =
     return {
         "search": {**common, "space": space, "search": search, "data": data},
         "selection": {**common, "selection": to_plain_dict(config.selection, "name", "limit")},
-        "evaluation": {**common, "space": space["_target_"], "evaluation": evaluation, "data": data},
+        "evaluation": {**common, "space": of_space, "evaluation": evaluation, "data": data},
     }

@@ -230,7 +230,7 @@ def _results(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if summary["params"] is not None:
         yield "parameters", f"{summary['params']:,}"
     if "costs.macs" in summary:
-        yield "costs", _costs(summary)
+        yield "costs", costs_in_words(summary)
     if "selection.limit" in summary:
         yield "limit", _limits(summary)
     metric = Metric.of(summary)
@@ -258,15 +258,17 @@ def _limits(summary: Mapping[str, Any]) -> str:
     return "\n".join([*lines, f"{summary['selection.limited_decisions']} decisions had fewer candidates for it"])
 
 
-def _costs(summary: Mapping[str, Any]) -> str:
+def costs_in_words(summary: Mapping[str, Any]) -> str:
     """Return what an image costs the network: a line for what is counted, and one for the times, if they are there."""
     macs, activations, size = (summary[f"costs.{name}"] for name in ("macs", "peak_activation_bytes", "image_size"))
     counted = f"{macs / 1e6:,.2f} M MACs, {activations / 1e6:,.2f} MB of activations ({size} x {size} pixels)"
     if "costs.device" not in summary:
         return counted
-    times = [f"{summary[f'costs.latency_ms_batch{batch}']:,.3g} ms for a batch of {batch}" for batch in BATCHES]
+    measured = {batch: summary[f"costs.latency_ms_batch{batch}"] for batch in BATCHES}
+    times = [f"{ms:,.0f} ms" if ms >= 100 else f"{ms:.3g} ms" for ms in measured.values()]
+    batches = ", ".join(f"{time} for a batch of {batch}" for time, batch in zip(times, measured, strict=True))
     disturbed = "; other processes disturbed it" if summary["costs.disturbed"] else ""
-    return f"{counted}\n{', '.join(times)} on {escape(summary['costs.device'])}{disturbed}"
+    return f"{counted}\n{batches} on {escape(summary['costs.device'])}{disturbed}"
 
 
 def _metric(summary: Mapping[str, Any], metric: Metric, part: str) -> str:

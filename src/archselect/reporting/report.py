@@ -83,7 +83,7 @@ def _print_report(report: Sequence[Row], console: Console, title: str | None, al
     flat = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in columns:
         heading = fill(column.title, 10 if len(column.title) < 20 else 16)
-        flat.add_column(heading, justify="right" if column.numeric else "left", no_wrap=True)
+        flat.add_column(escape(heading), justify="right" if column.numeric else "left", no_wrap=True)
     for row in report:
         flat.add_row(*(escape(column.text(row)) for column in columns))
     fits = Measurement.get(console, console.options.update(width=1000), flat).maximum <= console.width
@@ -101,7 +101,7 @@ def _stacked(report: Sequence[Row], all_costs: bool) -> Table:
     sizes = "\n".join([PARAMETERS.column, *(cost.column for cost in costs if cost is not PARAMETERS), "skips %"])
     paper = ["paper %"] if metric == ACCURACY else []
     for title in (choices, "n\nseeds", f"test {metric.column}", sizes, times, *paper):
-        table.add_column(title, overflow="fold")
+        table.add_column(escape(title), overflow="fold")
     for row in report:
         cells = _cells(row, costs)[: 5 + len(paper)]
         table.add_row(*(escape("\n".join(lines)) for lines in cells))
@@ -192,7 +192,7 @@ def _markdown(report: Sequence[Row], tables: Sequence[Grid], failed: Sequence[Fa
         blocks += [f"## {markdown_text(title)}"] * (len(tasks) > 1)
         blocks.append(markdown_table([column.title for column in columns], lines))
         notes = formatting.footnotes(own, all_costs)
-        blocks.append("\n".join(f"- {note.replace('*:', '&ast;:')}" for note in notes))
+        blocks.append("\n".join(f"- {markdown_text(note).replace('*:', '&ast;:')}" for note in notes))
     for grid in tables:
         lines = [[search, *words] for search, words in grid.lines.items()]
         blocks += [f"## {markdown_text(grid.title)}", markdown_table(["search", *grid.selections], lines)]

@@ -35,7 +35,7 @@ class Cost(NamedTuple):
         if value is None:
             return "–"
         shown = value / self.scale
-        return f"{shown:.2f}" if shown >= 0.995 or shown == 0 else f"{shown:.2g}"
+        return f"{shown:.2f}" if shown >= 0.995 or shown == 0 else f"{shown:#.2g}"
 
     def amount(self, value: float) -> str:
         """Return a value with its unit."""

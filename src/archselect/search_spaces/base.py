@@ -6,18 +6,21 @@ Other operations on the cells of a space are a file such as `configs/search_spac
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from archselect.genotype import Genotype
 from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
 from archselect.models.discrete.network import DiscreteNetwork
 from archselect.models.ops.own import Operation
 from archselect.models.ops.primitives import PRIMITIVES, Primitive, Primitives, primitive
+from archselect.models.stems import REDUCTIONS, Choice, Head, Stem, check_head, head_for, stem_for
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
 from archselect.models.supernet.supernet import Supernet
 from archselect.utils.validation import NON_NEGATIVE_FLOAT, POSITIVE_INT
+
+Network = TypeVar("Network", bound=Supernet | DiscreteNetwork)
 
 Candidate = str | Operation | Mapping[str, Any]
 """The name of an operation; or one of a user's own, defined here, as it is or as `{name: ..., _target_: ...}`."""
@@ -35,6 +38,8 @@ class SearchSpace(ABC):
         operations: The candidate operations.
         alpha_scale: Standard deviation of the architecture parameters at the start; 0 gives uniform mixtures.
         operations_of: Candidate operations of single cell types, in place of those in `operations`.
+        stem: What stands before the cells: `conv3x3`, `imagenet`, or one's own (`models.stems`).
+        head: What makes the outputs: `linear`, or one's own.
         supernet_sizes: Channels and depth of the supernet.
 
     Attributes:
@@ -42,6 +47,8 @@ class SearchSpace(ABC):
     """
 
     topologies: ClassVar[Mapping[str, CellTopology]]
+    stem_multiplier: ClassVar[int] = 1
+    """Channels of the stem as a multiple of C, but for the stem `imagenet`, which has C."""
 
     def __init__(
         self,
@@ -49,14 +56,17 @@ class SearchSpace(ABC):
         operations: Operations,
         alpha_scale: float,
         operations_of: OperationsOf | None,
+        stem: Choice = "conv3x3",
+        head: Choice = "linear",
         **supernet_sizes: int,
     ) -> None:
         for size, value in supernet_sizes.items():
             POSITIVE_INT.check(f"search_space.{size}", value)
         NON_NEGATIVE_FLOAT.check("search_space.alpha_scale", alpha_scale)
         self.name = name
+        self.supernet_sizes: Mapping[str, int] = supernet_sizes
         self.alpha_scale = alpha_scale
-        self.supernet_sizes = supernet_sizes
+        self.stem, self.head = stem, head_for(head)
         by_cell = dict(operations if isinstance(operations, Mapping) else dict.fromkeys(self.topologies, operations))
         by_cell |= operations_of or {}
         if set(by_cell) != set(self.topologies):
@@ -89,7 +99,7 @@ class SearchSpace(ABC):
     def network(
         self, genotype: Genotype, image_size: int, classes: int, in_channels: int = 3, **skeleton: Any
     ) -> DiscreteNetwork:
-        """Return a new discrete network of `genotype`; `skeleton` holds its depth and width."""
+        """Return a new discrete network of `genotype`; `skeleton` holds its depth and width, another stem or head."""
 
     def check(self, genotype: Genotype) -> None:
         """Raise a ValueError if `genotype` does not lie in this space."""
@@ -130,13 +140,40 @@ class SearchSpace(ABC):
                 "search_space.operations."
             )
 
-    def _check_image_size(self, image_size: int) -> None:
-        """Raise a ValueError if two reductions of stride 2 cannot halve `image_size` twice."""
-        if image_size < 8 or image_size % 4:
+    def _ends(self, in_channels: int, image_size: int, choices: Mapping[str, Choice | None]) -> dict[str, Any]:
+        """Return stem and head of a network as its class takes them: as `choices` say, or else as the space does."""
+        stem, head = choices.get("stem"), choices.get("head")
+        return {
+            "stem": self._stem(self.stem if stem is None else stem, in_channels, image_size),
+            "head": self.head if head is None else head_for(head),
+            "in_channels": in_channels,
+        }
+
+    def _stem(self, choice: Choice, in_channels: int, image_size: int) -> Callable[[int], Stem]:
+        """Return the stem of networks of C channels, for images of that size, which must suit it."""
+        if isinstance(choice, str) and choice in REDUCTIONS:
+            self._check_image_size(image_size, REDUCTIONS[choice][1])
+
+        def of(channels: int) -> Stem:
+            stem = stem_for(choice, in_channels, channels, self.stem_multiplier, image_size)
+            self._check_image_size(image_size, stem.reductions[1])
+            return stem
+
+        return of
+
+    def _checked_head(self, network: Network, head: Head, outputs: int, image_size: int) -> Network:
+        """Return a network whose head has been tried out on feature maps of the size that it will get."""
+        check_head(head, network.features, outputs, image_size // (4 * network.reduction))
+        return network
+
+    def _check_image_size(self, image_size: int, reduction: int) -> None:
+        """Raise a ValueError if cells cannot halve images twice, once a stem has made them smaller."""
+        if image_size < 8 * reduction or image_size % (4 * reduction):
+            before = "" if reduction == 1 else f", after its stem has made it {reduction} times smaller"
             raise ValueError(
-                f"Search space {self.name!r} halves the image twice, so images must measure a multiple of 4 and at "
-                f"least 8 pixels; got {image_size}x{image_size}. Take other images; data=image_folder scales them to "
-                "data.image_size."
+                f"Search space {self.name!r} halves the image twice{before}, so images must measure a multiple of "
+                f"{4 * reduction} and at least {8 * reduction} pixels; got {image_size}x{image_size}. Take other "
+                "images; data=image_folder scales them to data.image_size."
             )
 
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from archselect.genotype import Genotype
 from archselect.models.cell_space import CellTopology
 from archselect.models.discrete.darts import DartsNetwork
+from archselect.models.stems import Choice
 from archselect.models.supernet.darts import DartsSupernet
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
 from archselect.search_spaces.base import Operations, OperationsOf, SearchSpace
@@ -32,6 +33,7 @@ class DartsSpace(SearchSpace):
     """
 
     topologies: ClassVar[Mapping[str, CellTopology]] = {"normal": DARTS_CELL, "reduction": DARTS_CELL}
+    stem_multiplier: ClassVar[int] = 3
 
     def __init__(
         self,
@@ -41,8 +43,11 @@ class DartsSpace(SearchSpace):
         layers: int,
         alpha_scale: float = 1e-3,
         operations_of: OperationsOf | None = None,
+        stem: Choice = "conv3x3",
+        head: Choice = "linear",
     ) -> None:
-        super().__init__(name, operations, alpha_scale, operations_of, channels=channels, layers=layers)
+        sizes = {"channels": channels, "layers": layers}
+        super().__init__(name, operations, alpha_scale, operations_of, stem, head, **sizes)
         if layers < 3:
             raise ValueError(
                 "A supernet of the DARTS family needs at least 3 layers, so that it has a normal cell and two "
@@ -60,15 +65,15 @@ class DartsSpace(SearchSpace):
     def supernet(
         self, image_size: int, classes: int, variant: SupernetOptions = DARTS_OPTIONS, in_channels: int = 3
     ) -> DartsSupernet:
-        self._check_image_size(image_size)
-        options: dict[str, Any] = {"alpha_scale": self.alpha_scale, "variant": variant, "in_channels": in_channels}
-        return DartsSupernet(self.cells, self.channels, self.layers, classes, **options)
+        options = {"alpha_scale": self.alpha_scale, "variant": variant, **self._ends(in_channels, image_size, {})}
+        made = DartsSupernet(self.cells, self.channels, self.layers, classes, **options)
+        return self._checked_head(made, options["head"], classes, image_size)
 
     def network(
         self, genotype: Genotype, image_size: int, classes: int, in_channels: int = 3, **skeleton: Any
     ) -> DartsNetwork:
-        """Return a new discrete network; `skeleton`: channels, layers, auxiliary."""
+        """Return a new discrete network; `skeleton`: channels, layers, auxiliary, stem, head."""
         self.check(genotype)
-        self._check_image_size(image_size)
-        given: dict[str, Any] = {"classes": classes, "in_channels": in_channels, "primitives": self.primitives}
-        return DartsNetwork(genotype, **given, **skeleton)
+        options = {**skeleton, **self._ends(in_channels, image_size, skeleton), "primitives": self.primitives}
+        made = DartsNetwork(genotype, classes=classes, **options)
+        return self._checked_head(made, options["head"], classes, image_size)

@@ -1,4 +1,7 @@
-"""A search space from its part of the config."""
+"""A search space from its part of the config, and other parts of which something is made later."""
+
+from collections.abc import Sequence
+from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -6,20 +9,25 @@ from omegaconf import DictConfig, OmegaConf
 
 from archselect.search_spaces.base import SearchSpace
 
-MADE_BY_THE_SPACE = ("operations", "operations_of")
-"""Options whose `_target_`s the space makes, one on each edge; all others Hydra makes, once."""
+MADE_BY_THE_SPACE = ("operations", "operations_of", "stem", "head")
+"""Options whose `_target_`s the space makes, when their sizes are known; all others Hydra makes."""
 
 
 def instantiate_space(config: DictConfig) -> SearchSpace:
-    """Return what `hydra.utils.instantiate` makes of a config but for its operations; raises what that raises."""
-    operations = {
+    """Return the search space of a config; raises what `hydra.utils.instantiate` raises."""
+    space: SearchSpace = instantiate_but_for(config, MADE_BY_THE_SPACE)
+    return space
+
+
+def instantiate_but_for(config: DictConfig, later: Sequence[str]) -> Any:
+    """Return what `hydra.utils.instantiate` makes of a config, which is given some options as plain data."""
+    plain = {
         name: OmegaConf.to_container(config[name], resolve=True)
-        for name in MADE_BY_THE_SPACE
+        for name in later
         if OmegaConf.is_config(config.get(name))
     }
-    make = instantiate(config, _convert_="all", _partial_=True, **dict.fromkeys(operations))
+    make = instantiate(config, _convert_="all", _partial_=True, **dict.fromkeys(plain))
     try:
-        space: SearchSpace = make(**operations)
+        return make(**plain)
     except Exception as error:
         raise InstantiationException(f"{config['_target_']}: {error}") from error
-    return space

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from archselect.genotype import Genotype
 from archselect.models.cell_space import CellTopology
 from archselect.models.discrete.nasbench201 import NASBench201Network
+from archselect.models.stems import Choice
 from archselect.models.supernet.nasbench201 import NASBench201Supernet
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
 from archselect.search_spaces.base import Operations, OperationsOf, SearchSpace
@@ -38,24 +39,26 @@ class NASBench201Space(SearchSpace):
         cells_per_stage: int,
         alpha_scale: float = 1e-3,
         operations_of: OperationsOf | None = None,
+        stem: Choice = "conv3x3",
+        head: Choice = "linear",
     ) -> None:
         sizes = {"channels": channels, "cells_per_stage": cells_per_stage}
-        super().__init__(name, operations, alpha_scale, operations_of, **sizes)
+        super().__init__(name, operations, alpha_scale, operations_of, stem, head, **sizes)
         self._check_carries(self.cells["cell"].carries([True]))
         self.channels, self.cells_per_stage = channels, cells_per_stage
 
     def supernet(
         self, image_size: int, classes: int, variant: SupernetOptions = DARTS_OPTIONS, in_channels: int = 3
     ) -> NASBench201Supernet:
-        self._check_image_size(image_size)
-        options: dict[str, Any] = {"alpha_scale": self.alpha_scale, "variant": variant, "in_channels": in_channels}
-        return NASBench201Supernet(self.cells, self.channels, self.cells_per_stage, classes, **options)
+        options = {"alpha_scale": self.alpha_scale, "variant": variant, **self._ends(in_channels, image_size, {})}
+        made = NASBench201Supernet(self.cells, self.channels, self.cells_per_stage, classes, **options)
+        return self._checked_head(made, options["head"], classes, image_size)
 
     def network(
         self, genotype: Genotype, image_size: int, classes: int, in_channels: int = 3, **skeleton: Any
     ) -> NASBench201Network:
-        """Return a new discrete network; `skeleton`: channels, cells_per_stage."""
+        """Return a new discrete network; `skeleton`: channels, cells_per_stage, stem, head."""
         self.check(genotype)
-        self._check_image_size(image_size)
-        given: dict[str, Any] = {"classes": classes, "in_channels": in_channels, "primitives": self.primitives}
-        return NASBench201Network(genotype, **given, **skeleton)
+        options = {**skeleton, **self._ends(in_channels, image_size, skeleton), "primitives": self.primitives}
+        made = NASBench201Network(genotype, classes=classes, **options)
+        return self._checked_head(made, options["head"], classes, image_size)

@@ -1,5 +1,7 @@
 """The network that DARTS, S1-S4 and their kin retrain: stem, cells, auxiliary head (DARTS, sec. 3.1 and appendix)."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,26 +11,27 @@ from archselect.genotype import CellGenotype, Genotype
 from archselect.models.discrete.network import DiscreteCell, DiscreteNetwork, check_cells, check_sizes
 from archselect.models.ops import preprocessing
 from archselect.models.ops.primitives import PRIMITIVES, Primitives
-from archselect.models.stems import conv3x3
+from archselect.models.stems import LINEAR, Head, Stem, both, default_stem
 
 
 class AuxiliaryHead(nn.Module):
     """ReLU, pooling to 2x2, Conv1x1 to 128, BN, ReLU, Conv2x2 to 768, BN, ReLU, linear.
 
-    Maps features `(B, C, H, W)` to logits `(B, classes)`.
+    Maps features `(B, C, H, W)` to logits `(B, classes)`. That of ImageNet has no second BN, which the authors left
+    out by mistake and kept out (cnn/model.py).
 
     The official head averages windows of 5x5, three pixels apart where features measure 8x8 (CIFAR), two where they
     measure 7x7 (ImageNet); that leaves 2x2. Features of other sizes, which it does not take, are pooled adaptively.
     """
 
-    def __init__(self, channels: int, classes: int) -> None:
+    def __init__(self, channels: int, classes: int, of_imagenet: bool = False) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(channels, 128, 1, bias=False),
             BatchNorm2d(128),
             nn.ReLU(inplace=True),
             nn.Conv2d(128, 768, 2, bias=False),
-            BatchNorm2d(768),
+            *([] if of_imagenet else [BatchNorm2d(768)]),
             nn.ReLU(inplace=True),
             nn.Flatten(),
             nn.Linear(768, classes),
@@ -73,7 +76,7 @@ class DartsCell(nn.Module):
 
 
 class DartsNetwork(DiscreteNetwork):
-    """Stem, normal cells with reduction cells at a third and two thirds of the depth, global average pool, linear.
+    """Stem, normal cells with reduction cells at a third and two thirds of the depth, head.
 
     Weights for 36 channels, 20 layers and 10 classes, without the auxiliary head: DARTS_V1 3,169,414, DARTS_V2
     3,349,342, darts_pt_s5_3 3,328,174.
@@ -86,6 +89,8 @@ class DartsNetwork(DiscreteNetwork):
         stem_multiplier: Channels of the stem (Conv3x3 and BN), as a multiple of `channels`.
         auxiliary: Whether there is an auxiliary head, after the second reduction.
         in_channels: Of the images.
+        stem: Of C; None: Conv3x3 and BN, of `stem_multiplier * C` channels.
+        head: Makes the outputs.
         primitives: The operations that there are: those of the genotype's search space.
     """
 
@@ -98,17 +103,20 @@ class DartsNetwork(DiscreteNetwork):
         stem_multiplier: int = 3,
         auxiliary: bool = False,
         in_channels: int = 3,
+        stem: Callable[[int], Stem] | None = None,
+        head: Head = LINEAR,
         primitives: Primitives = PRIMITIVES,
     ) -> None:
         check_cells(genotype, ["normal", "reduction"], inputs=2)
         check_sizes(channels=channels, layers=layers, classes=classes, stem_multiplier=stem_multiplier)
         if layers < 2:
             raise ValueError(f"The layers of a network must be 2 or more, for its two reductions; got {layers}.")
-        super().__init__(in_channels)
-        before_previous = previous = stem_multiplier * channels
-        self.stem = conv3x3(in_channels, previous)
+        begin = default_stem(in_channels, stem_multiplier * channels) if stem is None else stem(channels)
+        super().__init__(in_channels, begin.reductions[1])
+        before_previous = previous = begin.channels
+        self.stem = begin.build()
         reductions = (layers // 3, 2 * layers // 3)
-        previous_reduces = False
+        previous_reduces = begin.halves
         self.cells = nn.ModuleList()
         for layer in range(layers):
             reduces = layer in reductions
@@ -119,16 +127,17 @@ class DartsNetwork(DiscreteNetwork):
             self.cells.append(DartsCell(cell, inputs, channels, stride, previous_reduces, primitives))
             before_previous, previous, previous_reduces = previous, channels * len(cell.nodes), reduces
             if layer == reductions[1] and auxiliary:
-                self.auxiliary = AuxiliaryHead(previous, classes)
+                self.auxiliary = AuxiliaryHead(previous, classes, begin.name == "imagenet")
         self.auxiliary_layer = reductions[1]
-        self.classifier = nn.Linear(previous, classes)
+        self.features, self.pooled = previous, head.pooled
+        self.classifier = head.build(previous, classes)
 
     def _evaluate(self, x: Tensor, with_auxiliary: bool) -> tuple[Tensor, Tensor | None]:
         probability = self._active_drop_path_probability()
         auxiliary_logits = None
-        before_previous = previous = self.stem(x)
+        before_previous, previous = both(self.stem(x))
         for layer, cell in enumerate(self.cells):
             before_previous, previous = previous, cell(before_previous, previous, probability)
             if layer == self.auxiliary_layer and with_auxiliary and self.auxiliary is not None:
                 auxiliary_logits = self.auxiliary(previous)
-        return self.classifier(previous.mean(dim=(2, 3))), auxiliary_logits
+        return self.classifier(previous.mean(dim=(2, 3)) if self.pooled else previous), auxiliary_logits

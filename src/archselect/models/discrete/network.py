@@ -17,17 +17,21 @@ class DiscreteNetwork(nn.Module, ABC):
 
     Args:
         in_channels: Of the images.
+        reduction: By what the stem makes images smaller before the cells halve them twice.
 
     Attributes:
+        features: Channels of the last feature map, which the head reads.
         auxiliary: The auxiliary head, if there is one.
         drop_path_probability: How probable it is, in `[0, 1)`, that an operation's output is dropped for a sample while
             training. Identities are never dropped. Whoever trains the network sets this; zero costs nothing.
     """
 
-    def __init__(self, in_channels: int = 3) -> None:
+    features: int
+
+    def __init__(self, in_channels: int = 3, reduction: int = 1) -> None:
         check_sizes(in_channels=in_channels)
         super().__init__()
-        self.in_channels = in_channels
+        self.in_channels, self.reduction = in_channels, reduction
         self.auxiliary: nn.Module | None = None
         self.drop_path_probability = 0.0
 
@@ -49,9 +53,10 @@ class DiscreteNetwork(nn.Module, ABC):
     def _check_images(self, x: Tensor) -> None:
         if x.dim() != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"This network takes images (B, {self.in_channels}, H, W); got {tuple(x.shape)}.")
-        if min(x.shape[-2:]) < 4:
-            few = f"{tuple(x.shape[-2:])} pixels are too few: scale them up to 4x4."
-            raise ValueError(f"This network halves images twice, and {few}")
+        if min(x.shape[-2:]) < (least := 4 * self.reduction):
+            few = f"{tuple(x.shape[-2:])} pixels are too few: scale them up to {least}x{least}."
+            before = "" if self.reduction == 1 else f"makes images {self.reduction} times smaller, "
+            raise ValueError(f"This network {before}halves images twice, and {few}")
 
     def _active_drop_path_probability(self) -> float:
         return self.drop_path_probability if self.training else 0.0

@@ -1,6 +1,6 @@
 """The supernet of DARTS and S1-S4."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast
 
 import torch
@@ -13,7 +13,7 @@ from archselect.models.cell_space import CellSpace
 from archselect.models.discrete.darts import DartsCell, DartsNetwork
 from archselect.models.discrete.network import DiscreteNetwork
 from archselect.models.ops import FactorizedReduce, ReLUConvBN, preprocessing
-from archselect.models.stems import conv3x3
+from archselect.models.stems import LINEAR, Head, Stem, default_stem
 from archselect.models.supernet.inheritance import Pairs
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixed_ops import CellOutput
@@ -33,6 +33,7 @@ class DartsSupernet(Supernet):
         alpha_scale: As of `Supernet`.
         variant: As of `Supernet`.
         in_channels: Of the images.
+        stem: As of `DartsNetwork`, as is `head`.
     """
 
     def __init__(
@@ -45,15 +46,17 @@ class DartsSupernet(Supernet):
         alpha_scale: float = 1e-3,
         variant: SupernetOptions = DARTS_OPTIONS,
         in_channels: int = 3,
+        stem: Callable[[int], Stem] | None = None,
+        head: Head = LINEAR,
     ) -> None:
-        super().__init__(cells, variant, alpha_scale, in_channels)
+        begin = default_stem(in_channels, stem_multiplier * channels) if stem is None else stem(channels)
+        super().__init__(cells, variant, alpha_scale, in_channels, begin.reductions[1])
         sizes = {"channels": channels, "layers": layers, "classes": classes, "stem_multiplier": stem_multiplier}
-        self.sizes: dict[str, Any] = {**sizes, "in_channels": in_channels}
-        stem_channels = stem_multiplier * channels
-        self.stem = conv3x3(in_channels, stem_channels)
+        self.sizes: dict[str, Any] = {**sizes, "in_channels": in_channels, "stem": stem, "head": head}
+        self.stem = begin.build()
         self.preprocess = nn.ModuleList()
         self.cells = nn.ModuleList()
-        before_previous, previous, reduced = stem_channels, stem_channels, False
+        before_previous, previous, reduced = begin.channels, begin.channels, begin.halves
         for layer in range(layers):
             reduction = layer in (layers // 3, 2 * layers // 3)
             channels *= 2 if reduction else 1
@@ -62,13 +65,18 @@ class DartsSupernet(Supernet):
             space = cells["reduction" if reduction else "normal"]
             self.cells.append(MixedCell(space, channels, stride=2 if reduction else 1, variant=variant))
             before_previous, previous, reduced = previous, space.topology.nodes * channels, reduction
-        self.classifier = nn.Linear(previous, classes)
+        self.features, self.pooled = previous, head.pooled
+        self.classifier = head.build(previous, classes)
 
     def forward_prefix(self, x: Tensor, mixtures: Mixtures, layers: int) -> PartialForward:
-        return self._run_layers(PartialForward(0, (CellOutput([self.stem(x)]),) * 2), mixtures, layers)
+        features = self.stem(x)
+        inputs = (CellOutput([features]),) * 2 if isinstance(features, Tensor) else tuple(map(_output, features))
+        return self._run_layers(PartialForward(0, inputs), mixtures, layers)
 
     def forward_suffix(self, partial: PartialForward, mixtures: Mixtures) -> Tensor:
         _, last = self._run_layers(partial, mixtures, len(self.cells)).outputs
+        if not self.pooled:
+            return cast(Tensor, self.classifier(last.value))
         features = [part.mean(dim=(2, 3)) for part in last.parts]
         return cast(Tensor, self.classifier(torch.cat(features, dim=1)))
 
@@ -97,6 +105,10 @@ class DartsSupernet(Supernet):
             output = self._evaluate(cast(MixedCell, self.cells[layer]), inputs, mixtures)
             before_previous, previous = previous, output
         return PartialForward(layers, (before_previous, previous))
+
+
+def _output(features: Tensor) -> CellOutput:
+    return CellOutput([features])
 
 
 def _preprocess(module: nn.Module, output: CellOutput) -> Tensor:

@@ -1,6 +1,6 @@
 """The supernet of NAS-Bench-201."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from archselect.models.cell_space import CellSpace
 from archselect.models.discrete.nasbench201 import NASBench201Network
 from archselect.models.discrete.network import DiscreteNetwork
 from archselect.models.ops.primitives import three_stages
-from archselect.models.stems import conv3x3
+from archselect.models.stems import LINEAR, Head, Stem, both, default_stem
 from archselect.models.supernet.inheritance import Pairs
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixed_ops import CellOutput
@@ -30,6 +30,7 @@ class NASBench201Supernet(Supernet):
         alpha_scale: As of `Supernet`.
         variant: As of `Supernet`.
         in_channels: Of the images.
+        stem: As of `NASBench201Network`, as is `head`.
     """
 
     def __init__(
@@ -41,23 +42,28 @@ class NASBench201Supernet(Supernet):
         alpha_scale: float = 1e-3,
         variant: SupernetOptions = DARTS_OPTIONS,
         in_channels: int = 3,
+        stem: Callable[[int], Stem] | None = None,
+        head: Head = LINEAR,
     ) -> None:
-        super().__init__(cells, variant, alpha_scale, in_channels)
+        begin = default_stem(in_channels, channels) if stem is None else stem(channels)
+        super().__init__(cells, variant, alpha_scale, in_channels, begin.reductions[1])
         sizes = {"channels": channels, "cells_per_stage": cells_per_stage, "classes": classes}
-        self.sizes: dict[str, Any] = {**sizes, "in_channels": in_channels}
-        self.stem = conv3x3(in_channels, channels)
+        self.sizes: dict[str, Any] = {**sizes, "in_channels": in_channels, "stem": stem, "head": head}
+        self.stem = begin.build()
         self.blocks = three_stages(
             channels, cells_per_stage, lambda width: MixedCell(cells["cell"], width, pool_norm=False, variant=variant)
         )
         self.last = nn.Sequential(BatchNorm2d(4 * channels), nn.ReLU())
-        self.classifier = nn.Linear(4 * channels, classes)
+        self.features, self.pooled = 4 * channels, head.pooled
+        self.classifier = head.build(4 * channels, classes)
 
     def forward_prefix(self, x: Tensor, mixtures: Mixtures, layers: int) -> PartialForward:
-        return self._run_layers(PartialForward(0, (CellOutput([self.stem(x)]),)), mixtures, layers)
+        return self._run_layers(PartialForward(0, (CellOutput([both(self.stem(x))[1]]),)), mixtures, layers)
 
     def forward_suffix(self, partial: PartialForward, mixtures: Mixtures) -> Tensor:
         (last,) = self._run_layers(partial, mixtures, len(self.blocks)).outputs
-        return cast(Tensor, self.classifier(self.last(last.value).mean(dim=(2, 3))))
+        features = self.last(last.value)
+        return cast(Tensor, self.classifier(features.mean(dim=(2, 3)) if self.pooled else features))
 
     def layers_before(self, cells: Collection[str]) -> int:
         return layers_until(isinstance(block, MixedCell) and block.space.name in cells for block in self.blocks)

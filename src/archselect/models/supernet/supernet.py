@@ -49,8 +49,10 @@ class Supernet(nn.Module, ABC):
         variant: What the search method asks of it.
         alpha_scale: Standard deviation of the architecture parameters at the start.
         in_channels: Of the images.
+        reduction: By what the stem makes images smaller before the cells halve them twice.
 
     Attributes:
+        features: Channels of the last feature map, which the head reads.
         alphas: Architecture parameters, cell type -> `(edges, operations)`.
         betas: With edge normalisation, those of the edges, cell type -> `(edges,)`; otherwise empty.
         relaxation: How architecture parameters become mixture weights, at this moment of the search.
@@ -68,15 +70,18 @@ class Supernet(nn.Module, ABC):
         3
     """
 
+    features: int
+
     def __init__(
         self,
         cells: Mapping[str, CellSpace],
         variant: SupernetOptions = DARTS_OPTIONS,
         alpha_scale: float = 1e-3,
         in_channels: int = 3,
+        reduction: int = 1,
     ) -> None:
         super().__init__()
-        self.in_channels = in_channels
+        self.in_channels, self.reduction = in_channels, reduction
         self.cell_spaces = dict(cells)
         self.variant = variant
         self.relaxation = variant.relaxation
