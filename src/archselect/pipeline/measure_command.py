@@ -69,11 +69,11 @@ def measure(given: argparse.Namespace) -> None:
     table = measure_latencies(skeleton, device, int(batch), seconds)
     table.write(own["file"])
     summed, whole = (table.check[name] / NANOSECONDS for name in ("sum_ns", "measured_ns"))
-    console.print(
-        f"{own['file']}: {count} operations of {parts.space.name}, batches of {batch}, {table.how['device']}\n"
-        f"a network of them takes {whole:.3g} ms, by the table {summed:.3g} ms: {table.check['ratio']:.2f} times as long",
-        soft_wrap=True,
-    )
+    lines = [
+        f"{own['file']}: {count} operations of {parts.space.name}, batches of {batch}, {table.how['device']}",
+        f"a network of them takes {whole:.3g} ms; by the table {summed:.3g} ms, {table.check['ratio']:.2f} of it",
+    ]
+    console.print("\n".join(lines), soft_wrap=True)
 
 
 def _number(name: str, text: str) -> float:
