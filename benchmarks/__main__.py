@@ -9,7 +9,7 @@ from pathlib import Path
 
 COMMANDS = (
     *("comparison", "scaling", "profiling", "overhead", "methods"),
-    *("retraining", "decisions", "racing", "schedule", "chaos", "gpu"),
+    *("retraining", "decisions", "racing", "schedule", "chaos", "gpu", "loading"),
 )
 
 

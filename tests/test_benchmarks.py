@@ -61,6 +61,13 @@ def test_a_benchmark_prints_a_table_of_what_was_asked_for(
     assert shown in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_loading_compares_images_in_memory_with_those_on_disk(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("loading --images 40 --size 8 --batch 4 --workers 2".split()) == 0  # noqa: SIM905
+    shown = capsys.readouterr().out
+    assert all(row in shown for row in ("memory", "folder, 2 threads", "tar shards, 2 threads", "folder, 2 processes"))
+
+
 @pytest.mark.parametrize("command", [decisions, racing])
 def test_a_finished_search_is_scored_or_named(
     command: Any, nasbench201_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

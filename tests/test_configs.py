@@ -76,7 +76,8 @@ def test_every_member_of_every_group_composes_to_what_its_file_says_and_is_built
     built = instantiate(config[group], _convert_="all")
     if group == "trainer":
         assert built.func is Trainer
-        assert set(built.keywords) == {"accelerator", "devices", "sync_batchnorm", "precision"}
+        options = ("accelerator", "devices", "sync_batchnorm", "precision", "checkpoint_minutes")
+        assert set(built.keywords) == set(options)
     elif group == "logger":
         assert [type(logger) for logger in built.values()] == LOGGERS[member]
     else:

@@ -10,17 +10,19 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import datasets
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
-from tests.data.small_sets import folder_data, hub_data, picture, write_image, write_parquet
+from tests.data.small_sets import encoded, folder_data, hub_data, picture, write_image, write_parquet
 from tests.evaluation.test_retrain_module import protocol
 from tests.search import small_search
 
-from archselect.data import DeviceLoader, ImageData, Normalisation, StreamedImages, StreamLoader, batches_of
+from archselect.data import DeviceLoader, ImageData, Normalisation, StreamedImages, StreamLoader, batches_of, tables
 from archselect.data import stream as streaming
 from archselect.data.decode import EncodedImages
-from archselect.data.pixels import BrokenImageError
+from archselect.data.pixels import BrokenImageError, PixelFormat
 from archselect.distributed.process_group import Shard
 from archselect.pipeline.evaluation_stage import retraining_loaders
 from archselect.search.data import fixed_batches, search_loaders
@@ -160,7 +162,7 @@ def broken(
 
 def test_a_broken_image_is_named_and_stops_the_run(folder: Path) -> None:
     train = search_loaders(broken(folder, "stop"), small_search.method(), CPU, 0, "search").train
-    with pytest.raises(BrokenImageError, match=r"ant/03\.png is .*What was computed is kept.*data\.on_broken=skip"):
+    with pytest.raises(BrokenImageError, match=r"ant/03\.png is .*What was computed is kept.*on_broken=skip goes on"):
         list(train)
     assert not decoding()
 
@@ -183,6 +185,21 @@ def test_another_image_of_its_class_and_part_stands_for_a_broken_one_which_is_to
     ]
     text = console.export_text()
     assert [text.count(f"{name} is") for name in BROKEN] == [2, 2, 2]  # two data
+
+
+def test_an_image_with_targets_takes_them_along_where_it_stands_for_a_broken_one() -> None:
+    def open_one(row: int) -> Image.Image:
+        if row in (1, 3):
+            raise SyntaxError("broken")
+        return picture(row)
+
+    targets, broken = torch.arange(8.0).view(4, 2), streaming.BrokenImages("skip", Console(quiet=True))
+    images = StreamedImages(EncodedImages(targets, open_one, str), torch.arange(4), PixelFormat(4), broken, 2)
+    batches = list(batches_of(images, 2, CPU, Normalisation([0] * 3, [1 / 255] * 3), ("targets",), shuffle=True))
+    numbers = torch.cat([pixels[:, 0, 0, 0] for pixels, _ in batches])
+    assert sorted(numbers.tolist()) == [0, 0, 2, 2]
+    assert torch.equal(torch.cat([labels for _, labels in batches]), targets[numbers.long()])
+    assert torch.equal(images.in_memory().labels, targets[[0, 2, 2, 0]])
 
 
 def test_a_class_without_any_image_that_can_be_read_ends_the_run(folder: Path) -> None:
@@ -219,7 +236,7 @@ def test_no_thread_outlives_a_pass_that_ends_early(folder: Path, ends: str) -> N
 
 def test_no_more_batches_than_said_are_decoded_ahead(folder: Path) -> None:
     on_disk = streamed(folder).train
-    with mock.patch.object(StreamedImages, "read", autospec=True) as read:
+    with mock.patch.object(StreamedImages, "read", autospec=True, return_value=[0]) as read:
         batches = iter(batches_of(on_disk, 2, CPU, Normalisation([0] * 3, [1] * 3), ("a",), shuffle=True))
         next(batches)
         wait_for = time.monotonic() + 5
@@ -228,3 +245,21 @@ def test_no_more_batches_than_said_are_decoded_ahead(folder: Path) -> None:
         time.sleep(0.05)
     assert read.call_count == 2 * (1 + streaming.AHEAD)  # a batch of two images is read by two of the three threads
     batches.close()
+
+
+def test_parquet_files_above_a_size_are_mapped_from_a_file_that_datasets_makes_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for part, labels in enumerate(([0, 1, 1], [0, 0])):
+        images = [encoded(picture(10 * part + row)) for row in range(len(labels))]
+        write_parquet(tmp_path / f"train-{part}.parquet", labels, images)
+    read = hub_data(tmp_path).train
+    monkeypatch.setattr(tables, "READ_UP_TO", 0)
+    mapped = hub_data(tmp_path, storage="stream").train
+    assert isinstance(mapped, StreamedImages)
+    assert list((tmp_path / "cache").rglob("*.arrow"))
+    assert_same(*((one.images, one.labels) for one in (read, mapped.in_memory())))
+    write_parquet(tmp_path / "train-1.parquet", [0, 1], label_column="other")
+    with pytest.raises(ValueError, match=r"do not have the same columns \(.*other"):
+        _ = hub_data(tmp_path, storage="stream").train

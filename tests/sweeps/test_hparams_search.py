@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tests.command import CONFIGS, Run, sweep, tiny
 
-from archselect.pipeline.preflight import check_objective
+from archselect.pipeline.preflight import check_objective, validation_scores
 from archselect.pipeline.run import Run as Pipeline
 from archselect.utils.errors import UserError
 
@@ -97,6 +97,10 @@ def config_of(*overrides: str) -> Any:
             ["evaluation.validation_share=0", "optimized_metric=evaluation.val_accuracy"],
             ["is no validation score of this run", "evaluation.validation_share=0.1"],
         ),
+        (
+            ["task=regression", "optimized_metric=search.val_accuracy"],
+            ["is no validation score", "search.val_mean_absolute_error, search.val_r2"],
+        ),
         (["optimized_metric=search.accuracy"], ["is no validation score of this run", "search.val_accuracy"]),
         (
             ["genotype=DARTS_V2", "evaluation=none", "optimized_metric=search.val_accuracy"],
@@ -108,6 +112,14 @@ def test_what_is_no_validation_score_is_refused_with_those_there_are(overrides: 
     with pytest.raises(UserError) as refusal:
         check_objective(config_of("search_space=darts", *overrides))
     assert not [part for part in parts if part not in str(refusal.value)], str(refusal.value)
+
+
+def test_an_error_and_a_loss_are_the_better_the_lower() -> None:
+    scores = validation_scores(config_of("search_space=darts", "task=regression", "evaluation.validation_share=0.1"))
+    lower = [name for name, mode in scores.items() if mode == "min"]
+    error = "val_mean_absolute_error"
+    assert lower == [f"search.{error}", f"evaluation.{error}", "evaluation.val_loss"]
+    assert scores["search.val_r2"] == "max"
 
 
 @pytest.mark.parametrize(

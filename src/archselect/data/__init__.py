@@ -3,8 +3,10 @@
 from archselect.data.augmentation import Augmentation, Normalisation
 from archselect.data.decode import ImageTensors
 from archselect.data.digits import DigitPairs, RotatedDigits
+from archselect.data.downsampled import DownsampledImageNet
 from archselect.data.image_data import ImageData
 from archselect.data.loader import Batch, Batches, BilevelBatches, DeviceLoader
+from archselect.data.shards import TarShards
 from archselect.data.sources import Digits, ImageFolder, Source, Split
 from archselect.data.splits import stratified_split, stratified_subset
 from archselect.data.stream import Images, StreamedImages, StreamLoader, batches_of
@@ -18,6 +20,7 @@ __all__ = [
     "DeviceLoader",
     "DigitPairs",
     "Digits",
+    "DownsampledImageNet",
     "HubImages",
     "HuggingFaceImages",
     "ImageData",
@@ -30,6 +33,7 @@ __all__ = [
     "Split",
     "StreamLoader",
     "StreamedImages",
+    "TarShards",
     "batches_of",
     "stratified_split",
     "stratified_subset",

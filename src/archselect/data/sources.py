@@ -15,7 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from archselect.data.decode import EncodedImages
+from archselect.data.pixels import Stored
 from archselect.data.splits import stratified_split
+from archselect.data.targets import TARGETS, open_target_folder
 from archselect.distributed.rng import generator_for
 from archselect.safe_io.files import open_array, open_picture, printable
 from archselect.store.integrity import sha256_of
@@ -156,6 +158,8 @@ class LocalSource(Source):
 class ImageFolder(LocalSource):
     """Images in `path/train/CLASS/` and `path/test/CLASS/` and in folders below; the classes go by the alphabet.
 
+    Where the folder of a split has a file `targets.csv`, that names images and their targets; no folder is a class.
+
     Besides pictures, arrays `(H, W)` or `(H, W, C)` of uint8 as `numpy.save` writes them, of however many channels.
 
     Hidden files and folders, and what systems leave behind, count as not there. Links to folders below a class are not
@@ -169,8 +173,7 @@ class ImageFolder(LocalSource):
 
     def files(self) -> list[Path]:
         """Return the images of both splits, which determine the data."""
-        places = [place / name for split in SPLITS if (place := self._place(split)) for name in _folders(place)]
-        return [image for place in places for image in _walk(place)[0]]
+        return [file for split in SPLITS if (place := self._place(split)) for file in _files(place)]
 
     def fingerprint(self) -> str:
         return digest("path", digest_of_files(self.root, self.files()), self.train_split, self.test_split)
@@ -179,6 +182,10 @@ class ImageFolder(LocalSource):
         train, place = self._place("train"), self._place(split)
         if train is None or place is None:
             raise self.missing("train" if train is None else split, _folders(self.root))
+        if (train / TARGETS).is_file():
+            if not (place / TARGETS).is_file():
+                raise ValueError(f"{train} has a file {TARGETS}, {place} has none. Give both one, or neither.")
+            return open_target_folder(place, _walk(place)[0], _open)
         classes = _folders(train)
         if not classes:
             raise ValueError(f"{train} has no folders. Expected one folder of images per class.")
@@ -202,7 +209,7 @@ class ImageFolder(LocalSource):
             raise ValueError(f"{place} has no images. Expected {place.name}/CLASS/IMAGE.png.")
         return EncodedImages(
             torch.tensor(labels),
-            lambda i: (open_array if images[i].suffix.lower() == ARRAYS else open_picture)(images[i]),
+            lambda i: _open(images[i]),
             lambda i: str(images[i]),
             len(classes),
             tuple(map(printable, classes)),
@@ -216,6 +223,17 @@ class ImageFolder(LocalSource):
 def _folders(place: Path) -> list[str]:
     entries = place.iterdir() if place.is_dir() else ()
     return sorted(entry.name for entry in entries if entry.is_dir() and not _hidden(entry.name))
+
+
+def _files(place: Path) -> list[Path]:
+    """Return the files that determine a split, in its folder."""
+    if (place / TARGETS).is_file():
+        return [place / TARGETS, *_walk(place)[0]]
+    return [image for name in _folders(place) for image in _walk(place / name)[0]]
+
+
+def _open(file: Path) -> Stored:
+    return open_array(file) if file.suffix.lower() == ARRAYS else open_picture(file)
 
 
 def _walk(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -83,13 +83,13 @@ class BrokenImages:
         """Count an image that another one stands for from now on; the error stops the run unless it is skipped."""
         if self.rule == "stop":
             raise BrokenImageError(
-                f"{error} What was computed is kept. Put the file back as it was and the same command goes on; with "
-                "data.on_broken=skip it goes on without it."
+                f"{error} What was computed is kept: with the file as it was when the run began, the same command goes "
+                "on. If it was like this then, data.on_broken=skip goes on without it."
             ) from error
         with self._lock:
             if name not in self.met:
                 self.met[name] = str(error)
-                words = f"{error} It is left out: another image of its class stands for it"
+                words = f"{error} It is left out: the next image of its class, or with targets of all, stands for it"
                 self.console.print(f"data       [bold]warning[/]: {escape(words)}.", highlight=False, soft_wrap=True)
 
 
@@ -97,8 +97,8 @@ class BrokenImages:
 class StreamedImages:
     """Images of one split that are read when they are asked for: the `rows` `(N,)` of what is stored.
 
-    In place of a broken one stands the next image of its class, from the first again after the last: what a batch has
-    depends on the files, never on when they are read.
+    In place of a broken one stands the next image of its class, or, where there are targets, the next one with its own;
+    after the last comes the first. What a batch has depends on the files, never on when they are read.
     """
 
     encoded: EncodedImages
@@ -109,7 +109,7 @@ class StreamedImages:
 
     @cached_property
     def labels(self) -> Tensor:
-        """`(N,)`, int64."""
+        """Classes `(N,)`, int64, or targets `(N, D)`, float32."""
         return self.encoded.labels[self.rows]
 
     def __len__(self) -> int:
@@ -124,25 +124,23 @@ class StreamedImages:
         """Return the images at `indices` `(M,)`, in that order."""
         return replace(self, rows=self.rows[indices])
 
-    def read(self, positions: Sequence[int], pixels: np.ndarray) -> None:
-        """Decode the images at `positions`, M, into `pixels` `(M, size, size, channels)`.
+    def read(self, positions: Sequence[int], pixels: np.ndarray) -> list[int]:
+        """Decode the images at `positions`, M, into `pixels` `(M, size, size, channels)`; return whose they are.
 
         Raises:
-            BrokenImageError: One cannot be decoded, and none is to be skipped, or no other image of its class can be.
+            BrokenImageError: One cannot be decoded, and none is to be skipped, or none that could stand for it can be.
         """
-        for position, place in zip(positions, pixels, strict=True):
-            place[:] = self._pixels(position)
+        return [self._fill(position, place) for position, place in zip(positions, pixels, strict=True)]
 
     def in_memory(self) -> ImageTensors:
         """Return all of them decoded."""
         pixels = np.empty((len(self), *self.form.shape), dtype=np.uint8)
 
-        def fill(chunk: range) -> None:
-            self.read(chunk, pixels[chunk.start : chunk.stop])
+        def fill(chunk: range) -> list[int]:
+            return self.read(chunk, pixels[chunk.start : chunk.stop])
 
-        for _ in self._in_chunks(fill):
-            pass
-        return ImageTensors(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.labels)
+        whose = torch.tensor(list(chain.from_iterable(self._in_chunks(fill))))
+        return ImageTensors(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.labels[whose])
 
     def pixel_counts(self, description: str) -> Tensor:
         """Read all images once and return how many pixels have each value in each channel, `(C, 256)`."""
@@ -164,25 +162,25 @@ class StreamedImages:
         with ThreadPoolExecutor(self.workers, "decode") as pool:
             yield from pool.map(function, (range(start, min(start + CHUNK, len(self))) for start in starts))
 
-    def _pixels(self, position: int) -> np.ndarray:
-        """Return the pixels of an image, or of the one that stands for it."""
-        candidates = self._of_class(position)
+    def _fill(self, position: int, place: np.ndarray) -> int:
+        """Decode an image, or the one that stands for it, into `place` and return which one it is."""
+        others = self._others(position)
         while True:
             row = int(self.rows[position])
             try:
-                return self.encoded.pixels(row, self.form)
+                place[:] = self.encoded.pixels(row, self.form)
+                return position
             except BrokenImageError as error:
                 self.broken.add(self.encoded.name(row), error)
-                if (following := next(candidates, None)) is None:
+                if (following := next(others, None)) is None:
                     raise BrokenImageError(f"{error} No other image of its class can be read.") from error
                 position = following
 
-    def _of_class(self, position: int) -> Iterator[int]:
-        """Yield the positions of other images of an image's class or targets: those after it, then those before."""
-        alike = self.labels == self.labels[position]
-        same = (alike if alike.dim() == 1 else alike.all(dim=1)).nonzero().flatten()
-        own = int((same == position).nonzero())
-        yield from (*same[own + 1 :].tolist(), *same[:own].tolist())
+    def _others(self, position: int) -> Iterator[int]:
+        """Yield the positions of the other images of an image's class, if it has one: those after it, then before."""
+        label, everyone = self.labels[position], torch.arange(len(self))
+        alike = everyone[self.labels == label] if self.labels.dim() == 1 else everyone
+        yield from (*alike[alike > position].tolist(), *alike[alike < position].tolist())
 
 
 Images = ImageTensors | StreamedImages
@@ -193,7 +191,7 @@ class _Decoding(NamedTuple):
 
     pixels: Tensor  # (B, H, W, C), uint8
     part: Part
-    chunks: Sequence[Future[None]]
+    chunks: Sequence[Future[list[int]]]  # each returns whose pixels it has
 
 
 class StreamLoader(Batches):
@@ -214,8 +212,6 @@ class StreamLoader(Batches):
             while ahead:
                 decoding = ahead.popleft()
                 ahead.extend(self._begin(pool, part) for part in islice(parts, 1))
-                for chunk in decoding.chunks:
-                    chunk.result()
                 yield self._moved(decoding)
         finally:
             pool.shutdown(cancel_futures=True)
@@ -230,12 +226,13 @@ class StreamLoader(Batches):
         return _Decoding(pixels, part, [pool.submit(images.read, indices[span], array[span]) for span in spans])
 
     def _moved(self, decoding: _Decoding) -> Batch:
-        indices, draws = decoding.part
+        draws = decoding.part[1]
+        whose = torch.tensor([position for chunk in decoding.chunks for position in chunk.result()])
         pixels = decoding.pixels.to(self._device, non_blocking=True)
         if draws is not None and self.augmentation is not None:
             numbers = torch.arange(len(pixels), device=self._device)
             pixels = crop_and_flip(self.augmentation.padded(pixels), numbers, draws, self._height, self._width)
-        return self._normalised(pixels, draws), self._labels[indices].to(self._device, non_blocking=True)
+        return self._normalised(pixels, draws), self._labels[whose].to(self._device, non_blocking=True)
 
 
 def batches_of(images: Images, *args: Any, **options: Any) -> Batches:

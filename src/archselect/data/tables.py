@@ -1,6 +1,7 @@
 """Data sets in the Hugging Face format: of the hub, parquet files, saved sets; which columns are images and labels."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,11 +12,18 @@ from PIL import Image
 
 from archselect.data.decode import EncodedImages
 from archselect.data.sources import SPLITS, ImageFolder, LocalSource, Split, digest, digest_of_files, listing
+from archselect.data.targets import LabelColumn, target_columns, targets_of
 from archselect.safe_io.files import EXPANSION, EXPANSION_FREE, open_picture, printable, read_json, read_parquet
 
 if TYPE_CHECKING:  # it takes a second, as pyarrow does, which other data should not cost
     import datasets
     import pyarrow
+
+READ_UP_TO = 1024**3
+"""Bytes of a split in parquet files; of more, `datasets` makes a file in its cache, once, that is mapped and not read.
+
+Single images cannot be read from a parquet file: its rows are compressed together.
+"""
 
 LONGEST_NAME = 100  # characters of a class's name that are kept
 NUMBERED = "Number the classes from 0 (class_encode_column(NAME) of `datasets` does), or name"
@@ -28,14 +36,15 @@ class HubImages(LocalSource):
     Attributes:
         repository: Name on the hub, e.g. "uoft-cs/cifar10"; None where only a path is read.
         image_column: Column of the encoded images; None: the only one that holds images.
-        label_column: Column of the labels, whole numbers from 0; None: the only one that holds classes.
+        label_column: Column of the labels, whole numbers from 0; None: the only one that holds classes. A column of
+            decimal numbers or of lists of numbers, or a list of columns of numbers, holds targets.
         configuration: Which of the repository's configurations; None: its default.
         revision: Commit, tag or branch on the hub; None: the newest.
     """
 
     repository: str | None = None
     image_column: str | None = None
-    label_column: str | None = None
+    label_column: LabelColumn = None
     configuration: str | None = None
     revision: str | None = None
 
@@ -111,11 +120,15 @@ class HubImages(LocalSource):
         files = self._parquet_of(split)
         if not files:
             raise self.missing(split, sorted({file.stem.partition("-")[0] for file in _parquet_in(self.root)}))
-        tables = [read_parquet(file, EXPANSION_FREE + EXPANSION * file.stat().st_size) for file in files]
         try:
-            table = datasets.Dataset(pyarrow.concat_tables(tables))
-        except pyarrow.ArrowException as error:
-            raise ValueError(f"The parquet files of {self.path} do not have the same columns ({error}).") from error
+            if sum(file.stat().st_size for file in files) > READ_UP_TO:
+                table = datasets.Dataset.from_parquet([str(file) for file in files])
+            else:
+                tables = [read_parquet(file, EXPANSION_FREE + EXPANSION * file.stat().st_size) for file in files]
+                table = datasets.Dataset(pyarrow.concat_tables(tables))
+        except (pyarrow.ArrowException, datasets.exceptions.DatasetGenerationError) as error:
+            told = " ".join(str(error.__cause__ or error).split())[:300]
+            raise ValueError(f"The parquet files of {self.path} do not have the same columns ({told}).") from error
         return table, str(files[0]) if len(files) == 1 else f"{files[0]} and those that follow"
 
     def _from_saved(self, split: Split) -> "tuple[datasets.Dataset, str]":
@@ -189,7 +202,7 @@ def _check_own_files(place: Path) -> None:
 
 
 def open_table(
-    table: "datasets.Dataset", image_column: str | None, label_column: str | None, origin: str
+    table: "datasets.Dataset", image_column: str | None, label_column: LabelColumn, origin: str
 ) -> EncodedImages:
     """Open one split, whose columns are found where they are not named; `origin` is how errors name the table.
 
@@ -197,6 +210,9 @@ def open_table(
         ValueError: The table is empty, lacks a column, or a column holds something else.
     """
     images = _column(table, "image_column", image_column, origin)
+    if targets := target_columns({field.name: field.type for field in table.features.arrow_schema}, label_column):
+        return _open_targets(table, images, targets, origin)
+    assert label_column is None or isinstance(label_column, str)
     labels = _column(table, "label_column", label_column, origin)
     if not len(table):
         raise ValueError(f"{origin} is empty. Expected at least one row.")
@@ -216,6 +232,22 @@ def open_table(
         lambda i: f"row {i} of {origin}",
         None if told is None else len(told),
         None if is_numbered else told,
+    )
+
+
+def _open_targets(table: "datasets.Dataset", images: str, columns: Sequence[str], origin: str) -> EncodedImages:
+    """Open one split whose targets are the numbers in columns."""
+    kinds = [field.name for field in table.features.arrow_schema]
+    if missing := [name for name in columns if name not in kinds]:
+        found = f"found {', '.join(kinds)}. Name the right one"
+        raise ValueError(f"Expected a column {missing[0]!r} in {origin}, {found}: data.source.label_column=[NAME,...]")
+    if not len(table):
+        raise ValueError(f"{origin} is empty. Expected at least one row.")
+    rows = table.select_columns(sorted({images, *columns})).with_format("arrow")[:]
+    targets, names = targets_of({name: rows[name] for name in columns}, origin)
+    encoded = rows[images]
+    return EncodedImages(
+        targets, lambda i: _open(encoded[i].as_py()), lambda i: f"row {i} of {origin}", len(names), names
     )
 
 

@@ -10,10 +10,11 @@ from archselect.data import stratified_split
 from archselect.evaluation import Retraining
 from archselect.evaluation.nasbench201 import DATA_SETS
 from archselect.models.cell_space import CellSpace
-from archselect.pipeline.config import Components
+from archselect.pipeline.config import Components, instantiate_part
 from archselect.pipeline.limits import check_limits
 from archselect.search import SearchMethod
 from archselect.selection import Selector
+from archselect.tasks import Mode
 from archselect.training.cuda_graphs import check_capture
 from archselect.training.devices import check_trainer, parts_of_batch, process_count
 from archselect.utils.errors import UserError
@@ -32,19 +33,23 @@ def check_objective(config: DictConfig) -> None:
     if config.evaluation.get("validation_share") == 0:
         choices += (
             f" evaluation={config.evaluation.name} retrains on all images; evaluation.validation_share=0.1 holds a "
-            "tenth of them out and adds evaluation.val_accuracy."
+            f"tenth of them out and adds evaluation.val_{instantiate_part(config, 'task').metric}."
         )
     raise UserError(f"optimized_metric={metric} {reason}. {choices}")
 
 
-def validation_scores(config: DictConfig) -> list[str]:
-    """Return the validation scores that the summary of a run will have."""
-    evaluation = config.evaluation
-    scores = ["search.val_accuracy", "search.val_balanced_accuracy"] if config.genotype is None else []
+def validation_scores(config: DictConfig) -> dict[str, Mode]:
+    """Return the validation scores that the summary of a run will have, each with which way is better."""
+    evaluation, task = config.evaluation, instantiate_part(config, "task")
+    metrics: dict[str, Mode] = {task.metric: task.mode}
+    for name, metric in task.metrics(outputs=2).items():
+        if "_per_" not in name:  # one number per class is no score
+            metrics[name] = "min" if metric.higher_is_better is False else "max"
+    scores = {f"search.val_{name}": mode for name, mode in metrics.items()} if config.genotype is None else {}
     if evaluation.get("validation_share"):
-        scores += [f"evaluation.val_{name}" for name in ("accuracy", "balanced_accuracy", "loss")]
+        scores |= {f"evaluation.val_{name}": mode for name, mode in metrics.items()} | {"evaluation.val_loss": "min"}
     if "table" in evaluation:
-        scores += [f"evaluation.{data}_valid" for data in DATA_SETS]
+        scores |= {f"evaluation.{data}_valid": "max" for data in DATA_SETS}
     return scores
 
 

@@ -45,7 +45,8 @@ class Classification(Task):
         return F.cross_entropy(outputs, targets, weight, reduction="none", label_smoothing=self.label_smoothing)
 
     def loss(self, outputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
-        if self.class_weights is not None:  # PyTorch's mean would divide by the weights that a batch happens to have
+        own_losses = type(self).losses is not Classification.losses
+        if self.class_weights is not None or own_losses:  # PyTorch's mean would divide by the weights of a batch
             return super().loss(outputs, targets, reduction)
         return F.cross_entropy(outputs, targets, reduction=reduction, label_smoothing=self.label_smoothing)
 

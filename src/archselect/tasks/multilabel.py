@@ -1,13 +1,16 @@
 """Multilabel classification: each label is there or not, whatever the others are (binary cross-entropy)."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MultilabelAveragePrecision
+from torchmetrics.utilities import dim_zero_cat
 
 from archselect.data import ImageData, Split
 from archselect.tasks.base import Task, check_length, check_numbers, check_weights, constant
@@ -102,11 +105,16 @@ class AveragePrecisionPerLabel(MultilabelAveragePrecision):
         """Count a batch: logits and targets `(B, labels)`."""
         super().update(logits.float().sigmoid(), targets.long())
 
+    def compute(self) -> Tensor:  # type: ignore[override]
+        there = dim_zero_cat(self.target).bool().any(dim=0)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of labels that none has
+            precisions = super().compute()
+        assert isinstance(precisions, Tensor)
+        return torch.where(there, precisions, torch.nan)
+
 
 class MeanAveragePrecision(AveragePrecisionPerLabel):
     """The mean of the average precisions of the labels that there are images of."""
 
     def compute(self) -> Tensor:  # type: ignore[override]
-        precisions = super().compute()
-        assert isinstance(precisions, Tensor)
-        return precisions.nanmean()
+        return super().compute().nanmean()

@@ -121,9 +121,8 @@ class OptunaSweeper(Sweeper):
             if not isinstance(value, int) or value < 1:
                 raise UserError(f"hydra.sweeper.{name} must be a whole number above 0; got {value!r}.")
         space, fixed = parse_space(self.params or {}, arguments)
-        identity = self._checked(space, fixed)
+        identity, lower_is_better = self._checked(space, fixed)
         sampler = instantiate(self.sampler, _partial_=True)
-        lower_is_better = self._config.optimized_metric.endswith("loss")
         with open_study(self.storage, self.study_name, lower_is_better, identity) as made:
             study = Study(made, sampler, self._config.seed, space)
             study.drop_halves()
@@ -135,8 +134,12 @@ class OptunaSweeper(Sweeper):
             self._conclude(study)
         self._launcher.raise_failures()
 
-    def _checked(self, space: Mapping[str, Any], fixed: Sequence[str]) -> Mapping[str, Any]:
-        """Check what can be checked before the first trial, and return what all trials have in common."""
+    def _checked(self, space: Mapping[str, Any], fixed: Sequence[str]) -> tuple[Mapping[str, Any], bool]:
+        """Check what can be checked before the first trial.
+
+        Returns:
+            What all trials have in common, and whether a lower score is better.
+        """
         from archselect.pipeline.config import identity_of
         from archselect.pipeline.preflight import check_objective, validation_scores
 
@@ -150,11 +153,12 @@ class OptunaSweeper(Sweeper):
                 "There is nothing to search over: give an option several values, such as "
                 "'search.weight_optimizer.lr=tag(log,interval(0.005,0.1))', or choose hparams_search=NAME."
             )
-        return {
+        identity = {
             "optimized_metric": base.optimized_metric,
             "space": {key: str(distribution) for key, distribution in space.items()},
             **identity_of(base, str(base.data.get("train_subset"))),
         }
+        return identity, validation_scores(base)[base.optimized_metric] == "min"
 
     def _conclude(self, study: Study) -> None:
         """Show and write down the best trial, if one has worked."""
