@@ -60,7 +60,12 @@ def test_a_limit_and_a_price_belong_to_their_stages_with_the_networks_that_they_
     ]
     assert len({json.dumps(one) for one in seen}) == len(seen)
     without = identity_of_limit(parts_of("selection.limit.macs=3e7", "evaluation=none"))["limit"]["skeleton"]
-    assert without["network"] == {"channels": 4, "layers": 3}  # of the supernet
+    assert without["network"] == {  # of the supernet's sizes
+        "channels": 4,
+        "layers": 3,
+        "stem": "conv3x3",
+        "head": {"build": "torch.nn.modules.linear.Linear", "pooled": True},
+    }
 
 
 @pytest.mark.usefixtures("no_figures")

@@ -1,7 +1,7 @@
 """The networks that a limit or a price of a run is about: those that its evaluation judges."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -78,7 +78,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, partial):
-        return {"_target_": _plain(value.func), **_plain(value.keywords)}
+        return {"_target_": _plain(value.func), "_args_": [*map(_plain, value.args)], **_plain(value.keywords)}
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(vars(value))
     if value is None or isinstance(value, str | int | float):
         return value
     named = value if hasattr(value, "__qualname__") else type(value)
