@@ -101,7 +101,7 @@ def test_every_yaml_file_is_in_a_group_that_is_tested() -> None:
         *("experiment/grid_small", "experiment/grid_tiny", "hydra/folders", "hydra/analysis_folders"),
         *(name for name in files if name.startswith(OTHER_GROUPS)),
     }
-    assert files == tested | elsewhere | {"train", "analyze", "export"}
+    assert files == tested | elsewhere | {"train", "analyze", "predict", "export"}
 
 
 @pytest.mark.parametrize("name", members("analysis"))

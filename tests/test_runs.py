@@ -514,6 +514,8 @@ def test_python_train_py_ends_with_a_table_and_typed_again_returns_what_is_there
     assert f"{100 * first.summary['evaluation.test_accuracy']:.2f}%" in shown
     assert str(first.folder) in shown
     assert f"next python analyze.py analysis=operation_strength run={first.folder}" in ended.stdout
+    assert f"python predict.py images=test run={first.folder}" in ended.stdout
+    assert f"python export.py format=onnx run={first.folder}" in ended.stdout
     assert f"python -m archselect.reporting {own_logs.removeprefix('logs=')}" in ended.stdout
     assert "Traceback" not in ended.stderr and "Warning" not in ended.stderr
     again = train(*arguments)

@@ -41,7 +41,8 @@ def test_it_is_the_network_that_was_written(tiny_run: Run, file: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda said: said["search_space"].update(_target_="os.system"), "'os.system' as _target_"),
+        (lambda said: said["search_space"].update(_target_="os.system"), r"'os.system' as search_space\._target_"),
+        (lambda said: said["task"].update(_target_="os.system"), r"'os.system' as task\._target_"),
         (lambda said: said["search_space"].update(name="${oc.env:HOME}"), "refers to something outside"),
         (lambda said: said["skeleton"].update(channels=400), "holds the state of another network"),
         (lambda said: said.update(genotype="normal"), "got 'normal'"),
@@ -50,7 +51,7 @@ def test_it_is_the_network_that_was_written(tiny_run: Run, file: Path) -> None:
         (lambda said: said.update(extra=1), "is no description of one"),
         (lambda said: [said], "is no description of one"),
     ],
-    ids=["class", "resolver", "other_network", "genotype", "size", "space", "more", "list"],
+    ids=["class", "task", "resolver", "other_network", "genotype", "size", "space", "more", "list"],
 )
 def test_a_file_that_says_something_else_is_a_sentence(file: Path, change: Any, why: str) -> None:
     changed(file, change)

@@ -8,7 +8,7 @@ from tests.selection.test_scorer import CALIBRATION, batches, plain
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.supernet import Supernet
 from archselect.selection import Perturbation, Racing, Score, Scorer, Scoring, SuccessiveElimination
-from archselect.selection.scoring import eliminated
+from archselect.selection.scoring import eliminated, perturbation_loss
 from archselect.tasks import Classification
 
 IMAGES = batches((6,) * 30)
@@ -130,3 +130,11 @@ def test_an_unmasked_supernet_is_scored_beside_those_that_compete() -> None:
     judge = Listed(*[Score(0.5, 1.0)] * 4)
     decided_first(Perturbation(score_unmasked=True), judge)
     assert judge.eliminations == [SuccessiveElimination("metric", "max", 3)]
+
+
+def test_of_a_metric_that_is_to_be_small_the_largest_value_is_the_worst() -> None:
+    scores = torch.tensor([[0.4, 1.0], [0.6, 1.5]])  # error, loss
+    for mode, best in (("max", 1), ("min", 0)):
+        race = SuccessiveElimination("metric", mode, 2)  # type: ignore[arg-type]
+        assert int(race.lead(scores, "min").argmax()) == best
+    assert perturbation_loss(Score(0.4, 1.0, name="error", mode="min"), "metric") == 0.4

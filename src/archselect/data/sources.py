@@ -185,7 +185,7 @@ class ImageFolder(LocalSource):
         if (train / TARGETS).is_file():
             if not (place / TARGETS).is_file():
                 raise ValueError(f"{train} has a file {TARGETS}, {place} has none. Give both one, or neither.")
-            return open_target_folder(place, _walk(place)[0], _open)
+            return open_target_folder(place, images_below(place)[0], open_image)
         classes = _folders(train)
         if not classes:
             raise ValueError(f"{train} has no folders. Expected one folder of images per class.")
@@ -196,7 +196,7 @@ class ImageFolder(LocalSource):
             )
         images, labels, unread = [], [], [f for f in place.iterdir() if not f.is_dir() and not _hidden(f.name)]
         for label, name in enumerate(classes):
-            of_class, others = _walk(place / name)
+            of_class, others = images_below(place / name)
             if split == "train" and not of_class:
                 raise ValueError(
                     f"{place / name} has no images. Expected files with one of the endings {ENDINGS} in the folder of "
@@ -209,7 +209,7 @@ class ImageFolder(LocalSource):
             raise ValueError(f"{place} has no images. Expected {place.name}/CLASS/IMAGE.png.")
         return EncodedImages(
             torch.tensor(labels),
-            lambda i: _open(images[i]),
+            lambda i: open_image(images[i]),
             lambda i: str(images[i]),
             len(classes),
             tuple(map(printable, classes)),
@@ -228,15 +228,16 @@ def _folders(place: Path) -> list[str]:
 def _files(place: Path) -> list[Path]:
     """Return the files that determine a split, in its folder."""
     if (place / TARGETS).is_file():
-        return [place / TARGETS, *_walk(place)[0]]
-    return [image for name in _folders(place) for image in _walk(place / name)[0]]
+        return [place / TARGETS, *images_below(place)[0]]
+    return [image for name in _folders(place) for image in images_below(place / name)[0]]
 
 
-def _open(file: Path) -> Stored:
+def open_image(file: Path) -> Stored:
+    """Open a picture or an array; it is decoded later."""
     return open_array(file) if file.suffix.lower() == ARRAYS else open_picture(file)
 
 
-def _walk(folder: Path) -> tuple[list[Path], list[Path]]:
+def images_below(folder: Path) -> tuple[list[Path], list[Path]]:
     """Return the images in a folder and in those below it, and what else is there, both in the order of their paths.
 
     Raises:

@@ -1,13 +1,13 @@
 """Trained networks, opened again: `load_network(run)`, or of a file that was exported."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from archselect.deployment.network import Description, TrainedNetwork, build
-from archselect.deployment.weights_file import read_weights
+from archselect.deployment.weights_file import read_weights, task_of
 from archselect.evaluation import Retraining
 from archselect.pipeline.config import to_plain_dict
 from archselect.pipeline.evaluation_stage import NETWORK
@@ -40,6 +40,7 @@ def load_network(run: str | Path | FinishedRun, trusted: Sequence[str] = ()) -> 
         return read_weights(Path(run), trusted)
     found = run if isinstance(run, FinishedRun) else open_run(run, trusted=trusted)
     file = _file(found)
+    found.say_changed_code("evaluation")
     description, space = _description(found), found.parts.space
     auxiliary = bool(found.parts.evaluation.skeleton.get("auxiliary"))  # type: ignore[attr-defined]
     with torch.device("meta"):  # the file bounds what is made: a config could ask for more than this machine has
@@ -48,7 +49,7 @@ def load_network(run: str | Path | FinishedRun, trusted: Sequence[str] = ()) -> 
         network = build(description, space, auxiliary)
     tensors.load_into(network, file)
     network.auxiliary = None
-    return TrainedNetwork(network, description).eval()
+    return TrainedNetwork(network, description, task_of(description)).eval()
 
 
 def _file(run: FinishedRun) -> Path:
@@ -77,4 +78,10 @@ def _description(run: FinishedRun) -> Description:
         channels=result.get("channels") or parts.data.channels,
         mean=tuple(result["mean"]),
         std=tuple(result["std"]),
+        task={**to_plain_dict(run.config.task), **_targets(result)},
     )
+
+
+def _targets(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a task that follow from the training images: by what a regression's were standardised."""
+    return {name: result[f"target_{name}"] for name in ("mean", "std") if f"target_{name}" in result}

@@ -11,6 +11,7 @@ from archselect.data import Normalisation
 from archselect.genotype import Genotype
 from archselect.models.discrete.network import DiscreteNetwork
 from archselect.search_spaces import SearchSpace
+from archselect.tasks import Task
 from archselect.utils.validation import PositiveInt, check_fields, check_options
 
 
@@ -28,6 +29,7 @@ class Description:
         channels: Of these images.
         mean: Of each channel, by which images are normalised; their values lie between 0 and 1.
         std: Likewise the standard deviation.
+        task: The config of the task, which says what outputs mean.
     """
 
     search_space: Mapping[str, Any]
@@ -39,10 +41,11 @@ class Description:
     channels: PositiveInt
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    task: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         check_fields(self, "network")
-        for name in ("search_space", "skeleton"):
+        for name in ("search_space", "skeleton", "task"):
             check_options(f"network.{name}", getattr(self, name), Mapping)
         if not isinstance(self.classes, tuple) or not all(isinstance(name, str) for name in self.classes):
             raise ValueError(f"network.classes must be a list of names; got {self.classes!r}.")
@@ -68,15 +71,16 @@ class TrainedNetwork(nn.Module):
         normalization: Mean and standard deviation of each channel.
         image_size: Height and width in pixels of the images that it was trained on.
         channels: Of these images.
+        task: Which says what outputs mean: `task.predictions(outputs)`.
     """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, network: DiscreteNetwork, description: Description) -> None:
+    def __init__(self, network: DiscreteNetwork, description: Description, task: Task) -> None:
         super().__init__()
         self.network = network
-        self.description = description
+        self.description, self.task = description, task
         self.classes = description.classes
         self.image_size, self.channels = description.image_size, description.channels
         self.normalization = Normalisation(description.mean, description.std)

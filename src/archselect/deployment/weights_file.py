@@ -18,6 +18,7 @@ from archselect.pipeline.config import instantiate_part
 from archselect.safe_io.config import check_targets
 from archselect.safe_io.files import nodes, parse_json
 from archselect.safe_io.tensors import check_fits
+from archselect.tasks import Task
 from archselect.utils.errors import extra
 
 KEY = "archselect"
@@ -50,14 +51,20 @@ def read_weights(path: Path, trusted: Sequence[str] = ()) -> TrainedNetwork:
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged, or no .safetensors file: {error}") from error
     description = _description(metadata, path)
-    check_targets(dict(description.search_space), path, trusted)
+    check_targets({"search_space": dict(description.search_space), "task": dict(description.task)}, path, trusted)
     space = instantiate_part(OmegaConf.create({"search_space": dict(description.search_space)}), "search_space")
     with torch.device("meta"):  # the file bounds what is made
         check_fits(build(description, space), state, path)
     with torch.random.fork_rng(devices=[]):
         network = build(description, space)
     network.load_state_dict(state)
-    return TrainedNetwork(network, description).eval()
+    return TrainedNetwork(network, description, task_of(description)).eval()
+
+
+def task_of(description: Description) -> Task:
+    """Return the task of a network; its classes have been checked."""
+    task: Task = instantiate_part(OmegaConf.create({"task": dict(description.task)}), "task")
+    return task
 
 
 def _description(metadata: dict[str, str], path: Path) -> Description:

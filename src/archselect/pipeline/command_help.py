@@ -26,6 +26,7 @@ GROUPS = {
         "hydra/launcher": "Where the jobs of a sweep run, with -m.",
     },
     "analyze": {"analysis": "What is measured on finished runs."},
+    "predict": {},
     "export": {},
 }
 """The config groups of each command, in the order in which a user meets them, and what they decide."""
@@ -42,6 +43,11 @@ EXAMPLES = {
         "python analyze.py analysis=operation_strength run=logs/runs/NAME/DATE": "a figure of the paper",
         "python analyze.py -m analysis=cells,skip_dominance run=logs/runs/NAME/DATE": "two analyses",
         "python analyze.py analysis=seeds run=logs/sweeps/DATE": "of several runs",
+    },
+    "predict": {
+        "python predict.py run=logs/runs/NAME/DATE images=FOLDER": "predictions.csv",
+        "python predict.py run=logs/runs/NAME/DATE images=FOLDER labels=FILE.csv": "and mistakes.png",
+        "python predict.py run=logs/runs/NAME/DATE images=test trainer=cpu": "the run's own test images",
     },
     "export": {
         "python export.py run=logs/runs/NAME/DATE format=onnx": "network.onnx, network.md, network.json",

@@ -146,6 +146,11 @@ def run_folder(folder: str) -> str:
     return str((runs[0] if len(runs) == 1 else Path(expand(folder))).resolve())
 
 
+def images_name(images: str) -> str:
+    """Return a name for the images that a network is asked about: `test`, or one as `data_name` has it."""
+    return images if images == "test" else data_name(images, {}, "images")
+
+
 def register_resolvers() -> None:
     """Make the resolvers of the configs known; `hydra_plugins` does it wherever Hydra starts."""
 
@@ -154,5 +159,5 @@ def register_resolvers() -> None:
         return data_name(None if _parent_.path is None else str(_parent_.path), source, fallback)
 
     OmegaConf.register_new_resolver("archselect.data_name", data_name_beside, replace=True)
-    for resolver in (evaluation_for, family, method, run_folder, expand, rank_zero_folder):
+    for resolver in (evaluation_for, family, method, run_folder, images_name, expand, rank_zero_folder):
         OmegaConf.register_new_resolver(f"archselect.{resolver.__name__}", resolver, replace=True)

@@ -66,6 +66,7 @@ def retrain(
         **job.fitted_task.describe(data, test.labels, "test"),
         "image_size": data.image_size,
         "channels": data.channels,
+        "outputs": job.outputs,
         **describe_data(job),
     }
 

@@ -92,7 +92,7 @@ class Task(ABC):
 
     def spread(self, data: ImageData) -> str:
         """Return what is said of the training images' targets in the line on the data."""
-        return f"with {self.outputs(data)} targets"
+        return f"with targets ({listed_names(data)})"
 
     def describe(self, data: ImageData, targets: Tensor, split: Split) -> dict[str, Any]:
         """Return what results say of the targets of a split, as plain data whose names begin with the split's."""
