@@ -1,6 +1,8 @@
 """What README and docs show works: links lead somewhere, examples run, commands compose, tables name what there is."""
 
+import hashlib
 import itertools
+import json
 import re
 import runpy
 import shlex
@@ -19,6 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 from tests.command import CONFIGS, TRAIN, Run, analyze, train
 
+from archselect.deployment import load_network
 from archselect.genotype import Genotype
 from archselect.models.ops import PRIMITIVES
 from archselect.pipeline.command_line import arranged
@@ -156,6 +159,34 @@ def test_the_selection_of_ones_own_keeps_what_harms_most_for_its_weight(
         harm = [score["loss"] - decision["unmasked"]["loss"] for score in decision["scores"]]
         per_weight = [loss / weight for loss, weight in zip(harm, weights, strict=True)]
         assert decision["candidates"].index(decision["kept"]) == per_weight.index(max(per_weight))
+
+
+OWN_CELLS = "//".join(
+    f"{cell}:2:" + "/".join([f"squeeze_excite@0+{other}@1", f"{other}@0+squeeze_excite@2"] * 2)
+    for cell, other in (("normal", "attention"), ("reduction", "conv_1x7_7x1"))
+)
+
+
+def test_operations_of_ones_own_are_retrained_looked_at_and_loaded_by_who_trusts_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: str, no_figures: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_files(ROOT / "docs" / "guides" / "own_operations.md", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    given = ["--config-dir", "my_configs", "experiment=tiny", "search_space=mine", logs, f"genotype={OWN_CELLS}"]
+    with pytest.raises(SystemExit):
+        train("experiment=tiny", *given[4:])
+    assert "'squeeze_excite' does not exist" in (said := capsys.readouterr().err)
+    assert "known where search_space.operations defines it" in said
+    run = train(*given)
+    identity = json.loads((run.stage("evaluation") / "identity.json").read_text())
+    assert identity["operations"]["attention"] == {"_target_": "my_ops.Attention", "heads": 2}
+    assert set(identity["sources"].values()) == {hashlib.sha256((tmp_path / "my_ops.py").read_bytes()).hexdigest()}
+    with pytest.raises(ValueError, match=r"names 'my_ops.SqueezeExcite' as search_space.operations.normal.2._target_"):
+        load_network(run.folder)
+    network = load_network(run.folder, trusted=["my_ops"])
+    assert {type(module).__name__ for module in network.modules()} >= {"SqueezeExcite", "Conv1x7And7x1", "Attention"}
+    runpy.run_path(str(tmp_path / "in_python.py"))
 
 
 def test_the_analysis_of_ones_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_run: Run) -> None:

@@ -5,19 +5,20 @@ from tests.analysis.tables import rows_of
 from tests.command import analyze
 
 from archselect.analysis.skip_dominance import correlation, skip_lead
+from archselect.analysis.stats import convolutions
 from archselect.pipeline.finished_run import open_run
 
 OPERATIONS = [["skip_connect", "sep_conv_3x3"], ["max_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_3x3"]]
 
 
 def test_the_lead_is_the_weight_of_the_skip_less_the_mean_of_the_convolutions() -> None:
-    assert skip_lead([[0.7, 0.3, 0, 0], [0.1, 0.5, 0.1, 0.3]], OPERATIONS) == pytest.approx([0.4, 0.3])
+    assert skip_lead([[0.7, 0.3, 0, 0], [0.1, 0.5, 0.1, 0.3]], OPERATIONS, convolutions()) == pytest.approx([0.4, 0.3])
 
 
 def test_decided_and_dropped_edges_and_edges_without_both_have_no_lead() -> None:
-    assert skip_lead([[1.0, 0.0], [0.1, 0.5, 0.1, 0.3]], OPERATIONS) == pytest.approx([0.3])
-    assert skip_lead([[0.0, 0.0]], OPERATIONS[:1]) == []
-    assert skip_lead([[0.5, 0.5]], [["skip_connect", "max_pool_3x3"]]) == []
+    assert skip_lead([[1.0, 0.0], [0.1, 0.5, 0.1, 0.3]], OPERATIONS, convolutions()) == pytest.approx([0.3])
+    assert skip_lead([[0.0, 0.0]], OPERATIONS[:1], convolutions()) == []
+    assert skip_lead([[0.5, 0.5]], [["skip_connect", "max_pool_3x3"]], convolutions()) == []
 
 
 def test_the_correlation_is_that_of_ranks() -> None:

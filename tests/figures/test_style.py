@@ -45,6 +45,17 @@ def test_every_primitive_has_a_style_of_its_own_and_others_keep_theirs() -> None
     assert styles(["mine", "noise", "mine", "yours"]) == styles(["mine", "yours", "noise"])
 
 
+def test_an_operation_of_ones_own_has_a_colour_of_its_own_in_every_figure() -> None:
+    names = ["squeeze_excite", "conv_1x7_7x1", "attention", "mbconv"]
+    together = styles([*STYLES, *names])
+    assert len({together[name].colour for name in names}) == 4
+    assert not {together[name].colour for name in names} & {style.colour for style in STYLES.values()}
+    assert styles(["attention"])["attention"] == together["attention"] == styles(["attention", *STYLES])["attention"]
+    many = [f"own_{number}" for number in range(12)]
+    assert len({(style.colour, style.line) for style in styles(many).values()}) == 12
+    assert len(styles([*many, "one_more"])) == 13
+
+
 def test_the_png_is_always_there_and_the_others_beside_it(tmp_path: Path) -> None:
     assert draw_figures(tmp_path / "a", PUBLISHED["DARTS_V2"], {}, False, ("png",)) == [tmp_path / "a" / "cells.png"]
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["cells.png"]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from archselect.models.ops import primitive
 from archselect.models.ops.own import Operation
+from archselect.models.supernet.relaxation import SupernetOptions
 from archselect.search_spaces import DartsSpace, NASBench201Space, instantiate_space
 
 HERE = __name__
@@ -128,3 +129,16 @@ def test_on_all_edges_out_of_a_state_it_is_a_module_each_weighted_and_summed(str
     torch.testing.assert_close(cell(inputs, Mixture(space, weights)).value, expected)
     with kernels.enabled():
         torch.testing.assert_close(cell(inputs, Mixture(space, weights)).value, expected)
+
+
+class Grouped(Doubled):
+    def __init__(self, channels: int, stride: int, affine: bool) -> None:
+        super().__init__(channels, stride, affine)
+        self.conv = nn.Conv2d(channels, channels, 3, stride, 1, groups=4)
+
+
+def test_one_that_does_not_take_the_few_channels_of_partial_channels_is_refused_in_a_sentence() -> None:
+    space = DARTS(["skip_connect", Operation("grouped", Grouped)])
+    space.check_variant(SupernetOptions())
+    with pytest.raises(ValueError, match=r"'grouped' cannot be built as .*Grouped\(2, 1, affine=False\).*divisible"):
+        space.check_variant(SupernetOptions(partial_channels=2))

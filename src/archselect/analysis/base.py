@@ -23,6 +23,7 @@ from archselect.evaluation.nasbench201 import OPERATIONS, PACKAGED
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.config import folder_label, instantiate_part, instantiate_parts
 from archselect.pipeline.finished_run import FinishedRun
+from archselect.pipeline.own_code import own_sources
 from archselect.pipeline.plan import Plan
 from archselect.pipeline.preflight import check
 from archselect.pipeline.selection_stage import StageEvaluator, scorer_of
@@ -324,6 +325,7 @@ def stage_of(analysis: Analysis, context: AnalysisContext) -> AnalysisStage:
         "analysis": {name: value for name, value in context.options.items() if name != "name"},
         "prepared": {name: stage.folder.key.digest for name, stage in prepared.items()},
         **context.identity,
+        **own_sources(dict(context.options)),
     }
     label = folder_label(analysis.name, context.run.summary["name"], f"seed{context.run.parts.seed}")
     config = {"runs": [str(run.folder) for run in context.runs], "analysis": dict(context.options)}

@@ -7,7 +7,7 @@ from typing import ClassVar
 from matplotlib.figure import Figure
 
 from archselect.analysis.base import Analysis, Measurer, Prepared, Table, Tables
-from archselect.analysis.stats import SKIP, is_convolution, rows_by
+from archselect.analysis.stats import SKIP, convolutions, rows_by
 from archselect.figures.cells import draw_cells_of
 from archselect.figures.style import edge_name
 from archselect.genotype import Genotype
@@ -43,18 +43,20 @@ class Cells(Analysis):
             for cell in genotype
             for source, target, operation in cell.edges
         ]
-        return {"edges": rows, "genotypes": [{"architecture": label, "genotype": str(one)} for label, one in chosen]}
+        own = frozenset[str]().union(*(convolutions(run.parts.space.primitives) for run in runs)) - convolutions()
+        tables = {"edges": rows, "genotypes": [{"architecture": label, "genotype": str(one)} for label, one in chosen]}
+        return {**tables, **({"own_convolutions": [{"operation": name} for name in sorted(own)]} if own else {})}
 
     def draw(self, tables: Tables) -> Figure:
         chosen = [(row["architecture"], Genotype.from_text(row["genotype"])) for row in tables["genotypes"]]
         return draw_cells_of(chosen, beside=2)
 
     def summary(self, tables: Tables) -> str:
-        words = []
+        words, learning = [], {*convolutions(), *(row["operation"] for row in tables.get("own_convolutions", []))}
         for architecture, rows in rows_by(tables["edges"], "architecture"):
             names = [row["operation"] for row in rows]
-            convolutions = sum(map(is_convolution, names))
-            words.append(f"{architecture}: {convolutions} convolutions and {names.count(SKIP)} skip_connect")
+            learnt = sum(name in learning for name in names)
+            words.append(f"{architecture}: {learnt} convolutions and {names.count(SKIP)} skip_connect")
         edges = len(tables["edges"]) // len(tables["genotypes"])
         return f"Of the {edges} edges of an architecture ({'; '.join(words)})."
 

@@ -1,13 +1,13 @@
 """How far skip connections lead in `softmax(alpha)` as the supernet gets better (DARTS-PT, Fig. 3)."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from archselect.analysis.base import Analysis, Measurer, Prepared, Tables, metric_of
-from archselect.analysis.stats import SKIP, is_convolution, mean, mean_defined, spearman
+from archselect.analysis.stats import SKIP, convolutions, mean, mean_defined, spearman
 from archselect.figures.style import BLUE, VERMILLION, Rows, add_title, new_figure, styled, whole_numbers
 from archselect.pipeline.finished_run import FinishedRun
 from archselect.results.metric import ACCURACY, Metric
@@ -25,7 +25,8 @@ class SkipDominance(Analysis):
 
     def check(self, runs: Sequence[FinishedRun]) -> None:
         run = runs[0]
-        if not any(_has_both(edge) for cell in run.space["cells"].values() for edge in cell["operations"]):
+        learning, cells = convolutions(run.parts.space.primitives), run.space["cells"].values()
+        if not any(_has_both(edge, learning) for cell in cells for edge in cell["operations"]):
             raise ValueError(
                 "analysis=skip_dominance compares skip_connect with the convolutions of an edge, but search space "
                 f"{run.parts.space.name!r} has no edge with both. Name a run in another space."
@@ -34,9 +35,11 @@ class SkipDominance(Analysis):
     def measure(self, measurer: Measurer, prepared: Prepared) -> Tables:
         """Return a row per epoch."""
         rows = []
-        cells, key = measurer.run.space["cells"], measurer.metric.key("val")
+        cells, learning = measurer.run.space["cells"], convolutions(measurer.run.parts.space.primitives)
+        key = measurer.metric.key("val")
         for record in measurer.run.history("search"):
-            leads = {name: skip_lead(record["alpha"][name], cell["operations"]) for name, cell in cells.items()}
+            alpha = record["alpha"]
+            leads = {name: skip_lead(alpha[name], cell["operations"], learning) for name, cell in cells.items()}
             if any(leads.values()):
                 own = {f"lead_{cell}": mean_defined(lead) for cell, lead in leads.items() if len(leads) > 1}
                 lead = mean(one for lead in leads.values() for one in lead)
@@ -96,13 +99,18 @@ class SkipDominance(Analysis):
         )
 
 
-def skip_lead(weights: Sequence[Sequence[float]], operations: Sequence[Sequence[str]]) -> list[float]:
-    """Return, of each undecided edge that has both, the weight of `skip_connect` less the mean of its convolutions."""
+def skip_lead(
+    weights: Sequence[Sequence[float]], operations: Sequence[Sequence[str]], learning: Container[str]
+) -> list[float]:
+    """Return, of each undecided edge that has both, the weight of `skip_connect` less the mean of its convolutions.
+
+    `learning` are the names of the convolutions, and of operations that count as such.
+    """
     leads = []
     for row, names in zip(weights, operations, strict=True):
-        if _has_both(names) and sum(weight > 0 for weight in row) > 1:
-            convolutions = [weight for name, weight in zip(names, row, strict=False) if is_convolution(name)]
-            leads.append(row[names.index(SKIP)] - mean(convolutions))
+        if _has_both(names, learning) and sum(weight > 0 for weight in row) > 1:
+            others = [weight for name, weight in zip(names, row, strict=False) if name in learning]
+            leads.append(row[names.index(SKIP)] - mean(others))
     return leads
 
 
@@ -111,5 +119,5 @@ def correlation(rows: Rows, metric: Metric = ACCURACY) -> float | None:
     return spearman([row[metric.key("val")] for row in rows], [row["lead"] for row in rows])
 
 
-def _has_both(names: Sequence[str]) -> bool:
-    return SKIP in names and any(is_convolution(name) for name in names)
+def _has_both(names: Sequence[str], learning: Container[str]) -> bool:
+    return SKIP in names and any(name in learning for name in names)

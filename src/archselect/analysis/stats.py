@@ -12,16 +12,15 @@ from scipy.stats import kendalltau, spearmanr
 
 from archselect.analysis.base import Table
 from archselect.figures.style import edge_name
+from archselect.models.ops.primitives import PRIMITIVES, Primitives
 from archselect.models.supernet.supernet import Supernet
 
 SKIP = "skip_connect"
-CONVOLUTIONS = ("sep_conv", "dil_conv", "nor_conv")
-"""How the names of operations with convolutions begin."""
 
 
-def is_convolution(operation: str) -> bool:
-    """Return whether an operation has a convolution."""
-    return operation.startswith(CONVOLUTIONS)
+def convolutions(primitives: Primitives = PRIMITIVES) -> frozenset[str]:
+    """Return the operations that learn: convolutions, and those of a user's own that have weights as they have."""
+    return frozenset(name for name, one in primitives.items() if one.learns)
 
 
 class Edge(NamedTuple):

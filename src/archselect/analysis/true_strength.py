@@ -26,7 +26,6 @@ from archselect.evaluation.nasbench201 import ACCURACIES
 from archselect.figures.style import BLUE, add_legend, edge_name, legend_dot, new_figure, parts, styled, styles
 from archselect.genotype import Genotype
 from archselect.models.cell_space import CellSpace
-from archselect.models.ops import build_operation
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline.finished_run import FinishedRun
@@ -202,7 +201,7 @@ def parameter_counts(supernet: Supernet) -> dict[str, int]:
     """Return how many parameters each operation has in the supernet's first cell."""
     cell = next(module for module in supernet.modules() if isinstance(module, MixedCell))
     return {
-        name: sum(p.numel() for p in build_operation(name, cell.active_channels, stride=1, affine=False).parameters())
+        name: sum(p.numel() for p in cell.space.primitives[name].build(cell.active_channels, 1, False).parameters())
         for operations in cell.space.operations
         for name in operations
     }

@@ -40,6 +40,7 @@ def load_network(run: str | Path | FinishedRun, trusted: Sequence[str] = ()) -> 
         return read_weights(Path(run), trusted)
     found = run if isinstance(run, FinishedRun) else open_run(run, trusted=trusted)
     file = _file(found)
+    found.say_changed_code("evaluation")
     description, space = _description(found), found.parts.space
     auxiliary = bool(found.parts.evaluation.skeleton.get("auxiliary"))  # type: ignore[attr-defined]
     with torch.device("meta"):  # the file bounds what is made: a config could ask for more than this machine has

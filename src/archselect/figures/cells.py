@@ -5,7 +5,7 @@ reader it runs on as a *lane*, from which the lines to its readers branch off. A
 layer that it passes, so no line runs through what stands there. Lengths are inches, upwards.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, pairwise, zip_longest
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, PathPatc
 from matplotlib.path import Path as Curve
 from scipy.optimize import isotonic_regression
 
-from archselect.figures.style import WIDEST, cell_title, fitting_size, styled, styles
+from archselect.figures.style import WIDEST, Style, cell_title, fitting_size, styled, styles
 from archselect.genotype import CellGenotype, Genotype
 
 Place = tuple[int, int]
@@ -123,23 +123,28 @@ _FRAME = {"boxstyle": "round,pad=0.35", "facecolor": "0.93", "edgecolor": "0.25"
 _CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 4}
 
 
-def draw_cells(genotype: Genotype) -> Figure:
-    """Draw the cells of `genotype` below one another.
+def draw_cells(genotype: Genotype, operations: Iterable[str] = ()) -> Figure:
+    """Draw the cells of `genotype` below one another; with all `operations` of its space, they look as in its figures.
 
     States carry their numbers, so an edge is found again under its name `(source, target)`. Lines into the output
     carry no operation: they come from the last node in a NAS-Bench-201 cell, from all nodes (concatenated) in others.
     """
-    return draw_cells_of([("", genotype)])
+    return draw_cells_of([("", genotype)], operations=operations)
 
 
 @styled
-def draw_cells_of(architectures: Sequence[tuple[str, Genotype]], beside: int = 1) -> Figure:
+def draw_cells_of(
+    architectures: Sequence[tuple[str, Genotype]], beside: int = 1, operations: Iterable[str] = ()
+) -> Figure:
     """Draw the cells of several architectures, up to so many of them side by side: as many as the width allows.
 
     Args:
         architectures: What each is called, and its genotype.
         beside: How many architectures stand in one row at most.
+        operations: Further ones that other figures show.
     """
+    there = [operation for _, genotype in architectures for cell in genotype for _, _, operation in cell.edges]
+    by_operation = styles([*there, *operations])
     drawn = [[(label, cell, lay_out(cell)) for cell in genotype] for label, genotype in architectures]
     layers = max(layout.layers[layout.output] for _, _, layout in chain(*drawn))
     width = _LEFT + layers * _PITCH - _OUTPUT_SHIFT + _RIGHT
@@ -161,16 +166,18 @@ def draw_cells_of(architectures: Sequence[tuple[str, Genotype]], beside: int = 1
             axes.set(xlim=(-_LEFT, width - _LEFT), ylim=(top - height, top))
             title = cell_title(cell.name)
             names = [label, title if title != "cell" or not label else ""]  # "cell" says nothing beside a label
-            _draw_cell(axes, cell, layout, ": ".join(filter(None, names)))
+            _draw_cell(axes, cell, layout, ": ".join(filter(None, names)), by_operation)
     return figure
 
 
-def _draw_cell(axes: Axes, cell: CellGenotype, layout: CellLayout, title: str) -> None:
+def _draw_cell(
+    axes: Axes, cell: CellGenotype, layout: CellLayout, title: str, by_operation: Mapping[str, Style]
+) -> None:
     axes.set_axis_off()
     points = fitting_size(title, 0.85 * (axes.get_xlim()[1] + _LEFT), 10)  # bold is wider
     axes.text(0.1 - _LEFT, layout.top + 0.24, title, fontsize=points, fontweight="bold", va="center")
     _draw_lines(axes, layout)
-    _draw_operations(axes, cell, layout)
+    _draw_operations(axes, cell, layout, by_operation)
     for state, layer in layout.layers.items():
         x, y = layer * _PITCH, layout.heights[state, layer]
         if state == layout.output:
@@ -202,9 +209,8 @@ def _draw_lines(axes: Axes, layout: CellLayout) -> None:
         axes.add_patch(PathPatch(curve, fill=False, zorder=1, **_LINE))
 
 
-def _draw_operations(axes: Axes, cell: CellGenotype, layout: CellLayout) -> None:
+def _draw_operations(axes: Axes, cell: CellGenotype, layout: CellLayout, by_operation: Mapping[str, Style]) -> None:
     """Draw the box of each edge, and the arrow from it into the node."""
-    by_operation = styles(operation for _, _, operation in cell.edges)
     width, height = _BOX
     for source, target, operation in cell.edges:
         style, layer = by_operation[operation], layout.layers[target]

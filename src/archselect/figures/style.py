@@ -5,6 +5,7 @@ and hatch tell the members of a family apart, so nothing rests on colour alone. 
 `styled`, takes plain data, and returns the figure; `save` writes it.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -56,7 +57,12 @@ STYLES = {
     "dil_conv_5x5": Style(SKY, "--", "*"),
     "noise": Style(PURPLE, "-", "h"),
 }
-_OTHERS = (Style(ORANGE), Style(BLACK, "-", "s"), Style(ORANGE, "--", "D"), Style(BLACK, "--", "^"))
+OLIVE, WINE, INDIGO, BROWN = "#999933", "#882255", "#332288", "#8C510A"
+_OWN = tuple(
+    Style(colour, line, marker)
+    for line in ("-", "--")
+    for colour, marker in zip((ORANGE, BLACK, WINE, OLIVE, INDIGO, BROWN), "ds^vph", strict=True)
+)
 _SELECTIONS = (
     Style(BLUE),
     Style(VERMILLION, "--", "s"),
@@ -69,11 +75,16 @@ _SELECTIONS = (
 def styles(operations: Iterable[str]) -> dict[str, Style]:
     """Return the style of each operation, in the order of their first appearance.
 
-    Operations of a user's own take the colours that no family has, in that order; from the fifth on they repeat.
+    Operations of a user's own have colours that no family has. Each name has one that is its own, in every figure and
+    run; where two fall on the same, that which is later in the alphabet takes the next, so give all that a run has.
+    From the thirteenth on they repeat.
     """
-    names = dict.fromkeys(operations)
-    own = dict(zip((name for name in names if name not in STYLES), cycle(_OTHERS), strict=False))
-    return {name: STYLES.get(name) or own[name] for name in names}
+    names, places = dict.fromkeys(operations), dict[str, int]()
+    for name in sorted(name for name in names if name not in STYLES):
+        first = int(hashlib.sha256(name.encode()).hexdigest(), 16) % (len(_OWN) // 2)  # of the solid lines
+        following = (place % len(_OWN) for place in range(first, first + len(_OWN)))
+        places[name] = next((place for place in following if place not in places.values()), first)
+    return {name: STYLES[name] if name in STYLES else _OWN[places[name]] for name in names}
 
 
 def selection_styles(selections: Iterable[str]) -> dict[str, Style]:

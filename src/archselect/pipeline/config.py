@@ -16,6 +16,7 @@ from archselect.data import ImageData
 from archselect.evaluation import Evaluation
 from archselect.figures.style import formats_of
 from archselect.genotype import Genotype
+from archselect.pipeline.own_code import own_sources
 from archselect.search import SearchMethod
 from archselect.search_spaces import SearchSpace, instantiate_but_for, instantiate_space
 from archselect.selection import Selector
@@ -126,8 +127,8 @@ def folder_label(*parts: str | int) -> str:
 def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int = 1) -> Mapping[str, dict[str, Any]]:
     """Return, per stage, the parts of the config that determine its result.
 
-    Names, paths, devices and loggers do not; the precision does. Into how many parts a batch is cut does where each is
-    normalised by itself.
+    Names, paths, devices and loggers do not; the precision does, and what the files of a user's own classes hold. Into
+    how many parts a batch is cut does where each is normalised by itself.
     """
     # The images in the fingerprint determine a mean and std that are measured: null in the config, null here.
     # Where images are kept changes nothing; a file that breaks stops a run, or another stands for it from then on.
@@ -143,9 +144,25 @@ def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int =
     search = to_plain_dict(config.search, "name", "capture", "recompute")
     if (cost := search.pop("cost", None)) is not None:  # the plan says of which networks, and what is in the table
         search["cost"] = {name: value for name, value in cost.items() if name != "latency_table"}
+    selection = to_plain_dict(config.selection, "name", "limit")
     evaluation = to_plain_dict(config.evaluation, "name", "table", "capture")
+    # Of operations an evaluation knows those of its architecture; see `plan`.
+    skeleton = {key: value for key, value in space.items() if key not in ("operations", "operations_of")}
+    images = to_plain_dict(config.data)
     return {
-        "search": {**common, "space": space, "search": search, "data": data},
-        "selection": {**common, "selection": to_plain_dict(config.selection, "name", "limit")},
-        "evaluation": {**common, "space": of_space, "evaluation": evaluation, "data": data},
+        "search": {
+            **common,
+            "space": space,
+            "search": search,
+            "data": data,
+            **own_sources(space, search, images, task),
+        },
+        "selection": {**common, "selection": selection, **own_sources(selection, task)},
+        "evaluation": {
+            **common,
+            "space": of_space,
+            "evaluation": evaluation,
+            "data": data,
+            **own_sources(skeleton, evaluation, images, task),
+        },
     }

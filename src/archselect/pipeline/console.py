@@ -1,6 +1,6 @@
 """What a run shows: the plan before it, figures and a table after it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -121,16 +121,22 @@ def draw_figures(
     ranking: bool,
     formats: Sequence[str],
     metric: Metric = ACCURACY,
+    operations: Iterable[str] = (),
 ) -> list[Path]:
     """Draw the pictures of a run, as PNG and in the other formats beside them, and return the paths of the PNGs."""
-    return [save(figure, folder / name, formats) for name, figure in _figures(genotype, finished, ranking, metric)]
+    figures = _figures(genotype, finished, ranking, metric, operations)
+    return [save(figure, folder / name, formats) for name, figure in figures]
 
 
 def _figures(
-    genotype: Genotype, finished: Mapping[str, StageResult], ranking: bool, metric: Metric
+    genotype: Genotype,
+    finished: Mapping[str, StageResult],
+    ranking: bool,
+    metric: Metric,
+    operations: Iterable[str],
 ) -> Iterator[tuple[str, Figure]]:
     """Yield the pictures of a run, each with its name; with `ranking` also how strong the operations are."""
-    yield "cells", draw_cells(genotype)
+    yield "cells", draw_cells(genotype, operations)
     for kind, stage in finished.items():
         history, decisions = stage.folder.read_lines(HISTORY), stage.folder.read_lines(DECISIONS)
         if history:

@@ -1,5 +1,6 @@
 """Finished runs, opened again: `load_supernet(folder)` and `load_genotype(folder)`, and all else that they left."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from archselect.models.supernet.supernet import Supernet
 from archselect.pipeline import search_stage
 from archselect.pipeline.command_line import register_resolvers
 from archselect.pipeline.config import Components, instantiate_parts
+from archselect.pipeline.own_code import own_sources
 from archselect.pipeline.selection_stage import DECISIONS
 from archselect.pipeline.stage import StageContext, StageResult
 from archselect.safe_io.config import check_targets, read_config
@@ -103,6 +105,7 @@ class FinishedRun:
             kind: `search`; or `selection`: tuned between the decisions and discretised by them.
             epochs: As it was after so many epochs of the search, see `snapshots`; None: at the end.
         """
+        self.say_changed_code(kind)
         folder = self.stage(kind).folder.path
         if not search_stage.supernet_file(folder).exists():
             raise ValueError(
@@ -110,6 +113,18 @@ class FinishedRun:
                 'not tune it. Take the one of the search: kind="search".'
             )
         return search_stage.load_supernet(self.job(Console(quiet=True)), self.parts.search, folder, epochs)
+
+    def say_changed_code(self, kind: str) -> None:
+        """Warn of classes of a user's own whose files are not as they were when a stage was made."""
+        then = self.stage(kind).folder.key.identity.get("sources", {})
+        now = own_sources(OmegaConf.to_container(self.config)).get("sources", {})
+        if changed := [target for target, digest in now.items() if then.get(target, digest) != digest]:
+            logging.getLogger(__name__).warning(
+                "The files of %s have changed since the %s of %s: what is loaded may compute something else now.",
+                ", ".join(changed),
+                kind,
+                self.folder,
+            )
 
     def job(self, console: Console) -> StageContext:
         """Return what a further stage of this run is given."""

@@ -38,8 +38,9 @@ def show_memory(plan: Plan) -> None:
         f"{size(one.optimizer)})"
         for kind, one in needed.items()
     ]
-    at_most = "at most, since the compiled loops keep less" if device.type == "cpu" else "and what kernels need besides"
-    console.print(f"A step takes about {', '.join(words)}, {at_most}; {device} has {size(there)}.", soft_wrap=True)
+    at_most = " at most, since the compiled loops keep less" if device.type == "cpu" else ""
+    said = f"A training step takes this memory{at_most}: {', '.join(words)}; {device} has {size(there)}."
+    console.print(said, soft_wrap=True)
     for kind, one in needed.items():
         if one.total > there:
             warn(console, kind, f"it may need more memory than {device} has, {size(there)}: {MEMORY[kind]}")

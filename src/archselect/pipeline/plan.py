@@ -25,6 +25,7 @@ from archselect.genotype import Genotype
 from archselect.pipeline.config import Components, folder_label, identity_of, to_plain_dict
 from archselect.pipeline.evaluation_stage import EvaluationStage
 from archselect.pipeline.limits import identity_of_limit, identity_of_price, limited_selection, priced_search
+from archselect.pipeline.own_code import own_sources
 from archselect.pipeline.search_stage import SearchStage, new_supernet
 from archselect.pipeline.selection_stage import SelectionStage
 from archselect.pipeline.stage import Stage, StageContext, StageResult, device_name, epochs_made, stage_trainer_for
@@ -33,6 +34,7 @@ from archselect.safe_io.config import read_config
 from archselect.safe_io.files import read_json
 from archselect.search import SearchMethod, SearchModule
 from archselect.search.data import fixed_batches
+from archselect.search_spaces import SearchSpace
 from archselect.store.integrity import MARKER
 from archselect.store.key import Kind
 from archselect.store.redact_paths import redact_all
@@ -78,6 +80,9 @@ class Plan:
         if not isinstance(evaluation, Retraining | NASBench201Lookup):
             return None
         identity = {"genotype": str(genotype), **evaluation.identity, **self._identities["evaluation"]}
+        if own := own_operations(self.parts.space, genotype):
+            sources = {**identity.get("sources", {}), **own_sources(own).get("sources", {})}
+            identity |= {"operations": own, **({"sources": sources} if sources else {})}
         return EvaluationStage(self.job, *self.described("evaluation"), identity, evaluation, genotype)
 
     def judged(self, genotype: Genotype) -> dict[str, Any]:
@@ -119,6 +124,13 @@ class Plan:
     @cached_property
     def _identities(self) -> Mapping[str, dict[str, Any]]:
         return identity_of(self.config, self.parts.data.fingerprint(), parts_of_batch(self.parts.trainer))
+
+
+def own_operations(space: SearchSpace, genotype: Genotype) -> dict[str, Any]:
+    """Return the definitions of the operations of a user's own that an architecture has, by name."""
+    names = sorted({operation for cell in genotype for _, _, operation in cell.edges})
+    definitions = {name: space.primitives[name].definition for name in names if name in space.primitives}
+    return {name: dict(definition) for name, definition in definitions.items() if definition is not None}
 
 
 WORTH_TIMING = 20_000

@@ -71,6 +71,7 @@ def check(parts: Components) -> None:
         space.check(genotype)
     # These are told by the data, whose labels are no tensors of the kind below.
     size, outputs, channels = data.image_size, parts.task.outputs(data), data.channels
+    space.check_variant(parts.search.variant)
     with torch.device("meta"):
         space.supernet(size, outputs, parts.search.variant, channels)
     parts.evaluation.check(space, genotype, data, parts.task)

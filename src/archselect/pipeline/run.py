@@ -39,6 +39,7 @@ from archselect.pipeline.console import draw_figures
 from archselect.pipeline.finished_run import FinishedRun, open_run, summarise
 from archselect.pipeline.loggers import RunLog
 from archselect.pipeline.memory import show_memory
+from archselect.pipeline.own_code import own_targets
 from archselect.pipeline.plan import Plan, how_long
 from archselect.pipeline.preflight import check, check_data, check_objective
 from archselect.pipeline.run_costs import cost_options, costs_of_run
@@ -214,8 +215,7 @@ def _following(config: DictConfig, parts: Components, folder: Path) -> list[str]
     """Return the commands that one may type after a run; one that reads it back is told whose classes it may make."""
     read_back = OmegaConf.masked_copy(config, [str(key) for key in config if key != "logger"])
     shown = os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else str(folder)
-    packages = {*re.findall(r"_target_: *['\"]?(\w+)\.", OmegaConf.to_yaml(read_back))}
-    own = sorted(packages - {"archselect", "torch", "pytorch_lightning"})
+    own = sorted({target.partition(".")[0] for target in own_targets(OmegaConf.to_container(read_back))})
     of_run = [f"run={shown}", *([f"trusted=[{','.join(own)}]"] if own else [])]
     undecided = parts.genotype is None and not parts.search.decides_all(parts.space.cells)  # by the search
     commands = [["analyze.py", "analysis=operation_strength", *of_run]] if undecided else []
@@ -284,8 +284,8 @@ class Run:
             _write(folder / "strengths.csv", text.getvalue())
             log.table("strengths", show.RANKING, rows)
             show.show_ranking(self.plan.job.console, rows)
-        metric = Metric.of(summary)
-        log.figures(draw_figures(folder / "figures", genotype, finished, ranking, parts.formats, metric))
+        looks = Metric.of(summary), parts.space.primitives
+        log.figures(draw_figures(folder / "figures", genotype, finished, ranking, parts.formats, *looks))
         for name, columns, lines in show.tables(summary, finished):
             log.table(name, columns, lines)
         log.summary({**summary, **comparison(summary)})

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from archselect.models.supernet.mixed_ops import StackedOperation
+from archselect.models.supernet.mixed_ops import OwnModules, StackedOperation
 from archselect.models.supernet.stacked_parameters import StackedWeight
 from archselect.models.supernet.supernet import Supernet
 from archselect.utils.validation import FiniteFloat, PositiveInt, check_fields
@@ -120,6 +120,12 @@ def _stacks(supernet: Supernet) -> Iterator[_Stack]:
     numbers = {id(weight): number for number, weight in enumerate(supernet.weight_parameters())}
     first = 0
     for module in supernet.modules():
+        if isinstance(module, OwnModules):  # a module for each edge: a stack of one
+            for edge in module.edges:
+                if weights := list(edge.parameters()):
+                    yield _Stack(weights, [numbers[id(weight)] for weight in weights], 1, slice(first, first + 1))
+                    first += 1
+            continue
         parts = [part for part in module.modules() if isinstance(part, StackedWeight)]
         if isinstance(module, StackedOperation) and parts:
             weights = [part.weight for part in parts]

@@ -13,8 +13,9 @@ from typing import Any, ClassVar, TypeVar
 from archselect.genotype import Genotype
 from archselect.models.cell_space import CellDecisions, CellSpace, CellTopology
 from archselect.models.discrete.network import DiscreteNetwork
+from archselect.models.ops.contract import checked
 from archselect.models.ops.own import Operation
-from archselect.models.ops.primitives import PRIMITIVES, Primitive, Primitives, primitive
+from archselect.models.ops.primitives import PRIMITIVES, Primitives, primitive
 from archselect.models.stems import REDUCTIONS, Choice, Head, Stem, check_head, head_for, stem_for
 from archselect.models.supernet.relaxation import DARTS_OPTIONS, SupernetOptions
 from archselect.models.supernet.supernet import Supernet
@@ -75,12 +76,20 @@ class SearchSpace(ABC):
                 f"{sorted(by_cell)}."
             )
         per_edge = {cell: _per_edge(cell, topology, by_cell[cell]) for cell, topology in self.topologies.items()}
-        own = _own(chain.from_iterable(candidates for edges in per_edge.values() for candidates in edges))
+        candidates = chain.from_iterable(edge for edges in per_edge.values() for edge in edges)
+        self._own, self._narrowest = _own(candidates), supernet_sizes.get("channels", 16)
+        own = {name: checked(made, self._narrowest) for name, made in self._own.items()}
         self.primitives: Primitives = {**PRIMITIVES, **own}
         self.cells = {
             cell: CellSpace(cell, topology, tuple(map(self._names, per_edge[cell])), own)
             for cell, topology in self.topologies.items()
         }
+
+    def check_variant(self, variant: SupernetOptions) -> None:
+        """Raise a ValueError if an operation of a user's own does not take the channels that a search gives it."""
+        if variant.partial_channels > 1:
+            for operation in self._own.values():
+                checked(operation, variant.active_channels(self._narrowest))
 
     def _names(self, candidates: Sequence[Candidate]) -> tuple[str, ...]:
         """Return the names of candidates, which must be known; a definition counts as its name."""
@@ -203,14 +212,14 @@ def name_of(candidate: Candidate) -> str:
     return candidate.name if isinstance(candidate, Operation) else candidate
 
 
-def _own(candidates: Iterable[Candidate]) -> dict[str, Primitive]:
+def _own(candidates: Iterable[Candidate]) -> dict[str, Operation]:
     """Return the operations that are defined among candidates, by name; a ValueError for two definitions of a name."""
-    found: dict[str, Primitive] = {}
+    found: dict[str, Operation] = {}
     for candidate in candidates:
         if isinstance(candidate, str):
             continue
         made = Operation.from_config(candidate) if isinstance(candidate, Mapping) else candidate
-        one = found.setdefault(made.name, made.primitive)
+        one = found.setdefault(made.name, made)
         if one.definition != made.definition:
             raise ValueError(
                 f"Operation {made.name!r} is defined twice, as {one.definition} and as {made.definition}. Define it "

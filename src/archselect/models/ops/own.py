@@ -6,6 +6,7 @@ What such a module must do is its contract, which `contract` checks; docs/guides
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -19,6 +20,7 @@ GIVEN = ("channels", "stride", "affine")
 """What the place of an operation says, and no definition may."""
 
 
+@dataclass(init=False)
 class Operation:
     """A candidate operation of one's own: `module(channels, stride, affine=..., **arguments)`.
 
@@ -44,6 +46,10 @@ class Operation:
         >>> space.cells["normal"].operations[0]
         ('skip_connect', 'blur_5x5')
     """
+
+    name: str
+    module: Callable[..., nn.Module]
+    arguments: dict[str, Any]
 
     def __init__(self, name: str, module: Callable[..., nn.Module], /, **arguments: Any) -> None:
         _check_name(name)
@@ -75,7 +81,8 @@ class Operation:
     @property
     def definition(self) -> dict[str, Any]:
         """What it is made of, as plain data: `_target_` and arguments."""
-        return {"_target_": f"{self.module.__module__}.{self.module.__qualname__}", **self.arguments}
+        path = [getattr(self.module, part, "") for part in ("__module__", "__qualname__")]
+        return {"_target_": ".".join(path) if all(path) else repr(self.module), **self.arguments}
 
     @property
     def primitive(self) -> Primitive:
@@ -89,7 +96,7 @@ class Operation:
         except Exception as error:
             raise ValueError(
                 f"Operation {self.name!r} cannot be built as {self.call(channels, stride, affine)}: "
-                f"{type(error).__name__}: {error}. It must take any even number of channels, strides 1 and 2 and "
+                f"{type(error).__name__}: {error}. It must take so many channels, strides 1 and 2 and "
                 "affine, besides its arguments in search_space.operations."
             ) from error
         if not isinstance(module, nn.Module):

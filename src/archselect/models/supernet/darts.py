@@ -84,7 +84,7 @@ class DartsSupernet(Supernet):
         return layers_until(cast(MixedCell, cell).space.name in cells for cell in self.cells)
 
     def _new_network(self, genotype: Genotype) -> DartsNetwork:
-        return DartsNetwork(genotype, **self.sizes)
+        return DartsNetwork(genotype, primitives=self.primitives, **self.sizes)
 
     def _counterparts(self, network: DiscreteNetwork) -> Pairs:
         assert isinstance(network, DartsNetwork)

@@ -10,7 +10,7 @@ from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.genotype import CellGenotype, Genotype
 from archselect.models.discrete.network import DiscreteCell, DiscreteNode
 from archselect.models.supernet.mixed_cell import MixedCell
-from archselect.models.supernet.mixed_ops import Pool, StackedOperation
+from archselect.models.supernet.mixed_ops import OwnModules, Pool, StackedOperation
 from archselect.models.supernet.relaxation import SupernetOptions
 from archselect.models.supernet.stacked_parameters import StackedBatchNorm, StackedWeight
 
@@ -63,6 +63,9 @@ def _inherit_cell(own: MixedCell, plain: DiscreteCell, genotype: CellGenotype) -
 
 def _copy_edge(operation: StackedOperation, position: int, plain: nn.Module) -> None:
     """Copy what an operation has on one edge; its weights and normalisations come in the order of the plain ones."""
+    if isinstance(operation, OwnModules):  # whose affine normalisations are as new
+        plain.load_state_dict(operation.edges[position].state_dict(), strict=False)
+        return
     own = [part for part in operation.modules() if isinstance(part, StackedWeight | StackedBatchNorm)]
     parts = [part for part in plain.modules() if isinstance(part, nn.Conv2d | BatchNorm2d)]
     for stacked, part in zip(own, parts, strict=True):

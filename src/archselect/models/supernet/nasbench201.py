@@ -69,7 +69,7 @@ class NASBench201Supernet(Supernet):
         return layers_until(isinstance(block, MixedCell) and block.space.name in cells for block in self.blocks)
 
     def _new_network(self, genotype: Genotype) -> NASBench201Network:
-        return NASBench201Network(genotype, **self.sizes)
+        return NASBench201Network(genotype, primitives=self.primitives, **self.sizes)
 
     def _counterparts(self, network: DiscreteNetwork) -> Pairs:
         assert isinstance(network, NASBench201Network)

@@ -22,6 +22,7 @@ from archselect.distributed.rng import drawn_alike
 from archselect.genotype import Genotype
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.discrete.network import DiscreteNetwork
+from archselect.models.ops.primitives import Primitives
 from archselect.models.restored_state import frozen_bn_stats
 from archselect.models.supernet.inheritance import Pairs, check_inheritable, inherit_weights
 from archselect.models.supernet.mixed_cell import MixedCell
@@ -115,6 +116,11 @@ class Supernet(nn.Module, ABC):
             decisions[name].check(space)
         for name, masks in self.masks.items():
             masks.decide(decisions[name])
+
+    @property
+    def primitives(self) -> Primitives:
+        """All operations that there are in its search space."""
+        return next(iter(self.cell_spaces.values())).primitives
 
     @property
     def mixed(self) -> Mapping[str, Tensor]:
