@@ -10,6 +10,7 @@ from archselect.distributed.rng import derived_seed
 from archselect.models.supernet.mixture import nonzero
 from archselect.selection import OperationDecision, Shapley, TopologyDecision
 from archselect.selection.shapley import shapley_values
+from archselect.tasks import Classification, Regression
 
 Coalition = frozenset[str]
 
@@ -124,6 +125,13 @@ def test_a_selection_is_truncated_as_its_option_says(truncation: float | None, l
     values = Shapley(permutations=1, truncation=truncation).values(undecided(cell("cell", THREE)), judge, 0)
     assert [strength.value for strength in values.values() if strength.value] == pytest.approx([1 / 9] * left)
     assert judge.passes == 1 + left
+
+
+def test_no_share_of_a_negative_worth_is_taken() -> None:
+    Shapley(truncation=None).check_task(Regression())
+    Shapley().check_task(Classification())
+    with pytest.raises(ValueError, match=r"truncation=0\.5 .* task=regression is judged by mean_absolute_error"):
+        Shapley().check_task(Regression())
 
 
 @pytest.mark.parametrize(("criterion", "kept"), [("metric", 1), ("loss", 0)])

@@ -1,7 +1,9 @@
-"""`python -m archselect.costs GENOTYPE`."""
+"""`python -m archselect.costs GENOTYPE` and `python -m archselect.costs measure`."""
 
 import sys
 
-from archselect.pipeline.costs_command import main
+from archselect.pipeline import costs_command, measure_command
 
-sys.exit(main())
+if sys.argv[1:2] == ["measure"]:
+    sys.exit(measure_command.main(sys.argv[2:]))
+sys.exit(costs_command.main())

@@ -20,8 +20,9 @@ from archselect.training.step import gradients_of, mean_loss, optimizer_step
 class RetrainModule(pl.LightningModule):
     """Supervised training of a discrete network under a protocol (DARTS, sec. 3.2).
 
-    `per_class` has the accuracy of each class in the last validation and test, `val_accuracy_per_class` and
-    `test_accuracy_per_class`: None for a class without images. Drop path is derived from the seed and the epoch.
+    `per_class` has what the task measures of each class in the last validation and test, such as
+    `val_accuracy_per_class` and `test_accuracy_per_class`: None for a class without images. Drop path is derived from
+    the seed and the epoch.
     """
 
     def __init__(self, network: DiscreteNetwork, protocol: Retraining, task: Task, outputs: int, seed: int) -> None:

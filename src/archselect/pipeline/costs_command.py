@@ -33,6 +33,7 @@ examples:
   python -m archselect.costs DARTS_V2
   python -m archselect.costs genotype.json search_space=s2 evaluation.network.channels=16 image_size=64 device=cpu
   python -m archselect.costs logs/runs/NAME/DATE --json
+  python -m archselect.costs measure --help   # a table of latencies, for searches and selections under a limit
 """
 
 
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def print_costs(options: argparse.Namespace) -> None:
     """Print the costs of the network that the options describe."""
     own, overrides = _split(options.overrides)
-    device = _device(own.pop("device", "cuda" if torch.cuda.is_available() else "cpu"))
+    device = device_named(own.pop("device", "cuda" if torch.cuda.is_available() else "cpu"))
     if (Path(options.what) / SUMMARY).is_file():
         asked = of_run(options.what, own, overrides, options.trusted)
     else:
@@ -100,7 +101,7 @@ def of_genotype(text: str, own: dict[str, str], overrides: list[str], configs: s
     if genotype.names == ("cell",) and not any(one.startswith("search_space=") for one in overrides):
         overrides = ["search_space=nasbench201", *overrides]
     images = {name: int(own.get(name, default)) for name, default in IMAGES.items()}
-    config = _composed(overrides, configs, more)
+    config = composed(overrides, configs, more)
     space, skeleton = instantiate_part(config, "search_space"), config.evaluation.get("network")
     sizes = space.supernet_sizes if skeleton is None else to_plain_dict(skeleton)
     size, classes, channels = images.values()
@@ -144,7 +145,8 @@ def _split(given: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     return own, [one for one in given if one.partition("=")[0] not in own]
 
 
-def _composed(overrides: list[str], configs: str, more: str | None) -> DictConfig:
+def composed(overrides: list[str], configs: str, more: str | None) -> DictConfig:
+    """Return the config that `train.py` would compose; `more`: a folder with further choices."""
     for folder in (configs, more):
         if folder is not None and not Path(folder).is_dir():
             raise ValueError(f"There is no folder {folder} with configs. Name it: --configs or --config-dir FOLDER.")
@@ -154,7 +156,8 @@ def _composed(overrides: list[str], configs: str, more: str | None) -> DictConfi
         return compose("train", [*searched, *arranged(overrides)])
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """Return a device of this machine; a ValueError where there is none of that name."""
     try:
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError) as error:

@@ -1,7 +1,8 @@
 """The networks that a limit or a price of a run is about: those that its evaluation judges."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
+from functools import partial
 from typing import Any
 
 from archselect.costs.expected import Skeleton
@@ -17,12 +18,13 @@ def judged_skeleton(parts: Components) -> Skeleton:
     space, evaluation, data = parts.space, parts.evaluation, parts.data
     outputs = parts.task.outputs(data)
     images = {"image_size": evaluation.judged_image_size(data), "in_channels": data.channels, "outputs": outputs}
-    sizes = dict(getattr(evaluation, "network", space.supernet_sizes))
+    sizes = dict(getattr(evaluation, "network", None) or space.supernet_sizes)
+    choices = {"stem": space.stem, "head": space.head} | {key: one for key, one in sizes.items() if one is not None}
     return Skeleton(
         space,
         lambda genotype: evaluation.judged_network(space, genotype, data, outputs),
         images["image_size"],
-        {**images, "network": sizes},
+        {**images, "network": _plain(choices)},
     )
 
 
@@ -69,3 +71,17 @@ def identity_of_price(parts: Components) -> dict[str, Any]:
 def _identity(parts: Components, table: str | None) -> Mapping[str, Any]:
     measured = {} if table is None else {"latency_table": fingerprint(table)}
     return {"skeleton": judged_skeleton(parts).description, **measured}
+
+
+def _plain(value: Any) -> Any:
+    """Return the sizes of a network, with what makes a stem or head of a user's own, as JSON-able data."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, partial):
+        return {"_target_": _plain(value.func), "_args_": [*map(_plain, value.args)], **_plain(value.keywords)}
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(vars(value))
+    if value is None or isinstance(value, str | int | float):
+        return value
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}.{named.__qualname__}"

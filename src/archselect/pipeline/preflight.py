@@ -65,6 +65,7 @@ def check(parts: Components) -> None:
                 f"processes speak to each other in every step. Use {option}=none, or trainer.devices=1."
             )
     parts.selection.check(space.cells)
+    parts.selection.check_task(parts.task)
     check_pair(parts.search, parts.selection, space.cells)
     if genotype is not None:
         space.check(genotype)

@@ -165,6 +165,9 @@ class Selector(ABC):
                 "space has one only. Give at least one edge two candidates."
             )
 
+    def check_task(self, task: Task) -> None:  # noqa: B027
+        """Raise a ValueError if the options do not fit what the supernet is trained for."""
+
     def steps(self, cells: Cells, decided: Mapping[str, CellDecisions] | None = None) -> list[DecisionStep]:
         """Return the steps of the selection, where so much has been decided by the search; None: nothing."""
         return [DecisionStep(0, "all", tuple(cells))]

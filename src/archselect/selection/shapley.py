@@ -20,6 +20,7 @@ from archselect.selection.base import DecisionStep, Evaluator, Selector, check_u
 from archselect.selection.decisions import Decision, OperationDecision, Strength, TopologyDecision
 from archselect.selection.scoring import Criterion, Scoring, perturbation_loss
 from archselect.selection.strongest import strongest_within
+from archselect.tasks import Task
 from archselect.utils.validation import Fraction, PositiveInt
 
 P = TypeVar("P", bound=Hashable)
@@ -107,6 +108,13 @@ class Shapley(Selector):
             raise ValueError(
                 f"selection.truncation={self.truncation} is a share of the full supernet's worth, but with "
                 "selection.criterion=loss the worth is negative. Use truncation=null, or criterion=metric."
+            )
+
+    def check_task(self, task: Task) -> None:
+        if self.truncation is not None and task.mode == "min":
+            raise ValueError(
+                f"selection.truncation={self.truncation} is a share of the full supernet's worth, but task={task.name} "
+                f"is judged by {task.metric}, the lower the better, so the worth is negative. Use truncation=null."
             )
 
     def decide(self, step: DecisionStep, supernet: Supernet, evaluator: Evaluator, seed: int) -> Iterator[Decision]:
