@@ -1,10 +1,12 @@
 """Networks of other tasks, and with operations of one's own: loaded, asked and exported like all others."""
 
+import ast
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from tests.command import tiny, train
 from tests.deployment.test_export import written
 from tests.deployment.test_predict import predicted
@@ -55,10 +57,19 @@ def test_a_network_of_another_task_gives_the_runs_metric(
         outputs = network(network.normalize(images))
     measures = network.task.measures(outputs, run.parts.data.test.labels)
     assert measures.mean().item() == pytest.approx(expected, rel=1e-5)
+    Image.fromarray(images[3].permute(1, 2, 0).numpy().squeeze()).save(tmp_path / "image.png")
+    monkeypatch.chdir(tmp_path)
+    exec(file.with_suffix(".md").read_text().split("```python\n")[1].split("```")[0], {})
+    said, told = (
+        ast.literal_eval(capsys.readouterr().out),
+        answer(network.task, network.task.predictions(outputs)[3].tolist(), network.classes),
+    )
+    assert ";".join(said) == told["labels"] if task == "multilabel" else said == pytest.approx(told, rel=1e-4)
 
 
+@pytest.mark.parametrize("form", ["safetensors", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_a_network_with_an_operation_of_ones_own_is_exported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: str, no_figures: None
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: str, no_figures: None
 ) -> None:
     (tmp_path / "my_gates.py").write_text(
         "import torch\nfrom torch import nn\n\n\n"
@@ -80,9 +91,9 @@ def test_a_network_with_an_operation_of_ones_own_is_exported(
     network = load_network(run.folder, trusted=["my_gates"])
     asked = {"normalization": "inside", "image_size": "fixed", "test_images": None, "tolerance": 1e-5}
     images = torch.rand(3, 3, 8, 8)
-    for form in ("onnx", "safetensors"):
-        card = Export(form, **asked).write(open_run(run.folder, trusted=["my_gates"]), tmp_path, ("my_gates",))
-        compute = FORMATS[form].read(tmp_path / card["file"], Deployed(network, True), ("my_gates",))
-        torch.testing.assert_close(compute(images), network(network.normalize(images)), atol=1e-5, rtol=1e-5)
-    with pytest.raises(ValueError, match="trusted"):
-        load_network(tmp_path / "network.safetensors")
+    card = Export(form, **asked).write(open_run(run.folder, trusted=["my_gates"]), tmp_path, ("my_gates",))
+    compute = FORMATS[form].read(tmp_path / card["file"], Deployed(network, True), ("my_gates",))
+    torch.testing.assert_close(compute(images), network(network.normalize(images)), atol=1e-5, rtol=1e-5)
+    if form == "safetensors":
+        with pytest.raises(ValueError, match="trusted"):
+            load_network(tmp_path / card["file"])

@@ -33,6 +33,7 @@ def card_of(
     return {
         "file": file.name,
         "task": summary.get("task", "classification"),
+        "task_options": dict(network.description.task),
         "classes": list(network.classes),
         "images": {
             **asdict(images),
@@ -152,6 +153,15 @@ ANSWERS = {
     "classification": [
         "probabilities = np.exp(outputs - outputs.max()) / np.exp(outputs - outputs.max()).sum()",
         'print(card["classes"][outputs.argmax()], probabilities.max())',
+    ],
+    "multilabel": [
+        "probabilities = 1 / (1 + np.exp(-outputs))",
+        'there = probabilities >= card["task_options"]["threshold"]',
+        'print([name for name, is_there in zip(card["classes"], there) if is_there])',
+    ],
+    "regression": [
+        'std, mean = (np.float32(card["task_options"][name]) for name in ("std", "mean"))',
+        'print(dict(zip(card["classes"], (outputs * std + mean).tolist())))',
     ],
 }
 """By task, the lines that say what outputs mean."""
