@@ -21,6 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 from tests.command import CONFIGS, TRAIN, Run, analyze, train
 
+from archselect.costs.__main__ import main as costs_command
 from archselect.deployment import load_network
 from archselect.genotype import Genotype
 from archselect.models.ops import PRIMITIVES
@@ -234,6 +235,9 @@ def test_a_command_composes_to_parts_that_go_together(
     for folder in (f"{split}/{name}" for split in ("train", "training", "validation") for name in ("cat", "dog")):
         (tmp_path / "FOLDER" / folder).mkdir(parents=True)
         Image.new("RGB", (40, 40)).save(tmp_path / "FOLDER" / folder / "0.png")
+    if "latencies.json" in str(command):
+        measured = ["measure", "experiment=quickstart", "device=cpu", "seconds=0.001", "file=latencies.json"]
+        assert costs_command([*measured, "--configs", str(CONFIGS)]) == 0
     made = jobs(command)
     assert (len(made) > 1) == command.multirun
     first_and_last = made[:: max(1, len(made) - 1)]
