@@ -46,6 +46,13 @@ class MeanAndMaximum(nn.Module):
         return self.layers(torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1))
 
 
+class Dropped(MeanAndMaximum):
+    """A head that draws random numbers in training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(nn.functional.dropout(x, 0.5, self.training))
+
+
 class PerPixel(nn.Conv2d):
     """Gives outputs for each pixel, which no task takes."""
 

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-from tests.models.own_parts import MeanAndMaximum, Narrow, Pair, Patches, PerPixel
+from tests.models.own_parts import Dropped, MeanAndMaximum, Narrow, Pair, Patches, PerPixel
 from torch import nn
 
 from archselect.costs.count import count
 from archselect.genotype import PUBLISHED, Genotype
 from archselect.models.discrete.network import DiscreteNetwork
 from archselect.models.ops import FactorizedReduce
-from archselect.models.stems import Choice, ImageNetStem
+from archselect.models.stems import Choice, Head, ImageNetStem, check_head
 from archselect.models.supernet.darts import DartsSupernet
 from archselect.search_spaces import DartsSpace, NASBench201Space
 
@@ -19,6 +19,48 @@ DARTS_OPERATIONS = (
     "max_pool_3x3 avg_pool_3x3 skip_connect sep_conv_3x3 sep_conv_5x5 dil_conv_3x3 dil_conv_5x5".split()  # noqa: SIM905
 )
 SIDE_4: dict[str, Any] = {"_target_": "tests.models.own_parts.Patches", "side": 4}
+
+
+def part(base: type[nn.Module], forward: Any) -> type[nn.Module]:
+    """Return a class that is `base` but for its forward."""
+    return type("Bad", (base,), {"forward": forward})
+
+
+class Randomly(Patches):
+    """Has weights that no file holds."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__(in_channels, channels)
+        self.register_buffer("scale", torch.rand(channels, 1, 1), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) * self.scale
+
+
+class Counting(MeanAndMaximum):
+    """Gives something else at every call."""
+
+    calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return super().forward(x) * self.calls
+
+
+class Normalised(MeanAndMaximum):
+    """Has a normalisation whose statistics nothing gathers."""
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__(channels, outputs)
+        self.layers.append(nn.BatchNorm1d(outputs))
+
+
+class FromZero(MeanAndMaximum):
+    """Begins with outputs of zero, so that its input has a gradient of zero at first."""
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__(channels, outputs)
+        nn.init.zeros_(self.layers[-1].weight)
 
 
 def darts(stem: Choice = "conv3x3", head: Choice = "linear", layers: int = 3) -> DartsSpace:
@@ -146,6 +188,18 @@ def test_ones_own_normalisations_take_the_statistics_of_all_processes():
         ({"stem": SIDE_4}, 24, r"after its stem has made it 4 times smaller.*a multiple of 16 and at least 32 pixels"),
         ({"stem": SIDE_4}, 30, r"\(2, 12, 30/r, 30/r\) with a whole r.*got \(2, 12, 7, 7\)"),
         ({"stem": "imagenet"}, 32, r"made it 8 times smaller.*a multiple of 32 and at least 64 pixels; got 32x32"),
+        ({"stem": part(Patches, lambda self, x: [self.layers(x)])}, 8, r"got a list of 1: \(2, 12, 4, 4\)\. Correct"),
+        (
+            {"stem": part(Patches, lambda self, x: self.layers(x).double())},
+            8,
+            r"stem must give torch\.float32.*float64",
+        ),
+        ({"stem": part(Patches, lambda self, x: self.layers(x).detach())}, 8, r"its output has no gradient"),
+        ({"stem": Randomly}, 8, r"stem must compute what another computes whose state_dict it loads"),
+        ({"head": part(MeanAndMaximum, lambda self, x: MeanAndMaximum.forward(self, x.detach()))}, 8, r"it is none"),
+        ({"head": part(MeanAndMaximum, lambda self, x: MeanAndMaximum.forward(self, x.round()))}, 8, r"it is zero"),
+        ({"head": Counting}, 8, r"head must give the same for the same images in training mode"),
+        ({"head": Normalised}, 8, r"take batch normalisation from nn\.BatchNorm2d.*layers\.3 is BatchNorm1d"),
         (
             {"head": PerPixel},
             8,
@@ -156,6 +210,26 @@ def test_ones_own_normalisations_take_the_statistics_of_all_processes():
 def test_a_stem_or_head_that_does_not_do_what_it_must_is_refused(options, size, told):
     with pytest.raises(ValueError, match=told):
         darts(**options).supernet(size, 5)
+
+
+def test_a_head_may_begin_with_weights_of_zero_and_trying_it_draws_nothing_from_the_generator():
+    supernet = darts("conv3x3", FromZero).supernet(8, 5)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    assert not check_head(Head(FromZero, pooled=False), supernet.features, 5, 2)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("make", "stem", "head", "draws"),
+    [
+        (darts, Patches, MeanAndMaximum, False),
+        (darts, "conv3x3", Dropped, True),
+        (nasbench201, part(Patches, lambda self, x: self.layers(x) + torch.randn(()) * self.training), "linear", True),
+    ],
+)
+def test_a_supernet_knows_whether_its_stem_or_head_draws_random_numbers(make, stem, head, draws):
+    assert make(stem, head).supernet(8, 5).draws is draws
 
 
 def test_a_network_refuses_images_that_its_stem_makes_too_small():

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.models.own_parts import Dropped
 from tests.selection.small_cells import leaves_no_trace, norms
 from torch import Tensor
 
@@ -42,6 +43,13 @@ def noisy() -> Supernet:
     cells = {name: CellSpace(name, topology, (("noise", "sep_conv_3x3"),) * 5) for name in ("normal", "reduction")}
     torch.manual_seed(1)
     return trained(DartsSupernet(cells, channels=2, layers=3, classes=CLASSES))
+
+
+def dropping() -> Supernet:
+    """Its head has dropout."""
+    torch.manual_seed(1)
+    space = DartsSpace("s2", ["skip_connect", "sep_conv_3x3"], channels=2, layers=3, head=Dropped)
+    return trained(space.supernet(8, CLASSES))
 
 
 def trained(supernet: Supernet) -> Supernet:
@@ -137,9 +145,10 @@ def test_scoring_reads_the_first_so_many_batches() -> None:
     assert scorer(supernet, batches=9)(candidates(supernet)) == scorer(supernet)(candidates(supernet))
 
 
+@pytest.mark.parametrize("make", [noisy, dropping])
 @pytest.mark.parametrize("batch_norm", ["batch", "recalibrated"])
-def test_candidates_see_the_same_noise(batch_norm: str) -> None:
-    supernet = noisy()
+def test_candidates_see_the_same_noise(make: Any, batch_norm: str) -> None:
+    supernet = make()
     weights = supernet.mixture_weights().detach()
     first, other, again = scorer(supernet, batch_norm=batch_norm)([weights, weights.masked("normal", 0, 1), weights])
     assert first == again != other

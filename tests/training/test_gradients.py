@@ -35,6 +35,6 @@ def test_no_other_place_takes_gradients() -> None:
     callers = [path for path in SOURCES.rglob("*.py") if re.search(r"autograd\.grad\(|\.backward\(", path.read_text())]
     assert {path.name for path in callers} == {
         "step.py",
-        "contract.py",  # tries an operation of one's own
+        "trial.py",  # tries a module of one's own
         "training_memory.py",  # counts what a step would keep
     }

@@ -1,7 +1,7 @@
 """What stands before the cells of a network and after them: its stem and its head.
 
 One of a user's own is a class, or `{_target_: my_parts.MyStem, ARGUMENTS}` in a config. What it must do, which
-`stem_for` and `check_head` try out on PyTorch's device meta, docs/guides/stems_and_heads.md says to users.
+`stem_for` and `check_head` try out on two images, docs/guides/stems_and_heads.md says to users.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from archselect.distributed.batch_norm import BatchNorm2d
+from archselect.models.trial import Trial, trying
 
 Choice = str | Mapping[str, Any] | Callable[..., nn.Module]
 """A stem or head: one of the package's by its name, or one's own."""
@@ -31,12 +32,14 @@ class Stem:
         channels: Of each.
         reductions: By what the two inputs of the first cell are smaller than the image; twice the same for one map.
         name: Of the choice, where it is the package's.
+        draws: Whether it draws random numbers in training.
     """
 
     build: Callable[[], nn.Module]
     channels: int
     reductions: tuple[int, int] = (1, 1)
     name: str | None = "conv3x3"
+    draws: bool = False
 
     @property
     def halves(self) -> bool:
@@ -113,7 +116,7 @@ def stem_for(choice: Choice, in_channels: int, channels: int, multiplier: int, i
         image_size: Height and width of the images.
 
     Raises:
-        ValueError: There is no such stem, or one's own does not do what it must; nothing is computed.
+        ValueError: There is no such stem, or one's own does not do what it must.
     """
     if choice == "imagenet":
         if channels % 2:
@@ -123,7 +126,10 @@ def stem_for(choice: Choice, in_channels: int, channels: int, multiplier: int, i
     if choice == "conv3x3":
         return default_stem(in_channels, channels)
     build = partial(_built, "stem", choice, in_channels, channels)
-    return Stem(build, channels, _reductions(build, in_channels, channels, image_size), None)
+    with trying():
+        trial = _StemTrial(build, in_channels, channels, image_size)
+        trial.check()
+    return Stem(build, channels, trial.reductions, None, trial.draws)
 
 
 def head_for(choice: Choice) -> Head:
@@ -131,31 +137,67 @@ def head_for(choice: Choice) -> Head:
     return LINEAR if choice == "linear" else Head(partial(_built, "head", choice), pooled=False)
 
 
-def check_head(head: Head, channels: int, outputs: int, size: int) -> None:
-    """Raise a ValueError unless a head maps `(B, channels, size, size)` to `(B, outputs)`; nothing is computed."""
-    if not head.pooled:
-        found = _tried("head", partial(head.build, channels, outputs), (2, channels, size, size))
-        if not isinstance(found, Tensor) or tuple(found.shape) != (2, outputs):
-            raise ValueError(
-                f"The head must map the last feature map (2, {channels}, {size}, {size}) to outputs (2, {outputs}); "
-                f"got {_described(found)}. Correct its class."
+def check_head(head: Head, channels: int, outputs: int, size: int) -> bool:
+    """Return whether a head draws random numbers in training.
+
+    Raises:
+        ValueError: It is one's own and does not map `(B, channels, size, size)` to `(B, outputs)` as it must.
+    """
+    if head.pooled:
+        return False
+    with trying():
+        trial = _HeadTrial(partial(head.build, channels, outputs), channels, outputs, size)
+        trial.check()
+    return trial.draws
+
+
+class _StemTrial(Trial):
+    """A stem, tried out; `reductions` is known after `check`."""
+
+    passes_gradients = False
+
+    def __init__(self, build: Callable[[], nn.Module], in_channels: int, channels: int, size: int) -> None:
+        super().__init__("The stem", build, (2, in_channels, size, size))
+        self.channels, self.reductions = channels, (1, 1)
+
+    def check_shape(self, images: Tensor, output: Any) -> list[Tensor]:
+        count, size = images.shape[0], images.shape[2]
+        maps = list(output) if isinstance(output, tuple | list) else [output]
+        is_one_or_pair = isinstance(output, Tensor) or len(maps) == 2
+        if is_one_or_pair and all(isinstance(one, Tensor) and one.dim() == 4 for one in maps):
+            sides = [one.shape[2] for one in maps]
+            shapes = [(count, self.channels, side, side) for side in sides]
+            whole = all(side > 0 and size % side == 0 for side in sides)
+            if [tuple(one.shape) for one in maps] == shapes and whole and sides[0] in (sides[-1], 2 * sides[-1]):
+                self.reductions = size // sides[0], size // sides[-1]
+                return maps
+        got = ", ".join(map(_described, maps))
+        raise self.error(
+            f"must map images {tuple(images.shape)} to a feature map ({count}, {self.channels}, {size}/r, {size}/r) "
+            f"with a whole r, or to a pair of them, the first of which may be twice as high and wide; got "
+            f"{got if is_one_or_pair else f'a {type(output).__name__} of {len(maps)}: {got}'}",
+            "Correct its class",
+        )
+
+
+class _HeadTrial(Trial):
+    """A head, tried out."""
+
+    def __init__(self, build: Callable[[], nn.Module], channels: int, outputs: int, size: int) -> None:
+        super().__init__("The head", build, (2, channels, size, size))
+        self.outputs = outputs
+
+    def check_shape(self, images: Tensor, output: Any) -> list[Tensor]:
+        expected = (len(images), self.outputs)
+        if not isinstance(output, Tensor) or tuple(output.shape) != expected:
+            raise self.error(
+                f"must map the last feature map {tuple(images.shape)} to outputs {expected}; got {_described(output)}",
+                "Correct its class",
             )
+        return [output]
 
-
-def _reductions(build: Callable[[], nn.Module], in_channels: int, channels: int, size: int) -> tuple[int, int]:
-    """Return by what the feature maps of one's own stem are smaller than the images."""
-    found = _tried("stem", build, (2, in_channels, size, size))
-    maps = list(found) if isinstance(found, tuple | list) else [found]
-    if 1 <= len(maps) <= 2 and all(isinstance(one, Tensor) and one.dim() == 4 for one in maps):
-        sides = [one.shape[2] for one in maps]
-        fits = all(tuple(one.shape) == (2, channels, side, side) for one, side in zip(maps, sides, strict=True))
-        if fits and all(side > 0 and size % side == 0 for side in sides) and sides[0] in (sides[-1], 2 * sides[-1]):
-            return size // sides[0], size // sides[-1]
-    raise ValueError(
-        f"The stem must map images (2, {in_channels}, {size}, {size}) to a feature map (2, {channels}, {size}/r, "
-        f"{size}/r) with a whole r, or to a pair of them, the first of which may be twice as high and wide; got "
-        f"{', '.join(map(_described, maps))}. Correct its class."
-    )
+    def may_start_at_zero(self, output: Tensor) -> bool:
+        return torch.equal(output[0], output[1])  # the last layer of some begins with weights of zero
 
 
 def _built(what: str, choice: Choice, first: int, second: int) -> nn.Module:
@@ -197,19 +239,6 @@ def _definition(what: str, choice: Choice) -> tuple[Callable[..., nn.Module], di
             "MODULE.CLASS of a file that Python finds: in the folder you are in, or in one on PYTHONPATH."
         ) from error
     return make, {str(name): value for name, value in choice.items() if name != "_target_"}
-
-
-def _tried(what: str, build: Callable[[], nn.Module], shape: tuple[int, ...]) -> Any:
-    """Return what a module gives for an input of a shape, without memory or values."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), torch.device("meta"):
-        module = build().eval()
-        try:
-            return module(torch.empty(shape))
-        except Exception as error:
-            raise ValueError(
-                f"The {what} must take {shape}, on PyTorch's device meta too; it raises {type(error).__name__}: "
-                f"{error}. Correct its forward; tensors that it makes belong on the input's device."
-            ) from error
 
 
 def _described(value: Any) -> str:

@@ -172,7 +172,9 @@ class SearchSpace(ABC):
 
     def _checked_head(self, network: Network, head: Head, outputs: int, image_size: int) -> Network:
         """Return a network whose head has been tried out on feature maps of the size that it will get."""
-        check_head(head, network.features, outputs, image_size // (4 * network.reduction))
+        draws = check_head(head, network.features, outputs, image_size // (4 * network.reduction))
+        if isinstance(network, Supernet):
+            network.draws |= draws
         return network
 
     def _check_image_size(self, image_size: int, reduction: int) -> None:

@@ -177,17 +177,12 @@ class Scorer:
 
         def seed(part: int) -> None:
             """Let the network's noise be the same for all candidates, and another for every batch."""
-            if self.noisy:
+            if self.supernet.draws:
                 seed_generators(derived_seed(*self.rng_key, "scoring", number, part))
 
         # Replayed, the random numbers of a graph would go on from candidate to candidate.
-        capture = Capture() if self.noisy else self.capture
+        capture = Capture() if self.supernet.draws else self.capture
         return capture(("score", len(candidates)), score, (images, labels))
-
-    @property
-    def noisy(self) -> bool:
-        """Whether the network draws random numbers."""
-        return any(space.draws for space in self.supernet.cell_spaces.values())
 
     def _recalibrate(self, weights: MixtureWeights) -> None:
         """Gather the running statistics anew, as the mean over the batches."""

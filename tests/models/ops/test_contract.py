@@ -115,6 +115,43 @@ class Unpadded(Good):
         self.conv = nn.Conv2d(channels, channels, 3, stride)
 
 
+class Permuted(Good):
+    def __init__(self, *place: Any, **named: Any) -> None:
+        super().__init__(*place, **named)
+        self.order = torch.randperm(4).tolist()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)[:, self.order]
+
+
+class Scaled(Good):
+    def __init__(self, *place: Any, **named: Any) -> None:
+        super().__init__(*place, **named)
+        self.register_buffer("scale", torch.rand(4, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * self.scale
+
+
+class Elsewhere(Scaled):
+    def __init__(self, *place: Any, **named: Any) -> None:
+        super().__init__(*place, **named)
+        del self.scale
+        self.scale = torch.ones(4, 1, 1)
+
+
+class Frozen(Good):
+    def __init__(self, *place: Any, **named: Any) -> None:
+        super().__init__(*place, **named)
+        self.conv.requires_grad_(False)
+
+
+class BiasIfAffine(Good):
+    def __init__(self, channels: int, stride: int, affine: bool) -> None:
+        super().__init__(channels, stride, affine)
+        self.conv = nn.Conv2d(channels, channels, 3, stride, 1, bias=not affine)
+
+
 class Strideless(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -136,6 +173,17 @@ class Strideless(nn.Module):
         (with_state, {}, "the same for the same images in training mode"),
         (forward(lambda self, x: F.dropout(Good.forward(self, x))), {}, "the same images in evaluation mode"),
         (Affine, {}, r"no affine normalisation.*its norm, a BatchNorm2d, is affine.*BatchNorm2d\(..., affine=affine"),
+        (Permuted, {}, "what another computes whose state_dict it loads.*another seed"),
+        (Scaled, {}, "what another computes whose state_dict it loads.*another seed"),
+        (
+            forward(lambda self, x: Good.forward(self, x).double()),
+            {},
+            "must give torch.float32 on cpu.*got torch.float64",
+        ),
+        (Elsewhere, {}, r"\(on PyTorch's device meta\).*belong on the input's device"),
+        (forward(lambda self, x: Good.forward(self, x) * torch.ones(4, 1, 1)), {}, r"\(on PyTorch's device meta\)"),
+        (Frozen, {}, "each of its parameters a finite gradient; conv.weight gets none.*a buffer"),
+        (BiasIfAffine, {}, r"the same parameters and buffers with affine=True.*; conv\.bias differ"),
         (Cumulative, {}, "running statistics and a momentum; its norm is BatchNorm2d"),
         (forward(lambda self, x: x.view(len(x), -1).view_as(x)), {}, r"some in channels_last it raises.*view"),
         (forward(lambda self, x: Good.forward(self, x) * (2 if x.max() > 0 else 1)), {}, r"\(on PyTorch's device meta"),

@@ -54,6 +54,7 @@ class DartsSupernet(Supernet):
         sizes = {"channels": channels, "layers": layers, "classes": classes, "stem_multiplier": stem_multiplier}
         self.sizes: dict[str, Any] = {**sizes, "in_channels": in_channels, "stem": stem, "head": head}
         self.stem = begin.build()
+        self.draws |= begin.draws
         self.preprocess = nn.ModuleList()
         self.cells = nn.ModuleList()
         before_previous, previous, reduced = begin.channels, begin.channels, begin.halves

@@ -9,6 +9,7 @@ from torch import nn
 from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.genotype import CellGenotype, Genotype
 from archselect.models.discrete.network import DiscreteCell, DiscreteNode
+from archselect.models.ops.contract import affine_norms
 from archselect.models.supernet.mixed_cell import MixedCell
 from archselect.models.supernet.mixed_ops import OwnModules, Pool, StackedOperation
 from archselect.models.supernet.relaxation import SupernetOptions
@@ -63,8 +64,8 @@ def _inherit_cell(own: MixedCell, plain: DiscreteCell, genotype: CellGenotype) -
 
 def _copy_edge(operation: StackedOperation, position: int, plain: nn.Module) -> None:
     """Copy what an operation has on one edge; its weights and normalisations come in the order of the plain ones."""
-    if isinstance(operation, OwnModules):  # whose affine normalisations are as new
-        plain.load_state_dict(operation.edges[position].state_dict(), strict=False)
+    if isinstance(operation, OwnModules):
+        _copy(operation.edges[position], plain)
         return
     own = [part for part in operation.modules() if isinstance(part, StackedWeight | StackedBatchNorm)]
     parts = [part for part in plain.modules() if isinstance(part, nn.Conv2d | BatchNorm2d)]
@@ -78,6 +79,6 @@ def _copy_edge(operation: StackedOperation, position: int, plain: nn.Module) -> 
 
 
 def _copy(own: nn.Module, plain: nn.Module) -> None:
+    """Copy all but the scale and shift of normalisations, which are as new; of one's own, `contract` sees to that."""
     missing, unexpected = plain.load_state_dict(own.state_dict(), strict=False)
-    norms = {name for name, module in plain.named_modules() if isinstance(module, BatchNorm2d)}
-    assert not unexpected and {name.rpartition(".")[0] for name in missing} <= norms
+    assert not unexpected and {name.rpartition(".")[0] for name in missing} <= set(affine_norms(plain))

@@ -50,6 +50,7 @@ class NASBench201Supernet(Supernet):
         sizes = {"channels": channels, "cells_per_stage": cells_per_stage, "classes": classes}
         self.sizes: dict[str, Any] = {**sizes, "in_channels": in_channels, "stem": stem, "head": head}
         self.stem = begin.build()
+        self.draws |= begin.draws
         self.blocks = three_stages(
             channels, cells_per_stage, lambda width: MixedCell(cells["cell"], width, pool_norm=False, variant=variant)
         )

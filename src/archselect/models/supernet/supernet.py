@@ -59,6 +59,7 @@ class Supernet(nn.Module, ABC):
         relaxation: How architecture parameters become mixture weights, at this moment of the search.
         auxiliary_weight: Of the auxiliary skip connections, at this moment of the search.
         masks: What has been decided, cell type -> `DecisionMasks`.
+        draws: Whether it draws random numbers in training: a candidate operation, the stem, or the head.
         recompute: Whether cells are evaluated again in the backward pass instead of keeping what their gradients need.
 
     Example:
@@ -96,6 +97,7 @@ class Supernet(nn.Module, ABC):
         self.masks = {name: DecisionMasks(space) for name, space in cells.items()}
         self._masks = nn.ModuleList(self.masks.values())  # registered, so that they move with the supernet
         self.recompute = False
+        self.draws = any(space.draws for space in cells.values())  # a subclass adds its stem, a search space the head
 
     @property
     def decisions(self) -> Mapping[str, CellDecisions]:
