@@ -12,6 +12,7 @@ from archselect.models.supernet.darts import DartsSupernet
 from archselect.models.supernet.mixture import MixtureWeights
 from archselect.models.supernet.nasbench201 import NASBench201Supernet
 from archselect.models.supernet.supernet import PartialForward, Supernet
+from archselect.search_spaces import DartsSpace
 from archselect.selection import Score, Scorer, Scoring
 from archselect.tasks import Classification
 

@@ -178,7 +178,7 @@ class Strideless(nn.Module):
         (
             forward(lambda self, x: Good.forward(self, x).double()),
             {},
-            "must give torch.float32 on cpu.*got torch.float64",
+            "must give torch.float32.*got torch.float64",
         ),
         (Elsewhere, {}, r"\(on PyTorch's device meta\).*belong on the input's device"),
         (forward(lambda self, x: Good.forward(self, x) * torch.ones(4, 1, 1)), {}, r"\(on PyTorch's device meta\)"),
