@@ -132,7 +132,11 @@ class ImageData:
     @cached_property
     def image_size(self) -> int:
         """Height and width in pixels, as configured or of the first image."""
-        return self._encoded("train").size_of(0) if self._image_size is None else self._image_size
+        return self._encoded("train").size(self._skips) if self._image_size is None else self._image_size
+
+    @property
+    def _skips(self) -> bool:
+        return self.broken.rule == "skip"
 
     @cached_property
     def channels(self) -> int:
@@ -141,7 +145,7 @@ class ImageData:
         Raises:
             ValueError: There are other numbers of `mean` or `std`, which are not all the same.
         """
-        channels = self._encoded("train").channels() if self._channels is None else self._channels
+        channels = self._encoded("train").channels(self._skips) if self._channels is None else self._channels
         for option, values in (("mean", self._mean), ("std", self._std)):
             if values is not None and len(values) != channels and len({*values}) > 1:
                 raise ValueError(
@@ -232,7 +236,10 @@ class ImageData:
         if is_streamed(self.storage, streamed.decoded_bytes):
             return streamed
         del self._stored[split]  # what is decoded need not be kept as it was
-        return stored.decode(rows, self.pixel_format, f"Decoding {self.name}, {split}", self._console)
+        description = f"Decoding {self.name}, {split}"
+        if self._skips:
+            return streamed.in_memory(description)
+        return stored.decode(rows, self.pixel_format, description, self._console)
 
     def _encoded(self, split: Split) -> EncodedImages:
         if split not in self._stored:

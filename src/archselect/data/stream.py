@@ -24,7 +24,7 @@ from rich.progress import track
 from torch import Tensor
 
 from archselect.data.augmentation import Normalisation, crop_and_flip
-from archselect.data.decode import WORTH_A_PROGRESS_BAR, EncodedImages, ImageTensors
+from archselect.data.decode import WORTH_A_PROGRESS_BAR, EncodedImages, ImageTensors, others_alike
 from archselect.data.loader import Batch, Batches, DeviceLoader, Part
 from archselect.data.pixels import BrokenImageError, PixelFormat
 from archselect.distributed.launch import launched
@@ -132,15 +132,17 @@ class StreamedImages:
         """
         return [self._fill(position, place) for position, place in zip(positions, pixels, strict=True)]
 
-    def in_memory(self) -> ImageTensors:
-        """Return all of them decoded."""
+    def in_memory(self, description: str = "") -> ImageTensors:
+        """Return all of them decoded; a progress bar with the description is shown when there are many."""
         pixels = np.empty((len(self), *self.form.shape), dtype=np.uint8)
 
         def fill(chunk: range) -> list[int]:
             return self.read(chunk, pixels[chunk.start : chunk.stop])
 
-        whose = torch.tensor(list(chain.from_iterable(self._in_chunks(fill))))
-        return ImageTensors(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.labels[whose])
+        whose = torch.tensor(list(chain.from_iterable(self._in_chunks(fill, description))))
+        all_themselves = torch.equal(whose, torch.arange(len(self)))
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        return ImageTensors(images, self.labels, None if all_themselves else whose)
 
     def pixel_counts(self, description: str) -> Tensor:
         """Read all images once and return how many pixels have each value in each channel, `(C, 256)`."""
@@ -150,21 +152,20 @@ class StreamedImages:
             self.read(chunk, pixels)
             return Normalisation.pixel_counts(torch.from_numpy(pixels).permute(0, 3, 1, 2))
 
-        console = self.broken.console
-        quiet = len(self) < WORTH_A_PROGRESS_BAR or console.is_jupyter
-        options: dict[str, Any] = {"console": console, "transient": True, "disable": quiet}
-        counts = track(self._in_chunks(count), description, -(-len(self) // CHUNK), **options)
-        return sum(counts, torch.zeros(self.form.channels, 256, dtype=torch.int64))
+        return sum(self._in_chunks(count, description), torch.zeros(self.form.channels, 256, dtype=torch.int64))
 
-    def _in_chunks(self, function: Callable[[range], T]) -> Iterator[T]:
+    def _in_chunks(self, function: Callable[[range], T], description: str) -> Iterator[T]:
         """Yield what a function returns of the positions of all images, some at a time, called by all workers."""
-        starts = range(0, len(self), CHUNK)
+        console = self.broken.console
+        quiet = not description or len(self) < WORTH_A_PROGRESS_BAR or console.is_jupyter
+        options: dict[str, Any] = {"console": console, "transient": True, "disable": quiet}
+        chunks = [range(start, min(start + CHUNK, len(self))) for start in range(0, len(self), CHUNK)]
         with ThreadPoolExecutor(self.workers, "decode") as pool:
-            yield from pool.map(function, (range(start, min(start + CHUNK, len(self))) for start in starts))
+            yield from track(pool.map(function, chunks), description, len(chunks), **options)
 
     def _fill(self, position: int, place: np.ndarray) -> int:
         """Decode an image, or the one that stands for it, into `place` and return which one it is."""
-        others = self._others(position)
+        others = others_alike(self.labels, position)
         while True:
             row = int(self.rows[position])
             try:
@@ -175,12 +176,6 @@ class StreamedImages:
                 if (following := next(others, None)) is None:
                     raise BrokenImageError(f"{error} No other image of its class can be read.") from error
                 position = following
-
-    def _others(self, position: int) -> Iterator[int]:
-        """Yield the positions of the other images of an image's class, if it has one: those after it, then before."""
-        label, everyone = self.labels[position], torch.arange(len(self))
-        alike = everyone[self.labels == label] if self.labels.dim() == 1 else everyone
-        yield from (*alike[alike > position].tolist(), *alike[alike < position].tolist())
 
 
 Images = ImageTensors | StreamedImages
@@ -244,4 +239,4 @@ def batches_of(images: Images, *args: Any, **options: Any) -> Batches:
         images = images.in_memory()
     if isinstance(images, StreamedImages):
         return StreamLoader(images, *args, **options)
-    return DeviceLoader(images.images, images.labels, *args, **options)
+    return DeviceLoader(images.images, images.shown_labels, *args, **options)
