@@ -34,6 +34,7 @@ MINE = "{name: mine, _target_: my_code_of_stages.Mine, kernel: 3}"
 def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A file of the user's own in a folder that Python finds."""
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_code_of_stages", raising=False)
     file = tmp_path / "my_code_of_stages.py"
     file.write_text(CODE)
     return file
@@ -79,7 +80,6 @@ def test_costs_that_are_kept_know_the_definition_and_file_of_each_own_class(hydr
     config = composed(f"search_space.operations=[skip_connect,{MINE}]")
     config.search_space.stem = {"_target_": "my_code_of_stages.Stem"}
     code.write_text(f"{CODE}\nclass Stem: pass\n")
-    sys.modules.pop("my_code_of_stages", None)
     space = instantiate_parts(composed(f"search_space.operations=[skip_connect,{MINE}]")).space
 
     def judged(space: Any = space) -> Any:
