@@ -148,7 +148,7 @@ EMPTY = "leaves one part empty ... Use more images or another share"
     ("selection.operation_criterion=f1", "operation_criterion must be one of metric, loss; got 'f1'"),
     ("selection.renormalize=maybe", "selection.renormalize must be true or false; got 'maybe'"),
     ("selection.tuning.epochs_between=true", "epochs_between must be a whole number, 0 or more; got True"),
-    ("data.mean=abc", "three numbers in data.mean ... got 'abc'"),
+    ("data.mean=abc", "a list of numbers in data.mean ... got 'abc'"),
     ("name=../x", "name must be the name of a folder; got '../x'"),
     ("figures.format=[pdf,eps]", "figures.format must be one of png, svg, pdf ... ['pdf', 'eps']"),
     # Search spaces and orders.

@@ -219,11 +219,8 @@ def test_without_any_choice_it_is_the_full_protocol_of_the_darts_space_on_cifar1
     config = composed()
     choices = config.hydra.runtime.choices
     assert [choices[group] for group in GROUPS[:5]] == ["darts", "darts", "perturb", "retrain_cifar10", "cifar10"]
-    assert (config.search.epochs, config.evaluation.epochs, config.evaluation.network) == (
-        50,
-        600,
-        {"channels": 36, "layers": 20},
-    )
+    assert (config.search.epochs, config.evaluation.epochs) == (50, 600)
+    assert config.evaluation.network == {"channels": 36, "layers": 20, "stem": None, "head": None}
 
 
 @pytest.mark.parametrize(

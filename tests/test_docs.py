@@ -26,6 +26,7 @@ from archselect.genotype import Genotype
 from archselect.models.ops import PRIMITIVES
 from archselect.pipeline.command_line import arranged
 from archselect.pipeline.config import instantiate_parts
+from archselect.pipeline.measure_command import main as measure_latencies
 from archselect.pipeline.preflight import check
 
 ROOT = TRAIN.parent
@@ -226,14 +227,25 @@ def jobs(command: Command) -> list[list[str]]:
     return [list(job) for job in itertools.product(*choices)]
 
 
+@pytest.fixture(scope="module")
+def latencies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of the latencies of experiment=quickstart, as its command writes it."""
+    file = tmp_path_factory.mktemp("measured") / "latencies.json"
+    measured = ["experiment=quickstart", "device=cpu", "seconds=0.001", f"file={file}", "--configs", str(CONFIGS)]
+    assert measure_latencies(measured) == 0
+    return file
+
+
 @pytest.mark.parametrize("command", COMPOSED, ids=str)
 def test_a_command_composes_to_parts_that_go_together(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra: None
+    command: Command, latencies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra: None
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for folder in (f"{split}/{name}" for split in ("train", "training", "validation") for name in ("cat", "dog")):
         (tmp_path / "FOLDER" / folder).mkdir(parents=True)
         Image.new("RGB", (40, 40)).save(tmp_path / "FOLDER" / folder / "0.png")
+    if "latencies.json" in str(command):
+        (tmp_path / "latencies.json").write_bytes(latencies.read_bytes())
     made = jobs(command)
     assert (len(made) > 1) == command.multirun
     first_and_last = made[:: max(1, len(made) - 1)]

@@ -85,7 +85,11 @@ def check_summary(run: Run, space: str, search: str, selection: str) -> None:
         "evaluation.test_images_per_class",
     }
     others = {"name", "evaluation", "genotype", "params", "evaluation.epochs", "stages", "class_names"}
-    assert set(summary) == {*chosen, *others, *measured, *of_classes}
+    of_task = {"task", "metric", "metric_mode"}
+    of_network = {f"evaluation.{what}" for what in ("image_size", "channels", "outputs")}
+    of_costs = {name for name in summary if name.startswith("costs.")}  # tests/pipeline/test_run_costs.py
+    assert {"costs.params", "costs.macs", "costs.latency_ms_batch64"} <= of_costs
+    assert set(summary) == {*chosen, *others, *measured, *of_classes, *of_task, *of_network, *of_costs}
     check_classes(summary)
     for key in measured:
         assert isinstance(summary[key], float)

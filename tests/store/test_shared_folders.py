@@ -82,7 +82,7 @@ def test_what_was_refused_and_a_sweep_name_no_user_either(
     (log,) = (home / "logs").rglob("train.log")
     assert "~/nothing" in log.read_text()
     assert list((home / "logs").rglob("multirun.yaml"))
-    groups = ("search_space", "search", "selection", "evaluation", "data")
+    groups = ("search_space", "search", "selection", "evaluation", "data", "task")
     config = OmegaConf.create({"seed": 0, **{group: {"name": "a"} for group in groups}})
     with pytest.raises(UserError), recording_failures(config, home / "logs", REFUSED):
         raise UserError(f"There is no {home / 'table.csv'}.")

@@ -33,4 +33,8 @@ def test_a_loss_that_was_computed_without_gradients_is_a_mistake_not_zero() -> N
 
 def test_no_other_place_takes_gradients() -> None:
     callers = [path for path in SOURCES.rglob("*.py") if re.search(r"autograd\.grad\(|\.backward\(", path.read_text())]
-    assert [path.name for path in callers] == ["step.py"]
+    assert {path.name for path in callers} == {
+        "step.py",
+        "contract.py",  # tries an operation of one's own
+        "training_memory.py",  # counts what a step would keep
+    }

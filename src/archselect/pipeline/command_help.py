@@ -16,6 +16,7 @@ GROUPS = {
         "protocol": "Lengths and constants: one protocol for all methods, or each at its authors'.",
         "selection": "How an architecture is read off the supernet.",
         "selection/scoring": "How candidates are scored.",
+        "selection/limit": "What the network may cost at most: selection.limit.macs=30e6.",
         "evaluation": "How the architecture is judged.",
         "data": "The images.",
         "task": "What the networks are trained for: the loss, and the metric that everything is judged by.",

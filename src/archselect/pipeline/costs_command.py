@@ -112,7 +112,8 @@ def of_genotype(text: str, own: dict[str, str], overrides: list[str], configs: s
             f"evaluation={config.evaluation.name} has the network of {', '.join(map(str, sizes))}, not all of which "
             f"networks of {space.name} have. Leave evaluation=... out for the one that suits the space."
         ) from error
-    title = f"{genotype.label} in {space.name} ({', '.join(f'{name} {value}' for name, value in sizes.items())})"
+    said = ", ".join(f"{name} {value}" for name, value in sizes.items() if value is not None)
+    title = f"{genotype.label} in {space.name} ({said})"
     return Asked(title, network, size, config)
 
 

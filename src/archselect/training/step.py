@@ -4,8 +4,8 @@ A loss is the mean over the whole batch. Each of several processes holds the par
 make, whatever their number, so the sum over the processes is the loss, and the sum of their gradients is its gradient.
 
 Where every path from the images to the logits leads through `none` (a draw of GDAS, a decided cell), the loss of a step
-does not depend on `alpha` at all. PyTorch refuses to differentiate it; its gradient is zero. This is the one place that
-calls `torch.autograd.grad`.
+does not depend on `alpha` at all. PyTorch refuses to differentiate it; its gradient is zero. In training this is the
+one place that calls `torch.autograd.grad`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -17,8 +17,9 @@ from archselect.distributed.batch_norm import BatchNorm2d
 from archselect.models.ops.own import Operation
 from archselect.models.ops.primitives import Primitive
 
-SIZE, ODD = (8, 8), (5, 7)
-"""Images of 8x8 pixels; and some whose height and width are no multiples of a stride, nor equal."""
+SIZE = (8, 8)
+ODD = {1: (5, 7), 2: (6, 10)}
+"""Stride -> height and width that are neither equal nor powers of two; what is halved in a network is even."""
 
 
 def checked(operation: Operation, channels: int) -> Primitive:
@@ -51,7 +52,7 @@ class _Trial:
         self._check_normalisations()
         self._check_gradients()
         self._check_state()
-        images = torch.randn(2, self.channels, *ODD)
+        images = torch.randn(2, self.channels, *ODD[self.stride])
         self._check_output(images, self._call(self.module.eval(), images))
         with torch.device("meta"):  # as networks are counted
             for affine in (False, True):
@@ -164,8 +165,8 @@ class _Trial:
         got = tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
         if got != expected:
             raise self._error(
-                f"must map images {tuple(images.shape)} to {expected}, that is (B, C, ceil(H / stride), "
-                f"ceil(W / stride)); got {got}",
+                f"must map images {tuple(images.shape)} to {expected}, that is (B, C, H / stride, "
+                f"W / stride); got {got}",
                 "Correct padding and stride: a convolution of kernel k with padding=k // 2 does it",
             )
 
