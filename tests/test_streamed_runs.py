@@ -130,7 +130,7 @@ def test_a_run_may_be_augmented_as_on_imagenet_and_no_two_crops_are_one(
     own += ["data.color_jitter={brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.2}", "data.image_size=8"]
     with mock.patch.object(EncodedImages, "pixels", autospec=True, side_effect=EncodedImages.pixels) as read:
         run = train(*command(folder, tmp_path / "logs", "auto", *own))
-    seeds = [call.args[3] for call in read.call_args_list if call.args[3] is not None]
+    seeds = [seed for call in read.call_args_list for seed in call.args[3:] if seed is not None]
     assert len({*seeds}) == len(seeds) >= EPOCHS * 48  # weights and alpha, and the retraining
     assert "for each is cropped anew, at its own size (2 threads decode; data.storage=auto)" in capsys.readouterr().out
     assert 0 <= run.summary["evaluation.test_accuracy"] <= 1
