@@ -96,6 +96,7 @@ def each(*cases: tuple[str, ...]) -> pytest.MarkDecorator:
     ("epochs=3", "There is no option epochs. Did you mean ... search.epochs"),
     ("search_space=s5", "There is no search_space=s5. ... nasbench201 ... s4"),
     ("search.epochs=[1", "no viable alternative at input '[1' ... put it into quotes: 'search.epochs="),
+    ("logs/runs", "logs/runs cannot be read: what is typed behind the command is OPTION=VALUE."),
     ("search.epochs=1,2", "search.epochs=1,2 gives several values. Add -m ... type 'search.epochs=[1,2]'"),
 )
 def test_a_name_that_does_not_exist_is_refused(options: tuple[str, ...], expected: str) -> None:

@@ -67,6 +67,7 @@ def test_pickles_are_refused_with_what_converts_them(tmp_path: Path) -> None:
         ({"data": np.zeros((2, 48), np.uint8), "labels": [0, 1]}, r"Expected labels from 1 to 1000 in .*, got 0"),
         ({"data": np.zeros((2, 48), np.uint8), "labels": [1]}, r"Expected 2 labels"),
         ({"data": np.array([{}, {}]), "labels": [1, 1]}, r"holds no plain numbers"),
+        ({"data": np.uint8(3), "labels": [1, 1]}, r"got uint8 of the shape \(\)"),
     ],
 )
 def test_other_files_are_refused_in_a_sentence(tmp_path: Path, content: dict[str, Any], told: str) -> None:
@@ -80,3 +81,36 @@ def test_a_file_that_is_cut_is_named(folder: Path) -> None:
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"train_data_batch_2\.npz cannot be read as a file \.npz"):
         _ = read(folder).train
+
+
+# Offsets in the first local header and in its central one: the flags, of which bit 0 says encrypted, and the method.
+@pytest.mark.parametrize(("local", "central", "value"), [(6, 8, 1), (8, 10, 97)])
+def test_an_archive_that_is_encrypted_or_of_another_compression_is_named(
+    tmp_path: Path, local: int, central: int, value: int
+) -> None:
+    file = tmp_path / "train_data_batch_1.npz"
+    np.savez(file, **batch([1, 2]))
+    content = bytearray(file.read_bytes())
+    content[local] = content[content.index(b"PK\x01\x02") + central] = value
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"train_data_batch_1\.npz cannot be read as a file \.npz"):
+        _ = read(tmp_path).train
+
+
+def test_a_compressed_file_that_is_damaged_anywhere_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "train_data_batch_1.npz"
+    np.savez_compressed(file, **batch([1, 2, 3]))
+    content = file.read_bytes()
+    source, refused = DownsampledImageNet(path=tmp_path), 0
+    for place in range(0, len(content), 5):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :])
+        try:
+            source.open("train")
+        except ValueError as error:
+            refused += str(file) in str(error)
+    assert refused > len(content) // 15  # some bytes, such as a date, mean nothing
+
+
+def test_more_first_classes_than_there_are_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"first_classes must be at most 1000, .*; got 1001"):
+        DownsampledImageNet(first_classes=1001)

@@ -65,6 +65,22 @@ def test_the_index_is_made_once_and_anew_for_other_shards(folder: Path) -> None:
         assert len(read(folder).train) == 7 and indexed.call_count == 6
 
 
+@pytest.mark.parametrize("damage", ["cut", "empty", "flipped", "of other lengths"])
+def test_a_damaged_index_is_made_anew(folder: Path, damage: str) -> None:
+    first = read(folder).train
+    place = folder / ".archselect-index-train.npz"
+    content = place.read_bytes()
+    if damage == "of other lengths":
+        kept = dict(np.load(place))
+        np.savez(place, **kept | {"label": kept["label"][:3]})
+    else:
+        flipped = content[:100] + bytes([content[100] ^ 255]) + content[101:]
+        place.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "flipped": flipped}[damage])
+    again = read(folder).train
+    assert again.labels.dtype == torch.int64 and torch.equal(first.labels, again.labels)
+    assert place.read_bytes() == content
+
+
 def test_a_folder_that_cannot_be_written_needs_no_index(folder: Path) -> None:
     with mock.patch.object(module, "atomic_write", side_effect=PermissionError):
         assert len(read(folder).train) == 9
@@ -76,6 +92,9 @@ def test_a_folder_that_cannot_be_written_needs_no_index(folder: Path) -> None:
     [
         ({"a.png": b"x"}, r"a\.png of .*train-0000\.tar has no class\. Expected a file a\.cls"),
         ({"a.png": b"x", "a.cls": b"bee"}, r"Expected a whole number from 0 on in a\.cls of .*, got 'bee'"),
+        ({"a.png": b"x", "a.cls": b"9" * 20}, r"a whole number from 0 on in a\.cls of .*, below 2 \*\* 63, got '9999"),
+        ({"a.png": b"x", "a.cls": b"9223372036854775808"}, r"below 2 \*\* 63, got '9223372036854775808'"),
+        ({"a.png": b"x", "a.jpg": b"x", "a.cls": b"0"}, r"one image per key, but .* has a\.png and a\.jpg"),
         ({"a.txt": b"x"}, r"holds no image"),
     ],
 )

@@ -199,7 +199,45 @@ def test_an_image_with_targets_takes_them_along_where_it_stands_for_a_broken_one
     numbers = torch.cat([pixels[:, 0, 0, 0] for pixels, _ in batches])
     assert sorted(numbers.tolist()) == [0, 0, 2, 2]
     assert torch.equal(torch.cat([labels for _, labels in batches]), targets[numbers.long()])
-    assert torch.equal(images.in_memory().labels, targets[[0, 2, 2, 0]])
+    kept, part = images.in_memory(), torch.tensor([1, 0, 3, 3, 2])
+    assert torch.equal(kept.shown_labels, targets[[0, 2, 2, 0]]) and torch.equal(kept.labels, targets)
+    assert torch.equal(kept.select(part).shown_labels, targets[[0, 0, 2, 2, 2]])
+    assert_same(*((one.images, one.shown_labels) for one in (kept.select(part), images.select(part).in_memory())))
+
+
+@pytest.mark.parametrize("channels", [None, 3])
+def test_broken_images_are_left_out_of_images_in_memory_too(folder: Path, channels: int | None) -> None:
+    """Those of the subset, in every part of it, with the measured mean and std; even where only a header is read."""
+    for name in BROKEN:
+        (folder / "train" / name).write_bytes(b"none")
+    options = {"on_broken": "skip", "channels": channels, "mean": None, "std": None, "train_subset": 22}
+    both = list(in_both(folder, console=Console(quiet=True), **options))
+    method = small_search.method(weight_share=0.7, batch_size=4)
+    resident, on_disk = (search_loaders(data, method, CPU, 3, "search", held_out_share=0.3) for data in both)
+    assert isinstance(resident.train.weight_batches, DeviceLoader)
+    assert_same(resident.train, on_disk.train)
+    assert_same(resident.val, on_disk.val)
+    assert len(both[0].broken.met) >= 2 and both[0].broken.met == both[1].broken.met
+
+
+def test_size_and_channels_are_those_of_the_first_image_that_can_be_read(folder: Path) -> None:
+    (folder / "train" / "ant" / "00.png").write_bytes(b"none")
+    data = streamed(folder, on_broken="skip", image_size=None, channels=None)
+    assert (data.image_size, data.channels) == (7, 3)  # of 01.png
+    for option in ("image_size", "channels"):
+        with pytest.raises(BrokenImageError, match=r"ant/00\.png is not an image"):
+            getattr(streamed(folder, image_size=None, channels=None), option)
+    for file in (folder / "train").rglob("*.png"):
+        file.write_bytes(b"none")
+    for option in ("image_size", "channels"):
+        with pytest.raises(BrokenImageError, match=r"bee/11\.png is not an image"):
+            getattr(streamed(folder, on_broken="skip", image_size=None, channels=None), option)
+
+
+def test_a_part_in_memory_without_an_image_of_a_class_that_can_be_read_is_refused(folder: Path) -> None:
+    train = broken(folder, "skip", Console(quiet=True)).train.in_memory()  # type: ignore[union-attr]
+    with pytest.raises(BrokenImageError, match=r"no other of its class and part can be read"):
+        train.select(torch.tensor([3, 14]))
 
 
 def test_a_class_without_any_image_that_can_be_read_ends_the_run(folder: Path) -> None:

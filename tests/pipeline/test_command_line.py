@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from tests.command import ANALYZE, CONFIGS, TRAIN, Run, analyze, tiny, train
 
@@ -21,6 +23,7 @@ from archselect.pipeline.command_help import EXAMPLES, GROUPS, show_help
 from archselect.pipeline.command_line import arranged, data_name, launch, method, register_resolvers
 from archselect.pipeline.finished_run import load_genotype, load_supernet, open_run
 from archselect.store.redact_paths import override
+from archselect.utils.errors import in_a_sentence
 
 HEAVY = ("torch", "pytorch_lightning", "wandb", "sklearn", "pandas", "datasets", "matplotlib", "optuna", "pyarrow")
 NASTY = "it's a, b = [c] {d} (e): ~f \\"
@@ -74,6 +77,14 @@ def test_every_group_is_in_the_help() -> None:
     shown = {group for groups in GROUPS.values() for group in groups}
     inner = {group for group in there if group.startswith("protocol/")}  # of a protocol, and of an experiment
     assert there - inner - shown == {"hydra", "hydra/sweeper", "search_space/size"}
+
+
+@pytest.mark.parametrize("command", ["predict", "export"])
+def test_what_has_to_be_given_is_named(command: str, hydra: None) -> None:
+    config = compose(command, return_hydra_config=True)
+    with pytest.raises(OmegaConfBaseException) as lacking:
+        str(config.hydra.run.dir)
+    assert in_a_sentence(lacking.value, composing=True) == "run has to be given: run=... --help says what it is."
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """Images as files store them, decoded into one tensor."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,27 +13,68 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from archselect.data.pixels import PixelFormat, Stored, channels_of, height_and_width, pixels_of, readable
+from archselect.data.pixels import (
+    BrokenImageError,
+    PixelFormat,
+    Stored,
+    channels_of,
+    height_and_width,
+    pixels_of,
+    readable,
+)
 
 WORTH_A_PROGRESS_BAR = 5_000  # images; fewer are decoded in half a second
 
 LOOKED_AT = 1_000
 """Images that tell how many channels all of them have, evenly spaced: it takes a second, without decoding."""
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, eq=False)
 class ImageTensors:
-    """Images `(N, C, H, W)` in uint8 with their labels `(N,)` in int64."""
+    """Images `(N, C, H, W)` in uint8 with their labels `(N,)` in int64, or targets `(N, D)`.
+
+    Attributes:
+        whose: Which image each shows `(N,)`, where others stand for broken ones; None: all show themselves.
+    """
 
     images: Tensor
     labels: Tensor
+    whose: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def select(self, indices: Tensor) -> "ImageTensors":
-        """Return the images at `indices` `(M,)`, in that order."""
-        return ImageTensors(self.images[indices], self.labels[indices])
+        """Return the images at `indices` `(M,)`, in that order; for broken ones stand others among these.
+
+        Raises:
+            BrokenImageError: A class has none among these that could be read.
+        """
+        labels = self.labels[indices]
+        if self.whose is None:
+            return ImageTensors(self.images[indices], labels)
+        whose = torch.arange(len(indices))
+        broken = self.whose[indices] != indices
+        for position in broken.nonzero().flatten().tolist():
+            readable_ones = (other for other in others_alike(labels, position) if not broken[other])
+            if (other := next(readable_ones, None)) is None:
+                raise BrokenImageError("An image cannot be decoded, and no other of its class and part can be read.")
+            whose[position] = other
+        return ImageTensors(self.images[indices[whose]], labels, whose)
+
+    @property
+    def shown_labels(self) -> Tensor:
+        """The labels of what the images show: of another image, where that stands for a broken one."""
+        return self.labels if self.whose is None else self.labels[self.whose]
+
+
+def others_alike(labels: Tensor, position: int) -> Iterator[int]:
+    """Yield the positions of the other images of an image's class, if it has one: those after it, then before."""
+    everyone = torch.arange(len(labels))
+    alike = everyone[labels == labels[position]] if labels.dim() == 1 else everyone
+    yield from (*alike[alike > position].tolist(), *alike[alike < position].tolist())
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,25 +134,25 @@ class EncodedImages:
             pixels[position] = self.pixels(row, form)
         return ImageTensors(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.labels[indices])
 
-    def pixels(self, row: int, form: PixelFormat) -> NDArray[np.uint8]:
-        """Return the pixels `(size, size, C)` of one image.
+    def pixels(self, row: int, form: PixelFormat, crop_seed: int | None = None) -> NDArray[np.uint8]:
+        """Return the pixels `(size, size, C)` of one image, or of the random part of it that a seed stands for.
 
         Raises:
             ValueError: It cannot be decoded, or it has another size or other channels, which are not to be converted.
         """
         with self._opened(row) as image:
-            return pixels_of(image, form, self.name(row))
+            return pixels_of(image, form, self.name(row), crop_seed)
 
-    def channels(self) -> int:
+    def channels(self, skip_broken: bool = False) -> int:
         """Return how many channels the images have, as `LOOKED_AT` of them are stored: pictures one only if all do.
 
         Raises:
-            ValueError: An image is damaged, or they have different numbers.
+            ValueError: An image is damaged (to be skipped: all are), or they have different numbers.
         """
         found: dict[int, int] = {}
-        for row in torch.linspace(0, len(self) - 1, min(len(self), LOOKED_AT)).round().long().tolist():
-            with self._opened(row) as image:
-                found.setdefault(channels_of(image), row)
+        rows = torch.linspace(0, len(self) - 1, min(len(self), LOOKED_AT)).round().long().tolist()
+        for row, channels in self._looked_at(rows, skip_broken, lambda image, name: channels_of(image)):
+            found.setdefault(channels, row)
         if not found.keys() <= {1, 3} and len(found) > 1:
             (few, first), *_, (many, last) = sorted(found.items())
             raise ValueError(
@@ -119,16 +161,38 @@ class EncodedImages:
             )
         return max(found)
 
-    def size_of(self, row: int) -> int:
-        """Return height and width of one square image in pixels; a ValueError says that it is not square."""
-        with self._opened(row) as image:
-            height, width = height_and_width(image, self.name(row))
+    def size(self, skip_broken: bool = False) -> int:
+        """Return height and width in pixels of the first image (that can be read, where broken ones are skipped).
+
+        Raises:
+            ValueError: It is damaged, or not square.
+        """
+        row, (height, width) = next(self._looked_at(range(len(self)), skip_broken, height_and_width))
         if width != height:
             raise ValueError(
                 f"Expected square images, but {self.name(row)} is {height} pixels high and {width} wide. "
                 "Set data.image_size to the size that all of them are scaled and cropped to."
             )
         return height
+
+    def _looked_at(
+        self, rows: Sequence[int], skip_broken: bool, look: Callable[[Stored, str], T]
+    ) -> Iterator[tuple[int, T]]:
+        """Yield rows with what is seen of their images, without broken ones where they are skipped, unless all are."""
+        seen, error = False, None
+        for row in rows:
+            try:
+                with self._opened(row) as image:
+                    found = look(image, self.name(row))
+            except BrokenImageError as broken:
+                if not skip_broken:
+                    raise
+                error = broken
+                continue
+            seen = True
+            yield row, found
+        if error and not seen:
+            raise error
 
     @contextmanager
     def _opened(self, row: int) -> Iterator[Stored]:

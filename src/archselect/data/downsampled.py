@@ -1,7 +1,9 @@
 """ImageNet in 8 to 64 pixels (Chrabaszcz, Loshchilov & Hutter, arXiv 1707.08819), as its authors publish it."""
 
+import lzma
 import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, cast
@@ -14,6 +16,12 @@ from archselect.data.decode import EncodedImages
 from archselect.data.sources import LocalSource, Split, digest, digest_of_files
 from archselect.safe_io.files import EXPANSION, EXPANSION_FREE
 from archselect.utils.validation import POSITIVE_INT
+
+# What a damaged or encrypted archive raises, or one of another compression, depending on where it is damaged.
+ARCHIVE_ERRORS = (
+    *(OSError, ValueError, KeyError, EOFError, RuntimeError, OverflowError, MemoryError),
+    *(struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
+)
 
 CONVERSION = (
     "Where you trust them: python -c \"import numpy, pickle, sys; [numpy.savez(f + '.npz', **pickle.load(open(f, "
@@ -43,6 +51,11 @@ class DownsampledImageNet(LocalSource):
     def __post_init__(self) -> None:
         if self.first_classes is not None:
             POSITIVE_INT.check("data.source.first_classes", self.first_classes)
+            if self.first_classes > self.CLASSES:
+                raise ValueError(
+                    f"data.source.first_classes must be at most {self.CLASSES}, for there are no more; got "
+                    f"{self.first_classes}."
+                )
 
     def names(self, split: Split) -> tuple[str, ...]:
         return (self.NAMES[split],)
@@ -94,10 +107,10 @@ class DownsampledImageNet(LocalSource):
         try:
             with zipfile.ZipFile(file) as archive:
                 pixels, labels = _array(archive, file, "data.npy"), _array(archive, file, "labels.npy")
-        except (OSError, ValueError, KeyError, struct.error, zipfile.BadZipFile) as error:
+        except ARCHIVE_ERRORS as error:
             raise ValueError(f"{file} cannot be read as a file .npz with data and labels ({error}).") from error
-        size = int((pixels.shape[-1] // 3) ** 0.5)
-        if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != 3 * size * size:
+        size = int((pixels.shape[-1] // 3) ** 0.5) if pixels.ndim == 2 else 0
+        if pixels.dtype != np.uint8 or not size or pixels.shape[1] != 3 * size * size:
             raise ValueError(
                 f"Expected data of the shape (N, 3 * size * size) in uint8 in {file}, got {pixels.dtype} of the shape "
                 f"{pixels.shape}."

@@ -82,9 +82,11 @@ class TarShards(LocalSource):
         place = self.root / f".archselect-index-{split}.npz"
         states = [(shard.name, shard.stat().st_size, shard.stat().st_mtime_ns) for shard in shards]
         stamp = digest(LAYOUT, states)
-        with suppress(OSError, ValueError, KeyError), np.load(place, allow_pickle=False) as kept:
-            if str(kept["stamp"]) == stamp:
-                return Index(*(kept[field] for field in Index._fields))
+        with suppress(Exception), np.load(place, allow_pickle=False) as kept:  # it is made anew, whatever is wrong
+            found = Index(*(kept[field] for field in Index._fields))
+            alike = {column.shape for column in found} == {(len(found.label),)} and found.label.dtype == np.int64
+            if alike and str(kept["stamp"]) == stamp:
+                return found
         rows = [(number, *row) for number, shard in enumerate(shards) for row in _images_of(shard)]
         if not rows:
             raise ValueError(f"{shards[0]} holds no image. Expected {self.expected}.")
@@ -94,14 +96,14 @@ class TarShards(LocalSource):
         return index
 
 
-def _images_of(shard: Path) -> Iterator[tuple[int, int, int, str]]:
+def _images_of(shard: Path) -> Iterator[tuple[int, int, np.int64, str]]:
     """Yield offset, size, label and name of each image of a shard, in its order.
 
     Raises:
-        ValueError: It is no tar file, or an image has no class.
+        ValueError: It is no tar file, or an image has no class, or one with another image.
     """
     images: dict[str, tarfile.TarInfo] = {}
-    labels: dict[str, int] = {}
+    labels: dict[str, np.int64] = {}
     try:
         with tarfile.open(shard, "r:") as archive:
             for member in archive:
@@ -110,7 +112,11 @@ def _images_of(shard: Path) -> Iterator[tuple[int, int, int, str]]:
                 if not member.isreg() or member.issparse():
                     continue
                 if f".{ending.lower()}" in IMAGE_SUFFIXES:
-                    images[key] = member
+                    if (other := images.setdefault(key, member)) is not member:
+                        names = f"{printable(other.name)} and {printable(member.name)}"
+                        raise ValueError(
+                            f"Expected one image per key, but {shard} has {names}, which share one class. Rename one."
+                        )
                 elif ending == "cls" and member.size <= LABEL_BYTES and (content := archive.extractfile(member)):
                     labels[key] = _whole(content.read(), member.name, shard)
     except (OSError, tarfile.TarError, EOFError) as error:
@@ -124,8 +130,11 @@ def _images_of(shard: Path) -> Iterator[tuple[int, int, int, str]]:
         yield member.offset_data, member.size, labels[key], printable(member.name)
 
 
-def _whole(content: bytes, name: str, shard: Path) -> int:
+def _whole(content: bytes, name: str, shard: Path) -> np.int64:
     text = content.decode("ascii", "replace").strip()
-    if not text.isdecimal():
-        raise ValueError(f"Expected a whole number from 0 on in {printable(name)} of {shard}, got {printable(text)!r}.")
-    return int(text)
+    if not text.isdecimal() or int(text) > np.iinfo(np.int64).max:
+        raise ValueError(
+            f"Expected a whole number from 0 on in {printable(name)} of {shard}, below 2 ** 63, got "
+            f"{printable(text)!r}."
+        )
+    return np.int64(text)

@@ -24,7 +24,7 @@ from rich.progress import track
 from torch import Tensor
 
 from archselect.data.augmentation import Normalisation, crop_and_flip
-from archselect.data.decode import WORTH_A_PROGRESS_BAR, EncodedImages, ImageTensors
+from archselect.data.decode import WORTH_A_PROGRESS_BAR, EncodedImages, ImageTensors, others_alike
 from archselect.data.loader import Batch, Batches, DeviceLoader, Part
 from archselect.data.pixels import BrokenImageError, PixelFormat
 from archselect.distributed.launch import launched
@@ -124,23 +124,30 @@ class StreamedImages:
         """Return the images at `indices` `(M,)`, in that order."""
         return replace(self, rows=self.rows[indices])
 
-    def read(self, positions: Sequence[int], pixels: np.ndarray) -> list[int]:
+    def read(
+        self, positions: Sequence[int], pixels: np.ndarray, crop_seeds: Sequence[int | None] | None = None
+    ) -> list[int]:
         """Decode the images at `positions`, M, into `pixels` `(M, size, size, channels)`; return whose they are.
+
+        With seeds these are random parts of them, as `data.pixels.random_box` says.
 
         Raises:
             BrokenImageError: One cannot be decoded, and none is to be skipped, or none that could stand for it can be.
         """
-        return [self._fill(position, place) for position, place in zip(positions, pixels, strict=True)]
+        seeds = [None] * len(positions) if crop_seeds is None else crop_seeds
+        return [self._fill(*wanted) for wanted in zip(positions, pixels, seeds, strict=True)]
 
-    def in_memory(self) -> ImageTensors:
-        """Return all of them decoded."""
+    def in_memory(self, description: str = "") -> ImageTensors:
+        """Return all of them decoded; a progress bar with the description is shown when there are many."""
         pixels = np.empty((len(self), *self.form.shape), dtype=np.uint8)
 
         def fill(chunk: range) -> list[int]:
             return self.read(chunk, pixels[chunk.start : chunk.stop])
 
-        whose = torch.tensor(list(chain.from_iterable(self._in_chunks(fill))))
-        return ImageTensors(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.labels[whose])
+        whose = torch.tensor(list(chain.from_iterable(self._in_chunks(fill, description))))
+        all_themselves = torch.equal(whose, torch.arange(len(self)))
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        return ImageTensors(images, self.labels, None if all_themselves else whose)
 
     def pixel_counts(self, description: str) -> Tensor:
         """Read all images once and return how many pixels have each value in each channel, `(C, 256)`."""
@@ -150,37 +157,30 @@ class StreamedImages:
             self.read(chunk, pixels)
             return Normalisation.pixel_counts(torch.from_numpy(pixels).permute(0, 3, 1, 2))
 
-        console = self.broken.console
-        quiet = len(self) < WORTH_A_PROGRESS_BAR or console.is_jupyter
-        options: dict[str, Any] = {"console": console, "transient": True, "disable": quiet}
-        counts = track(self._in_chunks(count), description, -(-len(self) // CHUNK), **options)
-        return sum(counts, torch.zeros(self.form.channels, 256, dtype=torch.int64))
+        return sum(self._in_chunks(count, description), torch.zeros(self.form.channels, 256, dtype=torch.int64))
 
-    def _in_chunks(self, function: Callable[[range], T]) -> Iterator[T]:
+    def _in_chunks(self, function: Callable[[range], T], description: str) -> Iterator[T]:
         """Yield what a function returns of the positions of all images, some at a time, called by all workers."""
-        starts = range(0, len(self), CHUNK)
+        console = self.broken.console
+        quiet = not description or len(self) < WORTH_A_PROGRESS_BAR or console.is_jupyter
+        options: dict[str, Any] = {"console": console, "transient": True, "disable": quiet}
+        chunks = [range(start, min(start + CHUNK, len(self))) for start in range(0, len(self), CHUNK)]
         with ThreadPoolExecutor(self.workers, "decode") as pool:
-            yield from pool.map(function, (range(start, min(start + CHUNK, len(self))) for start in starts))
+            yield from track(pool.map(function, chunks), description, len(chunks), **options)
 
-    def _fill(self, position: int, place: np.ndarray) -> int:
+    def _fill(self, position: int, place: np.ndarray, crop_seed: int | None) -> int:
         """Decode an image, or the one that stands for it, into `place` and return which one it is."""
-        others = self._others(position)
+        others = others_alike(self.labels, position)
         while True:
             row = int(self.rows[position])
             try:
-                place[:] = self.encoded.pixels(row, self.form)
+                place[:] = self.encoded.pixels(row, self.form, crop_seed)
                 return position
             except BrokenImageError as error:
                 self.broken.add(self.encoded.name(row), error)
                 if (following := next(others, None)) is None:
                     raise BrokenImageError(f"{error} No other image of its class can be read.") from error
                 position = following
-
-    def _others(self, position: int) -> Iterator[int]:
-        """Yield the positions of the other images of an image's class, if it has one: those after it, then before."""
-        label, everyone = self.labels[position], torch.arange(len(self))
-        alike = everyone[self.labels == label] if self.labels.dim() == 1 else everyone
-        yield from (*alike[alike > position].tolist(), *alike[alike < position].tolist())
 
 
 Images = ImageTensors | StreamedImages
@@ -217,20 +217,22 @@ class StreamLoader(Batches):
             pool.shutdown(cancel_futures=True)
 
     def _begin(self, pool: ThreadPoolExecutor, part: Part) -> _Decoding:
-        indices, images = part[0].tolist(), self._images
+        indices, draws, images = part[0].tolist(), part[1], self._images
+        seeds = None if draws is None or self.augmentation is None else self.augmentation.crop_seeds(draws)
         shape = (len(indices), *images.form.shape)
         pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
         ends = [len(indices) * worker // images.workers for worker in range(images.workers + 1)]
         spans = [slice(*span) for span in pairwise(ends) if span[0] < span[1]]
         array = pixels.numpy()
-        return _Decoding(pixels, part, [pool.submit(images.read, indices[span], array[span]) for span in spans])
+        wanted = ((indices[span], array[span], None if seeds is None else seeds[span]) for span in spans)
+        return _Decoding(pixels, part, [pool.submit(images.read, *each) for each in wanted])
 
     def _moved(self, decoding: _Decoding) -> Batch:
         draws = decoding.part[1]
         whose = torch.tensor([position for chunk in decoding.chunks for position in chunk.result()])
         pixels = decoding.pixels.to(self._device, non_blocking=True)
         if draws is not None and self.augmentation is not None:
-            numbers = torch.arange(len(pixels), device=self._device)
+            numbers, draws = torch.arange(len(pixels), device=self._device), draws.to(self._device, non_blocking=True)
             pixels = crop_and_flip(self.augmentation.padded(pixels), numbers, draws, self._height, self._width)
         return self._normalised(pixels, draws), self._labels[whose].to(self._device, non_blocking=True)
 
@@ -244,4 +246,4 @@ def batches_of(images: Images, *args: Any, **options: Any) -> Batches:
         images = images.in_memory()
     if isinstance(images, StreamedImages):
         return StreamLoader(images, *args, **options)
-    return DeviceLoader(images.images, images.labels, *args, **options)
+    return DeviceLoader(images.images, images.shown_labels, *args, **options)

@@ -51,12 +51,16 @@ def in_a_sentence(error: Exception, composing: bool) -> str | None:
         return _missing_choice(error, error.missing_cfg_file)
     if isinstance(error, hydra.errors.OverrideParseException):
         key, _, value = error.override.partition("=")
+        if "=" not in error.override:
+            return f"{error.override} cannot be read: what is typed behind the command is OPTION=VALUE."
         reason, quoted = str(error).split("\n")[0], shlex.quote(override(key, value))
         return f"{error.override} cannot be read ({reason}). If it is a text, put it into quotes: {quoted}"
     if isinstance(error, hydra.errors.ConfigCompositionException):
         return _composition(error)
     if not is_user_error(error, composing):
         return None
+    if lacking := re.search(r"Missing mandatory value: (\S+)", str(error)):
+        return f"{lacking[1]} has to be given: {lacking[1]}=... --help says what it is."
     if isinstance(error, OSError) and error.filename is not None:
         where = "Hydra keeps a run's log and config there: set logs=FOLDER to a folder that can be written."
         return f"{explanation(error, Path(error.filename))}\n{where}"
