@@ -181,9 +181,8 @@ def _as_value_error(failed: str) -> Iterator[None]:
         while first.__cause__ is not None:
             first = first.__cause__
         named = OPERATOR.search(str(first)) or OPERATOR.search(str(error))
-        reason = (
-            f"the operator {named[1]}" if named else f"{type(first).__name__}: {str(first).strip().splitlines()[0]}"
-        )
+        said = " ".join(str(first).split())[:300]
+        reason = f"the operator {named[1]}" if named else f"{type(first).__name__}: {said}"
         raise ValueError(f"{failed} ({reason}). Use format=torch_export or format=safetensors.") from error
 
 
