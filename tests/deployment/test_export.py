@@ -12,7 +12,7 @@ from tests.command import TRAIN, Run, _script
 from torch import nn
 
 from archselect import load_network
-from archselect.deployment.export import Export
+from archselect.deployment.export import Export, _check_computes_the_same_twice
 from archselect.deployment.formats import FORMATS, Deployed, program_of
 from archselect.pipeline.finished_run import open_run
 from archselect.search_spaces import DartsSpace
@@ -108,6 +108,29 @@ def test_a_network_that_draws_noise_is_refused(trained_run: Run, monkeypatch: py
     monkeypatch.setattr("archselect.deployment.export.load_network", lambda run: network)
     with pytest.raises(ValueError, match="draws noise"):
         written(trained_run, "safetensors", trained_run.folder)
+    genotype = network.description.genotype.replace("noise@", "denoise@")
+    network.description = replace(network.description, genotype=genotype)
+    _check_computes_the_same_twice(network)
+
+
+@pytest.mark.slow
+def test_what_onnx_cannot_express_is_a_sentence(trained_run: Run, tmp_path: Path) -> None:
+    network, file = load_network(trained_run.folder), tmp_path / "network.onnx"
+    deployed = Deployed(network, True)
+    deployed.network = nn.Sequential(Bessel(), nn.Flatten())  # type: ignore[assignment]
+    with pytest.raises(ValueError, match=r"the operator \w+\.\w*bessel_i1e\)\. Use format=torch_export or"):
+        FORMATS["onnx"].write(network, deployed, False, file)
+
+
+def test_what_onnxruntime_cannot_read_is_a_sentence(trained_run: Run, tmp_path: Path) -> None:
+    (tmp_path / "network.onnx").write_bytes(b"no graph")
+    with pytest.raises(ValueError, match=r"onnxruntime cannot compute .* Use format=torch_export or"):
+        FORMATS["onnx"].read(tmp_path / "network.onnx", Deployed(load_network(trained_run.folder), True), ())
+
+
+class Bessel(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.special.i1e(x)
 
 
 def test_the_command_writes_the_file_and_its_card(trained_run: Run, capsys: pytest.CaptureFixture[str]) -> None:

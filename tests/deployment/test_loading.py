@@ -2,6 +2,8 @@
 
 import pickle
 import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from tests.command import Run
 
 from archselect import load_network
 from archselect.deployment import TrainedNetwork
-from archselect.pipeline.finished_run import open_run
+from archselect.pipeline.finished_run import FinishedRun, open_run
 
 
 def right(network: TrainedNetwork, run: Run) -> int:
@@ -56,6 +58,21 @@ def test_images_of_another_kind_are_refused_in_a_sentence(tiny_run: Run, shape: 
 def test_a_run_without_an_evaluation_that_trains_has_no_network(nasbench201_folder: Path) -> None:
     with pytest.raises(ValueError, match="trained no network: it has evaluation=none"):
         load_network(nasbench201_folder)
+
+
+@pytest.mark.parametrize("name", ["fitted", "target_mean"])
+def test_what_a_result_says_of_the_task_runs_no_code(
+    name: str, tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "code_of_the_result.py").write_text("def call(): pass")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code = {"_target_": "code_of_the_result.call"}
+    stage = open_run(tiny_run.folder).stage("evaluation")
+    result = {**stage.result, name: {"mean": code} if name == "fitted" else code}
+    monkeypatch.setattr(FinishedRun, "stage", lambda run, kind: replace(stage, result=result))
+    with pytest.raises(ValueError, match="task=classification cannot be restored"):
+        load_network(tiny_run.folder)
+    assert "code_of_the_result" not in sys.modules
 
 
 def test_a_damaged_network_is_refused(tiny_run: Run, tmp_path: Path) -> None:

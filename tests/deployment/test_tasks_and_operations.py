@@ -15,9 +15,11 @@ from archselect import load_network
 from archselect.deployment.answers import answer, in_words, probabilities, target, true_answer
 from archselect.deployment.export import Export
 from archselect.deployment.formats import FORMATS, Deployed
+from archselect.deployment.weights_file import write_weights
 from archselect.pipeline.finished_run import open_run
 from archselect.tasks import Classification, Multilabel, Regression
 
+ROOT = Path(__file__).parents[2]
 ABC = ("a", "b", "c")
 
 
@@ -36,6 +38,18 @@ def test_answers_are_told_in_the_words_of_the_task() -> None:
     assert probabilities(task, [7.0], ["angle"]) == {}
     assert target(task, {"angle": "-3.5"}, ["angle"]).tolist() == [-3.5]
     assert in_words({"angle": 7.0, "other": 0.12345}) == "7, 0.123"
+
+
+def test_no_column_of_numbers_takes_the_place_of_another() -> None:
+    task = Regression(mean=[0.0] * 3, std=[1.0] * 3)
+    names = ("file", "a", "true_a")
+    assert answer(task, [1.0, 2.0, 3.0], names) == {"target_file": 1.0, "a": 2.0, "target_true_a": 3.0}
+    assert target(task, {"file": "1.png", "target_file": "1", "a": "2", "target_true_a": "3"}, names).tolist() == [
+        1,
+        2,
+        3,
+    ]
+    assert answer(task, [1.0, 2.0], names) == {"prediction 0": 1.0, "prediction 1": 2.0}
 
 
 @pytest.mark.parametrize(
@@ -65,6 +79,31 @@ def test_a_network_of_another_task_gives_the_runs_metric(
         answer(network.task, network.task.predictions(outputs)[3].tolist(), network.classes),
     )
     assert ";".join(said) == told["labels"] if task == "multilabel" else said == pytest.approx(told, rel=1e-4)
+
+
+def test_a_task_of_ones_own_keeps_what_it_was_fitted_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: str, no_figures: None, capsys: Any
+) -> None:
+    guide = (ROOT / "docs" / "guides" / "tasks.md").read_text().split("```python\n# my_task.py")[1].split("```")[0]
+    more = "    turn: tuple = (0.0,)\n\n    def fitted(self, data):\n        return replace(self, turn=(90.0,))\n"
+    guide = guide.replace("    metric =", f"{more}\n    metric =").replace(
+        "import dataclass", "import dataclass, replace"
+    )
+    turned = guide.replace("return torch.rad2deg(", "return self.turn[0] + torch.rad2deg(")
+    (tmp_path / "turned_task.py").write_text(turned)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "turned.yaml").write_text("_target_: turned_task.Direction\nname: turned\n")
+    genotype = "genotype='|skip_connect~0|+|nor_conv_3x3~0|none~1|+|skip_connect~0|none~1|none~2|'"
+    of_run = ("data=digits_rotated", "task=turned", "data.train_subset=100", f"hydra.searchpath=[{tmp_path}]")
+    run = train(*tiny("nasbench201", "darts", "magnitude", *of_run, genotype, logs))
+    rows, _ = predicted(run, "test", "trusted=[turned_task]", "mistakes=0")
+    assert f"angular error {run.summary['evaluation.test_angular_error']:.4f}" in capsys.readouterr().out
+    assert set(rows[0]) == {"file", "angle", "true_angle"}
+    network = load_network(run.folder, trusted=["turned_task"])
+    write_weights(network, tmp_path / "network.safetensors")
+    again = load_network(tmp_path / "network.safetensors", trusted=["turned_task"])
+    assert again.task == network.task and again.task.turn == (90.0,)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("form", ["safetensors", pytest.param("onnx", marks=pytest.mark.slow)])

@@ -43,6 +43,18 @@ def test_it_is_the_network_that_was_written(tiny_run: Run, file: Path) -> None:
     [
         (lambda said: said["search_space"].update(_target_="os.system"), r"'os.system' as search_space\._target_"),
         (lambda said: said["task"].update(_target_="os.system"), r"'os.system' as task\._target_"),
+        (
+            lambda said: said["skeleton"].update(stem={"_target_": "evil.Stem"}),
+            r"'evil.Stem' as skeleton\.stem\._target_",
+        ),
+        (
+            lambda said: said["skeleton"].update(head={"_target_": "evil.Head"}),
+            r"'evil.Head' as skeleton\.head\._target_",
+        ),
+        (
+            lambda said: said["search_space"].update(operations_of={"0": [{"name": "x", "_target_": "evil.Op"}]}),
+            r"'evil.Op' as search_space\.operations_of\.0\.0\._target_",
+        ),
         (lambda said: said["search_space"].update(name="${oc.env:HOME}"), "refers to something outside"),
         (lambda said: said["skeleton"].update(channels=400), "holds the state of another network"),
         (lambda said: said.update(genotype="normal"), "got 'normal'"),
@@ -51,12 +63,33 @@ def test_it_is_the_network_that_was_written(tiny_run: Run, file: Path) -> None:
         (lambda said: said.update(extra=1), "is no description of one"),
         (lambda said: [said], "is no description of one"),
     ],
-    ids=["class", "task", "resolver", "other_network", "genotype", "size", "space", "more", "list"],
+    ids=[
+        "class",
+        "task",
+        "stem",
+        "head",
+        "operation",
+        "resolver",
+        "other_network",
+        "genotype",
+        "size",
+        "space",
+        "more",
+        "list",
+    ],
 )
 def test_a_file_that_says_something_else_is_a_sentence(file: Path, change: Any, why: str) -> None:
     changed(file, change)
     with pytest.raises(ValueError, match=why):
         load_network(file)
+
+
+def test_tied_weights_are_written_each(tiny_run: Run, tmp_path: Path) -> None:
+    network = load_network(tiny_run.folder)
+    network.network.tied = next(network.network.parameters())
+    write_weights(network, tmp_path / "tied.safetensors")
+    written = load_file(tmp_path / "tied.safetensors")
+    assert written["tied"].equal(network.network.tied) and len(written) == len(network.network.state_dict())
 
 
 def test_damaged_and_foreign_files_are_told_apart(file: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Losses, measures and metrics of the tasks: numbers worked out by hand, and scikit-learn's."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +30,16 @@ def test_balanced_classes_weigh_one_on_average_over_the_images() -> None:
     plain, weighted = Classification().losses(LOGITS, labels), task.losses(LOGITS, labels)
     assert weighted.tolist() == pytest.approx([float(plain[0]) * 2 / 3, float(plain[1]) * 2])
     assert float(task.loss(LOGITS, labels)) == pytest.approx(float(weighted.sum()) / 2)  # not over their weights
+
+
+def test_what_is_fitted_passes_through_json_and_is_plain() -> None:
+    task: Any = Regression()
+    fitted = task.fitted(data(TARGETS, 2))
+    assert set(task.learnt(fitted)) == {"mean", "std"} and task.learnt(task) == {}
+    assert task.restored(json.loads(json.dumps(task.learnt(fitted)))) == fitted
+    object.__setattr__(fitted, "mean", torch.zeros(1))
+    with pytest.raises(ValueError, match="fitted puts a Tensor into mean, which results cannot keep"):
+        task.learnt(fitted)
 
 
 def test_the_loss_of_classification_is_the_mean_or_sum_of_its_losses() -> None:

@@ -26,7 +26,7 @@ def answer(task: Task, prediction: Sequence[float], classes: Sequence[str]) -> d
     if isinstance(task, Multilabel):
         there = [name for name, value in zip(classes, prediction, strict=True) if value >= task.threshold]
         return {"labels": SEPARATOR.join(there)}
-    return dict(zip(classes, prediction, strict=True))
+    return dict(zip(_columns(classes, len(prediction)), prediction, strict=True))
 
 
 def probabilities(task: Task, prediction: Sequence[float], classes: Sequence[str]) -> dict[str, float]:
@@ -47,12 +47,12 @@ def target(task: Task, row: Mapping[str, str], classes: Sequence[str]) -> Tensor
     if isinstance(task, Multilabel):
         there = [_number(name, classes) for name in _column(row, "labels").split(SEPARATOR) if name]
         return torch.tensor([float(number in there) for number in range(len(classes))])
-    return torch.tensor([float(_column(row, name)) for name in classes])
+    return torch.tensor([float(_column(row, name)) for name in _columns(classes, len(classes))])
 
 
 def true_answer(task: Task, target: Tensor, classes: Sequence[str]) -> dict[str, Any]:
     """Return what is true of an image, as `answer` tells it."""
-    if isinstance(task, Classification):
+    if target.dim() == 0:
         return {"class": classes[int(target)]}
     return answer(task, target.tolist(), classes)
 
@@ -61,6 +61,16 @@ def in_words(told: Mapping[str, Any]) -> str:
     """Return an answer in a line."""
     said = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in told.values()]
     return ", ".join(said)
+
+
+def _columns(names: Sequence[str], count: int) -> list[str]:
+    """Return the columns of so many numbers: those of the targets, or, where there are others, by number.
+
+    None is called as a table calls what else it holds, the image's `file` and `true_...`.
+    """
+    if len(names) != count:
+        return [f"prediction {number}" for number in range(count)]
+    return [f"target_{name}" if name == "file" or name.startswith("true_") else name for name in names]
 
 
 def _column(row: Mapping[str, str], name: str) -> str:

@@ -16,6 +16,7 @@ from archselect.deployment.check import Agreement, compared, random_images, test
 from archselect.deployment.formats import FORMATS, Deployed
 from archselect.deployment.loading import load_network
 from archselect.deployment.network import TrainedNetwork
+from archselect.genotype import Genotype
 from archselect.pipeline.config import as_user_error, to_plain_dict
 from archselect.pipeline.finished_run import FinishedRun, open_run
 from archselect.pipeline.run import log_exceptions, redact_hydra_files
@@ -73,7 +74,8 @@ class Export:
 
 def _check_computes_the_same_twice(network: TrainedNetwork) -> None:
     """Raise a ValueError for a network that draws noise: what a file of it computes could not be checked."""
-    if "noise@" in network.description.genotype:
+    cells = Genotype.from_text(network.description.genotype)
+    if any(operation == "noise" for cell in cells for _, _, operation in cell.edges):
         raise ValueError(
             "This network draws noise whenever it is asked (the operation noise of its genotype), so that no file can "
             "be compared with it. Choose another architecture."

@@ -6,6 +6,7 @@ safetensors     `network.safetensors`, the weights and a description, from which
 """
 
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ from archselect.utils.errors import extra
 
 Compute = Callable[[Tensor], Tensor]
 """Images `(B, C, H, W)` to outputs `(B, outputs)`."""
+
+OPERATOR = re.compile(r"op='([\w.]+)'")
+"""In an error of PyTorch's exporter."""
 
 MULTIPLES = (4, 8, 16, 32)
 """What heights and widths must be multiples of, so that all that halves an image meets even sizes: two reductions, and
@@ -144,20 +148,42 @@ def _write_onnx(network: TrainedNetwork, deployed: Deployed, free: bool, path: P
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     program, images = program_of(deployed, network.channels, network.image_size, free)
-    with _quiet():
+    with _quiet(), _as_value_error("ONNX cannot express this network"):
         made = torch.onnx.export(
             program, (), dynamo=True, input_names=["images"], output_names=["outputs"], verbose=False
         )
-    assert made is not None
-    made.save(path, external_data=False)
+        assert made is not None
+        made.save(path, external_data=False)
     return images
 
 
 def _read_onnx(path: Path, deployed: Deployed, trusted: tuple[str, ...]) -> Compute:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+    failed = "onnxruntime cannot compute the file of this network"
+    with _as_value_error(failed):
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def compute(images: Tensor) -> Tensor:
+        with _as_value_error(failed):
+            return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+    return compute
+
+
+@contextmanager
+def _as_value_error(failed: str) -> Iterator[None]:
+    """Say in a sentence what PyTorch's exporter or onnxruntime raises, and the operator that it is about."""
+    try:
+        yield
+    except Exception as error:  # of both a dozen kinds, of no common class
+        first: BaseException = error
+        while first.__cause__ is not None:
+            first = first.__cause__
+        named = OPERATOR.search(str(first)) or OPERATOR.search(str(error))
+        said = " ".join(str(first).split())[:300]
+        reason = f"the operator {named[1]}" if named else f"{type(first).__name__}: {said}"
+        raise ValueError(f"{failed} ({reason}). Use format=torch_export or format=safetensors.") from error
 
 
 def _write_safetensors(network: TrainedNetwork, deployed: Deployed, free: bool, path: Path) -> Image:

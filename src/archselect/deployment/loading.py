@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from archselect.deployment.network import Description, TrainedNetwork, build
-from archselect.deployment.weights_file import read_weights, task_of
+from archselect.deployment.weights_file import read_weights
 from archselect.evaluation import Retraining
 from archselect.pipeline.config import to_plain_dict
 from archselect.pipeline.evaluation_stage import NETWORK
@@ -49,7 +49,8 @@ def load_network(run: str | Path | FinishedRun, trusted: Sequence[str] = ()) -> 
         network = build(description, space, auxiliary)
     tensors.load_into(network, file)
     network.auxiliary = None
-    return TrainedNetwork(network, description, task_of(description)).eval()
+    fitted = _fitted(found.stage("evaluation").result)
+    return TrainedNetwork(network, description, found.parts.task.restored(fitted)).eval()
 
 
 def _file(run: FinishedRun) -> Path:
@@ -78,10 +79,12 @@ def _description(run: FinishedRun) -> Description:
         channels=result.get("channels") or parts.data.channels,
         mean=tuple(result["mean"]),
         std=tuple(result["std"]),
-        task={**to_plain_dict(run.config.task), **_targets(result)},
+        task={**to_plain_dict(run.config.task), **_fitted(result)},
     )
 
 
-def _targets(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a task that follow from the training images: by what a regression's were standardised."""
+def _fitted(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a task that follow from the training images; an older result has a regression's only."""
+    if isinstance(fitted := result.get("fitted"), dict):
+        return fitted
     return {name: result[f"target_{name}"] for name in ("mean", "std") if f"target_{name}" in result}

@@ -108,7 +108,7 @@ def tell(network: TrainedNetwork, asked: Asked, form: PixelFormat, batch_size: i
         for some, pixels in decoded(asked, form, batch_size, on_broken, broken):
             outputs = network(network.normalize(pixels.to(network.scale.device)))
             rows += some
-            predictions.append(network.task.predictions(outputs).cpu())
+            predictions.append(network.task.predictions(outputs).reshape(len(some), -1).cpu())
             if asked.targets is not None:
                 true = torch.stack([asked.targets[row] for row in some]).to(outputs.device)
                 measures.append(network.task.measures(outputs, true).cpu())

@@ -29,7 +29,7 @@ def write_weights(network: TrainedNetwork, path: Path) -> None:
     """Write the weights and statistics of a network, and what it is."""
     with extra("export", "A .safetensors file"):
         from safetensors.torch import save
-    state = {name: value.contiguous() for name, value in network.network.state_dict().items()}
+    state = {name: value.clone().contiguous() for name, value in network.network.state_dict().items()}  # some are tied
     path.write_bytes(save(state, {KEY: json.dumps(asdict(network.description)), "format": "pt"}))
 
 
@@ -51,20 +51,16 @@ def read_weights(path: Path, trusted: Sequence[str] = ()) -> TrainedNetwork:
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged, or no .safetensors file: {error}") from error
     description = _description(metadata, path)
-    check_targets({"search_space": dict(description.search_space), "task": dict(description.task)}, path, trusted)
+    check_targets(asdict(description), path, trusted)
     space = instantiate_part(OmegaConf.create({"search_space": dict(description.search_space)}), "search_space")
     with torch.device("meta"):  # the file bounds what is made
         check_fits(build(description, space), state, path)
     with torch.random.fork_rng(devices=[]):
         network = build(description, space)
     network.load_state_dict(state)
-    return TrainedNetwork(network, description, task_of(description)).eval()
-
-
-def task_of(description: Description) -> Task:
-    """Return the task of a network; its classes have been checked."""
     task: Task = instantiate_part(OmegaConf.create({"task": dict(description.task)}), "task")
-    return task
+    lists = {name: value for name, value in vars(task).items() if isinstance(value, list)}
+    return TrainedNetwork(network, description, task.restored(lists)).eval()
 
 
 def _description(metadata: dict[str, str], path: Path) -> Description:

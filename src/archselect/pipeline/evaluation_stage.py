@@ -47,7 +47,7 @@ def retrain(
 
     `make` is called with torch's generator seeded.
     """
-    data = job.data
+    data, learnt = job.data, job.task.learnt(job.fitted_task)
     with torch.random.fork_rng(devices=[]):
         seed_generators(derived_seed(job.seed, "evaluation", "initialisation"))
         network = make()
@@ -67,6 +67,7 @@ def retrain(
         "image_size": data.image_size,
         "channels": data.channels,
         "outputs": job.outputs,
+        **({"fitted": learnt} if learnt else {}),
         **describe_data(job),
     }
 

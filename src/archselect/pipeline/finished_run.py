@@ -26,6 +26,9 @@ from archselect.store.key import Kind
 from archselect.store.redact_paths import CONFIG, SUMMARY, expand, expand_all, find_runs
 from archselect.training.fit import HISTORY
 
+UNSAID = ("params", "fitted")
+"""Of an evaluation's result: what a summary has elsewhere, or is of use to `load_network` alone."""
+
 
 def summarise(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return what the summary of a run says of what its stages came to, as `STAGE.NAME`."""
@@ -33,7 +36,7 @@ def summarise(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     said = {f"search.{name}": value for name, value in search_stage.summarised(search).items()}
     limits = {name: value for name, value in stages.get("selection", {}).items() if name.startswith("limit")}
     said |= {f"selection.{name}": value for name, value in limits.items()}
-    return said | {f"evaluation.{name}": value for name, value in evaluation.items() if name != "params"}
+    return said | {f"evaluation.{name}": value for name, value in evaluation.items() if name not in UNSAID}
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,7 @@ def check_data(parts: Components) -> None:
     """
     parts.task.check_targets(parts.data, parts.data.train_labels, "train")
     parts.task.check(parts.data)
+    parts.task.learnt(parts.task.fitted(parts.data))  # can it be kept?
     if parts.genotype is None:
         check_search_images(parts)
     if isinstance(parts.evaluation, Retraining):

@@ -4,9 +4,10 @@ One of your own is a subclass of `Task` that a file in `configs/task` names by i
 one.
 """
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, Self
 
@@ -75,6 +76,31 @@ class Task(ABC):
         """Return the task with what it has to know of the training images' targets."""
         return self
 
+    def learnt(self, fitted: "Task") -> dict[str, Any]:
+        """Return the fields that `fitted` has put into a copy of this task, from which `restored` makes it again.
+
+        Raises:
+            ValueError: One is no plain data.
+        """
+        names = [field.name for field in fields(fitted) if field.init]
+        found = {name: value for name in names if (value := getattr(fitted, name)) is not getattr(self, name, None)}
+        for name, value in found.items():
+            try:
+                json.dumps(value)
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"task={self.name}: fitted puts a {type(value).__name__} into {name}, which results cannot keep. "
+                    "Put plain numbers or texts there, or tuples of them, such as tuple(values.tolist())."
+                ) from error
+        return found
+
+    def restored(self, learnt: Mapping[str, Any]) -> Self:
+        """Return the fitted task, given what `learnt` returned or JSON made of it: lists are tuples again."""
+        try:
+            return replace(self, **{name: _as_tuples(value) for name, value in learnt.items()})
+        except TypeError as error:
+            raise ValueError(f"task={self.name} cannot be restored from {dict(learnt)}: {error}.") from error
+
     def smoothed(self, label_smoothing: float) -> "Task":
         """Return the task with the labels smoothed in its loss; a ValueError says that it has no labels to smooth."""
         if label_smoothing:
@@ -97,6 +123,10 @@ class Task(ABC):
     def describe(self, data: ImageData, targets: Tensor, split: Split) -> dict[str, Any]:
         """Return what results say of the targets of a split, as plain data whose names begin with the split's."""
         return {}
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
 def check_numbers(task: Task, data: ImageData, targets: Tensor, example: str) -> None:
