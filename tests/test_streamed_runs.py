@@ -81,6 +81,7 @@ def breaking(file: Path) -> Callable[..., None]:
     return on_train_epoch_start
 
 
+@pytest.mark.slow  # tests/data/test_stream.py names the file and begins after some batches; test_recovery.py goes on
 def test_a_file_that_breaks_in_epoch_3_is_named_and_put_back_loses_nothing(
     in_memory: Run, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
