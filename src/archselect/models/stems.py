@@ -208,7 +208,7 @@ def _tried(what: str, build: Callable[[], nn.Module], shape: tuple[int, ...]) ->
         except Exception as error:
             raise ValueError(
                 f"The {what} must take {shape}, on PyTorch's device meta too; it raises {type(error).__name__}: "
-                f"{error}. Correct its forward; tensors that it makes belong on the input's device."
+                f"{str(error).rstrip('.')}. Correct its forward; tensors that it makes belong on the input's device."
             ) from error
 
 
