@@ -14,6 +14,7 @@ from tests.sameness import same
 
 from archselect.data import DeviceLoader, StreamLoader
 from archselect.data import stream as streaming
+from archselect.data.decode import EncodedImages
 from archselect.search import SearchModule
 
 EPOCHS, STEPS = 3, 3
@@ -119,3 +120,17 @@ def test_a_file_that_breaks_in_epoch_3_is_left_out_told_of_and_counted(
     histories = [[record["alpha"] for record in run.history("search")] for run in (in_memory, runs[0])]
     assert histories[0][:2] == histories[1][:2] and histories[0][2] != histories[1][2]
     assert capsys.readouterr().err.count(f"{file} is an image that cannot be decoded") == 2  # once in each run
+
+
+def test_a_run_may_be_augmented_as_on_imagenet_and_no_two_crops_are_one(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    own = ["data.crop=resized", "data.channels=3", "data.center_crop=0.875", "evaluation.cutout=2"]
+    own += ["data.color_jitter={brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.2}", "data.image_size=8"]
+    with mock.patch.object(EncodedImages, "pixels", autospec=True, side_effect=EncodedImages.pixels) as read:
+        run = train(*command(folder, tmp_path / "logs", "auto", *own))
+    seeds = [seed for call in read.call_args_list for seed in call.args[3:] if seed is not None]
+    assert len({*seeds}) == len(seeds) >= EPOCHS * 48  # weights and alpha, and the retraining
+    assert "for each is cropped anew, at its own size (2 threads decode; data.storage=auto)" in capsys.readouterr().out
+    assert 0 <= run.summary["evaluation.test_accuracy"] <= 1

@@ -4,6 +4,7 @@ import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from omegaconf import DictConfig
 
 from archselect.pipeline.config import identity_of, instantiate_parts
 from archselect.pipeline.own_code import own_sources, own_targets
-from archselect.pipeline.plan import own_operations
+from archselect.pipeline.plan import Plan, own_operations
 from archselect.store.integrity import sha256_of
 
 CODE = """
@@ -33,6 +34,7 @@ MINE = "{name: mine, _target_: my_code_of_stages.Mine, kernel: 3}"
 def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A file of the user's own in a folder that Python finds."""
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_code_of_stages", raising=False)
     file = tmp_path / "my_code_of_stages.py"
     file.write_text(CODE)
     return file
@@ -72,6 +74,48 @@ def test_an_evaluation_knows_the_definitions_that_its_architecture_has(hydra: No
     both, plain = space.example(), instantiate_parts(composed("search_space.operations=[skip_connect]")).space.example()
     assert own_operations(space, both) == {"mine": {"_target_": "my_code_of_stages.Mine", "kernel": 3}}
     assert own_operations(space, plain) == {}
+
+
+def test_costs_that_are_kept_know_the_definition_and_file_of_each_own_class(hydra: None, code: Path) -> None:
+    config = composed(f"search_space.operations=[skip_connect,{MINE}]")
+    config.search_space.stem = {"_target_": "my_code_of_stages.Stem"}
+    code.write_text(f"{CODE}\nclass Stem: pass\n")
+    space = instantiate_parts(composed(f"search_space.operations=[skip_connect,{MINE}]")).space
+
+    def judged(space: Any = space) -> Any:
+        parts: Any = SimpleNamespace(
+            space=space,
+            data=SimpleNamespace(image_size=8, channels=3, fingerprint=lambda: "f"),
+            evaluation=SimpleNamespace(name="none"),
+            trainer=None,
+        )
+        return Plan(config, parts, SimpleNamespace(outputs=10)).judged(space.example())  # type: ignore[arg-type]
+
+    before = judged()
+    assert before["sources"] == dict.fromkeys(("my_code_of_stages.Mine", "my_code_of_stages.Stem"), sha256_of(code))
+    code.write_text(CODE + "\nclass Stem: pass\n# changed\n")
+    assert judged()["sources"] != before["sources"]
+    larger = instantiate_parts(composed(f"search_space.operations=[skip_connect,{MINE.replace('3', '5')}]")).space
+    assert judged(larger)["operations"] != before["operations"]
+
+
+def test_files_of_what_a_class_inherits_from_and_a_partial_calls_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    base, mine = tmp_path / "my_base_code.py", tmp_path / "my_derived_code.py"
+    base.write_text("class Base: pass\nclass Given: pass\n")
+    mine.write_text(
+        "from functools import partial\nfrom my_base_code import Base, Given\n"
+        "class Mine(Base): pass\nMade = partial(Mine, 3)\nOther = partial(dict, kind=Given)\nNamed = Base\n"
+    )
+    for name in ("Mine", "Made", "Other", "Named"):
+        config = {"_target_": f"my_derived_code.{name}"}
+        found = [own_sources(config)]
+        for file in (mine, base):
+            file.write_text(f"{file.read_text()}# {name}\n")
+            found.append(own_sources(config))
+        assert len({str(one) for one in found}) == 3, name
 
 
 def test_a_class_that_was_read_from_no_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,18 +147,43 @@ def test_data_that_do_not_fit_a_task_are_refused_in_a_sentence(task: Task, label
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("kind", "options", "told"),
     [
-        ({"class_weights": "balance"}, r"task\.class_weights must be balanced, null or a list .*; got 'balance'"),
-        ({"class_weights": [1.0, 0.0]}, r"numbers above 0; got \[1\.0, 0\.0\]"),
+        (
+            Classification,
+            {"class_weights": "balance"},
+            r"task\.class_weights must be balanced, null or a list .*; got 'balance'",
+        ),
+        (Classification, {"class_weights": [1.0, 0.0]}, r"numbers above 0; got \[1\.0, 0\.0\]"),
+        (Regression, {"mean": "abc"}, r"task\.mean must be null or a list .* a finite number; got 'abc'"),
+        (Regression, {"mean": [float("nan")]}, r"task\.mean must .*; got \[nan\]"),
+        (Regression, {"std": [1.0, 0.0]}, r"task\.std must .* a finite number above 0; got \[1\.0, 0\.0\]"),
+        (Regression, {"std": ["a"]}, r"task\.std must .*; got \['a'\]"),
     ],
 )
-def test_weights_that_make_no_sense_are_refused(options: dict[str, Any], told: str) -> None:
+def test_numbers_that_make_no_sense_are_refused(kind: type[Task], options: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        Classification(**options)
+        kind(**options)
 
 
 def test_only_classes_have_labels_to_smooth() -> None:
     assert Regression().smoothed(0.0) == Regression()
     with pytest.raises(ValueError, match=r"evaluation\.label_smoothing=0\.1 .* task=regression has no classes"):
         Regression().smoothed(0.1)
+
+
+def test_labels_are_smoothed_by_one_number() -> None:
+    task = Classification(label_smoothing=0.1)
+    assert task.smoothed(0.0) == task.smoothed(0.1) == Classification().smoothed(0.1) == task
+    with pytest.raises(
+        ValueError, match=r"task\.label_smoothing=0\.1 and evaluation\.label_smoothing=0\.2 both smooth"
+    ):
+        task.smoothed(0.2)
+
+
+def test_of_one_image_no_variance_is_explained() -> None:
+    metric = Regression(mean=(0.0,), std=(1.0,)).metrics(1)["r2"]
+    metric.update(torch.ones(1, 1), torch.zeros(1, 1))
+    assert metric.compute().isnan()
+    metric.update(torch.ones(1, 1), torch.ones(1, 1))
+    assert float(metric.compute()) == -1.0  # 1 - 1 / 0.5

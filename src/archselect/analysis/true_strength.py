@@ -122,7 +122,7 @@ class TrueStrength(Analysis):
         space = supernet.cell_spaces["cell"]
         accuracies = table.accuracies(self.column, space.operations)
         trained = run.parts.search.architecture_gradient is not None
-        own = own_operations(run.genotype, space)
+        own = chosen_operations(run.genotype, space)
         scorer = measurer.scorer(supernet, self.scoring)
         sizes = parameter_counts(supernet)
         recorded = {name: recorded_strengths(stage) if stage else {} for name, stage in selections.items()}
@@ -191,7 +191,7 @@ def ground_truths(accuracies: NDArray[np.float64], edge: int, own: Sequence[int]
     ]
 
 
-def own_operations(genotype: Genotype, space: CellSpace) -> list[int]:
+def chosen_operations(genotype: Genotype, space: CellSpace) -> list[int]:
     """Return the operation of every edge of the cell, by index."""
     chosen = {(source, target): operation for source, target, operation in genotype.cell(space.name).edges}
     return [space.operations[number].index(chosen[edge]) for number, edge in enumerate(space.topology.edges)]

@@ -6,12 +6,16 @@ there as one integer tensor. Crop and flip only choose which pixels are read, so
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from archselect.data.color_jitter import STEPS, ColorJitter
 from archselect.utils.validation import NonNegativeInt, check_fields
+
+Crop = Literal["padded", "resized"]
 
 
 @dataclass(frozen=True)
@@ -82,21 +86,28 @@ def _unit(values: Sequence[float]) -> str:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random crop of the zero-padded image, random horizontal flip, and cutout.
+    """Random crop, random horizontal flip, changes of colour, and cutout.
 
     Attributes:
         pad: Pixels of zeros added on each side before the crop; 0 for no crop.
         flip: Whether half of the images are mirrored.
         cutout: Side of the square that is set to zero after normalisation (DeVries and Taylor 2017, arXiv 1708.04552).
             Its centre is uniform over the image, so that it may stick out over the border. 0 for no cutout.
+        crop: What is cropped: the image padded by `pad`, or, `resized`, a part of the image at its own size, which is
+            cut out where it is decoded (`data.pixels`) and takes no `pad`.
+        color_jitter: How colours are changed, after crop and flip; None: not at all.
     """
 
     pad: NonNegativeInt = 4
     flip: bool = True
     cutout: NonNegativeInt = 0
+    crop: Crop = "padded"
+    color_jitter: ColorJitter | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "data")
+        if self.crop == "resized" and self.pad:
+            raise ValueError(f"A random resized crop takes no padding, but pad is {self.pad}. Expected pad=0.")
 
     def check(self, height: int, width: int) -> None:
         """Refuse a cutout that is larger than an image of `height` x `width` pixels."""
@@ -116,14 +127,25 @@ class Augmentation:
         Returns:
             `(count, 5)`, int64: first row and first column of the crop in the padded image, 1 for a flip, and row and
             column of the centre of the cutout. Columns are drawn one after the other whatever is switched off, so
-            the crops do not change when a cutout is added.
+            the crops do not change when a cutout is added. There follow, if asked for, the seed of a resized crop,
+            and four numbers for the colours.
         """
-        upper = (2 * self.pad + 1, 2 * self.pad + 1, 2 if self.flip else 1, height, width)
+        upper = [2 * self.pad + 1, 2 * self.pad + 1, 2 if self.flip else 1, height, width]
+        upper += [2**62] if self.crop == "resized" else []
+        upper += [STEPS] * 4 if self.color_jitter else []
         return torch.stack([torch.randint(high, (count,), generator=generator) for high in upper], dim=1)
+
+    def crop_seeds(self, draws: Tensor) -> list[int] | None:
+        """Return the seeds of the resized crops of `draws` `(B, D)`; None where crops are not resized."""
+        return draws[:, 5].tolist() if self.crop == "resized" else None
+
+    def jittered(self, pixels: Tensor, draws: Tensor) -> Tensor:
+        """Return pixels `(B, H, W, C)` between 0 and 255 with the colours that their `draws` `(B, D)` give them."""
+        return pixels if self.color_jitter is None else self.color_jitter(pixels, draws[:, -4:])
 
 
 def crop_and_flip(padded: Tensor, indices: Tensor, draws: Tensor, height: int, width: int) -> Tensor:
-    """Return the crops `(B, H, W, C)` of the images `indices` `(B,)`, mirrored where their `draws` `(B, 5)` say so.
+    """Return the crops `(B, H, W, C)` of the images `indices` `(B,)`, mirrored where their `draws` `(B, D)` say so.
 
     All images are in `padded` `(N, H + 2 pad, W + 2 pad, C)`, which is contiguous, as the crops are.
     """

@@ -92,14 +92,14 @@ class EncodedImages:
             pixels[position] = self.pixels(row, form)
         return ImageTensors(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.labels[indices])
 
-    def pixels(self, row: int, form: PixelFormat) -> NDArray[np.uint8]:
-        """Return the pixels `(size, size, C)` of one image.
+    def pixels(self, row: int, form: PixelFormat, crop_seed: int | None = None) -> NDArray[np.uint8]:
+        """Return the pixels `(size, size, C)` of one image, or of the random part of it that a seed stands for.
 
         Raises:
             ValueError: It cannot be decoded, or it has another size or other channels, which are not to be converted.
         """
         with self._opened(row) as image:
-            return pixels_of(image, form, self.name(row))
+            return pixels_of(image, form, self.name(row), crop_seed)
 
     def channels(self) -> int:
         """Return how many channels the images have, as `LOOKED_AT` of them are stored: pictures one only if all do.

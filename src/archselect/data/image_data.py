@@ -10,7 +10,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from archselect.data.augmentation import Augmentation, Normalisation
+from archselect.data.augmentation import Augmentation, Crop, Normalisation
+from archselect.data.color_jitter import ColorJitter
 from archselect.data.decode import EncodedImages
 from archselect.data.pixels import PixelFormat
 from archselect.data.sources import Source, Split, digest
@@ -18,13 +19,15 @@ from archselect.data.splits import stratified_subset
 from archselect.data.stream import BrokenImages, Images, OnBroken, Storage, StreamedImages, default_workers, is_streamed
 from archselect.distributed.rng import generator_for
 from archselect.store.redact_paths import expand
-from archselect.utils.validation import POSITIVE_INT, one_of
+from archselect.utils.validation import POSITIVE_INT, Constraint, one_of
 
 OWN_CHOICE = (
     "Another data set is data=huggingface data.path=FOLDER (or data.source.repository=OWNER/NAME), with "
     "data.source.image_column=... data.source.label_column=... data.source.train_split=... data.source.test_split=... "
     "where the data do not tell."
 )
+
+CENTER_CROP = Constraint("lie above 0 and at most at 1", lambda value: type(value) in (int, float) and 0 < value <= 1)
 
 
 class ImageData:
@@ -42,6 +45,10 @@ class ImageData:
         storage: Whether images are kept decoded in memory or stay on disk: see `data.stream`.
         workers: How many threads decode images that stay on disk; None: one per processor.
         on_broken: What is done with an image on disk that cannot be decoded.
+        crop: What is cropped to train on: images padded by `pad`, or, `resized`, random parts of images of their own
+            size, which stay on disk for it.
+        color_jitter: The fields of a `ColorJitter`.
+        center_crop: How much of the shorter side is looked at of images that are scaled.
         console: Where progress is shown; None: standard error.
 
     Attributes:
@@ -70,6 +77,9 @@ class ImageData:
         storage: Storage = "auto",
         workers: int | None = None,
         on_broken: OnBroken = "stop",
+        crop: Crop = "padded",
+        color_jitter: Mapping[str, float] | None = None,
+        center_crop: float = 1.0,
         console: Console | None = None,
     ) -> None:
         sizes = {"classes": classes, "image_size": image_size, "channels": channels}
@@ -79,6 +89,7 @@ class ImageData:
                 POSITIVE_INT.check(f"data.{option}", number)
         one_of(get_args(Storage)).check("data.storage", storage)
         one_of(get_args(OnBroken)).check("data.on_broken", on_broken)
+        CENTER_CROP.check("data.center_crop", center_crop)
         if not isinstance(source, Source):
             needed = "a subclass of archselect.data.sources.Source, named by its _target_"
             raise ValueError(f"data.source must be {needed}; got {source!r}.")
@@ -94,10 +105,13 @@ class ImageData:
         self._classes, self._image_size, self._channels = classes, image_size, channels
         self._class_names = None if class_names is None else tuple(map(str, class_names))
         self._published = self._class_names if published else None
-        self._augmentation = Augmentation(pad, flip)
+        jitter = None if color_jitter is None else ColorJitter.of(color_jitter)
+        self._augmentation = Augmentation(0 if crop == "resized" else pad, flip, crop=crop, color_jitter=jitter)
+        self.center_crop = center_crop
         self._console = console or Console(stderr=True)
         self.storage, self.workers = storage, workers or default_workers()
         self.broken = BrokenImages(on_broken, self._console)
+        self._check_crop_and_colours()
         self._stored: dict[Split, EncodedImages] = {}
 
     @property
@@ -154,7 +168,7 @@ class ImageData:
     def pixel_format(self) -> PixelFormat:
         """What images are decoded into."""
         resize = self.source.resizes and self._image_size is not None
-        return PixelFormat(self.image_size, self.channels, resize, to_grey=self._channels is not None)
+        return PixelFormat(self.image_size, self.channels, resize, self._channels is not None, self.center_crop)
 
     @cached_property
     def _told(self) -> tuple[int | None, tuple[str, ...] | None, list[int]]:
@@ -214,8 +228,36 @@ class ImageData:
     @cached_property
     def _fingerprint(self) -> str:
         resized_to = self._image_size if self.source.resizes else None
-        others = () if self.channels == 3 else (self.channels,)  # three is what all had before there was a choice
+        # Three channels and the whole of the shorter side are what all had before there was a choice.
+        others: list[object] = [] if self.channels == 3 else [self.channels]
+        others += [] if self.center_crop == 1 else [f"center_crop {float(self.center_crop)}"]
         return digest(self.source.fingerprint(), resized_to, self.train_subset, *others)
+
+    @property
+    def crops_anew(self) -> bool:
+        """Whether training images are cropped out of images of their own size, and so stay on disk."""
+        return self._augmentation.crop == "resized"
+
+    def _check_crop_and_colours(self) -> None:
+        """Refuse crops and changes of colour that the images, or how they are read, do not allow."""
+        asked = {"data.crop=resized": self.crops_anew, f"data.center_crop={self.center_crop}": self.center_crop < 1}
+        scales = self.source.resizes and self._image_size is not None
+        for option, is_asked in asked.items():
+            if is_asked and not scales:
+                raise ValueError(
+                    f"{option} crops images of their own size and scales them to data.image_size, which must be set, "
+                    "and the data must be image_folder, webdataset, huggingface or imagenet, whose images are scaled."
+                )
+        if self.crops_anew and self.storage == "memory":
+            raise ValueError(
+                "data.crop=resized crops images of their own size each time they are read, but with "
+                "data.storage=memory they are kept scaled. Set data.storage=stream, or data.crop=padded."
+            )
+        if self._augmentation.color_jitter is not None and self._channels != 3:
+            raise ValueError(
+                f"data.color_jitter changes the colours of images of 3 channels, but data.channels is {self._channels}."
+                " Set data.channels=3, or data.color_jitter=null."
+            )
 
     def _pixel_counts(self) -> Tensor:
         """Return how many pixels of the training images have each value in each channel, `(C, 256)`."""
@@ -229,7 +271,7 @@ class ImageData:
         if subset is not None:
             rows = stratified_subset(stored.labels, subset, generator_for("train subset"))
         streamed = StreamedImages(stored, rows, self.pixel_format, self.broken, self.workers)
-        if is_streamed(self.storage, streamed.decoded_bytes):
+        if (self.crops_anew and split == "train") or is_streamed(self.storage, streamed.decoded_bytes):
             return streamed
         del self._stored[split]  # what is decoded need not be kept as it was
         return stored.decode(rows, self.pixel_format, f"Decoding {self.name}, {split}", self._console)

@@ -15,7 +15,7 @@ from archselect.distributed.rng import generator_for
 Batch = tuple[Tensor, Tensor]  # images (B, C, H, W), normalised, channels_last; labels (B,)
 
 
-Part = tuple[Tensor, Tensor | None]  # of a batch: which images (B,), and what happens to each of them (B, 5), if any
+Part = tuple[Tensor, Tensor | None]  # of a batch: which images (B,), and what happens to each of them (B, D), if any
 
 
 class Batches(ABC):
@@ -37,7 +37,7 @@ class Batches(ABC):
     Args:
         labels: `(N,)`, int64.
         size: Height and width of the images.
-        normalisation: Applied after crop and flip, before the cutout.
+        normalisation: Applied after crop, flip and changes of colour, before the cutout.
         rng_key: What the random numbers are for, e.g. `(seed, "search", "weights")`. Unshuffled batches of as many
             images, with the same key, have the same order.
         augmentation: None leaves the images as they are.
@@ -124,13 +124,16 @@ class Batches(ABC):
             return None
         generator = generator_for(*self.rng_key, "augmentation", *moment)
         draws = self.augmentation.draw(len(self._labels), self._height, self._width, generator)
-        return draws.to(self._scale.device)
+        return draws.to(self._labels.device)
 
     def _normalised(self, pixels: Tensor, draws: Tensor | None) -> Tensor:
         """Return images `(B, C, H, W)` of cropped and flipped pixels `(B, H, W, C)` on the device."""
-        images = torch.addcmul(self._shift, pixels.float(), self._scale)  # (B, H, W, C)
-        if draws is not None and self.augmentation is not None and self.augmentation.cutout:
-            images.masked_fill_(cutout_mask(draws, self.augmentation.cutout, self._height, self._width), 0)
+        values, augmentation = pixels.float(), self.augmentation
+        if draws is not None and augmentation is not None:
+            values = augmentation.jittered(values, draws)
+        images = torch.addcmul(self._shift, values, self._scale)  # (B, H, W, C)
+        if draws is not None and augmentation is not None and augmentation.cutout:
+            images.masked_fill_(cutout_mask(draws, augmentation.cutout, self._height, self._width), 0)
         return images.permute(0, 3, 1, 2).to(self.dtype)
 
 
@@ -139,6 +142,9 @@ class DeviceLoader(Batches):
 
     The images take `N * (H + 2 pad) * (W + 2 pad) * C` bytes there. Arguments are those of `Batches`, but for the
     images `(N, C, H, W)` in uint8.
+
+    Raises:
+        ValueError: As of `Batches`, or the crops are to be resized, which are cut out while an image is decoded.
     """
 
     def __init__(
@@ -164,6 +170,11 @@ class DeviceLoader(Batches):
             shuffle,
             dtype,
         )
+        if augmentation is not None and augmentation.crop == "resized":
+            raise ValueError(
+                "A random resized crop is cut out of the image at its own size, while it is decoded, but these images "
+                "are decoded. Use a StreamLoader (data.storage=stream), or Augmentation(crop='padded')."
+            )
         pixels = images.to(device).permute(0, 2, 3, 1)
         if augmentation is not None:
             pixels = augmentation.padded(pixels)

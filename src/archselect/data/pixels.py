@@ -1,5 +1,7 @@
 """One stored image, a picture or an array, and the pixels that it is decoded into."""
 
+import math
+import random
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +35,13 @@ UPRIGHT = {
 }
 
 
+SCALES = (0.08, 1.0)
+"""Of a random resized crop: its area, as a share of the image's (C. Szegedy et al., CVPR 2015, sec. 6)."""
+
+RATIOS = (3 / 4, 4 / 3)
+"""Likewise its width by its height."""
+
+
 class BrokenImageError(ValueError):
     """An image that cannot be decoded, whenever it is tried."""
 
@@ -46,12 +55,15 @@ class PixelFormat:
         channels: Pictures are converted to 1, 3 or 4; an array has to have as many.
         resize: Whether an image of another size is scaled and cropped around its centre, or refused.
         to_grey: Whether a picture in colour is converted to one channel, or refused.
+        center_crop: The side of the square that is cropped around the centre, as a share of the image's shorter side,
+            where images are scaled.
     """
 
     size: int
     channels: int = 3
     resize: bool = False
     to_grey: bool = True
+    center_crop: float = 1.0
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -90,23 +102,55 @@ def height_and_width(image: Stored, name: str) -> tuple[int, int]:
     return height, width
 
 
-def pixels_of(image: Stored, form: PixelFormat, name: str) -> NDArray[np.uint8]:
+def pixels_of(image: Stored, form: PixelFormat, name: str, crop_seed: int | None = None) -> NDArray[np.uint8]:
     """Return the pixels `(size, size, C)` of an image; a picture in grey has equal channels.
+
+    With a seed they are those of a random part of it: see `random_box`.
 
     Raises:
         ValueError: It cannot be decoded, or it has another size or other channels, which are not to be converted.
     """
     bands = _bands(image, form, name) if isinstance(image, np.ndarray) else [_converted(image, form, name)]
     width, height = bands[0].size
-    if (width, height) != (form.size, form.size):
-        if not form.resize:
+    is_of_size = (width, height) == (form.size, form.size)
+    if not form.resize:
+        if not is_of_size:
             raise ValueError(
                 f"Expected images of {form.size} x {form.size} pixels, but {name} is {height} pixels high and {width} "
                 "wide. Set data.image_size to the size of the images; data=image_folder and data=huggingface then "
                 "scale and crop those of another size."
             )
-        bands = [ImageOps.fit(band, (form.size, form.size), Image.Resampling.BILINEAR) for band in bands]
+    elif crop_seed is not None or form.center_crop < 1 or not is_of_size:
+        bands = [_scaled(band, form, crop_seed) for band in bands]
     return np.dstack([np.asarray(band) for band in bands])
+
+
+def _scaled(image: Image.Image, form: PixelFormat, crop_seed: int | None) -> Image.Image:
+    """Return the square around the centre of an image, or a random part of it, scaled to the size of the format."""
+    size = (form.size, form.size)
+    if crop_seed is None:
+        return ImageOps.fit(image, size, Image.Resampling.BILINEAR, bleed=(1 - form.center_crop) / 2)
+    return image.crop(random_box(*image.size, crop_seed)).resize(size, Image.Resampling.BILINEAR)
+
+
+def random_box(width: int, height: int, seed: int) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of the random resized crop that a seed stands for.
+
+    As torchvision's `RandomResizedCrop`: area and the logarithm of the ratio are uniform, ten are tried, and where none
+    lies in the image, it is the largest part around the centre with the ratio that is nearest to the image's.
+    """
+    generator, (lowest, highest) = random.Random(seed), map(math.log, RATIOS)
+    for _ in range(10):
+        area = width * height * (SCALES[0] + (SCALES[1] - SCALES[0]) * generator.random())
+        ratio = math.exp(lowest + (highest - lowest) * generator.random())
+        across, down = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < across <= width and 0 < down <= height:
+            top = int(generator.random() * (height - down + 1))
+            left = int(generator.random() * (width - across + 1))
+            return left, top, left + across, top + down
+    across, down = min(width, round(height * RATIOS[1])), min(height, round(width / RATIOS[0]))
+    left, top = (width - across) // 2, (height - down) // 2
+    return left, top, left + across, top + down
 
 
 def _converted(image: Image.Image, form: PixelFormat, name: str) -> Image.Image:

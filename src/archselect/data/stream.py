@@ -124,13 +124,18 @@ class StreamedImages:
         """Return the images at `indices` `(M,)`, in that order."""
         return replace(self, rows=self.rows[indices])
 
-    def read(self, positions: Sequence[int], pixels: np.ndarray) -> list[int]:
+    def read(
+        self, positions: Sequence[int], pixels: np.ndarray, crop_seeds: Sequence[int | None] | None = None
+    ) -> list[int]:
         """Decode the images at `positions`, M, into `pixels` `(M, size, size, channels)`; return whose they are.
+
+        With seeds these are random parts of them, as `data.pixels.random_box` says.
 
         Raises:
             BrokenImageError: One cannot be decoded, and none is to be skipped, or none that could stand for it can be.
         """
-        return [self._fill(position, place) for position, place in zip(positions, pixels, strict=True)]
+        seeds = [None] * len(positions) if crop_seeds is None else crop_seeds
+        return [self._fill(*wanted) for wanted in zip(positions, pixels, seeds, strict=True)]
 
     def in_memory(self) -> ImageTensors:
         """Return all of them decoded."""
@@ -162,13 +167,13 @@ class StreamedImages:
         with ThreadPoolExecutor(self.workers, "decode") as pool:
             yield from pool.map(function, (range(start, min(start + CHUNK, len(self))) for start in starts))
 
-    def _fill(self, position: int, place: np.ndarray) -> int:
+    def _fill(self, position: int, place: np.ndarray, crop_seed: int | None) -> int:
         """Decode an image, or the one that stands for it, into `place` and return which one it is."""
         others = self._others(position)
         while True:
             row = int(self.rows[position])
             try:
-                place[:] = self.encoded.pixels(row, self.form)
+                place[:] = self.encoded.pixels(row, self.form, crop_seed)
                 return position
             except BrokenImageError as error:
                 self.broken.add(self.encoded.name(row), error)
@@ -217,20 +222,22 @@ class StreamLoader(Batches):
             pool.shutdown(cancel_futures=True)
 
     def _begin(self, pool: ThreadPoolExecutor, part: Part) -> _Decoding:
-        indices, images = part[0].tolist(), self._images
+        indices, draws, images = part[0].tolist(), part[1], self._images
+        seeds = None if draws is None or self.augmentation is None else self.augmentation.crop_seeds(draws)
         shape = (len(indices), *images.form.shape)
         pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
         ends = [len(indices) * worker // images.workers for worker in range(images.workers + 1)]
         spans = [slice(*span) for span in pairwise(ends) if span[0] < span[1]]
         array = pixels.numpy()
-        return _Decoding(pixels, part, [pool.submit(images.read, indices[span], array[span]) for span in spans])
+        wanted = ((indices[span], array[span], None if seeds is None else seeds[span]) for span in spans)
+        return _Decoding(pixels, part, [pool.submit(images.read, *each) for each in wanted])
 
     def _moved(self, decoding: _Decoding) -> Batch:
         draws = decoding.part[1]
         whose = torch.tensor([position for chunk in decoding.chunks for position in chunk.result()])
         pixels = decoding.pixels.to(self._device, non_blocking=True)
         if draws is not None and self.augmentation is not None:
-            numbers = torch.arange(len(pixels), device=self._device)
+            numbers, draws = torch.arange(len(pixels), device=self._device), draws.to(self._device, non_blocking=True)
             pixels = crop_and_flip(self.augmentation.padded(pixels), numbers, draws, self._height, self._width)
         return self._normalised(pixels, draws), self._labels[whose].to(self._device, non_blocking=True)
 

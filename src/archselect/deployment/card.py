@@ -37,6 +37,7 @@ def card_of(
         "classes": list(network.classes),
         "images": {
             **asdict(images),
+            "center_crop": run.parts.data.center_crop,
             "normalization": "inside" if normalizes else "outside",
             "mean": list(network.normalization.mean),
             "std": list(network.normalization.std),
@@ -138,7 +139,9 @@ def usage(card: Mapping[str, Any]) -> str:
     lines += ["import torch"] if module == "archselect" else []
     if channels in MODES:
         lines += ["from PIL import Image, ImageOps"]
-        fitted = f'ImageOps.fit(Image.open("image.png").convert("{MODES[channels]}"), ({size}, {size}), Image.BILINEAR)'
+        bleed = "" if images["center_crop"] == 1 else f", bleed={(1 - images['center_crop']) / 2}"
+        options = f"({size}, {size}), Image.BILINEAR{bleed}"
+        fitted = f'ImageOps.fit(Image.open("image.png").convert("{MODES[channels]}"), {options})'
         pixels = f"np.float32({fitted}).reshape({size}, {size}, {channels}) / 255"
     else:
         pixels = f'np.float32(np.load("image.npy")).reshape({size}, {size}, {channels}) / 255'

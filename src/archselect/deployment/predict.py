@@ -76,7 +76,7 @@ class Prediction:
         to_grey = options.get("channels") is not None
         if self.resize is not None:
             resize, to_grey = self.resize, self.resize
-        return PixelFormat(network.image_size, network.channels, resize, to_grey)
+        return PixelFormat(network.image_size, network.channels, resize, to_grey, run.parts.data.center_crop)
 
 
 @dataclass(frozen=True)

@@ -132,9 +132,11 @@ def identity_of(config: DictConfig, data_fingerprint: str, parts_of_batch: int =
     """
     # The images in the fingerprint determine a mean and std that are measured: null in the config, null here.
     # Where images are kept changes nothing; a file that breaks stops a run, or another stands for it from then on.
-    named = ("name", "path", "source", "train_subset", "class_names", "published", "channels")
+    named = ("name", "path", "source", "train_subset", "class_names", "published", "channels", "center_crop")
     reading = ("storage", "workers", "on_broken")
     data = {**to_plain_dict(config.data, *named, *reading), "fingerprint": data_fingerprint}
+    usual = {"crop": "padded", "color_jitter": None}  # what all had before there was a choice
+    data = {name: value for name, value in data.items() if not (name in usual and value == usual[name])}
     task, precision = to_plain_dict(config.task, "name"), str(config.trainer.precision)
     common = {"seed": config.seed, "task": task, "precision": precision}
     if parts_of_batch > 1:

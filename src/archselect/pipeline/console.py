@@ -102,7 +102,8 @@ def show_data(console: Console, data: ImageData, task: Task) -> None:
     if isinstance(data.train, StreamedImages):
         workers = "1 thread decodes" if data.workers == 1 else f"{data.workers} threads decode"
         size = f"decoded they would take {data.train.decoded_bytes / 2**30:.1f} GiB"
-        words += f"; read from disk while they are needed, for {size} ({workers}; data.storage={data.storage})"
+        why = "each is cropped anew, at its own size" if data.crops_anew else size
+        words += f"; read from disk while they are needed, for {why} ({workers}; data.storage={data.storage})"
     console.print(f"{'data':<10} {escape(words)}", highlight=False, soft_wrap=True)
     for note in data.notes:
         warn(console, "data", note)

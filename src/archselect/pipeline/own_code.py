@@ -1,10 +1,14 @@
 """A user's own code: which of it a config names, and what its files hold.
 
 A stage's name stands for all that determines its result. Of the package's own code that is `VERSION`; of a class that a
-`_target_` names elsewhere it is the file that defines it, in whatever part of the config that stands.
+`_target_` names elsewhere it is the file that is named, and those that define it and the classes that it inherits from,
+in whatever part of the config that stands.
 """
 
+import hashlib
 import sys
+from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,30 +27,50 @@ def own_targets(config: Any) -> list[str]:
 
 
 def own_sources(*parts: Any) -> dict[str, dict[str, str]]:
-    """Return what parts of a config add to a stage's identity: `sources`, per target the SHA-256 of its file; or {}.
+    """Return what parts of a config add to a stage's identity: `sources`, per target the SHA-256 of its files; or {}.
 
     Raises:
         ValueError: A class was not read from a file, so nothing could say when it changes.
     """
-    sources = {target: sha256_of(_file_of(target)) for target in own_targets(list(parts))}
+    sources = {target: _digest(target) for target in own_targets(list(parts))}
     return {"sources": sources} if sources else {}
 
 
-def _file_of(target: str) -> Path:
-    """Return the file that defines a class or function; compiled code counts as well."""
+def _digest(target: str) -> str:
+    """Return the SHA-256 of the file of a class or function; of several files that of their hashes."""
+    digests = sorted({sha256_of(file) for file in _files_of(target)})
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _files_of(target: str) -> list[Path]:
+    """Return the files that a class or function hangs on; compiled code counts as well."""
     module, _, name = target.rpartition(".")
     try:
         found = getattr(import_module(module), name)
-        file = getattr(sys.modules[found.__module__], "__file__", None)
-    except (ImportError, AttributeError, KeyError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(
             f"The config names {target!r}, which cannot be imported ({error}). _target_ must be MODULE.CLASS of a file "
             "that Python finds: in the folder you are in, or in one on PYTHONPATH."
         ) from error
-    if file is None or not Path(file).is_file():
+    known = (*KNOWN, *sys.stdlib_module_names)
+    modules = {module, *(one for one in _modules_of(found) if one.partition(".")[0] not in known)}
+    files = [Path(getattr(sys.modules.get(one), "__file__", None) or "") for one in modules]
+    if not all(file.is_file() for file in files):
         raise ValueError(
             f"The config names {target!r}, which was not read from a file but typed or built into Python: stages that "
             "use it could not tell when it changes, and would be found again. Put it into a file of its own, such as "
             "my_module.py, and name my_module.CLASS."
         )
-    return Path(file)
+    return files
+
+
+def _modules_of(found: Any) -> Iterator[str]:
+    """Yield the modules of a class and those it inherits from; of a partial, those of what it calls and is given."""
+    if isinstance(found, partial):
+        for part in (found.func, *found.args, *found.keywords.values()):
+            yield from _modules_of(part)
+    elif isinstance(found, type):
+        yield from (kind.__module__ for kind in found.__mro__)
+    else:
+        yield getattr(found, "__module__", None) or "builtins"
+        yield from _modules_of(type(found))

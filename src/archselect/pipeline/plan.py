@@ -80,9 +80,7 @@ class Plan:
         if not isinstance(evaluation, Retraining | NASBench201Lookup):
             return None
         identity = {"genotype": str(genotype), **evaluation.identity, **self._identities["evaluation"]}
-        if own := own_operations(self.parts.space, genotype):
-            sources = {**identity.get("sources", {}), **own_sources(own).get("sources", {})}
-            identity |= {"operations": own, **({"sources": sources} if sources else {})}
+        identity |= self._own_code(genotype)
         return EvaluationStage(self.job, *self.described("evaluation"), identity, evaluation, genotype)
 
     def judged(self, genotype: Genotype) -> dict[str, Any]:
@@ -92,7 +90,8 @@ class Plan:
         skeleton = self.config.evaluation.get("network")
         sizes = parts.space.supernet_sizes if skeleton is None else to_plain_dict(skeleton)
         space = self._identities["evaluation"]["space"]
-        return {"genotype": str(genotype), "space": space, "evaluation": parts.evaluation.name, **images, **sizes}
+        network = {"genotype": str(genotype), "space": space, **sizes, **self._own_code(genotype)}
+        return {**network, "evaluation": parts.evaluation.name, **images}
 
     def known(self) -> dict[Kind, Stage]:
         """Return the stages that can be named before anything runs: each but the first hangs on what came before it."""
@@ -116,6 +115,12 @@ class Plan:
         label = folder_label(parts.space.name, *names, *more, parts.data.label, f"seed{parts.seed}")
         groups = ("search_space", *methods, "data", "task")
         return label, {"seed": parts.seed, **{group: to_plain_dict(self.config[group]) for group in groups}}
+
+    def _own_code(self, genotype: Genotype) -> dict[str, Any]:
+        """Return what an evaluation knows of a user's own code, if there is some: operations, and files by target."""
+        operations = own_operations(self.parts.space, genotype)
+        sources = {**self._identities["evaluation"].get("sources", {}), **own_sources(operations).get("sources", {})}
+        return {name: found for name, found in (("operations", operations), ("sources", sources)) if found}
 
     @cached_property
     def _search(self) -> SearchMethod:

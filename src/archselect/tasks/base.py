@@ -15,7 +15,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from archselect.data import ImageData, Split
-from archselect.utils.validation import POSITIVE_FLOAT, check_fields
+from archselect.utils.validation import POSITIVE_FLOAT, Constraint, check_fields
 
 Mode = Literal["max", "min"]
 Reduction = Literal["mean", "sum"]
@@ -123,11 +123,20 @@ def check_length(option: str, values: object, data: ImageData, what: str) -> Non
         )
 
 
+def check_each(option: str, values: object, constraint: Constraint) -> None:
+    """Raise a ValueError unless values are None or a list of which each is as a constraint says."""
+    if not (values is None or _each(values, constraint)):
+        raise ValueError(f"{option} must be null or a list in which each must {constraint.words}; got {values!r}.")
+
+
 def check_weights(option: str, weights: object) -> None:
     """Raise a ValueError unless weights of a loss are `balanced`, None or numbers above 0."""
-    numbers = isinstance(weights, Sequence) and not isinstance(weights, str)
-    if not (weights in (None, "balanced") or (numbers and all(map(POSITIVE_FLOAT.holds, weights)))):  # type: ignore[call-overload]
+    if not (weights in (None, "balanced") or _each(weights, POSITIVE_FLOAT)):
         raise ValueError(f"{option} must be balanced, null or a list of numbers above 0; got {weights!r}.")
+
+
+def _each(values: object, constraint: Constraint) -> bool:
+    return isinstance(values, Sequence) and not isinstance(values, str) and all(map(constraint.holds, values))
 
 
 @lru_cache(maxsize=64)

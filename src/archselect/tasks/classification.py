@@ -65,6 +65,12 @@ class Classification(Task):
         return replace(self, class_weights=tuple(weights))
 
     def smoothed(self, label_smoothing: float) -> "Classification":
+        own = self.label_smoothing
+        if own and label_smoothing not in (0, own):
+            raise ValueError(
+                f"task.label_smoothing={own} and evaluation.label_smoothing={label_smoothing} both smooth the labels "
+                "of the retraining. Use evaluation.label_smoothing=0, and the task's holds, or task.label_smoothing=0."
+            )
         return replace(self, label_smoothing=label_smoothing) if label_smoothing else self
 
     def predictions(self, outputs: Tensor) -> Tensor:

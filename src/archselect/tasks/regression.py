@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric, R2Score
 
 from archselect.data import ImageData, Split
-from archselect.tasks.base import Task, check_length, check_numbers, constant
-from archselect.utils.validation import PositiveFloat
+from archselect.tasks.base import Task, check_each, check_length, check_numbers, constant
+from archselect.utils.validation import FINITE_FLOAT, POSITIVE_FLOAT, PositiveFloat
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Regression(Task):
     huber_delta: PositiveFloat = 1.0
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_each("task.mean", self.mean, FINITE_FLOAT)
+        check_each("task.std", self.std, POSITIVE_FLOAT)
 
     def outputs(self, data: ImageData) -> int:
         return data.classes
@@ -110,3 +116,7 @@ class R2(R2Score):
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Count a batch: outputs and targets `(B, D)`; sums of squares of large targets would drown in rounding."""
         super().update(outputs.float(), self.task.standardised(targets))
+
+    def compute(self) -> Tensor:
+        """Return the share; of fewer than two images there is no variance, and it is NaN."""
+        return super().compute() if self.total > 1 else torch.tensor(torch.nan, device=self.device)

@@ -49,6 +49,7 @@ POSITIVE_INT = Constraint("be a whole number above 0", lambda value: _is_whole(v
 NON_NEGATIVE_INT = Constraint("be a whole number, 0 or more", lambda value: _is_whole(value) and value >= 0)
 NON_NEGATIVE_FLOAT = Constraint("be a finite number, 0 or more", lambda value: _is_finite(value) and value >= 0)
 POSITIVE_FLOAT = Constraint("be a finite number above 0", lambda value: _is_finite(value) and value > 0)
+FINITE_FLOAT = Constraint("be a finite number", _is_finite)
 FRACTION = Constraint("lie between 0 and 1", lambda value: _is_finite(value) and 0 < value < 1)
 FRACTION_OR_ZERO = Constraint("lie between 0 and 1", lambda value: _is_finite(value) and 0 <= value < 1)
 FLAG = Constraint("be true or false", lambda value: isinstance(value, bool))
@@ -57,7 +58,7 @@ PositiveInt = Annotated[int, POSITIVE_INT]
 NonNegativeInt = Annotated[int, NON_NEGATIVE_INT]
 PositiveFloat = Annotated[float, POSITIVE_FLOAT]
 NonNegativeFloat = Annotated[float, NON_NEGATIVE_FLOAT]
-FiniteFloat = Annotated[float, Constraint("be a finite number", _is_finite)]
+FiniteFloat = Annotated[float, FINITE_FLOAT]
 Fraction = Annotated[float, FRACTION]
 FractionOrZero = Annotated[float, FRACTION_OR_ZERO]
 
