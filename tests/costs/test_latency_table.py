@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,6 +50,14 @@ def test_a_latency_is_the_sum_over_operations_and_of_a_network_without_them(meas
     assert table.how["batch"] == 4
 
 
+def test_what_networks_do_not_build_is_not_measured_and_takes_no_time(measured: Any) -> None:
+    skeleton = skeleton_of("none", "skip_connect", "nor_conv_1x1")
+    table = measured(skeleton)
+    assert {name for name, _ in table.operations} == {"skip_connect", "nor_conv_1x1"}
+    older = replace(table, operations={**table.operations, **{("none", place): 9 for _, place in table.operations}})
+    assert older.model(skeleton) == table.model(skeleton)
+
+
 def test_a_network_without_operations_keeps_the_rest_of_it() -> None:
     s2 = DartsSpace("s2", ["skip_connect", "sep_conv_3x3"], channels=4, layers=3)
     skeleton = Skeleton.of(s2, 8, 10)
@@ -67,7 +76,8 @@ def test_a_table_of_other_networks_or_operations_and_a_broken_one_are_refused(me
     with pytest.raises(ValueError, match=r"cannot be read: .*costs measure writes one"):
         LatencyTable.read(tmp_path / "none.json")
     data = json.loads(file.read_text())
-    for broken in ({"how": {}}, [], {**data, "fixed_ns": -1}, {**data, "operations": [{"operation": "none"}]}):
+    lists = [{**data, name: ["list"]} for name in ("how", "skeleton", "check")]
+    for broken in (*lists, {"how": {}}, [], {**data, "fixed_ns": -1}, {**data, "operations": [{"operation": "none"}]}):
         file.write_text(json.dumps(broken))
         with pytest.raises(ValueError, match="is no table of latencies"):
             LatencyTable.read(file)

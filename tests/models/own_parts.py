@@ -58,3 +58,10 @@ class PerPixel(nn.Conv2d):
 
     def __init__(self, channels: int, outputs: int) -> None:
         super().__init__(channels, outputs, 1)
+
+
+class Fussy(Narrow):
+    """A stem that refuses images in a sentence."""
+
+    def forward(self, x):
+        raise ValueError("Images are too small.")

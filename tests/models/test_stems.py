@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.models.own_parts import Dropped, MeanAndMaximum, Narrow, Pair, Patches, PerPixel
+from tests.models.own_parts import Dropped, Fussy, MeanAndMaximum, Narrow, Pair, Patches, PerPixel
 from torch import nn
 
 from archselect.costs.count import count
@@ -185,6 +185,7 @@ def test_ones_own_normalisations_take_the_statistics_of_all_processes():
         ({"stem": Narrow}, 8, r"got \(2, 6, 4, 4\)\. Correct its class"),
         ({"stem": lambda in_channels, channels: channels}, 8, r"must give a torch\.nn\.Module; got a int"),
         ({"stem": lambda in_channels, channels: nn.Linear(3, 3)}, 8, r"must take \(2, 3, 8, 8\).*RuntimeError"),
+        ({"stem": Fussy}, 8, r"raises ValueError: Images are too small\. Correct its forward"),
         ({"stem": SIDE_4}, 24, r"after its stem has made it 4 times smaller.*a multiple of 16 and at least 32 pixels"),
         ({"stem": SIDE_4}, 30, r"\(2, 12, 30/r, 30/r\) with a whole r.*got \(2, 12, 7, 7\)"),
         ({"stem": "imagenet"}, 32, r"made it 8 times smaller.*a multiple of 32 and at least 64 pixels; got 32x32"),

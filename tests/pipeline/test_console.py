@@ -25,6 +25,15 @@ def test_a_result_is_told_in_percent_or_in_the_unit_of_an_error() -> None:
     assert "test mean absolute error" in error and "%" not in error
 
 
+def test_limits_are_told_in_the_unit_in_which_they_are_typed() -> None:
+    macs, latency = {"most": 3e7, "of_network": 28123456}, {"most": 3.0, "of_network": 2.81235}
+    limits = {"selection.limit": {"macs": macs, "latency_ms": latency}, "selection.limited_decisions": 1}
+    said = printed(summary() | limits)
+    assert "28,123,456 of 30,000,000 macs" in said and "2.812 of 3 ms" in said
+    assert "1 decision had fewer" in said
+    assert "1,200 decisions had" in printed(summary() | limits | {"selection.limited_decisions": 1200})
+
+
 def test_the_table_of_decisions_has_the_metric_under_its_name() -> None:
     stage = type("Stage", (), {"folder": type("Folder", (), {"read_lines": lambda self, name: [DECISION]})()})()
     (_, (_, columns, rows)) = tables(regression(), {"selection": stage})  # type: ignore[dict-item]

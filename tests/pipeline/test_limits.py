@@ -1,6 +1,7 @@
 """Limits and prices in a run: refused before anything is computed, kept to the end, part of what a stage is."""
 
 import json
+from pathlib import Path
 from random import Random as Generator
 
 import pytest
@@ -11,7 +12,7 @@ from tests.selection.test_limit import model_of
 
 from archselect.costs.expected import counted_models
 from archselect.pipeline.config import Components, as_user_error, instantiate_parts
-from archselect.pipeline.limits import identity_of_limit, identity_of_price, judged_skeleton
+from archselect.pipeline.limits import _plain, identity_of_limit, identity_of_price, judged_skeleton
 from archselect.pipeline.preflight import check
 from archselect.selection.limit import Bound, Budget
 from archselect.utils.errors import UserError
@@ -41,10 +42,16 @@ def test_what_no_network_satisfies_is_refused_before_anything_is_computed() -> N
         f"{cell}:2:" + "/".join(["sep_conv_3x3@0+sep_conv_3x3@1"] * 4) for cell in ("normal", "reduction")
     )
     assert "The network of this genotype has" in refused(genotype, "selection.limit.params=1000")
-    assert "cannot be met: the cheapest network" in refused("search/part=cost", "search.cost.target=1000")
+    assert refused("search/part=cost", "search.cost.target=1e3") == (
+        f"search.cost.target (1,000 macs) cannot be met: the cheapest network of search space 's2' has {least:,} macs. "
+        "Raise the target, or take a smaller evaluation.network."
+    )
     assert "needs selection.limit.latency_table=FILE" in refused("selection.limit.latency_ms=1")
     missing = ["selection.limit.latency_ms=1", "selection.limit.latency_table=none.json"]
     assert "latency_table=none.json cannot be read" in refused(*missing)
+    unused = "search/part=cost", "search.cost.latency_table=none.json"
+    assert "is for search.cost.measure=latency, not for macs" in refused(*unused)
+    assert "is for selection.limit.latency_ms, which is not set" in refused("selection.limit.latency_table=none.json")
     assert "must be a finite number above 0" in refused("selection.limit.macs=-1")
 
 
@@ -66,6 +73,31 @@ def test_a_limit_and_a_price_belong_to_their_stages_with_the_networks_that_they_
         "stem": "conv3x3",
         "head": {"build": "torch.nn.modules.linear.Linear", "pooled": True},
     }
+
+
+@pytest.mark.usefixtures("hydra")
+def test_a_head_of_a_users_own_is_told_from_others_by_its_file_and_all_of_its_arguments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "from torch import nn\ndef Head(channels, outputs, hidden):\n"
+        "    layers = [nn.Linear(a, b) for a, b in zip([channels, *hidden], [*hidden, outputs])]\n"
+        "    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), *layers)\n"
+    )
+    (file := tmp_path / "my_code_of_limits.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def identity(hidden: str) -> str:
+        head = f"evaluation.network.head={{_target_:my_code_of_limits.Head,hidden:{hidden}}}"
+        parts = parts_of("selection.limit.macs=3e7", "search/part=cost", head)
+        return json.dumps([identity_of_limit(parts), identity_of_price(parts)])
+
+    before = identity("[8]")
+    assert before == identity("[8]") != identity("[512,512]")
+    file.write_text(code + "# changed")
+    assert identity("[8]") != before
+    with pytest.raises(ValueError, match=r"must be numbers, texts, classes, .* got b'8'"):
+        _plain({"_target_": "my_code_of_limits.Head", "hidden": (8, b"8")})
 
 
 @pytest.mark.usefixtures("no_figures")

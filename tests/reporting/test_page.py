@@ -14,9 +14,9 @@ from tests.reporting.conftest import Made, MakeRun, Reader, operation, read, str
 from tests.results.summaries import GENOTYPE, costs
 
 from archselect.reporting.html.run_view import Assets
-from archselect.reporting.html.tradeoff import draw_results
+from archselect.reporting.html.tradeoff import draw_results, front_of, panels_of
 from archselect.reporting.report import main
-from archselect.results.costs import MACS, costs_of
+from archselect.results.costs import LATENCY_1, MACS, costs_of, front
 from archselect.results.summaries import collect, rows
 
 
@@ -102,6 +102,23 @@ def test_every_cost_has_a_picture_and_a_pareto_front_that_the_mode_of_the_metric
     accuracy, _ = rows(collect(tmp_path / "logs", pytest.fail))
     figure = draw_results([accuracy], MACS)
     assert figure is not None and figure.axes[0].get_xscale() == "log"
+
+
+def test_latencies_are_compared_on_one_device_alone_and_what_is_no_number_not_at_all(
+    tmp_path: Path, make_run: MakeRun
+) -> None:
+    error = {"task": "regression", "metric": "mean_absolute_error", "metric_mode": "min"}
+    for seed, (device, loss) in enumerate([("cpu", 2.5), ("cuda", 9.5), ("cuda", float("nan"))]):
+        told = {"costs.device": device, "evaluation.test_mean_absolute_error": loss}
+        make_run(seed, None, **costs(latency=4.0 - seed), **error, **told)
+    (row,) = rows(collect(tmp_path / "logs", pytest.fail))
+    counted, measured = (panels_of([row], cost) for cost in (MACS, LATENCY_1))
+    assert [len(own[0].results) for own in counted.values()] == [3]
+    fronts = {title: [one.seed for *_, one in front_of(own, LATENCY_1)] for title, own in measured.items()}
+    assert fronts == {"s2, digits, retrain_digits, cpu": [0], "s2, digits, retrain_digits, cuda": [1]}
+    assert front([(1.0, float("nan"), "none")], row.metric) == []
+    figure = draw_results([row], LATENCY_1)
+    assert figure is not None and [axes.get_title("left") for axes in figure.axes] == [*fronts]
 
 
 def test_a_run_of_another_task_is_told_in_its_metric(tmp_path: Path, make_run: MakeRun) -> None:

@@ -96,7 +96,7 @@ def test_what_cannot_be_is_refused() -> None:
     skeleton = Skeleton.of(space, 8, 10)
     least = counted_models(skeleton)["params"].lowest
     assert CostTerm("params", 1.0, least).of(skeleton).model is not None
-    with pytest.raises(ValueError, match=rf"cannot be met: the cheapest network of search space 's2' has {least:,}\. "):
+    with pytest.raises(ValueError, match=rf"cannot be met: the cheapest network .*has {least:,} params\."):
         CostTerm("params", 1.0, least - 1).of(skeleton)
     with pytest.raises(ValueError, match=r"needs search\.cost\.latency_table=FILE"):
         CostTerm("latency", 1.0)

@@ -177,12 +177,21 @@ def _kept_probabilities(space: CellSpace, decisions: CellDecisions) -> list[floa
 
 
 def linear_model(space: SearchSpace, places: Places, fixed: int, cost: Callable[[str, Place], int]) -> CostModel:
-    """Return the costs of a skeleton that has operations at these places, where one at a place costs so much."""
+    """Return the costs of a skeleton that has operations at these places, where one at a place costs so much.
+
+    Operations that are zero cost nothing: networks leave such edges out.
+    """
+
+    def of_edge(candidate: str, places: Counter[Place]) -> int:
+        if primitive(candidate, space.primitives).zero:
+            return 0
+        return sum(times * cost(candidate, place) for place, times in places.items())
+
     operations = {}
     for name, cell in space.cells.items():
         operations[name] = tuple(
-            tuple(sum(times * cost(candidate, place) for place, times in of_edge.items()) for candidate in candidates)
-            for candidates, of_edge in zip(cell.operations, places[name], strict=True)
+            tuple(of_edge(candidate, there) for candidate in candidates)
+            for candidates, there in zip(cell.operations, places[name], strict=True)
         )
     return CostModel(space.cells, fixed, operations)
 
@@ -216,12 +225,13 @@ def counted_models(skeleton: Skeleton) -> dict[str, CostModel]:
 
 
 def operations_at(space: SearchSpace, places: Places) -> list[tuple[str, Place]]:
-    """Return every candidate at every place where a skeleton may have it, each once."""
+    """Return every candidate that networks build at every place where a skeleton may have it, each once."""
     found = dict.fromkeys(
         (candidate, place)
         for name, cell in space.cells.items()
         for candidates, of_edge in zip(cell.operations, places[name], strict=True)
         for candidate in candidates
+        if not primitive(candidate, space.primitives).zero
         for place in of_edge
     )
     return list(found)

@@ -66,7 +66,8 @@ class LatencyTable:
             ) from error
         try:
             operations = {(row["operation"], _place(row)): _time(row["ns"]) for row in data["operations"]}
-            return cls(data["how"], data["skeleton"], _time(data["fixed_ns"]), operations, data["check"])
+            how, skeleton, check = (_mapping(data[name]) for name in ("how", "skeleton", "check"))
+            return cls(how, skeleton, _time(data["fixed_ns"]), operations, check)
         except (KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} is no table of latencies: python -m archselect.costs measure writes one, and nothing in it is "
@@ -158,6 +159,18 @@ def cost_models(measures: Iterable[str], skeleton: Skeleton, latency_table: str 
     return counted
 
 
+def unit_of(measure: str) -> int:
+    """Return how many units of its cost model one of an option's is."""
+    return NANOSECONDS if measure == "latency" else 1
+
+
+def in_words(measure: str, cost: float) -> str:
+    """Return a cost with its unit, such as `1,500 macs`; a latency is in milliseconds."""
+    if measure == "latency":
+        return f"{cost:,.0f} ms" if cost >= 1000 else f"{cost:.4g} ms"
+    return f"{round(cost):,} {measure}"
+
+
 def fingerprint(latency_table: str) -> str:
     """Return what tells a table from others, wherever it lies: the SHA-256 of its file."""
     return hashlib.sha256(Path(latency_table).read_bytes()).hexdigest()
@@ -165,6 +178,12 @@ def fingerprint(latency_table: str) -> str:
 
 def _place(row: Mapping[str, Any]) -> Place:
     return Place(*(_time(row[name]) for name in Place._fields))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r} is no mapping")
+    return value
 
 
 def _time(value: Any) -> int:

@@ -9,6 +9,7 @@ from archselect.costs.expected import Skeleton
 from archselect.costs.latency_table import fingerprint
 from archselect.models.cell_space import CellDecisions
 from archselect.pipeline.config import Components
+from archselect.pipeline.own_code import own_sources
 from archselect.search import SearchMethod
 from archselect.selection import Selector
 
@@ -70,18 +71,29 @@ def identity_of_price(parts: Components) -> dict[str, Any]:
 
 def _identity(parts: Components, table: str | None) -> Mapping[str, Any]:
     measured = {} if table is None else {"latency_table": fingerprint(table)}
-    return {"skeleton": judged_skeleton(parts).description, **measured}
+    described = judged_skeleton(parts).description
+    return {"skeleton": described, **own_sources(described, {"_target_": _plain(type(parts.evaluation))}), **measured}
 
 
 def _plain(value: Any) -> Any:
-    """Return the sizes of a network, with what makes a stem or head of a user's own, as JSON-able data."""
+    """Return the sizes of a network, with what makes a stem or head of a user's own, as JSON-able data.
+
+    Raises:
+        ValueError: There is something that has no name by which it could be told from others.
+    """
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, partial):
         return {"_target_": _plain(value.func), "_args_": [*map(_plain, value.args)], **_plain(value.keywords)}
     if is_dataclass(value) and not isinstance(value, type):
         return _plain(vars(value))
+    if isinstance(value, list | tuple):
+        return [*map(_plain, value)]
     if value is None or isinstance(value, str | int | float):
         return value
-    named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{named.__module__}.{named.__qualname__}"
+    if not hasattr(value, "__qualname__"):
+        raise ValueError(
+            f"The sizes of a network and the arguments of its stem and head must be numbers, texts, classes, or lists "
+            f"and mappings of them, for stages to be told apart; got {value!r}."
+        )
+    return f"{value.__module__}.{value.__qualname__}"

@@ -76,9 +76,11 @@ def front(points: Sequence[tuple[float, float, T]], metric: Metric) -> list[tupl
     """Return the Pareto front of points (cost, value of the metric, whose they are), the cheapest first.
 
     On it is what nothing beats: no other is at most as costly and at least as good, and better in one of the two.
+    Points whose cost or value is not finite are left out.
     """
     found: list[tuple[float, float, T]] = []
-    for cost, value, what in sorted(points, key=lambda point: (point[0], -metric.sign * point[1])):
+    known = [point for point in points if math.isfinite(point[0]) and math.isfinite(point[1])]
+    for cost, value, what in sorted(known, key=lambda point: (point[0], -metric.sign * point[1])):
         lead = math.inf if not found else metric.sign * (value - found[-1][1])
         if lead > 0 or (found and (cost, value) == found[-1][:2]):
             found.append((cost, value, what))

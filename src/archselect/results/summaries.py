@@ -1,5 +1,6 @@
 """What finished runs came to: summaries read, repeats dropped, gathered over seeds, beside the paper's numbers."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -236,7 +237,8 @@ class Row:
         self.seeds = sorted(one.seed for one in results)
         self.mixes_settings = len(set(self.seeds)) < len(self.seeds)  # more than the seed differs between these runs
         self.mean = _mean(values)
-        self.std = stdev(values) if len(values) > 1 else None  # of the sample
+        finite = all(map(math.isfinite, values))  # an error may be none, after a divergence
+        self.std = stdev(values) if finite and len(values) > 1 else None  # of the sample
         self.best = metric.best(values)
         self.balanced_accuracy = _mean(one.balanced_accuracy for one in results)
         self.unbalanced = any(one.unbalanced for one in results)

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from archselect.costs.expected import CostModel, Skeleton
-from archselect.costs.latency_table import NANOSECONDS, cost_models
+from archselect.costs.latency_table import cost_models, in_words, unit_of
 from archselect.distributed.process_group import whole_batches
 from archselect.genotype import Genotype
 from archselect.models.supernet.supernet import Supernet, argmax_alpha
@@ -51,22 +51,27 @@ class CostTerm:
                 "search.cost.measure=latency needs search.cost.latency_table=FILE, the latency of each operation. "
                 "python -m archselect.costs measure writes one."
             )
+        if self.latency_table is not None and self.measure != "latency":
+            raise ValueError(
+                f"search.cost.latency_table is for search.cost.measure=latency, not for {self.measure}. Set that, or "
+                "leave the table out."
+            )
 
     def of(self, skeleton: Skeleton) -> "CostTerm":
         """Return the term for the networks of a skeleton; a ValueError where none of them meets the target."""
         model = cost_models([self.measure], skeleton, self.latency_table)[self.measure]
         if self.target is not None and model.lowest > self.target * self.unit:
+            target, least = (in_words(self.measure, cost) for cost in (self.target, model.lowest / self.unit))
             raise ValueError(
-                f"search.cost.target={self.target:g} cannot be met: the cheapest network of search space "
-                f"{skeleton.space.name!r} has {model.lowest / self.unit:,.6g}. Raise the target, or take a smaller "
-                "evaluation.network."
+                f"search.cost.target ({target}) cannot be met: the cheapest network of search space "
+                f"{skeleton.space.name!r} has {least}. Raise the target, or take a smaller evaluation.network."
             )
         return replace(self, model=model)
 
     @property
     def unit(self) -> int:
         """How many of the model's units are one of the target's."""
-        return NANOSECONDS if self.measure == "latency" else 1
+        return unit_of(self.measure)
 
     def charge(self, supernet: Supernet, multiplier: float) -> tuple[float, float]:
         """Return what a unit of cost is charged at the next step of `alpha`, and the multiplier then."""

@@ -12,7 +12,7 @@ from itertools import combinations, product
 from typing import NamedTuple
 
 from archselect.costs.expected import CostModel, Skeleton
-from archselect.costs.latency_table import NANOSECONDS, cost_models
+from archselect.costs.latency_table import NANOSECONDS, cost_models, in_words, unit_of
 from archselect.genotype import Genotype
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.utils.validation import PositiveFloat, check_fields
@@ -42,6 +42,11 @@ class Limit:
                 "selection.limit.latency_ms needs selection.limit.latency_table=FILE, the latency of each operation. "
                 "python -m archselect.costs measure writes one."
             )
+        if self.latency_table is not None and self.latency_ms is None:
+            raise ValueError(
+                "selection.limit.latency_table is for selection.limit.latency_ms, which is not set. Set it, or leave "
+                "the table out."
+            )
 
     @property
     def most(self) -> dict[str, float]:
@@ -66,12 +71,12 @@ class Bound(NamedTuple):
 
     def words(self, cost: float) -> str:
         """Return a cost in the unit in which it is typed."""
-        return f"{cost / self.unit:.4g} ms" if self.measure == "latency" else f"{round(cost):,} {self.measure}"
+        return in_words(self.measure, cost / self.unit)
 
     @property
     def unit(self) -> int:
         """How many of the model's units are one of the option's."""
-        return NANOSECONDS if self.measure == "latency" else 1
+        return unit_of(self.measure)
 
     @property
     def option(self) -> str:

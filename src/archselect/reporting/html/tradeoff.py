@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import fill
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
@@ -17,6 +18,12 @@ from archselect.results.costs import COSTS, LATENCY_1, LATENCY_64, PARAMETERS, P
 from archselect.results.formatting import metric_of
 from archselect.results.metric import ACCURACY
 from archselect.results.summaries import Row, RunResult
+
+LATENCIES = (LATENCY_1, LATENCY_64)
+"""Costs that are compared on one device alone."""
+
+TITLE_CHARACTERS = 60
+"""So many fit over a panel."""
 
 
 class Tradeoff(NamedTuple):
@@ -69,13 +76,15 @@ def front_of(rows: Sequence[Row], cost: Cost) -> list[tuple[float, float, RunRes
 
 
 def panels_of(report: Sequence[Row], cost: Cost) -> dict[str, list[Row]]:
-    """Return the rows with points by search space, data set and evaluation."""
+    """Return the rows with points by search space, data set and evaluation, those of latencies by device too."""
     panels: dict[str, list[Row]] = {}
     for row in report:
-        if points([row], cost):
-            panels.setdefault(f"{row.choices.search_space}, {row.choices.data}, {row.choices.evaluation}", []).append(
-                row
-            )
+        by_device: dict[str | None, list[RunResult]] = {}
+        for *_, one in points([row], cost):
+            by_device.setdefault(one.device if cost in LATENCIES else None, []).append(one)
+        for device, results in by_device.items():
+            of = [row.choices.search_space, row.choices.data, row.choices.evaluation, *([device] if device else [])]
+            panels.setdefault(", ".join(of), []).append(Row(row.task, row.metric, row.choices, results))
     return panels
 
 
@@ -105,7 +114,7 @@ def draw_results(report: Sequence[Row], cost: Cost = PARAMETERS) -> Figure | Non
         for row in own:
             _draw_row(axes, row, cost, colours[row.choices.selection], markers[row.choices.search])
         _draw_front(axes, own, cost)
-        axes.set_title(title, fontsize=8)
+        axes.set_title(fill(title, TITLE_CHARACTERS), fontsize=8)
         axes.set(xlabel=cost.name, ylabel=f"test {metric.label}")
         _scale(axes, cost, spans_decades(point[0] for point in points(own, cost)))
     for axes in grid[len(panels) :]:
@@ -138,7 +147,7 @@ def _scale(axes: Axes, cost: Cost, logarithmic: bool) -> None:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
         axes.xaxis.set_minor_formatter(NullFormatter())
-    if cost in (LATENCY_1, LATENCY_64):
+    if cost in LATENCIES:
         axes.set_xlabel(cost.label)
         axes.xaxis.set_major_formatter("{x:g}")
     else:
