@@ -69,7 +69,8 @@ class Trial(ABC):
         except Exception as error:
             kind = "without memory (on PyTorch's device meta)" if images.is_meta else f"in {_words(images)}"
             raise self.error(
-                f"must take {tuple(images.shape)}; for some {kind} it raises {type(error).__name__}: {error}",
+                f"must take {tuple(images.shape)}; for some {kind} it raises {type(error).__name__}: "
+                f"{str(error).rstrip('.')}",
                 "Correct its forward; tensors that it makes belong on the input's device, and no value may be read",
             ) from error
         tensors = self.check_shape(images, output)
@@ -176,7 +177,7 @@ class Trial(ABC):
             other.load_state_dict(self.module.state_dict())
         except RuntimeError as error:
             raise self.error(
-                f"must take the state_dict of another that was built alike; it raises {error}",
+                f"must take the state_dict of another that was built alike; it raises {str(error).rstrip('.')}",
                 "Let nothing that is drawn or counted decide which parameters and buffers there are",
             ) from error
         (first, _), (second, _) = (self._again(module, images, training=False) for module in (self.module, other))
