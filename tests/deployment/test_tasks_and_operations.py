@@ -13,6 +13,7 @@ from tests.deployment.test_predict import predicted
 
 from archselect import load_network
 from archselect.deployment.answers import answer, in_words, probabilities, target, true_answer
+from archselect.deployment.card import usage
 from archselect.deployment.export import Export
 from archselect.deployment.formats import FORMATS, Deployed
 from archselect.deployment.weights_file import write_weights
@@ -134,5 +135,6 @@ def test_a_network_with_an_operation_of_ones_own_is_exported(
     compute = FORMATS[form].read(tmp_path / card["file"], Deployed(network, True), ("my_gates",))
     torch.testing.assert_close(compute(images), network(network.normalize(images)), atol=1e-5, rtol=1e-5)
     if form == "safetensors":
+        assert """load_network("network.safetensors", trusted=['my_gates'])""" in usage(card)
         with pytest.raises(ValueError, match="trusted"):
             load_network(tmp_path / card["file"])

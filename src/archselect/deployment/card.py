@@ -1,6 +1,6 @@
 """The card beside an exported network: what it takes and gives, how good it is, what it costs, how it came to be."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,22 @@ FOUND = ("search_space", "search", "selection", "evaluation", "data", "seed")
 
 
 def card_of(
-    run: FinishedRun, network: TrainedNetwork, images: Image, normalizes: bool, file: Path, agreement: Agreement
+    run: FinishedRun,
+    network: TrainedNetwork,
+    images: Image,
+    normalizes: bool,
+    file: Path,
+    agreement: Agreement,
+    trusted: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return what the card says, as plain data."""
+    """Return what the card says, as plain data; the packages that are `trusted` are those that loading asks for."""
     summary = run.summary
     metric = summary.get("metric", "accuracy")
     session = run.stage("evaluation").folder.read_json("provenance.json")[-1]
     git = session.get("git") or {}
     return {
         "file": file.name,
+        "trusted": list(trusted),
         "task": summary.get("task", "classification"),
         "task_options": dict(network.description.task),
         "classes": list(network.classes),
@@ -117,6 +124,7 @@ def _table(rows: Mapping[str, Any]) -> str:
 def usage(card: Mapping[str, Any]) -> str:
     """Return lines of Python that ask the file about `image.png`, in the folder of both and of the card."""
     images, file = card["images"], Path(card["file"])
+    trusted = f", trusted={card['trusted']}" if card["trusted"] else ""
     size, channels, inside = images["size"], images["channels"], images["normalization"] == "inside"
     module, load, ask = {
         ".pt2": (
@@ -131,7 +139,7 @@ def usage(card: Mapping[str, Any]) -> str:
         ),
         ".safetensors": (
             "archselect",
-            f'network = archselect.load_network("{file}")',
+            f'network = archselect.load_network("{file}"{trusted})',
             f"network({'network.normalize' if inside else ''}(torch.from_numpy(images))).detach().numpy()[0]",
         ),
     }[file.suffix]

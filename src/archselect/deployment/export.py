@@ -66,7 +66,7 @@ class Export:
                 real, tested = compared(compute, deployed, batches, self.tolerance)
             made.replace(path)
         agreement = Agreement(self.tolerance, max(random, real), drawn, tested)
-        card = card_of(run, network, images, deployed.normalizes, path, agreement)
+        card = card_of(run, network, images, deployed.normalizes, path, agreement, trusted)
         _write(path.with_suffix(".json"), json.dumps(card, indent=2, ensure_ascii=False) + "\n")
         _write(path.with_suffix(".md"), as_markdown(card))
         return card
