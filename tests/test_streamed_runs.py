@@ -101,6 +101,7 @@ def test_a_file_that_breaks_in_epoch_3_is_named_and_put_back_loses_nothing(
     assert len(steps) < EPOCHS * STEPS - 2 * STEPS + 1
 
 
+@pytest.mark.slow
 def test_a_file_that_breaks_in_epoch_3_is_left_out_told_of_and_counted(
     in_memory: Run, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,6 +124,7 @@ def test_a_file_that_breaks_in_epoch_3_is_left_out_told_of_and_counted(
     assert capsys.readouterr().err.count(f"{file} is an image that cannot be decoded") == 2  # once in each run
 
 
+@pytest.mark.slow
 def test_a_run_may_be_augmented_as_on_imagenet_and_no_two_crops_are_one(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

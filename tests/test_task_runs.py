@@ -14,6 +14,7 @@ from archselect.tasks import Classification
 
 
 @pytest.mark.usefixtures("no_figures")
+@pytest.mark.slow
 def test_a_regression_is_selected_retrained_and_tested_by_its_error(logs: str) -> None:
     run = train(*tiny("s2", "darts", "perturb", "search.epochs=1", "data=digits_rotated", "task=regression", logs))
     summary = run.summary

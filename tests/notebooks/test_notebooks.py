@@ -45,6 +45,7 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.modules.pop("my_selection", None)
 
 
+@pytest.mark.slow
 def test_the_papers_analyses_run(
     tiny_folder: Path, nasbench201_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,7 +72,7 @@ def test_a_small_file_with_very_many_pixels_is_not_decoded(width: int, height: i
     (folder / "train" / "a").mkdir(parents=True)
     (folder / "train" / "a" / "image.png").write_bytes(bomb)
     with pytest.raises(ValueError, match=rf"image.png is not an image that can be read .*{why}"):
-        ImageFolder(path=folder).open("train").size_of(0)
+        ImageFolder(path=folder).open("train").size()
 
 
 @pytest.mark.parametrize("kind", ["EPS", "PCX", "TGA"])
