@@ -82,6 +82,16 @@ def test_what_is_there_is_neither_made_nor_counted_again(
     assert list(plan.known()) == ["search", "selection", "evaluation"]
     assert image_counts(plan) == {}
 
+    stages = plan.known()
+    for kind, left in (("evaluation", 108), ("selection", (17 * 60 + 56 * 30 / 6) * 16 / 17)):  # after an epoch each
+        begun = plan.job.store.folder(stages[kind].key).path
+        (begun / MARKER).unlink()
+        (begun / "history.jsonl").write_text((begun / "history.jsonl").read_text().splitlines()[0] + "\n")
+        (begun / CHECKPOINTS[0]).touch()
+        if kind == "evaluation":
+            assert image_counts(plan) == pytest.approx({"evaluation": left})
+        else:  # whose genotype is not known any more, nor with it its evaluation
+            assert image_counts(plan) == pytest.approx({"selection": left, "evaluation": 2 * 108})
     search = plan.job.store.folder(plan.search().key).path
     (search / MARKER).unlink()
     (search / "history.jsonl").write_text((search / "history.jsonl").read_text().splitlines()[0] + "\n")

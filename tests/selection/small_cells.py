@@ -39,6 +39,7 @@ class WithoutNetwork(Supernet):
     """Has `alpha` and decisions, and evaluates nothing."""
 
     forward_prefix = forward_suffix = layers_before = None  # type: ignore[assignment]
+    _new_network = _counterparts = None  # type: ignore[assignment]
 
 
 def undecided(*cells: CellSpace, weights: Mapping[str, Sequence[Sequence[float]]] | None = None) -> Supernet:

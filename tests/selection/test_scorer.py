@@ -158,6 +158,8 @@ def test_candidates_see_the_same_noise(make: Any, batch_norm: str) -> None:
 class Drawing(Supernet):
     """Its logits are random numbers, which it remembers; the first of its two layers is shared by all candidates."""
 
+    _new_network = _counterparts = None  # type: ignore[assignment]
+
     def __init__(self) -> None:
         super().__init__({"cell": CellSpace("cell", CellTopology(1, 1, "last", None), (("skip_connect", "noise"),))})
         self.begun: list[Tensor] = []

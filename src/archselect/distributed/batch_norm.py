@@ -22,6 +22,13 @@ class BatchNorm2d(nn.BatchNorm2d):
         return batch_norm(x, mean, variance, self.weight, self.bias, True, momentum, self.eps)
 
 
+def convert_batch_norm(module: nn.Module) -> None:
+    """Let every `nn.BatchNorm2d` of a module be the class above, in place: the module may hold one elsewhere too."""
+    for part in module.modules():
+        if type(part) is nn.BatchNorm2d:
+            part.__class__ = BatchNorm2d
+
+
 def batch_norm(
     x: Tensor,
     running_mean: Tensor,

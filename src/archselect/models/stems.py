@@ -7,14 +7,14 @@ One of a user's own is a class, or `{_target_: my_parts.MyStem, ARGUMENTS}` in a
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from archselect.distributed.batch_norm import BatchNorm2d
+from archselect.distributed.batch_norm import BatchNorm2d, convert_batch_norm
 from archselect.models.trial import Trial, trying
+from archselect.utils.validation import imported
 
 Choice = str | Mapping[str, Any] | Callable[..., nn.Module]
 """A stem or head: one of the package's by its name, or one's own."""
@@ -214,9 +214,7 @@ def _built(what: str, choice: Choice, first: int, second: int) -> nn.Module:
         ) from error
     if not isinstance(module, nn.Module):
         raise ValueError(f"The {what} {name} must give a torch.nn.Module; got a {type(module).__name__}.")
-    for part in module.modules():
-        if type(part) is nn.BatchNorm2d:
-            part.__class__ = BatchNorm2d  # whose statistics are those of all processes
+    convert_batch_norm(module)
     return module
 
 
@@ -230,14 +228,7 @@ def _definition(what: str, choice: Choice) -> tuple[Callable[..., nn.Module], di
             f"The {what} must be {' or '.join(names)}, or one of your own as {{_target_: my_module.MyClass}}; got "
             f"{choice!r}."
         )
-    module, _, attribute = choice["_target_"].rpartition(".")
-    try:
-        make: Callable[..., nn.Module] = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"The {what} is said to be {choice['_target_']!r}, which cannot be imported ({error}). _target_ must be "
-            "MODULE.CLASS of a file that Python finds: in the folder you are in, or in one on PYTHONPATH."
-        ) from error
+    make: Callable[..., nn.Module] = imported(choice["_target_"], f"The {what} is said to be")
     return make, {str(name): value for name, value in choice.items() if name != "_target_"}
 
 

@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,14 +61,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     overrides = "as of train.py, and image_size=32 classes=10 in_channels=3 device=cpu; of a run: device, costs.seconds"
     parser.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help=overrides)
     parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
-    parser.add_argument("--configs", default="configs", metavar="FOLDER", help="the configs (default: configs)")
-    parser.add_argument("--config-dir", metavar="FOLDER", help="choices of your own, such as a search space")
     parser.add_argument(
         "--trusted", action="append", default=[], metavar="PACKAGE", help="whose classes a run may name"
     )
+    return carry_out(print_costs, parser, arguments)
+
+
+def carry_out(
+    work: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser, arguments: Sequence[str] | None
+) -> int:
+    """Do what is typed, with the configs that it names; return the exit code, 1 where an error is a sentence."""
+    parser.add_argument("--configs", default="configs", metavar="FOLDER", help="the configs (default: configs)")
+    parser.add_argument("--config-dir", metavar="FOLDER", help="choices of your own, such as a search space")
     options = parser.parse_intermixed_args(arguments)
     try:
-        print_costs(options)
+        work(options)
     except Exception as error:
         if (sentence := in_a_sentence(error, composing=True)) is None:
             raise

@@ -1,7 +1,6 @@
 """`python -m archselect.costs measure`: a table of latencies for searches and selections under a limit."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 import torch
@@ -10,9 +9,8 @@ from rich.console import Console
 from archselect.costs.expected import operations_at, places_of
 from archselect.costs.latency_table import NANOSECONDS, measure_latencies
 from archselect.pipeline.config import as_user_error, check_groups, instantiate_parts
-from archselect.pipeline.costs_command import composed, device_named
+from archselect.pipeline.costs_command import carry_out, composed, device_named
 from archselect.pipeline.limits import judged_skeleton
-from archselect.utils.errors import in_a_sentence
 from archselect.utils.validation import POSITIVE_FLOAT, POSITIVE_INT
 
 EXAMPLES = """
@@ -36,17 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = "as of train.py, and file=latencies.json batch=1 seconds=0.2 (per operation) device=cpu"
     parser.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help=options)
-    parser.add_argument("--configs", default="configs", metavar="FOLDER", help="the configs (default: configs)")
-    parser.add_argument("--config-dir", metavar="FOLDER", help="choices of your own, such as a search space")
-    given = parser.parse_intermixed_args(arguments)
-    try:
-        measure(given)
-    except Exception as error:
-        if (sentence := in_a_sentence(error, composing=True)) is None:
-            raise
-        sys.stderr.write(f"Error: {sentence}\n")
-        return 1
-    return 0
+    return carry_out(measure, parser, arguments)
 
 
 def measure(given: argparse.Namespace) -> None:

@@ -9,12 +9,12 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from archselect.safe_io.files import nodes
 from archselect.store.integrity import sha256_of
+from archselect.utils.validation import imported
 
 KNOWN = ("archselect", "torch", "pytorch_lightning")
 """The packages whose versions a stage's `VERSION` and provenance answer for."""
@@ -44,14 +44,7 @@ def _digest(target: str) -> str:
 
 def _files_of(target: str) -> list[Path]:
     """Return the files that a class or function hangs on; compiled code counts as well."""
-    module, _, name = target.rpartition(".")
-    try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"The config names {target!r}, which cannot be imported ({error}). _target_ must be MODULE.CLASS of a file "
-            "that Python finds: in the folder you are in, or in one on PYTHONPATH."
-        ) from error
+    module, found = target.rpartition(".")[0], imported(target, "The config names")
     known = (*KNOWN, *sys.stdlib_module_names)
     modules = {module, *(one for one in _modules_of(found) if one.partition(".")[0] not in known)}
     files = [Path(getattr(sys.modules.get(one), "__file__", None) or "") for one in modules]

@@ -152,10 +152,9 @@ def how_long(plan: Plan) -> str | None:
     if not is_long(lengths):
         return None
     device = device_name(_trainer_for_timing(plan).device)
-    earlier = {kind: _earlier(plan, kind, device) for kind in lengths}
-    if (whole := earlier.get("search")) is not None:
-        search = plan.parts.search
-        earlier["search"] = whole * (1 - epochs_made(plan.job.store.folder(plan.search().key)) / search.epochs)
+    left = _shares_left(plan, plan.known())
+    whole = {kind: _earlier(plan, kind, device) for kind in lengths}
+    earlier = {kind: None if time is None else time * left.get(kind, 1.0) for kind, time in whole.items()}
     if None in earlier.values() and process_count(plan.parts.trainer) > 1:
         return None
     pace = cache(partial(_seconds_per_image, plan))
@@ -180,18 +179,29 @@ def image_counts(plan: Plan) -> dict[Kind, float]:
     """
     parts, counts = plan.parts, dict[Kind, float]()
     images, search, scoring = len(parts.data.train.labels), parts.search, parts.selection.scoring
-    folders = {kind: plan.job.store.folder(stage.key) for kind, stage in plan.known().items()}
-    there = {kind for kind, folder in folders.items() if folder.state == "finished"}
+    stages = plan.known()
+    there = {kind for kind, stage in stages.items() if plan.job.store.folder(stage.key).state == "finished"}
     if parts.genotype is None:
         weights, cost = search.weight_share * images, parts.selection.cost(parts.space.cells)
-        counts["search"] = (search.epochs - epochs_made(folders["search"])) * weights
+        counts["search"] = search.epochs * weights
         scored = (1 - search.weight_share) * images
         if scoring is not None and scoring.batches is not None:
             scored = min(scored, scoring.batches * (scoring.batch_size or search.batch_size))
         counts["selection"] = cost.epochs * weights + cost.candidates * SCORED * scored
     if trained := parts.evaluation.trained_images(images):
         counts["evaluation"] = trained
-    return {kind: count for kind, count in counts.items() if kind not in there}
+    left = _shares_left(plan, stages)
+    return {kind: count * left.get(kind, 1.0) for kind, count in counts.items() if kind not in there}
+
+
+def _shares_left(plan: Plan, stages: Mapping[Kind, Stage]) -> dict[Kind, float]:
+    """Return which share of the epochs of each stage is not made yet."""
+    parts = plan.parts
+    epochs: dict[Kind, int] = {"search": parts.search.epochs, "evaluation": parts.evaluation.epochs}
+    if parts.genotype is None:
+        epochs["selection"] = parts.selection.cost(parts.space.cells).epochs
+    made = {kind: epochs_made(plan.job.store.folder(stage.key)) for kind, stage in stages.items()}
+    return {kind: 1 - min(1.0, done / max(1, epochs[kind])) for kind, done in made.items()}
 
 
 def _earlier(plan: Plan, kind: Kind, device: str) -> float | None:

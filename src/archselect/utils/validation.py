@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib import import_module
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -122,3 +123,15 @@ def check_optimizer(option: str, factory: Callable[[Iterable[nn.Parameter]], obj
     except (TypeError, ValueError) as error:
         given = ", ".join(f"{name}={value}" for name, value in settings.items())
         raise ValueError(f"{option} cannot be made: {error}. It was given {given}; change what it refuses.") from error
+
+
+def imported(target: str, said: str) -> Any:
+    """Return what `MODULE.CLASS` names; a ValueError begins with `said`, such as `The config names`."""
+    module, _, name = target.rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{said} {target!r}, which cannot be imported ({error}). _target_ must be MODULE.CLASS of a file that "
+            "Python finds: in the folder you are in, or in one on PYTHONPATH."
+        ) from error

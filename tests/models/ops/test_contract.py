@@ -161,7 +161,7 @@ class Strideless(nn.Module):
     ("bad", "arguments", "sentence"),
     [
         (Unpadded, {}, r"map images \(2, 4, 8, 8\) to \(2, 4, 8, 8\).*got \(2, 4, 6, 6\).*padding=k // 2"),
-        (Narrow, {}, r"to \(2, 4, 8, 8\).*got \(2, 2, 8, 8\)"),
+        (Narrow, {}, r"to \(2, 4, 8, 8\).*got \(2, 2, 8, 8\)\. Give as many channels as it is built with"),
         (forward(lambda self, x: (x, x)), {}, "got a tuple"),
         (forward(lambda self, x: Good.forward(self, x).detach()), {}, "its output has no gradient"),
         (forward(lambda self, x: Good.forward(self, x.detach())), {}, "a gradient in its input.*it is none"),

@@ -65,7 +65,9 @@ class _OperationTrial(Trial):
             raise self.error(
                 f"must map images {tuple(images.shape)} to {expected}, that is (B, C, H / stride, "
                 f"W / stride); got {got}",
-                "Correct padding and stride: a convolution of kernel k with padding=k // 2 does it",
+                "Give as many channels as it is built with"
+                if isinstance(output, Tensor) and output.shape[1:2] != images.shape[1:2]
+                else "Correct padding and stride: a convolution of kernel k with padding=k // 2 does it",
             )
         return [output]
 

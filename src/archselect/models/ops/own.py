@@ -7,14 +7,14 @@ What such a module must do is its contract, which `contract` checks; docs/guides
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 from torch import nn
 
-from archselect.distributed.batch_norm import BatchNorm2d
+from archselect.distributed.batch_norm import convert_batch_norm
 from archselect.models.ops.primitives import PRIMITIVES, Primitive
 from archselect.safe_io.files import nodes
+from archselect.utils.validation import imported
 
 GIVEN = ("channels", "stride", "affine")
 """What the place of an operation says, and no definition may."""
@@ -104,9 +104,7 @@ class Operation:
                 f"Operation {self.name!r}: {self.call(channels, stride, affine)} must give a torch.nn.Module; got a "
                 f"{type(module).__name__}."
             )
-        for part in module.modules():
-            if type(part) is nn.BatchNorm2d:
-                part.__class__ = BatchNorm2d  # not replaced: the module may hold it elsewhere too
+        convert_batch_norm(module)
         return module
 
     def call(self, channels: int, stride: int, affine: bool) -> str:
@@ -128,14 +126,7 @@ def _check_name(name: Any) -> None:
 
 
 def _found(name: str, target: str) -> Callable[..., nn.Module]:
-    module, _, attribute = target.rpartition(".")
-    try:
-        found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"Operation {name!r} is said to be {target!r}, which cannot be imported ({error}). _target_ must be "
-            "MODULE.CLASS of a file that Python finds: in the folder you are in, or in one on PYTHONPATH."
-        ) from error
+    found = imported(target, f"Operation {name!r} is said to be")
     if not callable(found):
         raise ValueError(f"Operation {name!r}: {target} must be a class of modules; it is {found!r}.")
     made: Callable[..., nn.Module] = found

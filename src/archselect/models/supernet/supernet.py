@@ -258,13 +258,13 @@ class Supernet(nn.Module, ABC):
             inherit_weights(self._counterparts(network), genotype)
         return network.train(self.training)
 
+    @abstractmethod
     def _new_network(self, genotype: Genotype) -> DiscreteNetwork:
         """Return a new discrete network of the supernet's depth and width."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what its discrete network is.")
 
+    @abstractmethod
     def _counterparts(self, network: DiscreteNetwork) -> Pairs:
         """Return the parts of the supernet, each with the part of a network of `_new_network` that stands for it."""
-        raise NotImplementedError(f"{type(self).__name__} does not say which of its parts are in a discrete network.")
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the decisions for the `state_dict`."""
