@@ -138,7 +138,8 @@ class CostModel:
         total = torch.tensor(float(self.fixed), dtype=torch.float64)
         for name, space in self.cells.items():
             rows = weights[name].double()
-            shares = rows / rows.sum(dim=1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
+            sums = rows.sum(dim=1, keepdim=True)
+            shares = rows / sums.where(sums > 0, 1)  # dropped edges have no weight
             # Where an edge has fewer candidates than others, their weight is zero as well.
             costs = [[*edge, *[0] * (space.width - len(edge))] for edge in self.operations[name]]
             of_edges = (shares * torch.tensor(costs, dtype=rows.dtype, device=rows.device)).sum(dim=1)
