@@ -28,7 +28,7 @@ from archselect.costs.expected import (
 from archselect.costs.latency import describe_device, latency
 from archselect.models.discrete.network import DiscreteCell, DiscreteNetwork, DiscreteNode
 from archselect.safe_io.files import read_json
-from archselect.store import atomic_write
+from archselect.store import write_text
 
 NANOSECONDS = 1_000_000
 """Per millisecond. Tables and cost models count nanoseconds, in whole numbers, so that sums are exact."""
@@ -79,8 +79,7 @@ class LatencyTable:
         head = {"how": self.how, "skeleton": self.skeleton, "check": self.check, "fixed_ns": self.fixed}
         rows = [{"operation": name, **place._asdict(), "ns": time} for (name, place), time in self.operations.items()]
         lines = ",\n".join(f"    {json.dumps(row)}" for row in rows)
-        with atomic_write(Path(file)) as out:
-            out.write(f'{json.dumps(head, indent=2)[:-2]},\n  "operations": [\n{lines}\n  ]\n}}\n'.encode())
+        write_text(Path(file), f'{json.dumps(head, indent=2)[:-2]},\n  "operations": [\n{lines}\n  ]\n}}\n')
 
     def model(self, skeleton: Skeleton) -> CostModel:
         """Return the latency of the architectures of a skeleton; a ValueError where the table is of another."""
