@@ -5,7 +5,6 @@ operation by itself (FBNet, Wu et al., CVPR 2019, arXiv 1812.03443, sec. 3.3). W
 several operations, or between them, is not in it: the table says how the sum compares with a network that was measured.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -168,11 +167,6 @@ def in_words(measure: str, cost: float) -> str:
     if measure == "latency":
         return f"{cost:,.0f} ms" if cost >= 1000 else f"{cost:.4g} ms"
     return f"{round(cost):,} {measure}"
-
-
-def fingerprint(latency_table: str) -> str:
-    """Return what tells a table from others, wherever it lies: the SHA-256 of its file."""
-    return hashlib.sha256(Path(latency_table).read_bytes()).hexdigest()
 
 
 def _place(row: Mapping[str, Any]) -> Place:
