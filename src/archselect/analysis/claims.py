@@ -30,7 +30,7 @@ from archselect.pipeline.finished_run import FinishedRun, open_run
 from archselect.results.formatting import markdown_table
 from archselect.results.summaries import RunResult
 from archselect.safe_io.files import JSON_BYTES, PICTURE_BYTES, checked, read_text
-from archselect.store import atomic_write
+from archselect.store import write_text
 from archselect.store.redact_paths import find_runs
 
 FEWEST = 4  # edges that a verdict on single edges rests on
@@ -352,8 +352,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text = options.into.read_text(encoding="utf-8")
             replaced(text, "")  # before any picture is copied
             new = replaced(text, section(results, evidence, options.pictures, options.into.parent))
-            with atomic_write(options.into) as file:
-                file.write(new.encode())
+            write_text(options.into, new)
             console.print(f"Written: {options.into}", markup=False)
     except (OSError, ValueError) as error:
         errors.print(escape(str(error)), style="red")

@@ -25,7 +25,7 @@ from archselect.pipeline.loggers import RunLog
 from archselect.pipeline.preflight import check_search_images
 from archselect.pipeline.run import log_exceptions, redact_hydra_files
 from archselect.pipeline.stage import run_stage
-from archselect.store import atomic_write
+from archselect.store import write_text
 from archselect.store.redact_paths import expanded, find_runs, override, redact_all
 from archselect.training.devices import silence_lightning_warnings
 from archselect.utils.errors import UserError, stopping_on_signals
@@ -152,14 +152,13 @@ def _write(analysis: Analysis, tables: Tables, folder: Path, log: RunLog, format
     """Write and log what was found."""
     for position, (name, rows) in enumerate(tables.items()):
         if rows:
-            with atomic_write(folder / f"{name if position else analysis.name}.csv") as file:
-                file.write(DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n").encode())
+            text = DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n")
+            write_text(folder / f"{name if position else analysis.name}.csv", text)
             log.table(f"analysis/{analysis.name}/{name}", list(rows[0]), [list(row.values()) for row in rows])
     picture = save(analysis.draw(tables), folder / analysis.name, formats)
     log.figures([picture])
     summary = analysis.summary(tables)
-    with atomic_write(folder / SUMMARY) as file:
-        file.write(f"{summary}\n".encode())
+    write_text(folder / SUMMARY, f"{summary}\n")
     log.summary({f"analysis/{analysis.name}": summary})
     return Findings(analysis.name, tables, picture, summary)
 

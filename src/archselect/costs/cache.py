@@ -18,7 +18,7 @@ from torch import nn
 from archselect.costs.count import count
 from archselect.costs.latency import BATCHES, describe_device, latency
 from archselect.safe_io.files import read_json
-from archselect.store import atomic_write, disk_errors_explained
+from archselect.store import disk_errors_explained, write_text
 from archselect.store.key import digest_of
 from archselect.utils.validation import PositiveFloat, check_fields
 
@@ -79,6 +79,5 @@ def cached_costs(
             with suppress(FileNotFoundError, TypeError, ValueError):  # a damaged file is made anew
                 return dict(read_json(path, folder))
             found = measure()
-            with atomic_write(path) as file:
-                file.write(f"{json.dumps(found, indent=2)}\n".encode())
+            write_text(path, f"{json.dumps(found, indent=2)}\n")
     return found

@@ -5,7 +5,6 @@ operation by itself (FBNet, Wu et al., CVPR 2019, arXiv 1812.03443, sec. 3.3). W
 several operations, or between them, is not in it: the table says how the sum compares with a network that was measured.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ from archselect.costs.expected import (
 from archselect.costs.latency import describe_device, latency
 from archselect.models.discrete.network import DiscreteCell, DiscreteNetwork, DiscreteNode
 from archselect.safe_io.files import read_json
-from archselect.store import atomic_write
+from archselect.store import write_text
 
 NANOSECONDS = 1_000_000
 """Per millisecond. Tables and cost models count nanoseconds, in whole numbers, so that sums are exact."""
@@ -78,8 +77,7 @@ class LatencyTable:
         head = {"how": self.how, "skeleton": self.skeleton, "check": self.check, "fixed_ns": self.fixed}
         rows = [{"operation": name, **place._asdict(), "ns": time} for (name, place), time in self.operations.items()]
         lines = ",\n".join(f"    {json.dumps(row)}" for row in rows)
-        with atomic_write(Path(file)) as out:
-            out.write(f'{json.dumps(head, indent=2)[:-2]},\n  "operations": [\n{lines}\n  ]\n}}\n'.encode())
+        write_text(Path(file), f'{json.dumps(head, indent=2)[:-2]},\n  "operations": [\n{lines}\n  ]\n}}\n')
 
     def model(self, skeleton: Skeleton) -> CostModel:
         """Return the latency of the architectures of a skeleton; a ValueError where the table is of another."""
@@ -167,11 +165,6 @@ def in_words(measure: str, cost: float) -> str:
     if measure == "latency":
         return f"{cost:,.0f} ms" if cost >= 1000 else f"{cost:.4g} ms"
     return f"{round(cost):,} {measure}"
-
-
-def fingerprint(latency_table: str) -> str:
-    """Return what tells a table from others, wherever it lies: the SHA-256 of its file."""
-    return hashlib.sha256(Path(latency_table).read_bytes()).hexdigest()
 
 
 def _place(row: Mapping[str, Any]) -> Place:

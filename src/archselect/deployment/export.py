@@ -20,7 +20,7 @@ from archselect.genotype import Genotype
 from archselect.pipeline.config import as_user_error, to_plain_dict
 from archselect.pipeline.finished_run import FinishedRun, open_run
 from archselect.pipeline.run import log_exceptions, redact_hydra_files
-from archselect.store import atomic_write
+from archselect.store import write_text
 from archselect.store.redact_paths import expanded
 from archselect.utils.errors import stopping_on_signals
 from archselect.utils.validation import NonNegativeInt, PositiveFloat, check_fields
@@ -67,8 +67,8 @@ class Export:
             made.replace(path)
         agreement = Agreement(self.tolerance, max(random, real), drawn, tested)
         card = card_of(run, network, images, deployed.normalizes, path, agreement, trusted)
-        _write(path.with_suffix(".json"), json.dumps(card, indent=2, ensure_ascii=False) + "\n")
-        _write(path.with_suffix(".md"), as_markdown(card))
+        write_text(path.with_suffix(".json"), json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+        write_text(path.with_suffix(".md"), as_markdown(card))
         return card
 
 
@@ -80,11 +80,6 @@ def _check_computes_the_same_twice(network: TrainedNetwork) -> None:
             "This network draws noise whenever it is asked (the operation noise of its genotype), so that no file can "
             "be compared with it. Choose another architecture."
         )
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_write(path) as file:
-        file.write(text.encode())
 
 
 def export(config: DictConfig) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from archselect.figures.style import save
 from archselect.pipeline.config import as_user_error, to_plain_dict
 from archselect.pipeline.finished_run import FinishedRun, open_run
 from archselect.pipeline.run import log_exceptions, redact_hydra_files
-from archselect.store import atomic_write
+from archselect.store import write_text
 from archselect.store.redact_paths import expand, expanded
 from archselect.tasks import Classification
 from archselect.training.devices import check_trainer
@@ -188,8 +188,7 @@ def _write(folder: Path, prediction: Prediction, network: TrainedNetwork, asked:
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
-    with atomic_write(folder / "predictions.csv") as file:
-        file.write(text.getvalue().encode())
+    write_text(folder / "predictions.csv", text.getvalue())
 
 
 def _say(console: Console, network: TrainedNetwork, told: Told) -> None:

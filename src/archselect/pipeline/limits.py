@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import is_dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from archselect.costs.expected import Skeleton
-from archselect.costs.latency_table import fingerprint
 from archselect.models.cell_space import CellDecisions
 from archselect.pipeline.config import Components
 from archselect.pipeline.own_code import own_sources
 from archselect.search import SearchMethod
 from archselect.selection import Selector
+from archselect.store.integrity import sha256_of
 
 
 def judged_skeleton(parts: Components) -> Skeleton:
@@ -70,7 +71,7 @@ def identity_of_price(parts: Components) -> dict[str, Any]:
 
 
 def _identity(parts: Components, table: str | None) -> Mapping[str, Any]:
-    measured = {} if table is None else {"latency_table": fingerprint(table)}
+    measured = {} if table is None else {"latency_table": sha256_of(Path(table))}
     described = judged_skeleton(parts).description
     return {"skeleton": described, **own_sources(described, {"_target_": _plain(type(parts.evaluation))}), **measured}
 

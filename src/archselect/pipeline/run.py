@@ -48,7 +48,7 @@ from archselect.pipeline.stage import Stage, StageContext, StageResult, run_stag
 from archselect.results.formatting import comparison
 from archselect.results.grid import FAILED, REFUSED, forget_failure, keep_failure
 from archselect.results.metric import Metric
-from archselect.store import Store, atomic_write
+from archselect.store import Store, write_text
 from archselect.store.redact_paths import CONFIG, SUMMARY, expanded, redact, redact_all, redact_files
 from archselect.training.devices import join, process_count, silence_lightning_warnings
 from archselect.training.progress import warn
@@ -153,12 +153,7 @@ def _write_name(config: DictConfig, folder: Path) -> None:
     """Write the run's name into its config in place of the resolver that it comes from: those are not read back."""
     if (file := folder / CONFIG).is_file():
         line = f"name: {json.dumps(config.name)}"
-        _write(file, re.sub(r"^name: .*$", lambda _: line, file.read_text(encoding="utf-8"), flags=re.MULTILINE))
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_write(path) as file:
-        file.write(text.encode())
+        write_text(file, re.sub(r"^name: .*$", lambda _: line, file.read_text(encoding="utf-8"), flags=re.MULTILINE))
 
 
 def _say_unnamed(config: DictConfig, console: Console) -> None:
@@ -270,8 +265,8 @@ class Run:
         """Write and log what the stages came to, and return the summary."""
         parts, folder, log = self.plan.parts, self.folder, self.log
         summary = self._summary(genotype, finished)
-        _write(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
-        _write(folder / "genotype.json", genotype.to_json() + "\n")
+        write_text(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
+        write_text(folder / "genotype.json", genotype.to_json() + "\n")
         for kind, stage in finished.items():
             link = folder / kind
             link.unlink(missing_ok=True)
@@ -281,7 +276,7 @@ class Run:
             rows = show.ranked(finished["selection"].folder.read_lines(DECISIONS))
             text = io.StringIO()
             csv.writer(text, lineterminator="\n").writerows([show.RANKING, *rows])  # NaN stays "nan", None is empty
-            _write(folder / "strengths.csv", text.getvalue())
+            write_text(folder / "strengths.csv", text.getvalue())
             log.table("strengths", show.RANKING, rows)
             show.show_ranking(self.plan.job.console, rows)
         looks = Metric.of(summary), parts.space.primitives

@@ -13,7 +13,7 @@ from archselect.results.formatting import spread
 from archselect.results.metric import CLASSIFICATION, Metric, checked_name
 from archselect.results.summaries import Choices, Row, by_task, named_choices, read_each
 from archselect.safe_io.files import TEXT_BYTES, printable, read_text
-from archselect.store import atomic_write
+from archselect.store import write_text
 
 FAILED, REFUSED = "failed.json", "refused.json"
 OVERRIDES = Path(".hydra", "overrides.yaml")
@@ -53,8 +53,7 @@ def keep_failure(folder: Path, config: DictConfig, why: str, name: str = FAILED)
     """Write down in the folder of a run that it failed (`FAILED`) or was refused (`REFUSED`), and why."""
     groups = ("task", *Choices._fields)
     record = {**{group: config[group].name for group in groups}, "seed": config.seed, "reason": why}
-    with atomic_write(folder / name) as file:
-        file.write((json.dumps(record, indent=2) + "\n").encode())
+    write_text(folder / name, json.dumps(record, indent=2) + "\n")
 
 
 def forget_failure(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Stages and the store: what is computed once, kept in a folder named by what determines it, and never rewritten."""
 
-from archselect.store.atomic_io import StoreError, atomic_write, disk_errors_explained, explanation
+from archselect.store.atomic_io import StoreError, atomic_write, disk_errors_explained, explanation, write_text
 from archselect.store.integrity import CHECKPOINTS, SCRATCH, DamagedError
 from archselect.store.key import StageKey
 from archselect.store.stage_folder import StageFolder, Store
@@ -16,4 +16,5 @@ __all__ = [
     "atomic_write",
     "disk_errors_explained",
     "explanation",
+    "write_text",
 ]

@@ -42,6 +42,12 @@ def atomic_write(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]
             os.close(folder)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a file as a whole or not at all, in UTF-8; a `StoreError` says that the disk refused."""
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
 @contextmanager
 def disk_errors_explained(path: Path) -> Iterator[None]:
     """Turn an error of the operating system into a StoreError that says what to do about `path`."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from archselect.store.atomic_io import atomic_write
+from archselect.store.atomic_io import write_text
 
 SUMMARY = "summary.json"
 CONFIG = Path(".hydra") / "config.yaml"
@@ -68,8 +68,7 @@ def redact_files(*files: Path) -> None:
     """Redact the texts of files, where they exist."""
     for file in files:
         if file.is_file() and (text := redact(old := file.read_text(encoding="utf-8"))) != old:
-            with atomic_write(file) as stream:
-                stream.write(text.encode())
+            write_text(file, text)
 
 
 def find_runs(folder: str | Path) -> list[Path]:

@@ -19,7 +19,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from archselect.safe_io.files import JSON_BYTES, parse_json, read_bytes, read_json
-from archselect.store.atomic_io import StoreError, atomic_write, complete_lines, disk_errors_explained
+from archselect.store.atomic_io import StoreError, complete_lines, disk_errors_explained, write_text
 from archselect.store.integrity import CHECKPOINTS, IDENTITY, MARKER, SCRATCH, integrity_errors, manifest
 from archselect.store.key import Kind, StageKey
 
@@ -156,8 +156,7 @@ class StageFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Write the file `name` as a whole or not at all."""
-        with atomic_write(self._to_write(name)) as file:
-            file.write(text.encode())
+        write_text(self._to_write(name), text)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write the file `name` as a whole or not at all. Numbers that are not finite become NaN and Infinity."""

@@ -19,8 +19,7 @@ from archselect.reporting.html.tradeoff import tradeoffs
 from archselect.results.formatting import columns, footnotes
 from archselect.results.grid import Failure, Grid
 from archselect.results.summaries import Row, by_task
-from archselect.store import atomic_write
-from archselect.store.atomic_io import disk_errors_explained
+from archselect.store import disk_errors_explained, write_text
 from archselect.store.redact_paths import redact
 
 
@@ -62,8 +61,7 @@ def write_page(
     )
     with disk_errors_explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
-        file.write(html.encode())
+    write_text(path, html)
 
 
 def _folders_beside(folder: Path, runs: Iterable[Path]) -> list[Path]:
