@@ -8,7 +8,6 @@ from rich.console import Console
 from tests.data.small_sets import encoded, folder_data, hub_data, image_data, picture, write_image, write_parquet
 
 from archselect.data import Digits, HubImages, ImageData
-from archselect.data import decode as stored
 
 NUMBERS = ("classes", "image_size", "train_subset")
 
@@ -117,7 +116,7 @@ def test_progress_goes_to_the_console_when_there_is_much_to_decode(
 ) -> None:
     shown = []
     for worth, notebook in ((7, False), (6, False), (6, True)):
-        monkeypatch.setattr(stored, "WORTH_A_PROGRESS_BAR", worth)
+        monkeypatch.setattr("archselect.data.stream.WORTH_A_PROGRESS_BAR", worth)
         console = Console(record=True, force_terminal=True)
         console.is_jupyter = notebook  # where a bar warns that it needs ipywidgets
         with warnings.catch_warnings(action="error", category=UserWarning):

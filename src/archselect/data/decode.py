@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from archselect.data.pixels import (
@@ -22,8 +20,6 @@ from archselect.data.pixels import (
     pixels_of,
     readable,
 )
-
-WORTH_A_PROGRESS_BAR = 5_000  # images; fewer are decoded in half a second
 
 LOOKED_AT = 1_000
 """Images that tell how many channels all of them have, evenly spaced: it takes a second, without decoding."""
@@ -117,22 +113,6 @@ class EncodedImages:
                 f"Expected labels from 0 to {classes - 1}, because data.classes is {classes}, "
                 f"but {self.name(row)} has the label {int(self.labels[row])}; {len(outside)} labels are outside."
             )
-
-    def decode(self, indices: Tensor, form: PixelFormat, description: str, console: Console) -> ImageTensors:
-        """Decode the images at `indices` `(M,)` into `(M, C, size, size)`.
-
-        A progress bar with the description is shown when there are many images.
-
-        Raises:
-            ValueError: As of `pixels`.
-        """
-        rows: list[int] = indices.tolist()
-        pixels = np.empty((len(rows), *form.shape), dtype=np.uint8)
-        quiet = len(rows) < WORTH_A_PROGRESS_BAR or console.is_jupyter  # where a bar asks for ipywidgets
-        progress = track(rows, description, console=console, transient=True, disable=quiet)
-        for position, row in enumerate(progress):
-            pixels[position] = self.pixels(row, form)
-        return ImageTensors(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.labels[indices])
 
     def pixels(self, row: int, form: PixelFormat, crop_seed: int | None = None) -> NDArray[np.uint8]:
         """Return the pixels `(size, size, C)` of one image, or of the random part of it that a seed stands for.

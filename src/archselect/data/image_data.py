@@ -269,10 +269,7 @@ class ImageData:
         if (self.crops_anew and split == "train") or is_streamed(self.storage, streamed.decoded_bytes):
             return streamed
         del self._stored[split]  # what is decoded need not be kept as it was
-        description = f"Decoding {self.name}, {split}"
-        if self._skips:
-            return streamed.in_memory(description)
-        return stored.decode(rows, self.pixel_format, description, self._console)
+        return streamed.in_memory(f"Decoding {self.name}, {split}")
 
     def _encoded(self, split: Split) -> EncodedImages:
         if split not in self._stored:

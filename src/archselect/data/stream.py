@@ -23,7 +23,7 @@ from rich.progress import track
 from torch import Tensor
 
 from archselect.data.augmentation import Augmentation, Normalisation, crop_and_flip
-from archselect.data.decode import WORTH_A_PROGRESS_BAR, EncodedImages, ImageTensors, others_alike
+from archselect.data.decode import EncodedImages, ImageTensors, others_alike
 from archselect.data.loader import Batch, Batches, DeviceLoader, Part
 from archselect.data.pixels import BrokenImageError, PixelFormat
 from archselect.distributed.launch import launched
@@ -46,6 +46,8 @@ AHEAD = 3
 
 CHUNK = 64
 """Images that a thread decodes at a time where all of them are read."""
+
+WORTH_A_PROGRESS_BAR = 5_000  # images; fewer are decoded in half a second
 
 T = TypeVar("T")
 
