@@ -6,7 +6,6 @@ import resource
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,10 +183,6 @@ class EpochWriter(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget records of epochs that are made again."""
         self.folder.keep_lines(HISTORY, lambda record: record["epoch"] < trainer.current_epoch)
-        self._started = time.perf_counter()
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._started = time.perf_counter()
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let several processes score with the same running statistics."""
@@ -197,7 +192,7 @@ class EpochWriter(Checkpoint):
         """Write record and checkpoint; several processes compare first what they hold."""
         average_statistics(pl_module)
         assert_in_sync(pl_module, f"after epoch {trainer.current_epoch + 1}")
-        seconds = self.within.seconds + time.perf_counter() - self._started
+        seconds = self.within.seconds
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self._check_finite(pl_module, metrics, trainer.current_epoch)
         on_gpu = pl_module.device.type == "cuda"

@@ -35,18 +35,19 @@ BATCHES_BETWEEN = 10
 
 
 class MidEpochCheckpoint(Checkpoint):
-    """Writes a checkpoint every so many minutes of an epoch, and lets a fit go on from one to the last bit.
-
-    Attributes:
-        seconds: What the earlier sessions of an epoch took.
-    """
+    """Writes a checkpoint every so many minutes of an epoch, and lets a fit go on from one to the last bit."""
 
     def __init__(self, folder: Path, minutes: float | None) -> None:
         self.folder, self.minutes = folder, minutes
-        self.seconds = 0.0
+        self._seconds_before = 0.0  # what the earlier sessions of an epoch took
         self._loaded: dict[str, Any] | None = None
         self._is_within = False
         warnings.filterwarnings("ignore", ".*resuming from a checkpoint that ended before the epoch ended.*")
+
+    @property
+    def seconds(self) -> float:
+        """What the epoch has taken so far, all its sessions together."""
+        return self._seconds_before + time.monotonic() - self._begun
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go on within an epoch: Lightning, which does not begin it again, tells nobody that it is in it."""
@@ -60,7 +61,7 @@ class MidEpochCheckpoint(Checkpoint):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._begun = self._written = time.monotonic()
-        self.seconds = 0.0
+        self._seconds_before = 0.0
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -89,8 +90,7 @@ class MidEpochCheckpoint(Checkpoint):
     ) -> None:
         if self._is_within:
             own = {"generators": generator_states(), "metrics": _counted(pl_module), "statistics": _own(pl_module)}
-            seconds = self.seconds + time.monotonic() - self._begun
-            checkpoint[KEY] = {"seconds": seconds, "processes": gathered(own)}
+            checkpoint[KEY] = {"seconds": self.seconds, "processes": gathered(own)}
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -106,7 +106,7 @@ class MidEpochCheckpoint(Checkpoint):
 
     def _restore(self, module: pl.LightningModule, state: dict[str, Any]) -> None:
         own = state["processes"][place().rank]
-        self.seconds = state["seconds"]
+        self._seconds_before = state["seconds"]
         restore_generators(own["generators"])
         for name, metric in _metrics(module):
             for key, value in own["metrics"][name].items():
