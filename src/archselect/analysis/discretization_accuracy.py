@@ -122,9 +122,9 @@ def _draw_values(
     """Draw bars; but dots of the metric at convergence, of which differences count, not sizes."""
     values = [factor * row[column] for row in rows]
     colours = [by_operation[row["operation"]].colour for row in rows]
-    best = values.index(max(values))
-    if dotted := column == ground_truth(metric):
-        best = values.index(max(values, key=lambda value: metric.sign * value))
+    dotted = column == ground_truth(metric)
+    sign = metric.sign if dotted else 1
+    best = values.index(max(values, key=lambda value: sign * value))
     faces = [colour if position == best else "white" for position, colour in enumerate(colours)]
     if dotted:
         axes.scatter(values, range(len(rows)), 30, faces, edgecolors=colours, linewidths=1.0, clip_on=False)

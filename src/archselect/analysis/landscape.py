@@ -102,7 +102,7 @@ class Landscape(Analysis):
                 "shows its course)."
             )
         middle = next(row[metric.name] for row in plane if row["x"] == row["y"] == 0)
-        worst = metric.worst(row[metric.name] for row in plane) or 0.0
+        worst = min((row[metric.name] for row in plane), key=lambda value: metric.sign * value)
         return (
             f"The dominant eigenvalue of the Hessian in alpha {words} Around the final alpha, the validation "
             f"{metric.words} is {metric.amount(middle, 1)} in the middle of the plane and {metric.amount(worst, 1)} at "

@@ -97,10 +97,6 @@ class Metric:
         """Return the best of some values; `None` of none."""
         return max(values, key=lambda value: self.sign * value, default=None)
 
-    def worst(self, values: Iterable[float]) -> float | None:
-        """Return the worst of some values; `None` of none."""
-        return min(values, key=lambda value: self.sign * value, default=None)
-
     def number(self, shown: float | None, digits: int = 2) -> str:
         """Return a number to be shown, already multiplied by `factor`, without its unit.
 

@@ -49,7 +49,8 @@ def write_page(
         folder=redact(str(folder.resolve())),
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         tasks=[
-            (title, own, columns(own), tradeoffs(own, assets), footnotes(own, all_costs=True)) for title, own in tasks
+            (title, own, columns(own), [*tradeoffs(own, assets)], footnotes(own, all_costs=True))
+            for title, own in tasks
         ],
         anchors={run.folder: run.anchor for run in runs},
         grids=grids,

@@ -40,12 +40,8 @@ class Tradeoff(NamedTuple):
     of: int
 
 
-def tradeoffs(report: Sequence[Row], assets: Assets) -> list[Tradeoff]:
-    """Return the trade-offs of runs that share a metric, their pictures embedded; none where nothing was evaluated."""
-    return list(_tradeoffs(report, assets))
-
-
-def _tradeoffs(report: Sequence[Row], assets: Assets) -> Iterator[Tradeoff]:
+def tradeoffs(report: Sequence[Row], assets: Assets) -> Iterator[Tradeoff]:
+    """Yield the trade-offs of runs that share a metric, their pictures embedded; none where nothing was evaluated."""
     metric = metric_of(report)
     for cost in COSTS:
         if (figure := draw_results(report, cost)) is None:
