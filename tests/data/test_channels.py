@@ -35,7 +35,7 @@ def arrays(folder: Path, *shapes: tuple[int, ...], dtype: Any = np.uint8) -> lis
 @pytest.mark.parametrize(
     ("modes", "channels"), [("L L", 1), ("L LA 1", 1), ("L RGB", 3), ("RGB RGBA", 3), ("P", 3), ("CMYK L", 3)]
 )
-def test_pictures_have_one_channel_only_where_all_are_stored_in_grey(modes, channels, tmp_path):
+def test_pictures_have_one_channel_only_where_all_are_stored_in_grey(modes: str, channels: int, tmp_path: Path) -> None:
     data = folder_data(of_colour(tmp_path, *modes.split()), channels=None)
     assert data.channels == channels
     assert data.train.images.shape == (len(modes.split()), channels, 4, 4)
@@ -54,13 +54,15 @@ def test_pictures_have_one_channel_only_where_all_are_stored_in_grey(modes, chan
         ("CMYK", 4, [200, 100, 50, 255]),
     ],
 )
-def test_a_number_of_channels_converts_pictures(mode, channels, pixel, tmp_path):
+def test_a_number_of_channels_converts_pictures(mode: str, channels: int, pixel: list[int], tmp_path: Path) -> None:
     data = folder_data(of_colour(tmp_path, mode), channels=channels)
     tolerance = 3 if mode == "CMYK" else 0  # stored as JPEG
     np.testing.assert_allclose(data.train.images[0, :, 0, 0].int(), pixel, atol=tolerance)
 
 
-def test_a_picture_in_colour_behind_the_grey_ones_that_were_looked_at_is_refused(tmp_path, monkeypatch):
+def test_a_picture_in_colour_behind_the_grey_ones_that_were_looked_at_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("archselect.data.decode.LOOKED_AT", 2)  # the first and the last
     folder = of_colour(tmp_path, "L", "RGB", "L")
     with pytest.raises(ValueError, match=r"Expected pictures in grey.*1\.png has the mode RGB. Set data\.channels=3"):
@@ -69,7 +71,7 @@ def test_a_picture_in_colour_behind_the_grey_ones_that_were_looked_at_is_refused
 
 
 @pytest.mark.parametrize("channels", [6, 1])
-def test_arrays_have_as_many_channels_as_are_stored(channels, tmp_path):
+def test_arrays_have_as_many_channels_as_are_stored(channels: int, tmp_path: Path) -> None:
     shape = (4, 4, channels) if channels > 1 else (4, 4)
     stored = arrays(tmp_path, shape, shape)
     data = folder_data(tmp_path, channels=None, **NONE)
@@ -80,7 +82,7 @@ def test_arrays_have_as_many_channels_as_are_stored(channels, tmp_path):
     np.testing.assert_allclose(data.normalisation.mean, means, atol=5e-5)  # rounded to four digits
 
 
-def test_every_channel_of_an_array_is_scaled_as_a_picture_is(tmp_path):
+def test_every_channel_of_an_array_is_scaled_as_a_picture_is(tmp_path: Path) -> None:
     (stored,) = arrays(tmp_path, (9, 6, 5))
     scaled = folder_data(tmp_path, channels=None, image_size=4).train.images[0]
     for channel, pixels in enumerate(scaled):
@@ -100,18 +102,20 @@ def test_every_channel_of_an_array_is_scaled_as_a_picture_is(tmp_path):
         ([(4, 4, 5)], "object", None, "not an image that can be read"),
     ],
 )
-def test_arrays_that_are_no_images_or_differ_are_refused(shapes, dtype, channels, told, tmp_path):
+def test_arrays_that_are_no_images_or_differ_are_refused(
+    shapes: list[tuple[int, ...]], dtype: str, channels: int | None, told: str, tmp_path: Path
+) -> None:
     arrays(tmp_path, *shapes, dtype=dtype)
     with pytest.raises(ValueError, match=told):
         _ = folder_data(tmp_path, channels=channels, **NONE).train
 
 
-def test_a_picture_has_no_five_channels(tmp_path):
+def test_a_picture_has_no_five_channels(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"of 5 channels, but .*0\.png is a picture, of which 1, 3 or 4 are made"):
         _ = folder_data(of_colour(tmp_path, "RGB"), channels=5).train
 
 
-def test_means_are_as_many_as_the_channels_or_all_the_same(tmp_path):
+def test_means_are_as_many_as_the_channels_or_all_the_same(tmp_path: Path) -> None:
     of_colour(tmp_path, "L")
     with pytest.raises(ValueError, match=r"as many numbers in data\.mean as .* channels, 1, got \[0\.1, 0\.2, 0\.3\]"):
         _ = folder_data(tmp_path, channels=None, mean=[0.1, 0.2, 0.3]).channels
@@ -119,14 +123,14 @@ def test_means_are_as_many_as_the_channels_or_all_the_same(tmp_path):
     assert (same.mean, same.std) == ((0.2,) * 4, (0.5,) * 4)
 
 
-def test_the_number_of_channels_is_part_of_the_fingerprint_but_for_three(tmp_path):
+def test_the_number_of_channels_is_part_of_the_fingerprint_but_for_three(tmp_path: Path) -> None:
     of_colour(tmp_path, "L")
     prints = [folder_data(tmp_path, channels=channels).fingerprint() for channels in (1, None, 3, 4)]
     assert prints[0] == prints[1] and len(set(prints)) == 3
     assert prints[2] == folder_data(tmp_path).fingerprint()
 
 
-def test_the_digits_have_three_equal_channels_or_one():
+def test_the_digits_have_three_equal_channels_or_one() -> None:
     one, three = (image_data(Digits(), channels=channels).train.images for channels in (1, 3))
     assert one.shape == (1438, 1, 8, 8)
     assert torch.equal(one.expand(-1, 3, -1, -1), three)
