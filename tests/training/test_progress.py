@@ -6,7 +6,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from archselect.training.progress import Progress, ProgressCallback
+from archselect.training.progress import Progress, ProgressCallback, warn
 
 
 @pytest.fixture
@@ -60,3 +60,17 @@ def test_it_tells_the_validation_metric_of_the_epoch_before(task: tuple[str, str
     trainer: Any = SimpleNamespace(current_epoch=1, max_epochs=3, callback_metrics=metrics)
     ProgressCallback(progress).on_train_epoch_start(trainer, trained)
     assert said == [words]
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "lines"),
+    [
+        (True, ["data       warning: one of many", "           words that do not fit", "           in."]),
+        (False, ["data       warning: one of many words that do not fit in."]),
+    ],
+)
+def test_a_terminal_wraps_words_below_each_other_and_a_file_has_a_line(is_terminal: bool, lines: list[str]) -> None:
+    output = StringIO()
+    narrow = Console(file=output, width=32, force_terminal=is_terminal, color_system=None)
+    warn(narrow, "data", "one of many words that do not fit in")
+    assert [line.rstrip() for line in output.getvalue().splitlines()] == lines

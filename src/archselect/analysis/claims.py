@@ -353,7 +353,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             replaced(text, "")  # before any picture is copied
             new = replaced(text, section(results, evidence, options.pictures, options.into.parent))
             write_text(options.into, new)
-            console.print(f"Written: {options.into}", markup=False)
+            console.print(f"Written: {options.into}", markup=False, soft_wrap=True)
     except (OSError, ValueError) as error:
         errors.print(escape(str(error)), style="red")
         return 1

@@ -27,6 +27,7 @@ from archselect.data.decode import EncodedImages, ImageTensors, others_alike
 from archselect.data.loader import Batch, Batches, DeviceLoader, Part
 from archselect.data.pixels import BrokenImageError, PixelFormat
 from archselect.distributed.launch import launched
+from archselect.utils.console import print_titled
 from archselect.utils.memory import total_memory
 
 Storage = Literal["auto", "memory", "stream"]
@@ -85,7 +86,7 @@ class BrokenImages:
             if name not in self.met:
                 self.met[name] = str(error)
                 words = f"{error} It is left out: the next image of its class, or with targets of all, stands for it"
-                self.console.print(f"data       [bold]warning[/]: {escape(words)}.", highlight=False, soft_wrap=True)
+                print_titled(self.console, "data", f"[bold]warning[/]: {escape(words)}.")
 
 
 @dataclass(frozen=True, eq=False)

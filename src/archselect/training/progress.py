@@ -12,6 +12,7 @@ from rich.progress import Progress as RichProgress
 
 from archselect.results.metric import Metric
 from archselect.tasks import Task
+from archselect.utils.console import print_titled
 
 QUIET_SECONDS = 10.0  # where there is no terminal: at least so long between two lines
 
@@ -61,7 +62,7 @@ class Progress:
 
 def warn(console: Console, title: str, words: str) -> None:
     """Show a warning about a stage, and write it into the run's log."""
-    console.print(f"{title:<10} [bold]warning[/]: {escape(words)}.", highlight=False, soft_wrap=True)
+    print_titled(console, title, f"[bold]warning[/]: {escape(words)}.")
     logging.getLogger(__name__).warning("%s: %s.", title, words)
 
 
