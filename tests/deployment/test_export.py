@@ -141,6 +141,8 @@ def test_the_command_writes_the_file_and_its_card(trained_run: Run, capsys: pyte
     assert card["genotype"] == trained_run.summary["genotype"]
     assert card["costs"]["params"] == trained_run.summary["params"]
     assert card["provenance"]["versions"]["torch"] == torch.__version__
+    accuracy = f"{100 * trained_run.summary['evaluation.test_accuracy']:.2f} %"
+    assert f"| accuracy on the test images | {accuracy} |" in (folder / "network.md").read_text()
     network, images = load_network(folder / card["file"]), torch.rand(2, 3, 8, 8)
     assert network(images).equal(load_network(trained_run.folder)(images))
     assert network.classes == tuple(trained_run.summary["class_names"])

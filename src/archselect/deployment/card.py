@@ -10,6 +10,7 @@ from archselect.deployment.check import Agreement
 from archselect.deployment.formats import Image
 from archselect.deployment.network import TrainedNetwork
 from archselect.pipeline.finished_run import FinishedRun
+from archselect.results.metric import Metric
 from archselect.store.redact_paths import redact
 
 COSTS = {
@@ -100,7 +101,7 @@ def as_markdown(card: Mapping[str, Any]) -> str:
 def _results(card: Mapping[str, Any]) -> dict[str, Any]:
     rows = {"classes": ", ".join(card["classes"])} if card["classes"] else {}
     if card["test"] is not None:
-        rows[f"{card['metric'].replace('_', ' ')} on the test images"] = f"{card['test']:.4f}"
+        rows[f"{card['metric'].replace('_', ' ')} on the test images"] = Metric(card["metric"]).amount(card["test"])
     return rows | {words: f"{card['costs'][name]:,}" for name, words in COSTS.items() if name in card["costs"]}
 
 
