@@ -19,15 +19,13 @@ from archselect.data.splits import stratified_subset
 from archselect.data.stream import BrokenImages, Images, OnBroken, Storage, StreamedImages, default_workers, is_streamed
 from archselect.distributed.rng import generator_for
 from archselect.store.redact_paths import expand
-from archselect.utils.validation import POSITIVE_INT, Constraint, one_of
+from archselect.utils.validation import FRACTION_OR_ONE, POSITIVE_INT, one_of
 
 OWN_CHOICE = (
     "Another data set is data=huggingface data.path=FOLDER (or data.source.repository=OWNER/NAME), with "
     "data.source.image_column=... data.source.label_column=... data.source.train_split=... data.source.test_split=... "
     "where the data do not tell."
 )
-
-CENTER_CROP = Constraint("lie above 0 and at most at 1", lambda value: type(value) in (int, float) and 0 < value <= 1)
 
 
 class ImageData:
@@ -89,7 +87,7 @@ class ImageData:
                 POSITIVE_INT.check(f"data.{option}", number)
         one_of(get_args(Storage)).check("data.storage", storage)
         one_of(get_args(OnBroken)).check("data.on_broken", on_broken)
-        CENTER_CROP.check("data.center_crop", center_crop)
+        FRACTION_OR_ONE.check("data.center_crop", center_crop)
         if not isinstance(source, Source):
             needed = "a subclass of archselect.data.sources.Source, named by its _target_"
             raise ValueError(f"data.source must be {needed}; got {source!r}.")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from archselect.search_spaces import SearchSpace
 from archselect.tasks import Task
 from archselect.training.cuda_graphs import CaptureName
 from archselect.utils.validation import (
-    Constraint,
+    FractionOrOne,
     FractionOrZero,
     NonNegativeFloat,
     NonNegativeInt,
@@ -26,8 +26,6 @@ from archselect.utils.validation import (
     check_optimizer,
     check_options,
 )
-
-LEARNING_RATE_DECAY = Constraint("lie above 0 and at most at 1", lambda value: 0 < value <= 1)
 
 
 class Evaluation:
@@ -99,7 +97,7 @@ class Retraining(Evaluation):
     auxiliary_weight: NonNegativeFloat
     label_smoothing: FractionOrZero
     capture: Literal["none", "cuda_graphs"]
-    learning_rate_decay: Annotated[float, LEARNING_RATE_DECAY] | None = None
+    learning_rate_decay: FractionOrOne | None = None
 
     def __post_init__(self) -> None:
         check_options("evaluation.network", self.network, Mapping)
