@@ -54,9 +54,13 @@ class Evaluation:
         """Return how many images the epochs train on, all together, where there are so many in the training set."""
         return 0.0
 
+    def judged_sizes(self, space: SearchSpace) -> Mapping[str, Any]:
+        """Return the sizes of the networks that are judged; where none is, the channels and depth of the supernet."""
+        return space.supernet_sizes
+
     def judged_network(self, space: SearchSpace, genotype: Genotype, data: ImageData, outputs: int) -> DiscreteNetwork:
-        """Return a new network such as is judged; where none is, it has the channels and the depth of the supernet."""
-        return space.network(genotype, data.image_size, outputs, data.channels, **space.supernet_sizes)
+        """Return a new network such as is judged, which gives so many outputs."""
+        return space.network(genotype, data.image_size, outputs, data.channels, **self.judged_sizes(space))
 
     def judged_image_size(self, data: ImageData) -> int:
         """Return the height and width of the images on which it is judged."""
@@ -113,11 +117,10 @@ class Retraining(Evaluation):
     def trained_images(self, images: int) -> float:
         return self.epochs * (1 - self.validation_share) * images
 
-    def judged_network(self, space: SearchSpace, genotype: Genotype, data: ImageData, outputs: int) -> DiscreteNetwork:
-        return self.new_network(space, genotype, data, outputs)
+    def judged_sizes(self, space: SearchSpace) -> Mapping[str, Any]:
+        return self.network
 
-    def new_network(self, space: SearchSpace, genotype: Genotype, data: ImageData, outputs: int) -> DiscreteNetwork:
-        """Return the network to train, which gives so many outputs."""
+    def judged_network(self, space: SearchSpace, genotype: Genotype, data: ImageData, outputs: int) -> DiscreteNetwork:
         return space.network(genotype, data.image_size, outputs, data.channels, **self.skeleton)
 
     @property
@@ -129,7 +132,7 @@ class Retraining(Evaluation):
     def check(self, space: SearchSpace, genotype: Genotype | None, data: ImageData, task: Task) -> None:
         try:
             with torch.device("meta"):
-                self.new_network(space, genotype or space.example(), data, task.outputs(data))
+                self.judged_network(space, genotype or space.example(), data, task.outputs(data))
         except TypeError as error:
             raise ValueError(
                 f"evaluation={self.name} does not fit search space {space.name!r}: it makes the network of "
