@@ -247,8 +247,7 @@ class Supernet(nn.Module, ABC):
                 edges (PC-DARTS), which no discrete network has.
         """
         if genotype is None:
-            decided = argmax_alpha(self)
-            genotype = Genotype(tuple(decided[name].genotype(space) for name, space in self.cell_spaces.items()))
+            genotype = argmax_genotype(self)
         for name, space in self.cell_spaces.items():
             space.check(genotype.cell(name))
         if inherit:
@@ -297,6 +296,12 @@ def argmax_alpha(supernet: Supernet) -> dict[str, CellDecisions]:
             inputs = argmax_inputs(supernet, space, decided[name], node)
             decided[name] = decided[name].keep_inputs(space, node, inputs)
     return decided
+
+
+def argmax_genotype(supernet: Supernet) -> Genotype:
+    """Return the architecture that `argmax_alpha` decides for."""
+    decided = argmax_alpha(supernet)
+    return Genotype(tuple(decided[name].genotype(space) for name, space in supernet.cell_spaces.items()))
 
 
 def argmax_operation(supernet: Supernet, space: CellSpace, edge: int) -> int:
