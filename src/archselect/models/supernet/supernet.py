@@ -49,7 +49,6 @@ class Supernet(nn.Module, ABC):
         cells: The choices of each cell type.
         variant: What the search method asks of it.
         alpha_scale: Standard deviation of the architecture parameters at the start.
-        in_channels: Of the images.
         reduction: By what the stem makes images smaller before the cells halve them twice.
 
     Attributes:
@@ -79,11 +78,10 @@ class Supernet(nn.Module, ABC):
         cells: Mapping[str, CellSpace],
         variant: SupernetOptions = DARTS_OPTIONS,
         alpha_scale: float = 1e-3,
-        in_channels: int = 3,
         reduction: int = 1,
     ) -> None:
         super().__init__()
-        self.in_channels, self.reduction = in_channels, reduction
+        self.reduction = reduction
         self.cell_spaces = dict(cells)
         self.variant = variant
         self.relaxation = variant.relaxation
