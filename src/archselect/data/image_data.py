@@ -169,8 +169,12 @@ class ImageData:
     @cached_property
     def pixel_format(self) -> PixelFormat:
         """What images are decoded into."""
+        return self.format_for(self.image_size, self.channels)
+
+    def format_for(self, size: int, channels: int) -> PixelFormat:
+        """Return what images are decoded into for a network of this size and of so many channels."""
         resize = self.source.resizes and self._image_size is not None
-        return PixelFormat(self.image_size, self.channels, resize, self._channels is not None, self.center_crop)
+        return PixelFormat(size, channels, resize, self._channels is not None, self.center_crop)
 
     @cached_property
     def _told(self) -> tuple[int | None, tuple[str, ...] | None, list[int]]:

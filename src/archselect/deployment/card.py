@@ -10,6 +10,7 @@ from archselect.deployment.check import Agreement
 from archselect.deployment.formats import Image
 from archselect.deployment.network import TrainedNetwork
 from archselect.pipeline.finished_run import FinishedRun
+from archselect.results.metric import Metric
 from archselect.store.redact_paths import redact
 
 COSTS = {
@@ -33,7 +34,7 @@ def card_of(
 ) -> dict[str, Any]:
     """Return what the card says, as plain data; the packages that are `trusted` are those that loading asks for."""
     summary = run.summary
-    metric = summary.get("metric", "accuracy")
+    metric = Metric.of(summary)
     session = run.stage("evaluation").folder.read_json("provenance.json")[-1]
     git = session.get("git") or {}
     return {
@@ -49,8 +50,8 @@ def card_of(
             "mean": list(network.normalization.mean),
             "std": list(network.normalization.std),
         },
-        "metric": metric,
-        "test": summary.get(f"evaluation.test_{metric}"),
+        "metric": metric.name,
+        "test": summary.get(f"evaluation.{metric.key('test')}"),
         "costs": {name: value for name in COSTS if (value := summary.get(f"costs.{name}", summary.get(name)))},
         "found": {name: summary.get(name) for name in FOUND},
         "genotype": network.description.genotype,
@@ -100,7 +101,7 @@ def as_markdown(card: Mapping[str, Any]) -> str:
 def _results(card: Mapping[str, Any]) -> dict[str, Any]:
     rows = {"classes": ", ".join(card["classes"])} if card["classes"] else {}
     if card["test"] is not None:
-        rows[f"{card['metric'].replace('_', ' ')} on the test images"] = f"{card['test']:.4f}"
+        rows[f"{Metric(card['metric']).words} on the test images"] = f"{card['test']:.4f}"
     return rows | {words: f"{card['costs'][name]:,}" for name, words in COSTS.items() if name in card["costs"]}
 
 
