@@ -95,8 +95,9 @@ def test_decisions_count_as_far_as_they_go() -> None:
     assert float(MODEL.expected(supernet.mixture_weights(), supernet.decisions)) == 1000 + 2 + 4 + 7 + 21
 
 
-def test_the_dearest_architecture_keeps_the_dearest_inputs() -> None:
+def test_the_dearest_architecture_keeps_the_dearest_inputs_and_the_cheapest_the_cheapest() -> None:
     assert MODEL.highest == 1000 + 2 + 5 + 17 + 23
+    assert MODEL.lowest == 1000 + 1 + 3 + 7 + 13
 
 
 def test_the_gradient_is_that_of_differences() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from archselect import kernels
-from archselect.costs.kept import CostOptions, costs_of, kept_costs
+from archselect.costs.cache import CostOptions, cached_costs, costs_of
 from archselect.costs.latency import describe_device, latency
 
 
@@ -83,15 +83,15 @@ def measured() -> tuple[Callable[[], dict[str, Any]], list[int]]:
 def test_costs_are_measured_once_for_what_they_depend_on(tmp_path: Path, measured: Any) -> None:
     measure, times = measured
     for _ in range(2):
-        assert kept_costs(tmp_path / "costs", "s2", {"device": "cpu"}, measure) == {"macs": 1}
-    assert kept_costs(tmp_path / "costs", "s2", {"device": "cuda"}, measure) == {"macs": 2}
+        assert cached_costs(tmp_path / "costs", "s2", {"device": "cpu"}, measure) == {"macs": 1}
+    assert cached_costs(tmp_path / "costs", "s2", {"device": "cuda"}, measure) == {"macs": 2}
     assert len(times) == 2
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "7"])
 def test_damaged_costs_are_measured_anew(content: str, tmp_path: Path, measured: Any) -> None:
     measure, _ = measured
-    kept_costs(tmp_path, "s2", {}, measure)
+    cached_costs(tmp_path, "s2", {}, measure)
     (file,) = tmp_path.glob("s2-*.json")
     file.write_text(content)
-    assert kept_costs(tmp_path, "s2", {}, measure) == kept_costs(tmp_path, "s2", {}, measure) == {"macs": 2}
+    assert cached_costs(tmp_path, "s2", {}, measure) == cached_costs(tmp_path, "s2", {}, measure) == {"macs": 2}

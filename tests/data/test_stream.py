@@ -138,7 +138,7 @@ def test_a_split_stays_on_disk_where_it_takes_more_than_an_eighth_of_the_memory(
     folder: Path, memory: int, is_on_disk: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """24 images of 6 x 6 pixels of 3 bytes."""
-    monkeypatch.setattr(streaming, "available_memory", lambda: memory)
+    monkeypatch.setattr(streaming, "total_memory", lambda: memory)
     data = streamed(folder, storage="auto")
     assert (isinstance(data.train, StreamedImages), isinstance(data.test, StreamedImages)) == (is_on_disk, False)
 

@@ -121,7 +121,7 @@ def test_what_a_step_of_each_network_takes_is_said_and_a_device_that_is_too_smal
         assert f"{kind} {memory.total / 1e6:.1f} MB" in said
     assert "may need more memory" not in said
 
-    monkeypatch.setattr("archselect.pipeline.memory.available_memory", lambda: needed["search"].total - 1)
+    monkeypatch.setattr("archselect.pipeline.memory.total_memory", lambda: needed["search"].total - 1)
     show_memory(long)
     warned = [line for line in console.export_text().splitlines() if "it may need more memory than cpu has" in line]
     assert len(warned) == 1 and "search.recompute=true lowers it" in warned[0]

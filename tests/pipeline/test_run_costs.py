@@ -45,7 +45,7 @@ def test_a_command_typed_again_measures_nothing_and_says_the_same(own_logs: str,
 def test_without_latency_no_time_is_measured(own_logs: str) -> None:
     genotype = "cell:1:nor_conv_1x1@0/skip_connect@0+none@1/skip_connect@0+none@1+skip_connect@2"
     command = ["experiment=tiny", "search_space=nasbench201", "evaluation=nasbench201", f"genotype='{genotype}'"]
-    with mock.patch("archselect.costs.kept.latency", side_effect=AssertionError):
+    with mock.patch("archselect.costs.cache.latency", side_effect=AssertionError):
         run = train(*command, "costs.latency=false", own_logs)
     assert not any("latency" in name for name in costs(run))
     assert run.summary["costs.params"] == run.summary["params"]
@@ -53,7 +53,7 @@ def test_without_latency_no_time_is_measured(own_logs: str) -> None:
 
 
 def test_a_network_that_cannot_be_counted_loses_no_run(own_logs: str, capfd: pytest.CaptureFixture) -> None:
-    with mock.patch("archselect.costs.kept.count", side_effect=RuntimeError("no values")):
+    with mock.patch("archselect.costs.cache.count", side_effect=RuntimeError("no values")):
         run = train(*tiny("s2", "darts", "magnitude", "search.epochs=1", "evaluation=none"), own_logs)
     assert costs(run) == {}
     assert "the costs of the network are not known: no values" in capfd.readouterr().out

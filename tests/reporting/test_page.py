@@ -16,7 +16,7 @@ from tests.results.summaries import GENOTYPE, costs
 from archselect.reporting.html.run_view import Assets
 from archselect.reporting.html.tradeoff import draw_results, front_of, panels_of
 from archselect.reporting.report import main
-from archselect.results.costs import LATENCY_1, MACS, costs_of, front
+from archselect.results.costs import LATENCY_1, MACS, costs_in, front
 from archselect.results.summaries import collect, rows
 
 
@@ -93,7 +93,7 @@ def test_every_cost_has_a_picture_and_a_pareto_front_that_the_mode_of_the_metric
     captions = [image["alt"] or "" for image in found.all("img")]
     assert len([caption for caption in captions if caption.startswith("Test accuracy against")]) == 5
     assert "Test mean absolute error against MACs: a point per run" in captions
-    assert [option["value"] for option in found.all("option")][:5] == list(costs_of(costs()))
+    assert [option["value"] for option in found.all("option")][:5] == list(costs_in(costs()))
     fronts = re.findall(r'aria-label="Pareto front, MACs".*?</table>', found.html, re.DOTALL)
     numbers = [re.findall(r'<td class="number">([^<]*)</td>', front) for front in fronts]
     rest = [["0.0010", "1.00", "6.50", "1.00", "20.00"], ["0.030", "30.00", "6.50", "30.00", "600.00"]]

@@ -9,12 +9,15 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from tests.costs.test_expected import MODEL, WIDE
 from tests.search.test_golden_steps import METHODS, s2_supernet, search_method
+from tests.selection.small_cells import apply, undecided
 from torch import Tensor
 
 from archselect.models.supernet.relaxation import Softmax
 from archselect.search import L2, DirichletKL, Entropy, SearchMethod, ZeroOne
 from archselect.search.regularizers import Regularizer
+from archselect.selection import TopologyDecision
 
 KINKED = re.compile(
     r"(Clamp|Relu|Elu|Hardtanh|Threshold|Abs|Sgn|Sign|Maximum|Minimum|Fmax|Fmin|Max|Min|Amax|Amin|Cummax|Cummin|Sort|Topk"
@@ -57,6 +60,15 @@ def test_so_does_every_regulariser(regularizer: Regularizer) -> None:
     alpha = torch.zeros(2, 3, requires_grad=True)
     names = list(operators(regularizer(alpha, Softmax().mean(alpha))))
     assert [found for found in names if KINKED.match(found)] == []
+
+
+def test_so_does_the_mean_cost_of_a_mixture_with_a_dropped_edge() -> None:
+    supernet = undecided(WIDE)
+    apply(TopologyDecision("wide", 3, (2, 4)), supernet)
+    mean = MODEL.expected(supernet.mixture_weights(), supernet.decisions)
+    assert [found for found in operators(mean) if KINKED.match(found)] == []
+    (gradient,) = torch.autograd.grad(mean, supernet.alphas["wide"])
+    assert gradient.isfinite().all() and gradient[3].eq(0).all() and gradient[4].ne(0).all()
 
 
 def test_the_operators_of_clamps_and_their_like_are_recognised() -> None:

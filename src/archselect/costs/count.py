@@ -31,7 +31,8 @@ class Costs:
         macs: Multiply-accumulates of convolutions, linear layers and matrix products (attention). As in papers, biases,
             poolings, normalisations and activations count nothing.
         peak_activation_bytes: The most bytes that the image and what is computed from it take at one time, in float32,
-            as the network is written (`Counter.peak_bytes`). Weights and the workspace of kernels are not among them.
+            as the network is written (`CostCounter.peak_bytes`). Weights and the workspace of kernels are not among
+            them.
     """
 
     params: int
@@ -52,7 +53,7 @@ def count(network: nn.Module, image_size: int, in_channels: int = 3) -> Costs:
     with torch.no_grad(), torch.device("meta"), kernels.disabled(), evaluating(network):
         tensors = {name: tensor.to("meta") for name, tensor in _named_tensors(network)}
         images = torch.empty(1, in_channels, image_size, image_size)
-        with Counter(tensors.values()) as counter:
+        with CostCounter(tensors.values()) as counter:
             counter.hold(images)
             functional_call(network, tensors, images)
     return Costs(parameter_count(network), counter.macs, counter.peak_bytes)
@@ -65,7 +66,7 @@ def parameter_count(network: nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters())
 
 
-class Counter(TorchDispatchMode):
+class CostCounter(TorchDispatchMode):
     """Counts what PyTorch's operators do while it is entered, on any device.
 
     Args:

@@ -10,7 +10,7 @@ operations of each cell are built, and every candidate is built and counted ther
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -27,6 +27,18 @@ Decisions = Mapping[str, CellDecisions]
 
 COUNTED = ("macs", "params")
 """What is counted of a network, and is a sum over its edges; its activations are none."""
+
+
+class Place(NamedTuple):
+    """What an operation is built for, and the side of its input in pixels."""
+
+    channels: int
+    stride: int
+    size: int
+
+
+Places = Mapping[str, tuple[Counter[Place], ...]]
+"""Cell type -> per edge, how often the skeleton has it at each place."""
 
 
 @dataclass(frozen=True)
@@ -61,43 +73,31 @@ class Skeleton:
         with torch.device("meta"):
             return self.network(self.space.example())
 
+    @cached_property
+    def places(self) -> Places:
+        """Where the operations of each edge stand; a ValueError for networks that have no such cells."""
+        found = dict[str, tuple[Counter[Place], ...]]()
+        for name, choices in self.space.cells.items():
+            found[name] = tuple(Counter[Place]() for _ in choices.topology.edges)
 
-class Place(NamedTuple):
-    """What an operation is built for, and the side of its input in pixels."""
+        def note(cell: nn.Module, inputs: tuple[Any, ...], outputs: list[Tensor]) -> None:
+            assert isinstance(cell, DiscreteCell)
+            states = [*inputs[0], *outputs]
+            for edge, (source, _) in enumerate(self.space.cells[cell.name].topology.edges):
+                _, channels, size, _ = states[source].shape
+                found[cell.name][edge][Place(channels, cell.strides[source], size)] += 1
 
-    channels: int
-    stride: int
-    size: int
-
-
-Places = Mapping[str, tuple[Counter[Place], ...]]
-"""Cell type -> per edge, how often the skeleton has it at each place."""
-
-
-def places_of(skeleton: Skeleton) -> Places:
-    """Return where the operations of each edge stand; a ValueError for a network that has no such cells."""
-    space, found = skeleton.space, dict[str, tuple[Counter[Place], ...]]()
-    for name, choices in space.cells.items():
-        found[name] = tuple(Counter[Place]() for _ in choices.topology.edges)
-
-    def note(cell: nn.Module, inputs: tuple[Any, ...], outputs: list[Tensor]) -> None:
-        assert isinstance(cell, DiscreteCell)
-        states = [*inputs[0], *outputs]
-        for edge, (source, _) in enumerate(space.cells[cell.name].topology.edges):
-            _, channels, size, _ = states[source].shape
-            found[cell.name][edge][Place(channels, cell.strides[source], size)] += 1
-
-    network = skeleton.example()
-    cells = [module for module in network.modules() if isinstance(module, DiscreteCell)]
-    if not cells:
-        raise ValueError(
-            f"The networks of search space {space.name!r} have no DiscreteCell, so nothing says where their operations "
-            "stand. Build them of archselect.models.discrete.network.DiscreteCell."
-        )
-    for cell in cells:
-        cell.register_forward_hook(note)
-    count(network, skeleton.image_size, network.in_channels)
-    return found
+        network = self.example()
+        cells = [module for module in network.modules() if isinstance(module, DiscreteCell)]
+        if not cells:
+            raise ValueError(
+                f"The networks of search space {self.space.name!r} have no DiscreteCell, so nothing says where their "
+                "operations stand. Build them of archselect.models.discrete.network.DiscreteCell."
+            )
+        for cell in cells:
+            cell.register_forward_hook(note)
+        count(network, self.image_size, network.in_channels)
+        return found
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,8 @@ class CostModel:
         total = torch.tensor(float(self.fixed), dtype=torch.float64)
         for name, space in self.cells.items():
             rows = weights[name].double()
-            shares = rows / rows.sum(dim=1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
+            sums = rows.sum(dim=1, keepdim=True)
+            shares = rows / sums.where(sums > 0, 1)  # dropped edges have no weight
             # Where an edge has fewer candidates than others, their weight is zero as well.
             costs = [[*edge, *[0] * (space.width - len(edge))] for edge in self.operations[name]]
             of_edges = (shares * torch.tensor(costs, dtype=rows.dtype, device=rows.device)).sum(dim=1)
@@ -176,11 +177,12 @@ def _kept_probabilities(space: CellSpace, decisions: CellDecisions) -> list[floa
     return kept
 
 
-def linear_model(space: SearchSpace, places: Places, fixed: int, cost: Callable[[str, Place], int]) -> CostModel:
-    """Return the costs of a skeleton that has operations at these places, where one at a place costs so much.
+def linear_model(skeleton: Skeleton, fixed: int, cost: Callable[[str, Place], int]) -> CostModel:
+    """Return the costs of a skeleton whose operation at a place costs so much.
 
     Operations that are zero cost nothing: networks leave such edges out.
     """
+    space = skeleton.space
 
     def of_edge(candidate: str, places: Counter[Place]) -> int:
         if primitive(candidate, space.primitives).zero:
@@ -191,7 +193,7 @@ def linear_model(space: SearchSpace, places: Places, fixed: int, cost: Callable[
     for name, cell in space.cells.items():
         operations[name] = tuple(
             tuple(of_edge(candidate, there) for candidate in candidates)
-            for candidates, there in zip(cell.operations, places[name], strict=True)
+            for candidates, there in zip(cell.operations, skeleton.places[name], strict=True)
         )
     return CostModel(space.cells, fixed, operations)
 
@@ -205,7 +207,7 @@ def counted_models(skeleton: Skeleton) -> dict[str, CostModel]:
         >>> {name: model.cost(space.example()) for name, model in counted.items()}
         {'macs': 119168, 'params': 8822}
     """
-    space, places = skeleton.space, places_of(skeleton)
+    space = skeleton.space
 
     @cache
     def costs_at(operation: str, place: Place) -> Costs:
@@ -219,17 +221,18 @@ def counted_models(skeleton: Skeleton) -> dict[str, CostModel]:
     whole = count(example, skeleton.image_size, example.in_channels)
     models = {}
     for name in COUNTED:
-        model = linear_model(space, places, 0, partial(counted, name))
+        model = linear_model(skeleton, 0, partial(counted, name))
         models[name] = replace(model, fixed=int(getattr(whole, name)) - model.cost(space.example()))
     return models
 
 
-def operations_at(space: SearchSpace, places: Places) -> list[tuple[str, Place]]:
+def operations_at(skeleton: Skeleton) -> list[tuple[str, Place]]:
     """Return every candidate that networks build at every place where a skeleton may have it, each once."""
+    space = skeleton.space
     found = dict.fromkeys(
         (candidate, place)
         for name, cell in space.cells.items()
-        for candidates, of_edge in zip(cell.operations, places[name], strict=True)
+        for candidates, of_edge in zip(cell.operations, skeleton.places[name], strict=True)
         for candidate in candidates
         if not primitive(candidate, space.primitives).zero
         for place in of_edge

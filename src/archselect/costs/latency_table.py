@@ -22,7 +22,6 @@ from archselect.costs.expected import (
     linear_model,
     operation_at,
     operations_at,
-    places_of,
 )
 from archselect.costs.latency import describe_device, latency
 from archselect.models.discrete.network import DiscreteCell, DiscreteNetwork, DiscreteNode
@@ -64,9 +63,9 @@ class LatencyTable:
                 "writes one."
             ) from error
         try:
-            operations = {(row["operation"], _place(row)): _time(row["ns"]) for row in data["operations"]}
+            operations = {(row["operation"], _place(row)): _whole_number(row["ns"]) for row in data["operations"]}
             how, skeleton, check = (_mapping(data[name]) for name in ("how", "skeleton", "check"))
-            return cls(how, skeleton, _time(data["fixed_ns"]), operations, check)
+            return cls(how, skeleton, _whole_number(data["fixed_ns"]), operations, check)
         except (KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} is no table of latencies: python -m archselect.costs measure writes one, and nothing in it is "
@@ -87,14 +86,13 @@ class LatencyTable:
                 f"The table of latencies is that of networks {dict(self.skeleton)}, but those of this run are "
                 f"{dict(wanted)}. Measure one for them: python -m archselect.costs measure."
             )
-        places = places_of(skeleton)
-        missing = sorted({name for name, place in {*operations_at(skeleton.space, places)} - {*self.operations}})
+        missing = sorted({name for name, place in {*operations_at(skeleton)} - {*self.operations}})
         if missing:
             raise ValueError(
                 f"The table of latencies lacks the operations {', '.join(missing)} of search space "
                 f"{skeleton.space.name!r}. Measure one for it: python -m archselect.costs measure."
             )
-        return linear_model(skeleton.space, places, self.fixed, lambda name, place: self.operations[name, place])
+        return linear_model(skeleton, self.fixed, lambda name, place: self.operations[name, place])
 
 
 class Untouched(nn.Module):
@@ -135,7 +133,7 @@ def measure_latencies(skeleton: Skeleton, device: torch.device, batch: int, seco
     network = skeleton.network(example)
     operations = {
         (name, place): measure(operation_at(skeleton.space, name, place), place.size, place.channels)
-        for name, place in operations_at(skeleton.space, places_of(skeleton))
+        for name, place in operations_at(skeleton)
     }
     whole = measure(network, size, network.in_channels)
     fixed = measure(without_operations(network), size, network.in_channels)
@@ -175,7 +173,7 @@ def in_words(measure: str, cost: float) -> str:
 
 
 def _place(row: Mapping[str, Any]) -> Place:
-    return Place(*(_time(row[name]) for name in Place._fields))
+    return Place(*(_whole_number(row[name]) for name in Place._fields))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -184,7 +182,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value
 
 
-def _time(value: Any) -> int:
+def _whole_number(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise TypeError(f"{value!r} is no whole number")
     return value

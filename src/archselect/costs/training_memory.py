@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from archselect import kernels
-from archselect.costs.count import Counter
+from archselect.costs.count import CostCounter
 
 SAMPLE = 1024
 """Weights of a sample, by which an optimizer shows how much it remembers of each."""
@@ -56,7 +56,7 @@ def training_memory(
     kept = [*network.parameters(), *network.buffers()]
     size = sum(tensor.nbytes for tensor in kept)
     trained = sum(weight.nbytes for weight in network.parameters())
-    with torch.device("meta"), kernels.disabled(), Counter(kept) as counter:
+    with torch.device("meta"), kernels.disabled(), CostCounter(kept) as counter:
         outputs = evaluate(torch.empty(images))
         if backward:
             torch.autograd.grad(outputs.sum(), [*network.parameters()], allow_unused=True)

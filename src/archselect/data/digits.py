@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -85,4 +84,5 @@ class DigitPairs(Source):
 
 def _picture(digits: EncodedImages, row: int) -> Image.Image:
     picture = digits.open(row)
-    return picture if isinstance(picture, Image.Image) else Image.fromarray(np.asarray(picture))
+    assert isinstance(picture, Image.Image)
+    return picture

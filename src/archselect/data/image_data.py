@@ -80,18 +80,9 @@ class ImageData:
         center_crop: float = 1.0,
         console: Console | None = None,
     ) -> None:
-        sizes = {"classes": classes, "image_size": image_size, "channels": channels}
-        numbers = {**sizes, "train_subset": train_subset, "workers": workers}
-        for option, number in numbers.items():
-            if number is not None:
-                POSITIVE_INT.check(f"data.{option}", number)
-        one_of(get_args(Storage)).check("data.storage", storage)
-        one_of(get_args(OnBroken)).check("data.on_broken", on_broken)
-        FRACTION_OR_ONE.check("data.center_crop", center_crop)
-        if not isinstance(source, Source):
-            needed = "a subclass of archselect.data.sources.Source, named by its _target_"
-            raise ValueError(f"data.source must be {needed}; got {source!r}.")
-        _check_published(name, source, published or {})
+        numbers = {"classes": classes, "image_size": image_size, "channels": channels, "train_subset": train_subset}
+        _check_options({**numbers, "workers": workers}, storage, on_broken, center_crop)
+        _check_source(name, source, published or {})
         # What is given is checked now, in place of what is measured later a number that is right.
         Normalisation(_like(std, 0) if mean is None else mean, _like(mean, 1) if std is None else std)
         self.name = name
@@ -332,8 +323,21 @@ def _alike(names: Sequence[str]) -> list[str]:
     return [name.casefold().replace("_", " ").replace("-", " ") for name in names]
 
 
-def _check_published(name: str, source: Source, published: Mapping[str, Any]) -> None:
-    """Refuse another source than the one whose name, statistics and classes the configuration has."""
+def _check_options(numbers: Mapping[str, int | None], storage: str, on_broken: str, center_crop: float) -> None:
+    """Refuse options that make no sense, whatever the source."""
+    for option, number in numbers.items():
+        if number is not None:
+            POSITIVE_INT.check(f"data.{option}", number)
+    one_of(get_args(Storage)).check("data.storage", storage)
+    one_of(get_args(OnBroken)).check("data.on_broken", on_broken)
+    FRACTION_OR_ONE.check("data.center_crop", center_crop)
+
+
+def _check_source(name: str, source: Source, published: Mapping[str, Any]) -> None:
+    """Refuse what is no source, and another than the one whose name, statistics and classes the configuration has."""
+    if not isinstance(source, Source):
+        needed = "a subclass of archselect.data.sources.Source, named by its _target_"
+        raise ValueError(f"data.source must be {needed}; got {source!r}.")
     for option, value in published.items():
         given = getattr(source, option)
         if given != value:

@@ -12,8 +12,7 @@ from archselect.data.augmentation import Augmentation, Normalisation, crop_and_f
 from archselect.distributed.process_group import shard
 from archselect.distributed.rng import generator_for
 
-Batch = tuple[Tensor, Tensor]  # images (B, C, H, W), normalised, channels_last; labels (B,)
-
+Batch = tuple[Tensor, Tensor]  # images (B, C, H, W), normalised, channels_last; labels (B,) or targets (B, D)
 
 Part = tuple[Tensor, Tensor | None]  # of a batch: which images (B,), and what happens to each of them (B, D), if any
 
@@ -35,14 +34,14 @@ class Batches(ABC):
     is left out, because batch normalisation cannot train on one value per channel; it is another image every epoch.
 
     Args:
-        labels: `(N,)`, int64.
+        labels: Classes `(N,)`, int64, or targets `(N, D)`, float32.
         size: Height and width of the images.
         normalisation: Applied after crop, flip and changes of colour, before the cutout.
         rng_key: What the random numbers are for, e.g. `(seed, "search", "weights")`. Unshuffled batches of as many
             images, with the same key, have the same order.
         augmentation: None leaves the images as they are.
         shuffle: Whether each epoch has its own random order, rather than all the same.
-        dtype: Of the batches' images; their labels are int64.
+        dtype: Of the batches' images.
 
     Raises:
         ValueError: The batch size is below 1 or above N, or a cutout is larger than an image.

@@ -13,7 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, islice, pairwise
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -23,11 +22,12 @@ from rich.markup import escape
 from rich.progress import track
 from torch import Tensor
 
-from archselect.data.augmentation import Normalisation, crop_and_flip
+from archselect.data.augmentation import Augmentation, Normalisation, crop_and_flip
 from archselect.data.decode import WORTH_A_PROGRESS_BAR, EncodedImages, ImageTensors, others_alike
 from archselect.data.loader import Batch, Batches, DeviceLoader, Part
 from archselect.data.pixels import BrokenImageError, PixelFormat
 from archselect.distributed.launch import launched
+from archselect.utils.memory import total_memory
 
 Storage = Literal["auto", "memory", "stream"]
 OnBroken = Literal["stop", "skip"]
@@ -52,19 +52,12 @@ T = TypeVar("T")
 
 def is_streamed(storage: Storage, decoded: int) -> bool:
     """Return whether a split that takes so many bytes when it is decoded stays on disk."""
-    return storage == "stream" or (storage == "auto" and decoded > min(STREAMED_ABOVE, available_memory() // 8))
-
-
-def available_memory() -> int:
-    """Return the bytes of memory of this machine, or of the control group that this process is in."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    group = Path("/sys/fs/cgroup/memory.max")
-    limit = group.read_text("ascii").strip() if group.is_file() else "max"
-    return min(physical, int(limit)) if limit.isdecimal() else physical
+    return storage == "stream" or (storage == "auto" and decoded > min(STREAMED_ABOVE, total_memory() // 8))
 
 
 def default_workers() -> int:
     """Return how many threads decode where nothing is said: one per processor, shared by the processes of a machine."""
+    # macOS and Windows do not say which processors are a process's own.
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     place = launched()
     return max(1, processors // (1 if place is None else place.local_world_size))
@@ -237,13 +230,23 @@ class StreamLoader(Batches):
         return self._normalised(pixels, draws), self._labels[whose].to(self._device, non_blocking=True)
 
 
-def batches_of(images: Images, *args: Any, **options: Any) -> Batches:
-    """Return batches of images in memory, or on disk; the other arguments are those of `Batches`, from the size on.
+def batches_of(
+    images: Images,
+    batch_size: int,
+    device: torch.device | str,
+    normalisation: Normalisation,
+    rng_key: tuple[int | str, ...],
+    augmentation: Augmentation | None = None,
+    *,
+    shuffle: bool = False,
+) -> Batches:
+    """Return batches of images in memory, or on disk; the other arguments are those of `Batches`.
 
     Images on disk that have one order for good are read again and again: they are decoded here where they are few.
     """
-    if isinstance(images, StreamedImages) and not options.get("shuffle") and images.decoded_bytes < KEPT_BELOW:
+    options = (batch_size, device, normalisation, rng_key, augmentation, shuffle)
+    if isinstance(images, StreamedImages) and not shuffle and images.decoded_bytes < KEPT_BELOW:
         images = images.in_memory()
     if isinstance(images, StreamedImages):
-        return StreamLoader(images, *args, **options)
-    return DeviceLoader(images.images, images.shown_labels, *args, **options)
+        return StreamLoader(images, *options)
+    return DeviceLoader(images.images, images.shown_labels, *options)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from archselect.costs.kept import costs_of
+from archselect.costs.cache import costs_of
 from archselect.genotype import Genotype
 from archselect.models.discrete.network import DiscreteNetwork
 from archselect.pipeline.command_line import arranged, register_resolvers

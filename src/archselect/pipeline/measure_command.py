@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from archselect.costs.expected import operations_at, places_of
+from archselect.costs.expected import operations_at
 from archselect.costs.latency_table import NANOSECONDS, measure_latencies
 from archselect.pipeline.config import as_user_error, check_groups, instantiate_parts
 from archselect.pipeline.costs_command import carry_out, composed, device_named, split
@@ -48,7 +48,7 @@ def measure(given: argparse.Namespace) -> None:
     check_groups(config)
     parts, console = instantiate_parts(config), Console(highlight=False)
     skeleton = judged_skeleton(parts)
-    count = len(operations_at(parts.space, places_of(skeleton)))
+    count = len(operations_at(skeleton))
     console.print(f"measuring {count} operations and two networks, about {(count + 2) * seconds:.0f} s on {device}")
     table = measure_latencies(skeleton, device, int(batch), seconds)
     table.write(own["file"])

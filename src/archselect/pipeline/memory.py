@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from archselect.costs.training_memory import TrainingMemory, training_memory
-from archselect.data.stream import available_memory
 from archselect.evaluation import Retraining
 from archselect.models.cell_space import CellDecisions
 from archselect.models.supernet.supernet import Supernet
@@ -17,6 +16,7 @@ from archselect.store.key import Kind
 from archselect.training.devices import for_this_process, process_count
 from archselect.training.fit import MEMORY
 from archselect.training.progress import warn
+from archselect.utils.memory import total_memory
 
 
 def show_memory(plan: Plan) -> None:
@@ -111,4 +111,4 @@ def _candidates_in_turn(supernet: Supernet) -> Mapping[str, CellDecisions]:
 def _memory_of(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    return available_memory()
+    return total_memory()

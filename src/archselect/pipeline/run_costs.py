@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from archselect.costs.kept import CostOptions, costs_of, kept_costs
+from archselect.costs.cache import CostOptions, cached_costs, costs_of
 from archselect.costs.latency import describe_device
 from archselect.genotype import Genotype
 from archselect.pipeline.config import folder_label, to_plain_dict
@@ -40,7 +40,7 @@ def costs_of_run(plan: Plan, genotype: Genotype) -> dict[str, Any]:
 
     label = folder_label(parts.space.name, parts.evaluation.name)
     try:
-        found = kept_costs(plan.job.store.root / "costs", label, identity, measure)
+        found = cached_costs(plan.job.store.root / "costs", label, identity, measure)
     except (RuntimeError, TypeError, ValueError) as error:
         warn(plan.job.console, "costs", f"the costs of the network are not known: {error}")
         return {}

@@ -50,7 +50,7 @@ LATENCY_64 = Cost("latency_ms_batch64", "latency of a batch of 64", "ms", 1, "ms
 COSTS = (PARAMETERS, MACS, PEAK, LATENCY_1, LATENCY_64)
 
 
-def costs_of(summary: Mapping[str, Any]) -> dict[str, float]:
+def costs_in(summary: Mapping[str, Any]) -> dict[str, float]:
     """Return the costs that a summary has, by their keys; of old ones, the parameters alone.
 
     Raises:

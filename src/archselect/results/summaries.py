@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import yaml
 
 from archselect.genotype import Genotype
-from archselect.results.costs import COSTS, costs_of, device_of
+from archselect.results.costs import COSTS, costs_in, device_of
 from archselect.results.metric import ACCURACY, CLASSIFICATION, Metric, checked_name
 from archselect.safe_io.files import read_json
 
@@ -141,7 +141,7 @@ class RunResult:
             unbalanced=balanced is not None and any(map(is_unbalanced, counts)),
             rank=summary.get("evaluation.rank"),
             of=summary.get("evaluation.of"),
-            costs=costs_of(summary),
+            costs=costs_in(summary),
             device=device_of(summary),
             disturbed=summary.get("costs.disturbed") is True,
             skip_share=skip_share(genotype),

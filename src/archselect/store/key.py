@@ -46,8 +46,8 @@ class StageKey:
 
     @property
     def digest(self) -> str:
-        """The first 12 hexadecimal digits of the SHA-256 of the identity's canonical JSON."""
-        return hashlib.sha256(canonical(self.identity).encode()).hexdigest()[:12]
+        """That of the identity."""
+        return digest_of(self.identity)
 
     @property
     def folder_name(self) -> str:
@@ -58,6 +58,11 @@ class StageKey:
 def canonical(identity: Mapping[str, Any]) -> str:
     """Return the one JSON text of an identity."""
     return json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest_of(identity: Mapping[str, Any]) -> str:
+    """Return the first 12 hexadecimal digits of the SHA-256 of an identity's canonical JSON."""
+    return hashlib.sha256(canonical(identity).encode()).hexdigest()[:12]
 
 
 def _check_plain(place: str, value: Any) -> None:

@@ -4,7 +4,6 @@ It is no stage, nor part of one: the same network costs something else on anothe
 which does not depend on where it was computed, is closed once it is there.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,7 +19,7 @@ from archselect.costs.count import count
 from archselect.costs.latency import BATCHES, describe_device, latency
 from archselect.safe_io.files import read_json
 from archselect.store import disk_errors_explained, write_text
-from archselect.store.key import canonical
+from archselect.store.key import digest_of
 from archselect.utils.validation import PositiveFloat, check_fields
 
 VERSION = 1
@@ -60,7 +59,7 @@ def costs_of(
     return {**found, "device": describe_device(device), "disturbed": disturbed}
 
 
-def kept_costs(
+def cached_costs(
     folder: Path, label: str, identity: Mapping[str, Any], measure: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
     """Return what `measure` returned for this `identity` before, or returns now.
@@ -73,8 +72,7 @@ def kept_costs(
         label: The readable part of the file's name.
         identity: All that the costs depend on.
     """
-    digest = hashlib.sha256(canonical({"version": VERSION, **identity}).encode()).hexdigest()[:12]
-    path = folder / f"{label}-{digest}.json"
+    path = folder / f"{label}-{digest_of({'version': VERSION, **identity})}.json"
     with disk_errors_explained(path):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "measuring.lock", fallback_to_soft=False):
