@@ -101,13 +101,15 @@ def test_sizes_are_free_as_far_as_the_network_allows_it(trained_run: Run) -> Non
     assert program_of(flat, 3, 8, free=True)[1].sizes == [(8, 8)]
 
 
-def test_a_network_that_draws_noise_is_refused(trained_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_draws_noise_is_refused(
+    trained_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     space = DartsSpace("s4", ["noise", "sep_conv_3x3"], channels=4, layers=3)
     network = load_network(trained_run.folder)
     network.description = replace(network.description, genotype=str(space.example()))
     monkeypatch.setattr("archselect.deployment.export.load_network", lambda run: network)
     with pytest.raises(ValueError, match="draws noise"):
-        written(trained_run, "safetensors", trained_run.folder)
+        written(trained_run, "safetensors", tmp_path)
     genotype = network.description.genotype.replace("noise@", "denoise@")
     network.description = replace(network.description, genotype=genotype)
     _check_computes_the_same_twice(network)

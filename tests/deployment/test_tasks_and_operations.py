@@ -12,7 +12,7 @@ from tests.deployment.test_export import written
 from tests.deployment.test_predict import predicted
 
 from archselect import load_network
-from archselect.deployment.answers import answer, in_words, probabilities, target, true_answer
+from archselect.deployment.answers import answer, answer_in_words, probabilities, target, true_answer
 from archselect.deployment.card import usage
 from archselect.deployment.export import Export
 from archselect.deployment.formats import FORMATS, Deployed
@@ -38,7 +38,7 @@ def test_answers_are_told_in_the_words_of_the_task() -> None:
     assert answer(task, task.predictions(torch.tensor([[3.0]]))[0].tolist(), ["angle"]) == {"angle": 7.0}
     assert probabilities(task, [7.0], ["angle"]) == {}
     assert target(task, {"angle": "-3.5"}, ["angle"]).tolist() == [-3.5]
-    assert in_words({"angle": 7.0, "other": 0.12345}) == "7, 0.123"
+    assert answer_in_words({"angle": 7.0, "other": 0.12345}) == "7, 0.123"
 
 
 def test_no_column_of_numbers_takes_the_place_of_another() -> None:

@@ -2,11 +2,16 @@
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+import torch
 from rich.console import Console
 from tests.results.summaries import regression, summary
 
-from archselect.pipeline.console import show_summary, tables
+from archselect.pipeline.console import show_data, show_summary, tables
+from archselect.tasks import Classification
 
 
 def printed(content: dict[str, object]) -> str:
@@ -23,6 +28,34 @@ def test_a_result_is_told_in_percent_or_in_the_unit_of_an_error() -> None:
     error = printed(regression(error=12.3456) | {"search.val_mean_absolute_error": 20.0})
     assert "20.00 validation mean absolute error" in error and "12.35" in error
     assert "test mean absolute error" in error and "%" not in error
+
+
+class Graded(Classification):
+    def spread(self, data: Any) -> str:
+        return "of five grades"
+
+
+@pytest.mark.parametrize(
+    ("task", "counts", "words"),
+    [
+        (Classification(), [2, 2], "4 training images of 2 classes (2 each), 8 x 8"),
+        (Classification(), [1, 2000], "2,001 training images of 2 classes (a: 1, b: 2,000), 8 x 8"),
+        (Classification(), [4, 5], "9 training images of 2 classes (4 to 5 each), 8 x 8"),
+        (Classification(), [1, *[9] * 10], "91 training images of 11 classes (1 to 9 each), 8 x 8"),
+        (Graded(), [2, 2], "4 training images of five grades, 8 x 8"),
+    ],
+)
+def test_the_line_on_the_data_says_what_the_task_says_of_its_targets(
+    task: Classification, counts: list[int], words: str
+) -> None:
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    normalisation = SimpleNamespace(mean=[0.5], std=[0.5])
+    data: Any = SimpleNamespace(name="own", train=SimpleNamespace(labels=labels), image_size=8, channels=3, notes=[])
+    data.normalisation, data.is_measured, data.class_names = normalisation, False, "abcdefghijk"[: len(counts)]
+    data.count_classes = lambda of: of.bincount().tolist()
+    console = Console(record=True, file=io.StringIO())
+    show_data(console, data, task)
+    assert words in console.export_text()
 
 
 def test_limits_are_told_in_the_unit_in_which_they_are_typed() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests.command import CONFIGS, Run
 
+from archselect.pipeline import measure_command
 from archselect.pipeline.costs_command import main
 
 CELL_6111 = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
@@ -89,6 +90,11 @@ def test_what_cannot_be_is_a_sentence(arguments: list[str], words: str, capsys: 
     assert main(["--configs", str(CONFIGS), *arguments]) == 1
     said = capsys.readouterr().err
     assert said.startswith("Error: ") and words in said and "Traceback" not in said
+
+
+def test_what_is_measured_is_named_by_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert measure_command.main(["foo", "--configs", str(CONFIGS)]) == 1
+    assert capsys.readouterr().err == "Error: foo must be an option, NAME=VALUE, such as batch=64.\n"
 
 
 def test_the_network_of_a_run_is_what_it_is(tiny_run: Run, capsys: pytest.CaptureFixture[str]) -> None:

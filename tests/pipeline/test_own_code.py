@@ -92,6 +92,9 @@ def test_costs_that_are_kept_know_the_definition_and_file_of_each_own_class(hydr
         return Plan(config, parts, SimpleNamespace(outputs=10)).judged(space.example())  # type: ignore[arg-type]
 
     before = judged()
+    config.evaluation.network.channels = 99  # of the network, not of its images
+    assert judged() == before | {"channels": 99}
+    config.evaluation.network.channels = before["channels"]
     assert before["sources"] == dict.fromkeys(("my_code_of_stages.Mine", "my_code_of_stages.Stem"), sha256_of(code))
     code.write_text(CODE + "\nclass Stem: pass\n# changed\n")
     assert judged()["sources"] != before["sources"]

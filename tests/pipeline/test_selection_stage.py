@@ -45,6 +45,8 @@ def folder(tmp_path: Path) -> StageFolder:
 class Session:
     """A session of a selection in a folder."""
 
+    budget = None
+
     def __init__(self, selector: Selector, folder: StageFolder, cut_off_after: int | None = None) -> None:
         self.supernet = two_cells()
         for alpha in self.supernet.alphas.values():

@@ -9,6 +9,7 @@ import torch
 
 from archselect.utils.validation import (
     FRACTION,
+    FRACTION_OR_ONE,
     FRACTION_OR_ZERO,
     POSITIVE_INT,
     Constraint,
@@ -26,6 +27,7 @@ from archselect.utils.validation import (
     [
         (POSITIVE_INT, (1, 50), (0, -1, 1.0, True, "5", None), "be a whole number above 0"),
         (FRACTION, (0.5,), (0, 0.0, 1, 1.5, -0.1, math.nan, "half", None), "lie between 0 and 1"),
+        (FRACTION_OR_ONE, (0.1, 1, 1.0), (0, 1.5, True, "half", math.nan), "lie above 0 and at most at 1"),
         (FRACTION_OR_ZERO, (0.0, 0.5), (1, -0.1, math.nan), "lie between 0 and 1"),
         (one_of(iter(["accuracy", "loss"])), ("loss", "accuracy"), ("los", None), "be one of accuracy, loss"),
     ],

@@ -5,7 +5,6 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -20,7 +19,7 @@ from archselect.analysis.base import TABLES, Analysis, AnalysisContext, Tables, 
 from archselect.distributed.launch import refuse_launched_analysis
 from archselect.figures.style import save
 from archselect.pipeline.config import as_user_error, figure_formats, instantiate_part, to_plain_dict
-from archselect.pipeline.finished_run import FinishedRun, open_run
+from archselect.pipeline.finished_run import FinishedRun, changes_of, open_run
 from archselect.pipeline.loggers import RunLog
 from archselect.pipeline.preflight import check_search_images
 from archselect.pipeline.run import log_exceptions, redact_hydra_files
@@ -130,10 +129,7 @@ def _make(config: DictConfig, folder: Path, console: Console) -> Findings:
 
 def _open(config: DictConfig, table: Path | None) -> list[FinishedRun]:
     """Return the runs, with data, trainer and the table of a look-up where they are now."""
-    changes: dict[str, Any] = {} if config.data_path is None else {"data": {"path": config.data_path}}
-    if config.trainer is not None:
-        changes["trainer"] = config.trainer
-    runs = [open_run(folder, changes, tuple(config.trusted)) for folder in find_runs(config.run)]
+    runs = [open_run(folder, changes_of(config), tuple(config.trusted)) for folder in find_runs(config.run)]
     for run in runs:
         if table is not None and "table" in run.config.evaluation:
             run.config.evaluation.table = str(table)

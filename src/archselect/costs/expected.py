@@ -20,7 +20,7 @@ from archselect.costs.count import Costs, count
 from archselect.genotype import Genotype
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.models.discrete.network import DiscreteCell, DiscreteNetwork
-from archselect.models.ops import primitive
+from archselect.models.ops import build_operation, primitive
 from archselect.search_spaces import SearchSpace
 
 Decisions = Mapping[str, CellDecisions]
@@ -242,4 +242,4 @@ def operations_at(skeleton: Skeleton) -> list[tuple[str, Place]]:
 
 def operation_at(space: SearchSpace, operation: str, place: Place) -> nn.Module:
     """Return an operation of a space as discrete networks have it at a place."""
-    return primitive(operation, space.primitives).build(place.channels, place.stride, True)
+    return build_operation(operation, place.channels, place.stride, primitives=space.primitives)

@@ -160,6 +160,11 @@ def unit_of(measure: str) -> int:
     return NANOSECONDS if measure == "latency" else 1
 
 
+def option_of(measure: str) -> str:
+    """Return the measure with the unit of its options, where it has one: `latency_ms`."""
+    return "latency_ms" if measure == "latency" else measure
+
+
 def in_words(measure: str, cost: float) -> str:
     """Return a cost with its unit, such as `1,500 macs`; a latency is in milliseconds."""
     if measure == "latency":

@@ -19,15 +19,13 @@ from archselect.data.splits import stratified_subset
 from archselect.data.stream import BrokenImages, Images, OnBroken, Storage, StreamedImages, default_workers, is_streamed
 from archselect.distributed.rng import generator_for
 from archselect.store.redact_paths import expand
-from archselect.utils.validation import POSITIVE_INT, Constraint, one_of
+from archselect.utils.validation import FRACTION_OR_ONE, POSITIVE_INT, one_of
 
 OWN_CHOICE = (
     "Another data set is data=huggingface data.path=FOLDER (or data.source.repository=OWNER/NAME), with "
     "data.source.image_column=... data.source.label_column=... data.source.train_split=... data.source.test_split=... "
     "where the data do not tell."
 )
-
-CENTER_CROP = Constraint("lie above 0 and at most at 1", lambda value: type(value) in (int, float) and 0 < value <= 1)
 
 
 class ImageData:
@@ -162,8 +160,12 @@ class ImageData:
     @cached_property
     def pixel_format(self) -> PixelFormat:
         """What images are decoded into."""
+        return self.format_for(self.image_size, self.channels)
+
+    def format_for(self, size: int, channels: int) -> PixelFormat:
+        """Return what images are decoded into for a network of this size and of so many channels."""
         resize = self.source.resizes and self._image_size is not None
-        return PixelFormat(self.image_size, self.channels, resize, self._channels is not None, self.center_crop)
+        return PixelFormat(size, channels, resize, self._channels is not None, self.center_crop)
 
     @cached_property
     def _told(self) -> tuple[int | None, tuple[str, ...] | None, list[int]]:
@@ -325,7 +327,7 @@ def _check_options(numbers: Mapping[str, int | None], storage: str, on_broken: s
             POSITIVE_INT.check(f"data.{option}", number)
     one_of(get_args(Storage)).check("data.storage", storage)
     one_of(get_args(OnBroken)).check("data.on_broken", on_broken)
-    CENTER_CROP.check("data.center_crop", center_crop)
+    FRACTION_OR_ONE.check("data.center_crop", center_crop)
 
 
 def _check_source(name: str, source: Source, published: Mapping[str, Any]) -> None:

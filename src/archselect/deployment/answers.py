@@ -57,7 +57,7 @@ def true_answer(task: Task, target: Tensor, classes: Sequence[str]) -> dict[str,
     return answer(task, target.tolist(), classes)
 
 
-def in_words(told: Mapping[str, Any]) -> str:
+def answer_in_words(told: Mapping[str, Any]) -> str:
     """Return an answer in a line."""
     said = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in told.values()]
     return ", ".join(said)

@@ -34,7 +34,7 @@ def card_of(
 ) -> dict[str, Any]:
     """Return what the card says, as plain data; the packages that are `trusted` are those that loading asks for."""
     summary = run.summary
-    metric = summary.get("metric", "accuracy")
+    metric = Metric.of(summary)
     session = run.stage("evaluation").folder.read_json("provenance.json")[-1]
     git = session.get("git") or {}
     return {
@@ -50,8 +50,8 @@ def card_of(
             "mean": list(network.normalization.mean),
             "std": list(network.normalization.std),
         },
-        "metric": metric,
-        "test": summary.get(f"evaluation.test_{metric}"),
+        "metric": metric.name,
+        "test": summary.get(f"evaluation.{metric.key('test')}"),
         "costs": {name: value for name in COSTS if (value := summary.get(f"costs.{name}", summary.get(name)))},
         "found": {name: summary.get(name) for name in FOUND},
         "genotype": network.description.genotype,
@@ -101,7 +101,8 @@ def as_markdown(card: Mapping[str, Any]) -> str:
 def _results(card: Mapping[str, Any]) -> dict[str, Any]:
     rows = {"classes": ", ".join(card["classes"])} if card["classes"] else {}
     if card["test"] is not None:
-        rows[f"{card['metric'].replace('_', ' ')} on the test images"] = Metric(card["metric"]).amount(card["test"])
+        metric = Metric(card["metric"])
+        rows[f"{metric.words} on the test images"] = metric.amount(card["test"])
     return rows | {words: f"{card['costs'][name]:,}" for name, words in COSTS.items() if name in card["costs"]}
 
 

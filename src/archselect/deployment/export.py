@@ -18,7 +18,7 @@ from archselect.deployment.loading import load_network
 from archselect.deployment.network import TrainedNetwork
 from archselect.genotype import Genotype
 from archselect.pipeline.config import as_user_error, to_plain_dict
-from archselect.pipeline.finished_run import FinishedRun, open_run
+from archselect.pipeline.finished_run import FinishedRun, changes_of, open_run
 from archselect.pipeline.run import log_exceptions, redact_hydra_files
 from archselect.store import write_text
 from archselect.store.redact_paths import expanded
@@ -91,11 +91,11 @@ def export(config: DictConfig) -> dict[str, Any]:
     console, folder = Console(highlight=False), Path(HydraConfig.get().runtime.output_dir)
     with stopping_on_signals(console), log_exceptions(), as_user_error():
         redact_hydra_files(folder)
-        options = to_plain_dict(expanded(config))
+        config = expanded(config)
+        options = to_plain_dict(config)
         export = Export(**{name: options[name] for name in Export.__dataclass_fields__})
-        changes = {} if options["data_path"] is None else {"data": {"path": options["data_path"]}}
-        trusted = tuple(options["trusted"])
-        card = export.write(open_run(options["run"], changes, trusted), folder, trusted)
+        trusted = tuple(config.trusted)
+        card = export.write(open_run(config.run, changes_of(config), trusted), folder, trusted)
     checked = card["checked"]
     console.print(
         f"{card['file']} computes what the network computes, on {checked['random_images']} random and "

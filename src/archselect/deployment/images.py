@@ -68,7 +68,7 @@ def of_folder(place: Path) -> tuple[Asked, list[Path]]:
 
 
 def by_folders(files: Sequence[Path], classes: Sequence[str]) -> list[Target] | None:
-    """Return the classes of images that lie in folders of these names, below each other or not; None: not all do."""
+    """Return the classes of images by their outermost folders, which have these names; None: not all do."""
     numbers = {name: number for number, name in enumerate(classes)}
     found = [numbers.get(file.parts[0]) if len(file.parts) > 1 else None for file in files]
     return None if None in found else [torch.tensor(number) for number in found]

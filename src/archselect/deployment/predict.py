@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,16 @@ from archselect import kernels
 from archselect.data.image_data import ImageData
 from archselect.data.pixels import PixelFormat
 from archselect.data.stream import OnBroken
-from archselect.deployment.answers import answer, in_words, probabilities, target, true_answer
+from archselect.deployment.answers import answer, answer_in_words, probabilities, target, true_answer
 from archselect.deployment.images import Asked, by_folders, by_table, decoded, of_folder, test_split
 from archselect.deployment.loading import load_network
 from archselect.deployment.network import TrainedNetwork
 from archselect.deployment.sheet import Mistake, sheet
 from archselect.figures.style import save
 from archselect.pipeline.config import as_user_error, to_plain_dict
-from archselect.pipeline.finished_run import FinishedRun, open_run
+from archselect.pipeline.finished_run import changes_of, open_run
 from archselect.pipeline.run import log_exceptions, redact_hydra_files
+from archselect.results.metric import Metric
 from archselect.store import write_text
 from archselect.store.redact_paths import expand, expanded
 from archselect.tasks import Classification
@@ -69,14 +70,10 @@ class Prediction:
             return Asked(asked.encoded, asked.names, by_folders(files, network.classes))
         return asked
 
-    def form(self, run: FinishedRun, network: TrainedNetwork) -> PixelFormat:
+    def form(self, data: ImageData, network: TrainedNetwork) -> PixelFormat:
         """Return what images are decoded into: what the run's were, and with `resize=true` from whatever they are."""
-        options = run.config.data
-        resize = run.parts.data.source.resizes and options.get("image_size") is not None
-        to_grey = options.get("channels") is not None
-        if self.resize is not None:
-            resize, to_grey = self.resize, self.resize
-        return PixelFormat(network.image_size, network.channels, resize, to_grey, run.parts.data.center_crop)
+        form = data.format_for(network.image_size, network.channels)
+        return form if self.resize is None else replace(form, resize=self.resize, to_grey=self.resize)
 
 
 @dataclass(frozen=True)
@@ -145,8 +142,8 @@ def worst(network: TrainedNetwork, asked: Asked, told: Told, form: PixelFormat, 
             Mistake(
                 asked.encoded.pixels(row, form),
                 asked.names[row],
-                in_words(true_answer(network.task, asked.targets[row], network.classes)),
-                in_words(answer(network.task, told.predictions[position].tolist(), network.classes)),
+                answer_in_words(true_answer(network.task, asked.targets[row], network.classes)),
+                answer_in_words(answer(network.task, told.predictions[position].tolist(), network.classes)),
             )
         )
     return found
@@ -164,12 +161,9 @@ def predict(config: DictConfig) -> None:
         config = expanded(config)
         options = to_plain_dict(config)
         prediction = Prediction(**{name: options[name] for name in Prediction.__dataclass_fields__})
-        changes = {} if config.data_path is None else {"data": {"path": config.data_path}}
-        run = open_run(
-            config.run, {**changes, **({} if config.trainer is None else {"trainer": config.trainer})}, config.trusted
-        )
+        run = open_run(config.run, changes_of(config), config.trusted)
         network = load_network(run).to(check_trainer(run.parts.trainer))
-        asked, form = prediction.asked(run.parts.data, network), prediction.form(run, network)
+        asked, form = prediction.asked(run.parts.data, network), prediction.form(run.parts.data, network)
         told = tell(network, asked, form, prediction.batch_size, prediction.on_broken)
         _write(folder, prediction, network, asked, told)
         written = ["predictions.csv"]
@@ -197,6 +191,6 @@ def _say(console: Console, network: TrainedNetwork, told: Told) -> None:
     if told.measures is None:
         console.print(f"{len(told.rows)} images; what is true of them is not known.")
         return
-    metric, value = network.task.metric.replace("_", " "), told.measures.mean().item()
+    metric, value = Metric(network.task.metric, network.task.mode).words, told.measures.mean().item()
     right = f" ({int(told.measures.sum())} of them)" if isinstance(network.task, Classification) else ""
     console.print(f"{len(told.rows)} images: {metric} {value:.4f}{right}")

@@ -261,6 +261,9 @@ class NASBench201Lookup(Evaluation):
         else:
             self.load().look_up(genotype)
 
+    def judged_sizes(self, space: SearchSpace) -> Mapping[str, Any]:
+        return self.network
+
     def judged_network(self, space: SearchSpace, genotype: Genotype, data: ImageData, outputs: int) -> DiscreteNetwork:
         """Return the benchmark's network for CIFAR-10."""
         return self._network(space, genotype)

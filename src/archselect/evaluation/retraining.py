@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from archselect.search_spaces import SearchSpace
 from archselect.tasks import Task
 from archselect.training.cuda_graphs import CaptureName
 from archselect.utils.validation import (
-    Constraint,
+    FractionOrOne,
     FractionOrZero,
     NonNegativeFloat,
     NonNegativeInt,
@@ -26,8 +26,6 @@ from archselect.utils.validation import (
     check_optimizer,
     check_options,
 )
-
-LEARNING_RATE_DECAY = Constraint("lie above 0 and at most at 1", lambda value: 0 < value <= 1)
 
 
 class Evaluation:
@@ -56,9 +54,13 @@ class Evaluation:
         """Return how many images the epochs train on, all together, where there are so many in the training set."""
         return 0.0
 
+    def judged_sizes(self, space: SearchSpace) -> Mapping[str, Any]:
+        """Return the sizes of the networks that are judged; where none is, the channels and depth of the supernet."""
+        return space.supernet_sizes
+
     def judged_network(self, space: SearchSpace, genotype: Genotype, data: ImageData, outputs: int) -> DiscreteNetwork:
-        """Return a new network such as is judged; where none is, it has the channels and the depth of the supernet."""
-        return space.network(genotype, data.image_size, outputs, data.channels, **space.supernet_sizes)
+        """Return a new network such as is judged, which gives so many outputs."""
+        return space.network(genotype, data.image_size, outputs, data.channels, **self.judged_sizes(space))
 
     def judged_image_size(self, data: ImageData) -> int:
         """Return the height and width of the images on which it is judged."""
@@ -99,7 +101,7 @@ class Retraining(Evaluation):
     auxiliary_weight: NonNegativeFloat
     label_smoothing: FractionOrZero
     capture: Literal["none", "cuda_graphs"]
-    learning_rate_decay: Annotated[float, LEARNING_RATE_DECAY] | None = None
+    learning_rate_decay: FractionOrOne | None = None
 
     def __post_init__(self) -> None:
         check_options("evaluation.network", self.network, Mapping)
@@ -115,11 +117,10 @@ class Retraining(Evaluation):
     def trained_images(self, images: int) -> float:
         return self.epochs * (1 - self.validation_share) * images
 
-    def judged_network(self, space: SearchSpace, genotype: Genotype, data: ImageData, outputs: int) -> DiscreteNetwork:
-        return self.new_network(space, genotype, data, outputs)
+    def judged_sizes(self, space: SearchSpace) -> Mapping[str, Any]:
+        return self.network
 
-    def new_network(self, space: SearchSpace, genotype: Genotype, data: ImageData, outputs: int) -> DiscreteNetwork:
-        """Return the network to train, which gives so many outputs."""
+    def judged_network(self, space: SearchSpace, genotype: Genotype, data: ImageData, outputs: int) -> DiscreteNetwork:
         return space.network(genotype, data.image_size, outputs, data.channels, **self.skeleton)
 
     @property
@@ -131,7 +132,7 @@ class Retraining(Evaluation):
     def check(self, space: SearchSpace, genotype: Genotype | None, data: ImageData, task: Task) -> None:
         try:
             with torch.device("meta"):
-                self.new_network(space, genotype or space.example(), data, task.outputs(data))
+                self.judged_network(space, genotype or space.example(), data, task.outputs(data))
         except TypeError as error:
             raise ValueError(
                 f"evaluation={self.name} does not fit search space {space.name!r}: it makes the network of "

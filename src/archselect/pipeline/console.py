@@ -26,14 +26,11 @@ from archselect.pipeline.selection_stage import DECISIONS
 from archselect.pipeline.stage import StageResult, epochs_made
 from archselect.results.formatting import duration
 from archselect.results.metric import ACCURACY, Metric
-from archselect.results.summaries import is_unbalanced
+from archselect.results.summaries import FEW_CLASSES, is_unbalanced
 from archselect.store import CHECKPOINTS, StageFolder
-from archselect.tasks import Classification, Task
+from archselect.tasks import Task
 from archselect.training.fit import HISTORY
 from archselect.training.progress import warn
-
-FEW_CLASSES = 10
-"""So many classes are listed one by one; of more, only those that are recognised worst."""
 
 
 def show_plan(plan: Plan) -> None:
@@ -77,27 +74,15 @@ def _state(folder: StageFolder) -> str:
     return {"finished": "is there", "absent": "to do", "damaged": "damaged: starts again"}[folder.state]
 
 
-def _classes(data: ImageData) -> str:
-    """Return how many training images each class has; one by one where there are few classes of different sizes."""
-    counts = data.count_classes(data.train.labels)
-    if min(counts) == max(counts):
-        spread = f"{counts[0]:,} each"
-    elif len(counts) <= FEW_CLASSES and is_unbalanced(counts):
-        spread = ", ".join(f"{name}: {count:,}" for name, count in zip(data.class_names, counts, strict=True))
-    else:
-        spread = f"{min(counts):,} to {max(counts):,} each"
-    return f"of {len(counts)} classes ({spread})"
-
-
 def show_data(console: Console, data: ImageData, task: Task) -> None:
     """Show what the training images are, by what they are normalised, and what is not as one would think."""
     normalisation = data.normalisation
-    spread = _classes(data) if isinstance(task, Classification) else task.spread(data)
     mean, std = (one[0] if len({*one}) == 1 else list(one) for one in (normalisation.mean, normalisation.std))
     channels = "" if data.channels == 3 else f" in {data.channels} channel{'s' if data.channels > 1 else ''}"
     words = (
-        f"{data.name}: {len(data.train.labels):,} training images {spread}, {data.image_size} x {data.image_size} "
-        f"pixels{channels}; mean {mean}, std {std}{', measured on them' if data.is_measured else ''}"
+        f"{data.name}: {len(data.train.labels):,} training images {task.spread(data)}, "
+        f"{data.image_size} x {data.image_size} pixels{channels}; mean {mean}, std {std}"
+        f"{', measured on them' if data.is_measured else ''}"
     )
     if isinstance(data.train, StreamedImages):
         workers = "1 thread decodes" if data.workers == 1 else f"{data.workers} threads decode"

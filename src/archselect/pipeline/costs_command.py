@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +38,7 @@ examples:
 
 
 @dataclass(frozen=True)
-class Asked:
+class CostedNetwork:
     """A network whose costs are asked for."""
 
     title: str
@@ -86,8 +86,10 @@ def carry_out(
 
 def print_costs(options: argparse.Namespace) -> None:
     """Print the costs of the network that the options describe."""
-    own, overrides = _split(options.overrides)
-    device = device_named(own.pop("device", "cuda" if torch.cuda.is_available() else "cpu"))
+    own, overrides = split(options.overrides, [*IMAGES, "device"], "image_size=32; the genotype comes first")
+    for key in IMAGES.keys() & own.keys():
+        POSITIVE_INT.check(key, int(own[key]) if own[key].isdecimal() else own[key])
+    device = device_named(own.pop("device", None))
     if (Path(options.what) / SUMMARY).is_file():
         asked = of_run(options.what, own, overrides, options.trusted)
     else:
@@ -102,7 +104,7 @@ def print_costs(options: argparse.Namespace) -> None:
     Console(highlight=False).print(table)
 
 
-def of_genotype(text: str, own: dict[str, str], overrides: list[str], configs: str, more: str | None) -> Asked:
+def of_genotype(text: str, own: dict[str, str], overrides: list[str], configs: str, more: str | None) -> CostedNetwork:
     """Return the network of a genotype, as deep and wide as the evaluation of the composed config has it."""
     genotype = Genotype.parse(text)
     if genotype.names == ("cell",) and not any(one.startswith("search_space=") for one in overrides):
@@ -121,10 +123,10 @@ def of_genotype(text: str, own: dict[str, str], overrides: list[str], configs: s
         ) from error
     said = ", ".join(f"{name} {value}" for name, value in sizes.items() if value is not None)
     title = f"{genotype.label} in {space.name} ({said})"
-    return Asked(title, network, size, config)
+    return CostedNetwork(title, network, size, config)
 
 
-def of_run(folder: str, own: dict[str, str], overrides: list[str], trusted: Sequence[str]) -> Asked:
+def of_run(folder: str, own: dict[str, str], overrides: list[str], trusted: Sequence[str]) -> CostedNetwork:
     """Return the network of a run, as its summary has it."""
     if wrong := [*own, *(one for one in overrides if not one.startswith("costs."))]:
         raise ValueError(
@@ -132,24 +134,21 @@ def of_run(folder: str, own: dict[str, str], overrides: list[str], trusted: Sequ
             f"{folder}/genotype.json, with the options that you want."
         )
     run = open_run(folder, {"costs": {"latency": True, "seconds": 1.0}}, trusted)
-    for key, _, value in (one.partition("=") for one in overrides):
-        run.config.merge_with_dotlist([f"{key}={value}"])
+    run.config.merge_with_dotlist(overrides)
     parts = run.parts
     network = parts.evaluation.judged_network(parts.space, run.genotype, parts.data, parts.task.outputs(parts.data))
-    return Asked(f"{run.folder}", network, parts.evaluation.judged_image_size(parts.data), run.config)
+    return CostedNetwork(f"{run.folder}", network, parts.evaluation.judged_image_size(parts.data), run.config)
 
 
-def _split(given: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Return the options of this command, and those of train.py."""
+def split(given: Sequence[str], names: Collection[str], example: str) -> tuple[dict[str, str], list[str]]:
+    """Return the options of a command, which have these names, and those of train.py."""
     own = dict[str, str]()
     for one in given:
         key, equals, value = one.partition("=")
         if not equals:
-            raise ValueError(f"{one} must be an option, NAME=VALUE, such as image_size=32; the genotype comes first.")
-        if key in (*IMAGES, "device"):
+            raise ValueError(f"{one} must be an option, NAME=VALUE, such as {example}.")
+        if key in names:
             own[key] = value
-    for key in IMAGES.keys() & own.keys():
-        POSITIVE_INT.check(key, int(own[key]) if own[key].isdecimal() else own[key])
     return own, [one for one in given if one.partition("=")[0] not in own]
 
 
@@ -166,8 +165,9 @@ def composed(overrides: list[str], configs: str, more: str | None) -> DictConfig
         return compose("train", [*searched, *arranged(overrides)])
 
 
-def device_named(name: str) -> torch.device:
-    """Return a device of this machine; a ValueError where there is none of that name."""
+def device_named(name: str | None) -> torch.device:
+    """Return a device of this machine, by default the GPU if there is one; a ValueError for a name that none has."""
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError) as error:

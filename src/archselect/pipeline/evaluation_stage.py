@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,9 +36,8 @@ class EvaluationStage(RunStage):
         evaluation, space, job = self.evaluation, self.job.space, self.job
         if isinstance(evaluation, NASBench201Lookup):
             return evaluation.look_up(space, self.genotype)
-        return retrain(
-            lambda: evaluation.new_network(space, self.genotype, job.data, job.outputs), evaluation, job, stage_trainer
-        )
+        judged = partial(evaluation.judged_network, space, self.genotype, job.data, job.outputs)
+        return retrain(judged, evaluation, job, stage_trainer)
 
 
 def retrain(

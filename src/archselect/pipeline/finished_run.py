@@ -192,6 +192,12 @@ def open_run(folder: str | Path, changes: Mapping[str, Any] | None = None, trust
     return FinishedRun(place, merged)
 
 
+def changes_of(options: DictConfig) -> dict[str, Any]:
+    """Return what a command puts in place of options of a run: `data_path`, and `trainer` if it has that."""
+    data = {} if options.data_path is None else {"data": {"path": options.data_path}}
+    return data if options.get("trainer") is None else {**data, "trainer": options.trainer}
+
+
 def with_task(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config of a run with its task; one from before there were tasks classified, by the accuracy."""
     if "task" in config:

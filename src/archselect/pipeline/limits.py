@@ -20,7 +20,7 @@ def judged_skeleton(parts: Components) -> Skeleton:
     space, evaluation, data = parts.space, parts.evaluation, parts.data
     outputs = parts.task.outputs(data)
     images = {"image_size": evaluation.judged_image_size(data), "in_channels": data.channels, "outputs": outputs}
-    sizes = dict(getattr(evaluation, "network", None) or space.supernet_sizes)
+    sizes = evaluation.judged_sizes(space)
     choices = {"stem": space.stem, "head": space.head} | {key: one for key, one in sizes.items() if one is not None}
     return Skeleton(
         space,

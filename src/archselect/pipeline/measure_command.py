@@ -3,13 +3,12 @@
 import argparse
 from collections.abc import Sequence
 
-import torch
 from rich.console import Console
 
 from archselect.costs.expected import operations_at
 from archselect.costs.latency_table import NANOSECONDS, measure_latencies
 from archselect.pipeline.config import as_user_error, check_groups, instantiate_parts
-from archselect.pipeline.costs_command import carry_out, composed, device_named
+from archselect.pipeline.costs_command import carry_out, composed, device_named, split
 from archselect.pipeline.limits import judged_skeleton
 from archselect.utils.validation import POSITIVE_FLOAT, POSITIVE_INT
 
@@ -21,7 +20,7 @@ then, with the options of the same run:
   python train.py experiment=quickstart selection.limit.latency_ms=3 selection.limit.latency_table=latencies.json
 """
 
-DEFAULTS = {"file": "latencies.json", "batch": "1", "seconds": "0.2", "device": ""}
+DEFAULTS = {"file": "latencies.json", "batch": "1", "seconds": "0.2"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,16 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(given: argparse.Namespace) -> None:
     """Measure what the options describe, write the table and say how its sum compares with a whole network."""
-    typed = [one.partition("=") for one in given.overrides]
-    own = DEFAULTS | {key: value for key, _, value in typed if key in DEFAULTS}
-    config = composed(
-        [f"{key}={value}" for key, _, value in typed if key not in DEFAULTS], given.configs, given.config_dir
-    )
+    typed, overrides = split(given.overrides, [*DEFAULTS, "device"], "batch=64")
+    own, config = DEFAULTS | typed, composed(overrides, given.configs, given.config_dir)
     batch, seconds = _number("batch", own["batch"]), _number("seconds", own["seconds"])
     with as_user_error():
         POSITIVE_INT.check("batch", batch)
         POSITIVE_FLOAT.check("seconds", seconds)
-    device = device_named(own["device"] or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = device_named(own.get("device"))
     check_groups(config)
     parts, console = instantiate_parts(config), Console(highlight=False)
     skeleton = judged_skeleton(parts)

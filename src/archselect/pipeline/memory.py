@@ -84,7 +84,7 @@ def of_retraining(plan: Plan, protocol: Retraining) -> TrainingMemory:
     """Return what a step of the retraining takes, of an example while the architecture is not known."""
     job, parts = plan.job, plan.parts
     with torch.device("meta"):
-        network = protocol.new_network(parts.space, parts.genotype or parts.space.example(), job.data, job.outputs)
+        network = protocol.judged_network(parts.space, parts.genotype or parts.space.example(), job.data, job.outputs)
 
     def evaluate(images: Tensor) -> Tensor:
         outputs, auxiliary = network.forward_with_auxiliary(images)

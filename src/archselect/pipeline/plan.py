@@ -35,6 +35,7 @@ from archselect.safe_io.files import read_json
 from archselect.search import SearchMethod, SearchModule
 from archselect.search.data import fixed_batches
 from archselect.search_spaces import SearchSpace
+from archselect.selection import Selector
 from archselect.store.integrity import MARKER
 from archselect.store.key import Kind
 from archselect.store.redact_paths import redact_all
@@ -71,8 +72,7 @@ class Plan:
         if snapshot is not None:
             identity["snapshot"], more = snapshot, [f"epoch{snapshot}"]
         described = self.described("selection", *more)
-        selection = limited_selection(parts)
-        return SelectionStage(self.job, *described, identity, self._search, selection, start.path, snapshot)
+        return SelectionStage(self.job, *described, identity, self._search, self._selection, start.path, snapshot)
 
     def evaluation(self, genotype: Genotype) -> EvaluationStage | None:
         """Return the evaluation of an architecture; None where nothing is evaluated."""
@@ -86,7 +86,7 @@ class Plan:
     def judged(self, genotype: Genotype) -> dict[str, Any]:
         """Return all that the network depends on which the evaluation of an architecture judges, as plain data."""
         parts, data = self.parts, self.parts.data
-        images = {"image_size": data.image_size, "outputs": self.job.outputs, "channels": data.channels}
+        images = {"image_size": data.image_size, "outputs": self.job.outputs, "in_channels": data.channels}
         skeleton = self.config.evaluation.get("network")
         sizes = parts.space.supernet_sizes if skeleton is None else to_plain_dict(skeleton)
         space = self._identities["evaluation"]["space"]
@@ -125,6 +125,10 @@ class Plan:
     @cached_property
     def _search(self) -> SearchMethod:
         return priced_search(self.parts)
+
+    @cached_property
+    def _selection(self) -> Selector:
+        return limited_selection(self.parts)
 
     @cached_property
     def _identities(self) -> Mapping[str, dict[str, Any]]:
@@ -251,7 +255,7 @@ def _module_to_time(plan: Plan, protocol: Retraining | SearchMethod) -> pl.Light
     task = job.fitted_task, job.outputs
     if isinstance(protocol, SearchMethod):
         return SearchModule(new_supernet(job, protocol), protocol, *task, (job.seed, "timing"))
-    network = protocol.new_network(parts.space, parts.genotype or parts.space.example(), job.data, job.outputs)
+    network = protocol.judged_network(parts.space, parts.genotype or parts.space.example(), job.data, job.outputs)
     return RetrainModule(network, protocol, *task, job.seed)
 
 

@@ -12,9 +12,9 @@ from archselect.evaluation.nasbench201 import DATA_SETS
 from archselect.models.cell_space import CellSpace
 from archselect.pipeline.config import Components, instantiate_part
 from archselect.pipeline.limits import check_limits
+from archselect.results.metric import Mode
 from archselect.search import SearchMethod
 from archselect.selection import Selector
-from archselect.tasks import Mode
 from archselect.training.cuda_graphs import check_capture
 from archselect.training.devices import check_trainer, parts_of_batch, process_count
 from archselect.utils.errors import UserError

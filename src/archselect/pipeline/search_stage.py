@@ -12,8 +12,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from archselect.distributed.process_group import gathered, on_main_process
 from archselect.distributed.rng import derived_seed, seed_generators
-from archselect.genotype import Genotype
-from archselect.models.supernet.supernet import Supernet, argmax_alpha
+from archselect.models.supernet.supernet import Supernet, argmax_genotype
 from archselect.pipeline.stage import RunStage, StageContext
 from archselect.safe_io import tensors
 from archselect.search import SearchMethod, SearchModule, cap_skips
@@ -196,18 +195,16 @@ def load_architecture_state(folder: Path, epochs: int | None = None) -> Optimize
 def describe_supernet(supernet: Supernet) -> dict[str, Any]:
     """Return what the history says of `alpha`: mixture weights, entropies, share of skips, genotype by magnitude."""
     mixture = {name: weights.detach().cpu() for name, weights in supernet.mixture_weights().items()}
-    entropies, strongest, cells = {}, list[str](), []
-    decisions = argmax_alpha(supernet)
+    entropies, strongest = {}, list[str]()
     for name, space in supernet.cell_spaces.items():
         weights = mixture[name]
         shares = weights / weights.sum(dim=1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
         entropies[name] = torch.special.entr(shares).sum(dim=1).mean().item()
         edges = zip(space.operations, weights, strict=True)
         strongest += [names[int(row.argmax())] for names, row in edges if row.any()]  # all zero: a dropped edge
-        cells.append(decisions[name].genotype(space))
     return {
         "alpha": {name: weights.tolist() for name, weights in mixture.items()},
         "entropy": entropies,
         "skip_share": strongest.count("skip_connect") / len(strongest),
-        "genotype": str(Genotype(tuple(cells))),
+        "genotype": str(argmax_genotype(supernet)),
     }

@@ -29,7 +29,6 @@ from archselect.search import SearchMethod, SearchModule
 from archselect.search.data import architecture_images, fixed_batches, hold_out, search_loaders, training_batches
 from archselect.selection import DecisionStep, Score, Scorer, Scoring, Selector, SuccessiveElimination, TrialTraining
 from archselect.selection.decisions import Decision, OperationDecision, from_record
-from archselect.selection.limit import Budget
 from archselect.store import SCRATCH, DamagedError, StageFolder
 from archselect.tasks import Task
 from archselect.training.checkpoint import load_state, save
@@ -64,7 +63,7 @@ class SelectionStage(RunStage):
             advice = "Search again without search.greedy, or raise the limit."
             budget.check(supernet.decisions, "Every network that the search has left to choose", advice)
         steps = self.selector.steps(supernet.cell_spaces, supernet.decisions)
-        loop = DecisionLoop(steps, self.selector, supernet, folder, stage_trainer.progress, job.seed, budget)
+        loop = DecisionLoop(steps, self.selector, supernet, folder, stage_trainer.progress, job.seed)
         epochs = sum(len(step.epochs) for step in steps)
         if self.selector.tuning and epochs:
             self._decide_and_tune(loop, epochs, stage_trainer)
@@ -126,7 +125,6 @@ class DecisionLoop:
     folder: StageFolder
     progress: Progress
     seed: int
-    budget: Budget | None = None
 
     def __post_init__(self) -> None:
         self._before = self.supernet.decisions
@@ -163,12 +161,11 @@ class DecisionLoop:
         begun = {step.number for step in self.steps if step.epochs.start <= epoch}
         self.folder.keep_lines(DECISIONS, lambda record: record["point"] in begun)
         tuned = {step.number for step in self.steps if step.epochs.start < epoch + within}
-        decisions = dict(self._before)
+        decisions = self._before
         for number, decision in self._written():
             if number in tuned:
-                space = self.supernet.cell_spaces[decision.cell]
-                decisions[decision.cell] = decision.apply(space, decisions[decision.cell])
-        if decisions != dict(self.supernet.decisions):
+                decisions = self._after(decision, decisions)
+        if decisions != self.supernet.decisions:
             raise DamagedError(f"{DECISIONS} does not hold the decisions that the checkpoint was tuned under")
 
     def _written(self) -> list[tuple[int, Decision]]:
@@ -178,8 +175,8 @@ class DecisionLoop:
 
     def _check(self, decision: Decision) -> None:
         """Raise a ValueError for a decision after which no network is within the limit."""
-        decided = decision.apply(self.supernet.cell_spaces[decision.cell], self.supernet.decisions[decision.cell])
-        if self.budget is not None and not self.budget.fits({**self.supernet.decisions, decision.cell: decided}):
+        budget = self.selector.budget
+        if budget is not None and not budget.fits(self._after(decision, self.supernet.decisions)):
             raise ValueError(
                 f"After a decision that selection={self.selector.name} made on the {decision.cell} cell no network is "
                 "within selection.limit. A selection of your own chooses among self.offered(supernet, cell, edge) and "
@@ -187,10 +184,14 @@ class DecisionLoop:
             )
 
     def _apply(self, decision: Decision, evaluator: "StageEvaluator") -> None:
-        decided = decision.apply(self.supernet.cell_spaces[decision.cell], self.supernet.decisions[decision.cell])
-        self.supernet.decisions = {**self.supernet.decisions, decision.cell: decided}
+        self.supernet.decisions = self._after(decision, self.supernet.decisions)
         if isinstance(decision, OperationDecision) and decision.trial is not None:
             evaluator.adopt(decision.trial)
+
+    def _after(self, decision: Decision, decisions: Mapping[str, CellDecisions]) -> dict[str, CellDecisions]:
+        """Return what is decided once a decision is applied."""
+        cell = decision.cell
+        return {**decisions, cell: decision.apply(self.supernet.cell_spaces[cell], decisions[cell])}
 
 
 class DecisionCallback(Callback):

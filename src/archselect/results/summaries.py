@@ -19,6 +19,8 @@ from archselect.safe_io.files import read_json
 STAGES = ("search", "selection", "evaluation")
 UNBALANCED = 1.5
 """From this ratio of the largest to the smallest class on, balanced accuracy says something that accuracy does not."""
+FEW_CLASSES = 10
+"""So many classes are listed one by one; of more, only those that are recognised worst."""
 
 T = TypeVar("T")
 

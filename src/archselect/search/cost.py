@@ -7,10 +7,9 @@ from typing import Literal
 from torch import Tensor
 
 from archselect.costs.expected import CostModel, Skeleton
-from archselect.costs.latency_table import cost_models, in_words, unit_of
+from archselect.costs.latency_table import cost_models, in_words, option_of, unit_of
 from archselect.distributed.process_group import whole_batches
-from archselect.genotype import Genotype
-from archselect.models.supernet.supernet import Supernet, argmax_alpha
+from archselect.models.supernet.supernet import Supernet, argmax_genotype
 from archselect.training.step import gradients_of
 from archselect.utils.validation import PositiveFloat, check_fields
 
@@ -75,9 +74,8 @@ class CostTerm:
 
     def charge(self, supernet: Supernet, multiplier: float) -> tuple[float, float]:
         """Return what a unit of cost is charged at the next step of `alpha`, and the multiplier then."""
-        assert self.model is not None, "the plan of a run says what networks it is about"
         if self.target is None:
-            return self.weight / max(1, self.model.highest), multiplier
+            return self.weight / max(1, self._model.highest), multiplier
         excess = self.chosen(supernet) / (self.target * self.unit) - 1
         if excess <= 0:
             return 0.0, multiplier
@@ -86,8 +84,7 @@ class CostTerm:
 
     def expected(self, supernet: Supernet) -> Tensor:
         """Return the mean cost of the mixture, a scalar."""
-        assert self.model is not None, "the plan of a run says what networks it is about"
-        return self.model.expected(supernet.mixture_weights(), supernet.decisions)
+        return self._model.expected(supernet.mixture_weights(), supernet.decisions)
 
     def gradients(self, supernet: Supernet, price: float) -> Sequence[Tensor]:
         """Return the gradient of `price * E[cost]` in every architecture parameter, zero for decided edges."""
@@ -96,12 +93,15 @@ class CostTerm:
 
     def chosen(self, supernet: Supernet) -> int:
         """Return what the architecture that magnitude chooses costs."""
-        assert self.model is not None, "the plan of a run says what networks it is about"
-        decided, spaces = argmax_alpha(supernet), supernet.cell_spaces.items()
-        return self.model.cost(Genotype(tuple(decided[name].genotype(space) for name, space in spaces)))
+        return self._model.cost(argmax_genotype(supernet))
 
     def history(self, supernet: Supernet) -> dict[str, float]:
         """Return what the history says after an epoch: the mean cost, and that of what magnitude would choose."""
         mean, chosen = float(self.expected(supernet).detach()), self.chosen(supernet)
-        name = "latency_ms" if self.measure == "latency" else self.measure
+        name = option_of(self.measure)
         return {f"expected_{name}": mean / self.unit, f"chosen_{name}": chosen / self.unit}
+
+    @property
+    def _model(self) -> CostModel:
+        assert self.model is not None, "the plan of a run says what networks it is about"
+        return self.model

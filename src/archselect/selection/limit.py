@@ -12,7 +12,7 @@ from itertools import combinations, product
 from typing import NamedTuple
 
 from archselect.costs.expected import CostModel, Skeleton
-from archselect.costs.latency_table import NANOSECONDS, cost_models, in_words, unit_of
+from archselect.costs.latency_table import NANOSECONDS, cost_models, in_words, option_of, unit_of
 from archselect.genotype import Genotype
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.utils.validation import PositiveFloat, check_fields
@@ -81,7 +81,7 @@ class Bound(NamedTuple):
     @property
     def option(self) -> str:
         """The option that sets it."""
-        return f"selection.limit.{'latency_ms' if self.measure == 'latency' else self.measure}"
+        return f"selection.limit.{option_of(self.measure)}"
 
 
 class _Node(NamedTuple):
@@ -143,9 +143,11 @@ class Budget:
     def describe(self, genotype: Genotype) -> dict[str, dict[str, float]]:
         """Return each limit and what an architecture has of it, in the units of the options."""
         return {
-            bound.option.rpartition(".")[2]: {"most": bound.most / bound.unit, "of_network": cost / bound.unit}
+            option_of(bound.measure): {
+                "most": bound.most / bound.unit,
+                "of_network": bound.model.cost(genotype) / bound.unit,
+            }
             for bound in self.bounds
-            for cost in [bound.model.cost(genotype)]
         }
 
     def check(self, decisions: Decisions, what: str, advice: str) -> None:

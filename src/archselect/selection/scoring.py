@@ -15,7 +15,7 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-from archselect.tasks import Mode
+from archselect.results.metric import Mode
 from archselect.utils.validation import (
     FRACTION,
     NON_NEGATIVE_FLOAT,

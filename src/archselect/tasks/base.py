@@ -16,10 +16,12 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from archselect.data import ImageData, Split
+from archselect.results.metric import Mode
 from archselect.utils.validation import POSITIVE_FLOAT, Constraint, check_fields
 
-Mode = Literal["max", "min"]
 Reduction = Literal["mean", "sum"]
+Weights = Literal["balanced"] | Sequence[float] | None
+"""Of a loss: one number per class or label; `balanced`: found when the task is fitted; None: all weigh 1."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,14 @@ def check_weights(option: str, weights: object) -> None:
     """Raise a ValueError unless weights of a loss are `balanced`, None or numbers above 0."""
     if not (weights in (None, "balanced") or _each(weights, POSITIVE_FLOAT)):
         raise ValueError(f"{option} must be balanced, null or a list of numbers above 0; got {weights!r}.")
+
+
+def weight_of(weights: Weights, like: Tensor) -> Tensor | None:
+    """Return the weights of a loss as a tensor on the device of `like` and of its dtype; None: all weigh 1."""
+    if weights is None:
+        return None
+    assert not isinstance(weights, str), "balanced weights are known once the task is fitted"
+    return constant(tuple(weights), like.device, like.dtype)
 
 
 def _each(values: object, constraint: Constraint) -> bool:

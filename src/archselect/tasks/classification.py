@@ -1,8 +1,8 @@
 """Classification: one of the classes is right (cross-entropy, accuracy)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -10,10 +10,9 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from archselect.data import ImageData, Split
-from archselect.tasks.base import Reduction, Task, check_length, check_weights, constant, listed_names
+from archselect.results.summaries import FEW_CLASSES, is_unbalanced
+from archselect.tasks.base import Reduction, Task, Weights, check_length, check_weights, listed_names, weight_of
 from archselect.utils.validation import FractionOrZero
-
-ClassWeights = Literal["balanced"] | Sequence[float] | None
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Classification(Task):
     mode = "max"
 
     name: str = "classification"
-    class_weights: ClassWeights = None
+    class_weights: Weights = None
     label_smoothing: FractionOrZero = 0.0
 
     def __post_init__(self) -> None:
@@ -41,7 +40,7 @@ class Classification(Task):
         return data.classes
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        weight = self._weight(outputs)
+        weight = weight_of(self.class_weights, outputs)
         return F.cross_entropy(outputs, targets, weight, reduction="none", label_smoothing=self.label_smoothing)
 
     def loss(self, outputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
@@ -98,11 +97,16 @@ class Classification(Task):
     def describe(self, data: ImageData, targets: Tensor, split: Split) -> dict[str, Any]:
         return {f"{split}_images_per_class": data.count_classes(targets)}
 
-    def _weight(self, outputs: Tensor) -> Tensor | None:
-        if self.class_weights is None:
-            return None
-        assert not isinstance(self.class_weights, str), "balanced weights are known once the task is fitted"
-        return constant(tuple(self.class_weights), outputs.device, outputs.dtype)
+    def spread(self, data: ImageData) -> str:
+        """Return how many training images each class has; one by one where there are few classes of different sizes."""
+        counts = data.count_classes(data.train.labels)
+        if min(counts) == max(counts):
+            spread = f"{counts[0]:,} each"
+        elif len(counts) <= FEW_CLASSES and is_unbalanced(counts):
+            spread = ", ".join(f"{name}: {count:,}" for name, count in zip(data.class_names, counts, strict=True))
+        else:
+            spread = f"{min(counts):,} to {max(counts):,} each"
+        return f"of {len(counts)} classes ({spread})"
 
 
 class AccuracyPerClass(Metric):

@@ -1,9 +1,9 @@
 """Multilabel classification: each label is there or not, whatever the others are (binary cross-entropy)."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from torchmetrics.classification import MultilabelAveragePrecision
 from torchmetrics.utilities import dim_zero_cat
 
 from archselect.data import ImageData, Split
-from archselect.tasks.base import Task, check_length, check_numbers, check_weights, constant
+from archselect.tasks.base import Task, Weights, check_length, check_numbers, check_weights, weight_of
 from archselect.utils.validation import Fraction
 
 
@@ -34,7 +34,7 @@ class Multilabel(Task):
     mode = "max"
 
     name: str = "multilabel"
-    positive_weights: Literal["balanced"] | Sequence[float] | None = None
+    positive_weights: Weights = None
     threshold: Fraction = 0.5
 
     def __post_init__(self) -> None:
@@ -45,11 +45,7 @@ class Multilabel(Task):
         return data.classes
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        weight = None
-        if self.positive_weights is not None:
-            assert not isinstance(self.positive_weights, str), "balanced weights are known once the task is fitted"
-            weight = constant(tuple(self.positive_weights), outputs.device, outputs.dtype)
-        targets = targets.to(outputs.dtype)
+        weight, targets = weight_of(self.positive_weights, outputs), targets.to(outputs.dtype)
         return F.binary_cross_entropy_with_logits(outputs, targets, reduction="none", pos_weight=weight).mean(dim=1)
 
     def measures(self, outputs: Tensor, targets: Tensor) -> Tensor:

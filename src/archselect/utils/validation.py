@@ -53,6 +53,7 @@ POSITIVE_FLOAT = Constraint("be a finite number above 0", lambda value: _is_fini
 FINITE_FLOAT = Constraint("be a finite number", _is_finite)
 FRACTION = Constraint("lie between 0 and 1", lambda value: _is_finite(value) and 0 < value < 1)
 FRACTION_OR_ZERO = Constraint("lie between 0 and 1", lambda value: _is_finite(value) and 0 <= value < 1)
+FRACTION_OR_ONE = Constraint("lie above 0 and at most at 1", lambda value: _is_finite(value) and 0 < value <= 1)
 FLAG = Constraint("be true or false", lambda value: isinstance(value, bool))
 
 PositiveInt = Annotated[int, POSITIVE_INT]
@@ -62,6 +63,7 @@ NonNegativeFloat = Annotated[float, NON_NEGATIVE_FLOAT]
 FiniteFloat = Annotated[float, FINITE_FLOAT]
 Fraction = Annotated[float, FRACTION]
 FractionOrZero = Annotated[float, FRACTION_OR_ZERO]
+FractionOrOne = Annotated[float, FRACTION_OR_ONE]
 
 
 def one_of(choices: Iterable[object]) -> Constraint:

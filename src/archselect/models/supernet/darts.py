@@ -50,7 +50,7 @@ class DartsSupernet(Supernet):
         head: Head = LINEAR,
     ) -> None:
         begin = default_stem(in_channels, stem_multiplier * channels) if stem is None else stem(channels)
-        super().__init__(cells, variant, alpha_scale, in_channels, begin.reductions[1])
+        super().__init__(cells, variant, alpha_scale, begin.reductions[1])
         sizes = {"channels": channels, "layers": layers, "classes": classes, "stem_multiplier": stem_multiplier}
         self.sizes: dict[str, Any] = {**sizes, "in_channels": in_channels, "stem": stem, "head": head}
         self.stem = begin.build()

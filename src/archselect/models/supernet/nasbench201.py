@@ -46,7 +46,7 @@ class NASBench201Supernet(Supernet):
         head: Head = LINEAR,
     ) -> None:
         begin = default_stem(in_channels, channels) if stem is None else stem(channels)
-        super().__init__(cells, variant, alpha_scale, in_channels, begin.reductions[1])
+        super().__init__(cells, variant, alpha_scale, begin.reductions[1])
         sizes = {"channels": channels, "cells_per_stage": cells_per_stage, "classes": classes}
         self.sizes: dict[str, Any] = {**sizes, "in_channels": in_channels, "stem": stem, "head": head}
         self.stem = begin.build()

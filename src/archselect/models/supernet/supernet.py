@@ -49,7 +49,6 @@ class Supernet(nn.Module, ABC):
         cells: The choices of each cell type.
         variant: What the search method asks of it.
         alpha_scale: Standard deviation of the architecture parameters at the start.
-        in_channels: Of the images.
         reduction: By what the stem makes images smaller before the cells halve them twice.
 
     Attributes:
@@ -79,11 +78,10 @@ class Supernet(nn.Module, ABC):
         cells: Mapping[str, CellSpace],
         variant: SupernetOptions = DARTS_OPTIONS,
         alpha_scale: float = 1e-3,
-        in_channels: int = 3,
         reduction: int = 1,
     ) -> None:
         super().__init__()
-        self.in_channels, self.reduction = in_channels, reduction
+        self.reduction = reduction
         self.cell_spaces = dict(cells)
         self.variant = variant
         self.relaxation = variant.relaxation
@@ -247,8 +245,7 @@ class Supernet(nn.Module, ABC):
                 edges (PC-DARTS), which no discrete network has.
         """
         if genotype is None:
-            decided = argmax_alpha(self)
-            genotype = Genotype(tuple(decided[name].genotype(space) for name, space in self.cell_spaces.items()))
+            genotype = argmax_genotype(self)
         for name, space in self.cell_spaces.items():
             space.check(genotype.cell(name))
         if inherit:
@@ -297,6 +294,12 @@ def argmax_alpha(supernet: Supernet) -> dict[str, CellDecisions]:
             inputs = argmax_inputs(supernet, space, decided[name], node)
             decided[name] = decided[name].keep_inputs(space, node, inputs)
     return decided
+
+
+def argmax_genotype(supernet: Supernet) -> Genotype:
+    """Return the architecture that `argmax_alpha` decides for."""
+    decided = argmax_alpha(supernet)
+    return Genotype(tuple(decided[name].genotype(space) for name, space in supernet.cell_spaces.items()))
 
 
 def argmax_operation(supernet: Supernet, space: CellSpace, edge: int) -> int:
