@@ -62,7 +62,7 @@ def test_limits_are_told_in_the_unit_in_which_they_are_typed() -> None:
     macs, latency = {"most": 3e7, "of_network": 28123456}, {"most": 3.0, "of_network": 2.81235}
     limits = {"selection.limit": {"macs": macs, "latency_ms": latency}, "selection.limited_decisions": 1}
     said = printed(summary() | limits)
-    assert "28,123,456 of 30,000,000 macs" in said and "2.812 of 3 ms" in said
+    assert "28,123,456 of 30,000,000 MACs" in said and "2.812 of 3 ms" in said
     assert "1 decision had fewer" in said
     assert "1,200 decisions had" in printed(summary() | limits | {"selection.limited_decisions": 1200})
 

@@ -35,15 +35,15 @@ def test_what_no_network_satisfies_is_refused_before_anything_is_computed() -> N
     least = counted_models(judged_skeleton(parts_of()))["macs"].lowest
     check(parts_of(f"selection.limit.macs={least}"))
     assert refused(f"selection.limit.macs={least - 1}") == (
-        f"Every network of search space 's2' has at least {least:,} macs, but selection.limit.macs allows "
-        f"{least - 1:,} macs. Raise the limit, or take a smaller evaluation.network."
+        f"Every network of search space 's2' has at least {least:,} MACs, but selection.limit.macs allows "
+        f"{least - 1:,} MACs. Raise the limit, or take a smaller evaluation.network."
     )
     genotype = "genotype=" + "//".join(
         f"{cell}:2:" + "/".join(["sep_conv_3x3@0+sep_conv_3x3@1"] * 4) for cell in ("normal", "reduction")
     )
     assert "The network of this genotype has" in refused(genotype, "selection.limit.params=1000")
     assert refused("search/part=cost", "search.cost.target=1e3") == (
-        f"search.cost.target (1,000 macs) cannot be met: the cheapest network of search space 's2' has {least:,} macs. "
+        f"search.cost.target (1,000 MACs) cannot be met: the cheapest network of search space 's2' has {least:,} MACs. "
         "Raise the target, or take a smaller evaluation.network."
     )
     assert "needs selection.limit.latency_table=FILE" in refused("selection.limit.latency_ms=1")
@@ -121,7 +121,7 @@ def test_what_a_search_has_decided_beyond_the_limit_is_a_sentence() -> None:
     for edge, operation in enumerate(dearest):
         decided["normal"] = decided["normal"].keep_operation(edge, operation)
     with pytest.raises(
-        ValueError, match=rf"Every network has at least \d+ macs, but selection.limit.macs allows {model.lowest}"
+        ValueError, match=rf"Every network has at least \d+ MACs, but selection.limit.macs allows {model.lowest}"
     ):
         budget.check(decided, "Every network", "")
 
@@ -130,5 +130,5 @@ def test_limits_that_can_be_met_one_by_one_only_are_a_sentence() -> None:
     supernet = two_cells()
     models = [model_of(list(supernet.cell_spaces.values()), Generator(seed)) for seed in (1, 2)]
     bounds = [Bound(name, model, model.lowest) for name, model in zip(("macs", "params"), models, strict=True)]
-    with pytest.raises(ValueError, match=r"meets each of selection.limit.macs \(\d+ macs\) and .* alone, but not all"):
+    with pytest.raises(ValueError, match=r"meets each of selection.limit.macs \(\d+ MACs\) and .* alone, but not all"):
         Budget(supernet.cell_spaces, bounds).check(supernet.decisions, "Every network", "")

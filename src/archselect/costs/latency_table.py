@@ -166,10 +166,10 @@ def option_of(measure: str) -> str:
 
 
 def in_words(measure: str, cost: float) -> str:
-    """Return a cost with its unit, such as `1,500 macs`; a latency is in milliseconds."""
+    """Return a cost with its unit, such as `1,500 MACs`; a latency is in milliseconds."""
     if measure == "latency":
         return f"{cost:,.0f} ms" if cost >= 1000 else f"{cost:.4g} ms"
-    return f"{round(cost):,} {measure}"
+    return f"{round(cost):,} {'MACs' if measure == 'macs' else measure}"
 
 
 def _place(row: Mapping[str, Any]) -> Place:
