@@ -337,6 +337,16 @@ def test_a_command_is_refused_before_any_stage_begins(
     assert not (tmp_path / "stages").exists()
 
 
+def test_targets_of_another_task_are_refused_before_the_plan_is_shown(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit):
+        train(*TINY, "task=regression", f"logs={tmp_path}")
+    shown = capsys.readouterr()
+    assert said(shown.err).startswith("task=regression expects numbers as targets, but data=digits has a class")
+    assert "stage" not in shown.out
+
+
 def test_processes_are_not_started_for_what_one_can_refuse(capsys: pytest.CaptureFixture[str], own_logs: str) -> None:
     with mock.patch("archselect.pipeline.run.start_processes") as start:
         failed(capsys, *TINY, "trainer.devices=3", "search.capture=compile", own_logs)

@@ -93,6 +93,11 @@ def check_pair(search: SearchMethod, selection: Selector, cells: Mapping[str, Ce
         )
 
 
+def check_task(parts: Components) -> None:
+    """Raise a ValueError where the targets of the training images do not fit the task; no image is decoded."""
+    parts.task.check_targets(parts.data, parts.data.train_labels, "train")
+
+
 def check_data(parts: Components) -> None:
     """Decode the images that the stages will read and cut them up as they will.
 
@@ -100,7 +105,7 @@ def check_data(parts: Components) -> None:
         ValueError: The targets do not fit the task, an image is damaged, a part is empty, a batch is larger than its
             part.
     """
-    parts.task.check_targets(parts.data, parts.data.train_labels, "train")
+    check_task(parts)
     parts.task.check(parts.data)
     parts.task.learnt(parts.task.fitted(parts.data))  # can it be kept?
     if parts.genotype is None:

@@ -41,7 +41,7 @@ from archselect.pipeline.loggers import RunLog
 from archselect.pipeline.memory import show_memory
 from archselect.pipeline.own_code import own_targets
 from archselect.pipeline.plan import Plan, how_long
-from archselect.pipeline.preflight import check, check_data, check_objective
+from archselect.pipeline.preflight import check, check_data, check_objective, check_task
 from archselect.pipeline.run_costs import cost_options, costs_of_run
 from archselect.pipeline.selection_stage import DECISIONS
 from archselect.pipeline.stage import Stage, StageContext, StageResult, run_stage
@@ -238,6 +238,8 @@ class Run:
     def go(self) -> dict[str, Any]:
         """Make or reuse every stage, then write what came of it."""
         plan, finished = self.plan, dict[str, StageResult]()
+        if any(plan.job.store.folder(stage.key).state != "finished" for stage in plan.known().values()):
+            check_task(plan.parts)
         show.show_plan(plan)
         genotype = plan.parts.genotype
         if genotype is None:
