@@ -25,9 +25,11 @@ def printed(content: dict[str, object]) -> str:
 def test_a_result_is_told_in_percent_or_in_the_unit_of_an_error() -> None:
     accuracy = printed(summary(accuracy=0.9751) | {"search.val_accuracy": 0.5})
     assert "50.00 % validation accuracy" in accuracy and "test accuracy" in accuracy and "97.51 %" in accuracy
-    error = printed(regression(error=12.3456) | {"search.val_mean_absolute_error": 20.0})
+    others = {"search.val_mean_absolute_error": 20.0, "evaluation.test_r2": 0.25}
+    error = printed(regression(error=12.3456) | others)
     assert "20.00 validation mean absolute error" in error and "12.35" in error
     assert "test mean absolute error" in error and "%" not in error
+    assert "0.250 (0 is that of always answering the mean)" in error and "R²" not in accuracy
 
 
 class Graded(Classification):

@@ -31,6 +31,7 @@ from archselect.store import CHECKPOINTS, StageFolder
 from archselect.tasks import Task
 from archselect.training.fit import HISTORY
 from archselect.training.progress import warn
+from archselect.utils.console import print_titled
 
 
 def show_plan(plan: Plan) -> None:
@@ -89,7 +90,7 @@ def show_data(console: Console, data: ImageData, task: Task) -> None:
         size = f"decoded they would take {data.train.decoded_bytes / 2**30:.1f} GiB"
         why = "each is cropped anew, at its own size" if data.crops_anew else size
         words += f"; read from disk while they are needed, for {why} ({workers}; data.storage={data.storage})"
-    console.print(f"{'data':<10} {escape(words)}", highlight=False, soft_wrap=True)
+    print_titled(console, "data", escape(words))
     for note in data.notes:
         warn(console, "data", note)
 
@@ -233,6 +234,8 @@ def _results(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"test {escape(metric.words)}", f"[bold green]{_metric(summary, metric, 'evaluation.test')}"
         if lines := _per_class(summary):
             yield "of each class", escape(lines)
+    if (explained := summary.get("evaluation.test_r2")) is not None:
+        yield "test R²", f"{explained:.3f} (0 is that of always answering the mean)"
     if "evaluation.rank" in summary:
         for data in DATA_SETS:
             yield f"{data} test", f"[bold green]{summary[f'evaluation.{data}_test']:.2f} %"
