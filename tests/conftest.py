@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -38,9 +39,14 @@ def without_figures() -> Any:
 
 
 @pytest.fixture
-def no_figures() -> Iterator[None]:
-    """Leave the figures out in a test."""
-    with without_figures():
+def with_figures() -> None:
+    """Draw the figures of the runs that a test makes."""
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave the figures out in tests that do not ask for `with_figures`."""
+    with nullcontext() if "with_figures" in request.fixturenames else without_figures():
         yield
 
 

@@ -370,7 +370,7 @@ def test_what_three_processes_refuse_is_said_once_and_ends_with_code_1(tmp_path:
 
 
 def test_a_sweep_with_bad_jobs_fails_makes_the_good_ones_and_says_in_each_folder_what_is_wrong(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, no_figures: None
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     short = [*tiny(selection="magnitude"), "evaluation=none", f"hydra.sweep.dir={tmp_path}/sweep", f"logs={tmp_path}"]
     with pytest.raises(SystemExit) as ended:
@@ -411,7 +411,7 @@ def test_a_run_folder_that_cannot_be_made_is_named(
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc")
 def test_a_full_disk_keeps_what_is_done_and_the_run_goes_on_when_there_is_room(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, no_figures: None
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     short = [*tiny(selection="magnitude"), "evaluation=none", f"logs={tmp_path}"]
     real, written = os.fsync, []

@@ -12,8 +12,6 @@ from tests.sameness import same
 from archselect.search.module import SearchModule
 from archselect.selection.scorer import Scorer
 
-pytestmark = pytest.mark.usefixtures("no_figures")
-
 # Four epochs of one step, and six edges, decided in six points with such an epoch between them.
 SMALL = ("data.train_subset=60", "search.batch_size=30", "search_space.channels=2", "evaluation=none")
 COMMAND = tiny("nasbench201", "darts", "perturb", "search.epochs=4", *SMALL)

@@ -129,7 +129,7 @@ def test_the_front_page_is_short_and_names_the_paper() -> None:
 
 @pytest.mark.parametrize(("page", "command"), OWN, ids=lambda value: getattr(value, "stem", None) or str(value))
 def test_an_example_of_ones_own_runs_as_it_stands(
-    page: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: str, no_figures: None
+    page: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: str
 ) -> None:
     write_files(page, tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -145,7 +145,7 @@ def test_an_example_of_ones_own_runs_as_it_stands(
 
 
 def test_the_selection_of_ones_own_keeps_what_harms_most_for_its_weight(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: str, no_figures: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_files(ROOT / "docs" / "guides" / "selection.md", tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -169,7 +169,7 @@ OWN_CELLS = "//".join(
 
 
 def test_operations_of_ones_own_are_retrained_looked_at_and_loaded_by_who_trusts_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: str, no_figures: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_files(ROOT / "docs" / "guides" / "own_operations.md", tmp_path)
     monkeypatch.chdir(tmp_path)

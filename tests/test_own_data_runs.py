@@ -38,7 +38,7 @@ def ran(place: Path, logs: Path) -> Run:
 
 
 def test_a_run_on_own_data_says_what_they_are_and_how_each_class_fares(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, no_figures: None
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     logs = tmp_path / "logs"
@@ -72,7 +72,7 @@ def test_a_run_on_own_data_says_what_they_are_and_how_each_class_fares(
 
 
 def test_a_run_on_arrays_of_six_channels_with_a_stem_and_a_head_of_ones_own(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], no_figures: None
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     generator = np.random.default_rng(0)
     for split, label in product(("train", "test"), ("dry", "wet")):

@@ -304,7 +304,7 @@ def test_the_windows_of_the_curvature_are_those_of_robust_darts() -> None:
     assert (rule.window, rule.lag, rule.every, rule.factor, rule.earliest * 50) == (5, 4, 2, 1.3, 10)
 
 
-def test_a_run_at_the_authors_constants_goes_through(logs: str, no_figures: None) -> None:
+def test_a_run_at_the_authors_constants_goes_through(logs: str) -> None:
     overrides = [one for one in tiny("nasbench201", "gdas", "magnitude") if "evaluation" not in one]
     run = train(*overrides, "protocol=authors", "evaluation=none", logs)
     assert run.summary["search"] == "gdas_authors"

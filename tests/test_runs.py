@@ -55,7 +55,7 @@ def short(space: str, search: str, selection: str, *more: str) -> Run:
 
 
 @pytest.mark.parametrize(("space", "search", "selection"), COMBINATIONS)
-def test_a_run_leaves_what_it_promises(space: str, search: str, selection: str, logs: str, no_figures: None) -> None:
+def test_a_run_leaves_what_it_promises(space: str, search: str, selection: str, logs: str) -> None:
     run = short(space, search, selection, logs)
     check_summary(run, space, search, selection)
     check_genotype(run)
@@ -251,7 +251,7 @@ def check_evaluation_history(run: Run) -> None:
 
 
 @pytest.mark.parametrize("space", ["s2", "nasbench201"])
-def test_fixed_alpha_leaves_alpha_as_it_was_drawn_and_darts_moves_it(space: str, logs: str, no_figures: None) -> None:
+def test_fixed_alpha_leaves_alpha_as_it_was_drawn_and_darts_moves_it(space: str, logs: str) -> None:
     runs = {search: short(space, search, "random", logs) for search in SEARCHES}
     torch.manual_seed(derived_seed(0, "search", "initialisation"))
     drawn = runs["darts"].parts.space.supernet(8, 10).alphas
@@ -272,12 +272,12 @@ def alphas_of(run: Run) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("space", ["s3", "nasbench201"])
-def test_magnitude_selects_what_the_last_epoch_of_the_search_recorded(space: str, logs: str, no_figures: None) -> None:
+def test_magnitude_selects_what_the_last_epoch_of_the_search_recorded(space: str, logs: str) -> None:
     run = short(space, "darts", "magnitude", logs)
     assert run.summary["genotype"] == run.history("search")[-1]["genotype"]
 
 
-def test_chance_knows_the_seed_and_not_the_supernet(logs: str, no_figures: None) -> None:
+def test_chance_knows_the_seed_and_not_the_supernet(logs: str) -> None:
     runs = [short("s2", search, "random", "evaluation=none", logs) for search in SEARCHES]
     other = short("s2", "darts", "random", "evaluation=none", "seed=1", logs)
     genotypes = [run.summary["genotype"] for run in (*runs, other)]
@@ -286,7 +286,7 @@ def test_chance_knows_the_seed_and_not_the_supernet(logs: str, no_figures: None)
     assert not torch.equal(*(supernet["classifier.weight"] for supernet in supernets))
 
 
-def test_the_selections_of_a_search_share_its_supernet(own_logs: str, no_figures: None) -> None:
+def test_the_selections_of_a_search_share_its_supernet(own_logs: str) -> None:
     words = ("evaluation=none", own_logs)
     runs = [short("nasbench201", "darts", selection, *words) for selection in ("magnitude", "random")]
     assert [run.reused() for run in runs] == [{"search": reused, "selection": False} for reused in (False, True)]
@@ -296,7 +296,7 @@ def test_the_selections_of_a_search_share_its_supernet(own_logs: str, no_figures
 # --- Tuning between the decisions. ---
 
 
-def test_a_tuning_goes_on_when_decisions_leave_no_path_from_the_images(logs: str, no_figures: None) -> None:
+def test_a_tuning_goes_on_when_decisions_leave_no_path_from_the_images(logs: str) -> None:
     overrides = [one for one in tiny("nasbench201", "darts", "perturb_random") if "evaluation" not in one]
     run = train(*overrides, "evaluation=none", "seed=129", logs)
     assert run.summary["genotype"].endswith("/none@0+none@1+none@2")
@@ -305,7 +305,7 @@ def test_a_tuning_goes_on_when_decisions_leave_no_path_from_the_images(logs: str
     assert len(run.history("selection")) == 6
 
 
-def test_a_tuned_selection_decides_an_edge_and_tunes_an_epoch_in_turn(logs: str) -> None:
+def test_a_tuned_selection_decides_an_edge_and_tunes_an_epoch_in_turn(logs: str, with_figures: None) -> None:
     run = train(*tiny("s2", "darts", "perturb", logs))
     history, records = run.history("selection"), run.decisions()
     assert [record["epoch"] for record in history] == [*range(17)]
@@ -347,12 +347,12 @@ def figures(run: Run) -> set[str]:
     return {file.stem for file in (run.folder / "figures").iterdir()}
 
 
-def test_the_figures_of_a_selection_that_scores_nothing(logs: str) -> None:
+def test_the_figures_of_a_selection_that_scores_nothing(logs: str, with_figures: None) -> None:
     run = short("nasbench201", "darts", "magnitude", logs)
     assert figures(run) == {"cells", "search_curves", "search_alpha", "search_alpha_map", "evaluation_curves"}
 
 
-def test_metrics_csv_has_every_number_of_every_epoch(logs: str, no_figures: None) -> None:
+def test_metrics_csv_has_every_number_of_every_epoch(logs: str) -> None:
     run = train(*tiny("nasbench201", "darts", "perturb", logs))
     with (run.folder / "csv" / "metrics.csv").open() as file:
         table = list(csv.DictReader(file))
@@ -404,7 +404,7 @@ class Spy:
 
 
 def test_the_test_images_are_not_opened_during_search_and_selection(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_figures: None
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     spy = Spy(monkeypatch, tmp_path)
     short("nasbench201", "darts", "perturb", f"logs={tmp_path}")
@@ -413,7 +413,7 @@ def test_the_test_images_are_not_opened_during_search_and_selection(
 
 
 def test_a_search_and_a_selection_alone_do_not_even_look_for_the_test_split(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_figures: None
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     spy = Spy(monkeypatch, tmp_path)
     run = short("nasbench201", "darts", "perturb", "evaluation=none", f"logs={tmp_path}")
@@ -427,7 +427,9 @@ def test_a_search_and_a_selection_alone_do_not_even_look_for_the_test_split(
 
 
 @pytest.mark.parametrize("given", ["name", "file"])
-def test_a_genotype_that_is_given_skips_search_and_selection(given: str, logs: str, tmp_path: Path) -> None:
+def test_a_genotype_that_is_given_skips_search_and_selection(
+    given: str, logs: str, tmp_path: Path, with_figures: None
+) -> None:
     text = "DARTS_V2"
     if given == "file":
         text = str(tmp_path / "genotype.json")
@@ -441,7 +443,7 @@ def test_a_genotype_that_is_given_skips_search_and_selection(given: str, logs: s
     assert figures(run) == {"cells", "evaluation_curves"}
 
 
-def test_a_cell_of_nasbench201_is_looked_up(logs: str, tmp_path: Path, no_figures: None) -> None:
+def test_a_cell_of_nasbench201_is_looked_up(logs: str, tmp_path: Path) -> None:
     operations = ("skip_connect", "nor_conv_3x3")
     table = table_of(operations, tmp_path / "table.csv")
     choices = [
@@ -468,7 +470,7 @@ def test_a_cell_of_nasbench201_is_looked_up(logs: str, tmp_path: Path, no_figure
     assert again.reused()["evaluation"]
 
 
-def test_the_table_of_the_package_is_looked_up_at_once(own_logs: str, tmp_path: Path, no_figures: None) -> None:
+def test_the_table_of_the_package_is_looked_up_at_once(own_logs: str, tmp_path: Path) -> None:
     best = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
     words = ["experiment=nasbench201_small", "data=digits", "data.train_subset=120", f"genotype='{best}'", own_logs]
     run = train(*words)
@@ -505,9 +507,7 @@ def table_of(operations: tuple[str, str], path: Path) -> Path:
 # --- The command itself. ---
 
 
-def test_python_train_py_ends_with_a_table_and_typed_again_returns_what_is_there(
-    own_logs: str, no_figures: None
-) -> None:
+def test_python_train_py_ends_with_a_table_and_typed_again_returns_what_is_there(own_logs: str) -> None:
     arguments = [*tiny("nasbench201", "fixed_alpha", "random"), own_logs]
     command = [sys.executable, str(TRAIN), *arguments]
     ended = subprocess.run(command, cwd=TRAIN.parent, capture_output=True, text=True, timeout=200, check=False)

@@ -13,7 +13,6 @@ from archselect import load_network, open_run
 from archselect.tasks import Classification
 
 
-@pytest.mark.usefixtures("no_figures")
 @pytest.mark.slow
 def test_a_regression_is_selected_retrained_and_tested_by_its_error(logs: str) -> None:
     run = train(*tiny("s2", "darts", "perturb", "search.epochs=1", "data=digits_rotated", "task=regression", logs))
@@ -41,7 +40,6 @@ def error_of_the_network(run: Run) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_figures")
 def test_several_labels_are_told_one_by_one(logs: str) -> None:
     run = train(*tiny("s2", "darts", "perturb", "data=digits_pairs", "task=multilabel", logs))
     summary = run.summary

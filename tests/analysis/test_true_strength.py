@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 from tests.analysis.tables import Gather, rows_of
 from tests.command import analyze, lines, tiny, train
+from tests.conftest import without_figures
 
 from archselect.analysis import TrueStrength
 from archselect.analysis.base import AnalysisContext, stage_of
@@ -115,7 +116,7 @@ def test_another_table_is_measured_anew(nasbench201_folder: Path, gathered: Gath
 def fixed_folder(nasbench201_folder: Path) -> Path:
     """A second run beside the first one, from a supernet of its own whose alpha was never trained."""
     words = [one for one in tiny("nasbench201", "fixed_alpha", "random") if "evaluation" not in one]
-    with mock.patch("archselect.pipeline.run.draw_figures", return_value=[]):
+    with without_figures():
         return train(*words, "evaluation=none", "seed=1", f"logs={nasbench201_folder.parents[2]}").folder
 
 

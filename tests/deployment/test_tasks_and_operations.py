@@ -58,7 +58,7 @@ def test_no_column_of_numbers_takes_the_place_of_another() -> None:
 )
 @pytest.mark.slow
 def test_a_network_of_another_task_gives_the_runs_metric(
-    task: str, data: str, column: str, logs: str, no_figures: None, tmp_path: Path, monkeypatch: Any, capsys: Any
+    task: str, data: str, column: str, logs: str, tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
     run = train(*tiny("s2", "darts", "magnitude", f"task={task}", f"data={data}", "data.train_subset=200", logs))
     rows, _ = predicted(run, "test")
@@ -83,7 +83,7 @@ def test_a_network_of_another_task_gives_the_runs_metric(
 
 
 def test_a_task_of_ones_own_keeps_what_it_was_fitted_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: str, no_figures: None, capsys: Any
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: str, capsys: Any
 ) -> None:
     guide = (ROOT / "docs" / "guides" / "tasks.md").read_text().split("```python\n# my_task.py")[1].split("```")[0]
     more = "    turn: tuple = (0.0,)\n\n    def fitted(self, data):\n        return replace(self, turn=(90.0,))\n"
@@ -109,7 +109,7 @@ def test_a_task_of_ones_own_keeps_what_it_was_fitted_with(
 
 @pytest.mark.parametrize("form", ["safetensors", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_a_network_with_an_operation_of_ones_own_is_exported(
-    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: str, no_figures: None
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: str
 ) -> None:
     (tmp_path / "my_gates.py").write_text(
         "import torch\nfrom torch import nn\n\n\n"

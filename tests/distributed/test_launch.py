@@ -77,7 +77,7 @@ def test_devices_are_as_many_as_processes_were_started(environment: Environment)
 
 
 def test_a_batch_file_without_srun_starts_the_processes_itself(
-    environment: Environment, monkeypatch: pytest.MonkeyPatch, own_logs: str, no_figures: None
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, own_logs: str
 ) -> None:
     environment({"SLURM_NTASKS": 4, "SLURM_PROCID": 0, "SLURM_LOCALID": 0})
     started: list[tuple[Any, ...]] = []
@@ -137,7 +137,7 @@ def test_the_processes_share_the_threads_unless_the_user_says_how_many_each_has(
 
 
 @pytest.mark.slow
-def test_two_tasks_of_srun_come_to_what_one_process_comes_to(tmp_path: Path, no_figures: None) -> None:
+def test_two_tasks_of_srun_come_to_what_one_process_comes_to(tmp_path: Path) -> None:
     command = [*tiny("s2", "darts", "magnitude"), "logger=none"]
     one = train(*command, f"logs={tmp_path / 'one'}")
     step = {

@@ -55,7 +55,7 @@ def test_torchrun_trains_the_supernet_of_one_device_on_two(nasbench201_folder: P
 @pytest.mark.slow
 @pytest.mark.parametrize("by", [BY_ITSELF, BY_TORCHRUN], ids=["python", "torchrun"])
 def test_a_run_on_two_devices_comes_to_what_one_comes_to(
-    by: tuple[tuple[str, ...], tuple[str, ...]], tmp_path: Path, no_figures: None
+    by: tuple[tuple[str, ...], tuple[str, ...]], tmp_path: Path
 ) -> None:
     command = [*tiny(), *UNTUNED]
     one, two = train(*command, f"logs={tmp_path / 'one'}"), on_two(by, command, tmp_path / "two")
@@ -81,7 +81,7 @@ def test_a_run_on_two_devices_comes_to_what_one_comes_to(
         pytest.param(tiny("s2", "darts", "perturb", "protocol.epochs_between=0", *RACING), id="a race"),
     ],
 )
-def test_what_else_decides_on_two_devices(command: list[str], tmp_path: Path, no_figures: None) -> None:
+def test_what_else_decides_on_two_devices(command: list[str], tmp_path: Path) -> None:
     one = train(*command, f"logs={tmp_path / 'one'}")
     two = on_two(BY_TORCHRUN, command, tmp_path / "two")
     assert_alike(one, two)
@@ -89,7 +89,7 @@ def test_what_else_decides_on_two_devices(command: list[str], tmp_path: Path, no
 
 
 @pytest.mark.slow
-def test_bf16_on_two_devices(tmp_path: Path, no_figures: None) -> None:
+def test_bf16_on_two_devices(tmp_path: Path) -> None:
     command = [*tiny(), "trainer.precision=bf16-mixed"]
     one, two = train(*command, f"logs={tmp_path / 'one'}"), on_two(BY_ITSELF, command, tmp_path / "two")
     for kind in ("search", "evaluation"):  # whose processes compared their weights, to the bit, after every epoch
@@ -105,7 +105,7 @@ SWEEPS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("by", SWEEPS)
-def test_every_job_of_a_sweep_runs_on_two_devices(by: str, tmp_path: Path, no_figures: None) -> None:
+def test_every_job_of_a_sweep_runs_on_two_devices(by: str, tmp_path: Path) -> None:
     (program, more), logs = SWEEPS[by], tmp_path / "logs"
     command = [*tiny(), *SEARCH_ONLY]
     with Command(tmp_path / "sweep", program, ["-m", "seed=0,1", *command, *more, f"logs={logs}"]) as sweep:

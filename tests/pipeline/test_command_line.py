@@ -156,7 +156,7 @@ def test_a_run_whose_path_has_quotes_brackets_and_commas_is_opened(tiny_run: Run
 
 
 def test_what_a_run_wrote_down_runs_again_and_computes_nothing(
-    tiny_run: Run, logs: str, no_figures: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_run: Run, logs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = Path(logs.removeprefix("logs="))
     monkeypatch.chdir(tmp_path)
@@ -191,7 +191,7 @@ def test_a_genotype_is_pasted_with_the_line_of_its_log() -> None:
 
 
 def test_the_result_comes_after_the_loggers_and_ends_with_the_folder_and_what_to_type_next(
-    logs: str, no_figures: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    logs: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("archselect.pipeline.loggers.RunLog.finish", lambda log, status: sys.stdout.write("good-bye\n"))
     run = train(*tiny("s2", "darts", "magnitude", "evaluation=none", logs))

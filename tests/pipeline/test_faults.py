@@ -14,13 +14,12 @@ from omegaconf import OmegaConf
 from PIL import Image
 from rich.console import Console
 from tests.command import Apart, Run, lines, tiny, train
+from tests.conftest import without_figures
 from tests.sameness import same
 
 from archselect.pipeline.finished_run import load_supernet, open_run
 from archselect.pipeline.plan import Plan
 from archselect.search.module import SearchModule
-
-pytestmark = pytest.mark.usefixtures("no_figures")
 
 COMMAND = [*tiny("s2", "darts", "magnitude"), "evaluation=none"]
 
@@ -28,7 +27,7 @@ COMMAND = [*tiny("s2", "darts", "magnitude"), "evaluation=none"]
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The run that nothing happened to."""
-    with mock.patch("archselect.pipeline.run.draw_figures", return_value=[]):
+    with without_figures():
         return train(*COMMAND, f"logs={tmp_path_factory.mktemp('alone')}")
 
 

@@ -100,7 +100,6 @@ def test_a_head_of_a_users_own_is_told_from_others_by_its_file_and_all_of_its_ar
         _plain({"_target_": "my_code_of_limits.Head", "hidden": (8, b"8")})
 
 
-@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("selection", ["magnitude", pytest.param("perturb", marks=pytest.mark.slow)])
 def test_a_run_ends_within_its_limit_and_says_what_it_excluded(selection: str, logs: str) -> None:
     run = train(*tiny("s2", "darts", selection, "selection.limit.macs=8e4", "search/part=cost", logs))

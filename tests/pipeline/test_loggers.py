@@ -128,7 +128,7 @@ def test_every_logger_finds_its_adapter(tmp_path: Path) -> None:
     assert type(adapter_for(WandbLogger(offline=True, save_dir=tmp_path))) is WandbAdapter
 
 
-def test_a_run_with_a_given_genotype_is_not_logged_under_a_search_and_a_selection(logs: str, no_figures: None) -> None:
+def test_a_run_with_a_given_genotype_is_not_logged_under_a_search_and_a_selection(logs: str) -> None:
     with mock.patch.object(RunLog, "start") as start:
         train(*tiny("darts", "darts", "perturb", "genotype=DARTS_V2", logs), "evaluation.epochs=1")
     config = start.call_args.args[1]

@@ -52,7 +52,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return calls
 
 
-def test_every_kind_of_work_runs_on_the_loops(calls: Counter[str], own_logs: str, no_figures: None) -> None:
+def test_every_kind_of_work_runs_on_the_loops(calls: Counter[str], own_logs: str) -> None:
     short = ("search.epochs=1", "evaluation.epochs=1", "evaluation.validation_share=0.2")
     run = train(*tiny("nasbench201", "darts", "perturb", *short, own_logs))
     assert set(calls) == {"step of a search", "step of a selection", *set(WORK) - {"step"}}

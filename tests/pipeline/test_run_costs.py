@@ -9,8 +9,6 @@ from tests.command import Run, tiny, train
 from archselect import Genotype
 from archselect.costs import count
 
-pytestmark = pytest.mark.usefixtures("no_figures")
-
 
 def costs(run: Run) -> dict[str, object]:
     return {name: value for name, value in run.summary.items() if name.startswith("costs.")}

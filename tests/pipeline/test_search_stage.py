@@ -111,7 +111,7 @@ def test_the_selection_goes_on_with_it_or_starts_afresh(
     assert steps(module.architecture_state()) == known
 
 
-def test_of_an_early_stop_it_is_that_of_the_supernet_that_is_kept(own_logs: str, no_figures: None) -> None:
+def test_of_an_early_stop_it_is_that_of_the_supernet_that_is_kept(own_logs: str) -> None:
     rule = "{_target_: archselect.search.Curvature, window: 1, lag: 1, every: 1, factor: 1.3, earliest: 0.0}"
     command = tiny("s2", "darts", "magnitude", "evaluation=none", "search.epochs=5", own_logs)
     with mock.patch.object(Curvature, "measure", side_effect=[1.0, 1.0, 1.0, 2.0, 4.0]):
@@ -121,9 +121,7 @@ def test_of_an_early_stop_it_is_that_of_the_supernet_that_is_kept(own_logs: str,
     assert steps(load_architecture_state(run.stage("search"))) == [3 * STEPS] * 2
 
 
-def test_a_search_with_fixed_alpha_keeps_none_and_a_selection_is_told_what_to_do(
-    logs: str, no_figures: None, tmp_path: Path
-) -> None:
+def test_a_search_with_fixed_alpha_keeps_none_and_a_selection_is_told_what_to_do(logs: str, tmp_path: Path) -> None:
     folder = train(*tiny("s2", "fixed_alpha", "random", "evaluation=none", logs)).stage("search")
     with pytest.raises(ValueError, match=r"has no architecture_optimizer\.pt, .*architecture_optimizer_state=fresh"):
         load_architecture_state(folder)

@@ -299,7 +299,7 @@ def test_tensors_that_are_packed_cut_off_or_elsewhere_are_not_loaded(tmp_path: P
         tensors.load_into(torch.nn.Linear(3, 2), file)
 
 
-def test_the_file_of_the_supernet_bounds_what_is_made_of_the_config(own_logs: str, no_figures: None) -> None:
+def test_the_file_of_the_supernet_bounds_what_is_made_of_the_config(own_logs: str) -> None:
     small = ("search.epochs=1", "data.train_subset=20", "search.batch_size=10", "evaluation=none")
     run = train(*tiny("nasbench201", "darts", "magnitude"), *small, own_logs).folder
     assert open_run(run).supernet()

@@ -61,7 +61,7 @@ def options(home: Path, *more: str) -> list[str]:
     ]
 
 
-def test_neither_key_nor_user_is_in_what_a_run_and_an_analysis_leave(home: Path, no_figures: None) -> None:
+def test_neither_key_nor_user_is_in_what_a_run_and_an_analysis_leave(home: Path) -> None:
     run = train(*options(home, f"logs={home / 'logs'}", "evaluation.epochs=1", "logger=tensorboard"))
     analyze("analysis=cells", f"run={run.folder}")
     assert (run.folder / "analyses" / "cells" / "reading.md").is_file()
@@ -73,9 +73,7 @@ def test_neither_key_nor_user_is_in_what_a_run_and_an_analysis_leave(home: Path,
     assert open_run(run.folder).stage("search").reused
 
 
-def test_what_was_refused_and_a_sweep_name_no_user_either(
-    home: Path, no_figures: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_was_refused_and_a_sweep_name_no_user_either(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         sweep(*options(home, f"logs={home / 'logs'}", f"data.path={home / 'nothing'}"))
     assert "nothing" in capsys.readouterr().err

@@ -84,7 +84,7 @@ SHORTER = {
     ],
 )
 def test_every_search_selection_and_part_ends_in_an_architecture(
-    search: str, selection: str, part: str | None, logs: str, no_figures: None
+    search: str, selection: str, part: str | None, logs: str
 ) -> None:
     parts = [f"search/part=[{part}]"] if part else []
     choices = ["experiment=grid_tiny", f"search={search}", f"selection={selection}", *parts]
@@ -100,7 +100,7 @@ def test_the_small_grid_is_the_small_experiment_made_shorter(tmp_path: Path) -> 
     assert (config.search.epochs, config.evaluation.epochs, config.data.train_subset) == (8, 8, 1200)
 
 
-def test_parts_add_up_and_ask_for_a_name(logs: str, no_figures: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_parts_add_up_and_ask_for_a_name(logs: str, capsys: pytest.CaptureFixture[str]) -> None:
     run = train("experiment=grid_tiny", "search/part=[curvature,skip_limit,l2,entropy]", "selection=magnitude", logs)
     assert set(run.config.search.stopping) == {"eigenvalue", "skips"}
     assert set(run.config.search.regularizers) == {"l2", "entropy"}
@@ -111,9 +111,7 @@ def test_parts_add_up_and_ask_for_a_name(logs: str, no_figures: None, capsys: py
     assert named.summary["search"] == "darts+l2" and "tells them apart" not in capsys.readouterr().out
 
 
-def test_a_sweep_shares_its_supernets_and_the_report_shows_who_was_refused(
-    own_logs: str, tmp_path: Path, no_figures: None
-) -> None:
+def test_a_sweep_shares_its_supernets_and_the_report_shows_who_was_refused(own_logs: str, tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         choices = ["search_space=nasbench201", "search=darts,fixed_alpha", "selection=magnitude,random"]
         sweep("experiment=grid_tiny", *choices, own_logs)
@@ -135,16 +133,14 @@ def test_a_sweep_shares_its_supernets_and_the_report_shows_who_was_refused(
 @pytest.mark.slow
 @pytest.mark.parametrize("search", SEARCHES)
 @pytest.mark.parametrize("space", [space for space in SPACES if space != "s2"])
-def test_every_search_ends_in_an_architecture_on_every_space(
-    space: str, search: str, logs: str, no_figures: None
-) -> None:
+def test_every_search_ends_in_an_architecture_on_every_space(space: str, search: str, logs: str) -> None:
     run = train(*tiny(space, search, "perturb", *SMALL[1:]), logs)
     run.parts.space.check(Genotype.from_text(run.summary["genotype"]))
 
 
 @pytest.mark.parametrize("selection", ["magnitude", "perturb"])
 def test_the_strengths_of_all_operations_are_a_table_and_a_picture(
-    selection: str, own_logs: str, capsys: pytest.CaptureFixture[str]
+    selection: str, own_logs: str, capsys: pytest.CaptureFixture[str], with_figures: None
 ) -> None:
     own = ["search_space=nasbench201", "selection.report_strengths=true", *SHORTER.get(selection, [])]
     run = train("experiment=grid_tiny", f"selection={selection}", *own, own_logs)

@@ -34,7 +34,7 @@ def refused(capsys: pytest.CaptureFixture[str], *overrides: str) -> str:
 
 
 def test_a_study_goes_on_from_its_storage_with_the_trial_that_a_kill_left(
-    own_logs: str, no_figures: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    own_logs: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Killed(BaseException):
         pass
@@ -70,7 +70,7 @@ def test_a_study_goes_on_from_its_storage_with_the_trial_that_a_kill_left(
 
 
 def test_a_trial_that_fails_does_not_end_the_study_and_is_named(
-    own_logs: str, no_figures: None, capsys: pytest.CaptureFixture[str]
+    own_logs: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sizes = "search.batch_size=30,6000"
     grid = ("hydra.sweeper.sampler._target_=optuna.samplers.BruteForceSampler", "hydra.sweeper.n_trials=2")

@@ -71,7 +71,7 @@ def pids(text: str) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are looked for in /proc")
-def test_a_job_that_is_preempted_is_requeued_and_ends_as_the_one_left_alone(tmp_path: Path, no_figures: None) -> None:
+def test_a_job_that_is_preempted_is_requeued_and_ends_as_the_one_left_alone(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     at_work = Apart(tmp_path / "apart", ["-m", "hydra/launcher=slurm_local", *LONGER, f"logs={logs}"])
     history = logs / "stages" / "search"

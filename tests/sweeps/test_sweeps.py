@@ -9,7 +9,7 @@ from tests.command import sweep, tiny
 
 
 def test_jobs_share_a_supernet_per_seed_have_folders_of_their_own_and_are_there_when_typed_again(
-    own_logs: str, no_figures: None, capsys: pytest.CaptureFixture[str]
+    own_logs: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = [*tiny("nasbench201", "darts", "magnitude,random"), "evaluation=none", "seed=0,1", own_logs]
     jobs = sweep(*command)
@@ -37,7 +37,7 @@ def test_jobs_share_a_supernet_per_seed_have_folders_of_their_own_and_are_there_
 
 
 def test_a_job_that_fails_or_cannot_run_leaves_its_reason_and_the_others_alone(
-    own_logs: str, no_figures: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    own_logs: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from archselect.selection import Random
 

@@ -62,7 +62,7 @@ def tasks_once_at_work(logs: Path) -> list[int]:
 
 
 @pytest.mark.slow
-def test_two_tasks_of_a_job_share_a_run_in_whose_folder_the_main_one_writes(tmp_path: Path, no_figures: None) -> None:
+def test_two_tasks_of_a_job_share_a_run_in_whose_folder_the_main_one_writes(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     at_work = Apart(tmp_path / "apart", two_tasks(logs, 4))
     assert at_work.end(400).code == 0, at_work.output.read_text()
@@ -81,7 +81,7 @@ def test_two_tasks_of_a_job_share_a_run_in_whose_folder_the_main_one_writes(tmp_
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are looked for in /proc")
-def test_a_job_of_two_tasks_that_is_preempted_is_requeued_once_and_goes_on(tmp_path: Path, no_figures: None) -> None:
+def test_a_job_of_two_tasks_that_is_preempted_is_requeued_once_and_goes_on(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     at_work = Apart(tmp_path / "apart", two_tasks(logs, 60))
     for task in tasks_once_at_work(logs):
