@@ -110,7 +110,7 @@ def test_writes_into_another_folder_on_request_and_says_so(tmp_path: Path, capsy
     assert sorted(path.name for path in output.iterdir()) == ["report.csv", "report.md"]
     assert not list((tmp_path / "runs").glob("report.*"))
     printed = capsys.readouterr().out
-    assert "90.00" in printed and f"Written: {output / 'report.md'}, {output / 'report.csv'}\n" in printed
+    assert "90.00" in printed and f"Written: {output}/: report.md, report.csv\n" in printed
 
 
 @pytest.mark.parametrize("columns", [80, 100, 140])

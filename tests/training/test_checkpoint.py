@@ -1,13 +1,18 @@
 """Files of tensors and the two checkpoints of a stage: damaged ones are never gone on from."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
 
+from archselect.distributed.rng import generator_states
 from archselect.store import DamagedError
+from archselect.training import mid_epoch
 from archselect.training.checkpoint import AtomicCheckpointIO, load_state, newest_valid
+from archselect.training.mid_epoch import MidEpochCheckpoint
 
 STATE = {"epoch": 3, "weights": torch.arange(20.0), "curve": [0.1, 0.2]}
 
@@ -92,3 +97,21 @@ def test_what_was_written_for_an_unfinished_stage_and_is_gone_is_named(tmp_path:
     torch.save([1, 2], tmp_path / "trial.pt")
     with pytest.raises(DamagedError, match="holds a list where it should hold a state"):
         load_state(tmp_path / "trial.pt")
+
+
+def test_the_time_of_an_epoch_is_that_of_all_its_sessions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    now = [100.0]
+    monkeypatch.setattr(mid_epoch, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    trainer, module = MagicMock(), MagicMock(**{"named_modules.return_value": []})
+    first, second = (MidEpochCheckpoint(tmp_path, minutes=30) for _ in range(2))
+    first.on_train_epoch_start(trainer, module)
+    now[0] = 107.0
+    state = {"seconds": first.seconds, "processes": [{"generators": generator_states(), "statistics": {}}]}
+    now[0] = 500.0
+    second.on_load_checkpoint(trainer, module, {mid_epoch.KEY: state})
+    second.on_train_start(trainer, module)
+    now[0] = 503.0
+    assert second.seconds == 7.0 + 3.0
+    second.on_train_epoch_start(trainer, module)
+    now[0] = 504.0
+    assert second.seconds == 1.0

@@ -16,6 +16,7 @@ from archselect.store.key import Kind
 from archselect.training.devices import for_this_process, process_count
 from archselect.training.fit import MEMORY
 from archselect.training.progress import warn
+from archselect.utils.console import print_titled
 from archselect.utils.memory import total_memory
 
 
@@ -40,7 +41,7 @@ def show_memory(plan: Plan) -> None:
     ]
     at_most = " at most, since the compiled loops keep less" if device.type == "cpu" else ""
     said = f"A training step takes this memory{at_most}: {', '.join(words)}; {device} has {size(there)}."
-    console.print(said, soft_wrap=True)
+    print_titled(console, "memory", said)
     for kind, one in needed.items():
         if one.total > there:
             warn(console, kind, f"it may need more memory than {device} has, {size(there)}: {MEMORY[kind]}")

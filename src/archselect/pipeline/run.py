@@ -52,6 +52,7 @@ from archselect.store import Store, write_text
 from archselect.store.redact_paths import CONFIG, SUMMARY, expanded, redact, redact_all, redact_files
 from archselect.training.devices import join, process_count, silence_lightning_warnings
 from archselect.training.progress import warn
+from archselect.utils.console import print_titled
 from archselect.utils.errors import UserError, sentence, stopping_on_signals
 
 
@@ -260,7 +261,7 @@ class Run:
             self.data_checked = True
             on_main_process(lambda: show_memory(plan))
             if (estimate := on_main_process(lambda: how_long(plan))) is not None:
-                job.console.print(estimate, soft_wrap=True)
+                print_titled(job.console, "time", estimate)
         return run_stage(stage, job)
 
     def _conclude(self, genotype: Genotype, finished: Mapping[str, StageResult]) -> dict[str, Any]:

@@ -52,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shown = {pair for grid in tables for pair in grid.refused}
         failed = [one for one in failed if not one.refused or (one.task, one.choices) not in shown]
         output = options.output or options.folder
-        written = [str(path) for path in write_report(report, output, tables, failed, options.costs)]
+        files = write_report(report, output, tables, failed, options.costs)
+        written = [f"{output}/: {', '.join(file.name for file in files)}"]
         if options.html is not None:
             # It opens runs, which takes PyTorch: seconds that the tables need not wait for.
             from archselect.reporting.html.page import write_page
@@ -70,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for grid in tables:
         _print_grid(grid, console)
     _print_failures(failed, console)
-    console.print(f"Written: {', '.join(written)}", markup=False, soft_wrap=True)
+    for files_or_page in written:
+        console.print(f"Written: {files_or_page}", markup=False, soft_wrap=True)
     return 0
 
 
