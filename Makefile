@@ -30,7 +30,7 @@ demo: $(INSTALLED)  ## Search, select and judge a small architecture on a CPU, i
 	$(BIN)/python train.py experiment=quickstart
 
 test: $(INSTALLED)  ## Run the tests, without the slow ones, a process per core
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-slow: $(INSTALLED)  ## Run the slow tests
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
@@ -54,7 +54,7 @@ test-newest: $(INSTALLED)  ## Run the tests with the newest versions that pyproj
 	.venv/newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager torch
 	.venv/newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
 	.venv/newest/bin/python -m pip freeze --exclude-editable
-	.venv/newest/bin/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(PYTEST_ARGS)
+	.venv/newest/bin/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 audit: $(INSTALLED)  ## Ask PyPI for known vulnerabilities of the versions in constraints.txt
 	$(BIN)/python -m venv .venv/audit

@@ -9,6 +9,8 @@ import torch
 from benchmarks.chaos import Harness, only_run
 from tests.command import tiny
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("data.train_subset=60", "search.epochs=3", "search_space.channels=2", "evaluation=none")
 
 

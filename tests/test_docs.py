@@ -136,6 +136,8 @@ def test_an_example_of_ones_own_runs_as_it_stands(
     monkeypatch.syspath_prepend(str(tmp_path))
     assert command.config_dir == "my_configs"
     small = ["protocol.epochs_between=0", "evaluation=none", logs]
+    if not any(word.startswith("selection=") for word in command.overrides):
+        small.append("selection=magnitude")
     run = train("--config-dir", "my_configs", "experiment=tiny", *command.overrides[1:], *small)
     for group, member in (word.split("=") for word in command.overrides[1:]):
         if "/" not in group and "." not in group:
