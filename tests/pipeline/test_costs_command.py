@@ -81,8 +81,8 @@ def test_an_operation_of_ones_own_is_counted(
         (["DARTS_V2", "evaluation=retrain_nasbench201"], "not all of which networks of darts have"),
         (["DARTS_V2", "evaluation.network.depth=3"], "There is no option evaluation.network.depth."),
         (["DARTS_V2", "costs.seconds=0"], "costs.seconds must be a finite number above 0"),
-        (["DARTS_V2", "--config-dir", "nowhere"], "no folder nowhere with configs. Name that of your own choices"),
-        (["DARTS_V2", "--configs", "nowhere"], "Type it in the folder of train.py, or add --configs FOLDER/configs"),
+        (["DARTS_V2", "--config-dir", "nowhere"], "no folder nowhere here. --config-dir names one with choices"),
+        (["DARTS_V2", "--configs", "nowhere"], "Run this in the folder of train.py, or add --configs FOLDER/configs"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

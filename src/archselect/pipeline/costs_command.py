@@ -156,9 +156,9 @@ def composed(overrides: list[str], configs: str, more: str | None) -> DictConfig
     """Return the config that `train.py` would compose; `more`: a folder with further choices."""
     for folder in (configs, more):
         if folder is not None and not Path(folder).is_dir():
-            train_py = "Type it in the folder of train.py, or add --configs FOLDER/configs, FOLDER being that one."
-            mend = train_py if folder == configs else "Name that of your own choices: --config-dir FOLDER."
-            raise ValueError(f"There is no folder {folder} with configs. {mend}")
+            train_py = "Run this in the folder of train.py, or add --configs FOLDER/configs with its name for FOLDER."
+            mend = train_py if folder == configs else "--config-dir names one with choices of your own."
+            raise ValueError(f"There is no folder {folder} here. {mend}")
     register_resolvers()
     searched = [] if more is None else [f"hydra.searchpath=[file://{Path(more).resolve()}]"]
     with initialize_config_dir(str(Path(configs).resolve()), version_base="1.3"):
