@@ -322,6 +322,6 @@ def test_says_where_the_page_is_and_how_large_or_that_it_cannot_be_written(
     assert main([str(tmp_path / "logs")]) == 0
     assert not list(tmp_path.rglob("*.html"))
     read(tmp_path / "logs")
-    assert re.search(r"report\.csv, \S+/report\.html \(0\.\d MB\)", capsys.readouterr().out)
+    assert re.search(r"report\.csv\nWritten: \S+/report\.html \(0\.\d MB\)", capsys.readouterr().out)
     assert main([str(tmp_path / "logs"), "--html", str(tmp_path / "logs")]) == 1
     assert "cannot be made" in " ".join(capsys.readouterr().err.split())
