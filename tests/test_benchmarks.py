@@ -286,6 +286,7 @@ def test_all_time_falls_to_the_outermost_operator_or_to_the_rest() -> None:
 # --- On a GPU. ---
 
 
+@pytest.mark.slow
 def test_every_stage_for_a_gpu_runs_on_a_cpu_at_the_smallest_size_but_the_tests_for_a_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
