@@ -22,7 +22,7 @@ NAMES = ("crow", "gull")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _no_figures() -> Iterator[None]:
+def _no_figures_of_runs_that_tests_share() -> Iterator[None]:
     with without_figures():
         yield
 

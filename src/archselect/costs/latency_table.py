@@ -165,7 +165,7 @@ def option_of(measure: str) -> str:
     return "latency_ms" if measure == "latency" else measure
 
 
-def in_words(measure: str, cost: float) -> str:
+def cost_in_words(measure: str, cost: float) -> str:
     """Return a cost with its unit, such as `1,500 MACs`; a latency is in milliseconds."""
     if measure == "latency":
         return f"{cost:,.0f} ms" if cost >= 1000 else f"{cost:.4g} ms"

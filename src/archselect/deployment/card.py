@@ -10,7 +10,7 @@ from archselect.deployment.check import Agreement
 from archselect.deployment.formats import Image
 from archselect.deployment.network import TrainedNetwork
 from archselect.pipeline.finished_run import FinishedRun
-from archselect.results.metric import Metric
+from archselect.results.metric import CLASSIFICATION, Metric
 from archselect.store.redact_paths import redact
 
 COSTS = {
@@ -40,7 +40,7 @@ def card_of(
     return {
         "file": file.name,
         "trusted": list(trusted),
-        "task": summary.get("task", "classification"),
+        "task": summary.get("task", CLASSIFICATION),
         "task_options": dict(network.description.task),
         "classes": list(network.classes),
         "images": {

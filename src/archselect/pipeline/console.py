@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from archselect.costs.latency import BATCHES
-from archselect.costs.latency_table import in_words
+from archselect.costs.latency_table import cost_in_words
 from archselect.data import ImageData, StreamedImages
 from archselect.evaluation import NoEvaluation
 from archselect.evaluation.nasbench201 import DATA_SETS
@@ -251,7 +251,7 @@ def _limits(summary: Mapping[str, Any]) -> str:
     """Return each limit with what the network has of it, and how many decisions it left fewer candidates."""
     lines, limited = list[str](), summary["selection.limited_decisions"]
     for option, one in summary["selection.limit"].items():
-        has, most = (in_words(option.removesuffix("_ms"), one[name]) for name in ("of_network", "most"))
+        has, most = (cost_in_words(option.removesuffix("_ms"), one[name]) for name in ("of_network", "most"))
         lines.append(f"{has.partition(' ')[0]} of {most}")
     decisions = "1 decision" if limited == 1 else f"{limited:,} decisions"
     return "\n".join([*lines, f"{decisions} had fewer candidates for it"])

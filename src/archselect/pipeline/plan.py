@@ -87,7 +87,7 @@ class Plan:
         """Return all that the network depends on which the evaluation of an architecture judges, as plain data."""
         parts, data = self.parts, self.parts.data
         images = {"image_size": data.image_size, "outputs": self.job.outputs, "in_channels": data.channels}
-        skeleton = self.config.evaluation.get("network")
+        skeleton = self.config.evaluation.get("network")  # as typed: once made, a stem of one's own is no plain data
         sizes = parts.space.supernet_sizes if skeleton is None else to_plain_dict(skeleton)
         space = self._identities["evaluation"]["space"]
         network = {"genotype": str(genotype), "space": space, **sizes, **self._own_code(genotype)}

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from archselect.costs.expected import CostModel, Skeleton
-from archselect.costs.latency_table import cost_models, in_words, option_of, unit_of
+from archselect.costs.latency_table import cost_in_words, cost_models, option_of, unit_of
 from archselect.distributed.process_group import whole_batches
 from archselect.models.supernet.supernet import Supernet, argmax_genotype
 from archselect.training.step import gradients_of
@@ -60,7 +60,7 @@ class CostTerm:
         """Return the term for the networks of a skeleton; a ValueError where none of them meets the target."""
         model = cost_models([self.measure], skeleton, self.latency_table)[self.measure]
         if self.target is not None and model.lowest > self.target * self.unit:
-            target, least = (in_words(self.measure, cost) for cost in (self.target, model.lowest / self.unit))
+            target, least = (cost_in_words(self.measure, cost) for cost in (self.target, model.lowest / self.unit))
             raise ValueError(
                 f"search.cost.target ({target}) cannot be met: the cheapest network of search space "
                 f"{skeleton.space.name!r} has {least}. Raise the target, or take a smaller evaluation.network."

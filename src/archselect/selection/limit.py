@@ -12,7 +12,7 @@ from itertools import combinations, product
 from typing import NamedTuple
 
 from archselect.costs.expected import CostModel, Skeleton
-from archselect.costs.latency_table import NANOSECONDS, cost_models, in_words, option_of, unit_of
+from archselect.costs.latency_table import NANOSECONDS, cost_in_words, cost_models, option_of, unit_of
 from archselect.genotype import Genotype
 from archselect.models.cell_space import CellDecisions, CellSpace
 from archselect.utils.validation import PositiveFloat, check_fields
@@ -71,7 +71,7 @@ class Bound(NamedTuple):
 
     def words(self, cost: float) -> str:
         """Return a cost in the unit in which it is typed."""
-        return in_words(self.measure, cost / self.unit)
+        return cost_in_words(self.measure, cost / self.unit)
 
     @property
     def unit(self) -> int:
