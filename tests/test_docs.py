@@ -154,7 +154,8 @@ def test_the_selection_of_ones_own_keeps_what_harms_most_for_its_weight(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     run = train("--config-dir", "my_configs", "experiment=tiny", "selection=per_weight", "evaluation=none", logs)
-    assert f"run={run.folder} 'trusted=[my_selection]'" in capsys.readouterr().out  # to be typed next
+    said = capsys.readouterr().out  # what to type next, from this folder
+    assert f"python {ROOT / 'analyze.py'} analysis=operation_strength run={run.folder} 'trusted=[my_selection]'" in said
     alpha = run.history("search")[-1]["alpha"]
     decisions = [record for record in run.decisions() if record["kind"] == "operation"]
     assert len(decisions) == 28

@@ -46,6 +46,22 @@ def test_pixels_are_normalised_alike_as_whole_numbers_and_as_fractions(tiny_run:
     mean, std = (torch.tensor(values) for values in (network.normalization.mean, network.normalization.std))
     torch.testing.assert_close(network.normalize(pixels)[0, :, 0, 0], (0.2 - mean) / std)
     torch.testing.assert_close(network.normalize(pixels / 255), network.normalize(pixels))
+    assert network.normalize(pixels.long()).equal(network.normalize(pixels))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (torch.full((1, 3, 8, 8), 51.0), "fractions between 0 and 1; got float32 from 51 to 51"),
+        (torch.full((1, 3, 8, 8), 256), "whole numbers from 0 to 255.*got int64 from 256 to 256"),
+        (torch.full((1, 3, 8, 8), torch.nan), "got float32 from nan to nan"),
+        (torch.full((1, 1, 8, 8), 0.5), r"must be \(B, 3, H, W\) for this network; got \(1, 1, 8, 8\)"),
+    ],
+    ids=["fractions of 255", "whole numbers above 255", "no numbers", "channels"],
+)
+def test_what_are_no_pixels_of_the_network_is_not_normalised(tiny_run: Run, pixels: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_network(tiny_run.folder).normalize(pixels)
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 8, 8), (2, 3, 16, 16), (3, 8, 8)], ids=str)

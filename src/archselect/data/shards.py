@@ -120,7 +120,10 @@ def _images_of(shard: Path) -> Iterator[tuple[int, int, np.int64, str]]:
                 elif ending == "cls" and member.size <= LABEL_BYTES and (content := archive.extractfile(member)):
                     labels[key] = _whole(content.read(), member.name, shard)
     except (OSError, tarfile.TarError, EOFError) as error:
-        raise ValueError(f"{shard} cannot be read as a tar file without compression ({error}).") from error
+        raise ValueError(
+            f"{shard} cannot be read as a tar file without compression ({error}). Unpack a compressed one, and "
+            "fetch a damaged one again."
+        ) from error
     for key, member in images.items():
         if key not in labels:
             raise ValueError(

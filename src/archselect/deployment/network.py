@@ -107,7 +107,21 @@ class TrainedNetwork(nn.Module):
         """Return what the network is called with, for pixels `(B, channels, H, W)`.
 
         Args:
-            pixels: Whole numbers from 0 to 255 (uint8), or floating point between 0 and 1.
+            pixels: Whole numbers from 0 to 255, or floating point between 0 and 1.
+
+        Raises:
+            ValueError: There are other values, or another number of channels.
         """
-        values = pixels.float() if pixels.dtype == torch.uint8 else pixels * 255
-        return torch.addcmul(self.shift, values, self.scale)
+        fractions = pixels.is_floating_point()
+        most, unlike = (1, 0.1) if fractions else (255, 0)  # resampling goes a little beyond 0 and 1
+        if pixels.dim() != 4 or pixels.shape[1] != self.channels:
+            raise ValueError(f"Pixels must be (B, {self.channels}, H, W) for this network; got {tuple(pixels.shape)}.")
+        if pixels.dtype != torch.uint8 and pixels.numel():
+            low, high = (float(one) for one in pixels.detach().aminmax())
+            if not -unlike <= low <= high <= most + unlike:
+                raise ValueError(
+                    "Pixels must be whole numbers from 0 to 255, or fractions between 0 and 1; got "
+                    f"{str(pixels.dtype).removeprefix('torch.')} from {low:g} to {high:g}. Divide fractions of 255 by "
+                    "255, or hand them over as uint8."
+                )
+        return torch.addcmul(self.shift, pixels * 255 if fractions else pixels.float(), self.scale)

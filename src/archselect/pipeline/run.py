@@ -7,6 +7,7 @@ import logging.config
 import os
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -218,6 +219,10 @@ def _following(config: DictConfig, parts: Components, folder: Path) -> list[str]
     if isinstance(parts.evaluation, Retraining):
         commands += [["predict.py", "images=test", *of_run], ["export.py", "format=onnx", *of_run]]
     commands.append(["-m", "archselect.reporting", str(config.logs)])
+    beside = Path(sys.argv[0]).parent  # the scripts lie beside the one that was typed
+    if beside.resolve() != Path.cwd() and (beside / "analyze.py").is_file():
+        for words in commands[:-1]:
+            words[0] = str(beside / words[0])
     return [shlex.join(["python", *words]) for words in commands]
 
 

@@ -45,8 +45,8 @@ def check_targets(config: Any, origin: Path, trusted: Sequence[str] = ()) -> Non
             raise ValueError(
                 f"The config {origin} names {str(target)[:200]!r} as {place}, {why}; nothing of it was run. A config "
                 f"that is read back may name classes of archselect ({', '.join(OWN)}), optimizers of {OPTIMIZERS}, and "
-                f"{TRAINER}. If it names a package of your own, say so: analyze.py ... 'trusted=[my_package]', or "
-                "open_run(folder, trusted=['my_package'])."
+                f"{TRAINER}. If it names a package of your own, say so: 'trusted=[my_package]' where you type, "
+                "trusted=['my_package'] in Python."
             )
 
 
