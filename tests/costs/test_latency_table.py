@@ -69,7 +69,9 @@ def test_a_network_without_operations_keeps_the_rest_of_it() -> None:
 def test_a_table_of_other_networks_or_operations_and_a_broken_one_are_refused(measured: Any, tmp_path: Path) -> None:
     file = tmp_path / "table.json"
     measured(skeleton_of("skip_connect", "nor_conv_1x1")).write(file)
-    with pytest.raises(ValueError, match=r"is that of networks .*'image_size': 8.* those of this run are .*: 16"):
+    with pytest.raises(
+        ValueError, match=r"is that of networks with image_size 8, but those of this run have image_size 16\. Measure"
+    ):
         cost_models(["latency"], skeleton_of("skip_connect", "nor_conv_1x1", image_size=16), str(file))
     with pytest.raises(ValueError, match="lacks the operations nor_conv_3x3 of search space 'two'"):
         cost_models(["latency"], skeleton_of("skip_connect", "nor_conv_3x3"), str(file))

@@ -82,9 +82,12 @@ class LatencyTable:
     def model(self, skeleton: Skeleton) -> CostModel:
         """Return the latency of the architectures of a skeleton; a ValueError where the table is of another."""
         if (wanted := skeleton.description) != self.skeleton:
+            of_table, of_run = map(_flat, (self.skeleton, wanted))
+            names = [name for name in {**of_run, **of_table} if of_run.get(name) != of_table.get(name)]
+            theirs, ours = (", ".join(f"{name} {one.get(name)}" for name in names) for one in (of_table, of_run))
             raise ValueError(
-                f"The table of latencies is that of networks {dict(self.skeleton)}, but those of this run are "
-                f"{dict(wanted)}. Measure one for them: python -m archselect.costs measure."
+                f"The table of latencies is that of networks with {theirs}, but those of this run have {ours}. "
+                "Measure one for them: python -m archselect.costs measure, with the options of this run."
             )
         missing = sorted({name for name, place in {*operations_at(skeleton)} - {*self.operations}})
         if missing:
@@ -163,6 +166,14 @@ def unit_of(measure: str) -> int:
 def option_of(measure: str) -> str:
     """Return the measure with the unit of its options, where it has one: `latency_ms`."""
     return "latency_ms" if measure == "latency" else measure
+
+
+def _flat(description: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """Return plain data by full names, such as `network.channels`."""
+    found = dict[str, Any]()
+    for name, value in description.items():
+        found |= _flat(value, f"{place}{name}.") if isinstance(value, Mapping) else {f"{place}{name}": value}
+    return found
 
 
 def cost_in_words(measure: str, cost: float) -> str:
